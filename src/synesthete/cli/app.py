@@ -1,0 +1,70 @@
+"""`synesthete`: one command a module; errors are one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+
+import typer
+
+from synesthete.cli.demo import demo
+from synesthete.cli.evaluate import evaluate
+from synesthete.cli.prepare import prepare
+from synesthete.cli.recipes import recipes, show
+from synesthete.cli.sample import sample
+from synesthete.cli.train import train
+from synesthete.types import InputError
+
+app = typer.Typer(
+    name="synesthete",
+    help="Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and judged.",
+    epilog="Start with: synesthete demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (recipes, show, prepare, train, sample, evaluate, demo):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more about what is done."),
+) -> None:
+    """Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and judged."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if version:
+        from synesthete import __version__
+
+        typer.echo(f"synesthete {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    # Libraries that announce themselves on import, or draw bars of their own, would drown our lines.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except InputError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        stop("stopped; run the same command again to go on", code=130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "a file"
+        stop(f"{where}: cannot be written ({error.strerror}); free some space or choose another --out")
+
+
+def stop(message: str, code: int = 2) -> None:
+    """One line on standard error, then the exit code."""
+    sys.stderr.write(f"synesthete: {' '.join(message.split())}\n")
+    raise SystemExit(code)

@@ -1,0 +1,71 @@
+"""`synesthete demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synesthete.cli.options import AsJson, finish
+from synesthete.types import InputError
+
+MODEL = "image-to-speech-digits"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for pictures, sounds and spectrograms.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="Other seeds show other digits in other voices.")] = 0,
+    model: Annotated[str, typer.Option(help="MODEL to show.")] = MODEL,
+    as_json: AsJson = False,
+) -> None:
+    """Ten handwritten digits say their names: picture, sound, spectrogram, and what a speech recogniser heard.
+
+    Examples: `synesthete demo`, `synesthete demo --seed 7 --out out/again`
+    """
+    started = time.perf_counter()
+    import torch
+    from PIL import Image
+
+    from synesthete import seeding
+    from synesthete.data.audio import write_audio
+    from synesthete.data.pictures import DIGITS, BuiltInDigits
+    from synesthete.evaluation.figures import spectrogram_figure
+    from synesthete.evaluation.listeners import WordListener
+    from synesthete.pipeline import Pipeline
+
+    pipeline = Pipeline.load(model)
+    if set(pipeline.class_names) != set(DIGITS):
+        raise InputError(f"{model}: not a model of digits; let your own pictures speak with `synesthete sample`")
+    held_out = BuiltInDigits().pictures("test")
+    chosen = [draw(held_out.labels, name, seed) for name in DIGITS]
+    pictures = [held_out.images[i] for i in chosen]
+    output = pipeline(pipeline.preprocess(pictures), generators=seeding.sample_generators(seed, len(pictures)))
+    listener = WordListener(DIGITS)
+    out.mkdir(parents=True, exist_ok=True)
+    spec = pipeline.codec.spec
+    rows: list[dict[str, Any]] = []
+    log_mels = output.x_0.squeeze(1) * pipeline.codec.scale + pipeline.codec.mean
+    for name, picture, waveform, log_mel in zip(DIGITS, pictures, output.signal, log_mels, strict=True):
+        write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
+        picture.resize((224, 224), Image.Resampling.NEAREST).save(out / f"{name}_picture.png")
+        spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says").savefig(out / f"{name}.png")
+        heard = listener.hear(waveform, spec.sample_rate)
+        rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
+        if not as_json:
+            typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {rows[-1]['heard'] or '(nothing)'}")
+    seconds = time.perf_counter() - started
+    right = sum(row["picture"] == row["heard"] for row in rows)
+    values = {"digits": rows, "right": right, "seconds": round(seconds, 2), "out": str(out)}
+    text = f"{out}: {right} of {len(rows)} understood by the speech recogniser, in {seconds:.1f} s.\n"
+    text += f"Play one, or draw a digit of your own:  synesthete sample {model} my_digit.png --out spoken"
+    finish(as_json, values, text)
+
+
+def draw(labels: list[str], name: str, seed: int) -> int:
+    """The place of one picture of a class, chosen by the seed."""
+    from synesthete import seeding
+
+    places = [i for i, label in enumerate(labels) if label == name]
+    return places[seeding.derive(seed, "demo", name) % len(places)]

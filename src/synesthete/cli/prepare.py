@@ -1,0 +1,43 @@
+"""`synesthete prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar
+
+
+def prepare(
+    recipe: RecipeName,
+    out: Annotated[Path | None, typer.Option(help="Folder for corpus and shards; a cache folder by default.")] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a recipe's corpus and encode it once; run again, it goes on where it stopped.
+
+    Examples: `synesthete prepare image-to-speech-digits`,
+    `synesthete prepare image-to-speech-digits --out data/digits --set data.takes=20`
+    """
+    from synesthete import preparation
+    from synesthete.recipes import find_recipe
+
+    found = find_recipe(recipe, assignments or ())
+    folder = out or preparation.default_folder(found)
+    with progress_bar() as show:
+        prepared = preparation.prepare(found, folder, lambda what, done, total: show(what, done, total, ""))
+    values = {
+        "folder": str(folder),
+        "train_pictures": len(prepared.train.pictures),
+        "test_pictures": len(prepared.test.pictures),
+        "train_clips": len(prepared.train.x_0),
+        "test_clips": len(prepared.test.x_0),
+        "notes": list(prepared.notes),
+    }
+    text = (
+        f"{folder}: {values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
+        f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
+    )
+    finish(as_json, values, text)

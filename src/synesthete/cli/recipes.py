@@ -1,0 +1,74 @@
+"""`synesthete recipes` and `synesthete show`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from synesthete.cli.options import AsJson, Assignments, RecipeName, finish
+
+
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes.
+
+    Example: `synesthete recipes`
+    """
+    from synesthete import hub
+    from synesthete.recipes import RECIPES
+
+    lines = {name: (make.__doc__ or "").strip().splitlines()[0] for name, make in RECIPES.items()}
+    shipped = hub.shipped_models()
+    width = max(map(len, lines))
+    text = "\n".join(
+        f"{name:<{width}}  {line}{'  [model ships with the package]' if name in shipped else ''}"
+        for name, line in lines.items()
+    )
+    finish(as_json, {"recipes": lines, "shipped": shipped}, text)
+
+
+def show(
+    recipe: RecipeName,
+    assignments: Assignments = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print the resolved recipe, to be edited and trained.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a recipe is made of: parts, parameters, stages, every field.
+
+    Examples: `synesthete show image-to-speech-digits`,
+    `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
+    """
+    from synesthete.recipes import find_recipe
+
+    found = find_recipe(recipe, assignments or ())
+    if yaml:
+        typer.echo(found.to_yaml(), nl=False)
+        return
+    counts = count_parameters(found)
+    values: dict[str, Any] = {"name": found.name, "parameters": counts, "recipe": found.to_dict()}
+    finish(as_json, values, describe(found, counts))
+
+
+def count_parameters(recipe: Any) -> dict[str, int]:
+    """Parameters of each part, made without memory for them."""
+    import torch
+
+    with torch.device("meta"):
+        parts = {name: getattr(recipe, name)() for name in ("conditioner", "denoiser")}
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+
+
+def describe(recipe: Any, counts: dict[str, int]) -> str:
+    """The recipe for people."""
+    lines = [f"{recipe.name}: {sum(counts.values()):,} parameters"]
+    for name in ("data", "codec", "conditioner", "denoiser", "process"):
+        part = getattr(recipe, name)
+        size = f"  {counts[name]:,} parameters" if name in counts else ""
+        lines.append(f"  {name:<12}{part.target.__name__}{size}")
+        lines += [f"      {key} = {value}" for key, value in part.fields.items()]
+    for stage in recipe.stages:
+        what = f"{stage.objective.target.__name__}, {stage.num_steps} steps of {stage.batch_size}"
+        trained = ", ".join(stage.train)
+        lines.append(f"  stage {stage.name}: {what}, learning rate {stage.learning_rate:g}, trains {trained}")
+    lines.append(f"  sampling    {', '.join(f'{k} = {v}' for k, v in vars(recipe.sampling).items())}")
+    return "\n".join(lines)

@@ -1,0 +1,375 @@
+"""Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PACKAGE = "synesthete"
+CLASS_KEY = "class"
+
+
+class Build:
+    """A constructor call not yet made. Its arguments are attributes: read, set, and checked against the signature."""
+
+    def __init__(self, target: Callable[..., Any], **arguments: Any) -> None:
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "arguments", {})
+        for name, value in arguments.items():
+            setattr(self, name, value)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every argument with the value that it has now, defaults included."""
+        given = self.arguments
+        return {
+            name: given.get(name, None if p.default is inspect.Parameter.empty else p.default)
+            for name, p in parameters(self.target).items()
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        known = self.fields
+        if name.startswith("__") or name not in known:
+            raise AttributeError(f"{self.target.__name__} has no field {name!r}{suggestion(name, known)}")
+        return known[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = parameters(self.target)
+        if name not in known:
+            raise InputError(f"{self.target.__name__} has no field {name!r}{suggestion(name, known)}")
+        self.arguments[name] = checked(self.target, name, value)
+
+    def __call__(self, **extra: Any) -> Any:
+        """Make the call; builds among the arguments are made first."""
+        return self.target(**{**{name: made(value) for name, value in self.arguments.items()}, **extra})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Build) and self.target is other.target and self.fields == other.fields
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"build({self.target.__name__}, {', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
+
+
+def build(target: Callable[..., Any], **arguments: Any) -> Any:
+    """`target(**arguments)`, to be called later; typed as Any so that its fields can be read and set.
+
+    Raises:
+        InputError: an argument that the signature does not have, or of another type.
+    """
+    return Build(target, **arguments)
+
+
+def made(value: Any) -> Any:
+    """The value with every build in it called."""
+    if isinstance(value, Build):
+        return value()
+    if isinstance(value, list | tuple):
+        return type(value)(made(item) for item in value)
+    return value
+
+
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The named parameters of a constructor."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {n: p for n, p in inspect.signature(target).parameters.items() if p.kind not in kinds}
+
+
+def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
+    """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int)."""
+    if holds_build(value):
+        return value
+    annotation = hints(target).get(name, Any)
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InputError(
+            f"{target.__name__}.{name}: {value!r} does not fit {described(annotation)}: {reason}"
+        ) from None
+    except PydanticSchemaGenerationError:
+        return value
+
+
+def holds_build(value: Any) -> bool:
+    """Whether the value is, or contains, a call not yet made."""
+    return isinstance(value, Build) or (isinstance(value, list | tuple) and any(holds_build(item) for item in value))
+
+
+def hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """The resolved annotations of a constructor's parameters."""
+    function: Any = inspect.unwrap(target.__init__) if inspect.isclass(target) else inspect.unwrap(target)
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {}
+
+
+def described(annotation: Any) -> str:
+    """A type as a reader would write it."""
+    return getattr(annotation, "__name__", str(annotation)) if inspect.isclass(annotation) else str(annotation)
+
+
+def suggestion(name: str, known: Any) -> str:
+    """The end of an error about an unknown name: the nearest right one, or all of them."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
+
+
+@dataclass
+class Stage:
+    """One leg of training: what is minimised, over which parts, for how many optimiser steps.
+
+    Args:
+        objective: a build of an objective. train: names of the parts whose weights move; the others are frozen.
+        num_steps: optimiser steps. batch_size: samples a step, over all processes and accumulations together.
+        learning_rate: the peak, reached after `num_warmup_steps` and followed by half a cosine to `min_learning_rate`.
+        muon_learning_rate: where set, weight matrices inside blocks are trained by Muon (Jordan et al. 2024) at this
+            rate, all else by AdamW.
+        gradient_clip: largest gradient norm. ema_decay: of the averaged weights; None keeps none.
+        condition_dropout: share of samples that see the null condition, drawn per sample.
+    """
+
+    name: str
+    objective: Any
+    num_steps: int = 1000
+    batch_size: int = 64
+    train: tuple[str, ...] = ("denoiser", "conditioner")
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-5
+    muon_learning_rate: float | None = None
+    num_warmup_steps: int = 50
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: float = 1.0
+    gradient_accumulation_steps: int = 1
+    ema_decay: float | None = 0.995
+    precision: typing.Literal["auto", "no", "bf16", "fp16"] = "auto"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    checkpoint_every: int = 250
+    preview_every: int = 500
+    log_every: int = 10
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in {f.name for f in fields(self)}:
+            raise InputError(f"a stage has no field {name!r}{suggestion(name, [f.name for f in fields(self)])}")
+        object.__setattr__(self, name, checked(type(self), name, value))
+
+
+@dataclass
+class Sampling:
+    """How a finished model samples unless told otherwise; saved with it."""
+
+    sampler: str = "flow-euler"
+    num_inference_steps: int = 10
+    guidance_scale: float = 3.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_rescale: float = 0.0
+    eta: float = 0.0
+
+    __setattr__ = Stage.__setattr__
+
+
+@dataclass
+class Recipe:
+    """An experiment: the parts, how they are trained and how the result samples. Each part is a build."""
+
+    name: str
+    data: Any
+    codec: Any
+    conditioner: Any
+    denoiser: Any
+    process: Any
+    stages: list[Stage]
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, every default written out."""
+        return plain(self)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, width=120, allow_unicode=True)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        """The recipe that `to_dict` wrote.
+
+        Raises:
+            InputError: a missing or unknown key, or a class outside this package.
+        """
+        known = [f.name for f in fields(Recipe)]
+        for key in values:
+            if key not in known:
+                raise InputError(f"{where}: no field {key!r}{suggestion(key, known)}")
+        missing = [f for f in known if f not in values and f not in ("sampling", "seed")]
+        if missing:
+            raise InputError(f"{where}: {', '.join(missing)} missing; start from `synesthete show NAME --yaml`")
+        values = {key: resolved(value, f"{where}: {key}") for key, value in values.items()}
+        try:
+            values["stages"] = [Stage(**stage) for stage in values["stages"]]
+            values["sampling"] = Sampling(**values.get("sampling", {}))
+            return Recipe(**values)
+        except TypeError as error:
+            raise InputError(f"{where}: {str(error).replace('.__init__()', '')}") from None
+
+    @staticmethod
+    def load(path: Path) -> Recipe:
+        """A recipe from a YAML file."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: not a recipe; write one with `synesthete show NAME --yaml`")
+        return Recipe.from_dict(values, str(path))
+
+    def set(self, assignment: str) -> None:
+        """Apply `key=value`: dots go inwards, a stage is named or numbered, the value is YAML.
+
+        `denoiser.depth=24`, `stages.denoise.num_steps=100`, `data.sources.0.path=digits`.
+        """
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {assignment!r}: write key=value, such as denoiser.depth=24")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
+        # YAML 1.1 reads 1e-3 as a string; people mean the number.
+        if isinstance(value, str):
+            value = number(value)
+        *path, last = key.split(".")
+        holder: Any = self
+        for step in path:
+            holder = self._descend(holder, step, key)
+        self._assign(holder, last, value, key)
+
+    def _descend(self, holder: Any, step: str, key: str) -> Any:
+        if isinstance(holder, list | tuple):
+            for index, item in enumerate(holder):
+                if step in (str(index), item_name(item)):
+                    return item
+            raise self._unknown(key, [item_name(item) for item in holder])
+        if isinstance(holder, Build):
+            if step not in holder.fields:
+                raise self._unknown(key, holder.fields)
+            return holder.fields[step]
+        if not hasattr(holder, step) or step.startswith("_"):
+            raise self._unknown(key, field_names(holder))
+        return getattr(holder, step)
+
+    def _assign(self, holder: Any, last: str, value: Any, key: str) -> None:
+        known = field_names(holder)
+        if last not in known:
+            raise self._unknown(key, known)
+        current = holder.fields[last] if isinstance(holder, Build) else getattr(holder, last)
+        if holds_build(current) or isinstance(current, Sampling) or last == "stages":
+            value = resolved(value, f"recipe {self.name}: {key}")
+            if not isinstance(value, type(current)):
+                raise InputError(
+                    f"recipe {self.name}: {key} is a part; set one of its fields, such as {key}.NAME=VALUE"
+                )
+        elif isinstance(holder, Recipe):
+            value = checked(Recipe, last, value)
+        try:
+            setattr(holder, last, value)
+        except InputError as error:
+            raise InputError(f"recipe {self.name}: {key}: {error}") from None
+
+    def _unknown(self, key: str, known: Any) -> InputError:
+        *path, last = key.split(".")
+        near = difflib.get_close_matches(last, list(known), n=1)
+        better = ".".join([*path, near[0]]) if near else None
+        rest = f"did you mean {better!r}?" if better else f"there: {', '.join(known) or 'nothing to set'}"
+        return InputError(f"recipe {self.name} has no field {key!r}; {rest}")
+
+
+def item_name(item: Any) -> str:
+    """What an item of a list is called in `--set`: a stage's name, or a build's class in lower case."""
+    return item.target.__name__.lower() if isinstance(item, Build) else str(getattr(item, "name", ""))
+
+
+def number(text: str) -> Any:
+    """The float that the text spells, or the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def field_names(holder: Any) -> Sequence[str]:
+    """What can be set on a build, a stage, a recipe, or an item of a list."""
+    if isinstance(holder, Build):
+        return list(holder.fields)
+    if isinstance(holder, Stage | Sampling | Recipe):
+        return [f.name for f in fields(holder)]
+    return []
+
+
+def plain(value: Any) -> Any:
+    """Builds, dataclasses and tuples as dictionaries and lists."""
+    if isinstance(value, Build):
+        target = value.target
+        return {CLASS_KEY: f"{target.__module__}.{target.__qualname__}"} | {
+            k: plain(v) for k, v in value.fields.items()
+        }
+    if isinstance(value, Recipe | Stage | Sampling):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def resolved(value: Any, where: str) -> Any:
+    """The inverse of `plain` for builds; only classes of this package are imported."""
+    if isinstance(value, dict) and CLASS_KEY in value:
+        arguments = {key: resolved(item, where) for key, item in value.items() if key != CLASS_KEY}
+        try:
+            return Build(find_class(value[CLASS_KEY]), **arguments)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    if isinstance(value, list):
+        return [resolved(item, where) for item in value]
+    if isinstance(value, dict):
+        return {key: resolved(item, where) for key, item in value.items()}
+    return value
+
+
+def find_class(path: Any) -> Callable[..., Any]:
+    """The class of this package at a dotted path.
+
+    Raises:
+        InputError: a path outside the package, or with nothing there.
+    """
+    module_name, _, name = str(path).rpartition(".")
+    if module_name.split(".")[0] != PACKAGE:
+        raise InputError(f"{path!r} is not a class of {PACKAGE}; a recipe may name no other")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError):
+        raise InputError(f"{path!r}: no such class in this version of {PACKAGE}") from None
+    if not inspect.isclass(found) or not found.__module__.startswith(f"{PACKAGE}."):
+        raise InputError(f"{path!r} is not a class of {PACKAGE}; a recipe may name no other")
+    return found

@@ -1,0 +1,73 @@
+"""`metadata.jsonl`: one JSON object a line, the ImageFolder / AudioFolder convention, paths relative to its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FILE_NAME = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a manifest: a picture, a clip, or both, of one class.
+
+    image, audio: paths relative to the manifest's folder. label: the class's name, written `class` in the file.
+    rate in words per minute, pitch on the engine's own scale. split: train, judge, test, or None.
+    """
+
+    label: str
+    image: str | None = None
+    audio: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+    rate: int | None = None
+    pitch: int | None = None
+    split: str | None = None
+
+    def to_json(self) -> str:
+        """The line without its line break; fields that are None are left out."""
+        values = {("class" if k == "label" else k): v for k, v in asdict(self).items() if v is not None}
+        return json.dumps(values, ensure_ascii=False)
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """Every line of `folder/metadata.jsonl`, in order; keys that this package does not know are ignored.
+
+    Raises:
+        InputError: no manifest, a line that is not a JSON object, or one without a class.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise InputError(f"{path}: no such manifest; give a folder that holds a {FILE_NAME}, or class folders")
+    known = {f.name for f in fields(Entry)}
+    entries = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            label = values.pop("class")
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise InputError(f"{path}:{number}: not a JSON object with a 'class'; mend or remove the line") from None
+        entries.append(Entry(label=str(label), **{k: v for k, v in values.items() if k in known - {"label"}}))
+    if not entries:
+        raise InputError(f"{path}: empty; write one JSON object a line")
+    return entries
+
+
+def write_manifest(folder: Path, entries: Iterable[Entry]) -> Path:
+    """Write `folder/metadata.jsonl` beside its final place and rename it, so that it is whole or absent."""
+    path = Path(folder) / FILE_NAME
+    partial = path.with_name(f".{FILE_NAME}.partial")
+    partial.write_text("".join(entry.to_json() + "\n" for entry in entries), encoding="utf-8")
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,98 @@
+"""The voices of the speech corpus: three groups that share no voice and no timbre.
+
+`heard` is the share of the words zero to nine, said at 130 and 165 words a minute, that pocketsphinx understood with a
+grammar of those ten words (chance 0.10); measured on 2026-11-20 with espeak-ng 1.52.0 by
+
+    python benchmarks/screen_voices.py
+
+Of 65 human-like variants (no robots, whispers or croaks) in eight accents, 40 voices heard to 0.80 or more were taken,
+so that every group has both sexes and at least six accents; of the West Midlands (en-gb-x-gbcwmd) most were heard to
+0.65 and none was taken. Variants that sound nearly alike (Hugo and Denis, f2 and f5) were kept in one group: between
+groups, the mean difference of the log-mel spectra of the same words, stretched to one length, is at least 0.2, where
+that of two voices taken at random is 0.5 and that of the nearest pair 0.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPLITS = ("train", "judge", "test")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An accent with a variant, as the engine calls it, and the share of its words that a listener understood."""
+
+    name: str
+    heard: float
+
+    @property
+    def speaker(self) -> str:
+        """The name in file names and manifests: en-us-f3."""
+        return self.name.replace("+", "-")
+
+    @property
+    def variant(self) -> str:
+        """The timbre, f3 of en-us+f3; empty for a plain accent."""
+        return self.name.partition("+")[2]
+
+
+TRAIN_VOICES = (
+    # Women: aunty, belinda, f1, f3, f4, linda.
+    Voice("en-gb+aunty", 0.85),
+    Voice("en-gb-x-rp+belinda", 1.00),
+    Voice("en-gb-scotland+belinda", 0.95),
+    Voice("en-gb+f1", 0.80),
+    Voice("en-us+f3", 0.90),
+    Voice("en-us-nyc+f4", 0.90),
+    Voice("en-gb+linda", 0.90),
+    # Men.
+    Voice("en-029+adam", 1.00),
+    Voice("en-gb-x-gbclan+Alex", 1.00),
+    Voice("en-us+ed", 0.95),
+    Voice("en-us+grandpa", 1.00),
+    Voice("en-us+m1", 1.00),
+    Voice("en-gb+m3", 1.00),
+    Voice("en-us-nyc+m4", 1.00),
+    Voice("en-us+m5", 1.00),
+    Voice("en-gb-x-rp+m6", 1.00),
+    Voice("en-gb-scotland+m7", 1.00),
+    Voice("en-gb+m8", 1.00),
+    Voice("en-gb-x-rp+max", 0.95),
+    Voice("en-gb-scotland+mike2", 1.00),
+    Voice("en-gb-x-gbclan+Nguyen", 1.00),
+    Voice("en-gb-scotland+paul", 0.95),
+    Voice("en-gb-x-gbclan+rob", 0.95),
+    Voice("en-us+sandro", 1.00),
+)
+
+JUDGE_VOICES = (
+    # Women: f2, f5, grandma.
+    Voice("en-us-nyc+f2", 1.00),
+    Voice("en-us+f5", 0.95),
+    Voice("en-gb+grandma", 0.95),
+    # Men.
+    Voice("en-gb-scotland+antonio", 0.90),
+    Voice("en-gb+david", 0.85),
+    Voice("en-029+Denis", 0.95),
+    Voice("en-gb-x-rp+Hugo", 1.00),
+    Voice("en-us-nyc+iven", 0.90),
+    Voice("en-us+pedro", 0.95),
+    Voice("en-gb-x-gbclan+victor", 0.85),
+)
+
+TEST_VOICES = (
+    # Women: anika, steph.
+    Voice("en-us+anika", 0.95),
+    Voice("en-gb+steph", 0.95),
+    # Men.
+    Voice("en-029+edward", 1.00),
+    Voice("en-gb-scotland+Gene", 1.00),
+    Voice("en-us-nyc+Jacky", 1.00),
+    Voice("en-gb-x-rp+pablo", 1.00),
+)
+
+
+def split_voices() -> dict[str, tuple[Voice, ...]]:
+    """The voices of each split: those the generator learns from, those of its judge, and those neither has heard."""
+    return dict(zip(SPLITS, (TRAIN_VOICES, JUDGE_VOICES, TEST_VOICES), strict=True))

@@ -1,0 +1,123 @@
+"""The diffusion transformer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from synesthete.nn.blocks import ConditionedBlock, modulate
+from synesthete.nn.embeddings import TimestepEmbedding, grid_positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synesthete.types import Condition
+
+
+class DiT(ModelMixin, ConfigMixin):
+    """Transformer over rectangular patches of x_t, told the condition by cross-attention and by adaptive normalisation.
+
+    Inputs of any size are padded to whole patches and the output is cut back, so 282 frames need no trimming.
+    Source: DiT with adaLN-zero, Peebles & Xie 2023; one modulation network for all layers plus a learned offset each
+    (`shared_modulation`) as in PixArt-alpha, Chen et al. 2023 (section 2.3).
+
+    Args:
+        sample_size: (H, W) of x_t.
+        patch_size: (height, width) of a token: (4, 8) as small squares, (100, 4) as four whole spectra.
+        condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`.
+        shared_modulation: False gives each layer a modulation network of its own, as the original does.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: tuple[int, int] = (100, 282),
+        patch_size: tuple[int, int] = (100, 4),
+        in_channels: int = 1,
+        width: int = 256,
+        depth: int = 6,
+        num_heads: int = 4,
+        mlp_ratio: float = 4.0,
+        condition_width: int = 256,
+        pooled_width: int = 256,
+        shared_modulation: bool = True,
+    ) -> None:
+        super().__init__()
+        self.grid = math.ceil(sample_size[0] / patch_size[0]), math.ceil(sample_size[1] / patch_size[1])
+        patch_values = in_channels * patch_size[0] * patch_size[1]
+        self.embed_patch = nn.Linear(patch_values, width)
+        self.register_buffer("positions", grid_positions(*self.grid, width), persistent=False)
+        self.embed_timestep = TimestepEmbedding(width)
+        self.embed_pooled = nn.Linear(pooled_width, width)
+        self.blocks = nn.ModuleList(
+            ConditionedBlock(width, condition_width, num_heads, mlp_ratio) for _ in range(depth)
+        )
+        num_networks = 1 if shared_modulation else depth
+        size = ConditionedBlock.num_modulations * width
+        self.modulations = nn.ModuleList(nn.Linear(width, size) for _ in range(num_networks))
+        self.offsets = nn.Parameter(torch.zeros(depth, size))
+        self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate_out = nn.Linear(width, 2 * width)
+        self.to_out = nn.Linear(width, patch_values)
+        self.gradient_checkpointing = False
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier everywhere; zero where adaLN-zero asks for it, so that each block starts as the identity."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for layer in (*self.modulations, self.modulate_out, self.to_out):
+            nn.init.zeros_(layer.weight)
+
+    def patchify(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""
+        (rows, columns), (height, width) = self.grid, self.config.patch_size
+        x = F.pad(x, (0, columns * width - x.shape[-1], 0, rows * height - x.shape[-2]))
+        x = x.unflatten(-1, (columns, width)).unflatten(-3, (rows, height))  # (B, C, rows, height, columns, width)
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    def unpatchify(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """The inverse of `patchify`, cut to `size` (H, W)."""
+        (rows, columns), (height, width) = self.grid, self.config.patch_size
+        x = tokens.view(len(tokens), rows, columns, -1, height, width).permute(0, 3, 1, 4, 2, 5)
+        return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]
+
+    def precompute(self, condition: Condition) -> Condition:
+        """The condition with the keys and values of every layer, computed once per sample instead of once per step."""
+        if condition.tokens is None or condition.pooled is None:
+            raise ValueError("DiT reads a condition's tokens and its pooled vector; this one lacks one of them")
+        tokens = condition.tokens.to(self.embed_patch.weight.dtype)
+        keys_values = tuple(block.keys_values(tokens) for block in self.blocks)  # type: ignore[operator]
+        return replace(condition, keys_values=keys_values)
+
+    def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
+        if condition.keys_values is None:
+            condition = self.precompute(condition)
+        assert condition.keys_values is not None and condition.pooled is not None
+        x = self.embed_patch(self.patchify(x_t)) + self.positions.to(x_t.dtype)  # (B, N, D)
+        pooled = condition.pooled.to(self.embed_pooled.weight.dtype)
+        signal = F.silu(self.embed_timestep(timestep.expand(len(x_t))) + self.embed_pooled(pooled))  # (B, D)
+        shared = [modulation(signal) for modulation in self.modulations]
+        for i, block in enumerate(self.blocks):
+            modulation = shared[i % len(shared)] + self.offsets[i]
+            arguments = (x, modulation, condition.keys_values[i], condition.mask)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x = block(*arguments)
+        shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
+        x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
+        return self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))

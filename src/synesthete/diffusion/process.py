@@ -1,0 +1,176 @@
+"""The forward process: how noise is added, what is predicted, and in which space the loss is taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from diffusers import DDPMScheduler
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Schedule = Literal["linear", "cosine", "flow"]
+PredictionType = Literal["epsilon", "sample", "v_prediction", "flow"]
+TimestepSampling = Literal["uniform", "logit_normal"]
+PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
+
+# diffusers names its beta schedules differently.
+BETA_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+
+
+class Process:
+    """x_t = alpha_t x_0 + sigma_t noise, over a diffusers scheduler's table or along the straight line of a flow.
+
+    Timesteps run from 0 (clean) to `num_train_timesteps` (noise): whole numbers for "linear" (beta 1e-4..0.02, Ho et
+    al. 2020) and "cosine" (Nichol & Dhariwal 2021), real ones for "flow" (sigma = t / num_train_timesteps; Lipman et
+    al. 2023). What the network outputs (`prediction_type`) and what the loss compares (`loss_space`) are two choices
+    (Salimans & Ho 2022, appendix D).
+
+    Args:
+        loss_space: as prediction_type where None.
+        zero_terminal_snr: rescale the betas so that the last step is pure noise (Lin et al. 2024).
+        timestep_sampling: "uniform", or "logit_normal" (Esser et al. 2024, section 3.1) with `timestep_mean` (positive:
+            more noise) and `timestep_std`.
+        min_sigma: an x_0 network's loss in another space divides by sigma; smaller ones are held here in training.
+
+    Raises:
+        InputError: an unknown name, or an epsilon network on a process whose end has no signal.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule = "flow",
+        prediction_type: PredictionType = "sample",
+        loss_space: PredictionType | None = None,
+        num_train_timesteps: int = 1000,
+        zero_terminal_snr: bool = False,
+        timestep_sampling: TimestepSampling = "uniform",
+        timestep_mean: float = 0.0,
+        timestep_std: float = 1.0,
+        min_sigma: float = 0.05,
+    ) -> None:
+        for value, known in (
+            (schedule, get_args(Schedule)),
+            (prediction_type, PREDICTION_TYPES),
+            (loss_space or prediction_type, PREDICTION_TYPES),
+            (timestep_sampling, get_args(TimestepSampling)),
+        ):
+            if value not in known:
+                raise InputError(f"process: unknown {value!r}; choose from {', '.join(known)}")
+        if prediction_type == "epsilon" and (zero_terminal_snr or schedule == "flow"):
+            raise InputError(
+                "process: where the last step is pure noise, predicting epsilon says nothing about the data; "
+                "set process.prediction_type to sample, v_prediction or flow"
+            )
+        if prediction_type == "flow" and schedule != "flow":
+            raise InputError(
+                f"process: no sampler of a {schedule!r} schedule takes a flow velocity; "
+                "set process.prediction_type to sample, v_prediction or epsilon"
+            )
+        self.schedule, self.prediction_type = schedule, prediction_type
+        self.loss_space: PredictionType = loss_space or prediction_type
+        self.num_train_timesteps, self.zero_terminal_snr = num_train_timesteps, zero_terminal_snr
+        self.timestep_sampling = timestep_sampling
+        self.timestep_mean, self.timestep_std, self.min_sigma = timestep_mean, timestep_std, min_sigma
+        self.alphas_cumprod: Tensor | None = None
+        if schedule != "flow":
+            self.alphas_cumprod = DDPMScheduler(**self.scheduler_config()).alphas_cumprod
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, to be saved with a model."""
+        names = (
+            "schedule prediction_type loss_space num_train_timesteps zero_terminal_snr timestep_sampling "
+            "timestep_mean timestep_std min_sigma"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def scheduler_config(self) -> dict[str, Any]:
+        """What every diffusers scheduler of a beta schedule needs to walk this process backwards."""
+        return {
+            "num_train_timesteps": self.num_train_timesteps,
+            "beta_start": 1e-4,
+            "beta_end": 0.02,
+            "beta_schedule": BETA_SCHEDULES[self.schedule],
+            "rescale_betas_zero_snr": self.zero_terminal_snr,
+            "timestep_spacing": "trailing",
+            "prediction_type": self.prediction_type,
+        }
+
+    def draw_timesteps(self, num: int, generator: torch.Generator) -> Tensor:
+        """(num,) timesteps to train on: float for a flow, int64 otherwise."""
+        if self.timestep_sampling == "logit_normal":
+            normal = torch.randn(num, generator=generator)
+            fraction = torch.sigmoid(self.timestep_mean + self.timestep_std * normal)
+        else:
+            # One draw in each n-th of the range: the same distribution, a steadier loss (Kingma et al. 2021, I.1).
+            fraction = (torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)) / num
+        return self.at(fraction)
+
+    def at(self, fraction: Tensor) -> Tensor:
+        """Fractions in [0, 1) of the way to noise -> timesteps."""
+        timestep = fraction * self.num_train_timesteps
+        return timestep if self.schedule == "flow" else timestep.long().clamp(max=self.num_train_timesteps - 1)
+
+    def alpha_sigma(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal and noise levels at timesteps (B,), each (B, 1, 1, 1) float32."""
+        if self.alphas_cumprod is None:
+            sigma = timestep.float() / self.num_train_timesteps
+            alpha = 1 - sigma
+        else:
+            alphas_cumprod = self.alphas_cumprod.to(timestep.device)[timestep.long()]
+            alpha, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+        return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """x_t (B, C, H, W) at timesteps (B,)."""
+        alpha, sigma = self.alpha_sigma(timestep)
+        return alpha * x_0 + sigma * noise
+
+    def target(self, x_0: Tensor, noise: Tensor, timestep: Tensor, space: str | None = None) -> Tensor:
+        """What a perfect network outputs, in `space` (default: the loss space)."""
+        alpha, sigma = self.alpha_sigma(timestep)
+        match space or self.loss_space:
+            case "epsilon":
+                return noise
+            case "sample":
+                return x_0
+            case "v_prediction":
+                return alpha * noise - sigma * x_0
+            case _:
+                return noise - x_0
+
+    def convert(self, prediction: Tensor, x_t: Tensor, timestep: Tensor, to: str, min_level: float = 1e-4) -> Tensor:
+        """The network's prediction at x_t, said in another space; a level is divided by no less than `min_level`."""
+        if to == self.prediction_type:
+            return prediction
+        alpha, sigma = self.alpha_sigma(timestep)
+        x_0, noise = self._decompose(prediction, x_t, alpha, sigma, min_level)
+        match to:
+            case "sample":
+                return x_0
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return alpha * noise - sigma * x_0
+            case _:
+                return noise - x_0
+
+    def _decompose(
+        self, prediction: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, min_level: float
+    ) -> tuple[Tensor, Tensor]:
+        """(x_0, noise) that the prediction at x_t implies."""
+        match self.prediction_type:
+            case "sample":
+                return prediction, (x_t - alpha * prediction) / sigma.clamp(min=min_level)
+            case "epsilon":
+                return (x_t - sigma * prediction) / alpha.clamp(min=min_level), prediction
+            case "v_prediction":
+                # alpha^2 + sigma^2 = 1 on a beta schedule only, so the flow's v needs the general inverse.
+                norm = alpha**2 + sigma**2
+                return (alpha * x_t - sigma * prediction) / norm, (sigma * x_t + alpha * prediction) / norm
+            case _:
+                total = alpha + sigma
+                return (x_t - sigma * prediction) / total, (x_t + alpha * prediction) / total

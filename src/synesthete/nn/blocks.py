@@ -1,0 +1,70 @@
+"""Blocks of the transformers and of the convolutional stems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.nn import functional as F
+
+from synesthete.nn.attention import CrossAttention, SelfAttention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        hidden = int(width * ratio)
+        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+
+
+class ConditionedBlock(nn.Module):
+    """Self-attention, cross-attention and an MLP, each shifted, scaled and gated by adaLN-zero.
+
+    Source: DiT, Peebles & Xie 2023 (section 3.2); cross-attention beside it as in PixArt-alpha, Chen et al. 2023.
+    """
+
+    num_modulations = 9
+
+    def __init__(self, width: int, condition_width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(width, elementwise_affine=False)
+        self.norm_cross = nn.LayerNorm(width, elementwise_affine=False)
+        self.norm_mlp = nn.LayerNorm(width, elementwise_affine=False)
+        self.self_attention = SelfAttention(width, num_heads)
+        self.cross_attention = CrossAttention(width, condition_width, num_heads)
+        self.mlp = FeedForward(width, mlp_ratio)
+
+    def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """A condition's tokens (B, L, D) as this block's keys and values."""
+        return self.cross_attention.keys_values(tokens)
+
+    def forward(
+        self, x: Tensor, modulation: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """x: (B, N, D). modulation: (B, 9 * D). Returns (B, N, D)."""
+        part = modulation.unsqueeze(1).chunk(self.num_modulations, dim=-1)  # 9 of (B, 1, D)
+        x = x + part[2] * self.self_attention(modulate(self.norm_self(x), part[0], part[1]))
+        x = x + part[5] * self.cross_attention(modulate(self.norm_cross(x), part[3], part[4]), keys_values, mask)
+        return x + part[8] * self.mlp(modulate(self.norm_mlp(x), part[6], part[7]))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive normalisation's second half."""
+    return x * (1 + scale) + shift
+
+
+class ResidualConv(nn.Module):
+    """A 3x3 convolution with group norm beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.norm = nn.GroupNorm(8, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + F.silu(self.norm(self.conv(x)))

@@ -1,0 +1,196 @@
+"""A finished model: codec, conditioner, denoiser and scheduler, which diffusers can save, load and share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from synesthete import hub, seeding
+from synesthete.diffusion.guidance import guided
+from synesthete.diffusion.process import Process
+from synesthete.diffusion.sampling import make_scheduler, sample
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from synesthete.types import Condition
+
+
+@dataclass
+class Output:
+    """What a pipeline returns: the signal (waveform (B, S) or picture (B, C, H, W)) and the x_0 it was decoded from."""
+
+    signal: torch.Tensor
+    x_0: torch.Tensor
+
+
+class Pipeline(DiffusionPipeline):
+    """Condition in, signal out.
+
+    Args:
+        process: settings of the `Process` that the denoiser was trained on.
+        sampling: sampler, num_inference_steps, guidance_scale, guidance_interval, guidance_rescale and eta, unless a
+            call says otherwise.
+        card: what the model is: recipe name, class names and words, how its pictures are to be read.
+    """
+
+    model_cpu_offload_seq = "conditioner->denoiser->codec"
+
+    def __init__(
+        self,
+        codec: Any,
+        conditioner: Any,
+        denoiser: Any,
+        scheduler: Any,
+        process: dict[str, Any] | None = None,
+        sampling: dict[str, Any] | None = None,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(codec=codec, conditioner=conditioner, denoiser=denoiser, scheduler=scheduler)
+        self.register_to_config(process=process or {}, sampling=sampling or {}, card=card or {})
+        self.process = Process(**self.config.process)
+
+    @staticmethod
+    def load(model: str, dtype: torch.dtype | None = None) -> Pipeline:
+        """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32 by default.
+
+        Raises:
+            InputError: no such model, a model of another kind, or damaged files.
+        """
+        folder = hub.find_model(model)
+        try:
+            kind = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")).get("_class_name")
+        except (OSError, ValueError, AttributeError):
+            raise InputError(f"{folder / hub.MODEL_INDEX}: damaged; train or copy the model again") from None
+        if kind != Pipeline.__name__:
+            raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
+        try:
+            pipeline = Pipeline.from_pretrained(folder, torch_dtype=dtype or torch.float32, use_safetensors=True)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a damaged file makes diffusers or safetensors say
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{folder}: cannot be loaded ({reason}); train or copy the model again") from None
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes the model was trained on, in the order of their numbers."""
+        return list(self.config.card.get("class_names", []))
+
+    def preprocess(self, pictures: Sequence[Any]) -> torch.Tensor:
+        """Pictures as the conditioner reads them, (B, C, H, W) uint8."""
+        return self.conditioner.preprocess(pictures)
+
+    @torch.no_grad()
+    def conditions(self, raw: torch.Tensor) -> tuple[Condition, Condition]:
+        """The condition and the null of a batch, keys and values computed."""
+        raw = raw.to(self.device)
+        condition, null = self.conditioner.encode(raw), self.conditioner.null(len(raw))
+        return self.denoiser.precompute(condition), self.denoiser.precompute(null)
+
+    def trajectory(
+        self,
+        raw: torch.Tensor,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+        noise: torch.Tensor | None = None,
+        **sampling: Any,
+    ) -> Iterator[torch.Tensor]:
+        """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call."""
+        settings = self.sampling_settings(**sampling)
+        condition, null = self.conditions(raw)
+        generators = list(generators or seeding.sample_generators(0, len(raw)))
+        scheduler = make_scheduler(settings["sampler"], self.process)
+        if noise is None:
+            noise = seeding.randn(self.codec.shape, generators)
+        denoise = guided(
+            self._denoise,
+            condition,
+            null,
+            settings["guidance_scale"],
+            tuple(settings["guidance_interval"]),
+            rescale=settings["guidance_rescale"],
+            num_train_timesteps=self.process.num_train_timesteps,
+        )
+        steps = sample(
+            denoise,
+            scheduler,
+            noise.to(self.device, torch.float32),
+            num_inference_steps=settings["num_inference_steps"],
+            eta=settings["eta"],
+            generators=generators,
+        )
+        # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
+        while True:
+            with torch.no_grad():
+                x_t = next(steps, None)
+            if x_t is None:
+                return
+            yield x_t
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        raw: torch.Tensor,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+        noise: torch.Tensor | None = None,
+        **sampling: Any,
+    ) -> Output:
+        """Samples for a batch of raw conditions.
+
+        raw: what `preprocess` returned, (B, ...). generators: one a sample, so that a batch equals its singles; of
+        seed 0 where None. noise: (B, C, H, W), in place of the generators' own. sampling: any of the
+            model's sampling settings.
+
+        Raises:
+            InputError: an unknown sampling setting or sampler.
+        """
+        generators = list(generators or seeding.sample_generators(0, len(raw)))
+        *_, x_0 = self.trajectory(raw, generators=generators, noise=noise, **sampling)
+        return Output(self.codec.decode(x_0, generators), x_0)
+
+    def sampling_settings(self, **changes: Any) -> dict[str, Any]:
+        """The model's own sampling settings with `changes` (None leaves a setting as it is).
+
+        Raises:
+            InputError: a setting that does not exist, or out of range.
+        """
+        settings = dict(self.config.sampling)
+        for name, value in changes.items():
+            if name not in settings:
+                raise InputError(f"no sampling setting {name!r}; there are {', '.join(settings)}")
+            if value is not None:
+                settings[name] = value
+        if settings["num_inference_steps"] < 1:
+            raise InputError(f"num_inference_steps {settings['num_inference_steps']}: give at least 1")
+        return settings
+
+    def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""
+        timestep = timestep.to(x_t.device).expand(len(x_t))
+        weights = self.denoiser.dtype
+        prediction = self.denoiser(x_t.to(weights), timestep, condition).float()
+        if self.process.schedule == "flow":
+            return self.process.convert(prediction, x_t.float(), timestep, "flow")
+        return prediction
+
+    def save(self, folder: Path, dtype: torch.dtype | None = None) -> None:
+        """Write the model folder; float weights as `dtype` where given (the codec keeps its own)."""
+        original = self.denoiser.dtype
+        if dtype is not None:
+            self.denoiser.to(dtype)
+            self.conditioner.to(dtype)
+        self.save_pretrained(str(folder), safe_serialization=True)
+        if dtype is not None:
+            self.denoiser.to(original)
+            self.conditioner.to(original)

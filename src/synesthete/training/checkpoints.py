@@ -1,0 +1,129 @@
+"""Checkpoints: tensors in safetensors, the rest in JSON, written beside their place and renamed.
+
+Random state is a function of (seed, step), so weights, optimiser, EMA and the step are all there is to save. The state
+dictionaries are gathered by torch.distributed.checkpoint, which gives the same names on one process, DDP and FSDP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Optimiser entries by flat names, so that they fit into safetensors.
+FLAT = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `folder`, then put it in its place: it is whole, or it is not there.
+
+    Raises:
+        InputError: a full disk, or a place that cannot be written; what was there before is kept.
+    """
+    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder, old)
+        os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be written ({reason}); free some space and run the same command") from None
+
+
+def recover(folder: Path) -> None:
+    """Finish what a kill between the two renames of `write_folder` left: the old folder goes back."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.replace(old, folder)
+
+
+def gather(model: nn.Module, optimisers: list[torch.optim.Optimizer]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Whole state dictionaries of the model and of each optimiser; every process has to call it."""
+    states = [get_optimizer_state_dict(model, optimiser, options=FLAT) for optimiser in optimisers]
+    return get_model_state_dict(model, options=FULL), states
+
+
+def save_checkpoint(
+    folder: Path,
+    model_state: dict[str, Any],
+    optimiser_states: list[dict[str, Any]],
+    ema: dict[str, torch.Tensor] | None,
+    state: dict[str, Any],
+) -> None:
+    """Write one checkpoint folder. state: whatever JSON holds, the step among it."""
+
+    def write(partial: Path) -> None:
+        save_file({name: value.contiguous() for name, value in model_state.items()}, partial / "model.safetensors")
+        for number, entries in enumerate(optimiser_states):
+            tensors = {k: v.contiguous() for k, v in entries.items() if isinstance(v, torch.Tensor)}
+            plain = {k: v for k, v in entries.items() if not isinstance(v, torch.Tensor)}
+            save_file(tensors, partial / f"optimiser_{number}.safetensors")
+            (partial / f"optimiser_{number}.json").write_text(json.dumps(plain))
+        if ema is not None:
+            save_file(ema, partial / "ema.safetensors")
+        (partial / "state.json").write_text(json.dumps(state, indent=1))
+
+    write_folder(folder, write)
+
+
+def restore(model: nn.Module, optimisers: list[torch.optim.Optimizer], folder: Path) -> None:
+    """Put a checkpoint's weights and optimiser states back.
+
+    Raises:
+        InputError: damaged files, or weights of another shape.
+    """
+    try:
+        set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
+        for number, optimiser in enumerate(optimisers):
+            entries: dict[str, Any] = json.loads((folder / f"optimiser_{number}.json").read_text())
+            entries = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+            entries |= load_file(folder / f"optimiser_{number}.safetensors")
+            set_optimizer_state_dict(model, optimiser, entries, options=FLAT)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded ({reason}); remove it to go on from the one before") from None
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint folder with the highest step in `folder`, or None."""
+    found = sorted(path for path in folder.glob("step_*") if (path / "state.json").is_file())
+    return found[-1] if found else None
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep` checkpoints, and what a kill left half-written."""
+    for path in [*sorted(folder.glob("step_*"))[:-keep], *folder.glob(".step_*")]:
+        shutil.rmtree(path, ignore_errors=True)

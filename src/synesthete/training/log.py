@@ -1,0 +1,89 @@
+"""What a run writes down: metrics.jsonl, TensorBoard, environment.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+PACKAGES = ("synesthete", "torch", "diffusers", "accelerate", "transformers", "safetensors", "numpy")
+
+
+class RunLog:
+    """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard.
+
+    first_step: where this session starts; lines of that step and later, left by a run that was killed, are removed.
+    """
+
+    def __init__(self, folder: Path, stage: str, first_step: int) -> None:
+        self.path, self.stage = folder / "metrics.jsonl", stage
+        kept = [line for line in self._lines() if not self._is_later(line, first_step)]
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        partial.replace(self.path)
+        self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=first_step)
+
+    def _lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+
+    def _is_later(self, line: str, first_step: int) -> bool:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return True
+        return values.get("stage") == self.stage and values.get("step", 0) > first_step
+
+    def write(self, step: int, **values: Any) -> None:
+        """Write figures of a step; a list becomes one TensorBoard scalar an item."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, list):
+                for i, item in enumerate(value):
+                    if item is not None:
+                        self.board.add_scalar(f"{name}/{i}", item, step)
+            elif isinstance(value, int | float):
+                self.board.add_scalar(name, value, step)
+
+    def picture(self, name: str, image: Image.Image, step: int) -> None:
+        """A picture in TensorBoard."""
+        import numpy as np
+
+        self.board.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def sound(self, name: str, waveform: torch.Tensor, sample_rate: int, step: int) -> None:
+        """A sound in TensorBoard: waveform (S,) in [-1, 1]."""
+        self.board.add_audio(name, waveform.clamp(-1, 1)[None], step, sample_rate=sample_rate)
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        self.board.close()
+
+
+def write_environment(folder: Path) -> None:
+    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    values = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "num_threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": versions,
+    }
+    (folder / "environment.json").write_text(json.dumps(values, indent=1) + "\n")

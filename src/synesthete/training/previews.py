@@ -1,0 +1,48 @@
+"""What a model makes while it trains: a spectrogram and a sound for each class, in the run folder and TensorBoard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from synesthete import seeding
+from synesthete.data.audio import write_audio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.pipeline import Pipeline
+    from synesthete.training.log import RunLog
+    from synesthete.types import Batch
+
+NUM_PREVIEWS = 10
+GAP = 4
+
+
+def write_previews(pipeline: Pipeline, batch: Batch, folder: Path, step: int, log: RunLog) -> None:
+    """One sample a class on fixed noise: `step_N.png`, real above generated, and `step_N.wav`, one after the other."""
+    first = [int((batch.label == label).nonzero()[0]) for label in batch.label.unique()[:NUM_PREVIEWS]]
+    chosen = torch.tensor(first)
+    output = pipeline(batch.raw[chosen], generators=seeding.sample_generators(0, len(chosen)))
+    real = pipeline.codec.pictures(batch.signal[chosen])
+    made = pipeline.codec.pictures(output.x_0)
+    sheet = contact_sheet([real, made])
+    folder.mkdir(exist_ok=True)
+    sheet.save(folder / f"step_{step:07d}.png")
+    log.picture("preview (real above)", sheet, step)
+    waveform, sample_rate = output.signal.flatten(), pipeline.codec.spec.sample_rate
+    write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
+    log.sound("preview", waveform, sample_rate, step)
+
+
+def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Pictures of one size in a grid, a gap between them."""
+    width, height = rows[0][0].size
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, len(rows) * (height + GAP) - GAP), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * (width + GAP), y * (height + GAP)))
+    return sheet

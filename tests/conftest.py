@@ -1,0 +1,109 @@
+"""What many tests share: the tiny recipe and its data, made once a session, and the larger data where it is at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Before torch is loaded: the order of a sum, and so its last bit, depends on the number of threads. Inherited by the
+# processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+from hypothesis import settings
+
+from synesthete import preparation
+from synesthete.recipes import find_recipe
+from synesthete.training import loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from synesthete.config import Recipe
+    from synesthete.objectives import Parts
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+
+DEBUG = "image-to-speech-digits-debug"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+GOLDEN = Path(__file__).parent / "golden"
+
+torch.set_num_threads(1)
+settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden values anew instead of comparing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the session's own, for this process and those it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNESTHETE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """The debug twin in float32, to be changed at will."""
+    return debug_recipe()
+
+
+def debug_recipe(*assignments: str) -> Recipe:
+    plain = [f"stages.{name}.precision='no'" for name in ("align", "denoise")]
+    return find_recipe(DEBUG, [*plain, *assignments])
+
+
+@pytest.fixture(scope="session")
+def prepared(cache: Path) -> Prepared:
+    """The debug twin's data, in its place in the cache; to be read only."""
+    pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
+    return preparation.prepare(debug_recipe())
+
+
+@pytest.fixture
+def parts(recipe: Recipe, prepared: Prepared) -> Parts:
+    """The debug twin's parts; the output layer, zero at the start, is given weights so that it says something."""
+    return awake(loop.make_parts(recipe, prepared))
+
+
+@pytest.fixture
+def pipeline(recipe: Recipe, parts: Parts) -> Pipeline:
+    """The parts as a pipeline of four steps."""
+    recipe.sampling.num_inference_steps = 4
+    return loop.make_pipeline(recipe, parts, recipe.data.class_names)
+
+
+def awake(parts: Parts) -> Parts:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in parts.denoiser.parameters():
+        if not parameter.any():
+            parameter.data.normal_(std=0.1, generator=generator)
+    return parts
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The larger data sets that lie beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not on this machine")
+    return SHARED
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`golden(name, values)`: compares numbers with those kept, or keeps them with --update-golden."""
+
+    def compare(name: str, values: list[Any], rel: float = 1e-3, abs: float = 1e-4) -> None:
+        path = GOLDEN / f"{name}.json"
+        if request.config.getoption("--update-golden"):
+            path.write_text(json.dumps([round(value, 6) for value in values]) + "\n")
+        assert values == pytest.approx(json.loads(path.read_text()), rel=rel, abs=abs)
+
+    return compare
