@@ -5,20 +5,18 @@
     python benchmarks/screen_voices.py --accents en-us en-gb --variants f1 f2 m1
 
 Every voice says zero to nine at 130 and 165 words a minute and default pitch; pocketsphinx (its own English model, a
-grammar of the ten words) writes down what it hears. Chance is 0.10. About 0.3 s a voice on one core.
+grammar of the ten words) writes down what it hears. Chance is 0.10. About 0.5 s a voice on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 from itertools import product
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import soxr
+from typing import TYPE_CHECKING
 
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.voices import split_voices
+from synesthete.evaluation.listeners import WordListener
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -26,41 +24,14 @@ if TYPE_CHECKING:
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATES = (130, 165)
-SAMPLE_RATE = 16_000  # of the listener's model
-PADDING = 0.2  # seconds of quiet on both sides
-# Quiet, not silence: with 40 dB less of it the same clips were understood to 0.65 where this, together with leaving out
-# the listener's second pass (bestpath), gave 0.94 (13 voices, 130 utterances).
-NOISE = 0.0045
 
 
-def make_listener() -> Any:
-    """A pocketsphinx decoder that can only hear one of the ten words, or nothing."""
-    from pocketsphinx import Decoder
-
-    decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", lm=None, bestpath=False)
-    decoder.add_jsgf_string("word", f"#JSGF V1.0; grammar word; public <word> = {' | '.join(WORDS)};")
-    decoder.activate_search("word")
-    return decoder
-
-
-def hear(decoder: Any, waveform: np.ndarray, sample_rate: int) -> str:
-    """The word heard in a waveform (S,), or "" for none."""
-    samples = soxr.resample(waveform, sample_rate, SAMPLE_RATE)
-    padded = np.pad(0.9 * samples / np.abs(samples).max(), round(PADDING * SAMPLE_RATE))
-    noise = np.random.default_rng(0).normal(0, NOISE, padded.shape)
-    decoder.start_utt()
-    decoder.process_raw((np.clip(padded + noise, -1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
-    decoder.end_utt()
-    hypothesis = decoder.hyp()
-    return hypothesis.hypstr if hypothesis else ""
-
-
-def heard_share(engine: Espeak, decoder: Any, voice: str) -> tuple[float, list[str]]:
+def heard_share(engine: Espeak, listener: WordListener, voice: str) -> tuple[float, list[str]]:
     """The share of the 20 utterances heard right, and the wrong ones as said>heard."""
     wrong = []
     for rate, word in product(RATES, WORDS):
         waveform, sample_rate = engine.speak(word, voice, rate)
-        heard = hear(decoder, waveform.numpy(), sample_rate)
+        heard = listener.hear(waveform, sample_rate)
         if heard != word:
             wrong.append(f"{word}>{heard or '-'}")
     return 1 - len(wrong) / (len(RATES) * len(WORDS)), wrong
@@ -79,10 +50,10 @@ def voice_names(arguments: Sequence[str] | None = None) -> list[str]:
 
 def main() -> None:
     """Print one line a voice: its name, the share heard, and what was misheard."""
-    engine, decoder = Espeak(), make_listener()
+    engine, listener = Espeak(), WordListener(WORDS)
     for name in voice_names():
         try:
-            share, wrong = heard_share(engine, decoder, name)
+            share, wrong = heard_share(engine, listener, name)
             print(f"{name:<32} {share:.2f}  {' '.join(wrong)}", flush=True)
         except (InputError, RuntimeError) as error:
             print(f"{name:<32} -     {error}", flush=True)

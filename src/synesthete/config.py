@@ -93,7 +93,7 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
     """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int)."""
     if holds_build(value):
-        return value
+        return tuple(value) if isinstance(value, list) else value
     annotation = hints(target).get(name, Any)
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
@@ -139,8 +139,6 @@ class Stage:
         objective: a build of an objective. train: names of the parts whose weights move; the others are frozen.
         num_steps: optimiser steps. batch_size: samples a step, over all processes and accumulations together.
         learning_rate: the peak, reached after `num_warmup_steps` and followed by half a cosine to `min_learning_rate`.
-        muon_learning_rate: where set, weight matrices inside blocks are trained by Muon (Jordan et al. 2024) at this
-            rate, all else by AdamW.
         gradient_clip: largest gradient norm. ema_decay: of the averaged weights; None keeps none.
         condition_dropout: share of samples that see the null condition, drawn per sample.
     """
@@ -152,7 +150,6 @@ class Stage:
     train: tuple[str, ...] = ("denoiser", "conditioner")
     learning_rate: float = 1e-3
     min_learning_rate: float = 1e-5
-    muon_learning_rate: float | None = None
     num_warmup_steps: int = 50
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
@@ -174,10 +171,16 @@ class Stage:
 
 @dataclass
 class Sampling:
-    """How a finished model samples unless told otherwise; saved with it."""
+    """How a finished model samples unless told otherwise; saved with it.
+
+    Args:
+        timestep_shift: of a flow; above 1 spends more of the steps near noise (Esser et al. 2024, section 5.3.2).
+        guidance_interval: where guidance is on, in fractions of the way to noise.
+    """
 
     sampler: str = "flow-euler"
     num_inference_steps: int = 10
+    timestep_shift: float = 1.0
     guidance_scale: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = 0.0
@@ -188,7 +191,10 @@ class Sampling:
 
 @dataclass
 class Recipe:
-    """An experiment: the parts, how they are trained and how the result samples. Each part is a build."""
+    """An experiment: the parts, how they are trained and how the result samples. Each part is a build.
+
+    weights: how the finished model's weights are written; training keeps float32 in its checkpoints.
+    """
 
     name: str
     data: Any
@@ -198,6 +204,7 @@ class Recipe:
     process: Any
     stages: list[Stage]
     sampling: Sampling = field(default_factory=Sampling)
+    weights: typing.Literal["float32", "float16", "bfloat16"] = "float32"
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,14 +226,27 @@ class Recipe:
         for key in values:
             if key not in known:
                 raise InputError(f"{where}: no field {key!r}{suggestion(key, known)}")
-        missing = [f for f in known if f not in values and f not in ("sampling", "seed")]
+        missing = [f for f in known if f not in values and f not in ("sampling", "weights", "seed")]
         if missing:
             raise InputError(f"{where}: {', '.join(missing)} missing; start from `synesthete show NAME --yaml`")
         values = {key: resolved(value, f"{where}: {key}") for key, value in values.items()}
+        stages, sampling = values["stages"], values.get("sampling", {})
+        if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+            raise InputError(f"{where}: stages: give a list of stages, each with a name, an objective and its fields")
+        if not isinstance(sampling, dict):
+            raise InputError(f"{where}: sampling: give its fields, such as num_inference_steps: 10")
+        parts = {key: values[key] for key in ("data", "codec", "conditioner", "denoiser", "process")}
+        parts |= {f"stages.{i}.objective": stage["objective"] for i, stage in enumerate(stages) if "objective" in stage}
+        for key, part in parts.items():
+            if not isinstance(part, Build):
+                raise InputError(f"{where}: {key}: no part; give its class and its fields")
         try:
-            values["stages"] = [Stage(**stage) for stage in values["stages"]]
-            values["sampling"] = Sampling(**values.get("sampling", {}))
+            values["stages"] = [Stage(**stage) for stage in stages]
+            values["sampling"] = Sampling(**sampling)
+            values |= {key: checked(Recipe, key, values[key]) for key in ("name", "seed") if key in values}
             return Recipe(**values)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         except TypeError as error:
             raise InputError(f"{where}: {str(error).replace('.__init__()', '')}") from None
 
@@ -269,23 +289,25 @@ class Recipe:
             for index, item in enumerate(holder):
                 if step in (str(index), item_name(item)):
                     return item
-            raise self._unknown(key, [item_name(item) for item in holder])
+            raise self._unknown(key, step, [item_name(item) for item in holder])
         if isinstance(holder, Build):
             if step not in holder.fields:
-                raise self._unknown(key, holder.fields)
+                raise self._unknown(key, step, holder.fields)
             return holder.fields[step]
         if not hasattr(holder, step) or step.startswith("_"):
-            raise self._unknown(key, field_names(holder))
+            raise self._unknown(key, step, field_names(holder))
         return getattr(holder, step)
 
     def _assign(self, holder: Any, last: str, value: Any, key: str) -> None:
         known = field_names(holder)
         if last not in known:
-            raise self._unknown(key, known)
+            raise self._unknown(key, last, known)
         current = holder.fields[last] if isinstance(holder, Build) else getattr(holder, last)
         if holds_build(current) or isinstance(current, Sampling) or last == "stages":
             value = resolved(value, f"recipe {self.name}: {key}")
-            if not isinstance(value, type(current)):
+            off = value is None and isinstance(holder, Build) and parameters(holder.target)[last].default is None
+            kind: Any = list | tuple if isinstance(current, tuple) else type(current)
+            if not off and not (isinstance(value, kind) and holds_build(value)):
                 raise InputError(
                     f"recipe {self.name}: {key} is a part; set one of its fields, such as {key}.NAME=VALUE"
                 )
@@ -296,10 +318,9 @@ class Recipe:
         except InputError as error:
             raise InputError(f"recipe {self.name}: {key}: {error}") from None
 
-    def _unknown(self, key: str, known: Any) -> InputError:
-        *path, last = key.split(".")
-        near = difflib.get_close_matches(last, list(known), n=1)
-        better = ".".join([*path, near[0]]) if near else None
+    def _unknown(self, key: str, wrong: str, known: Any) -> InputError:
+        near = difflib.get_close_matches(wrong, list(known), n=1)
+        better = ".".join(near[0] if step == wrong else step for step in key.split(".")) if near else None
         rest = f"did you mean {better!r}?" if better else f"there: {', '.join(known) or 'nothing to set'}"
         return InputError(f"recipe {self.name} has no field {key!r}; {rest}")
 

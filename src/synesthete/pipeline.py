@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging
+from torch import nn
 
 from synesthete import hub, seeding
+from synesthete.config import PACKAGE, find_class
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
@@ -28,6 +33,18 @@ class Output:
 
     signal: torch.Tensor
     x_0: torch.Tensor
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Loading takes a blink; diffusers' bar for it would stand between our lines."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 class Pipeline(DiffusionPipeline):
@@ -58,27 +75,38 @@ class Pipeline(DiffusionPipeline):
         self.process = Process(**self.config.process)
 
     @staticmethod
-    def load(model: str, dtype: torch.dtype | None = None) -> Pipeline:
-        """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32 by default.
+    def load(model: str) -> Pipeline:
+        """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32.
 
         Raises:
             InputError: no such model, a model of another kind, or damaged files.
         """
         folder = hub.find_model(model)
         try:
-            kind = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")).get("_class_name")
-        except (OSError, ValueError, AttributeError):
+            index = dict(json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             raise InputError(f"{folder / hub.MODEL_INDEX}: damaged; train or copy the model again") from None
+        kind = index.get("_class_name")
         if kind != Pipeline.__name__:
             raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
         try:
-            pipeline = Pipeline.from_pretrained(folder, torch_dtype=dtype or torch.float32, use_safetensors=True)
+            # diffusers takes parts of modules that are imported already, of ours as of others, and imports none itself.
+            for part in index.values():
+                if isinstance(part, list) and str(part[0]).startswith(f"{PACKAGE}."):
+                    find_class(".".join(part))
+            with without_bars():
+                pipeline = Pipeline.from_pretrained(folder, use_safetensors=True)
         except InputError:
             raise
         except Exception as error:  # whatever a damaged file makes diffusers or safetensors say
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"{folder}: cannot be loaded ({reason}); train or copy the model again") from None
-        pipeline.set_progress_bar_config(disable=True)
+        for name in ("codec", "conditioner", "denoiser"):
+            part = getattr(pipeline, name)
+            # diffusers only warns of weights that the file lacks, and leaves them without values.
+            if missing := [key for key, value in part.state_dict().items() if value.is_meta]:
+                raise InputError(f"{folder}: its {name} lacks {missing[0]}; it was made by another version, train again")
+            nn.Module.to(part, torch.float32)
         return pipeline
 
     @property
@@ -109,7 +137,7 @@ class Pipeline(DiffusionPipeline):
         settings = self.sampling_settings(**sampling)
         condition, null = self.conditions(raw)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        scheduler = make_scheduler(settings["sampler"], self.process)
+        scheduler = make_scheduler(settings["sampler"], self.process, shift=settings["timestep_shift"])
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)
         denoise = guided(
@@ -184,13 +212,9 @@ class Pipeline(DiffusionPipeline):
             return self.process.convert(prediction, x_t.float(), timestep, "flow")
         return prediction
 
-    def save(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write the model folder; float weights as `dtype` where given (the codec keeps its own)."""
-        original = self.denoiser.dtype
-        if dtype is not None:
-            self.denoiser.to(dtype)
-            self.conditioner.to(dtype)
-        self.save_pretrained(str(folder), safe_serialization=True)
-        if dtype is not None:
-            self.denoiser.to(original)
-            self.conditioner.to(original)
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""
+        # Copies: rounding the parts themselves would round the weights of a run that is still training.
+        parts = {name: nn.Module.to(copy.deepcopy(getattr(self, name)), dtype) for name in ("conditioner", "denoiser")}
+        settings = {name: dict(self.config[name]) for name in ("process", "sampling", "card")}
+        Pipeline(codec=self.codec, scheduler=self.scheduler, **parts, **settings).save_pretrained(str(folder))

@@ -192,7 +192,7 @@ def test_the_timestep_of_the_scheduler_reaches_the_network(name):
     else:  # whole numbers to 999; a flow's multistep table stops one thousandth short of pure noise at most
         assert 999 - 1e-3 <= seen[0] <= 1000
     assert seen == sorted(seen, reverse=True)
-    assert 0 < seen[-1] <= 50
+    assert 0 < seen[-1] <= 51
     gaps = -torch.tensor(sorted(set(seen), reverse=True)).diff()
     assert gaps.max() - gaps.min() <= 1.01  # even, but for whole numbers
 
@@ -209,7 +209,9 @@ def test_the_last_step_is_clean_data(name, num_inference_steps):
         return process.target(x_0, (x_t - alpha * x_0) / sigma, timestep)
 
     found = walk(name, process, knowing, noise(8), num_inference_steps)[-1]
-    torch.testing.assert_close(found, x_0, rtol=1e-5, atol=1e-5)
+    # One step of Euler's subtracts two numbers of the size of its largest sigma, 2e4 on a cosine schedule.
+    tolerance = 1e-2 if num_inference_steps == 1 and name in ("euler", "heun") else 1e-5
+    torch.testing.assert_close(found, x_0, rtol=1e-5, atol=tolerance)
 
 
 @every_sampler
@@ -242,6 +244,15 @@ def test_a_batch_equals_its_singles(name, eta):
         torch.testing.assert_close(single[-1], batch[i : i + 1])
 
 
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("settings", [{}, {"zero_terminal_snr": True}, {"schedule": "linear"}])
+def test_gaussian_data_keeps_its_spread_with_the_noise_of_eta(eta, settings):
+    """diffusers' own DDIM gives NaN at eta 1 on a cosine schedule."""
+    process, x_T = process_for("ddim", **settings), noise(512)
+    x_0 = walk("ddim", process, ideal_denoiser(process, 0.5), x_T / x_T.std(), 250, eta=eta)[-1]
+    assert x_0.std().item() == pytest.approx(0.5, rel=0.08)
+
+
 def test_eta_adds_noise_to_ddim_alone():
     x_T = noise(2, 1, 4, 5)
     for name, changes in (("ddim", True), ("euler", False), ("dpmsolver++", False)):
@@ -260,7 +271,7 @@ def test_any_number_of_steps_ends_finite(num_inference_steps, name):
 @pytest.mark.parametrize("name", ["ddim", "euler", "dpmsolver++", "unipc", "flow-euler", "flow-dpmsolver++"])
 @pytest.mark.parametrize("num_inference_steps", [30, 70, 300, 400])
 def test_the_spread_is_kept_where_steps_do_not_divide_the_timesteps(name, num_inference_steps):
-    """diffusers' DDIM goes to timestep - 1000 // n, and so to timesteps it does not visit next (std 0.57 at 400)."""
+    """diffusers' DDIM goes on to timestep - 1000 // n, which is not the next one unless n divides 1000 (std 0.57 at 400)."""
     process, x_T = process_for(name), noise(4096)
     x_0 = walk(name, process, ideal_denoiser(process, 0.5), x_T / x_T.std(), num_inference_steps)[-1]
     assert x_0.std().item() == pytest.approx(0.5, rel=0.08)

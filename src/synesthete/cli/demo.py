@@ -30,10 +30,11 @@ def demo(
 
     from synesthete import seeding
     from synesthete.data.audio import write_audio
-    from synesthete.data.pictures import DIGITS, BuiltInDigits
+    from synesthete.data.pictures import DIGITS, BuiltInDigits, write_picture
     from synesthete.evaluation.figures import spectrogram_figure
     from synesthete.evaluation.listeners import WordListener
     from synesthete.pipeline import Pipeline
+    from synesthete.training.previews import contact_sheet
 
     pipeline = Pipeline.load(model)
     if set(pipeline.class_names) != set(DIGITS):
@@ -43,18 +44,20 @@ def demo(
     pictures = [held_out.images[i] for i in chosen]
     output = pipeline(pipeline.preprocess(pictures), generators=seeding.sample_generators(seed, len(pictures)))
     listener = WordListener(DIGITS)
-    out.mkdir(parents=True, exist_ok=True)
     spec = pipeline.codec.spec
     rows: list[dict[str, Any]] = []
     log_mels = output.x_0.squeeze(1) * pipeline.codec.scale + pipeline.codec.mean
     for name, picture, waveform, log_mel in zip(DIGITS, pictures, output.signal, log_mels, strict=True):
         write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
-        picture.resize((224, 224), Image.Resampling.NEAREST).save(out / f"{name}_picture.png")
+        write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))
         spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says").savefig(out / f"{name}.png")
         heard = listener.hear(waveform, spec.sample_rate)
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
         if not as_json:
             typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {rows[-1]['heard'] or '(nothing)'}")
+    spectrograms = pipeline.codec.pictures(output.x_0)
+    squares = [picture.resize([spectrograms[0].width] * 2, Image.Resampling.NEAREST) for picture in pictures]
+    write_picture(out / "demo.png", contact_sheet([squares, spectrograms]))
     seconds = time.perf_counter() - started
     right = sum(row["picture"] == row["heard"] for row in rows)
     values = {"digits": rows, "right": right, "seconds": round(seconds, 2), "out": str(out)}

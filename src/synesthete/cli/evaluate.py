@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synesthete.cli.options import AsJson, Assignments, ModelName, finish, progress_bar
+
+if TYPE_CHECKING:
+    from synesthete.evaluation.report import Metric
 
 
 def evaluate(
@@ -31,12 +36,22 @@ def evaluate(
     from synesthete.pipeline import Pipeline
     from synesthete.recipes import find_recipe
 
-    folder = hub.find_model(model)
     pipeline = Pipeline.load(model)
-    recipe = find_recipe(str(folder), assignments or ())
+    recipe = find_recipe(str(hub.find_model(model)), assignments or ())
     target = out or (Path(model) / "report" if (Path(model) / "recipe.yaml").is_file() else Path("out/report"))
     with progress_bar() as show:
-        report = lambda what, done, total: show(what, done, total, "")  # noqa: E731
+        report = partial(show, extra="")
         corpus = preparation.build_corpus(recipe, data, report)
-        found = evaluate_speech(pipeline, recipe.data(), corpus, target, name=model, num=num, seed=seed, progress=report)
-    finish(as_json, found.to_dict() | {"report": str(target)}, f"{found.summary()}\n{target}/report.html")
+        found = evaluate_speech(
+            pipeline, recipe.data(), corpus, target, model=model, num=num, seed=seed, progress=report
+        )
+    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
+    finish(as_json, values, "\n".join(map(line, found.metrics)) + f"\n{target}/report.html")
+
+
+def line(metric: Metric) -> str:
+    """A figure and what it is to be read against."""
+    beside = {"chance": metric.chance, "shuffled": metric.shuffled, "ceiling": metric.ceiling}
+    return f"{metric.name:<52} {metric.value:8.4g}   " + "   ".join(
+        f"{name} {value:.4g}" for name, value in beside.items() if value is not None
+    )

@@ -35,7 +35,12 @@ def sample(
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
     `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`
     """
-    settings: dict[str, Any] = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale, "eta": eta}
+    settings: dict[str, Any] = {
+        "sampler": sampler,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "eta": eta,
+    }
     found = find_pictures(inputs)
     targets = name_targets(found, inputs, out)
     if not overwrite and (there := [path for path in targets if path.exists()]):
@@ -44,7 +49,7 @@ def sample(
 
     from synesthete import seeding
     from synesthete.data.audio import write_audio
-    from synesthete.data.pictures import read_picture
+    from synesthete.data.pictures import read_picture, write_picture
     from synesthete.pipeline import Pipeline
 
     pipeline = Pipeline.load(model)
@@ -68,7 +73,7 @@ def sample(
                     readable, output.signal, pipeline.codec.pictures(output.x_0), strict=True
                 ):
                     write_audio(targets[i], waveform, pipeline.codec.spec.sample_rate)
-                    picture.save(targets[i].with_suffix(".png"))
+                    write_picture(targets[i].with_suffix(".png"), picture)
                     written.append(str(targets[i]))
             show("pictures", min(first + BATCH, len(found)), len(found), "")
     seconds = time.perf_counter() - started

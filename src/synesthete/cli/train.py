@@ -25,8 +25,6 @@ def train(
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
     `accelerate launch --num_processes 2 -m synesthete train image-to-speech-digits`
     """
-    from accelerate import PartialState
-
     from synesthete import hub, preparation
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
@@ -35,7 +33,7 @@ def train(
     folder = out or Path("runs") / found.name
     begin = hub.find_model(start) if start else None
     loop.open_run(found, folder)
-    state = PartialState()
+    state = loop.processes()
     notes: list[str] = []
     with progress_bar() as show:
         with state.main_process_first():

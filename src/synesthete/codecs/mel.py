@@ -120,9 +120,9 @@ class MelCodec(ModelMixin, ConfigMixin):
 
     def pictures(self, x_0: Tensor, scale: int = 2) -> list[Image.Image]:
         """Each x_0 of (B, 1, n_mels, T) as a picture, low bands at the bottom, silence dark, `scale` pixels a cell."""
-        # From 60 dB below the loudest speech up: what lies under it cannot be heard and would take most of the colours.
+        # From 70 dB below the loudest speech up: what lies under it cannot be heard and would take most of the colours.
         log_mel = x_0.float().squeeze(1) * self.scale + self.mean
-        shade = ((log_mel + 6.0) / 9.0).clamp(0, 1).flip(-2).cpu().numpy()  # (B, n_mels, T)
+        shade = ((log_mel + 3.0) / 8.0).clamp(0, 1).flip(-2).cpu().numpy()  # (B, n_mels, T)
         colours = (matplotlib.colormaps["magma"](shade)[..., :3] * 255).astype("uint8")
         images = [Image.fromarray(picture) for picture in colours]
         return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]

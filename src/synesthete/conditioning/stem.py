@@ -53,7 +53,7 @@ class PictureStem(ModelMixin, ConfigMixin):
         self.stages = nn.ModuleList(
             nn.Conv2d(a, b, size, 2, size // 2) for (a, b), size in zip(pairwise(inputs), sizes, strict=True)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(8, channels) for channels in widths)
+        self.norms = nn.ModuleList(nn.GroupNorm(math.gcd(8, channels), channels) for channels in widths)
         self.last = ResidualConv(widths[-1])
         side = math.ceil(size / 2 ** len(widths))
         self.num_tokens = side * side

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from synesthete import seeding
+from synesthete.data.audio import write_whole
 from synesthete.data.manifest import FILE_NAME, read_manifest
 from synesthete.types import InputError
 
@@ -201,6 +202,18 @@ def read_picture(path: Path) -> Image.Image:
         raise InputError(f"{path}: not a picture; give a {', '.join(SUFFIXES[:3])} file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: a damaged picture ({error}); replace or remove it") from None
+
+
+def write_picture(path: Path, picture: Image.Image) -> Path:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG")
+    write_whole(path, encoded.getvalue())
+    return path
 
 
 def read_pictures(paths: Iterable[Path]) -> Pictures:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthete.nn.blocks import ConditionedBlock, modulate
 from synesthete.nn.embeddings import TimestepEmbedding, grid_positions
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,11 @@ class DiT(ModelMixin, ConfigMixin):
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""
         (rows, columns), (height, width) = self.grid, self.config.patch_size
+        if x.shape[-2] > rows * height or x.shape[-1] > columns * width:  # padding by less than nothing would cut it
+            raise InputError(
+                f"x_t of {x.shape[-2]} x {x.shape[-1]}: this denoiser holds {rows * height} x {columns * width}; "
+                "set denoiser.sample_size to the codec's shape"
+            )
         x = F.pad(x, (0, columns * width - x.shape[-1], 0, rows * height - x.shape[-2]))
         x = x.unflatten(-1, (columns, width)).unflatten(-3, (rows, height))  # (B, C, rows, height, columns, width)
         return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

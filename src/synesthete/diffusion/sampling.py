@@ -49,28 +49,29 @@ SAMPLERS = {
 }
 
 
-def make_scheduler(name: str, process: Process, **settings: Any) -> Any:
+def make_scheduler(name: str, process: Process, shift: float = 1.0) -> Any:
     """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
 
+    shift: of a flow's timesteps towards noise.
+
     Raises:
-        InputError: an unknown name, or a sampler of the other kind of process.
+        InputError: an unknown name, a sampler of the other kind of process, or a shift of a beta schedule.
     """
     flow = process.schedule == "flow"
     fitting = [known for known, sampler in SAMPLERS.items() if sampler.flow == flow]
     if name not in fitting:
         what = "unknown" if name not in SAMPLERS else f"cannot walk a {process.schedule!r} schedule"
         raise InputError(f"sampler {name!r}: {what}; choose from {', '.join(fitting)}")
+    if shift != 1.0 and not flow:
+        raise InputError(f"timestep_shift {shift}: only a flow can be shifted; leave it at 1 for {process.schedule!r}")
     sampler = SAMPLERS[name]
     scheduler = getattr(diffusers, sampler.scheduler)
-    config = {"num_train_timesteps": process.num_train_timesteps} if flow else process.scheduler_config()
+    config = {"num_train_timesteps": process.num_train_timesteps, "shift": shift, "flow_shift": shift}
+    if not flow:
+        config |= process.scheduler_config()
     # clip_sample cuts x_0 at +-1, inside the range of any data that is not a picture.
-    config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings, **settings}
+    config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
     known = inspect.signature(scheduler.__init__).parameters
-    if not flow and process.zero_terminal_snr and "rescale_betas_zero_snr" not in known:
-        raise InputError(f"sampler {name!r}: knows no zero terminal SNR, which process.zero_terminal_snr asks for")
-    unknown = set(settings) - set(known)
-    if unknown:
-        raise InputError(f"sampler {name!r} has no setting {', '.join(sorted(unknown))}")
     return scheduler(**{key: value for key, value in config.items() if key in known})
 
 

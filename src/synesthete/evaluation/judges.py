@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,6 @@ from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64
 CHUNK = 100
 RESULT_NAME = "judge.json"
-# Natural logarithms of mel magnitude: about 60 dB under loud speech, and above the loudest of it. What lies under the
-# first cannot be heard, so a judge that saw it could tell generated silence from real silence and learn from that.
-QUIETEST, LOUDEST = -6.0, 3.0
+# Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
+# must not count: generated silence is never as deep as the digital silence around a real clip.
+QUIETEST, LOUDEST = -5.0, 5.0
 
 
 class MelJudge(ModelMixin, ConfigMixin):
@@ -103,7 +103,7 @@ class JudgeTraining:
 
 def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
     """A mel codec's x_0 (B, 1, n_mels, T) as log-mel of the same shape, its normalisation undone."""
-    return x_0.float() * codec.scale + codec.mean
+    return x_0.float() * codec.scale.to(x_0.device) + codec.mean.to(x_0.device)
 
 
 def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
@@ -220,7 +220,7 @@ def load_or_train_judge(
     )
     seconds = time.perf_counter() - start
     right = judge.judge(log_mels(test_clips.waveforms, spec)) == test_clips.labels
-    result = {
+    result: dict[str, Any] = {
         "accuracy": right.float().mean().item(),
         "num_test": len(test_clips),
         "num_voices": len(set(test_clips.speakers)),
@@ -234,8 +234,8 @@ def _digest(settings: dict[str, Any], *sets: Clips) -> str:
     name = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8)
     for clips in sets:
         name.update(clips.waveforms.numpy().tobytes() + clips.labels.numpy().tobytes())
-    # What the weights mean is written in this file: a change of it makes other judges.
-    name.update(f"{QUIETEST} {LOUDEST} {BATCH_SIZE}".encode())
+    # What the weights mean and how they are found is written in this file: another file makes other judges.
+    name.update(Path(__file__).read_bytes())
     return name.hexdigest()
 
 

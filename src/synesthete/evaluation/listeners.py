@@ -66,8 +66,17 @@ class WordListener:
         samples = soxr.resample(samples, sample_rate, SAMPLE_RATE)
         padded = np.pad(PEAK * samples / max(float(np.abs(samples).max()), 1e-9), round(PADDING * SAMPLE_RATE))
         noise = np.random.default_rng(0).normal(0, NOISE, padded.shape)
+        content = (np.clip(padded + noise, -1, 1) * 32767).astype(np.int16).tobytes()
+        # It adapts to the channel from one utterance to the next, whatever its setting `cmn` says. Started anew for
+        # each clip it understood 0.93 of 294 real ones; after hearing the clip itself once 0.95, as many as after all
+        # the clips before it.
+        self._decoder.reinit_feat()
+        self._understand(content)
+        return self._understand(content)
+
+    def _understand(self, content: bytes) -> str | None:
         self._decoder.start_utt()
-        self._decoder.process_raw((np.clip(padded + noise, -1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
+        self._decoder.process_raw(content, full_utt=True)
         self._decoder.end_utt()
         heard = self._decoder.hyp()
         return heard.hypstr or None if heard else None

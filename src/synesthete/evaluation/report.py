@@ -95,14 +95,14 @@ class Report:
 
 
 def number(value: Any) -> str:
-    """A figure as it is printed: whole numbers whole, others with three digits that count, at least to thousandths."""
+    """A figure as it is printed: whole numbers whole, others to thousandths, below 0.01 three digits that count."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or math.isinf(value):
         return str(value)
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
 def headline(metrics: Sequence[Metric]) -> Table:

@@ -14,6 +14,8 @@ import torch
 from synesthete import seeding
 from synesthete.data.spoken import PairedSamples
 from synesthete.evaluation.distances import accuracy, confusion, difference, interval
+from synesthete.evaluation.figures import QUIETEST
+from synesthete.evaluation.judges import log_mel_of
 from synesthete.evaluation.report import Metric, write_report
 from synesthete.evaluation.speech_measures import (
     TRACED,
@@ -21,6 +23,7 @@ from synesthete.evaluation.speech_measures import (
     denoising_errors,
     denoising_metrics,
     drawn,
+    encoded,
     guidance_sweep,
     make_jury,
     pad,
@@ -61,7 +64,8 @@ def evaluate(
     guidance: Sequence[float] = GUIDANCE,
     seed: int = 0,
     command: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    judge: JudgeTraining | None = None,
+    progress: Progress | None = None,
 ) -> SpeechEvaluation:
     """Evaluate a model on its data's test pictures and write the report into the folder `out`.
 
@@ -80,7 +84,6 @@ def evaluate(
     pictures, labels = data.pictures("test")
     chosen = drawn(len(pictures), num, seed, "test pictures")
     raw, labels = pipeline.preprocess([pictures.images[i] for i in chosen.tolist()]), labels[chosen]
-    order = drawn(len(raw), num, seed, "pictures")
     real, judge_clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "judge")
     evaluation = evaluate_speech(
         pipeline,
@@ -92,6 +95,7 @@ def evaluate(
         num=num,
         guidance=guidance,
         seed=seed,
+        judge=judge,
         progress=progress,
     )
     evaluation.notes += [f"skipped {name}" for name in (*pictures.skipped, *real.skipped)]
@@ -109,7 +113,7 @@ def evaluate(
         "process": ", ".join(f"{key} {value}" for key, value in pipeline.process.settings().items()),
         "mel judge": judge_fact(evaluation, len(judge_clips), len(set(judge_clips.speakers))),
     }
-    write_report(speech_report(pipeline, evaluation, raw[order], facts), Path(out))
+    write_report(speech_report(pipeline, evaluation, facts), Path(out))
     return evaluation
 
 
@@ -143,6 +147,8 @@ def evaluate_speech(
     report = progress or (lambda *_: None)
     if not len(pictures):
         raise InputError("no pictures to speak; give a test split with some")
+    if real.class_names != judge_clips.class_names:
+        raise InputError("the splits 'test' and 'judge' have other classes; build the corpus again")
     jury, notes = make_jury(pipeline.codec, real, judge_clips, words, judge, seed, report)
     class_names = real.class_names
     chosen = drawn(len(pictures), num, seed, "pictures")
@@ -178,9 +184,10 @@ def evaluate_speech(
     factor = seconds * pipeline.codec.spec.sample_rate / speech.waveforms.shape[-1]
     metrics += [*loss, *speed_metrics(seconds, factor, len(labels))]
     codec = pipeline.codec
-    before, after = codec.log_mel(sounds), codec.log_mel(rebuilt.waveforms)  # (n, F, T)
+    before, after = (log_mel_of(codec, x_0).squeeze(1) for x_0 in (rebuilt.x_0, encoded(codec, rebuilt.waveforms)))
     return SpeechEvaluation(
         class_names=class_names,
+        pictures=pictures,
         labels=labels,
         metrics=metrics,
         speech=speech,
@@ -195,6 +202,7 @@ def evaluate_speech(
         mean_clip_error=mean_clip_error,
         round_trip={
             "log-mel (nepers)": difference(before, after),
+            "log-mel where it can be heard (nepers)": difference(before[before > QUIETEST], after[before > QUIETEST]),
             "mel magnitude": difference(before.exp(), after.exp()),
             "waveform": difference(sounds, rebuilt.waveforms),
         },

@@ -48,12 +48,14 @@ class Speech:
 class SpeechEvaluation:
     """What `evaluate_speech` found. Answers are places in class_names, -1 where nothing was heard.
 
-    answers: by judge, (n,). confusions: by judge, (C, C + 1). sweep: by guidance scale and judge, (share right, low,
-    high). trace: mean x_0 error at the TRACED fractions, by condition. round_trip: real clips against themselves
-    through the codec, by what is compared. example: log-mels (F, T) of a real clip and of the same through the codec.
+    pictures: (n, C, H, W), as the model was shown them. labels: (n,). answers: by judge, (n,). confusions: by
+    judge, (C, C + 1). sweep: by guidance scale and judge, (share right, low, high). trace: mean x_0 error at the
+    TRACED fractions, by condition. round_trip: real clips against themselves through the codec, by what is compared.
+    example: log-mels (F, T) of a real clip and of the same through the codec.
     """
 
     class_names: tuple[str, ...]
+    pictures: Tensor
     labels: Tensor
     metrics: list[Metric]
     speech: Speech
@@ -108,8 +110,8 @@ class Jury:
     def answers(self, speech: Speech, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
         """What each hears in each of n sounds, (n,) by judge: a class, or -1."""
         judge, codec = self.training.judge, self.codec
-        again = torch.cat([codec.encode(part) for part in speech.waveforms.split(BATCH_SIZE)])
-        found = {X_0: judge.judge(log_mel_of(codec, speech.x_0)), DECODED: judge.judge(log_mel_of(codec, again))}
+        again = log_mel_of(codec, encoded(codec, speech.waveforms))
+        found = {X_0: judge.judge(log_mel_of(codec, speech.x_0)), DECODED: judge.judge(again)}
         if self.listener is not None:
             found[LISTENER] = self.heard(speech.waveforms, progress)
         return found
@@ -164,11 +166,16 @@ def speak(
     return Speech(torch.cat(x_0), torch.cat(waveforms), tuple(seconds))
 
 
+def encoded(codec: Any, waveforms: Tensor) -> Tensor:
+    """x_0 (n, 1, F, T) of waveforms (n, S), a batch at a time, wherever the codec is."""
+    return torch.cat([codec.encode(part.to(codec.mean.device)).cpu() for part in waveforms.split(BATCH_SIZE)])
+
+
 def through_codec(codec: Any, waveforms: Tensor, seed: int) -> Speech:
     """Real waveforms (n, S) float, encoded and decoded."""
-    x_0 = torch.cat([codec.encode(part) for part in waveforms.split(BATCH_SIZE)])
+    x_0 = encoded(codec, waveforms)
     decoded = [
-        codec.decode(part, seeding.sample_generators(seed, len(part), i * BATCH_SIZE))
+        codec.decode(part.to(codec.mean.device), seeding.sample_generators(seed, len(part), i * BATCH_SIZE)).cpu()
         for i, part in enumerate(x_0.split(BATCH_SIZE))
     ]
     return Speech(x_0, torch.cat(decoded))

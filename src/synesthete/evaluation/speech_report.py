@@ -40,14 +40,12 @@ if TYPE_CHECKING:
 NUM_FAILURES = 6
 
 
-def speech_report(
-    pipeline: Any, evaluation: SpeechEvaluation, pictures: Tensor, facts: dict[str, Any] | None = None
-) -> Report:
-    """The report. pictures: (n, C, H, W) uint8, in the order of `evaluation.labels`."""
+def speech_report(pipeline: Any, evaluation: SpeechEvaluation, facts: dict[str, Any] | None = None) -> Report:
+    """The report on what `evaluate_speech` found. facts: what was measured, when and how."""
     default = pipeline.sampling_settings()["guidance_scale"]
     sections = [
-        Section("Heard", _HEARD, [gallery(pipeline, evaluation, pictures, first_of_each(evaluation))]),
-        *_failures(pipeline, evaluation, pictures),
+        Section("Heard", _HEARD, [gallery(pipeline, evaluation, first_of_each(evaluation))]),
+        *_failures(pipeline, evaluation),
         Section("By class", "Share right of each class.", [_per_class(evaluation)]),
         Section("What was taken for what", "", _confusions(evaluation)),
         Section("Guidance", _SWEEP.format(num=evaluation.num_swept), _sweep(evaluation, default)),
@@ -73,8 +71,8 @@ def summary(evaluation: SpeechEvaluation) -> str:
         if name in evaluation.answers:
             metric = evaluation.metric(name)
             sentences.append(
-                f"The {name} is told the right word by {metric.value:.1%} of {len(evaluation.labels)} pictures "
-                f"(chance {metric.chance:.1%}, real clips {metric.ceiling:.1%})."
+                f"{metric.value:.1%} of {len(evaluation.labels)} pictures are named rightly ({name}; "
+                f"chance {metric.chance:.1%}, real clips {metric.ceiling:.1%})."
             )
     best = evaluation.metric(X_0)
     if best.interval and best.chance is not None and best.interval[0] <= best.chance:
@@ -88,7 +86,7 @@ def first_of_each(evaluation: SpeechEvaluation) -> list[int]:
     return [int(places[0]) for places in found if len(places)]
 
 
-def gallery(pipeline: Any, evaluation: SpeechEvaluation, pictures: Tensor, places: Sequence[int]) -> Gallery:
+def gallery(pipeline: Any, evaluation: SpeechEvaluation, places: Sequence[int]) -> Gallery:
     """Picture, spectrogram, sound and what was heard, for the samples at `places`."""
     log_mels = log_mel_of(pipeline.codec, evaluation.speech.x_0[list(places)])
     spec = pipeline.codec.spec
@@ -96,7 +94,12 @@ def gallery(pipeline: Any, evaluation: SpeechEvaluation, pictures: Tensor, place
     for place, log_mel in zip(places, log_mels, strict=True):
         word = evaluation.class_names[int(evaluation.labels[place])]
         media = [
-            Medium(f"picture-{place}", picture_png(pictures[place]), f"the picture given: {word}", pixelated=True),
+            Medium(
+                f"picture-{place}",
+                picture_png(evaluation.pictures[place]),
+                f"the picture given: {word}",
+                pixelated=True,
+            ),
             Medium(f"spectrogram-{place}", to_png(spectrogram_figure(log_mel[0], spec, size=(3.4, 2.5)), 110)),
             Medium(f"sound-{place}", wav(evaluation.speech.waveforms[place], spec.sample_rate), "listen", "wav"),
         ]
@@ -109,7 +112,7 @@ def _answer(evaluation: SpeechEvaluation, name: str, place: int) -> str:
     return "nothing" if answer < 0 else evaluation.class_names[answer]
 
 
-def _failures(pipeline: Any, evaluation: SpeechEvaluation, pictures: Tensor) -> list[Section]:
+def _failures(pipeline: Any, evaluation: SpeechEvaluation) -> list[Section]:
     """A section with samples that were misheard, those that most judges misheard first."""
     wrong = torch.stack([found != evaluation.labels for found in evaluation.answers.values()]).sum(dim=0)
     order = wrong.argsort(descending=True, stable=True)[:NUM_FAILURES]
@@ -117,7 +120,7 @@ def _failures(pipeline: Any, evaluation: SpeechEvaluation, pictures: Tensor) -> 
     if not places:
         return []
     text = f"{int((wrong > 0).sum())} of {len(wrong)} samples were misheard by one judge or more; the worst first."
-    return [Section("Misheard", text, [gallery(pipeline, evaluation, pictures, places)])]
+    return [Section("Misheard", text, [gallery(pipeline, evaluation, places)])]
 
 
 def _per_class(evaluation: SpeechEvaluation) -> Table:

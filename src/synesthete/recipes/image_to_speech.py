@@ -29,13 +29,21 @@ def image_to_speech_digits() -> Recipe:
         ),
         codec=build(MelCodec, num_samples=NUM_SAMPLES),
         conditioner=build(PictureStem, size=28, channels=1, widths=(32, 64, 128), width=256, fit="ink"),
-        denoiser=build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, num_heads=4),
-        process=build(Process, schedule="flow", prediction_type="sample", loss_space="flow"),
+        denoiser=build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, num_heads=4, mlp_ratio=3),
+        process=build(
+            Process,
+            schedule="flow",
+            prediction_type="sample",
+            loss_space="flow",
+            timestep_sampling="logit_normal",
+            timestep_mean=1.0,
+        ),
         stages=[
             Stage("align", build(Alignment), num_steps=300, batch_size=256, learning_rate=3e-3, train=("conditioner",)),
-            Stage("denoise", build(Denoising), num_steps=2500, batch_size=64),
+            Stage("denoise", build(Denoising), num_steps=4000, batch_size=64),
         ],
-        sampling=Sampling(sampler="flow-euler", num_inference_steps=10, guidance_scale=3.0),
+        sampling=Sampling(sampler="flow-euler", num_inference_steps=10, timestep_shift=3.0, guidance_scale=3.0),
+        weights="float16",
     )
 
 

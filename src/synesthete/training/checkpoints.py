@@ -12,7 +12,6 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import (
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import torch
     from torch import nn
 
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-# Optimiser entries by flat names, so that they fit into safetensors.
-FLAT = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+# An alignment has no gradient for the null condition, and so no optimiser state.
+SOME = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -70,16 +70,15 @@ def recover(folder: Path) -> None:
             os.replace(old, folder)
 
 
-def gather(model: nn.Module, optimisers: list[torch.optim.Optimizer]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Whole state dictionaries of the model and of each optimiser; every process has to call it."""
-    states = [get_optimizer_state_dict(model, optimiser, options=FLAT) for optimiser in optimisers]
-    return get_model_state_dict(model, options=FULL), states
+def gather(model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Whole state dictionaries of the model and of the optimiser; every process has to call it."""
+    return get_model_state_dict(model, options=FULL), get_optimizer_state_dict(model, optimiser, options=FULL)
 
 
 def save_checkpoint(
     folder: Path,
     model_state: dict[str, Any],
-    optimiser_states: list[dict[str, Any]],
+    optimiser_state: dict[str, Any],
     ema: dict[str, torch.Tensor] | None,
     state: dict[str, Any],
 ) -> None:
@@ -87,11 +86,9 @@ def save_checkpoint(
 
     def write(partial: Path) -> None:
         save_file({name: value.contiguous() for name, value in model_state.items()}, partial / "model.safetensors")
-        for number, entries in enumerate(optimiser_states):
-            tensors = {k: v.contiguous() for k, v in entries.items() if isinstance(v, torch.Tensor)}
-            plain = {k: v for k, v in entries.items() if not isinstance(v, torch.Tensor)}
-            save_file(tensors, partial / f"optimiser_{number}.safetensors")
-            (partial / f"optimiser_{number}.json").write_text(json.dumps(plain))
+        tensors = {f"{name}/{k}": v.contiguous() for name, own in optimiser_state["state"].items() for k, v in own.items()}
+        save_file(tensors, partial / "optimiser.safetensors")
+        (partial / "optimiser.json").write_text(json.dumps(optimiser_state["param_groups"]))
         if ema is not None:
             save_file(ema, partial / "ema.safetensors")
         (partial / "state.json").write_text(json.dumps(state, indent=1))
@@ -99,19 +96,25 @@ def save_checkpoint(
     write_folder(folder, write)
 
 
-def restore(model: nn.Module, optimisers: list[torch.optim.Optimizer], folder: Path) -> None:
-    """Put a checkpoint's weights and optimiser states back.
+def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) -> None:
+    """Put a checkpoint's weights and optimiser state back.
 
     Raises:
         InputError: damaged files, or weights of another shape.
     """
     try:
         set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
-        for number, optimiser in enumerate(optimisers):
-            entries: dict[str, Any] = json.loads((folder / f"optimiser_{number}.json").read_text())
-            entries = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-            entries |= load_file(folder / f"optimiser_{number}.safetensors")
-            set_optimizer_state_dict(model, optimiser, entries, options=FLAT)
+        groups = json.loads((folder / "optimiser.json").read_text())
+        groups = [group | {"betas": tuple(group["betas"])} for group in groups]
+        state: dict[str, dict[str, torch.Tensor]] = {}
+        for name, value in load_file(folder / "optimiser.safetensors").items():
+            parameter, _, key = name.rpartition("/")
+            state.setdefault(parameter, {})[key] = value
+        set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=SOME)
+        # It makes a state for parameters that never had a gradient, too.
+        for name, value in model.named_parameters():
+            if name.removeprefix("module.") not in state:
+                optimiser.state.pop(value, None)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder}: cannot be loaded ({reason}); remove it to go on from the one before") from None

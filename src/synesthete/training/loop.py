@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 from diffusers.training_utils import EMAModel
 
 from synesthete import seeding
@@ -21,7 +22,7 @@ from synesthete.objectives import Denoising, Parts, condition_sensitivity
 from synesthete.pipeline import Pipeline
 from synesthete.training import checkpoints
 from synesthete.training.log import RunLog, write_environment
-from synesthete.training.optimisers import make_optimisers, schedule, set_learning_rates
+from synesthete.training.optimisers import make_optimiser, schedule, set_learning_rate
 from synesthete.training.previews import write_previews
 from synesthete.types import InputError
 
@@ -85,13 +86,18 @@ def train(
     return folder / "model"
 
 
+def processes() -> PartialState:
+    """This process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
 def open_run(recipe: Recipe, folder: Path) -> None:
     """Make the run folder, or make sure that it holds this very recipe.
 
     Raises:
         InputError: a run of another recipe, another thing, or a folder that cannot be made.
     """
-    with PartialState().main_process_first():  # else one process takes what another is writing for a strange folder
+    with processes().main_process_first():  # else one process takes what another is writing for a strange folder
         _open_run(recipe, folder)
 
 
@@ -159,7 +165,7 @@ def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) ->
         parts.codec,
         parts.conditioner,
         parts.denoiser,
-        make_scheduler(recipe.sampling.sampler, parts.process),
+        make_scheduler(recipe.sampling.sampler, parts.process, shift=recipe.sampling.timestep_shift),
         process=parts.process.settings(),
         sampling=sampling,
         card=card,
@@ -209,7 +215,11 @@ class Run:
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
-        self.accelerator = Accelerator(mixed_precision=choose_precision(stage, PartialState().device))
+        self.accelerator = Accelerator(
+            mixed_precision=choose_precision(stage, processes().device),
+            # An alignment reads no null condition, and whatever else a stage leaves alone.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
         self._check_batch()
         for name, module in parts.modules().items():
             module.requires_grad_(name in stage.train)
@@ -217,11 +227,10 @@ class Run:
             parts.denoiser.enable_gradient_checkpointing()
         torch.manual_seed(seeding.derive(recipe.seed, "objective", stage.name))
         objective = stage.objective().attach(parts)
-        optimisers = make_optimisers(objective, stage)
+        optimiser = make_optimiser(objective, stage)
         if stage.compile:
             parts.denoiser.compile()
-        self.model, *self.optimisers = self.accelerator.prepare(objective, *optimisers)
-        self.raw_optimisers = [o.optimizer for o in self.optimisers]
+        self.model, self.optimiser = self.accelerator.prepare(objective, optimiser)
         self.trained = [p for p in objective.parameters() if p.requires_grad]
         self.ema = (
             EMAModel(self.trained, decay=stage.ema_decay, use_ema_warmup=True, power=0.8) if stage.ema_decay else None
@@ -282,7 +291,7 @@ class Run:
     def _optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""
         accumulation = self.stage.gradient_accumulation_steps
-        set_learning_rates(self.raw_optimisers, self.step, self.stage)
+        set_learning_rate(self.optimiser.optimizer, self.step, self.stage)
         total: dict[str, float] = {}
         for micro in range(accumulation):
             item, batch = next(batches)
@@ -301,9 +310,8 @@ class Run:
         norm = self.accelerator.clip_grad_norm_(self.trained, self.stage.gradient_clip)
         if self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips steps whose gradients overflow
             self._check_finite(norm, "the gradient")
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
         if self.ema:
             self.ema.step(self.trained)
         return {**total, "gradient_norm": float(norm)}
@@ -327,6 +335,10 @@ class Run:
         self.bins[1].index_add_(0, places, torch.ones(len(places)))
 
     def _log(self, losses: dict[str, float]) -> list[str]:
+        if self.accelerator.num_processes > 1:
+            shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
+            losses = {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
+            self.bins = self.accelerator.reduce(self.bins.to(self.accelerator.device), "sum").cpu()
         values: dict[str, Any] = {k: round(v, 6) for k, v in losses.items()}
         values["learning_rate"] = self.stage.learning_rate * schedule(self.step - 1, self.stage)
         if self.bins[1].any():
@@ -375,7 +387,7 @@ class Run:
 
     def _save(self) -> None:
         """Write a checkpoint, and the pipeline as it is now."""
-        model_state, optimiser_states = checkpoints.gather(self.model, self.raw_optimisers)
+        model_state, optimiser_state = checkpoints.gather(self.model, self.optimiser.optimizer)
         if not self.accelerator.is_main_process:
             return
         ema, state = None, {"step": self.step, "seconds": self.seconds, "sensitivities": self.sensitivities}
@@ -387,7 +399,7 @@ class Run:
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         self._write_model()
         checkpoints.save_checkpoint(
-            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_states, ema, state
+            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, ema, state
         )
         checkpoints.remove_old(self.checkpoint_folder, KEEP_CHECKPOINTS)
 
@@ -398,7 +410,7 @@ class Run:
 
     def _fill_model(self, pipeline: Pipeline, folder: Path) -> None:
         """The pipeline, and the recipe that it can be judged and repeated by."""
-        pipeline.save(folder)
+        pipeline.save(folder, getattr(torch, self.recipe.weights))
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _restore(self, checkpoint: Path) -> None:
@@ -409,7 +421,7 @@ class Run:
         state = json.loads((checkpoint / "state.json").read_text())
         if state["precision"] != self.accelerator.mixed_precision:
             logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
-        checkpoints.restore(self.model, self.raw_optimisers, checkpoint)
+        checkpoints.restore(self.model, self.optimiser.optimizer, checkpoint)
         self.step, self.seconds, self.sensitivities = state["step"], state["seconds"], state["sensitivities"]
         self.bins = torch.tensor(state["loss_by_timestep"])
         if self.ema:

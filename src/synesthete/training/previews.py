@@ -9,6 +9,7 @@ from PIL import Image
 
 from synesthete import seeding
 from synesthete.data.audio import write_audio
+from synesthete.data.pictures import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +30,7 @@ def write_previews(pipeline: Pipeline, batch: Batch, folder: Path, step: int, lo
     real = pipeline.codec.pictures(batch.signal[chosen])
     made = pipeline.codec.pictures(output.x_0)
     sheet = contact_sheet([real, made])
-    folder.mkdir(exist_ok=True)
-    sheet.save(folder / f"step_{step:07d}.png")
+    write_picture(folder / f"step_{step:07d}.png", sheet)
     log.picture("preview (real above)", sheet, step)
     waveform, sample_rate = output.signal.flatten(), pipeline.codec.spec.sample_rate
     write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
@@ -38,11 +38,11 @@ def write_previews(pipeline: Pipeline, batch: Batch, folder: Path, step: int, lo
 
 
 def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Pictures of one size in a grid, a gap between them."""
-    width, height = rows[0][0].size
-    columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, len(rows) * (height + GAP) - GAP), "white")
-    for y, row in enumerate(rows):
+    """Pictures in a grid, a gap between them; the pictures of a row are of one height, all of one width."""
+    width, columns = rows[0][0].width, max(len(row) for row in rows)
+    tops = [sum(row[0].height + GAP for row in rows[:y]) for y in range(len(rows) + 1)]
+    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, tops[-1] - GAP), "white")
+    for top, row in zip(tops, rows, strict=False):
         for x, picture in enumerate(row):
-            sheet.paste(picture, (x * (width + GAP), y * (height + GAP)))
+            sheet.paste(picture, (x * (width + GAP), top))
     return sheet

@@ -1,0 +1,1 @@
+"""Figures that the documentation quotes; run as `python -m benchmarks.NAME`."""

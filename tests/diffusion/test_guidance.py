@@ -1,0 +1,76 @@
+"""Classifier-free guidance: a wrapper that costs one batched forward (law 5)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synesthete.diffusion.guidance import guided
+from synesthete.types import Condition
+
+X_T = torch.randn(3, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+TIMESTEP = torch.tensor([500.0, 500.0, 500.0])
+
+
+def condition(value: float) -> Condition:
+    tokens = torch.full((3, 2, 4), value) + torch.arange(3.0).view(3, 1, 1)
+    return Condition(tokens=tokens, pooled=tokens.mean(dim=1))
+
+
+class Network:
+    """Counts its calls; what it says depends on x_t, on the timestep and on each sample's own condition."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, x_t, timestep, condition):
+        self.batches.append(len(x_t))
+        assert len(x_t) == len(condition)
+        told = condition.tokens.mean(dim=(1, 2)) + condition.pooled[:, 0].square()
+        return x_t * told.view(-1, 1, 1, 1).sin() + timestep.view(-1, 1, 1, 1) / 1000
+
+
+def test_scale_1_is_one_plain_forward():
+    network = Network()
+    found = guided(network, condition(2.0), condition(-1.0), 1.0)(X_T, TIMESTEP)
+    assert network.batches == [3]
+    assert torch.equal(found, Network()(X_T, TIMESTEP, condition(2.0)))
+
+
+@given(scale=st.floats(-2, 10).filter(lambda s: s != 1.0))
+def test_scale_s_is_the_formula_with_two_forwards_in_one(scale):
+    network = Network()
+    found = guided(network, condition(2.0), condition(-1.0), scale)(X_T, TIMESTEP)
+    assert network.batches == [6]
+    with_, without = (Network()(X_T, TIMESTEP, condition(value)) for value in (2.0, -1.0))
+    torch.testing.assert_close(found, without + scale * (with_ - without), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("timestep", "batch"), [(100.0, 3), (200.0, 6), (500.0, 6), (800.0, 6), (801.0, 3)])
+def test_outside_its_interval_it_is_off_and_costs_nothing(timestep, batch):
+    network = Network()
+    guide = guided(network, condition(2.0), condition(-1.0), 3.0, (0.2, 0.8))
+    found = guide(X_T, torch.full((3,), timestep))
+    assert network.batches == [batch]
+    plain = Network()(X_T, torch.full((3,), timestep), condition(2.0))
+    assert torch.equal(found, plain) == (batch == 3)
+
+
+def test_a_timestep_without_a_batch_is_what_the_sampler_gives():
+    def network(x_t, timestep, told):
+        return x_t * told.pooled[:, 0].view(-1, 1, 1, 1) + timestep / 1000
+
+    found = guided(network, condition(2.0), condition(-1.0), 3.0)(X_T, torch.tensor(500))
+    with_, without = (network(X_T, torch.tensor(500), condition(value)) for value in (2.0, -1.0))
+    torch.testing.assert_close(found, without + 3 * (with_ - without))
+
+
+def test_rescale_1_gives_each_sample_the_spread_of_the_plain_prediction():
+    plain = Network()(X_T, TIMESTEP, condition(2.0))
+    for rescale in (0.0, 0.5, 1.0):
+        found = guided(Network(), condition(2.0), condition(-1.0), 5.0, rescale=rescale)(X_T, TIMESTEP)
+        off = guided(Network(), condition(2.0), condition(-1.0), 5.0)(X_T, TIMESTEP)
+        expected = rescale * plain.std((1, 2, 3)) + (1 - rescale) * off.std((1, 2, 3))
+        torch.testing.assert_close(found.std((1, 2, 3)), expected)

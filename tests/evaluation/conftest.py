@@ -1,0 +1,37 @@
+"""Clips of a few words by the voices of the judge and of the test split, and a judge trained on them."""
+
+from __future__ import annotations
+
+import pytest
+from speakers import NUM_SAMPLES, WORDS
+
+from synesthete.data.speech.corpus import build_speech_corpus, load_clips
+from synesthete.data.speech.voices import split_voices
+from synesthete.evaluation.judges import load_or_train_judge
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory, cache):
+    """Four words by the voices of the judge and of the test split."""
+    pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
+    pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
+    folder = tmp_path_factory.mktemp("corpus")
+    voices = {split: group for split, group in split_voices().items() if split != "train"}
+    words = {word: word for word in WORDS}
+    build_speech_corpus(words, folder, seconds=NUM_SAMPLES / 24_000, takes=4, voices=voices, num_workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real(corpus):
+    return load_clips(corpus, "test")
+
+
+@pytest.fixture(scope="session")
+def judge_clips(corpus):
+    return load_clips(corpus, "judge")
+
+
+@pytest.fixture(scope="session")
+def trained(judge_clips, real):
+    return load_or_train_judge(judge_clips, real, num_steps=120)
