@@ -65,7 +65,7 @@ def test_yaml_both_ways_is_the_same_recipe(name, tmp_path):
     assert again.to_yaml() == recipe.to_yaml()
     assert find_recipe(str(path)) == recipe
     assert find_recipe(str(tmp_path)) == recipe  # a run folder
-    assert recipe.to_dict()["denoiser"]["mlp_ratio"] == 4.0  # defaults are written out
+    assert recipe.to_dict()["denoiser"]["in_channels"] == 1  # defaults are written out
 
 
 @every_recipe
@@ -176,9 +176,9 @@ def test_yaml_values_become_what_the_signature_says():
             (build(ClassFolders, path="here"),),
         ),
         (
-            "conditioner={class: synesthete.conditioning.labels.Labels, width: 64}",
+            "conditioner={class: synesthete.conditioning.labels.Labels, num_tokens: 3}",
             lambda r: r.conditioner,
-            build(Labels, width=64),
+            build(Labels, num_tokens=3),
         ),
     ],
 )

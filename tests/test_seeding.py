@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from synesthete import seeding
 
-names = st.lists(st.one_of(st.integers(0, 10**9), st.text(st.characters(exclude_characters="/"), max_size=8)), max_size=4)
+names = st.lists(
+    st.one_of(st.integers(0, 10**9), st.text(st.characters(exclude_characters="/"), max_size=8)), max_size=4
+)
 
 
 @given(seed=st.integers(0, 2**40), parts=names)

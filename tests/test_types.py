@@ -37,7 +37,7 @@ def test_where_chooses_each_sample_by_itself(keep, spatial):
     assert rows(mixed) == [i if k else i + 100 for i, k in enumerate(keep)]
     assert (mixed.spatial is None) == (not spatial)
     with pytest.raises(ValueError, match="before their keys and values"):
-        Condition.where(torch.tensor(keep), condition(len(keep), keys=True), other)
+        Condition.where(torch.tensor(keep), condition(len(keep), spatial=spatial, keys=True), other)
 
 
 def test_a_chosen_mask_goes_with_its_tokens():

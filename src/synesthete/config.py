@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PACKAGE = "synesthete"
 CLASS_KEY = "class"
+# The fields of a recipe that are no parts.
+PLAIN = ("name", "weights", "seed")
 
 
 class Build:
@@ -165,7 +167,9 @@ class Stage:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in {f.name for f in fields(self)}:
-            raise InputError(f"a stage has no field {name!r}{suggestion(name, [f.name for f in fields(self)])}")
+            raise InputError(
+                f"{type(self).__name__.lower()} has no field {name!r}{suggestion(name, [f.name for f in fields(self)])}"
+            )
         object.__setattr__(self, name, checked(type(self), name, value))
 
 
@@ -240,15 +244,13 @@ class Recipe:
         for key, part in parts.items():
             if not isinstance(part, Build):
                 raise InputError(f"{where}: {key}: no part; give its class and its fields")
+        values["stages"] = [filled(Stage, stage, f"{where}: stages.{i}") for i, stage in enumerate(stages)]
+        values["sampling"] = filled(Sampling, sampling, f"{where}: sampling")
         try:
-            values["stages"] = [Stage(**stage) for stage in stages]
-            values["sampling"] = Sampling(**sampling)
-            values |= {key: checked(Recipe, key, values[key]) for key in ("name", "seed") if key in values}
+            values |= {k: checked(Recipe, k, values[k]) for k in PLAIN if k in values}
             return Recipe(**values)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-        except TypeError as error:
-            raise InputError(f"{where}: {str(error).replace('.__init__()', '')}") from None
 
     @staticmethod
     def load(path: Path) -> Recipe:
@@ -268,16 +270,7 @@ class Recipe:
 
         `denoiser.depth=24`, `stages.denoise.num_steps=100`, `data.sources.0.path=digits`.
         """
-        key, separator, text = assignment.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set {assignment!r}: write key=value, such as denoiser.depth=24")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
-        # YAML 1.1 reads 1e-3 as a string; people mean the number.
-        if isinstance(value, str):
-            value = number(value)
+        key, value = read_assignment(assignment)
         *path, last = key.split(".")
         holder: Any = self
         for step in path:
@@ -311,10 +304,8 @@ class Recipe:
                 raise InputError(
                     f"recipe {self.name}: {key} is a part; set one of its fields, such as {key}.NAME=VALUE"
                 )
-        elif isinstance(holder, Recipe):
-            value = checked(Recipe, last, value)
         try:
-            setattr(holder, last, value)
+            setattr(holder, last, checked(Recipe, last, value) if holder is self and last in PLAIN else value)
         except InputError as error:
             raise InputError(f"recipe {self.name}: {key}: {error}") from None
 
@@ -325,9 +316,45 @@ class Recipe:
         return InputError(f"recipe {self.name} has no field {key!r}; {rest}")
 
 
+def filled(kind: type, values: dict[str, Any], where: str) -> Any:
+    """A stage or the sampling settings from plain values.
+
+    Raises:
+        InputError: a missing or unknown key, or a value that does not fit.
+    """
+    known = parameters(kind)
+    for key in values:
+        if key not in known:
+            raise InputError(f"{where} has no field {key!r}{suggestion(key, known)}")
+    missing = [name for name, p in known.items() if p.default is inspect.Parameter.empty and name not in values]
+    if missing:
+        raise InputError(f"{where}: {', '.join(missing)} missing")
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def item_name(item: Any) -> str:
     """What an item of a list is called in `--set`: a stage's name, or a build's class in lower case."""
     return item.target.__name__.lower() if isinstance(item, Build) else str(getattr(item, "name", ""))
+
+
+def read_assignment(assignment: str) -> tuple[str, Any]:
+    """`key=value` taken apart, the value read as YAML.
+
+    Raises:
+        InputError: no equals sign, or not YAML.
+    """
+    key, separator, text = assignment.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {assignment!r}: write key=value, such as denoiser.depth=24")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
+    # YAML 1.1 reads 1e-3 as a string; people mean the number.
+    return key, number(value) if isinstance(value, str) else value
 
 
 def number(text: str) -> Any:

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from synesthete.types import InputError
 
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """Published weights that a part of this package can load. revision: the commit that was tried."""
-
-    repository: str
-    revision: str
-    licence: str
-    purpose: str
-
-
-# The one table; a part names its weights by the key.
-PRETRAINED: dict[str, Pretrained] = {}
 
 
 def cache_folder() -> Path:

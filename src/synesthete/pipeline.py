@@ -74,6 +74,15 @@ class Pipeline(DiffusionPipeline):
         self.register_to_config(process=process or {}, sampling=sampling or {}, card=card or {})
         self.process = Process(**self.config.process)
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Pipeline:
+        """As every diffusers pipeline; the modules of this package that the model's parts are in are imported first."""
+        where = {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
+        for part in cls.load_config(str(name), **where).values():
+            if isinstance(part, list | tuple) and str(part[0]).startswith(f"{PACKAGE}."):
+                find_class(".".join(part))
+        return super().from_pretrained(str(name), **kwargs)
+
     @staticmethod
     def load(model: str) -> Pipeline:
         """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32.
@@ -90,10 +99,6 @@ class Pipeline(DiffusionPipeline):
         if kind != Pipeline.__name__:
             raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
         try:
-            # diffusers takes parts of modules that are imported already, of ours as of others, and imports none itself.
-            for part in index.values():
-                if isinstance(part, list) and str(part[0]).startswith(f"{PACKAGE}."):
-                    find_class(".".join(part))
             with without_bars():
                 pipeline = Pipeline.from_pretrained(folder, use_safetensors=True)
         except InputError:
@@ -105,7 +110,7 @@ class Pipeline(DiffusionPipeline):
             part = getattr(pipeline, name)
             # diffusers only warns of weights that the file lacks, and leaves them without values.
             if missing := [key for key, value in part.state_dict().items() if value.is_meta]:
-                raise InputError(f"{folder}: its {name} lacks {missing[0]}; it was made by another version, train again")
+                raise InputError(f"{folder}: its {name} lacks {missing[0]}; made by another version, train again")
             nn.Module.to(part, torch.float32)
         return pipeline
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from synesthete import hub
 from synesthete.config import plain
+from synesthete.data.pictures import content
 from synesthete.data.spoken import PairedSamples
 from synesthete.types import InputError
 
@@ -61,24 +62,22 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     report = progress or (lambda *_: None)
     data: SpokenPictures = recipe.data()
     corpus = build_corpus(recipe, folder, progress)
-    shards = corpus.parent / f"shards-{settings_key(recipe)}"
-    shards.mkdir(exist_ok=True)
-
-    codec, notes = recipe.codec(), []
+    codec, conditioner = recipe.codec(), recipe.conditioner()
+    notes: list[str] = []
     train_clips = data.clips(corpus, "train")
+    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec)])}"
     statistics = _kept(shards / "statistics.safetensors", lambda: _statistics(codec, train_clips.waveforms))
     codec.load_state_dict(statistics)
-    conditioner = recipe.conditioner()
     sets = {}
     for split in ("train", "test"):
         clips = train_clips if split == "train" else data.clips(corpus, split)
         pictures, labels = data.pictures(split)
         notes += [f"skipped {name}" for name in (*pictures.skipped, *clips.skipped)]
-        encode = partial(encode_clips, codec, clips.waveforms)
-        x_0 = _encoded(shards, f"clips-{split}", len(clips), encode, report)
-        raw = _encoded(
-            shards, f"pictures-{split}", len(pictures), partial(fit_pictures, conditioner, pictures.images), report
-        )
+        x_0 = _encoded(shards, f"clips-{split}", len(clips), partial(encode_clips, codec, clips.waveforms), report)
+        # Named by what they show: files that were changed, added or moved are fitted anew.
+        shown = digest([plain(recipe.conditioner), [content(image) for image in pictures.images]])
+        fit = partial(fit_pictures, conditioner, pictures.images)
+        raw = _encoded(corpus.parent / f"pictures-{shown}", f"pictures-{split}", len(pictures), fit, report)
         augmentation = data.augmentation if split == "train" else None
         sets[split] = PairedSamples(x_0, clips.labels, raw, labels, augmentation)
     notes += repeated_targets(sets["train"])
@@ -117,24 +116,19 @@ def default_folder(recipe: Recipe) -> Path:
 def corpus_key(recipe: Recipe) -> str:
     """A name for what decides the sound of the corpus."""
     ignored = ("sources", "augmentation", "limit")
-    return _digest({k: v for k, v in plain(recipe.data).items() if k not in ignored})
+    return digest({k: v for k, v in plain(recipe.data).items() if k not in ignored})
 
 
-def settings_key(recipe: Recipe) -> str:
-    """A name for what decides the encoded values."""
-    data = {k: v for k, v in plain(recipe.data).items() if k != "augmentation"}
-    return _digest([data, plain(recipe.codec), plain(recipe.conditioner)])
-
-
-def _digest(settings: Any) -> str:
+def digest(settings: Any) -> str:
+    """A short name for plain values."""
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def repeated_targets(samples: PairedSamples) -> list[str]:
     """A note in plain words where the clips are too few for a model to need the picture (DESIGN law 9)."""
-    num_distinct = len(torch.unique(samples.x_0.flatten(1), dim=0)) if len(samples.x_0) < 100 * FEW_TARGETS else None
+    num_distinct = len({hash(x_0.numpy().tobytes()) for x_0 in samples.x_0})
     num_classes = len(samples.clip_labels.unique())
-    if num_distinct is None or num_distinct >= FEW_TARGETS * num_classes:
+    if num_distinct >= FEW_TARGETS * num_classes:
         return []
     return [
         f"{len(samples)} pictures share {num_distinct} different clips of {num_classes} classes: a model can learn "
@@ -179,6 +173,7 @@ def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor
     tensors = make()
     unfinished = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, unfinished)
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:

@@ -54,7 +54,7 @@ def speech_like(num_samples: int, seed: int = 0) -> torch.Tensor:
 
 
 def by_definition(waveform: np.ndarray) -> np.ndarray:
-    """Vocos' `MelSpectrogramFeatures` (24 kHz), written out in float64 from its definition; shares no code with ours."""
+    """Vocos' `MelSpectrogramFeatures` (24 kHz), written out in float64 from its definition; no code of ours in it."""
     padded = np.pad(waveform.astype(np.float64), N_FFT // 2, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)  # periodic Hann
     frames = np.stack([padded[i : i + N_FFT] * window for i in range(0, len(waveform) + 1, HOP)])
@@ -113,7 +113,7 @@ def test_fitting_does_not_depend_on_how_clips_are_batched(words):
 
 
 def test_a_word_survives_the_round_trip(fitted, words):
-    """Correlation and SNR of the log-mel of what Griffin-Lim made against that of the word, above -40 dB of its peak."""
+    """Correlation and SNR of the log-mel of what Griffin-Lim made against that of the word, to -40 dB of its peak."""
     x_0 = fitted.encode(words)
     again = fitted.encode(fitted.decode(x_0, seeding.sample_generators(0, len(words))))
     for before, after in zip(x_0, again, strict=True):
@@ -213,7 +213,9 @@ def test_any_x_0_decodes_to_a_finite_waveform(seed, spread, offset):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_x_0_decodes_in_full(fitted, words, dtype):
     x_0 = fitted.encode(words[:1])
-    torch.testing.assert_close(fitted.decode(x_0.to(dtype)).abs().max(), fitted.decode(x_0).abs().max(), rtol=0.3, atol=0.1)
+    torch.testing.assert_close(
+        fitted.decode(x_0.to(dtype)).abs().max(), fitted.decode(x_0).abs().max(), rtol=0.3, atol=0.1
+    )
 
 
 def test_pictures_are_dark_where_it_is_silent_and_have_low_bands_at_the_bottom(fitted):

@@ -17,7 +17,9 @@ def stem(**settings) -> PictureStem:
 
 
 def pictures(batch: int, channels: int = 1, size: int = 28) -> torch.Tensor:
-    return torch.randint(0, 256, (batch, channels, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return torch.randint(0, 256, (batch, channels, size, size), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
 
 
 def conditioners():
@@ -86,7 +88,9 @@ def test_pictures_may_be_bytes_or_floats():
 
 
 def test_preprocess_takes_any_pictures_to_one_batch():
-    made = [Image.new(mode, size) for mode, size in (("L", (8, 8)), ("RGB", (300, 200)), ("RGBA", (28, 28)), ("P", (9, 1)))]
+    made = [
+        Image.new(mode, size) for mode, size in (("L", (8, 8)), ("RGB", (300, 200)), ("RGBA", (28, 28)), ("P", (9, 1)))
+    ]
     raw = stem().preprocess(made)
     assert (raw.shape, raw.dtype) == ((4, 1, 28, 28), torch.uint8)
     colour = stem(channels=3, size=32, fit="cover")

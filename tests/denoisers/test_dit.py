@@ -104,10 +104,8 @@ def make_parts(conditioner, patch_size=(100, 4)) -> Parts:
 
 def batch_for(conditioner, num=16) -> Batch:
     label = torch.arange(num) % 10
-    if isinstance(conditioner, Labels):
-        raw = label
-    else:
-        raw = (draw(num, 1, 28, 28) * 60 + 128).clamp(0, 255).to(torch.uint8)
+    pictures = (draw(num, 1, 28, 28) * 60 + 128).clamp(0, 255).to(torch.uint8)
+    raw = label if isinstance(conditioner, Labels) else pictures
     return Batch(signal=draw(num, 1, 100, 16), raw=raw, label=label, encoded=True)
 
 

@@ -141,7 +141,7 @@ def test_drawn_timesteps_are_of_the_process(schedule, timestep_sampling, num, se
     timestep = process.draw_timesteps(num, torch.Generator().manual_seed(seed))
     assert timestep.shape == (num,)
     assert timestep.dtype == (torch.float32 if schedule == "flow" else torch.int64)
-    assert 0 <= timestep.min()
+    assert timestep.min() >= 0
     assert timestep.max() <= (1000 if schedule == "flow" else 999)
     torch.testing.assert_close(timestep, process.draw_timesteps(num, torch.Generator().manual_seed(seed)))
 
@@ -158,7 +158,7 @@ def test_a_positive_mean_of_the_logit_normal_draws_more_noise():
 @pytest.mark.parametrize("loss_space", ["flow", "v_prediction", "epsilon"])
 @given(timestep=st.floats(100, 900))
 def test_an_x_0_error_weighs_as_its_loss_space_says(loss_space, timestep):
-    """An x_0 off by d is a flow off by d / sigma, an epsilon off by d alpha / sigma, a v off by d (alpha^2 / sigma + sigma)."""
+    """An x_0 off by d is a flow off by d / sigma, an epsilon by d alpha / sigma, a v by d (alpha^2 / sigma + sigma)."""
     process = Process(schedule="flow", prediction_type="sample", loss_space=loss_space)
     t = torch.full((4,), timestep)
     x_0, noise = draw()

@@ -44,9 +44,8 @@ def walk(name, process, denoise, x_T, num_inference_steps=10, **settings):
     if generators is None and (name in STOCHASTIC or settings.get("eta")):
         generators = seeding.sample_generators(0, len(x_T))
     scheduler = make_scheduler(name, process)
-    return list(
-        sample(denoise, scheduler, x_T, num_inference_steps=num_inference_steps, generators=generators, **settings)
-    )
+    settings |= {"num_inference_steps": num_inference_steps, "generators": generators}
+    return list(sample(denoise, scheduler, x_T, **settings))
 
 
 def ideal_denoiser(process: Process, std: float):
@@ -271,7 +270,7 @@ def test_any_number_of_steps_ends_finite(num_inference_steps, name):
 @pytest.mark.parametrize("name", ["ddim", "euler", "dpmsolver++", "unipc", "flow-euler", "flow-dpmsolver++"])
 @pytest.mark.parametrize("num_inference_steps", [30, 70, 300, 400])
 def test_the_spread_is_kept_where_steps_do_not_divide_the_timesteps(name, num_inference_steps):
-    """diffusers' DDIM goes on to timestep - 1000 // n, which is not the next one unless n divides 1000 (std 0.57 at 400)."""
+    """diffusers' DDIM goes on to timestep - 1000 // n, not the next one unless n divides 1000 (std 0.57 at 400)."""
     process, x_T = process_for(name), noise(4096)
     x_0 = walk(name, process, ideal_denoiser(process, 0.5), x_T / x_T.std(), num_inference_steps)[-1]
     assert x_0.std().item() == pytest.approx(0.5, rel=0.08)
@@ -284,8 +283,28 @@ def test_an_unknown_sampler_names_those_that_fit():
         make_scheduler("ddim", process_for("flow-euler"))
     with pytest.raises(InputError, match="cannot walk a 'cosine' schedule"):
         make_scheduler("flow-euler", process_for("ddim"))
-    with pytest.raises(InputError, match="has no setting clip_sampel"):
-        make_scheduler("ddim", process_for("ddim"), clip_sampel=True)
+    with pytest.raises(InputError, match=r"timestep_shift 3.0: only a flow can be shifted"):
+        make_scheduler("ddim", process_for("ddim"), shift=3.0)
+
+
+@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.flow])
+def test_a_shift_spends_more_steps_near_noise(name):
+    """Esser et al. 2024, eq. 23: t goes to s t / (1 + (s - 1) t); it begins and ends where it did."""
+    seen: dict[float, list] = {}
+    process = process_for(name)
+    for shift in (1.0, 3.0):
+        ideal, seen[shift] = ideal_denoiser(process, 0.5), []
+
+        def denoise(x_t, timestep, ideal=ideal, seen=seen[shift]):
+            seen.append(float(timestep) / 1000)
+            return ideal(x_t, timestep)
+
+        x_T = noise(1024)
+        steps = sample(denoise, make_scheduler(name, process, shift), x_T / x_T.std(), num_inference_steps=100)
+        assert list(steps)[-1].std().item() == pytest.approx(0.5, rel=0.05)
+    assert seen[3.0][0] == pytest.approx(seen[1.0][0], abs=1e-3)
+    middle = len(seen[1.0]) // 2
+    assert seen[3.0][middle] == pytest.approx(3 * seen[1.0][middle] / (1 + 2 * seen[1.0][middle]), abs=0.01)
 
 
 @pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if not sampler.flow])
@@ -313,4 +332,4 @@ def test_nothing_clips_x_0():
 
 def test_prediction_types_and_samplers_are_the_ones_tested():
     assert len(SAMPLERS) == 11
-    assert PREDICTION_TYPES == (*BETA_TYPES, "flow")
+    assert (*BETA_TYPES, "flow") == PREDICTION_TYPES

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DEBUG, debug_recipe
 from safetensors.torch import load_file
 
+from conftest import DEBUG, debug_recipe
 from synesthete import seeding
 from synesthete.config import build
 from synesthete.objectives import Denoising
@@ -115,7 +115,7 @@ def uninterrupted(prepared, tmp_path_factory):
 
 @pytest.mark.parametrize("stops", [[("denoise", 5)], [("denoise", 7)], [("align", 2), ("align", 4), ("denoise", 9)]])
 def test_ten_steps_equal_five_and_five(uninterrupted, prepared, tmp_path, stops):
-    """Weights, optimiser, EMA, what is logged and the order of the data, to the bit; also where steps are done twice."""
+    """Weights, optimiser, EMA, metrics and the order of the data, to the bit; also where steps are done twice."""
     for stop in stops:
         with pytest.raises(StoppedError):
             loop.train(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after(*stop))
@@ -145,7 +145,12 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 def test_killed_at_a_random_moment_it_goes_on_to_the_bit(prepared, cache, tmp_path):
-    changes = (*QUICK, "stages.denoise.num_steps=30", "stages.denoise.checkpoint_every=7", "stages.denoise.preview_every=30")
+    changes = (
+        *QUICK,
+        "stages.denoise.num_steps=30",
+        "stages.denoise.checkpoint_every=7",
+        "stages.denoise.preview_every=30",
+    )
     moment = random.Random().uniform(1, 30)
     process = subprocess.Popen(
         [sys.executable, *command(tmp_path / "killed", *changes)],
@@ -197,7 +202,7 @@ def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp
         return len(calls)
 
     total = kill("replace", None)
-    assert total == 5  # model and checkpoint, then the old model away, the new one there, and a checkpoint
+    assert total >= 9  # recipe, metrics, model, checkpoint; the preview, the old model away, the new one there, ...
     for name, at in (*(("replace", i + 1) for i in range(total)), ("fsync", 12)):
         kill(name, at)
         folder = tmp_path / f"{name}-{at}"
@@ -261,7 +266,9 @@ def test_two_processes_equal_one_that_accumulates_twice(prepared, cache, tmp_pat
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    one, two = (load_file(tmp_path / name / "checkpoints/1-denoise/step_0000006/model.safetensors") for name in ("one", "two"))
+    one, two = (
+        load_file(tmp_path / name / "checkpoints/1-denoise/step_0000006/model.safetensors") for name in ("one", "two")
+    )
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
@@ -307,7 +314,9 @@ class Still(Denoising):
 
 
 def test_an_accumulated_batch_equals_the_whole_one(prepared, tmp_path):
-    plain = dataclasses.replace(prepared.train, augmentation=None, x_0=prepared.train.x_0[:10], clip_labels=torch.arange(10))
+    plain = dataclasses.replace(
+        prepared.train, augmentation=None, x_0=prepared.train.x_0[:10], clip_labels=torch.arange(10)
+    )
     data = dataclasses.replace(prepared, train=plain)
     for accumulation in (1, 2, 4):
         recipe = debug_recipe(*QUICK, f"stages.denoise.gradient_accumulation_steps={accumulation}")
@@ -363,7 +372,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
         loop.train(debug_recipe(*TEN), broken, tmp_path / "run")
     message = str(caught.value)
     assert "\n" not in message
-    assert message.startswith("step 8 of stage denoise: the loss of batch 0 is not finite; the last good checkpoint is ")
+    assert message.startswith(
+        "step 8 of stage denoise: the loss of batch 0 is not finite; the last good checkpoint is "
+    )
     assert "step_0000005" in message
     assert all(torch.isfinite(v).all() for v in kept(tmp_path / "run").values() if torch.is_tensor(v))
     assert torch.isfinite(Pipeline.load(str(tmp_path / "run"))(prepared.test.pictures[:1]).signal).all()
@@ -373,7 +384,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
 
 def test_without_a_checkpoint_it_says_so(prepared, tmp_path):
     _, broken = watch(prepared, broken_after=0)
-    with pytest.raises(DivergedError, match="step 1 of stage align: .* no checkpoint had been written yet"):
+    with pytest.raises(DivergedError, match=r"step 1 of stage align: .* no checkpoint had been written yet"):
         loop.train(debug_recipe(), broken, tmp_path / "run")
 
 
@@ -404,7 +415,7 @@ def test_a_full_disk_is_one_line_and_spares_the_last_checkpoint(prepared, tmp_pa
         real(tensors, path)
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(InputError, match="No space left on device.*free some space") as caught:
+    with pytest.raises(InputError, match=r"No space left on device.*free some space") as caught:
         loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
@@ -418,7 +429,7 @@ def test_a_damaged_checkpoint_is_one_line_that_says_what_to_do(prepared, tmp_pat
         loop.train(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after("denoise", 6))
     path = tmp_path / "run/checkpoints/1-denoise/step_0000005/model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="cannot be loaded .*; remove it to go on from the one before") as caught:
+    with pytest.raises(InputError, match=r"cannot be loaded .*; remove it to go on from the one before") as caught:
         loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)
 
@@ -491,7 +502,7 @@ def test_a_batch_that_does_not_divide_is_one_line(prepared, tmp_path):
 
 
 def test_fine_tuning_begins_with_the_weights_of_a_model(uninterrupted, prepared, tmp_path):
-    recipe = debug_recipe("stages.denoise.learning_rate=1e-9", "stages.denoise.min_learning_rate=1e-10")
+    recipe = debug_recipe(*QUICK, "stages.denoise.learning_rate=1e-9", "stages.denoise.min_learning_rate=1e-10")
     recipe.stages = recipe.stages[1:]
     recipe.stages[0].num_steps = 1
     loop.train(recipe, prepared, tmp_path / "run", start=uninterrupted[0] / "model")

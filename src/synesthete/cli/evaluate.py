@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synesthete.cli.options import AsJson, Assignments, ModelName, finish, progress_bar
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.config import Recipe
     from synesthete.evaluation.report import Metric
+    from synesthete.pipeline import Pipeline
 
 
 def evaluate(
     model: ModelName,
-    out: Annotated[Path | None, typer.Option(help="The report's folder; RUN/report or out/report by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The report's folder; RUN/report or out/report/MODEL by default.")
+    ] = None,
     num: Annotated[int, typer.Option(help="Held-out pictures to judge.", min=10)] = 500,
     data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
     assignments: Assignments = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a model on pictures and voices it never met: every figure beside chance, shuffled conditions and ceiling.
@@ -34,19 +41,35 @@ def evaluate(
     from synesthete import hub, preparation
     from synesthete.evaluation.speech import evaluate as evaluate_speech
     from synesthete.pipeline import Pipeline
-    from synesthete.recipes import find_recipe
 
+    target = out or (
+        Path(model) / "report" if (Path(model) / "model").is_dir() else Path("out/report") / Path(model).name
+    )
+    if (target / "report.html").exists() and not overwrite:
+        raise InputError(f"{target}: holds a report already; give --overwrite or another --out")
     pipeline = Pipeline.load(model)
-    recipe = find_recipe(str(hub.find_model(model)), assignments or ())
-    target = out or (Path(model) / "report" if (Path(model) / "recipe.yaml").is_file() else Path("out/report"))
+    recipe = recipe_of(pipeline, hub.find_model(model), assignments or ())
     with progress_bar() as show:
-        report = partial(show, extra="")
+
+        def report(what: str, done: int, total: int) -> None:
+            show(what, done, total, "")
+
         corpus = preparation.build_corpus(recipe, data, report)
         found = evaluate_speech(
             pipeline, recipe.data(), corpus, target, model=model, num=num, seed=seed, progress=report
         )
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     finish(as_json, values, "\n".join(map(line, found.metrics)) + f"\n{target}/report.html")
+
+
+def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:
+    """The recipe a model was made by: beside it, or the one of the package that its card names."""
+    from synesthete.recipes import RECIPES, find_recipe
+
+    named = str(pipeline.config.card.get("recipe"))
+    if not (folder / "recipe.yaml").is_file() and named not in RECIPES:
+        raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
+    return find_recipe(str(folder) if (folder / "recipe.yaml").is_file() else named, assignments)
 
 
 def line(metric: Metric) -> str:

@@ -67,7 +67,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int, str], None]]:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int, extra: str = "") -> None:
-            if what not in tasks:
+            if what not in tasks or done < bars.tasks[tasks[what]].completed:  # a second round of the same
                 tasks[what] = bars.add_task(what, total=total, rate="", extra="")
             task = bars.tasks[tasks[what]]
             rate = f"{task.speed:.1f}/s" if task.speed else ""
@@ -84,6 +84,8 @@ def plain_lines() -> Callable[[str, int, int, str], None]:
     def show(what: str, done: int, total: int, extra: str = "") -> None:
         now = time.monotonic()
         first, before = started.setdefault(what, (now, done))
+        if done < before:  # a second round of the same
+            first, before = started[what] = (now, done)
         if done < total and now - said.get(what, first) < SECONDS_BETWEEN_LINES:
             return
         said[what] = now

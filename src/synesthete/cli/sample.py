@@ -23,10 +23,15 @@ def sample(
     inputs: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of pictures.")],
     out: Annotated[Path, typer.Option(help="Folder for the sound and its spectrogram: OUT/STEM.wav, OUT/STEM.png.")],
     seed: Annotated[int, typer.Option(help="Other seeds give other voices.")] = 0,
-    sampler: Annotated[str | None, typer.Option(help="flow-euler, flow-heun, flow-dpmsolver++, ...")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="flow-euler, flow-heun, flow-dpmsolver++ or flow-unipc, for a model of a flow.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="1.0 is off; higher follows the picture more.")] = None,
-    eta: Annotated[float | None, typer.Option(help="Noise of DDIM, 0 to 1.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as timestep_shift=1."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,12 +40,8 @@ def sample(
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
     `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`
     """
-    settings: dict[str, Any] = {
-        "sampler": sampler,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "eta": eta,
-    }
+    settings = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale}
+    changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
     found = find_pictures(inputs)
     targets = name_targets(found, inputs, out)
     if not overwrite and (there := [path for path in targets if path.exists()]):
@@ -53,7 +54,7 @@ def sample(
     from synesthete.pipeline import Pipeline
 
     pipeline = Pipeline.load(model)
-    pipeline.sampling_settings(**settings)
+    pipeline.sampling_settings(**changes)
     skipped: list[str] = []
     written: list[str] = []
     started = time.perf_counter()
@@ -68,7 +69,7 @@ def sample(
             if readable:
                 generators = [seeding.generator(seed, "sample", i) for i, _ in readable]
                 raw = pipeline.preprocess([picture for _, picture in readable])
-                output = pipeline(raw, generators=generators, **settings)
+                output = pipeline(raw, generators=generators, **changes)
                 for (i, _), waveform, picture in zip(
                     readable, output.signal, pipeline.codec.pictures(output.x_0), strict=True
                 ):
@@ -90,6 +91,17 @@ def sample(
     if skipped:
         text += f"; {len(skipped)} skipped:\n  " + "\n  ".join(skipped)
     finish(as_json, values, text)
+
+
+def assigned(assignments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with `key=value` assignments, values read and checked as a recipe's are."""
+    from synesthete.config import Sampling, read_assignment
+
+    checked = Sampling()
+    for key, value in [*settings.items(), *map(read_assignment, assignments)]:
+        setattr(checked, key, value)
+        settings[key] = getattr(checked, key)
+    return settings
 
 
 def find_pictures(inputs: list[Path]) -> list[Path]:

@@ -50,7 +50,8 @@ def read_manifest(folder: Path) -> list[Entry]:
         raise InputError(f"{path}: no such manifest; give a folder that holds a {FILE_NAME}, or class folders")
     known = {f.name for f in fields(Entry)}
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines, which breaks a line at U+0085 and U+2028, and JSON leaves these as they are.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

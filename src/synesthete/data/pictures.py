@@ -7,6 +7,8 @@ import hashlib
 import importlib.resources
 import io
 import logging
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -121,9 +123,10 @@ class Mnist:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 images, numbers = archive["images"], archive["labels"]
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             raise InputError(f"{path}: not an .npz with images (N, 28, 28) and labels (N,)") from None
         fits = images.ndim == 3 and images.dtype == np.uint8 and numbers.shape == (len(images),)
+        fits = fits and np.issubdtype(numbers.dtype, np.integer)
         if not fits or not len(images) or not (int(numbers.min()) >= 0 and int(numbers.max()) <= 9):
             raise InputError(
                 f"{path}: images {images.shape} {images.dtype}, labels {numbers.shape}; need uint8, 0 to 9"

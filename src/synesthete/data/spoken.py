@@ -80,7 +80,7 @@ class SpokenPictures:
         """The clips of a split (train, judge or test), labels as places in `class_names`."""
         clips = load_clips(folder, split, self.spec, num_samples=self.num_samples)
         places = torch.tensor([self.class_names.index(name) for name in clips.class_names])
-        chosen = self._limited(len(clips))
+        chosen = self._limited(clips.labels)
         speakers = [clips.speakers[i] for i in chosen.tolist()]
         return Clips(clips.waveforms[chosen], places[clips.labels[chosen]], self.class_names, speakers, clips.skipped)
 
@@ -95,7 +95,7 @@ class SpokenPictures:
         if unknown:
             raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
-        chosen = self._limited(len(pictures))
+        chosen = self._limited(labels)
         kept = Pictures(
             [pictures.images[i] for i in chosen.tolist()],
             [pictures.labels[i] for i in chosen.tolist()],
@@ -109,11 +109,16 @@ class SpokenPictures:
                 )
         return kept, labels[chosen]
 
-    def _limited(self, num: int) -> Tensor:
-        if self.limit is None or num <= self.limit:
-            return torch.arange(num)
-        order = torch.randperm(num, generator=torch.Generator().manual_seed(self.seed))
-        return order[: self.limit].sort().values
+    def _limited(self, labels: Tensor) -> Tensor:
+        """Which of the samples to keep: as many of each class, so that a small limit leaves none without any."""
+        if self.limit is None or len(labels) <= self.limit:
+            return torch.arange(len(labels))
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
+        turn = torch.zeros_like(labels)
+        for label in labels.unique():
+            places = (labels[order] == label).nonzero().flatten()
+            turn[places] = torch.arange(len(places))
+        return order[turn.argsort(stable=True)[: self.limit]].sort().values
 
 
 @dataclass

@@ -72,6 +72,8 @@ def make_scheduler(name: str, process: Process, shift: float = 1.0) -> Any:
     # clip_sample cuts x_0 at +-1, inside the range of any data that is not a picture.
     config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
     known = inspect.signature(scheduler.__init__).parameters
+    if not flow and process.zero_terminal_snr and "rescale_betas_zero_snr" not in known:
+        raise InputError(f"sampler {name!r}: knows no zero terminal SNR, which process.zero_terminal_snr asks for")
     return scheduler(**{key: value for key, value in config.items() if key in known})
 
 

@@ -37,4 +37,31 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
         raise InputError(f"no recipe {name!r}; {hint}")
     for assignment in assignments:
         recipe.set(assignment)
+    check_fit(recipe)
     return recipe
+
+
+def check_fit(recipe: Recipe) -> None:
+    """Make sure that the parts fit each other, before anything is spoken or trained.
+
+    Raises:
+        InputError: two fields that have to agree and do not, and what to set.
+    """
+    num_samples = recipe.codec.num_samples
+    if recipe.data.num_samples > num_samples:
+        raise InputError(
+            f"recipe {recipe.name}: clips of {recipe.data.num_samples} samples, a codec of {num_samples}; "
+            f"--set codec.num_samples={recipe.data.num_samples}"
+        )
+    size = tuple(recipe.codec().shape[1:])
+    if tuple(recipe.denoiser.sample_size) != size:
+        raise InputError(
+            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
+            f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
+        )
+    for field in ("condition_width", "pooled_width"):
+        if getattr(recipe.denoiser, field) != recipe.conditioner.width:
+            raise InputError(
+                f"recipe {recipe.name}: a condition {recipe.conditioner.width} wide, denoiser.{field} is "
+                f"{getattr(recipe.denoiser, field)}; --set denoiser.{field}={recipe.conditioner.width}"
+            )

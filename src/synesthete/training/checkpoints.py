@@ -86,7 +86,8 @@ def save_checkpoint(
 
     def write(partial: Path) -> None:
         save_file({name: value.contiguous() for name, value in model_state.items()}, partial / "model.safetensors")
-        tensors = {f"{name}/{k}": v.contiguous() for name, own in optimiser_state["state"].items() for k, v in own.items()}
+        state_of = optimiser_state["state"]
+        tensors = {f"{name}/{key}": v.contiguous() for name, own in state_of.items() for key, v in own.items()}
         save_file(tensors, partial / "optimiser.safetensors")
         (partial / "optimiser.json").write_text(json.dumps(optimiser_state["param_groups"]))
         if ema is not None:
@@ -106,7 +107,7 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) ->
         set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
         groups = json.loads((folder / "optimiser.json").read_text())
         groups = [group | {"betas": tuple(group["betas"])} for group in groups]
-        state: dict[str, dict[str, torch.Tensor]] = {}
+        state: dict[str, Any] = {}
         for name, value in load_file(folder / "optimiser.safetensors").items():
             parameter, _, key = name.rpartition("/")
             state.setdefault(parameter, {})[key] = value

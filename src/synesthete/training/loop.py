@@ -87,7 +87,7 @@ def train(
 
 
 def processes() -> PartialState:
-    """This process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
+    """The process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 

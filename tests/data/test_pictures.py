@@ -1,0 +1,237 @@
+"""Pictures from wherever they are, and splits that share none."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synesthete.data.manifest import Entry, write_manifest
+from synesthete.data.pictures import (
+    DIGITS,
+    BuiltInDigits,
+    ClassFolders,
+    Mnist,
+    content,
+    list_pictures,
+    read_picture,
+    read_source,
+    split_indices,
+)
+from synesthete.types import InputError
+
+
+def picture(seed: int, size=(28, 28)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, size[::-1], dtype=np.uint8))
+
+
+def make_folders(folder, classes=("cat", "dog"), num=4, first=0):
+    for i, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for j in range(num):
+            picture(first + 100 * i + j).save(folder / name / f"{j}.png")
+    return folder
+
+
+def one_line(caught: pytest.ExceptionInfo[InputError], *named) -> None:
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(str(part) in message for part in named), message
+
+
+def shown(pictures) -> set[str]:
+    return {content(image) for image in pictures.images}
+
+
+def test_built_in_digits_need_no_file_and_share_none():
+    train, test = (BuiltInDigits().pictures(split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (1500, 297)
+    assert set(train.labels) == set(test.labels) == set(DIGITS)
+    assert train.images[0].size == (8, 8)
+    sources = read_source((BuiltInDigits(),), "train"), read_source((BuiltInDigits(),), "test")
+    assert not shown(sources[0]) & shown(sources[1])
+    assert len(sources[1]) == 297
+    assert BuiltInDigits(num_test=10).pictures("test").labels == BuiltInDigits(num_test=10).pictures("test").labels
+
+
+def test_splits_are_drawn_once_and_for_all():
+    train, test = split_indices(100, 30, "train"), split_indices(100, 30, "test")
+    assert sorted(train + test) == list(range(100))
+    assert len(test) == 30
+    assert test != list(range(30))
+    assert split_indices(100, 0, "train") == list(range(100))
+
+
+def test_class_folders_are_the_classes(tmp_path):
+    found = ClassFolders(str(make_folders(tmp_path))).pictures("train")
+    assert found.labels == ["cat"] * 4 + ["dog"] * 4
+    train, test = (ClassFolders(str(tmp_path), num_test=3).pictures(split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (5, 3)
+    assert not shown(train) & shown(test)
+    assert shown(train) | shown(test) == shown(found)
+
+
+def test_a_broken_file_among_many_is_skipped_and_named(tmp_path, caplog):
+    make_folders(tmp_path)
+    whole = (tmp_path / "cat/0.png").read_bytes()
+    (tmp_path / "cat/0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog/1.png").write_text("not a picture")
+    (tmp_path / "dog/notes.txt").write_text("no picture by its name, so it is no part of the class")
+    (tmp_path / "dog/.hidden.png").write_text("")
+    (tmp_path / ".cache").mkdir()
+    with caplog.at_level(logging.WARNING):
+        found = ClassFolders(str(tmp_path)).pictures("train")
+    assert found.labels == ["cat"] * 3 + ["dog"] * 3
+    assert found.skipped == [str(tmp_path / "cat/0.png"), str(tmp_path / "dog/1.png")]
+    assert "skipped 2 unreadable" in caplog.text
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path):
+    with pytest.raises(InputError) as caught:
+        ClassFolders(str(tmp_path / "no")).pictures("train")
+    one_line(caught, tmp_path / "no", "no such folder")
+    with pytest.raises(InputError) as caught:
+        ClassFolders(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path, "no class folders in it")
+    make_folders(tmp_path)
+    (tmp_path / "emu").mkdir()
+    with pytest.raises(InputError) as caught:
+        ClassFolders(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path / "emu", "a class folder without pictures; add some (.png, .jpg, .jpeg) or remove it")
+    (tmp_path / "emu").rmdir()
+    for path in tmp_path.rglob("*.png"):
+        path.write_text("")
+    with pytest.raises(InputError) as caught:
+        ClassFolders(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path, "not one of its 8 files is a readable picture")
+
+
+def test_a_manifest_goes_before_folders(tmp_path):
+    make_folders(tmp_path)
+    write_manifest(
+        tmp_path, [Entry("lion", image="cat/1.png"), Entry("wolf", image="dog/2.png"), Entry("wolf", audio="a.wav")]
+    )
+    found = ClassFolders(str(tmp_path)).pictures("train")
+    assert found.labels == ["lion", "wolf"]
+    assert content(found.images[1]) == content(read_picture(tmp_path / "dog/2.png"))
+
+
+def make_mnist(folder, num=20, **changes):
+    images = np.stack([np.asarray(picture(1000 + i)) for i in range(num)])
+    np.savez(folder / "digits.npz", **{"images": images, "labels": np.arange(num) % 10} | changes)
+    return images
+
+
+def test_mnist_holds_out_a_part_of_its_own(tmp_path):
+    make_mnist(tmp_path)
+    for path in (tmp_path, tmp_path / "digits.npz"):
+        train, test = (Mnist(str(path), num_test=5).pictures(split) for split in ("train", "test"))
+        assert (len(train), len(test)) == (15, 5)
+        assert not shown(train) & shown(test)
+        assert set(train.labels + test.labels) == set(DIGITS)
+    assert len(Mnist().pictures("train")) == 0
+
+
+def test_mnist_pictures_beside_it_are_the_test_and_out_of_training(tmp_path):
+    images = make_mnist(tmp_path)
+    for i in (3, 7, 14):
+        (tmp_path / "png" / str(i % 10)).mkdir(parents=True)
+        Image.fromarray(images[i]).save(tmp_path / "png" / str(i % 10) / f"{i}.png")
+    for path in (tmp_path, tmp_path / "digits.npz"):
+        train, test = (Mnist(str(path)).pictures(split) for split in ("train", "test"))
+        assert sorted(test.labels) == ["four", "seven", "three"]
+        assert len(train) == 17
+        assert not shown(train) & shown(test)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": np.zeros((20, 28), np.uint8)},
+        {"images": np.zeros((20, 28, 28), np.float32)},
+        {"images": np.zeros((19, 28, 28), np.uint8)},
+        {"images": np.zeros((0, 28, 28), np.uint8), "labels": np.zeros(0, int)},
+        {"labels": np.arange(20)},
+        {"labels": np.arange(20) % 10 - 1},
+        {"labels": np.zeros((20, 1), int)},
+        {"labels": np.array([{}] * 20, dtype=object)},
+        {"labels": np.array(["one"] * 20)},
+        {"labels": np.full(20, 0.5)},
+    ],
+)
+def test_an_archive_of_another_layout_is_one_line(tmp_path, changes):
+    make_mnist(tmp_path, **changes)
+    with pytest.raises(InputError) as caught:
+        Mnist(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path / "digits.npz")
+
+
+def test_what_is_no_archive_is_one_line(tmp_path):
+    with pytest.raises(InputError) as caught:
+        Mnist(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path, "no .npz file in it")
+    with pytest.raises(InputError) as caught:
+        Mnist(str(tmp_path / "no.npz")).pictures("train")
+    one_line(caught, tmp_path / "no.npz", "no such file")
+    for content_of_file in (b"", b"text", b"PK\x03\x04 cut"):
+        (tmp_path / "digits.npz").write_bytes(content_of_file)
+        with pytest.raises(InputError) as caught:
+            Mnist(str(tmp_path)).pictures("train")
+        one_line(caught, tmp_path / "digits.npz", "not an .npz with images")
+    make_mnist(tmp_path)
+    whole = (tmp_path / "digits.npz").read_bytes()
+    (tmp_path / "digits.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError):
+        Mnist(str(tmp_path)).pictures("train")
+
+
+def test_a_picture_of_the_test_split_is_in_no_training_whatever_its_source(tmp_path):
+    """The same photograph in two folders, once as test and once to train on."""
+    make_folders(tmp_path / "one")
+    make_folders(tmp_path / "two", num=6)  # the first four of each class are those of `one`
+    sources = (ClassFolders(str(tmp_path / "one"), num_test=8), ClassFolders(str(tmp_path / "two")))
+    train, test = read_source(sources, "train"), read_source(sources, "test")
+    assert len(test) == 8
+    assert train.labels == ["cat"] * 2 + ["dog"] * 2
+    assert not shown(train) & shown(test)
+    assert len(train.images) == len(train.labels)
+
+
+def test_skipped_files_are_named_by_every_source(tmp_path):
+    make_folders(tmp_path)
+    (tmp_path / "cat/0.png").write_text("")
+    assert read_source((ClassFolders(str(tmp_path)), BuiltInDigits()), "train").skipped == [str(tmp_path / "cat/0.png")]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tif", ".ppm", ".JPG"])
+def test_the_usual_formats_are_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    picture(0).convert("RGB").save(path)
+    assert read_picture(path).size == (28, 28)
+    assert list_pictures(tmp_path) == list_pictures(path) == [path]
+
+
+def test_one_picture_that_cannot_be_read_is_one_line(tmp_path):
+    for name, content_of_file, named in (("text.png", b"words", "not a picture"), ("empty.png", b"", "not a picture")):
+        (tmp_path / name).write_bytes(content_of_file)
+        with pytest.raises(InputError) as caught:
+            read_picture(tmp_path / name)
+        one_line(caught, tmp_path / name, named)
+    with pytest.raises(InputError, match="no such file; give a picture or a folder"):
+        read_picture(tmp_path / "no.png")
+    picture(0).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
+    with pytest.raises(InputError) as caught:
+        read_picture(tmp_path / "cut.png")
+    one_line(caught, tmp_path / "cut.png", "a damaged picture")
+    with pytest.raises(InputError):
+        read_picture(tmp_path)
+
+
+def test_the_mnist_beside_the_project_is_split_without_overlap(shared_data):
+    train, test = (Mnist(str(shared_data / "mnist")).pictures(split) for split in ("train", "test"))
+    assert len(test) == 1000
+    assert len(train) >= 13_000
+    assert not shown(train) & shown(test)
