@@ -12,7 +12,7 @@ from PIL import Image
 from speakers import make_speaker, pictures_of
 
 from synesthete.data.pictures import Pictures
-from synesthete.data.speech.corpus import load_clips
+from synesthete.data.speech.clips import load_clips
 from synesthete.evaluation.report import write_report
 from synesthete.evaluation.speech import evaluate, evaluate_speech
 from synesthete.evaluation.speech_measures import DECODED, LISTENER, X_0, shuffled

@@ -38,7 +38,8 @@ def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
 def progress_bar() -> Iterator[Callable[[str, int, int, str], None]]:
     """A function `show(what, done, total, extra)` that draws bars with rate and time left, on standard error.
 
-    Where standard error is no terminal it writes a plain line every ten seconds and at each end instead.
+    Where standard error is no terminal it writes a plain line every ten seconds and at each end instead. A total of 0
+    says `what` as a line of its own.
     """
     if not sys.stderr.isatty():
         yield plain_lines()
@@ -67,6 +68,9 @@ def progress_bar() -> Iterator[Callable[[str, int, int, str], None]]:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int, extra: str = "") -> None:
+            if not total:
+                bars.console.print(what, highlight=False)
+                return
             if what not in tasks or done < bars.tasks[tasks[what]].completed:  # a second round of the same
                 tasks[what] = bars.add_task(what, total=total, rate="", extra="")
             task = bars.tasks[tasks[what]]
@@ -82,6 +86,9 @@ def plain_lines() -> Callable[[str, int, int, str], None]:
     said: dict[str, float] = {}
 
     def show(what: str, done: int, total: int, extra: str = "") -> None:
+        if not total:
+            sys.stderr.write(what + "\n")
+            return
         now = time.monotonic()
         first, before = started.setdefault(what, (now, done))
         if done < before:  # a second round of the same

@@ -44,7 +44,7 @@ def train(
             notes.extend(report.notes)
             show(f"stage {report.stage}", report.step, report.num_steps, f"loss {report.loss:.4f}")
             for note in report.notes:
-                show(note, 1, 1, "")
+                show(f"step {report.step}: {note}", 0, 0, "")
 
         try:
             model = loop.train(found, prepared, folder, report=on_step, start=begin)

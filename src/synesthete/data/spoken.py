@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.pictures import Pictures, read_source
-from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
+from synesthete.data.speech.clips import Clips, load_clips
+from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.types import AudioSpec, Batch, InputError
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.corpus import Clips
+    from synesthete.data.speech.clips import Clips
 
     Progress = Callable[[str, int, int], None]
 

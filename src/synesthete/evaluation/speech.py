@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.corpus import Clips
+    from synesthete.data.speech.clips import Clips
     from synesthete.data.spoken import SpokenPictures
     from synesthete.evaluation.judges import JudgeTraining
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.corpus import Clips
+    from synesthete.data.speech.clips import Clips
     from synesthete.evaluation.distances import Difference
     from synesthete.evaluation.judges import JudgeTraining
     from synesthete.types import Batch
