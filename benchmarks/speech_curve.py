@@ -25,7 +25,7 @@ from synesthete.recipes import find_recipe
 from synesthete.training.loop import train
 
 if TYPE_CHECKING:
-    from synesthete.training.loop import StepReport
+    from synesthete.training.stage import StepReport
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from synesthete import preparation
 from synesthete.recipes import find_recipe
-from synesthete.training import loop
+from synesthete.training import assembly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,14 +70,14 @@ def prepared(cache: Path) -> Prepared:
 @pytest.fixture
 def parts(recipe: Recipe, prepared: Prepared) -> Parts:
     """The debug twin's parts; the output layer, zero at the start, is given weights so that it says something."""
-    return awake(loop.make_parts(recipe, prepared))
+    return awake(assembly.make_parts(recipe, prepared))
 
 
 @pytest.fixture
 def pipeline(recipe: Recipe, parts: Parts) -> Pipeline:
     """The parts as a pipeline of four steps."""
     recipe.sampling.num_inference_steps = 4
-    return loop.make_pipeline(recipe, parts, recipe.data.class_names)
+    return assembly.make_pipeline(recipe, parts, recipe.data.class_names)
 
 
 def awake(parts: Parts) -> Parts:

@@ -23,7 +23,9 @@ from synesthete.config import build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import checkpoints, loop
-from synesthete.training.loop import DivergedError
+from synesthete.training import stage as stage_module
+from synesthete.training.run_folder import open_run
+from synesthete.training.stage import DivergedError
 from synesthete.types import InputError
 
 
@@ -240,11 +242,11 @@ def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, mon
         with monkeypatch.context() as patch, pytest.raises(StoppedError):
             patch.setattr(loop, where, lambda *_: (_ for _ in ()).throw(StoppedError))
             loop.train(debug_recipe(), prepared, folder)
-        loop.open_run(debug_recipe(), folder)
+        open_run(debug_recipe(), folder)
     folder = tmp_path / "partial"
     folder.mkdir()
     (folder / ".recipe.yaml.partial").write_text("na")
-    loop.open_run(debug_recipe(), folder)
+    open_run(debug_recipe(), folder)
     assert (folder / "recipe.yaml").is_file()
 
 
@@ -459,7 +461,7 @@ def test_a_run_leaves_what_the_design_says(uninterrupted):
     assert all({"held_out_error", "stage"} <= line.keys() for line in looks)
     logged = [line for line in lines if "loss_by_timestep" in line]
     assert [line["step"] for line in logged] == [3, 6, 9, 10]
-    assert all(len(line["loss_by_timestep"]) == loop.NUM_TIMESTEP_BINS for line in logged)
+    assert all(len(line["loss_by_timestep"]) == stage_module.NUM_TIMESTEP_BINS for line in logged)
     for stage in ("align", "denoise"):
         assert list((folder / "tensorboard" / stage).glob("events.out.tfevents.*"))
     assert {p.name for p in (folder / "previews").iterdir()} == {

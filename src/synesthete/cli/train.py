@@ -23,24 +23,26 @@ def train(
 
     Examples: `synesthete train image-to-speech-digits`,
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
-    `accelerate launch --num_processes 2 -m synesthete train image-to-speech-digits`
+    `accelerate launch --multi_gpu --num_processes 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete import hub, preparation
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
+    from synesthete.training.run_folder import open_run, processes
+    from synesthete.training.stage import DivergedError, StepReport
 
     found = find_recipe(recipe, assignments or ())
     folder = out or Path("runs") / found.name
     begin = hub.find_model(start) if start else None
-    loop.open_run(found, folder)
-    state = loop.processes()
+    open_run(found, folder)
+    state = processes()
     notes: list[str] = []
     with progress_bar() as show:
         with state.main_process_first():
             report = (lambda what, done, total: show(what, done, total, "")) if state.is_main_process else None
             prepared = preparation.prepare(found, data, report)
 
-        def on_step(report: loop.StepReport) -> None:
+        def on_step(report: StepReport) -> None:
             notes.extend(report.notes)
             show(f"stage {report.stage}", report.step, report.num_steps, f"loss {report.loss:.4f}")
             for note in report.notes:
@@ -48,7 +50,7 @@ def train(
 
         try:
             model = loop.train(found, prepared, folder, report=on_step, start=begin)
-        except loop.DivergedError as error:
+        except DivergedError as error:
             raise InputError(str(error)) from None
     if state.is_main_process:
         values = {"run": str(folder), "model": str(model), "notes": [*prepared.notes, *notes]}

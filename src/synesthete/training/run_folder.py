@@ -1,0 +1,64 @@
+"""The folder of a run: made once, and never mixed with another run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from synesthete.config import Recipe
+from synesthete.training import checkpoints
+from synesthete.training.log import write_environment
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def processes() -> PartialState:
+    """The process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
+def open_run(recipe: Recipe, folder: Path) -> None:
+    """Make the run folder, or make sure that it holds this very recipe.
+
+    Raises:
+        InputError: a run of another recipe, another thing, or a folder that cannot be made.
+    """
+    with processes().main_process_first():  # else one process takes what another is writing for a strange folder
+        _open_run(recipe, folder)
+
+
+def _open_run(recipe: Recipe, folder: Path) -> None:
+    path, partial = folder / "recipe.yaml", folder / ".recipe.yaml.partial"
+    if path.is_file():
+        difference = first_difference(Recipe.load(path).to_dict(), recipe.to_dict())
+        if difference:
+            raise InputError(
+                f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
+            )
+        checkpoints.recover(folder / "model")
+        return
+    if folder.is_dir() and any(entry != partial for entry in folder.iterdir()):
+        raise InputError(f"{folder}: not empty and not a run; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(recipe.to_yaml(), encoding="utf-8")
+        partial.replace(path)
+        write_environment(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def first_difference(old: Any, new: Any, where: str = "") -> str | None:
+    """`denoiser.depth is 4 there, 6 here`, or None where the two are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = ((f"{where}.{key}".strip("."), old.get(key), new.get(key)) for key in {**old, **new})
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = ((f"{where}.{i}", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
+    else:
+        return None if old == new else f"{where} is {old} there, {new} here"
+    return next((found for key, a, b in pairs if (found := first_difference(a, b, key))), None)

@@ -1,0 +1,300 @@
+"""One stage of one run: the loop over batches, over accelerate, one process or many."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from diffusers.training_utils import EMAModel
+
+from synesthete import seeding
+from synesthete.data.loading import Steps
+from synesthete.objectives import Denoising, condition_sensitivity
+from synesthete.training import checkpoints
+from synesthete.training.assembly import make_pipeline
+from synesthete.training.log import RunLog
+from synesthete.training.optimisers import make_optimiser, schedule, set_learning_rate
+from synesthete.training.previews import write_previews
+from synesthete.training.run_folder import processes
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.objectives import Parts
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+
+logger = logging.getLogger(__name__)
+
+NUM_TIMESTEP_BINS = 10
+KEEP_CHECKPOINTS = 2
+# A condition that changes the error by less than this share of it is not being used.
+DEAD_SENSITIVITY = 0.005
+
+
+class DivergedError(RuntimeError):
+    """Loss or gradients stopped being finite; the last good checkpoint is kept."""
+
+
+@dataclass
+class StepReport:
+    """What the loop tells whoever watches, after every optimiser step."""
+
+    stage: str
+    step: int
+    num_steps: int
+    loss: float
+    seconds_per_step: float
+    notes: list[str] = field(default_factory=list)
+
+
+def choose_precision(stage: Stage, device: torch.device) -> str:
+    """bf16 where the processor multiplies it in hardware, float32 elsewhere, unless the stage says which."""
+    if stage.precision != "auto":
+        return stage.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if device.type == "cpu" and fast else "no"
+
+
+class Run:
+    """One stage of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stage: Stage,
+        parts: Parts,
+        prepared: Prepared,
+        folder: Path,
+        checkpoint_folder: Path,
+        report: Callable[[StepReport], None],
+    ) -> None:
+        self.recipe, self.stage, self.parts, self.prepared = recipe, stage, parts, prepared
+        self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
+        # One accelerator a stage: its state is global, and a stage may have a precision of its own.
+        AcceleratorState._reset_state(reset_partial_state=False)
+        self.accelerator = Accelerator(
+            mixed_precision=choose_precision(stage, processes().device),
+            # An alignment reads no null condition, and whatever else a stage leaves alone.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self._check_batch()
+        for name, module in parts.modules().items():
+            module.requires_grad_(name in stage.train)
+        if stage.gradient_checkpointing:
+            parts.denoiser.enable_gradient_checkpointing()
+        torch.manual_seed(seeding.derive(recipe.seed, "objective", stage.name))
+        objective = stage.objective().attach(parts)
+        optimiser = make_optimiser(objective, stage)
+        if stage.compile:
+            parts.denoiser.compile()
+        self.model, self.optimiser = self.accelerator.prepare(objective, optimiser)
+        self.trained = [p for p in objective.parameters() if p.requires_grad]
+        self.ema = (
+            EMAModel(self.trained, decay=stage.ema_decay, use_ema_warmup=True, power=0.8) if stage.ema_decay else None
+        )
+        if self.ema:
+            self.ema.to(self.accelerator.device)
+        self.step, self.seconds = 0, 0.0
+        self.sensitivities: list[float] = []
+        self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
+
+    def _check_batch(self) -> None:
+        slots = self.accelerator.num_processes * self.stage.gradient_accumulation_steps
+        if self.stage.batch_size % slots:
+            raise InputError(
+                f"stage {self.stage.name}: batch_size {self.stage.batch_size} does not divide into {slots} parts "
+                f"({self.accelerator.num_processes} processes, each {self.stage.gradient_accumulation_steps} "
+                "accumulation steps)"
+            )
+
+    def run(self) -> None:
+        """Train from the last checkpoint, or from the start, to the end of the stage; write the model."""
+        main, stage = self.accelerator.is_main_process, self.stage
+        if latest := checkpoints.latest_checkpoint(self.checkpoint_folder):
+            self._restore(latest)
+        if self.step >= stage.num_steps:
+            if main and not (self.folder / "model").is_dir():
+                self._write_model()
+            return
+        self.log = RunLog(self.folder, stage.name, self.step) if main else None
+        steps = Steps(
+            self.prepared.train,
+            stage.batch_size,
+            seeding.derive(self.recipe.seed, stage.name),
+            accumulation=stage.gradient_accumulation_steps,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        batches = enumerate(
+            steps.loader(self.step, stage.num_steps), start=self.step * stage.gradient_accumulation_steps
+        )
+        self.model.train()
+        while self.step < stage.num_steps:
+            started = time.perf_counter()
+            losses = self._optimise(batches, steps)
+            self.step += 1
+            self.seconds += time.perf_counter() - started
+            notes = self._log(losses) if self.step % stage.log_every == 0 or self.step == stage.num_steps else []
+            if self.step % stage.preview_every == 0 or self.step == stage.num_steps:
+                notes += self._look()
+            if self.step % stage.checkpoint_every == 0 or self.step == stage.num_steps:
+                self._save()
+            if main:
+                seconds = time.perf_counter() - started
+                self.report(StepReport(stage.name, self.step, stage.num_steps, losses["loss"], seconds, notes))
+        if self.log:
+            self.log.close()
+
+    def _optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
+        """One optimiser step over its micro-batches; the mean of each named loss."""
+        accumulation = self.stage.gradient_accumulation_steps
+        set_learning_rate(self.optimiser.optimizer, self.step, self.stage)
+        total: dict[str, float] = {}
+        for micro in range(accumulation):
+            item, batch = next(batches)
+            step, slot = steps.slot(item)
+            generator = seeding.generator(self.recipe.seed, self.stage.name, step, slot)
+            torch.manual_seed(seeding.derive(self.recipe.seed, self.stage.name, "layers", step, slot))
+            wait = self.accelerator.no_sync(self.model) if micro < accumulation - 1 else contextlib.nullcontext()
+            with wait:
+                losses = self.model(batch.to(self.accelerator.device), generator)
+                self._check_finite(losses["loss"], f"the loss of batch {slot}")
+                self.accelerator.backward(losses["loss"] / accumulation)
+            self._count(losses)
+            for name, value in losses.items():
+                if value.ndim == 0:
+                    total[name] = total.get(name, 0.0) + value.item() / accumulation
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.stage.gradient_clip)
+        if self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips steps whose gradients overflow
+            self._check_finite(norm, "the gradient")
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.ema:
+            self.ema.step(self.trained)
+        return {**total, "gradient_norm": float(norm)}
+
+    def _check_finite(self, value: torch.Tensor, what: str) -> None:
+        if torch.isfinite(value):
+            return
+        last = checkpoints.latest_checkpoint(self.checkpoint_folder)
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint had been written yet"
+        raise DivergedError(
+            f"step {self.step + 1} of stage {self.stage.name}: {what} is not finite; {kept}. Lower learning_rate or "
+            "gradient_clip, or set precision=no, in a new --out"
+        )
+
+    def _count(self, losses: dict[str, torch.Tensor]) -> None:
+        if "timestep" not in losses:
+            return
+        fraction = losses["timestep"].float() / self.parts.process.num_train_timesteps
+        places = (fraction * NUM_TIMESTEP_BINS).long().clamp(0, NUM_TIMESTEP_BINS - 1).cpu()
+        self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
+        self.bins[1].index_add_(0, places, torch.ones(len(places)))
+
+    def _log(self, losses: dict[str, float]) -> list[str]:
+        if self.accelerator.num_processes > 1:
+            shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
+            losses = {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
+            self.bins = self.accelerator.reduce(self.bins.to(self.accelerator.device), "sum").cpu()
+        values: dict[str, Any] = {k: round(v, 6) for k, v in losses.items()}
+        values["learning_rate"] = self.stage.learning_rate * schedule(self.step - 1, self.stage)
+        if self.bins[1].any():
+            mean = (self.bins[0] / self.bins[1].clamp(min=1)).tolist()
+            values["loss_by_timestep"] = [round(m, 6) if n else None for m, n in zip(mean, self.bins[1], strict=True)]
+            self.bins.zero_()
+        if self.log:
+            self.log.write(self.step, **values, seconds=round(self.seconds, 2))
+        return []
+
+    def _look(self) -> list[str]:
+        """Previews and condition sensitivity, with the averaged weights where there are some."""
+        if not isinstance(self.accelerator.unwrap_model(self.model), Denoising) or self.log is None:
+            return []
+        self.model.eval()
+        samples = self.prepared.test
+        indices = torch.randperm(len(samples), generator=seeding.generator(self.recipe.seed, "look"))[:64]
+        batch = samples.batch(indices, seeding.generator(self.recipe.seed, "look")).to(self.accelerator.device)
+        with self._averaged(), self.accelerator.autocast():
+            found = condition_sensitivity(self.parts, batch)
+        with self._averaged():
+            pipeline = make_pipeline(self.recipe, self.parts, self.prepared.class_names)
+            write_previews(pipeline, batch, self.folder / "previews", self.step, self.log)
+        self.log.write(self.step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
+        self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
+        self.model.train()
+        note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
+        dead = self.step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
+        if dead:
+            note += "; the model ignores its condition: being told of the wrong picture costs it nothing"
+            logger.warning(note)
+        return [note]
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The EMA weights in place of the trained ones, for as long as the context lasts."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.trained)
+        self.ema.copy_to(self.trained)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.trained)
+
+    def _save(self) -> None:
+        """Write a checkpoint, and the pipeline as it is now."""
+        model_state, optimiser_state = checkpoints.gather(self.model, self.optimiser.optimizer)
+        if not self.accelerator.is_main_process:
+            return
+        ema, state = None, {"step": self.step, "seconds": self.seconds, "sensitivities": self.sensitivities}
+        if self.ema:
+            ema = {f"{i:05d}": p.detach().cpu().contiguous() for i, p in enumerate(self.ema.shadow_params)}
+            state["ema_step"] = self.ema.optimization_step
+        state["precision"] = self.accelerator.mixed_precision
+        state["loss_by_timestep"] = self.bins.tolist()
+        # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
+        self._write_model()
+        checkpoints.save_checkpoint(
+            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, ema, state
+        )
+        checkpoints.remove_old(self.checkpoint_folder, KEEP_CHECKPOINTS)
+
+    def _write_model(self) -> None:
+        with self._averaged():
+            pipeline = make_pipeline(self.recipe, self.parts, self.prepared.class_names)
+            checkpoints.write_folder(self.folder / "model", lambda partial: self._fill_model(pipeline, partial))
+
+    def _fill_model(self, pipeline: Pipeline, folder: Path) -> None:
+        """The pipeline, and the recipe that it can be judged and repeated by."""
+        pipeline.save(folder, getattr(torch, self.recipe.weights))
+        (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
+
+    def _restore(self, checkpoint: Path) -> None:
+        import json
+
+        from safetensors.torch import load_file
+
+        state = json.loads((checkpoint / "state.json").read_text())
+        if state["precision"] != self.accelerator.mixed_precision:
+            logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
+        checkpoints.restore(self.model, self.optimiser.optimizer, checkpoint)
+        self.step, self.seconds, self.sensitivities = state["step"], state["seconds"], state["sensitivities"]
+        self.bins = torch.tensor(state["loss_by_timestep"])
+        if self.ema:
+            shadow = load_file(checkpoint / "ema.safetensors", device=str(self.accelerator.device))
+            self.ema.shadow_params = [shadow[name] for name in sorted(shadow)]
+            self.ema.optimization_step = state["ema_step"]
