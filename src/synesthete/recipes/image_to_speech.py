@@ -42,7 +42,13 @@ def image_to_speech_digits() -> Recipe:
             Stage("align", build(Alignment), num_steps=300, batch_size=256, learning_rate=3e-3, train=("conditioner",)),
             Stage("denoise", build(Denoising), num_steps=6000, batch_size=64),
         ],
-        sampling=Sampling(sampler="flow-euler", num_inference_steps=10, timestep_shift=3.0, guidance_scale=2.0),
+        sampling=Sampling(
+            sampler="flow-euler",
+            num_inference_steps=10,
+            timestep_shift=3.0,
+            guidance_scale=2.0,
+            guidance_interval=(0.6, 1.0),
+        ),
         weights="float16",
     )
 
