@@ -49,6 +49,8 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         write(partial)
         for path in partial.rglob("*"):
             if path.is_file():
+                # safetensors writes for the owner alone; a model is to be read by whoever may read its folder.
+                path.chmod(partial.stat().st_mode & 0o666)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         if folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.data.loading import Steps
@@ -284,10 +286,6 @@ class Run:
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _restore(self, checkpoint: Path) -> None:
-        import json
-
-        from safetensors.torch import load_file
-
         state = json.loads((checkpoint / "state.json").read_text())
         if state["precision"] != self.accelerator.mixed_precision:
             logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])

@@ -1,0 +1,226 @@
+"""The command line as a user meets it: what is printed and written, and one line where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from PIL import Image
+
+from synesthete import hub
+from synesthete.cli.app import main
+from synesthete.data.pictures import BuiltInDigits
+
+SHIPPED = "image-to-speech-digits"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run("sample", ...)` -> (exit code, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(pipeline, tmp_path) -> Path:
+    pipeline.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def drawings(tmp_path) -> Path:
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    for number, image in enumerate(BuiltInDigits().pictures("test").images[:3]):
+        image.save(folder / f"digit_{number}.png")
+    return folder
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2 and one line on standard error that has every word."""
+    code, _, err = result
+    lines = [line for line in err.splitlines() if line.startswith("synesthete: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+def test_recipes_are_listed_for_people_and_machines(run):
+    code, out, _ = run("recipes")
+    assert code == 0
+    assert SHIPPED in out
+    listed = json.loads(run("recipes", "--json")[1].splitlines()[-1])
+    assert set(listed["recipes"]) == {SHIPPED, f"{SHIPPED}-debug"}
+
+
+def test_show_counts_the_parameters_and_gives_yaml_that_loads(run, tmp_path):
+    shown = json.loads(run("show", SHIPPED, "--json")[1].splitlines()[-1])
+    assert shown["parameters"]["denoiser"] > 10 * 256 * 256
+    written = tmp_path / "mine.yaml"
+    written.write_text(run("show", SHIPPED, "--set", "denoiser.depth=3", "--yaml")[1])
+    again = json.loads(run("show", written, "--json")[1].splitlines()[-1])
+    assert again["recipe"]["denoiser"]["depth"] == 3
+    assert again["parameters"]["denoiser"] < shown["parameters"]["denoiser"]
+
+
+def test_every_picture_gets_its_sound_and_spectrogram(run, model, drawings, tmp_path):
+    out = tmp_path / "spoken"
+    code, printed, _ = run("sample", model, drawings, "--out", out, "--json")
+    assert code == 0
+    values = json.loads(printed.splitlines()[-1])
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"digit_{i}.{suffix}" for i in range(3) for suffix in ("wav", "png")
+    )
+    assert [Path(name).stem for name in values["written"]] == ["digit_0", "digit_1", "digit_2"]
+    found = soundfile.info(out / "digit_0.wav")
+    assert (found.samplerate, found.channels, found.frames) == (24_000, 1, 16_383)
+
+
+def test_seeds_and_settings_change_the_sound_and_nothing_else_does(run, model, drawings, tmp_path):
+    def sound(name: str, *options: object) -> bytes:
+        run("sample", model, drawings, "--out", tmp_path / name, *options)
+        return (tmp_path / name / "digit_1.wav").read_bytes()
+
+    plain = sound("a")
+    assert sound("b") == plain
+    assert sound("c", "--seed", 1) != plain
+    assert sound("d", "--steps", 2) != plain
+    assert sound("e", "--set", "timestep_shift=1") != plain
+
+
+def test_nothing_is_overwritten_unasked(run, model, drawings, tmp_path):
+    out = tmp_path / "spoken"
+    run("sample", model, drawings, "--out", out)
+    before = (out / "digit_0.wav").read_bytes()
+    refused(run("sample", model, drawings, "--out", out, "--seed", 5), "digit_0.wav", "--overwrite")
+    assert (out / "digit_0.wav").read_bytes() == before
+    assert run("sample", model, drawings, "--out", out, "--seed", 5, "--overwrite")[0] == 0
+    assert (out / "digit_0.wav").read_bytes() != before
+
+
+def test_one_broken_picture_is_skipped_counted_and_named(run, model, drawings, tmp_path):
+    whole = (drawings / "digit_0.png").read_bytes()
+    (drawings / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (drawings / "notes.png").write_text("not a picture")
+    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "spoken", "--json")
+    values = json.loads(printed.splitlines()[-1])
+    assert code == 0
+    assert len(values["written"]) == 3
+    assert [line.partition(":")[0].rpartition("/")[2] for line in values["skipped"]] == ["broken.png", "notes.png"]
+    assert not (tmp_path / "spoken" / "broken.wav").exists()
+
+
+def test_pictures_of_one_name_in_two_folders_both_speak(run, model, drawings, tmp_path):
+    for name in ("a", "b"):
+        (drawings / name).mkdir()
+        Image.new("L", (28, 28)).save(drawings / name / "same.png")
+    assert run("sample", model, drawings, "--out", tmp_path / "spoken")[0] == 0
+    assert (tmp_path / "spoken" / "a" / "same.wav").is_file()
+    assert (tmp_path / "spoken" / "b" / "same.wav").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "image-to-speech-digit"), ("did you mean 'image-to-speech-digits'",)),
+        (("show", "nothing.yaml"), ("nothing.yaml", "cannot be read")),
+        (("show", SHIPPED, "--set", "denoiser.chanels=3"), ("denoiser.chanels", "did you mean")),
+        (("show", SHIPPED, "--set", "denoiser.depth=deep"), ("denoiser.depth", "'deep'", "int")),
+        (("show", SHIPPED, "--set", "depth"), ("key=value",)),
+        (("show", SHIPPED, "--set", "data.num_samples=72000"), ("codec.num_samples=72000",)),
+        (("train", SHIPPED, "--set", "data.sources.mnist.path=nowhere"), ("nowhere", "no such file")),
+        (("train", SHIPPED, "--from", "nowhere"), ("nowhere", "no such model")),
+        (("sample", "nowhere", ".", "--out", "out"), ("no pictures",)),
+        (("sample", "nowhere", "nothing.png", "--out", "out"), ("nothing.png", "no such file")),
+        (("evaluate", "nowhere"), ("nowhere", "no such model")),
+        (("demo", "--model", "nowhere"), ("nowhere", "no such model")),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(run, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(run(*arguments), *words)
+
+
+def test_a_class_folder_without_pictures(run, tmp_path):
+    (tmp_path / "classes" / "seven").mkdir(parents=True)
+    recipe = tmp_path / "mine.yaml"
+    text = run("show", f"{SHIPPED}-debug", "--yaml")[1]
+    recipe.write_text(
+        text.replace(
+            "synesthete.data.pictures.Mnist\n    path: null",
+            f"synesthete.data.pictures.ClassFolders\n    path: {tmp_path / 'classes'}",
+        ).replace("    num_test: 1000\n", "")
+    )
+    refused(run("prepare", recipe, "--out", tmp_path / "data"), "seven", "without pictures")
+
+
+def test_a_model_of_another_kind(run, drawings, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / hub.MODEL_INDEX).write_text('{"_class_name": "StableDiffusionPipeline"}')
+    refused(run("sample", tmp_path / "other", drawings, "--out", tmp_path / "out"), "StableDiffusionPipeline")
+
+
+def test_a_hub_model_offline_says_what_to_put_where(run, drawings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "weights"))
+    result = run("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")
+    refused(result, "somebody/speaks", str(tmp_path / "weights"))
+
+
+def test_a_hub_model_put_there_by_hand_is_found(run, model, drawings, tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "weights" / "somebody").mkdir(parents=True)
+    model.rename(tmp_path / "weights" / "somebody" / "speaks")
+    assert run("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")[0] == 0
+
+
+def test_a_full_disk_leaves_nothing_that_looks_whole(run, model, drawings, tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "No space left", "free some space")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_path):
+    code, printed, err = run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--json")
+    assert code == 0
+    values = json.loads(printed.splitlines()[-1])
+    assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()
+    assert "loss" in err
+    assert any("ignores its condition" in note for note in values["notes"])  # after six steps it must
+    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
+    refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
+
+
+@pytest.mark.skipif(SHIPPED not in hub.shipped_models(), reason="no model ships with this checkout")
+def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path):
+    pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
+    code, printed, _ = run("demo", "--out", tmp_path, "--json")
+    values = json.loads(printed.splitlines()[-1])
+    assert code == 0
+    assert values["right"] >= 8
+    assert len(list(tmp_path.glob("*.wav"))) == 10
+    assert (tmp_path / "demo.png").is_file()
+
+
+@pytest.mark.skipif(SHIPPED not in hub.shipped_models(), reason="no model ships with this checkout")
+def test_the_shipped_model_is_small_and_names_no_folder(run):
+    folder = hub.find_model(SHIPPED)
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
+    assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    assert "path: null" in (folder / "recipe.yaml").read_text()
