@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +39,8 @@ def main() -> None:
     data = recipe.data()
 
     started = time.perf_counter()
-    shutil.rmtree(options.out, ignore_errors=True)
+    if options.out.exists() and any(options.out.iterdir()):
+        parser.error(f"{options.out} is not empty; the curve starts from zero, so give another --out")
     prepared = preparation.prepare(recipe, options.out / "data")
     seconds = {"preparation": time.perf_counter() - started, "judging": 0.0}
     corpus = options.out / "data" / "corpus"

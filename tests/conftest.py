@@ -16,8 +16,8 @@ import torch
 from hypothesis import settings
 
 from synesthete import preparation
-from synesthete.recipes import find_recipe
 from synesthete.training import assembly
+from tiny import awake, debug_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 
-DEBUG = "image-to-speech-digits-debug"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -55,11 +54,6 @@ def recipe() -> Recipe:
     return debug_recipe()
 
 
-def debug_recipe(*assignments: str) -> Recipe:
-    plain = [f"stages.{name}.precision='no'" for name in ("align", "denoise")]
-    return find_recipe(DEBUG, [*plain, *assignments])
-
-
 @pytest.fixture(scope="session")
 def prepared(cache: Path) -> Prepared:
     """The debug twin's data, in its place in the cache; to be read only."""
@@ -78,14 +72,6 @@ def pipeline(recipe: Recipe, parts: Parts) -> Pipeline:
     """The parts as a pipeline of four steps."""
     recipe.sampling.num_inference_steps = 4
     return assembly.make_pipeline(recipe, parts, recipe.data.class_names)
-
-
-def awake(parts: Parts) -> Parts:
-    generator = torch.Generator().manual_seed(0)
-    for parameter in parts.denoiser.parameters():
-        if not parameter.any():
-            parameter.data.normal_(std=0.1, generator=generator)
-    return parts
 
 
 @pytest.fixture(scope="session")

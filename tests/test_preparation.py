@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 
-from conftest import debug_recipe
 from synesthete import preparation
 from synesthete.data.spoken import PairedSamples
 from synesthete.types import InputError
+from tiny import debug_recipe
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def find_model(name: str) -> Path:
         )
     if path.exists():
         raise InputError(f"{name}: no {MODEL_INDEX} in it; give a run folder, a model folder, or one of {_known()}")
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if name.count("/") == 1 and not Path(name.split("/")[0]).is_dir() and not name.startswith((".", "/", "~")):
         return download(name)
     raise InputError(
         f"{name}: no such model; give a run folder, a model folder, a Hub id (owner/name) or one of {_known()}"

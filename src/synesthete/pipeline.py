@@ -14,7 +14,7 @@ from diffusers.utils import logging
 from torch import nn
 
 from synesthete import hub, seeding
-from synesthete.config import PACKAGE, find_class
+from synesthete.config import PACKAGE, Sampling, find_class
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
@@ -78,9 +78,18 @@ class Pipeline(DiffusionPipeline):
     def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Pipeline:
         """As every diffusers pipeline; the modules of this package that the model's parts are in are imported first."""
         where = {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
-        for part in cls.load_config(str(name), **where).values():
-            if isinstance(part, list | tuple) and str(part[0]).startswith(f"{PACKAGE}."):
-                find_class(".".join(part))
+        for slot, part in cls.load_config(str(name), **where).items():
+            if not isinstance(part, list | tuple) or len(part) != 2:
+                continue
+            library = str(part[0])
+            # A model names the modules its parts are in; nothing but diffusers and this package is imported for one.
+            if library != "diffusers" and not library.startswith(f"{PACKAGE}."):
+                raise InputError(
+                    f"{name}: its {slot} is of {library!r}; only parts of {PACKAGE} and diffusers are loaded"
+                )
+            if library != "diffusers":
+                find_class(f"{library}.{part[1]}")
+        kwargs.setdefault("use_safetensors", True)
         return super().from_pretrained(str(name), **kwargs)
 
     @staticmethod
@@ -100,7 +109,7 @@ class Pipeline(DiffusionPipeline):
             raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
         try:
             with without_bars():
-                pipeline = Pipeline.from_pretrained(folder, use_safetensors=True)
+                pipeline = Pipeline.from_pretrained(folder)
         except InputError:
             raise
         except Exception as error:  # whatever a damaged file makes diffusers or safetensors say
@@ -120,7 +129,13 @@ class Pipeline(DiffusionPipeline):
         return list(self.config.card.get("class_names", []))
 
     def preprocess(self, pictures: Sequence[Any]) -> torch.Tensor:
-        """Pictures as the conditioner reads them, (B, C, H, W) uint8."""
+        """Pictures as the conditioner reads them, (B, C, H, W) uint8.
+
+        Raises:
+            InputError: a model that is told classes, not shown pictures.
+        """
+        if not hasattr(self.conditioner, "preprocess"):
+            raise InputError(f"this model reads {type(self.conditioner).__name__}, not pictures; give another model")
         return self.conditioner.preprocess(pictures)
 
     @torch.no_grad()
@@ -198,7 +213,7 @@ class Pipeline(DiffusionPipeline):
         Raises:
             InputError: a setting that does not exist, or out of range.
         """
-        settings = dict(self.config.sampling)
+        settings = vars(Sampling()) | dict(self.config.sampling)
         for name, value in changes.items():
             if name not in settings:
                 raise InputError(f"no sampling setting {name!r}; there are {', '.join(settings)}")

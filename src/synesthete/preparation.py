@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe
+    from synesthete.data.pictures import Split
     from synesthete.data.spoken import SpokenPictures
 
     Progress = Callable[[str, int, int], None]
 
+SPLITS: tuple[Split, ...] = ("train", "test")
 SHARD = 500
 # Fewer different clips a class than this teach a model that the clip does not depend on the picture.
 FEW_TARGETS = 8
@@ -64,21 +66,26 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     corpus = build_corpus(recipe, folder, progress)
     codec, conditioner = recipe.codec(), recipe.conditioner()
     notes: list[str] = []
-    train_clips = data.clips(corpus, "train")
-    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec)])}"
-    statistics = _kept(shards / "statistics.safetensors", lambda: _statistics(codec, train_clips.waveforms))
+    read = {split: data.clips(corpus, split) for split in SPLITS}
+    # Named by what was read, too: a clip that has become unreadable must not shift the others' labels.
+    named = [[clips.labels.tolist(), clips.speakers] for clips in read.values()]
+    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
+    statistics = _kept(shards / "statistics.safetensors", lambda: _statistics(codec, read["train"].waveforms))
     codec.load_state_dict(statistics)
     sets = {}
-    for split in ("train", "test"):
-        clips = train_clips if split == "train" else data.clips(corpus, split)
+    for split in SPLITS:
+        clips = read[split]
         pictures, labels = data.pictures(split)
         notes += [f"skipped {name}" for name in (*pictures.skipped, *clips.skipped)]
         x_0 = _encoded(shards, f"clips-{split}", len(clips), partial(encode_clips, codec, clips.waveforms), report)
+        augmentation = data.augmentation if split == "train" else None
+        if not hasattr(conditioner, "preprocess"):  # it reads the class, not the picture
+            sets[split] = PairedSamples(x_0, clips.labels, labels, labels)
+            continue
         # Named by what they show: files that were changed, added or moved are fitted anew.
         shown = digest([plain(recipe.conditioner), [content(image) for image in pictures.images]])
         fit = partial(fit_pictures, conditioner, pictures.images)
         raw = _encoded(corpus.parent / f"pictures-{shown}", f"pictures-{split}", len(pictures), fit, report)
-        augmentation = data.augmentation if split == "train" else None
         sets[split] = PairedSamples(x_0, clips.labels, raw, labels, augmentation)
     notes += repeated_targets(sets["train"])
     for note in notes:

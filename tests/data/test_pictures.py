@@ -191,7 +191,7 @@ def test_a_picture_of_the_test_split_is_in_no_training_whatever_its_source(tmp_p
     """The same photograph in two folders, once as test and once to train on."""
     make_folders(tmp_path / "one")
     make_folders(tmp_path / "two", num=6)  # the first four of each class are those of `one`
-    sources = (ClassFolders(str(tmp_path / "one"), num_test=8), ClassFolders(str(tmp_path / "two")))
+    sources = (ClassFolders(str(tmp_path / "one"), num_test=8), ClassFolders(str(tmp_path / "two"), num_test=0))
     train, test = read_source(sources, "train"), read_source(sources, "test")
     assert len(test) == 8
     assert train.labels == ["cat"] * 2 + ["dog"] * 2

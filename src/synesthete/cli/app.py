@@ -58,10 +58,12 @@ def main() -> None:
     except KeyboardInterrupt:
         stop("stopped; run the same command again to go on", code=130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.filename is None:
             raise
-        where = error.filename or "a file"
-        stop(f"{where}: cannot be written ({error.strerror}); free some space or choose another --out")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        stop(
+            f"{error.filename}: {error.strerror}; {'free some space' if full else 'check the path and who may use it'}"
+        )
 
 
 def stop(message: str, code: int = 2) -> None:

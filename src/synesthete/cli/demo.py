@@ -29,9 +29,9 @@ def demo(
     from PIL import Image
 
     from synesthete import seeding
-    from synesthete.data.audio import write_audio
+    from synesthete.data.audio import write_audio, write_whole
     from synesthete.data.pictures import DIGITS, BuiltInDigits, write_picture
-    from synesthete.evaluation.figures import spectrogram_figure
+    from synesthete.evaluation.figures import spectrogram_figure, to_png
     from synesthete.evaluation.listeners import WordListener
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
@@ -43,15 +43,20 @@ def demo(
     chosen = [draw(held_out.labels, name, seed) for name in DIGITS]
     pictures = [held_out.images[i] for i in chosen]
     output = pipeline(pipeline.preprocess(pictures), generators=seeding.sample_generators(seed, len(pictures)))
-    listener = WordListener(DIGITS)
+    try:
+        listener = WordListener(DIGITS)
+    except InputError as error:  # speaking needs no recogniser
+        listener = None
+        typer.echo(f"  nobody listens: {error}", err=True)
     spec = pipeline.codec.spec
     rows: list[dict[str, Any]] = []
     log_mels = output.x_0.squeeze(1) * pipeline.codec.scale + pipeline.codec.mean
     for name, picture, waveform, log_mel in zip(DIGITS, pictures, output.signal, log_mels, strict=True):
         write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
         write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))
-        spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says").savefig(out / f"{name}.png")
-        heard = listener.hear(waveform, spec.sample_rate)
+        figure = spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says")
+        write_whole(out / f"{name}.png", to_png(figure))
+        heard = listener.hear(waveform, spec.sample_rate) if listener else None
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
         if not as_json:
             typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {rows[-1]['heard'] or '(nothing)'}")

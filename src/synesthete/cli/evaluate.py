@@ -39,13 +39,15 @@ def evaluate(
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`
     """
     from synesthete import hub, preparation
+    from synesthete.evaluation.report import check_place
     from synesthete.evaluation.speech import evaluate as evaluate_speech
     from synesthete.pipeline import Pipeline
 
     target = out or (
         Path(model) / "report" if (Path(model) / "model").is_dir() else Path("out/report") / Path(model).name
     )
-    if (target / "report.html").exists() and not overwrite:
+    check_place(target)
+    if (target / "report.json").exists() and not overwrite:
         raise InputError(f"{target}: holds a report already; give --overwrite or another --out")
     pipeline = Pipeline.load(model)
     recipe = recipe_of(pipeline, hub.find_model(model), assignments or ())

@@ -51,10 +51,9 @@ def show(
 
 def count_parameters(recipe: Any) -> dict[str, int]:
     """Parameters of each part, made without memory for them."""
-    import torch
+    from synesthete.recipes import make_cheaply
 
-    with torch.device("meta"):
-        parts = {name: getattr(recipe, name)() for name in ("conditioner", "denoiser")}
+    parts = {name: make_cheaply(recipe, name) for name in ("conditioner", "denoiser")}
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 

@@ -44,8 +44,11 @@ def sample(
     changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
     found = find_pictures(inputs)
     targets = name_targets(found, inputs, out)
-    if not overwrite and (there := [path for path in targets if path.exists()]):
-        count = f"{len(there)} of {len(targets)}"
+    written = [path for target in targets for path in (target, target.with_suffix(".png"))]
+    if own := {path.resolve() for path in found} & {path.resolve() for path in written}:
+        raise InputError(f"{min(own)}: its spectrogram would replace the picture itself; give another --out")
+    if not overwrite and (there := [path for path in written if path.exists()]):
+        count = f"{len(there)} of {len(written)} files"
         raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
 
     from synesthete import seeding
@@ -56,7 +59,7 @@ def sample(
     pipeline = Pipeline.load(model)
     pipeline.sampling_settings(**changes)
     skipped: list[str] = []
-    written: list[str] = []
+    spoken: list[str] = []
     started = time.perf_counter()
     with progress_bar() as show:
         for first in range(0, len(found), BATCH):
@@ -75,19 +78,19 @@ def sample(
                 ):
                     write_audio(targets[i], waveform, pipeline.codec.spec.sample_rate)
                     write_picture(targets[i].with_suffix(".png"), picture)
-                    written.append(str(targets[i]))
+                    spoken.append(str(targets[i]))
             show("pictures", min(first + BATCH, len(found)), len(found), "")
     seconds = time.perf_counter() - started
-    if not written:
+    if not spoken:
         many = f"not one of {len(skipped)} pictures is readable; the first: " if len(skipped) > 1 else ""
         raise InputError(f"{many}{skipped[0]}")
     values: dict[str, Any] = {
-        "written": written,
+        "written": spoken,
         "skipped": skipped,
         "seconds": round(seconds, 3),
-        "pictures_per_second": round(len(written) / seconds, 2),
+        "pictures_per_second": round(len(spoken) / seconds, 2),
     }
-    text = f"{out}: {len(written)} spoken, {values['pictures_per_second']} a second"
+    text = f"{out}: {len(spoken)} spoken, {values['pictures_per_second']} a second"
     if skipped:
         text += f"; {len(skipped)} skipped:\n  " + "\n  ".join(skipped)
     finish(as_json, values, text)

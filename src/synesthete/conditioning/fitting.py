@@ -17,11 +17,17 @@ def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndar
 
 
 def flatten(picture: Image.Image, mode: str) -> Image.Image:
-    """Upright, without transparency (laid on the colour its own ink contrasts with: white), in `mode`."""
+    """Upright, in `mode`, without transparency: light ink is laid on black, dark ink and photographs on white."""
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut at 255
+        values = np.asarray(picture, dtype=np.float32)
+        return Image.fromarray((values / max(257.0, values.max() / 255)).astype(np.uint8)).convert(mode)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         layered = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+        opaque = np.asarray(layered)[..., 3] > 127
+        ink = np.asarray(layered.convert("L"))[opaque]
+        ground = "black" if ink.size and not opaque.all() and ink.mean() > 127 else "white"
+        picture = Image.alpha_composite(Image.new("RGBA", layered.size, ground), layered)
     return picture.convert(mode)
 
 
@@ -37,8 +43,9 @@ def fit_ink(picture: Image.Image, size: int) -> Image.Image:
     if ground > 127:
         values, ground = 255 - values, 255 - ground
     values = np.clip(values - ground, 0, None)
+    canvas = Image.new("L", (size, size))
     if values.max() < 16:
-        return Image.new("L", (size, size))
+        return canvas
     values *= 255 / values.max()
     rows, columns = np.nonzero(values > 64)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
@@ -46,9 +53,13 @@ def fit_ink(picture: Image.Image, size: int) -> Image.Image:
     scale = size * 20 / 28 / max(ink.size)
     ink = ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BICUBIC)
     weights = np.asarray(ink, dtype=np.float32)
+    if weights.max() == 0:
+        return canvas
+    if scale < 1:  # thin lines of a large scan fade when they are made small
+        weights *= 255 / weights.max()
+        ink = Image.fromarray(weights.astype(np.uint8))
     total = weights.sum()
     centre_y = float((weights.sum(axis=1) * np.arange(len(weights))).sum() / total)
     centre_x = float((weights.sum(axis=0) * np.arange(weights.shape[1])).sum() / total)
-    canvas = Image.new("L", (size, size))
     canvas.paste(ink, (round(size / 2 - 0.5 - centre_x), round(size / 2 - 0.5 - centre_y)))
     return canvas

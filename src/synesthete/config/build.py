@@ -108,13 +108,14 @@ def hints(target: Callable[..., Any]) -> dict[str, Any]:
     """The resolved annotations of a constructor's parameters."""
     function: Any = inspect.unwrap(target.__init__) if inspect.isclass(target) else inspect.unwrap(target)
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except NameError:
         return {}
 
 
 def described(annotation: Any) -> str:
-    """A type as a reader would write it."""
+    """A type as a reader would write it, without its limits."""
+    annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
     return getattr(annotation, "__name__", str(annotation)) if inspect.isclass(annotation) else str(annotation)
 
 

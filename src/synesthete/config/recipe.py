@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import typing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
+from pydantic import Field
 
 from synesthete.config.build import Build, checked, holds_build, parameters, suggestion
 from synesthete.config.plain import plain, resolved
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 PLAIN = ("name", "weights", "seed")
 
 
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+# Names become folders.
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+PartName = Literal["codec", "conditioner", "denoiser"]
+
+
 @dataclass
 class Stage:
     """One leg of training: what is minimised, over which parts, for how many optimiser steps.
@@ -30,29 +38,32 @@ class Stage:
         objective: a build of an objective. train: names of the parts whose weights move; the others are frozen.
         num_steps: optimiser steps. batch_size: samples a step, over all processes and accumulations together.
         learning_rate: the peak, reached after `num_warmup_steps` and followed by half a cosine to `min_learning_rate`.
+        weight_decay, betas: of AdamW; vectors are not decayed.
         gradient_clip: largest gradient norm. ema_decay: of the averaged weights; None keeps none.
-        condition_dropout: share of samples that see the null condition, drawn per sample.
+        precision: "auto" is bf16 where the processor multiplies it in hardware, float32 elsewhere.
+        gradient_checkpointing: compute activations twice to hold fewer. compile: the denoiser, by torch.compile.
+        checkpoint_every, preview_every, log_every: in optimiser steps.
     """
 
-    name: str
+    name: Name
     objective: Any
-    num_steps: int = 1000
-    batch_size: int = 64
-    train: tuple[str, ...] = ("denoiser", "conditioner")
-    learning_rate: float = 1e-3
-    min_learning_rate: float = 1e-5
-    num_warmup_steps: int = 50
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    gradient_clip: float = 1.0
-    gradient_accumulation_steps: int = 1
-    ema_decay: float | None = 0.995
-    precision: typing.Literal["auto", "no", "bf16", "fp16"] = "auto"
+    num_steps: Count = 1000
+    batch_size: Count = 64
+    train: tuple[PartName, ...] = ("denoiser", "conditioner")
+    learning_rate: Positive = 1e-3
+    min_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
+    num_warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    gradient_clip: Positive = 1.0
+    gradient_accumulation_steps: Count = 1
+    ema_decay: Share | None = 0.995
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
-    checkpoint_every: int = 250
-    preview_every: int = 500
-    log_every: int = 10
+    checkpoint_every: Count = 250
+    preview_every: Count = 500
+    log_every: Count = 10
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in {f.name for f in fields(self)}:
@@ -72,8 +83,8 @@ class Sampling:
     """
 
     sampler: str = "flow-euler"
-    num_inference_steps: int = 10
-    timestep_shift: float = 1.0
+    num_inference_steps: Count = 10
+    timestep_shift: Positive = 1.0
     guidance_scale: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = 0.0
@@ -89,7 +100,7 @@ class Recipe:
     weights: how the finished model's weights are written; training keeps float32 in its checkpoints.
     """
 
-    name: str
+    name: Name
     data: Any
     codec: Any
     conditioner: Any
@@ -97,7 +108,7 @@ class Recipe:
     process: Any
     stages: list[Stage]
     sampling: Sampling = field(default_factory=Sampling)
-    weights: typing.Literal["float32", "float16", "bfloat16"] = "float32"
+    weights: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -51,10 +51,14 @@ class Steps(Dataset["Batch"]):
 
     def __getitem__(self, item: int) -> Batch:
         step, slot = self.slot(item)
+        return self.samples.batch(torch.tensor(self.samples_of(item)), seeding.generator(self.seed, "data", step, slot))
+
+    def samples_of(self, item: int) -> list[int]:
+        """Which samples micro-batch number `item` of this process is made of."""
+        step, slot = self.slot(item)
         size = self.batch_size // self.num_slots
         first = step * self.batch_size + slot * size
-        indices = [self._sample(place) for place in range(first, first + size)]
-        return self.samples.batch(torch.tensor(indices), seeding.generator(self.seed, "data", step, slot))
+        return [self._sample(place) for place in range(first, first + size)]
 
     def _sample(self, place: int) -> int:
         epoch, index = divmod(place, len(self.samples))

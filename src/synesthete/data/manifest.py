@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from synesthete.types import InputError
@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     known = {f.name for f in fields(Entry)}
     entries = []
     # Not splitlines, which breaks a line at U+0085 and U+2028, and JSON leaves these as they are.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -59,10 +59,20 @@ def read_manifest(folder: Path) -> list[Entry]:
             label = values.pop("class")
         except (ValueError, AttributeError, KeyError, TypeError):
             raise InputError(f"{path}:{number}: not a JSON object with a 'class'; mend or remove the line") from None
+        for key in ("image", "audio"):
+            if not stays_inside(values.get(key)):
+                raise InputError(f"{path}:{number}: {key} {values[key]!r} is no path below the manifest's folder")
         entries.append(Entry(label=str(label), **{k: v for k, v in values.items() if k in known - {"label"}}))
     if not entries:
         raise InputError(f"{path}: empty; write one JSON object a line")
     return entries
+
+
+def stays_inside(path: object) -> bool:
+    """Whether a manifest's entry is absent, or a relative path that does not climb out of its folder."""
+    if path is None:
+        return True
+    return isinstance(path, str) and not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
 
 
 def write_manifest(folder: Path, entries: Iterable[Entry]) -> Path:

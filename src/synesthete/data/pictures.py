@@ -28,6 +28,9 @@ Split = Literal["train", "test"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
+# A picture's path, its class, and its split where a manifest names one.
+Listed = tuple[Path, str, str | None]
+
 logger = logging.getLogger(__name__)
 
 
@@ -101,8 +104,9 @@ class Mnist:
         path = Path(self.path)
         held_out = path / "png" if path.is_dir() else path.parent / "png"
         if split == "test" and held_out.is_dir():
-            found = ClassFolders(str(held_out), num_test=None).pictures("train")
-            found.labels = [DIGITS[int(label)] if label.isdigit() else label for label in found.labels]
+            found = ClassFolders(str(held_out), num_test=0).pictures("train")
+            names = {str(number): name for number, name in enumerate(DIGITS)}
+            found.labels = [names.get(label, label) for label in found.labels]
             return found
         images, numbers = self._read(path)
         if held_out.is_dir():
@@ -138,10 +142,10 @@ class ClassFolders:
     """A folder with one folder of pictures a class, the ImageFolder convention, or with a `metadata.jsonl`.
 
     Args:
-        path: the folder. num_test: pictures held out over all classes; None puts all of them into training.
+        path: the folder. num_test: pictures held out over all classes, where no manifest says; None holds out a tenth.
     """
 
-    def __init__(self, path: str, num_test: int | None = 0) -> None:
+    def __init__(self, path: str, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
     def pictures(self, split: Split) -> Pictures:
@@ -154,7 +158,7 @@ class ClassFolders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one with a folder of pictures for each class")
         listed = self._from_manifest(folder) if (folder / FILE_NAME).is_file() else self._from_folders(folder)
-        chosen = [listed[i] for i in split_indices(len(listed), self.num_test or 0, split)]
+        chosen = [(path, label) for path, label, own in self._divided(folder, listed) if own == split]
         pictures = read_pictures([path for path, _ in chosen])
         if chosen and not len(pictures):
             raise InputError(f"{folder}: not one of its {len(chosen)} files is a readable picture")
@@ -162,24 +166,33 @@ class ClassFolders:
         pictures.labels = [label for path, label in chosen if str(path) not in skipped]
         return pictures
 
+    def _divided(self, folder: Path, listed: list[Listed]) -> list[tuple[Path, str, str]]:
+        """Every picture with its split: the manifest's own, or by a number drawn from its name.
+
+        By name, not by place in the list: a picture that is added later leaves the splits of all others as they were.
+        """
+        undecided = [path for path, _, split in listed if split is None]
+        order = sorted(undecided, key=lambda path: seeding.derive(0, "split", path.relative_to(folder).as_posix()))
+        held_out = set(order[: len(order) // 10 if self.num_test is None else self.num_test])
+        return [(path, label, split or ("test" if path in held_out else "train")) for path, label, split in listed]
+
     @staticmethod
-    def _from_folders(folder: Path) -> list[tuple[Path, str]]:
+    def _from_folders(folder: Path) -> list[Listed]:
         classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         if not classes:
             raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
-        listed = []
+        listed: list[Listed] = []
         for entry in classes:
             files = list_pictures(entry)
             if not files:
-                raise InputError(
-                    f"{entry}: a class folder without pictures; add some ({', '.join(SUFFIXES[:3])}) or remove it"
-                )
-            listed += [(path, entry.name) for path in files]
+                kinds = ", ".join(SUFFIXES[:3])
+                raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
+            listed += [(path, entry.name, None) for path in files]
         return listed
 
     @staticmethod
-    def _from_manifest(folder: Path) -> list[tuple[Path, str]]:
-        return [(folder / entry.image, entry.label) for entry in read_manifest(folder) if entry.image]
+    def _from_manifest(folder: Path) -> list[Listed]:
+        return [(folder / entry.image, entry.label, entry.split) for entry in read_manifest(folder) if entry.image]
 
 
 def list_pictures(path: Path) -> list[Path]:

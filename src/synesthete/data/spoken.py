@@ -126,7 +126,8 @@ class SpokenPictures:
 class PairedSamples:
     """Encoded clips and preprocessed pictures in memory, paired anew for every batch.
 
-    x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). pictures: (n, C, H, W) uint8. picture_labels: (n,).
+    x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). picture_labels: (n,). pictures: (n, C, H, W) uint8, or
+    the labels again for a conditioner that reads these.
     """
 
     x_0: Tensor
@@ -136,6 +137,11 @@ class PairedSamples:
     augmentation: Affine | None = None
 
     def __post_init__(self) -> None:
+        if len(self.x_0) != len(self.clip_labels) or len(self.pictures) != len(self.picture_labels):
+            raise ValueError(
+                f"{len(self.x_0)} clips with {len(self.clip_labels)} labels, "
+                f"{len(self.pictures)} pictures with {len(self.picture_labels)}"
+            )
         num_classes = int(max(self.clip_labels.max(), self.picture_labels.max())) + 1
         self._clips = [(self.clip_labels == label).nonzero().flatten() for label in range(num_classes)]
         for label in self.picture_labels.unique().tolist():

@@ -54,6 +54,10 @@ class DiT(ModelMixin, ConfigMixin):
         shared_modulation: bool = True,
     ) -> None:
         super().__init__()
+        if width % num_heads:
+            raise InputError(
+                f"denoiser.width {width} does not divide into {num_heads} heads; change denoiser.num_heads"
+            )
         self.grid = math.ceil(sample_size[0] / patch_size[0]), math.ceil(sample_size[1] / patch_size[1])
         patch_values = in_channels * patch_size[0] * patch_size[1]
         self.embed_patch = nn.Linear(patch_values, width)

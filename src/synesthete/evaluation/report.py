@@ -121,6 +121,16 @@ def headline(metrics: Sequence[Metric]) -> Table:
     return Table(("metric", "value", "95% interval", "chance", "shuffled", "ceiling"), rows)
 
 
+def check_place(folder: Path) -> None:
+    """Make sure that a report may go there.
+
+    Raises:
+        InputError: a file, or a folder that holds something else than a report.
+    """
+    if folder.exists() and not (folder / "report.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: holds something that is no report; choose another folder")
+
+
 def write_report(report: Report, folder: Path) -> Path:
     """Write the report; returns report.html. An older one in `folder` stays until this one is whole.
 
@@ -128,8 +138,7 @@ def write_report(report: Report, folder: Path) -> Path:
         InputError: a full disk, a folder that cannot be written, or one that holds something else.
     """
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    if folder.exists() and not (folder / "report.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: holds something that is no report; choose another folder")
+    check_place(folder)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -169,7 +169,8 @@ def evaluate_speech(
         spread, wrong = interval(share, len(labels)), accuracy(labels[other], found)
         metrics.append(Metric(f"accuracy ({name}, n = {len(labels)})", share, spread, chance, wrong, ceilings[name]))
 
-    clips = PairedSamples(rebuilt.x_0, true, pictures, labels)
+    # All of them: a few drawn at random may lack a class that the pictures have.
+    clips = PairedSamples(encoded(pipeline.codec, pad(real.waveforms, pipeline.codec)), real.labels, pictures, labels)
     pairs = clips.batch(torch.arange(len(labels)), seeding.generator(seed, "pairs"))
     loss, mean_clip_error = denoising_metrics(pipeline, pairs, rebuilt.x_0, other, seed, report)
     num_traced = min(NUM_TRACED, len(labels))

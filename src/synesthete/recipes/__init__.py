@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from synesthete.config import Recipe
 from synesthete.recipes.image_to_speech import image_to_speech_digits, image_to_speech_digits_debug
@@ -41,23 +43,31 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+# What each part of a recipe is asked for.
+CONTRACTS = {
+    "data": ("build", "clips", "pictures"),
+    "codec": ("encode", "decode", "shape"),
+    "conditioner": ("encode", "null"),
+    "denoiser": ("forward", "precompute"),
+    "process": ("add_noise", "convert"),
+}
+
+
 def check_fit(recipe: Recipe) -> None:
-    """Make sure that the parts fit each other, before anything is spoken or trained.
+    """Make sure that the parts can be made and fit each other, before anything is spoken or trained.
 
     Raises:
-        InputError: two fields that have to agree and do not, and what to set.
+        InputError: a class in the wrong place, or fields that have to agree and do not, and what to set.
     """
+    for part, needed in CONTRACTS.items():
+        target = getattr(recipe, part).target
+        if lacking := [name for name in needed if not hasattr(target, name)]:
+            raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
     num_samples = recipe.codec.num_samples
     if recipe.data.num_samples > num_samples:
         raise InputError(
             f"recipe {recipe.name}: clips of {recipe.data.num_samples} samples, a codec of {num_samples}; "
             f"--set codec.num_samples={recipe.data.num_samples}"
-        )
-    size = tuple(recipe.codec().shape[1:])
-    if tuple(recipe.denoiser.sample_size) != size:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
-            f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
         )
     for field in ("condition_width", "pooled_width"):
         if getattr(recipe.denoiser, field) != recipe.conditioner.width:
@@ -65,3 +75,27 @@ def check_fit(recipe: Recipe) -> None:
                 f"recipe {recipe.name}: a condition {recipe.conditioner.width} wide, denoiser.{field} is "
                 f"{getattr(recipe.denoiser, field)}; --set denoiser.{field}={recipe.conditioner.width}"
             )
+    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
+    if tuple(recipe.denoiser.sample_size) != size:
+        raise InputError(
+            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
+            f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
+        )
+    for part in ("conditioner", "denoiser", "process"):
+        make_cheaply(recipe, part)
+
+
+def make_cheaply(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:
+    """A part without memory for its weights, or what is asked of it.
+
+    Raises:
+        InputError: whatever keeps it from being made, in one line.
+    """
+    try:
+        with torch.device("meta" if part in ("conditioner", "denoiser") else "cpu"):
+            return ask(getattr(recipe, part)())
+    except InputError as error:
+        raise InputError(f"recipe {recipe.name}: {error}") from None
+    except Exception as error:  # whatever a library says of a size that is none
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"recipe {recipe.name}: its {part} cannot be made ({reason}); check its fields") from None

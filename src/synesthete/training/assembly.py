@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.diffusion.sampling import make_scheduler
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
+from synesthete.training.checkpoints import reading
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.preparation import Prepared
-
-from safetensors.torch import load_file
 
 
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
@@ -61,8 +61,13 @@ def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) ->
 
 
 def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
-    """The weights of a checkpoint of any stage into the parts."""
-    weights = load_file(checkpoint / "model.safetensors")
-    for name, module in parts.modules().items():
-        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
-        module.load_state_dict(own)
+    """The weights of a checkpoint of any stage into the parts.
+
+    Raises:
+        InputError: damaged files, or weights of another shape.
+    """
+    with reading(checkpoint):
+        weights = load_file(checkpoint / "model.safetensors")
+        for name, module in parts.modules().items():
+            own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+            module.load_state_dict(own)

@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
@@ -99,13 +99,27 @@ def save_checkpoint(
     write_folder(folder, write)
 
 
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Whatever a damaged checkpoint makes the libraries say, in one line.
+
+    Raises:
+        InputError: a file is missing, damaged, or of another shape.
+    """
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded ({reason}); remove it to go on from the one before") from None
+
+
 def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) -> None:
     """Put a checkpoint's weights and optimiser state back.
 
     Raises:
         InputError: damaged files, or weights of another shape.
     """
-    try:
+    with reading(folder):
         set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
         groups = json.loads((folder / "optimiser.json").read_text())
         groups = [group | {"betas": tuple(group["betas"])} for group in groups]
@@ -118,9 +132,6 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) ->
         for name, value in model.named_parameters():
             if name.removeprefix("module.") not in state:
                 optimiser.state.pop(value, None)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder}: cannot be loaded ({reason}); remove it to go on from the one before") from None
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.config import Recipe
 from synesthete.training import checkpoints
 from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
 from synesthete.training.run_folder import open_run

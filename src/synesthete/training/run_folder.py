@@ -36,13 +36,15 @@ def _open_run(recipe: Recipe, folder: Path) -> None:
     path, partial = folder / "recipe.yaml", folder / ".recipe.yaml.partial"
     if path.is_file():
         difference = first_difference(Recipe.load(path).to_dict(), recipe.to_dict())
-        if difference:
+        begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
+        if difference and begun:
             raise InputError(
                 f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
             )
         checkpoints.recover(folder / "model")
-        return
-    if folder.is_dir() and any(entry != partial for entry in folder.iterdir()):
+        if not difference and (folder / "environment.json").is_file():
+            return
+    elif folder.is_dir() and any(entry != partial for entry in folder.iterdir()):
         raise InputError(f"{folder}: not empty and not a run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)

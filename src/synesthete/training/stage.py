@@ -92,6 +92,8 @@ class Run:
             # An alignment reads no null condition, and whatever else a stage leaves alone.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        # An alignment leaves a denoiser that has learned nothing: there is no model to write yet.
+        self.makes_model = "denoiser" in stage.train or stage is recipe.stages[-1]
         self._check_batch()
         for name, module in parts.modules().items():
             module.requires_grad_(name in stage.train)
@@ -128,7 +130,7 @@ class Run:
         if latest := checkpoints.latest_checkpoint(self.checkpoint_folder):
             self._restore(latest)
         if self.step >= stage.num_steps:
-            if main and not (self.folder / "model").is_dir():
+            if main and self.makes_model and not (self.folder / "model").is_dir():
                 self._write_model()
             return
         self.log = RunLog(self.folder, stage.name, self.step) if main else None
@@ -149,7 +151,9 @@ class Run:
             losses = self._optimise(batches, steps)
             self.step += 1
             self.seconds += time.perf_counter() - started
-            notes = self._log(losses) if self.step % stage.log_every == 0 or self.step == stage.num_steps else []
+            notes: list[str] = []
+            if self.step % stage.log_every == 0 or self.step == stage.num_steps:
+                self._log(losses)
             if self.step % stage.preview_every == 0 or self.step == stage.num_steps:
                 notes += self._look()
             if self.step % stage.checkpoint_every == 0 or self.step == stage.num_steps:
@@ -173,7 +177,7 @@ class Run:
             wait = self.accelerator.no_sync(self.model) if micro < accumulation - 1 else contextlib.nullcontext()
             with wait:
                 losses = self.model(batch.to(self.accelerator.device), generator)
-                self._check_finite(losses["loss"], f"the loss of batch {slot}")
+                self._check_finite(losses["loss"], f"the loss of samples {steps.samples_of(item)}")
                 self.accelerator.backward(losses["loss"] / accumulation)
             self._count(losses)
             for name, value in losses.items():
@@ -206,7 +210,7 @@ class Run:
         self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
         self.bins[1].index_add_(0, places, torch.ones(len(places)))
 
-    def _log(self, losses: dict[str, float]) -> list[str]:
+    def _log(self, losses: dict[str, float]) -> None:
         if self.accelerator.num_processes > 1:
             shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
             losses = {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
@@ -219,7 +223,6 @@ class Run:
             self.bins.zero_()
         if self.log:
             self.log.write(self.step, **values, seconds=round(self.seconds, 2))
-        return []
 
     def _look(self) -> list[str]:
         """Previews and condition sensitivity, with the averaged weights where there are some."""
@@ -269,7 +272,8 @@ class Run:
         state["precision"] = self.accelerator.mixed_precision
         state["loss_by_timestep"] = self.bins.tolist()
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
-        self._write_model()
+        if self.makes_model:
+            self._write_model()
         checkpoints.save_checkpoint(
             self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, ema, state
         )
@@ -286,6 +290,10 @@ class Run:
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _restore(self, checkpoint: Path) -> None:
+        with checkpoints.reading(checkpoint):
+            self._take(checkpoint)
+
+    def _take(self, checkpoint: Path) -> None:
         state = json.loads((checkpoint / "state.json").read_text())
         if state["precision"] != self.accelerator.mixed_precision:
             logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
