@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.pictures import content
+from synesthete.data.speech.voices import split_voices
 from synesthete.data.spoken import PairedSamples
 from synesthete.types import InputError
 
@@ -123,7 +124,8 @@ def default_folder(recipe: Recipe) -> Path:
 def corpus_key(recipe: Recipe) -> str:
     """A name for what decides the sound of the corpus."""
     ignored = ("sources", "augmentation", "limit")
-    return digest({k: v for k, v in plain(recipe.data).items() if k not in ignored})
+    voices = {split: [voice.name for voice in group] for split, group in split_voices().items()}
+    return digest([voices, {k: v for k, v in plain(recipe.data).items() if k not in ignored}])
 
 
 def digest(settings: Any) -> str:

@@ -207,7 +207,6 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_pat
     refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
 
 
-@pytest.mark.skipif(SHIPPED not in hub.shipped_models(), reason="no model ships with this checkout")
 def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
     code, printed, _ = run("demo", "--out", tmp_path, "--json")
@@ -218,7 +217,6 @@ def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path)
     assert (tmp_path / "demo.png").is_file()
 
 
-@pytest.mark.skipif(SHIPPED not in hub.shipped_models(), reason="no model ships with this checkout")
 def test_the_shipped_model_is_small_and_names_no_folder(run):
     folder = hub.find_model(SHIPPED)
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
