@@ -24,8 +24,8 @@ slow: env
 	$(BIN)/python -m pytest -m slow
 
 lint: env
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/codespell src tests docs benchmarks README.md CHANGELOG.md
 
 types: env
