@@ -55,8 +55,6 @@ def main() -> None:
         app()
     except InputError as error:
         stop(str(error))
-    except KeyboardInterrupt:
-        stop("stopped; run the same command again to go on", code=130)
     except OSError as error:
         if error.filename is None:
             raise
@@ -66,7 +64,7 @@ def main() -> None:
         )
 
 
-def stop(message: str, code: int = 2) -> None:
-    """One line on standard error, then the exit code."""
+def stop(message: str) -> None:
+    """One line on standard error, then exit code 2."""
     sys.stderr.write(f"synesthete: {' '.join(message.split())}\n")
-    raise SystemExit(code)
+    raise SystemExit(2)

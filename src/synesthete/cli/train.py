@@ -52,6 +52,9 @@ def train(
             model = loop.train(found, prepared, folder, report=on_step, start=begin)
         except DivergedError as error:
             raise InputError(str(error)) from None
+        except KeyboardInterrupt:
+            show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0, "")
+            raise typer.Exit(130) from None
     if state.is_main_process:
         values = {"run": str(folder), "model": str(model), "notes": [*prepared.notes, *notes]}
         finish(as_json, values, f"{model}: done; try `synesthete evaluate {folder}`")
