@@ -50,7 +50,7 @@ def demo(
         typer.echo(f"  nobody listens: {error}", err=True)
     spec = pipeline.codec.spec
     rows: list[dict[str, Any]] = []
-    log_mels = output.x_0.squeeze(1) * pipeline.codec.scale + pipeline.codec.mean
+    log_mels = pipeline.codec.denormalise(output.x_0)
     for name, picture, waveform, log_mel in zip(DIGITS, pictures, output.signal, log_mels, strict=True):
         write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
         write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))

@@ -101,10 +101,14 @@ class MelCodec(ModelMixin, ConfigMixin):
         waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
         return (self.log_mel(waveform).unsqueeze(1) - self.mean) / self.scale
 
+    def denormalise(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, 1, n_mels, T) -> the log-mel it stands for, (B, n_mels, T)."""
+        return x_0.float().squeeze(1) * self.scale + self.mean
+
     @torch.no_grad()
     def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """x_0 (B, 1, n_mels, num_frames) -> waveform (B, num_samples) by Griffin-Lim, one generator a sample."""
-        log_mel = x_0.float().squeeze(1) * self.scale + self.mean
+        log_mel = self.denormalise(x_0)
         # Two e-folds above the loudest sine is louder than any recording: a wild sample cannot overflow exp.
         mel = log_mel.clamp(max=8.0).exp() - self.config.floor
         magnitude = self.magnitude(mel.clamp(min=0))
@@ -121,7 +125,7 @@ class MelCodec(ModelMixin, ConfigMixin):
     def pictures(self, x_0: Tensor, scale: int = 2) -> list[Image.Image]:
         """Each x_0 of (B, 1, n_mels, T) as a picture, low bands at the bottom, silence dark, `scale` pixels a cell."""
         # From 70 dB below the loudest speech up: what lies under it cannot be heard and would take most of the colours.
-        log_mel = x_0.float().squeeze(1) * self.scale + self.mean
+        log_mel = self.denormalise(x_0)
         shade = ((log_mel + 3.0) / 8.0).clamp(0, 1).flip(-2).cpu().numpy()  # (B, n_mels, T)
         colours = (matplotlib.colormaps["magma"](shade)[..., :3] * 255).astype("uint8")
         images = [Image.fromarray(picture) for picture in colours]
