@@ -41,10 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of the session's own, for this process and those it starts."""
+    """A cache of the session's own, for this process and those it starts; no weights that this machine may have."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYNESTHETE_CACHE", str(folder))
+        patch.delenv("SYNESTHETE_WEIGHTS", raising=False)
+        patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))  # read when it was imported
         yield folder
 
 

@@ -3,17 +3,86 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from synesthete.types import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
+SETTINGS = ("*.json", "*.yaml", "*.txt", "*.model", "*.jinja")  # configurations and what a tokenizer needs
+WEIGHTS = ("*.safetensors", *SETTINGS)
+PICKLED = ("*.bin", *WEIGHTS)  # asked for only where nothing else was published; `read_weights` opens it
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Published weights or data that a part of this package can use.
+
+    revision: the commit that is downloaded; None takes the newest. licence: as its page states it (SPDX where there
+    is one). purpose: what it is for here. gated: its licence must be accepted on its page before a download.
+    """
+
+    revision: str | None
+    licence: str
+    purpose: str
+    kind: Literal["model", "dataset"] = "model"
+    gated: bool = False
+
+
+# The one table. A commit is written down only where several public projects were seen to pin it.
+PRETRAINED: dict[str, Pretrained] = {
+    "charactr/vocos-mel-24khz": Pretrained(
+        "0feb3fdd929bcd6649e0e7c5a688cf7dd012ef21", "MIT", "vocoder: 24 kHz sound from 100 mel bands"
+    ),
+    "openai/clip-vit-base-patch32": Pretrained(
+        "b97b0100e55e367c057773c2a614676470b0d575", "MIT", "what a picture or a text shows"
+    ),
+    "google/siglip-base-patch16-224": Pretrained(
+        "7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed", "Apache-2.0", "what a picture or a text shows"
+    ),
+    "facebook/dinov2-base": Pretrained(
+        "f9e44c814b77203eaa57a6bdbbd535f21ede1415", "Apache-2.0", "what a picture shows, learned without text"
+    ),
+    "Qwen/Qwen3-VL-2B-Instruct": Pretrained(
+        "89644892e4d85e24eaac8bacfd4f463576704203", "Apache-2.0", "what a picture shows, by its vision tower"
+    ),
+    "openai/whisper-tiny.en": Pretrained(
+        "87c7102498dcde7456f24cfd30239ca606ed9063", "Apache-2.0", "listener for English, 39M parameters"
+    ),
+    "openai/whisper-base": Pretrained(
+        "e37978b90ca9030d5170a5c07aadb050351a65bb", "Apache-2.0", "listener for many languages, 74M parameters"
+    ),
+    "rhasspy/piper-voices": Pretrained(
+        "c10ece1aade47bb51c153c893d14e5bf8e5b7117", "MIT; each voice's own in its MODEL_CARD", "neural voices"
+    ),
+    "ILSVRC/imagenet-1k": Pretrained(
+        "49e2ee26f3810fb5a7536bbf732a7b07389a47b5",
+        "ImageNet terms of access (non-commercial research)",
+        "photographs of 1,000 classes",
+        kind="dataset",
+        gated=True,
+    ),
+}
 
 
 def cache_folder() -> Path:
     """Where corpora, prepared data and judges are kept: SYNESTHETE_CACHE, or ~/.cache/synesthete."""
     return Path(os.environ.get("SYNESTHETE_CACHE", "~/.cache/synesthete")).expanduser()
+
+
+def weights_folder() -> Path:
+    """Where models put there by hand are looked for, as owner/name: SYNESTHETE_WEIGHTS, or `weights` in the cache."""
+    return Path(os.environ.get("SYNESTHETE_WEIGHTS", cache_folder() / "weights")).expanduser()
 
 
 def shipped_models() -> list[str]:
@@ -28,7 +97,7 @@ def find_model(name: str) -> Path:
         InputError: none of these, or the Hub cannot be reached.
     """
     path = Path(name).expanduser()
-    for folder in (path, path / "model", SHIPPED / name):
+    for folder in (path, path / "model", SHIPPED / name, weights_folder() / name):
         if (folder / MODEL_INDEX).is_file():
             return folder
     if (path / "recipe.yaml").is_file():
@@ -37,35 +106,161 @@ def find_model(name: str) -> Path:
         )
     if path.exists():
         raise InputError(f"{name}: no {MODEL_INDEX} in it; give a run folder, a model folder, or one of {_known()}")
-    if name.count("/") == 1 and not Path(name.split("/")[0]).is_dir() and not name.startswith((".", "/", "~")):
+    if is_hub_id(name):
         return download(name)
     raise InputError(
         f"{name}: no such model; give a run folder, a model folder, a Hub id (owner/name) or one of {_known()}"
     )
 
 
-def download(repository: str, revision: str | None = None) -> Path:
-    """A snapshot of a Hub repository: safetensors and json alone.
+def find_weights(name: str, patterns: Sequence[str] = WEIGHTS, *, field: str | None = None) -> Path:
+    """The folder of a pretrained model: a folder's path, or a Hub id, on this machine or else downloaded.
+
+    An id is looked for in SYNESTHETE_WEIGHTS/owner/name, then in the Hugging Face cache, then on the Hub, at the
+    revision that `PRETRAINED` pins. patterns: the files needed, as `fnmatch` of their path in the folder; those of
+    `SETTINGS` may be missing, of the others one must be there. field: the recipe's field the name came from, which
+    the message then tells how to set.
+
+    Raises:
+        InputError: no such folder, nothing of the patterns in it, no connection, no such id, or a gated one.
+    """
+    found = local_weights(name, patterns)
+    if found is not None:
+        return found
+    needed = " or ".join(_needed(patterns))
+    if Path(name).expanduser().is_dir():
+        raise InputError(f"{name}: no file like {needed} in it; give the folder that holds a model's files")
+    if not is_hub_id(name):
+        raise InputError(f"{name}: no such folder; give a model's folder or its Hub id (owner/name)")
+    folder = download(name, patterns=patterns, field=field)
+    if not _holds(folder, patterns):
+        raise InputError(f"{name}: no file like {needed} is published there; give another id or a model's folder")
+    return folder
+
+
+def local_weights(name: str, patterns: Sequence[str] = WEIGHTS) -> Path | None:
+    """As `find_weights`, but None where a download would be needed or the name stands for nothing."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path if _holds(path, patterns) else None
+    if not is_hub_id(name):
+        return None
+    by_hand = weights_folder() / name
+    if _holds(by_hand, patterns):
+        return by_hand
+    try:
+        cached = _snapshot(name, patterns, cached=True)
+    except Exception:  # not there, or a name that the Hub does not allow
+        return None
+    return cached if _holds(cached, patterns) else None
+
+
+def download(
+    repository: str,
+    revision: str | None = None,
+    patterns: Sequence[str] = WEIGHTS,
+    *,
+    field: str | None = None,
+) -> Path:
+    """A snapshot of a Hub repository, at the revision that `PRETRAINED` pins unless one is given: the files asked for.
 
     Raises:
         InputError: no such repository, no permission, or no connection.
     """
-    # Imported here: most commands never download.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
-    local = Path(os.environ.get("SYNESTHETE_WEIGHTS", cache_folder() / "weights")).expanduser() / repository
-    if (local / MODEL_INDEX).is_file():
-        return local
+    where = f"put its files at {weights_folder() / repository} (SYNESTHETE_WEIGHTS is {weights_folder()})"
+    where += f" or pass --set {field}=PATH" if field else " or give a folder's path"
     try:
-        return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.yaml"])
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = "the Hub refused it" if isinstance(error, HfHubHTTPError) else "the Hub cannot be reached"
+        return _snapshot(repository, patterns, revision)
+    except GatedRepoError:
+        dataset = repository in PRETRAINED and PRETRAINED[repository].kind == "dataset"
+        page = f"https://huggingface.co/{'datasets/' if dataset else ''}{repository}"
         raise InputError(
-            f"{repository} is not on this machine and {reason}; put its folder at {local} or give a folder's path"
+            f"{repository} is gated: accept its licence at {page} and log in with `hf auth login`, or {where}"
         ) from None
+    except Exception as error:  # the client lets those of its connection library through, which differ by version
+        if isinstance(error, OSError) and error.filename:
+            raise InputError(f"{error.filename}: {error.strerror}; free some space or set HF_HOME") from None
+        reason = "the Hub refused it" if isinstance(error, HfHubHTTPError) else "the Hub cannot be reached"
+        raise InputError(f"{repository} is not on this machine and {reason}; {where}") from None
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a model's folder by name: its safetensors, else its published `.bin`, read as tensors alone.
+
+    Raises:
+        InputError: neither is there, or a file is damaged or holds more than tensors.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not files:
+        raise InputError(f"{folder}: no *.safetensors or *.bin in it; give the folder that holds a model's files")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            if file.suffix == ".safetensors":
+                found = load_file(file)
+            else:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+            tensors |= {name: value.detach() for name, value in found.items()}
+        except Exception:  # safetensors, pickle and zip each have their own
+            raise InputError(f"{file}: damaged, or more than tensors in it; download the file again") from None
+    return tensors
+
+
+def weights_digest(folder: Path) -> str:
+    """32 hexadecimal digits that name a model by content: the bytes and paths of its weights and settings.
+
+    Files already read in this process are read again only if their size or time changed.
+    """
+    total = blake2b(digest_size=16)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if any(fnmatch(name, pattern) for pattern in ("*.onnx", *PICKLED)):
+            stat = path.stat()
+            total.update(f"{name}\0{_digest(path, stat.st_size, stat.st_mtime_ns)}\0".encode())
+    return total.hexdigest()
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be a repository's, owner/name, and is no path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name.split("/")[0]).is_dir()
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "blake2b").hexdigest()
+
+
+def _snapshot(repository: str, patterns: Sequence[str], revision: str | None = None, *, cached: bool = False) -> Path:
+    """A revision's folder in the Hugging Face cache, downloaded if need be; `cached`: never downloaded."""
+    # Imported here: most commands need no Hub.
+    from huggingface_hub import snapshot_download
+
+    entry = PRETRAINED.get(repository, Pretrained(None, "", ""))
+    return Path(
+        snapshot_download(
+            repository,
+            repo_type=entry.kind,
+            revision=revision or entry.revision,
+            allow_patterns=list(patterns),
+            local_files_only=cached,
+        )
+    )
+
+
+def _needed(patterns: Sequence[str]) -> list[str]:
+    return [pattern for pattern in patterns if pattern not in SETTINGS] or list(patterns)
+
+
+def _holds(folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether one of the files needed is there: a lone config.json in a cache is no model."""
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return any(fnmatch(path, pattern) for path in paths for pattern in _needed(patterns))
 
 
 def _known() -> str:

@@ -96,7 +96,7 @@ def test_silence_is_one_number_and_the_padding_of_every_clip(fitted):
 
 def test_its_corpus_has_mean_0_and_spread_1(prepared):
     """As encoded and kept, clip by clip: the range that the network sees."""
-    x_0 = prepared.train.x_0.float()
+    x_0 = prepared.train.x_0[:].float()
     assert x_0.mean().item() == pytest.approx(0, abs=0.01)
     assert x_0.std().item() == pytest.approx(1, abs=0.01)
     assert x_0.abs().max() < 4

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib
 import torch
@@ -13,6 +14,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from synesthete.codecs.griffin_lim import griffin_lim
+from synesthete.codecs.vocos import Vocos, check_vocos
+from synesthete.hub import PICKLED, find_weights, local_weights
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ class MelCodec(ModelMixin, ConfigMixin):
         num_samples: length of every waveform, in samples; 72,000 (3 s) gives 282 frames.
         floor: smallest mel magnitude, before the logarithm; the published one is 1e-7, which is -16.118.
         num_iterations: of Griffin-Lim when decoding.
+        vocoder: "vocos" decodes with the network, downloaded if need be; "auto" where it is on this machine and was
+            trained on this log-mel, else by Griffin-Lim. Its weights are no part of the codec's.
+        vocos: folder or Hub id of its weights.
     """
 
     @register_to_config
@@ -44,6 +50,8 @@ class MelCodec(ModelMixin, ConfigMixin):
         n_mels: int = 100,
         floor: float = 1e-7,
         num_iterations: int = 32,
+        vocoder: Literal["auto", "griffin-lim", "vocos"] = "auto",
+        vocos: str = "charactr/vocos-mel-24khz",
     ) -> None:
         super().__init__()
         self.spec = AudioSpec(sample_rate, n_fft, hop_length, n_mels)
@@ -54,6 +62,7 @@ class MelCodec(ModelMixin, ConfigMixin):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("mean", torch.tensor(-8.0))
         self.register_buffer("scale", torch.tensor(4.0))
+        self._vocos: tuple[Vocos | None] | None = None  # None until the first decode; in a tuple, so no part of this
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,16 +116,61 @@ class MelCodec(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        """x_0 (B, 1, n_mels, num_frames) -> waveform (B, num_samples) by Griffin-Lim, one generator a sample."""
-        log_mel = self.denormalise(x_0)
+        """x_0 (B, 1, n_mels, num_frames) -> waveform (B, num_samples) by `vocoder_in_use`.
+
+        generators: one a sample, for the phases that Griffin-Lim starts from; Vocos draws nothing.
+
+        Raises:
+            InputError: `vocoder` is "vocos", and its weights cannot be had or were trained on another log-mel.
+        """
         # Two e-folds above the loudest sine is louder than any recording: a wild sample cannot overflow exp.
-        mel = log_mel.clamp(max=8.0).exp() - self.config.floor
-        magnitude = self.magnitude(mel.clamp(min=0))
-        spec = self.spec
+        log_mel = self.denormalise(x_0).clamp(max=8.0)  # (B, n_mels, T)
+        if self._vocos is None:
+            self._vocos = (self._load_vocos(),)
+        (vocos,) = self._vocos
+        if vocos is None:
+            return self._griffin_lim(log_mel, generators)
+        floor, missing = math.log(self.config.floor), self.shape[-1] - log_mel.shape[-1]
+        log_mel = F.pad(log_mel.clamp(min=floor), (0, missing), value=floor)  # (B, n_mels, num_frames)
+        with torch.autocast(log_mel.device.type, enabled=False):
+            return vocos.to(log_mel.device)(log_mel, self.config.num_samples)
+
+    @property
+    def vocoder_in_use(self) -> str:
+        """What turns x_0 into sound on this machine, in words, and why; nothing is loaded or downloaded for it."""
+        griffin_lim = f"Griffin-Lim, {self.config.num_iterations} iterations"
+        if self.config.vocoder == "griffin-lim":
+            return griffin_lim
+        reason = self._without_vocos()
+        if self.config.vocoder == "auto" and reason:
+            return f"{griffin_lim} ({reason})"
+        return f"Vocos ({reason or self.config.vocos})"
+
+    def _without_vocos(self) -> str:
+        """Why Vocos cannot decode with what is on this machine; empty where it can."""
+        folder = local_weights(self.config.vocos, PICKLED)
+        if folder is None:
+            return f"{self.config.vocos} is not on this machine"
+        try:
+            check_vocos(folder, self.spec)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _load_vocos(self) -> Vocos | None:
+        choice = self.config.vocoder
+        if choice == "griffin-lim" or (choice == "auto" and self._without_vocos()):
+            return None
+        folder = find_weights(self.config.vocos, PICKLED, field="codec.vocos")
+        check_vocos(folder, self.spec)
+        return Vocos.load(folder)
+
+    def _griffin_lim(self, log_mel: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
+        magnitude = self.magnitude((log_mel.exp() - self.config.floor).clamp(min=0))
         return griffin_lim(
             magnitude,
             self.window.float(),
-            spec.hop_length,
+            self.spec.hop_length,
             num_samples=self.config.num_samples,
             num_iterations=self.config.num_iterations,
             generators=generators,
