@@ -91,7 +91,9 @@ def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
+        reason, cause = error.errors()[0]["msg"], error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(cause, InputError):  # of a validator in the annotation, which says all there is to say
+            raise InputError(f"{target.__name__}.{name}: {cause}") from None
         raise InputError(
             f"{target.__name__}.{name}: {value!r} does not fit {described(annotation)}: {reason}"
         ) from None

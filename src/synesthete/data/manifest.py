@@ -21,7 +21,9 @@ class Entry:
     """One line of a manifest: a picture, a clip, or both, of one class.
 
     image, audio: paths relative to the manifest's folder. label: the class's name, written `class` in the file.
-    rate in words per minute, pitch on the engine's own scale. split: train, judge, test, or None.
+    rate in words per minute, pitch on the engine's own scale. speed: how many times faster than drawn without it, which
+    rate includes; semitones: how much higher. Both None where a corpus does not vary them. split: train, judge, test,
+    or None.
     """
 
     label: str
@@ -31,6 +33,8 @@ class Entry:
     speaker: str | None = None
     rate: int | None = None
     pitch: int | None = None
+    speed: float | None = None
+    semitones: float | None = None
     split: str | None = None
 
     def to_json(self) -> str:

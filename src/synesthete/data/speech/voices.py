@@ -22,10 +22,10 @@ SPLITS = ("train", "judge", "test")
 
 @dataclass(frozen=True)
 class Voice:
-    """An accent with a variant, as the engine calls it, and the share of its words that a listener understood."""
+    """A voice, as its engine calls it, and the share of its words that a listener understood; None: not measured."""
 
     name: str
-    heard: float
+    heard: float | None = None
 
     @property
     def speaker(self) -> str:

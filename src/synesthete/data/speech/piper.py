@@ -1,0 +1,231 @@
+"""Piper: neural voices as ONNX files, through the `piper-tts` package. A voice is NAME.onnx and NAME.onnx.json."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from synesthete import hub
+from synesthete.data.speech.piper_voices import PIPER_VOICES, check_split, default_voices, split_by_speaker
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.data.speech.voices import Voice
+
+REPOSITORY = "rhasspy/piper-voices"
+OWN_RATE, OWN_PITCH = 160, 50  # at these a voice speaks as it was trained
+MIN_RATE, MAX_RATE = 60, 480  # words a minute
+# The same as a step of the embedded engine for a voice without melody.
+SEMITONES_A_STEP = 12 / 50
+# Of the pitch shift, in samples and seconds: what pocketsphinx understood best of ten digits in eight voices shifted by
+# four semitones (0.91 down, 0.89 up, unshifted 0.97; without keeping the resonances 0.49 and 0.75).
+_FRAME, _HOP, _LIFTER = 1024, 128, 0.002
+
+
+class Piper:
+    """Speaks with Piper's voices; the same call gives the same samples.
+
+    A voice is named as its file, en_US-amy-medium; of one with several speakers, the one with that number after a plus
+    sign (en_US-libritts_r-medium+12), else its first. Each voice has a licence of its own, told in its MODEL_CARD.
+
+    Args:
+        folder: where the voices are, at any depth. None: the twenty of `piper_voices`, from the Hub or from
+            SYNESTHETE_WEIGHTS/rhasspy/piper-voices.
+        voices: names by split; None takes all in the folder, no speaker in two splits.
+        noise: how much the sampling noise of a voice is used. Piper's own is 1, livelier, but no two calls are alike,
+            and a corpus no longer a function of its seed. 0 is off.
+
+    Raises:
+        InputError: piper-tts is not installed.
+    """
+
+    def __init__(
+        self, folder: str | None = None, voices: dict[str, tuple[str, ...]] | None = None, noise: float = 0.0
+    ) -> None:
+        try:
+            self._version = importlib.metadata.version("piper-tts")
+        except importlib.metadata.PackageNotFoundError:
+            raise InputError("piper-tts is not installed; pip install 'synesthete[piper]'") from None
+        self.folder, self.voices, self.noise = folder, voices, noise
+
+    def identity(self) -> str:
+        """The engine's version and settings, and a digest of the voices it speaks with."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name in sorted({_file_name(voice.name) for group in self.split_voices().values() for voice in group}):
+            path = self._path(name)
+            settings = Path(f"{path}.json").read_bytes()
+            digest.update(f"{name}/{path.stat().st_size}/".encode() + settings)
+        return f"piper-tts {self._version}, noise {self.noise:g}, voices {digest.hexdigest()}"
+
+    def split_voices(self) -> dict[str, tuple[Voice, ...]]:
+        """The voices to speak with, by split.
+
+        Raises:
+            InputError: no voices in the folder, or too few.
+        """
+        if self.voices is not None:
+            return check_split(self.voices)
+        return default_voices() if self.folder is None else split_by_speaker(self._files)
+
+    def check_voice(self, voice: str, pitch: int = OWN_PITCH, semitones: float = 0.0) -> None:
+        """Make sure that the voice is there, is one of Piper's and has that speaker; it reaches every pitch.
+
+        Raises:
+            InputError: it is not.
+        """
+        path = self._path(_file_name(voice))
+        settings = Path(f"{path}.json")
+        try:
+            found = json.loads(settings.read_text(encoding="utf-8"))
+            num_speakers = int(found["num_speakers"])
+            int(found["audio"]["sample_rate"])
+        except (ValueError, KeyError, TypeError, OSError):
+            raise InputError(f"{settings}: not the settings of a Piper voice; download the voice again") from None
+        number = _speaker_number(voice)
+        if number is not None and not 0 <= number < num_speakers:
+            raise InputError(f"{voice}: {path.stem} has {num_speakers} speakers; give +0 to +{num_speakers - 1}")
+
+    def speak(
+        self, text: str, voice: str, rate: int = OWN_RATE, pitch: int = OWN_PITCH, semitones: float = 0.0
+    ) -> tuple[torch.Tensor, int]:
+        """The waveform (S,) float32 in [-1, 1] of `text`, and its sample rate in Hz.
+
+        rate in words a minute, 160 being the voice's own pace; the network stretches its phonemes, so the pitch stays.
+        pitch: 50 is the voice's own, a step 0.24 semitones. semitones: on top of that; both shift the finished sound,
+        its resonances and duration kept.
+
+        Raises:
+            InputError: no such voice, a damaged one, or a rate out of reach.
+            RuntimeError: the engine failed, or the text left nothing to say.
+        """
+        from piper import SynthesisConfig  # the piper extra, which not every installation has
+
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise InputError(f"rate {rate}: outside what Piper says clearly; give {MIN_RATE} to {MAX_RATE}")
+        loaded = load_voice(self._path(_file_name(voice)))
+        own = loaded.config
+        settings = SynthesisConfig(
+            speaker_id=_speaker_number(voice),
+            length_scale=own.length_scale * OWN_RATE / rate,
+            noise_scale=own.noise_scale * self.noise,
+            noise_w_scale=own.noise_w_scale * self.noise,
+        )
+        try:
+            sentences = [chunk.audio_float_array for chunk in loaded.synthesize(text, settings)]
+        except Exception as error:  # onnxruntime and the phonemizer each have their own
+            raise RuntimeError(f"{voice}: Piper failed at {text!r} ({str(error).splitlines()[0]})") from None
+        if not sum(map(len, sentences)):
+            raise RuntimeError(f"{voice}: Piper made no sound of {text!r}")
+        waveform = np.concatenate(sentences).astype(np.float32)
+        higher = semitones + SEMITONES_A_STEP * (pitch - OWN_PITCH)
+        if higher:
+            waveform = shift_pitch(waveform, own.sample_rate, higher)
+        return torch.from_numpy(waveform), own.sample_rate
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """Every voice that is there, by name."""
+        if self.folder is None:
+            names = [name for group in PIPER_VOICES.values() for name in group]
+            if self.voices is not None:
+                names = [_file_name(name) for group in self.voices.values() for name in group]
+            return _from_hub(names)
+        folder = Path(self.folder).expanduser()
+        found = _voices_in(folder)
+        if not found:
+            raise InputError(
+                f"{folder}: no Piper voice in it; put NAME.onnx and NAME.onnx.json there, such as en_US-amy-medium "
+                f"from https://huggingface.co/{REPOSITORY}, or set data.engine.folder"
+            )
+        return found
+
+    def _path(self, name: str) -> Path:
+        if name not in self._files:
+            there = ", ".join(sorted(self._files)[:6])
+            raise InputError(
+                f"voice {name!r}: not among the {len(self._files)} voices there ({there}); put {name}.onnx and "
+                f"{name}.onnx.json into {self.folder or hub.weights_folder() / REPOSITORY}, or name another"
+            )
+        return self._files[name]
+
+
+@lru_cache(maxsize=2)
+def load_voice(path: Path) -> Any:
+    """A voice ready to speak, on one thread: many processes speak at once, and the same samples come of any machine.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    from onnxruntime import InferenceSession, SessionOptions
+    from piper import PiperVoice
+    from piper.config import PiperConfig
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        config = PiperConfig.from_dict(json.loads(Path(f"{path}.json").read_text(encoding="utf-8")))
+        session = InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has exceptions of its own
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"{path}: not a voice that Piper can load ({reason}); download it again") from None
+    return PiperVoice(session=session, config=config)
+
+
+def shift_pitch(waveform: np.ndarray, sample_rate: int, semitones: float) -> np.ndarray:
+    """(S,) with its fundamental `semitones` higher, its resonances and length as they were.
+
+    The spectral envelope is taken off by a cepstral lifter, the rest shifted in a phase vocoder, and the envelope put
+    back (`stftpitchshift`, after Bernsee).
+    """
+    from stftpitchshift import StftPitchShift
+
+    shifter = StftPitchShift(_FRAME, _HOP, sample_rate)
+    # A frame of zeros has no logarithm; this is far below what 16 bits hold.
+    floor = 1e-8 * np.sin(np.arange(len(waveform)))
+    padded = np.pad(waveform + floor, (0, max(0, _FRAME - len(waveform))))
+    shifted = shifter.shiftpitch(padded, 2 ** (semitones / 12), quefrency=_LIFTER)[: len(waveform)]
+    return np.clip(shifted, -1, 1).astype(np.float32)
+
+
+def _voices_in(folder: Path) -> dict[str, Path]:
+    """Models with their settings beside them, by name, at any depth."""
+    return {path.stem: path for path in sorted(folder.rglob("*.onnx")) if Path(f"{path}.json").is_file()}
+
+
+def _from_hub(names: list[str]) -> dict[str, Path]:
+    """Those voices, on this machine or else downloaded.
+
+    Raises:
+        InputError: some are not there and cannot be had.
+    """
+    patterns = [f"*{name}.onnx{end}" for name in names for end in ("", ".json")]
+    folder = hub.local_weights(REPOSITORY, patterns)
+    found = _voices_in(folder) if folder else {}
+    if missing := [name for name in names if name not in found]:
+        try:
+            found = _voices_in(hub.download(REPOSITORY, patterns=patterns, field="data.engine.folder"))
+        except InputError as error:
+            raise InputError(
+                f"{len(missing)} of {len(names)} Piper voices are missing, the first {missing[0]} "
+                f"({missing[0]}.onnx and {missing[0]}.onnx.json): {error}"
+            ) from None
+    return found
+
+
+def _file_name(voice: str) -> str:
+    return voice.partition("+")[0]
+
+
+def _speaker_number(voice: str) -> int | None:
+    _, plus, number = voice.partition("+")
+    if plus and not number.isdecimal():
+        raise InputError(f"voice {voice!r}: write a speaker's number after the plus sign, such as +12")
+    return int(number) if plus else None
