@@ -1,58 +1,60 @@
-"""A data set encoded once, in shards that a killed run leaves usable, and read back into memory."""
+"""A data set encoded once, in shards that a killed run leaves usable, and read back through memory mapping."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from synesthete import hub
-from synesthete.config import plain
-from synesthete.data.pictures import content
+from synesthete.config import build, plain
+from synesthete.data.fitted import fit_pictures
+from synesthete.data.pictures import SPLITS
+from synesthete.data.shards import Rows, keep
+from synesthete.data.speech.diversity import few_targets
 from synesthete.data.speech.voices import split_voices
-from synesthete.data.spoken import PairedSamples
+from synesthete.data.spoken import PairedSamples, SpokenPictures
+from synesthete.locking import alone
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from PIL import Image
     from torch import Tensor
 
     from synesthete.config import Recipe
     from synesthete.data.pictures import Split
-    from synesthete.data.spoken import SpokenPictures
+    from synesthete.data.speech.clips import Clips
 
     Progress = Callable[[str, int, int], None]
 
-SPLITS: tuple[Split, ...] = ("train", "test")
 SHARD = 500
-# Fewer different clips a class than this teach a model that the clip does not depend on the picture.
-FEW_TARGETS = 8
+# Fields of the data that leave the name of a corpus as it was while they have their defaults.
+ADDED = ("engine", "speeds", "semitones", "shares")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Prepared:
-    """A recipe's data, encoded. statistics: the codec's buffers as measured on the training clips."""
+    """A recipe's data, encoded. statistics: the codec's buffers as measured on the training clips.
+
+    skipped: the files that could not be read.
+    """
 
     train: PairedSamples
     test: PairedSamples
     statistics: dict[str, Tensor]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
+@alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
 def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
     """Build the corpus, measure the codec on it, encode every clip and fit every picture; what is there is kept.
 
@@ -62,38 +64,95 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     Raises:
         InputError: whatever is wrong with the data, in one line.
     """
-    report = progress or (lambda *_: None)
     data: SpokenPictures = recipe.data()
     corpus = build_corpus(recipe, folder, progress)
-    codec, conditioner = recipe.codec(), recipe.conditioner()
-    notes: list[str] = []
-    read = {split: data.clips(corpus, split) for split in SPLITS}
-    # Named by what was read, too: a clip that has become unreadable must not shift the others' labels.
-    named = [[clips.labels.tolist(), clips.speakers] for clips in read.values()]
-    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
-    statistics = _kept(shards / "statistics.safetensors", lambda: _statistics(codec, read["train"].waveforms))
-    codec.load_state_dict(statistics)
-    sets = {}
-    for split in SPLITS:
-        clips = read[split]
-        pictures, labels = data.pictures(split)
-        notes += [f"skipped {name}" for name in (*pictures.skipped, *clips.skipped)]
-        x_0 = _encoded(shards, f"clips-{split}", len(clips), partial(encode_clips, codec, clips.waveforms), report)
-        augmentation = data.augmentation if split == "train" else None
-        if not hasattr(conditioner, "preprocess"):  # it reads the class, not the picture
-            sets[split] = PairedSamples(x_0, clips.labels, labels, labels)
-            continue
-        # Named by what they show: files that were changed, added or moved are fitted anew.
-        shown = digest([plain(recipe.conditioner), [content(image) for image in pictures.images]])
-        fit = partial(fit_pictures, conditioner, pictures.images)
-        raw = _encoded(corpus.parent / f"pictures-{shown}", f"pictures-{split}", len(pictures), fit, report)
-        sets[split] = PairedSamples(x_0, clips.labels, raw, labels, augmentation)
-    notes += repeated_targets(sets["train"])
+    report = progress or (lambda *_: None)
+    x_0, clips, statistics = prepare_clips(recipe, data, corpus, report)
+    shown = prepare_pictures(recipe, data, folder, report)
+    sets = {
+        split: PairedSamples(
+            x_0[split], clips[split].labels, shown[split].raw, shown[split].labels, shown[split].augmentation
+        )
+        for split in SPLITS
+    }
+    notes = repeated_targets(sets["train"], data.class_names)
+    # A limit is there to overfit on purpose.
+    if notes and data.limit is None and not data.allow_few_targets:
+        raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
+    skipped = [name for split in SPLITS for name in (*shown[split].skipped, *clips[split].skipped)]
+    if skipped:
+        notes.append(f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}")
     for note in notes:
         logger.warning(note)
-    return Prepared(sets["train"], sets["test"], statistics, data.class_names, tuple(notes))
+    return Prepared(sets["train"], sets["test"], statistics, data.class_names, tuple(notes), tuple(skipped))
 
 
+def prepare_clips(
+    recipe: Recipe, data: SpokenPictures, corpus: Path, report: Progress
+) -> tuple[dict[Split, Rows], dict[Split, Clips], dict[str, Tensor]]:
+    """x_0 of every clip and the clips themselves, by split, and the codec's statistics."""
+    codec = recipe.codec()
+    clips = {split: data.clips(corpus, split) for split in SPLITS}
+    # Named by what was read, too: a clip that has become unreadable must not shift the others' labels.
+    named = [[found.labels.tolist(), found.speakers] for found in clips.values()]
+    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
+    statistics = keep(shards / "statistics.safetensors", lambda: _statistics(codec, clips["train"].waveforms))
+    codec.load_state_dict(statistics)
+    x_0 = {
+        split: _encoded(shards, f"clips-{split}", len(found), partial(encode_clips, codec, found.waveforms), report)
+        for split, found in clips.items()
+    }
+    return x_0, clips, statistics
+
+
+@dataclass
+class Shown:
+    """What the conditioner is shown of a split: raw (n, ...), labels (n,), and what was left out as unreadable."""
+
+    raw: Rows | Tensor
+    labels: Tensor
+    augmentation: Any = None
+    skipped: list[str] = field(default_factory=list)
+
+
+def prepare_pictures(recipe: Recipe, data: SpokenPictures, folder: Path | None, report: Progress) -> dict[Split, Shown]:
+    """The pictures of each split as the conditioner reads them, each read once; no training picture is a test picture.
+
+    A conditioner with an `identity` has a `look` that never changes: where no augmentation changes the pictures, what
+    it sees is kept in their place, in half precision. With augmentation the pixels are kept, and every step looks.
+
+    Raises:
+        InputError: a class without a readable training picture, and as `fit_pictures`.
+    """
+    conditioner = recipe.conditioner()
+    listed = {split: data.pictures(split) for split in SPLITS}
+    if not hasattr(conditioner, "preprocess"):  # it reads the class, not the picture
+        return {split: Shown(labels, labels) for split, (_, labels) in listed.items()}
+    named = conditioner.identity() if hasattr(conditioner, "identity") else plain(recipe.conditioner)
+    looked_at = hasattr(conditioner, "identity") and hasattr(conditioner, "look") and data.augmentation is None
+    # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
+    place = default_folder(recipe).parent if folder in (None, default_folder(recipe)) else folder
+    place = place / f"pictures-{digest([type(conditioner).__name__, named, looked_at])}"
+    fitted = {}
+    for split, (pictures, _) in listed.items():
+        name = f"pictures-{split}"
+        fitted[split] = fit_pictures(
+            pictures, conditioner, place, name, looked_at=looked_at, progress=partial(report, name)
+        )
+    fitted["train"] = fitted["train"].without(set(fitted["test"].contents))
+    shown = {
+        split: Shown(found.rows, listed[split][1][found.places], skipped=found.skipped)
+        for split, found in fitted.items()
+    }
+    shown["train"].augmentation = data.augmentation
+    kept = set(shown["train"].labels.tolist())
+    for number, name in enumerate(data.class_names):
+        if number not in kept:
+            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+    return shown
+
+
+@alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
 def build_corpus(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
     """The folder of the recipe's spoken corpus, built where it is missing."""
     folder = folder or default_folder(recipe)
@@ -111,11 +170,6 @@ def encode_clips(codec: Any, waveforms: Tensor, part: slice) -> Tensor:
     return codec.encode(as_float(waveforms[part])).half()
 
 
-def fit_pictures(conditioner: Any, images: list[Image.Image], part: slice) -> Tensor:
-    """Some of the pictures as the conditioner reads them, (n, C, H, W) uint8."""
-    return conditioner.preprocess(images[part])
-
-
 def default_folder(recipe: Recipe) -> Path:
     """A folder of the cache for this recipe's corpus."""
     return hub.cache_folder() / "prepared" / f"{recipe.name.removesuffix('-debug')}-{corpus_key(recipe)}"
@@ -123,9 +177,14 @@ def default_folder(recipe: Recipe) -> Path:
 
 def corpus_key(recipe: Recipe) -> str:
     """A name for what decides the sound of the corpus."""
-    ignored = ("sources", "augmentation", "limit")
-    voices = {split: [voice.name for voice in group] for split, group in split_voices().items()}
-    return digest([voices, {k: v for k, v in plain(recipe.data).items() if k not in ignored}])
+    ignored = ("sources", "folder", "augmentation", "limit", "allow_few_targets")
+    data, defaults = recipe.data(), plain(build(SpokenPictures, sources=()))
+    groups = data.engine.split_voices() if data.engine else split_voices()
+    voices = {split: [voice.name for voice in group] for split, group in groups.items()}
+    fields = plain(recipe.data) | {"class_names": list(data.class_names)}
+    fields = {k: v for k, v in fields.items() if k not in ignored and (k not in ADDED or v != defaults[k])}
+    # Not where the voices lie, but which they are.
+    return digest([voices, fields | ({"engine": data.engine.identity()} if data.engine else {})])
 
 
 def digest(settings: Any) -> str:
@@ -133,16 +192,13 @@ def digest(settings: Any) -> str:
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-def repeated_targets(samples: PairedSamples) -> list[str]:
-    """A note in plain words where the clips are too few for a model to need the picture (DESIGN law 9)."""
-    num_distinct = len({hash(x_0.numpy().tobytes()) for x_0 in samples.x_0})
-    num_classes = len(samples.clip_labels.unique())
-    if num_distinct >= FEW_TARGETS * num_classes:
-        return []
-    return [
-        f"{len(samples)} pictures share {num_distinct} different clips of {num_classes} classes: a model can learn "
-        "them by heart and ignore the picture; add voices or takes (data.takes)"
-    ]
+def repeated_targets(samples: PairedSamples, class_names: Sequence[str] = ()) -> list[str]:
+    """A note in plain words where the clips are too few for a model to need the picture (`speech.diversity`)."""
+    different: dict[str, set[int]] = {}
+    for x_0, label in zip(samples.x_0, samples.clip_labels.tolist(), strict=True):
+        different.setdefault(class_names[label] if class_names else str(label), set()).add(hash(x_0.numpy().tobytes()))
+    reason = few_targets({name: len(found) for name, found in different.items()})
+    return [f"{len(samples)} pictures share {reason}"] if reason else []
 
 
 def as_float(waveforms: Tensor) -> Tensor:
@@ -155,37 +211,18 @@ def _statistics(codec: Any, waveforms: Tensor) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in codec.state_dict().items()}
 
 
-def _encoded(folder: Path, name: str, num: int, encode: Callable[[slice], Tensor], report: Progress) -> Tensor:
+def _encoded(folder: Path, name: str, num: int, encode: Callable[[slice], Tensor], report: Progress) -> Rows:
     """All of `num` items through `encode`, a shard at a time, each kept on disk."""
     parts = []
     for first in range(0, num, SHARD):
         part = slice(first, min(first + SHARD, num))
         path = folder / f"{name}-{first // SHARD:05d}.safetensors"
-        parts.append(_kept(path, partial(_named_values, encode, part))["values"])
+        parts.append(keep(path, partial(_named_values, encode, part))["values"])
         report(name, part.stop, num)
     if not parts:
         raise InputError(f"{folder}: no {name.replace('-', ' of split ')}; add some")
-    return torch.cat(parts)
+    return Rows(parts)
 
 
 def _named_values(encode: Callable[[slice], Tensor], part: slice) -> dict[str, Tensor]:
     return {"values": encode(part)}
-
-
-def _kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors in a file, made and written (beside, then renamed) where it is missing or damaged."""
-    if path.is_file():
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError):
-            logger.info("%s: damaged, made again", path)
-    tensors = make()
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, unfinished)
-        os.replace(unfinished, path)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); free some space and run again") from None
-    return tensors

@@ -9,15 +9,14 @@ import pytest
 from PIL import Image
 
 from synesthete.data.manifest import Entry, write_manifest
+from synesthete.data.picture import PictureArray, PictureFile, content, list_pictures, read_picture
 from synesthete.data.pictures import (
     DIGITS,
     BuiltInDigits,
     ClassFolders,
     Mnist,
-    content,
-    list_pictures,
-    read_picture,
-    read_source,
+    Pictures,
+    list_sources,
     split_indices,
 )
 from synesthete.types import InputError
@@ -50,9 +49,7 @@ def test_built_in_digits_need_no_file_and_share_none():
     assert (len(train), len(test)) == (1500, 297)
     assert set(train.labels) == set(test.labels) == set(DIGITS)
     assert train.images[0].size == (8, 8)
-    sources = read_source((BuiltInDigits(),), "train"), read_source((BuiltInDigits(),), "test")
-    assert not shown(sources[0]) & shown(sources[1])
-    assert len(sources[1]) == 297
+    assert not shown(train) & shown(test)
     assert BuiltInDigits(num_test=10).pictures("test").labels == BuiltInDigits(num_test=10).pictures("test").labels
 
 
@@ -81,11 +78,15 @@ def test_a_broken_file_among_many_is_skipped_and_named(tmp_path, caplog):
     (tmp_path / "dog/notes.txt").write_text("no picture by its name, so it is no part of the class")
     (tmp_path / "dog/.hidden.png").write_text("")
     (tmp_path / ".cache").mkdir()
+    found = ClassFolders(str(tmp_path)).pictures("train")
+    assert (len(found), found.skipped) == (8, [])  # none was read yet
     with caplog.at_level(logging.WARNING):
-        found = ClassFolders(str(tmp_path)).pictures("train")
-    assert found.labels == ["cat"] * 3 + ["dog"] * 3
+        read = dict(found.read())
+    assert [found.labels[place] for place in read] == ["cat"] * 3 + ["dog"] * 3
     assert found.skipped == [str(tmp_path / "cat/0.png"), str(tmp_path / "dog/1.png")]
     assert "skipped 2 unreadable" in caplog.text
+    with pytest.raises(InputError, match="damaged"):
+        found.images[0]
 
 
 def test_a_folder_that_cannot_be_used_is_one_line(tmp_path):
@@ -100,12 +101,6 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path):
     with pytest.raises(InputError) as caught:
         ClassFolders(str(tmp_path)).pictures("train")
     one_line(caught, tmp_path / "emu", "a class folder without pictures; add some (.png, .jpg, .jpeg) or remove it")
-    (tmp_path / "emu").rmdir()
-    for path in tmp_path.rglob("*.png"):
-        path.write_text("")
-    with pytest.raises(InputError) as caught:
-        ClassFolders(str(tmp_path)).pictures("train")
-    one_line(caught, tmp_path, "not one of its 8 files is a readable picture")
 
 
 def test_a_manifest_goes_before_folders(tmp_path):
@@ -187,22 +182,55 @@ def test_what_is_no_archive_is_one_line(tmp_path):
         Mnist(str(tmp_path)).pictures("train")
 
 
-def test_a_picture_of_the_test_split_is_in_no_training_whatever_its_source(tmp_path):
-    """The same photograph in two folders, once as test and once to train on."""
-    make_folders(tmp_path / "one")
-    make_folders(tmp_path / "two", num=6)  # the first four of each class are those of `one`
-    sources = (ClassFolders(str(tmp_path / "one"), num_test=8), ClassFolders(str(tmp_path / "two"), num_test=0))
-    train, test = read_source(sources, "train"), read_source(sources, "test")
-    assert len(test) == 8
-    assert train.labels == ["cat"] * 2 + ["dog"] * 2
-    assert not shown(train) & shown(test)
-    assert len(train.images) == len(train.labels)
+def test_folders_of_splits_are_the_splits(tmp_path):
+    make_folders(tmp_path / "train")
+    assert set(ClassFolders(str(tmp_path)).pictures("train").labels) == {"train"}  # a class: there is no other split
+    make_folders(tmp_path / "val", num=2, first=50)
+    train, test = (ClassFolders(str(tmp_path)).pictures(split) for split in ("train", "test"))
+    assert (train.labels, test.labels) == (["cat"] * 4 + ["dog"] * 4, ["cat"] * 2 + ["dog"] * 2)
+    assert all("/val/" in file.name for file in test.files)
 
 
-def test_skipped_files_are_named_by_every_source(tmp_path):
+def test_a_picture_added_later_leaves_the_others_in_their_splits(tmp_path):
+    make_folders(tmp_path, num=20)
+    before = {file.name for file in ClassFolders(str(tmp_path)).pictures("test").files}
+    picture(9999).save(tmp_path / "cat" / "00.png")
+    after = {file.name for file in ClassFolders(str(tmp_path)).pictures("test").files}
+    assert len(before) == len(after) == 4
+    assert len(before & after) >= 3
+
+
+def test_listing_reads_no_picture_and_reading_holds_one(tmp_path, monkeypatch):
     make_folders(tmp_path)
-    (tmp_path / "cat/0.png").write_text("")
-    assert read_source((ClassFolders(str(tmp_path)), BuiltInDigits()), "train").skipped == [str(tmp_path / "cat/0.png")]
+    opened: list[str] = []
+    monkeypatch.setattr(PictureFile, "read", lambda self: opened.append(self.path) or picture(0))
+    found = list_sources((ClassFolders(str(tmp_path)), BuiltInDigits()), "train")
+    assert found.take([0, 2]).labels == ["cat", "cat"]
+    assert not opened
+    reader = found.read([2, 1])
+    assert next(reader)[0] == 2
+    assert opened == [str(tmp_path / "cat/2.png")]
+
+
+def test_a_stamp_changes_with_the_picture_alone(tmp_path):
+    make_folders(tmp_path)
+    file, other = PictureFile(str(tmp_path / "cat/0.png")), PictureFile(str(tmp_path / "cat/1.png"))
+    stamp = file.stamp()
+    assert stamp == PictureFile(file.path).stamp() != other.stamp()
+    picture(7, (9, 9)).save(file.path)
+    assert file.stamp() != stamp
+    values = np.zeros((4, 4), np.uint8)
+    assert PictureArray("a", values).stamp() == PictureArray("b", values.copy()).stamp()
+    assert PictureArray("a", values).stamp() != PictureArray("a", values + 1).stamp()
+    assert "gone" in PictureFile(str(tmp_path / "no.png")).stamp()
+
+
+def test_pictures_of_several_sources_stand_one_after_the_other(tmp_path):
+    make_folders(tmp_path)
+    found = list_sources((ClassFolders(str(tmp_path)), BuiltInDigits()), "train")
+    assert found.labels[:8] == ["cat"] * 4 + ["dog"] * 4
+    assert len(found) == len(found.images) == 1508
+    assert Pictures().images[:3] == []
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tif", ".ppm", ".JPG"])

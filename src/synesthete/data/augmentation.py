@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from synesthete.types import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,3 +38,78 @@ class Affine:
         grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
         moved = F.grid_sample(pictures.float(), grid, padding_mode="border", align_corners=False)
         return moved.round().to(torch.uint8)
+
+
+class FlipCrop:
+    """Random mirror image and random crop, for photographs, whose class depends on neither.
+
+    The crop lies anywhere in the picture with its margins mirrored outwards by `padding` pixels. At `min_scale` 1 it is
+    the picture's own size, a shift by whole pixels (He et al. 2016, section 4.2); below, it covers a random share of
+    the picture's area and is scaled up to the picture's size, bilinearly (Szegedy et al. 2015, section 6).
+
+    Args:
+        flip: chance of a mirror image, left for right. padding: in pixels, less than the picture's side.
+        min_scale: least share of the area, above 0; 1 scales nothing.
+    """
+
+    def __init__(self, flip: float = 0.5, padding: int = 4, min_scale: float = 1.0) -> None:
+        if not 0 <= flip <= 1 or padding < 0 or not 0 < min_scale <= 1:
+            raise InputError(
+                f"FlipCrop: flip {flip}, padding {padding}, min_scale {min_scale}; give a chance from 0 to 1, "
+                "no negative padding, and a share above 0 and up to 1"
+            )
+        self.flip, self.padding, self.min_scale = flip, padding, min_scale
+
+    def __call__(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) uint8 -> the same, each flipped and cropped by its own draw.
+
+        Raises:
+            InputError: a padding that the pictures are too small to be mirrored by.
+        """
+        height, width = pictures.shape[2:]
+        if self.padding >= min(height, width):
+            raise InputError(f"padding {self.padding} with pictures of {height} x {width}; give less than their side")
+        mirrored, area, *corner = torch.rand(len(pictures), 4, generator=generator).unbind(1)
+        scale = (self.min_scale + (1 - self.min_scale) * area).sqrt() if self.min_scale < 1 else None
+        rows = self._places(height, corner[0], scale)
+        columns = self._places(width, corner[1], scale)
+        columns = columns.flip(1).where((mirrored < self.flip)[:, None], columns)
+        if scale is None:
+            return gather(pictures, mirror(rows.long(), height), mirror(columns.long(), width))
+        return interpolate(pictures, rows, columns)
+
+    def _places(self, side: int, draw: Tensor, scale: Tensor | None) -> Tensor:
+        """Where along a side the crop's pixels lie, (B, side), in pixels of the picture; outside it in the margins."""
+        if scale is None:
+            start = (draw * (2 * self.padding + 1)).floor() - self.padding
+            return start[:, None] + torch.arange(side)
+        start = draw * (side * (1 - scale) + 2 * self.padding) - self.padding
+        return start[:, None] + (torch.arange(side) + 0.5) * scale[:, None] - 0.5
+
+
+def mirror(places: Tensor, side: int) -> Tensor:
+    """Places outside 0 .. side - 1 reflected at the first and last pixel, which are not repeated."""
+    places = places.abs()
+    return torch.where(places < side, places, 2 * (side - 1) - places)
+
+
+def gather(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(B, C, H, W) at rows (B, h) and columns (B, w) of each picture -> (B, C, h, w)."""
+    flat = pictures.flatten(2)
+    # One index for all channels, read along the last axis: 0.8 ms for 512 pictures of 3 x 32 x 32.
+    places = (rows[:, :, None] * pictures.shape[3] + columns[:, None, :]).flatten(1)  # (B, h * w)
+    picked = flat.gather(2, places[:, None].expand(-1, flat.shape[1], -1))
+    return picked.unflatten(2, (rows.shape[1], columns.shape[1]))
+
+
+def interpolate(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`gather` at places between the pixels, bilinearly, uint8."""
+    height, width = pictures.shape[2:]
+    top, left = rows.floor(), columns.floor()
+    down, right = (rows - top)[:, None, :, None], (columns - left)[:, None, None, :]  # weights of the next pixels
+    near, next_ = (mirror(left.long() + step, width) for step in (0, 1))
+    upper, lower = (
+        torch.lerp(gather(pictures, row, near).float(), gather(pictures, row, next_).float(), right)
+        for row in (mirror(top.long() + step, height) for step in (0, 1))
+    )
+    return torch.lerp(upper, lower, down).round().to(torch.uint8)

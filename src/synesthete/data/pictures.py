@@ -1,62 +1,126 @@
-"""Pictures with their classes, from wherever they are: each source gives a split's pictures and the class names."""
+"""Pictures with their classes, from wherever they are: each source lists a split's pictures and the class names."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.resources
 import io
 import logging
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from synesthete import seeding
-from synesthete.data.audio import write_whole
 from synesthete.data.manifest import FILE_NAME, read_manifest
+from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
+
+    from PIL import Image
+
+    from synesthete.data.picture import Picture
 
 Split = Literal["train", "test"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SPLITS: tuple[Split, ...] = ("train", "test")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-# A picture's path, its class, and its split where a manifest names one.
-Listed = tuple[Path, str, str | None]
+# Folders that name a split, and the split they are.
+SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "test": "test", "val": "test", "validation": "test"}
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Pictures:
-    """Pictures of one split: labels[i] is the class name of images[i]; skipped names the files that are unreadable."""
+    """Pictures of one split, not in memory: labels[i] is the class name of files[i].
 
-    images: list[Image.Image] = field(default_factory=list)
+    skipped: names of those that turned out to be unreadable.
+    """
+
+    files: list[Picture] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.files)
+
+    @property
+    def images(self) -> Images:
+        """The pictures as a sequence that decodes one when it is asked for it."""
+        return Images(self.files)
+
+    def read(self, places: Iterable[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
+        """Every readable picture of these places (all where None), one at a time, with its place.
+
+        The others are named in `skipped`, and at the end in one warning.
+        """
+        before = len(self.skipped)
+        for place in range(len(self)) if places is None else places:
+            try:
+                image = self.files[place].read()
+            except InputError as error:
+                self.skipped.append(self.files[place].name)
+                logger.debug("%s", error)
+                continue
+            yield place, image
+        if named := self.skipped[before:]:
+            logger.warning("skipped %d unreadable: %s", len(named), ", ".join(named[:10]))
 
     def extend(self, other: Pictures) -> None:
         """Add another source's pictures."""
-        self.images += other.images
+        self.files += other.files
         self.labels += other.labels
         self.skipped += other.skipped
 
+    def take(self, places: Sequence[int]) -> Pictures:
+        """The pictures at these places."""
+        return Pictures([self.files[i] for i in places], [self.labels[i] for i in places], list(self.skipped))
+
+
+class Images(Sequence["Image.Image"]):
+    """Decoded pictures, each read when it is asked for and not kept."""
+
+    def __init__(self, files: Sequence[Picture]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image.Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
+        """Decode the picture at a place, or those of a slice.
+
+        Raises:
+            InputError: an unreadable one.
+        """
+        return [file.read() for file in self._files[index]] if isinstance(index, slice) else self._files[index].read()
+
+
+class Listed(NamedTuple):
+    """A picture as a source finds it. place: its name inside the source. split: where the source itself says."""
+
+    picture: Picture
+    label: str
+    place: str
+    split: str | None = None
+
 
 class PictureSource(Protocol):
-    """Anything that gives pictures of a split. `train` and `test` share no picture."""
+    """Anything that lists the pictures of a split. `train` and `test` share no picture."""
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's pictures, in a fixed order."""
+        """The split's pictures, in a fixed order; none is read."""
         ...
 
 
@@ -75,10 +139,8 @@ class BuiltInDigits:
         # Read as data: importing sklearn.datasets costs a second and is not needed for it.
         packed = importlib.resources.files("sklearn.datasets.data").joinpath("digits.csv.gz").read_bytes()
         table = np.loadtxt(io.StringIO(gzip.decompress(packed).decode()), delimiter=",", dtype=np.int64)
-        values, numbers = table[:, :64].reshape(-1, 8, 8), table[:, 64]
-        chosen = split_indices(len(table), self.num_test, split)
-        images = [Image.fromarray((values[i] * 255 // 16).astype(np.uint8)) for i in chosen]
-        return Pictures(images, [DIGITS[numbers[i]] for i in chosen])
+        values, numbers = (table[:, :64].reshape(-1, 8, 8) * 255 // 16).astype(np.uint8), table[:, 64]
+        return digits(values, numbers, split_indices(len(table), self.num_test, split), "digits.csv.gz")
 
 
 class Mnist:
@@ -110,11 +172,11 @@ class Mnist:
             return found
         images, numbers = self._read(path)
         if held_out.is_dir():
-            unseen = {content(image) for image in self.pictures("test").images}
+            unseen = {content(image) for _, image in self.pictures("test").read()}
             chosen = [i for i, image in enumerate(images) if hash_array(image) not in unseen]
         else:
             chosen = split_indices(len(images), self.num_test, split)
-        return Pictures([Image.fromarray(images[i]) for i in chosen], [DIGITS[numbers[i]] for i in chosen])
+        return digits(images, numbers, chosen, str(path))
 
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         if path.is_dir():
@@ -141,121 +203,90 @@ class Mnist:
 class ClassFolders:
     """A folder with one folder of pictures a class, the ImageFolder convention, or with a `metadata.jsonl`.
 
+    Where it has a folder `train` and one of `test`, `val` and `validation`, and the classes are in these, they are the
+    splits.
+
     Args:
-        path: the folder. num_test: pictures held out over all classes, where no manifest says; None holds out a tenth.
+        path: the folder. num_test: pictures held out over all classes, where neither manifest nor folders say; None
+            holds out a tenth.
     """
 
     def __init__(self, path: str, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's pictures; files that are no pictures are skipped and named.
+        """The split's pictures.
 
         Raises:
-            InputError: no such folder, no class in it, a class without pictures, or not one readable picture.
+            InputError: no such folder, no class in it, or a class without pictures.
         """
         folder = Path(self.path)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one with a folder of pictures for each class")
         listed = self._from_manifest(folder) if (folder / FILE_NAME).is_file() else self._from_folders(folder)
-        chosen = [(path, label) for path, label, own in self._divided(folder, listed) if own == split]
-        pictures = read_pictures([path for path, _ in chosen])
-        if chosen and not len(pictures):
-            raise InputError(f"{folder}: not one of its {len(chosen)} files is a readable picture")
-        skipped = set(pictures.skipped)
-        pictures.labels = [label for path, label in chosen if str(path) not in skipped]
-        return pictures
-
-    def _divided(self, folder: Path, listed: list[Listed]) -> list[tuple[Path, str, str]]:
-        """Every picture with its split: the manifest's own, or by a number drawn from its name.
-
-        By name, not by place in the list: a picture that is added later leaves the splits of all others as they were.
-        """
-        undecided = [path for path, _, split in listed if split is None]
-        order = sorted(undecided, key=lambda path: seeding.derive(0, "split", path.relative_to(folder).as_posix()))
-        held_out = set(order[: len(order) // 10 if self.num_test is None else self.num_test])
-        return [(path, label, split or ("test" if path in held_out else "train")) for path, label, split in listed]
+        return divide(listed, self.num_test, split)
 
     @staticmethod
     def _from_folders(folder: Path) -> list[Listed]:
-        classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        if not classes:
-            raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
+        splits = [entry for entry in list_folders(folder) if entry.name in SPLIT_FOLDERS and list_folders(entry)]
+        splits = splits if len({SPLIT_FOLDERS[entry.name] for entry in splits}) == 2 else []
         listed: list[Listed] = []
-        for entry in classes:
-            files = list_pictures(entry)
-            if not files:
-                kinds = ", ".join(SUFFIXES[:3])
-                raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
-            listed += [(path, entry.name, None) for path in files]
+        for parent in splits or [folder]:
+            classes = list_folders(parent)
+            if not classes:
+                raise InputError(
+                    f"{folder}: no class folders in it; put each class's pictures into a folder of its name"
+                )
+            for entry in classes:
+                files = list_pictures(entry)
+                if not files:
+                    kinds = ", ".join(SUFFIXES[:3])
+                    raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
+                own = SPLIT_FOLDERS[parent.name] if splits else None
+                listed += [in_folder(folder, path, entry.name, own) for path in files]
         return listed
 
     @staticmethod
     def _from_manifest(folder: Path) -> list[Listed]:
-        return [(folder / entry.image, entry.label, entry.split) for entry in read_manifest(folder) if entry.image]
+        entries = [entry for entry in read_manifest(folder) if entry.image]
+        return [in_folder(folder, folder / str(entry.image), entry.label, entry.split) for entry in entries]
 
 
-def list_pictures(path: Path) -> list[Path]:
-    """A picture file, or every picture in a folder and below it, in order of name."""
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+def list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, in order of name, without hidden ones."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def read_picture(path: Path) -> Image.Image:
-    """One picture, whole and decoded.
+def in_folder(folder: Path, path: Path, label: str, split: str | None) -> Listed:
+    """A picture file somewhere below a folder."""
+    return Listed(PictureFile(str(path)), label, path.relative_to(folder).as_posix(), split)
 
-    Raises:
-        InputError: no such file, not a picture, or cut off.
+
+def digits(images: np.ndarray, numbers: np.ndarray, chosen: Sequence[int], name: str) -> Pictures:
+    """The chosen ones of pictures that are arrays (N, H, W), with the names of their numbers."""
+    return Pictures([PictureArray(f"{name} {i}", images[i]) for i in chosen], [DIGITS[numbers[i]] for i in chosen])
+
+
+def divide(listed: Iterable[Listed], num_test: int | None, split: Split) -> Pictures:
+    """The pictures of a split: the source's own, or by a number drawn from each picture's place.
+
+    By place, not by position in the list: a picture that is added later leaves the splits of all others as they were.
+    num_test: of those without a split of their own; None holds out a tenth.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a picture or a folder of pictures") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture; give a {', '.join(SUFFIXES[:3])} file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: a damaged picture ({error}); replace or remove it") from None
+    listed = list(listed)
+    undecided = sorted(
+        (entry.place for entry in listed if entry.split is None), key=lambda place: seeding.derive(0, "split", place)
+    )
+    held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
+    chosen = [e for e in listed if (e.split or ("test" if e.place in held_out else "train")) == split]
+    return Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
 
 
-def write_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a PNG, whole or not at all.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
-    encoded = io.BytesIO()
-    picture.save(encoded, format="PNG")
-    write_whole(path, encoded.getvalue())
-    return path
-
-
-def read_pictures(paths: Iterable[Path]) -> Pictures:
-    """Every readable picture, unlabelled; the others are named in `skipped` and in one warning."""
-    pictures = Pictures()
-    for path in paths:
-        try:
-            pictures.images.append(read_picture(path))
-        except InputError as error:
-            pictures.skipped.append(str(path))
-            logger.debug("%s", error)
-    if pictures.skipped:
-        logger.warning("skipped %d unreadable: %s", len(pictures.skipped), ", ".join(pictures.skipped[:10]))
-    return pictures
-
-
-def read_source(sources: Sequence[PictureSource], split: Split) -> Pictures:
-    """All sources' pictures of a split; a picture that the test split holds too is left out of training."""
+def list_sources(sources: Sequence[PictureSource], split: Split) -> Pictures:
+    """All sources' pictures of a split, one source after the other."""
     pictures = Pictures()
     for source in sources:
         pictures.extend(source.pictures(split))
-    if split == "train":
-        unseen = {content(image) for source in sources for image in source.pictures("test").images}
-        kept = [i for i, image in enumerate(pictures.images) if content(image) not in unseen]
-        pictures.images = [pictures.images[i] for i in kept]
-        pictures.labels = [pictures.labels[i] for i in kept]
     return pictures
 
 
@@ -264,13 +295,3 @@ def split_indices(num: int, num_test: int, split: Split) -> list[int]:
     order = np.random.default_rng(seeding.derive(0, "split")).permutation(num)
     chosen = order[:num_test] if split == "test" else order[num_test:]
     return sorted(int(i) for i in chosen)
-
-
-def content(image: Image.Image) -> str:
-    """A name for what the picture shows, whatever file it came from."""
-    return hash_array(np.asarray(image))
-
-
-def hash_array(values: np.ndarray) -> str:
-    """A name for an array's values and shape."""
-    return hashlib.blake2b(repr(values.shape).encode() + values.tobytes(), digest_size=12).hexdigest()

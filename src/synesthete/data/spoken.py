@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.pictures import Pictures, read_source
+from synesthete.data.pictures import SPLITS, ClassFolders, list_sources
 from synesthete.data.speech.clips import Clips, load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
+from synesthete.data.speech.phrases import Words, phrases_of  # noqa: TC001 (the same)
+from synesthete.data.speech.variation import SHARES, Variation
 from synesthete.types import AudioSpec, Batch, InputError
 
 if TYPE_CHECKING:
@@ -18,8 +22,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.augmentation import Affine
-    from synesthete.data.pictures import PictureSource, Split
+    from synesthete.data.pictures import Pictures, PictureSource, Split
+    from synesthete.data.shards import Rows
+    from synesthete.data.speech.engines import Engine
+
+    # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
+    Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+NO_PICTURES = (
+    "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class), or give a source its path"
+)
 
 
 class SpokenPictures:
@@ -29,11 +41,19 @@ class SpokenPictures:
     judge and test; no split shares a picture or a voice with another.
 
     Args:
-        sources: where the pictures come from.
-        words: class name -> what is said for it; a class without an entry is called by its name. None: all by name.
-        class_names: the classes, in the order of their numbers.
+        sources: where the pictures come from. folder: a folder with one folder of pictures a class, one's own, in
+            place of the sources and their classes.
+        words: class name -> what is said for it, a phrase or several in turn; a class without an entry is called by its
+            name. In a recipe also the path of a YAML or JSON file that holds this, or imagenet-10 for the phrases of
+            `speech.phrases`. None: all by name.
+        class_names: the classes, in the order of their numbers; None takes all that the sources have, by name.
         num_samples: length of every clip, in samples at `sample_rate` Hz.
         takes: clips of a word by a voice. rates (words a minute), pitches (0 to 99): drawn evenly between these.
+        engine: what speaks; in a recipe also its name, espeak or piper. None: espeak, which needs no download.
+        speeds: how many times faster, drawn between these at the same pitch. semitones: how much higher, drawn between
+            these at the same duration. None leaves either out. shares: of the clips with neither, with another speed,
+            with another pitch, and with both.
+        allow_few_targets: use a corpus of too few different sounds, which is refused otherwise (`speech.diversity`).
         augmentation: of training pictures; None leaves them as they are.
         limit: keep only so many pictures and clips of each split, to overfit on purpose.
     """
@@ -41,8 +61,8 @@ class SpokenPictures:
     def __init__(
         self,
         sources: tuple[Any, ...],
-        class_names: tuple[str, ...],
-        words: dict[str, str] | None = None,
+        class_names: tuple[str, ...] | None = None,
+        words: Words = None,
         num_samples: int = 72_000,
         sample_rate: int = 24_000,
         takes: int = 12,
@@ -51,13 +71,40 @@ class SpokenPictures:
         augmentation: Any = None,
         limit: int | None = None,
         seed: int = 0,
+        folder: str | None = None,
+        engine: EngineChoice = None,
+        speeds: tuple[float, float] | None = None,
+        semitones: tuple[float, float] | None = None,
+        shares: tuple[float, float, float, float] = SHARES,
+        allow_few_targets: bool = False,
     ) -> None:
-        self.sources: tuple[PictureSource, ...] = sources
-        self.class_names, self.words = class_names, words or {}
+        self.sources: tuple[PictureSource, ...] = sources if folder is None else (ClassFolders(folder),)
+        self._words = words
+        if class_names and folder is None:
+            self.class_names = class_names
         self.num_samples, self.spec = num_samples, AudioSpec(sample_rate=sample_rate)
         self.takes, self.rates, self.pitches = takes, rates, pitches
-        self.augmentation: Affine | None = augmentation
+        self.augmentation: Augmentation | None = augmentation
         self.limit, self.seed = limit, seed
+        self.engine: Engine | None = engine
+        self.variation, self.allow_few_targets = Variation(speeds, semitones, shares), allow_few_targets
+
+    @cached_property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """Every phrase that is said for each class."""
+        return phrases_of(self.class_names, self._words)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of their numbers.
+
+        Raises:
+            InputError: none were given, and the sources cannot be read or have none.
+        """
+        found = {label for split in SPLITS for label in list_sources(self.sources, split).labels}
+        if not found:
+            raise InputError(NO_PICTURES)
+        return tuple(sorted(found))
 
     def build(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Speak the corpus into `folder`; what is there already is kept.
@@ -66,12 +113,15 @@ class SpokenPictures:
             InputError: as `build_speech_corpus`.
         """
         build_speech_corpus(
-            {name: self.words.get(name, name) for name in self.class_names},
+            self.words,
             folder,
             seconds=self.num_samples / self.spec.sample_rate,
             takes=self.takes,
+            engine=self.engine,
             rates=self.rates,
             pitches=self.pitches,
+            variation=self.variation,
+            allow_few_targets=self.allow_few_targets,
             spec=self.spec,
             seed=self.seed,
             progress=progress,
@@ -89,19 +139,17 @@ class SpokenPictures:
         """The pictures of a split, and their labels (n,) as places in `class_names`.
 
         Raises:
-            InputError: a class that is not among `class_names`, or a class without a picture.
+            InputError: no pictures, one of a class that is not among `class_names`, or a class without one.
         """
-        pictures = read_source(self.sources, split)
+        pictures = list_sources(self.sources, split)
+        if split == "train" and not len(pictures):
+            raise InputError(NO_PICTURES)
         unknown = sorted(set(pictures.labels) - set(self.class_names))
         if unknown:
             raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
         chosen = self._limited(labels)
-        kept = Pictures(
-            [pictures.images[i] for i in chosen.tolist()],
-            [pictures.labels[i] for i in chosen.tolist()],
-            pictures.skipped,
-        )
+        kept = pictures.take(chosen.tolist())
         if split == "train":
             missing = sorted(set(self.class_names) - set(kept.labels))
             if missing:
@@ -124,17 +172,17 @@ class SpokenPictures:
 
 @dataclass
 class PairedSamples:
-    """Encoded clips and preprocessed pictures in memory, paired anew for every batch.
+    """Encoded clips and preprocessed pictures, in memory or in shards on disk, paired anew for every batch.
 
     x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). picture_labels: (n,). pictures: (n, C, H, W) uint8, or
-    the labels again for a conditioner that reads these.
+    what a frozen encoder saw in them (n, ...) floating, or the labels again for a conditioner that reads these.
     """
 
-    x_0: Tensor
+    x_0: Tensor | Rows
     clip_labels: Tensor
-    pictures: Tensor
+    pictures: Tensor | Rows
     picture_labels: Tensor
-    augmentation: Affine | None = None
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if len(self.x_0) != len(self.clip_labels) or len(self.pictures) != len(self.picture_labels):

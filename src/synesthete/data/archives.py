@@ -1,0 +1,163 @@
+"""Pictures in a tar, listed once and read one by one from where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import mmap
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from synesthete import hub
+from synesthete.data.audio import write_whole
+from synesthete.data.picture import SUFFIXES, PictureBytes
+from synesthete.data.pictures import SPLIT_FOLDERS, Listed, Pictures, divide
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synesthete.data.pictures import Split
+
+INDEX, CONTENT = "index.json", "pictures.bin"
+# What a damaged archive makes the libraries say.
+DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
+# A picture's name in the archive, its first byte in the file that holds it, and its number of bytes.
+Entry = tuple[str, int, int]
+
+
+class ClassTar:
+    """Class folders in a tar, plain or compressed (gzip, bzip2, xz): `CLASS/PICTURE`, below any folders or none.
+
+    Where classes lie below `train` and below `test`, `val` or `validation`, these are the splits. A compressed archive
+    is gone through once, ever: its pictures, still encoded, are laid into one file of the cache. A plain one is read
+    where it lies. Nothing of it is written under a name that the archive chose.
+
+    Args:
+        path: the archive; None gives no pictures. num_test: pictures held out over all classes, where the archive has
+            not both splits; None holds out a tenth.
+    """
+
+    def __init__(self, path: str | None = None, num_test: int | None = None) -> None:
+        self.path, self.num_test = path, num_test
+
+    def pictures(self, split: Split) -> Pictures:
+        """The split's pictures.
+
+        Raises:
+            InputError: no such file, not a tar, damaged, or without pictures in class folders.
+        """
+        if self.path is None:
+            return Pictures()
+        archive = Path(self.path)
+        if not archive.is_file():
+            raise InputError(f"{archive}: no such file; give a tar of class folders")
+        return divide(list_archive(archive), self.num_test, split)
+
+
+def list_archive(archive: Path) -> list[Listed]:
+    """Every picture of an archive, in order of name."""
+    status = archive.stat()
+    named = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+    folder = hub.cache_folder() / "archives" / hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
+    if not (folder / INDEX).is_file():
+        write_index(archive, folder)
+    try:
+        entries = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        where = folder / CONTENT if (folder / CONTENT).is_file() else archive
+        with where.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        raise InputError(f"{folder}: the index of {archive} is damaged; remove that folder and run again") from None
+    folders = {name.rpartition("/")[0] for name, _, _ in entries}
+    splits = {folder: split_of(folder) for folder in folders}
+    divided = {"train", "test"} <= set(splits.values())
+    listed = []
+    for name, first, size in sorted(entries):
+        above = name.rpartition("/")[0]
+        picture = PictureBytes(f"{archive}/{name}", folder.name, content, first, size)
+        listed.append(Listed(picture, above.rpartition("/")[2], name, splits[above] if divided else None))
+    return listed
+
+
+def split_of(folder: str) -> str | None:
+    """The split that a folder above a class folder names."""
+    return next((SPLIT_FOLDERS[part] for part in folder.split("/")[:-1] if part in SPLIT_FOLDERS), None)
+
+
+def write_index(archive: Path, folder: Path) -> None:
+    """Where each picture lies, as `index.json` in the folder; the pictures beside it where the archive is compressed.
+
+    Raises:
+        InputError: not a tar, a damaged one, one without pictures, or a full disk.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); set SYNESTHETE_CACHE elsewhere") from None
+    try:
+        entries = locate(archive)
+    except tarfile.ReadError:  # compressed
+        entries = unpack(archive, folder / CONTENT)
+    except OSError as error:
+        raise InputError(f"{archive}: cannot be read ({error.strerror}); give a tar of class folders") from None
+    if not entries:
+        raise InputError(f"{archive}: no pictures in class folders ({', '.join(SUFFIXES[:3])}, ...); give another tar")
+    write_whole(folder / INDEX, json.dumps(entries).encode())
+
+
+def locate(archive: Path) -> list[Entry]:
+    """The pictures of a plain tar: name, first byte and number of bytes of each."""
+    with tarfile.open(archive, "r:") as tar:
+        return [(name, member.offset_data, member.size) for name, member in walk(tar)]
+
+
+def unpack(archive: Path, target: Path) -> list[Entry]:
+    """The pictures of a compressed tar, laid one after the other into `target`: name, first byte, number of bytes.
+
+    Raises:
+        InputError: not a tar, a damaged one, or a full disk.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    entries: list[Entry] = []
+    try:
+        with partial.open("wb") as file:
+            for name, content in stream(archive):
+                entries.append((name, file.tell(), len(content)))
+                file.write(content)
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); free some space and run again") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return entries
+
+
+def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Every picture of a compressed tar: its name and its bytes, in one go through it.
+
+    Raises:
+        InputError: not a tar, or a damaged one.
+    """
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for name, member in walk(tar):
+                file = tar.extractfile(member)
+                if file is not None:
+                    yield name, file.read()
+    except DAMAGES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or give another") from None
+
+
+def walk(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The pictures in class folders and their names, as they come."""
+    while (member := tar.next()) is not None:
+        path = PurePosixPath(member.name)
+        hidden = any(part.startswith(".") for part in path.parts)
+        if member.isfile() and path.suffix.lower() in SUFFIXES and len(path.parts) > 1 and not hidden:
+            yield str(path), member
+        tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept, a kilobyte each

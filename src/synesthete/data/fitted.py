@@ -1,0 +1,154 @@
+"""Pictures as a conditioner reads them, made one by one, each once, and kept in shards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from synesthete.data.picture import content
+from synesthete.data.shards import Rows, keep
+from synesthete.locking import alone
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.data.picture import Picture
+    from synesthete.data.pictures import Pictures
+
+SHARD_ROWS, SHARD_BYTES = 500, 2**26
+BATCH_SIZE = 32
+MAX_READERS = 8
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class FittedPictures:
+    """What a conditioner reads of the readable pictures of a split.
+
+    rows: (n, ...). places: (n,), which of the listed pictures each shows. contents: a name for what each shows.
+    skipped: the names of the others.
+    """
+
+    rows: Rows
+    places: Tensor
+    contents: list[bytes]
+    skipped: list[str]
+
+    def without(self, contents: set[bytes]) -> FittedPictures:
+        """The pictures that show none of these."""
+        kept = torch.tensor([i for i, shown in enumerate(self.contents) if shown not in contents], dtype=torch.int64)
+        shown = [self.contents[i] for i in kept.tolist()]
+        return FittedPictures(self.rows.take(kept), self.places[kept], shown, self.skipped)
+
+
+@alone(lambda pictures, conditioner, folder, *_, **__: folder)
+def fit_pictures(
+    pictures: Pictures,
+    conditioner: Any,
+    folder: Path,
+    name: str,
+    *,
+    looked_at: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FittedPictures:
+    """Every readable picture through `conditioner.preprocess`, and through its `look` where they are `looked_at`.
+
+    A picture is read, fitted and forgotten before the next; a shard is written when it is full, and kept under a name
+    that changes with its pictures. progress(done, total) counts pictures.
+
+    Raises:
+        InputError: no pictures, none of them readable, or a full disk.
+    """
+    if not len(pictures):
+        raise InputError(f"no {name.replace('-', ' of split ')}; add some")
+
+    def report(first: int, done: int) -> None:
+        if progress:
+            progress(first + done, len(pictures))
+
+    fitter = Fitter(conditioner, looked_at)
+    size = min(SHARD_ROWS, max(1, SHARD_BYTES // fitter.row_bytes))
+    shards = []
+    for first in range(0, len(pictures), size):
+        files = pictures.files[first : first + size]
+        stamps = hashlib.blake2b("\n".join(file.stamp() for file in files).encode(), digest_size=8).hexdigest()
+        path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
+        shards.append(keep(path, partial(fitter, files, partial(report, first))))
+        report(first, len(files))
+    places = torch.cat([shard["places"] + number * size for number, shard in enumerate(shards)])
+    if not len(places):
+        raise InputError(f"not one of {len(pictures)} pictures is readable; the first: {fitter.reason(pictures)}")
+    readable = set(places.tolist())
+    skipped = [file.name for place, file in enumerate(pictures.files) if place not in readable]
+    contents = [bytes(row) for shard in shards for row in shard["contents"].numpy()]
+    return FittedPictures(Rows([shard["values"] for shard in shards]), places, contents, skipped)
+
+
+class Fitter:
+    """Turns pictures into the rows of a shard. row_bytes: memory of one row."""
+
+    def __init__(self, conditioner: Any, looked_at: bool) -> None:
+        self.conditioner, self.looked_at = conditioner, looked_at
+        self.device = torch.device("cpu")
+        if looked_at and (device := torch.accelerator.current_accelerator(check_available=True)):
+            self.device = device
+        if looked_at:
+            conditioner.eval().to(self.device)
+        self.blank = self._see([conditioner.preprocess([Image.new("RGB", (16, 16))])])
+        self.row_bytes = self.blank[0].numel() * self.blank.element_size()
+
+    def __call__(self, files: list[Picture], report: Callable[[int], None]) -> dict[str, Tensor]:
+        """{"values" (n, ...), "places" (n,) among the files, "contents" (n, 12) uint8} of the readable ones."""
+        values, places, contents = [self.blank[:0]], [], []
+        with ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1)) as readers:
+            for first in range(0, len(files), BATCH_SIZE):
+                if first:
+                    report(first)
+                part = files[first : first + BATCH_SIZE]
+                fitted = {first + i: found for i, found in enumerate(readers.map(self._fit, part)) if found}
+                if fitted:
+                    values.append(self._see([raw for raw, _ in fitted.values()]))
+                places += list(fitted)
+                contents += [shown for _, shown in fitted.values()]
+        return {
+            "values": torch.cat(values),
+            "places": torch.tensor(places, dtype=torch.int64),
+            "contents": torch.from_numpy(np.frombuffer(b"".join(contents), np.uint8).reshape(-1, 12).copy()),
+        }
+
+    def reason(self, pictures: Pictures) -> str:
+        """Why the first picture cannot be read."""
+        try:
+            self.conditioner.preprocess([pictures.files[0].read()])
+        except Exception as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        return f"{pictures.files[0].name}: readable now, run again"
+
+    def _fit(self, file: Picture) -> tuple[Tensor, bytes] | None:
+        """One picture as the conditioner reads it (1, ...), and a name for what it shows; None if it is unreadable."""
+        try:
+            image = file.read()
+            return self.conditioner.preprocess([image]), bytes.fromhex(content(image))
+        except (InputError, OSError, ValueError, SyntaxError) as error:  # the last three: odd metadata, found late
+            logger.debug("%s: skipped (%s)", file.name, error)
+            return None
+
+    @torch.no_grad()
+    def _see(self, raw: list[Tensor]) -> Tensor:
+        """Fitted pictures, each (1, ...), as they are kept."""
+        fitted = torch.cat(raw)
+        return self.conditioner.look(fitted.to(self.device)).half().cpu() if self.looked_at else fitted
