@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from synesthete.conditioning.fitting import fit_picture
-from synesthete.data.pictures import BuiltInDigits, Mnist, read_picture
+from synesthete.data.picture import read_picture
+from synesthete.data.pictures import BuiltInDigits, Mnist
 
 SIZE = 28
 

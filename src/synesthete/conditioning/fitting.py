@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
-FITS = ("ink", "cover")
+FITS = ("ink", "cover", "stretch")
 
 
 def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndarray:
     """One picture -> (C, size, size) uint8. mode: "L" or "RGB". fit: one of FITS."""
     picture = flatten(picture, mode)
-    square = fit_ink(picture, size) if fit == "ink" else ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    if fit == "ink":
+        square = fit_ink(picture, size)
+    elif fit == "cover":
+        square = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    else:
+        square = picture.resize((size, size), Image.Resampling.BILINEAR)
     array = np.array(square, dtype=np.uint8).reshape(size, size, -1)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 

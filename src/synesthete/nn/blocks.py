@@ -69,3 +69,22 @@ class ResidualConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         return x + F.silu(self.norm(self.conv(x)))
+
+
+class PooledResidual(nn.Module):
+    """A convolution, halved by maximum pooling, then another one beside a shortcut.
+
+    Batch norm: on two cores a group norm costs as much as the convolution before it.
+    """
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
+        self.norm_in = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, channels, H / 2, W / 2)."""
+        x = F.gelu(self.norm_in(F.max_pool2d(self.conv_in(x), 2)))
+        return x + F.gelu(self.norm(self.conv(x)))

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from synesthete.types import InputError
+
 
 def sinusoid(position: torch.Tensor, width: int, longest: float = 10_000.0) -> torch.Tensor:
     """Sines and cosines of geometrically spaced frequencies, (...) -> (..., width) (Vaswani et al. 2017, 3.5)."""
@@ -18,7 +20,13 @@ def sinusoid(position: torch.Tensor, width: int, longest: float = 10_000.0) -> t
 
 
 def grid_positions(rows: int, columns: int, width: int) -> torch.Tensor:
-    """A fixed table for a grid of tokens, row-major, (rows * columns, width): half for the row, half for the column."""
+    """A fixed table for a grid of tokens, row-major, (rows * columns, width): half for the row, half for the column.
+
+    Raises:
+        InputError: a width that does not divide into sines and cosines of both.
+    """
+    if width % 4:
+        raise InputError(f"width {width}: places are told in sines and cosines of two axes; give a multiple of 4")
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.cat([sinusoid(row, width // 2), sinusoid(column, width - width // 2)], dim=-1).flatten(0, 1)
 
