@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.data.pictures import DIGITS
+from synesthete.nn.precision import multiplies_bf16
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 
@@ -200,3 +201,16 @@ def test_what_is_no_model_is_one_line(folder, tmp_path):
     (tmp_path / "recipe.yaml").write_text("")
     with pytest.raises(InputError, match="a run without a finished model; go on with `synesthete train"):
         Pipeline.load(str(tmp_path))
+
+
+def test_bf16_is_asked_for_and_changes_little(pipeline, raw):
+    plain = pipeline(raw).x_0
+    assert pipeline.sampling_settings()["precision"] == "no"
+    assert torch.equal(pipeline(raw, precision="no").x_0, plain)
+    rounded = pipeline(raw, precision="bf16").x_0
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, plain)
+    torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0.05)
+    assert torch.equal(pipeline(raw).x_0, plain)  # nothing of it stays
+    expected = rounded if multiplies_bf16(torch.device("cpu")) else plain
+    assert torch.equal(pipeline(raw, precision="auto").x_0, expected)

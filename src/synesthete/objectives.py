@@ -107,7 +107,7 @@ class Alignment(Objective):
     def __init__(self, width: int = 256, hidden: int = 256) -> None:
         super().__init__()
         self.width, self.hidden = width, hidden
-        self.log_temperature = nn.Parameter(torch.tensor(10.0).log())
+        self.log_temperature = nn.Parameter(torch.tensor([10.0]).log())  # one number, but a vector: FSDP cuts no scalar
 
     def attach(self, parts: Parts) -> Objective:
         """As every objective; the sound encoder is made here, where the shape of x_0 is known."""

@@ -18,6 +18,8 @@ from synesthete.config import PACKAGE, Sampling, find_class
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
+from synesthete.nn.device import find_device
+from synesthete.nn.precision import autocast
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class Pipeline(DiffusionPipeline):
 
     Args:
         process: settings of the `Process` that the denoiser was trained on.
-        sampling: sampler, num_inference_steps, guidance_scale, guidance_interval, guidance_rescale and eta, unless a
-            call says otherwise.
+        sampling: sampler, num_inference_steps, guidance_scale, guidance_interval, guidance_rescale, eta and precision,
+            unless a call says otherwise.
         card: what the model is: recipe name, class names and words, how its pictures are to be read.
     """
 
@@ -93,12 +95,15 @@ class Pipeline(DiffusionPipeline):
         return super().from_pretrained(str(name), **kwargs)
 
     @staticmethod
-    def load(model: str) -> Pipeline:
+    def load(model: str, device: str | torch.device = "cpu") -> Pipeline:
         """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32.
 
+        device: as `find_device`. All noise is drawn on the CPU, so that a seed means the same on any device.
+
         Raises:
-            InputError: no such model, a model of another kind, or damaged files.
+            InputError: no such model, a model of another kind, damaged files, or no such device on this machine.
         """
+        place = find_device(str(device))
         folder = hub.find_model(model)
         try:
             index = dict(json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")))
@@ -120,7 +125,7 @@ class Pipeline(DiffusionPipeline):
             # diffusers only warns of weights that the file lacks, and leaves them without values.
             if missing := [key for key, value in part.state_dict().items() if value.is_meta]:
                 raise InputError(f"{folder}: its {name} lacks {missing[0]}; made by another version, train again")
-            nn.Module.to(part, torch.float32)
+            nn.Module.to(part, place, torch.float32)
         return pipeline
 
     @property
@@ -155,7 +160,8 @@ class Pipeline(DiffusionPipeline):
     ) -> Iterator[torch.Tensor]:
         """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call."""
         settings = self.sampling_settings(**sampling)
-        condition, null = self.conditions(raw)
+        with autocast(self.device, settings["precision"]):
+            condition, null = self.conditions(raw)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
         scheduler = make_scheduler(settings["sampler"], self.process, shift=settings["timestep_shift"])
         if noise is None:
@@ -179,7 +185,7 @@ class Pipeline(DiffusionPipeline):
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
         while True:
-            with torch.no_grad():
+            with torch.no_grad(), autocast(self.device, settings["precision"]):
                 x_t = next(steps, None)
             if x_t is None:
                 return

@@ -42,6 +42,8 @@ class Stage:
         gradient_clip: largest gradient norm. ema_decay: of the averaged weights; None keeps none.
         precision: "auto" is bf16 where the processor multiplies it in hardware, float32 elsewhere.
         gradient_checkpointing: compute activations twice to hold fewer. compile: the denoiser, by torch.compile.
+        num_views: looks at every picture, each augmented anew, that are computed once and kept; what the conditioner
+            looks with then learns no more. 0 looks anew in every step.
         checkpoint_every, preview_every, log_every: in optimiser steps.
     """
 
@@ -61,6 +63,7 @@ class Stage:
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
+    num_views: Annotated[int, Field(ge=0)] = 0
     checkpoint_every: Count = 250
     preview_every: Count = 500
     log_every: Count = 10
@@ -80,6 +83,7 @@ class Sampling:
     Args:
         timestep_shift: of a flow; above 1 spends more of the steps near noise (Esser et al. 2024, section 5.3.2).
         guidance_interval: where guidance is on, in fractions of the way to noise.
+        precision: of the matrix products: "no" is float32, "auto" bf16 where the processor has it in hardware.
     """
 
     sampler: str = "flow-euler"
@@ -89,6 +93,7 @@ class Sampling:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: float = 0.0
     eta: float = 0.0
+    precision: Literal["auto", "no", "bf16"] = "no"
 
     __setattr__ = Stage.__setattr__
 

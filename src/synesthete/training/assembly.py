@@ -15,6 +15,7 @@ from synesthete.training.checkpoints import reading
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from synesthete.config import Recipe
@@ -30,19 +31,31 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
 
 
 def load_weights(parts: Parts, model: Path) -> None:
-    """Begin with the weights of a finished model.
+    """Begin with the conditioner and the denoiser of a finished model, each whole or not at all.
+
+    Class names may differ; the codec stays as measured on the new data.
 
     Raises:
-        InputError: a model whose parts have other shapes.
+        InputError: a model whose parts have other weights or shapes.
     """
     pipeline = Pipeline.load(str(model))
     for name in ("conditioner", "denoiser"):
-        try:
-            parts.modules()[name].load_state_dict(getattr(pipeline, name).state_dict())
-        except RuntimeError as error:
+        own, others = parts.modules()[name], getattr(pipeline, name).state_dict()
+        if misfit := first_misfit(own.state_dict(), others):
             raise InputError(
-                f"{model}: its {name} does not fit this recipe ({str(error).splitlines()[-1].strip()})"
-            ) from None
+                f"{model}: its {name} does not fit this recipe ({misfit}); "
+                f"set the recipe's {name} as the model's recipe.yaml has it, or train without --from"
+            )
+        own.load_state_dict(others)
+
+
+def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
+    """`to_out.weight is (32, 64) there, (32, 32) here`, or None where all names and shapes are equal."""
+    for key in {**wanted, **given}:
+        there, here = (f"({', '.join(map(str, w[key].shape))})" if key in w else "not" for w in (given, wanted))
+        if there != here:
+            return f"{key} is {there} there, {here} here"
+    return None
 
 
 def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) -> Pipeline:
@@ -67,7 +80,10 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
         InputError: damaged files, or weights of another shape.
     """
     with reading(checkpoint):
-        weights = load_file(checkpoint / "model.safetensors")
-        for name, module in parts.modules().items():
-            own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
-            module.load_state_dict(own)
+        load_state(parts, load_file(checkpoint / "model.safetensors"))
+
+
+def load_state(parts: Parts, state: dict[str, torch.Tensor]) -> None:
+    """An objective's state into the parts that it holds; what is its own is left out."""
+    for name, module in parts.modules().items():
+        module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})

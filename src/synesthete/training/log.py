@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
+
+from synesthete.training.event_file import open_event_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ PACKAGES = ("synesthete", "torch", "diffusers", "accelerate", "transformers", "s
 
 
 class RunLog:
-    """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard.
+    """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard where that is installed.
 
     first_step: where this session starts; lines of that step and later, left by a run that was killed, are removed.
     """
@@ -30,7 +31,7 @@ class RunLog:
         partial = self.path.with_name(f".{self.path.name}.partial")
         partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         partial.replace(self.path)
-        self.board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=first_step)
+        self.events = open_event_file(folder / "tensorboard" / stage, first_step)
 
     def _lines(self) -> list[str]:
         return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
@@ -46,27 +47,30 @@ class RunLog:
         """Write figures of a step; a list becomes one TensorBoard scalar an item."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        if self.events is None:
+            return
         for name, value in values.items():
             if isinstance(value, list):
                 for i, item in enumerate(value):
                     if item is not None:
-                        self.board.add_scalar(f"{name}/{i}", item, step)
+                        self.events.scalar(f"{name}/{i}", item, step)
             elif isinstance(value, int | float):
-                self.board.add_scalar(name, value, step)
+                self.events.scalar(name, value, step)
 
     def picture(self, name: str, image: Image.Image, step: int) -> None:
         """A picture in TensorBoard."""
-        import numpy as np
-
-        self.board.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+        if self.events:
+            self.events.picture(name, image, step)
 
     def sound(self, name: str, waveform: torch.Tensor, sample_rate: int, step: int) -> None:
         """A sound in TensorBoard: waveform (S,) in [-1, 1]."""
-        self.board.add_audio(name, waveform.clamp(-1, 1)[None], step, sample_rate=sample_rate)
+        if self.events:
+            self.events.sound(name, waveform, sample_rate, step)
 
     def close(self) -> None:
-        """Flush TensorBoard."""
-        self.board.close()
+        """No more is written."""
+        if self.events:
+            self.events.close()
 
 
 def write_environment(folder: Path) -> None:

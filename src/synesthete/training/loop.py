@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synesthete.training import checkpoints
+from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
-from synesthete.training.run_folder import open_run
+from synesthete.training.run_folder import alone_in, open_run, processes
 from synesthete.training.stage import Run
 
 if TYPE_CHECKING:
@@ -32,19 +33,28 @@ def train(
     folder whose weights to begin with, for fine-tuning.
 
     Raises:
-        InputError: a folder that holds a run of another recipe, a full disk, a batch that does not divide.
+        InputError: a folder that holds a run of another recipe or is in use, a full disk, a batch that does not divide.
         DivergedError: a loss or gradient that is not finite.
     """
-    open_run(recipe, folder)
-    parts = make_parts(recipe, prepared)
-    if start is not None:
-        load_weights(parts, start)
+    keep_freed_memory()
+    with alone_in(folder):
+        open_run(recipe, folder)
+        _train_stages(recipe, prepared, folder, report or (lambda _: None), start)
+    return folder / "model"
+
+
+def _train_stages(
+    recipe: Recipe, prepared: Prepared, folder: Path, report: Callable[[StepReport], None], start: Path | None
+) -> None:
     for number, stage in enumerate(recipe.stages):
-        finished = folder / "checkpoints" / f"{number}-{stage.name}"
+        parts = make_parts(recipe, prepared)  # anew for each stage: the one before may have cut them into pieces
         if latest := _last_stage_weights(recipe, folder, number):
             load_checkpoint(parts, latest)
-        Run(recipe, stage, parts, prepared, folder, finished, report or (lambda _: None)).run()
-    return folder / "model"
+        elif start is not None:
+            load_weights(parts, start)
+        finished = folder / "checkpoints" / f"{number}-{stage.name}"
+        Run(recipe, stage, parts, prepared, folder, finished, report).run()
+        processes().wait_for_everyone()  # the main one may still be writing what the others are to read
 
 
 def _last_stage_weights(recipe: Recipe, folder: Path, number: int) -> Path | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from synesthete import seeding
 from synesthete.data.audio import write_audio
-from synesthete.data.pictures import write_picture
+from synesthete.data.picture import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,17 +10,30 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe
+from synesthete.locking import LOCK, locked
 from synesthete.training import checkpoints
 from synesthete.training.log import write_environment
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 def processes() -> PartialState:
     """The process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder for as long as the context lasts.
+
+    Raises:
+        InputError: there is one in it, or a folder that cannot be made.
+    """
+    with locked(folder) if processes().is_main_process else contextlib.nullcontext():
+        yield
 
 
 def open_run(recipe: Recipe, folder: Path) -> None:
@@ -44,7 +58,7 @@ def _open_run(recipe: Recipe, folder: Path) -> None:
         checkpoints.recover(folder / "model")
         if not difference and (folder / "environment.json").is_file():
             return
-    elif folder.is_dir() and any(entry != partial for entry in folder.iterdir()):
+    elif folder.is_dir() and any(entry not in (partial, folder / LOCK) for entry in folder.iterdir()):
         raise InputError(f"{folder}: not empty and not a run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)

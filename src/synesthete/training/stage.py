@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
-from diffusers.training_utils import EMAModel
+from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.data.loading import Steps
+from synesthete.nn.precision import multiplies_bf16
 from synesthete.objectives import Denoising, condition_sensitivity
-from synesthete.training import checkpoints
-from synesthete.training.assembly import make_pipeline
+from synesthete.training import checkpoints, sharding
+from synesthete.training.assembly import load_state, make_parts, make_pipeline
+from synesthete.training.averages import Averages
 from synesthete.training.log import RunLog
+from synesthete.training.looks import freeze, look_once
 from synesthete.training.optimisers import make_optimiser, schedule, set_learning_rate
 from synesthete.training.previews import write_previews
 from synesthete.training.run_folder import processes
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
+    from synesthete.data.spoken import PairedSamples
     from synesthete.objectives import Parts
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
@@ -50,13 +53,13 @@ class DivergedError(RuntimeError):
 
 @dataclass
 class StepReport:
-    """What the loop tells whoever watches, after every optimiser step."""
+    """What the loop tells whoever watches, after every optimiser step, and while it looks at pictures beforehand."""
 
     stage: str
     step: int
     num_steps: int
-    loss: float
-    seconds_per_step: float
+    loss: float | None = None
+    seconds_per_step: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -64,10 +67,7 @@ def choose_precision(stage: Stage, device: torch.device) -> str:
     """bf16 where the processor multiplies it in hardware, float32 elsewhere, unless the stage says which."""
     if stage.precision != "auto":
         return stage.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cpu" and fast else "no"
+    return "bf16" if multiplies_bf16(device) else "no"
 
 
 class Run:
@@ -87,30 +87,34 @@ class Run:
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
-        self.accelerator = Accelerator(
-            mixed_precision=choose_precision(stage, processes().device),
-            # An alignment reads no null condition, and whatever else a stage leaves alone.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
+        self.sharded = sharding.is_asked()
+        with patch_environment(ACCELERATE_USE_FSDP="false"):  # sharded here, not by accelerate
+            self.accelerator = Accelerator(
+                mixed_precision=choose_precision(stage, processes().device),
+                # An alignment reads no null condition, and whatever else a stage leaves alone.
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            )
         # An alignment leaves a denoiser that has learned nothing: there is no model to write yet.
         self.makes_model = "denoiser" in stage.train or stage is recipe.stages[-1]
         self._check_batch()
         for name, module in parts.modules().items():
             module.requires_grad_(name in stage.train)
+        freeze(parts.conditioner, stage.num_views)
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
         torch.manual_seed(seeding.derive(recipe.seed, "objective", stage.name))
         objective = stage.objective().attach(parts)
+        if self.sharded:
+            sharding.shard(objective, self.accelerator)
         optimiser = make_optimiser(objective, stage)
         if stage.compile:
             parts.denoiser.compile()
-        self.model, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        self.trained = [p for p in objective.parameters() if p.requires_grad]
-        self.ema = (
-            EMAModel(self.trained, decay=stage.ema_decay, use_ema_warmup=True, power=0.8) if stage.ema_decay else None
-        )
-        if self.ema:
-            self.ema.to(self.accelerator.device)
+        if self.sharded:
+            self.model, self.optimiser = objective, self.accelerator.prepare(optimiser)
+        else:
+            self.model, self.optimiser = self.accelerator.prepare(objective, optimiser)
+        self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+        self.averages = Averages(self.trained, stage.ema_decay) if stage.ema_decay else None
         self.step, self.seconds = 0, 0.0
         self.sensitivities: list[float] = []
         self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
@@ -124,18 +128,28 @@ class Run:
                 "accumulation steps)"
             )
 
+    def _check_folder(self) -> None:
+        """Processes on several machines have to find the same checkpoint, or they would train past each other."""
+        steps = self.accelerator.gather(torch.tensor([self.step], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"{self.folder}: processes found checkpoints of steps {', '.join(map(str, sorted(set(steps))))}; "
+                "put --out on a file system that all machines share"
+            )
+
     def run(self) -> None:
         """Train from the last checkpoint, or from the start, to the end of the stage; write the model."""
         main, stage = self.accelerator.is_main_process, self.stage
         if latest := checkpoints.latest_checkpoint(self.checkpoint_folder):
             self._restore(latest)
+        self._check_folder()
         if self.step >= stage.num_steps:
-            if main and self.makes_model and not (self.folder / "model").is_dir():
+            if self.makes_model and not (self.folder / "model").is_dir():
                 self._write_model()
             return
         self.log = RunLog(self.folder, stage.name, self.step) if main else None
         steps = Steps(
-            self.prepared.train,
+            self._samples(),
             stage.batch_size,
             seeding.derive(self.recipe.seed, stage.name),
             accumulation=stage.gradient_accumulation_steps,
@@ -148,7 +162,7 @@ class Run:
         self.model.train()
         while self.step < stage.num_steps:
             started = time.perf_counter()
-            losses = self._optimise(batches, steps)
+            losses = self.optimise(batches, steps)
             self.step += 1
             self.seconds += time.perf_counter() - started
             notes: list[str] = []
@@ -164,7 +178,22 @@ class Run:
         if self.log:
             self.log.close()
 
-    def _optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
+    def _samples(self) -> PairedSamples:
+        """What is trained on: the prepared samples, or what the conditioner sees of them once and for all."""
+        samples, stage = self.prepared.train, self.stage
+        if not stage.num_views:
+            return samples
+
+        def show(done: int, total: int) -> None:
+            if self.accelerator.is_main_process:
+                self.report(StepReport(f"{stage.name}: looking", done, total))
+
+        seed = seeding.derive(self.recipe.seed, stage.name)
+        autocast = self.accelerator.autocast
+        with sharding.gathered(self.model):
+            return look_once(self.parts.conditioner, samples, stage.num_views, seed, autocast=autocast, report=show)
+
+    def optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""
         accumulation = self.stage.gradient_accumulation_steps
         set_learning_rate(self.optimiser.optimizer, self.step, self.stage)
@@ -174,22 +203,23 @@ class Run:
             step, slot = steps.slot(item)
             generator = seeding.generator(self.recipe.seed, self.stage.name, step, slot)
             torch.manual_seed(seeding.derive(self.recipe.seed, self.stage.name, "layers", step, slot))
-            wait = self.accelerator.no_sync(self.model) if micro < accumulation - 1 else contextlib.nullcontext()
-            with wait:
-                losses = self.model(batch.to(self.accelerator.device), generator)
+            last = micro == accumulation - 1
+            with contextlib.nullcontext() if last else sharding.no_sync(self.accelerator, self.model):
+                with self.accelerator.autocast():
+                    losses = self.model(batch.to(self.accelerator.device), generator)
                 self._check_finite(losses["loss"], f"the loss of samples {steps.samples_of(item)}")
                 self.accelerator.backward(losses["loss"] / accumulation)
             self._count(losses)
             for name, value in losses.items():
                 if value.ndim == 0:
                     total[name] = total.get(name, 0.0) + value.item() / accumulation
-        norm = self.accelerator.clip_grad_norm_(self.trained, self.stage.gradient_clip)
+        norm = sharding.whole(self.accelerator.clip_grad_norm_(self.trained.values(), self.stage.gradient_clip))
         if self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips steps whose gradients overflow
             self._check_finite(norm, "the gradient")
         self.optimiser.step()
         self.optimiser.zero_grad()
-        if self.ema:
-            self.ema.step(self.trained)
+        if self.averages:
+            self.averages.step()
         return {**total, "gradient_norm": float(norm)}
 
     def _check_finite(self, value: torch.Tensor, what: str) -> None:
@@ -226,20 +256,24 @@ class Run:
 
     def _look(self) -> list[str]:
         """Previews and condition sensitivity, with the averaged weights where there are some."""
-        if not isinstance(self.accelerator.unwrap_model(self.model), Denoising) or self.log is None:
+        if not isinstance(self.accelerator.unwrap_model(self.model), Denoising):
             return []
         self.model.eval()
+        with self._averaged() as parts:
+            notes = self._show(parts, self.log) if parts and self.log else []
+        self.model.train()
+        return notes
+
+    def _show(self, parts: Parts, log: RunLog) -> list[str]:
         samples = self.prepared.test
         indices = torch.randperm(len(samples), generator=seeding.generator(self.recipe.seed, "look"))[:64]
         batch = samples.batch(indices, seeding.generator(self.recipe.seed, "look")).to(self.accelerator.device)
-        with self._averaged(), self.accelerator.autocast():
-            found = condition_sensitivity(self.parts, batch)
-        with self._averaged():
-            pipeline = make_pipeline(self.recipe, self.parts, self.prepared.class_names)
-            write_previews(pipeline, batch, self.folder / "previews", self.step, self.log)
-        self.log.write(self.step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
+        with self.accelerator.autocast():
+            found = condition_sensitivity(parts, batch)
+        pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
+        write_previews(pipeline, batch, self.folder / "previews", self.step, log)
+        log.write(self.step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
         self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
-        self.model.train()
         note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
         dead = self.step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
         if dead:
@@ -248,40 +282,53 @@ class Run:
         return [note]
 
     @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The EMA weights in place of the trained ones, for as long as the context lasts."""
-        if self.ema is None:
-            yield
-            return
-        self.ema.store(self.trained)
-        self.ema.copy_to(self.trained)
-        try:
-            yield
-        finally:
-            self.ema.restore(self.trained)
+    def _averaged(self) -> Iterator[Parts | None]:
+        """The parts with the EMA weights where there are some, for as long as the context lasts.
+
+        Every process has to enter; the main one gets the parts, of a sharded run a copy put together from all pieces.
+        """
+        main = self.accelerator.is_main_process
+        if self.sharded:
+            averages = self.averages.by_name() if self.averages else {}
+            state = sharding.whole_state(self.model, averages, keep=main)
+            yield self._copy(state) if main else None
+        elif self.averages and main:
+            with self.averages.in_place():
+                yield self.parts
+        else:
+            yield self.parts if main else None
+
+    def _copy(self, state: dict[str, torch.Tensor]) -> Parts:
+        parts = make_parts(self.recipe, self.prepared)
+        load_state(parts, state)
+        for module in parts.modules().values():
+            module.to(self.accelerator.device).eval()
+        return parts
 
     def _save(self) -> None:
         """Write a checkpoint, and the pipeline as it is now."""
         model_state, optimiser_state = checkpoints.gather(self.model, self.optimiser.optimizer)
-        if not self.accelerator.is_main_process:
-            return
-        ema, state = None, {"step": self.step, "seconds": self.seconds, "sensitivities": self.sensitivities}
-        if self.ema:
-            ema = {f"{i:05d}": p.detach().cpu().contiguous() for i, p in enumerate(self.ema.shadow_params)}
-            state["ema_step"] = self.ema.optimization_step
-        state["precision"] = self.accelerator.mixed_precision
-        state["loss_by_timestep"] = self.bins.tolist()
+        averages = self.averages.gather() if self.averages else None
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.makes_model:
             self._write_model()
+        if not self.accelerator.is_main_process:
+            return
+        state = {"step": self.step, "seconds": self.seconds, "sensitivities": self.sensitivities}
+        if self.averages:
+            state["ema_step"] = self.averages.num_steps
+        state["precision"] = self.accelerator.mixed_precision
+        state["loss_by_timestep"] = self.bins.tolist()
         checkpoints.save_checkpoint(
-            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, ema, state
+            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, averages, state
         )
         checkpoints.remove_old(self.checkpoint_folder, KEEP_CHECKPOINTS)
 
     def _write_model(self) -> None:
-        with self._averaged():
-            pipeline = make_pipeline(self.recipe, self.parts, self.prepared.class_names)
+        with self._averaged() as parts:
+            if parts is None:
+                return
+            pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
             checkpoints.write_folder(self.folder / "model", lambda partial: self._fill_model(pipeline, partial))
 
     def _fill_model(self, pipeline: Pipeline, folder: Path) -> None:
@@ -300,7 +347,5 @@ class Run:
         checkpoints.restore(self.model, self.optimiser.optimizer, checkpoint)
         self.step, self.seconds, self.sensitivities = state["step"], state["seconds"], state["sensitivities"]
         self.bins = torch.tensor(state["loss_by_timestep"])
-        if self.ema:
-            shadow = load_file(checkpoint / "ema.safetensors", device=str(self.accelerator.device))
-            self.ema.shadow_params = [shadow[name] for name in sorted(shadow)]
-            self.ema.optimization_step = state["ema_step"]
+        if self.averages:
+            self.averages.restore(load_file(checkpoint / "ema.safetensors"), state["ema_step"])

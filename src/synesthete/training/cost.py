@@ -1,0 +1,261 @@
+"""What one optimiser step takes on this machine: its memory from shapes alone, its time from smaller steps."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import statistics
+import time
+import weakref
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from synesthete.config import Recipe
+from synesthete.training.rehearsal import Rehearsal, make_samples, micro_batch
+from synesthete.training.run_folder import processes
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import Tensor
+
+    from synesthete.config import Stage
+
+# A step that works in fewer bytes than this is rehearsed as it is.
+SMALL = 2 * 10**9
+# Seconds from which a step is its own warm-up, and up to which three are run.
+LONG, SHORT = 8.0, 1.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the fullest moment of an optimiser step, by what holds them.
+
+    weights: parameters and buffers. optimiser: AdamW's two moments. averages: the EMA. working: gradients, what the
+    forward pass keeps for the backward pass, and what is being computed. overhead: what libraries and the allocator
+    hold beside, found by running a smaller step.
+    """
+
+    weights: int
+    optimiser: int
+    averages: int
+    working: int
+    overhead: int = 0
+
+    @property
+    def total(self) -> int:
+        """Their sum."""
+        return self.weights + self.optimiser + self.averages + self.working + self.overhead
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What running a step, or smaller ones, has told.
+
+    seconds: of the stage's own step. resident: bytes in use at the fullest moment of those that were run.
+    """
+
+    seconds: float
+    resident: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One optimiser step of a stage, in one process of this machine; data sets are not counted.
+
+    seconds: None where the step does not fit into the machine's memory. rehearsed: the size of the micro-batch that
+    was run to find it out.
+    """
+
+    stage: str
+    batch_size: int
+    micro_batch: int
+    memory: Memory
+    seconds: float | None = None
+    rehearsed: int | None = None
+
+
+def predict(recipe: Recipe, stage: Stage) -> Cost:
+    """Memory and time of an optimiser step of the stage.
+
+    Raises:
+        InputError: parts whose step cannot be followed by shapes alone.
+    """
+    size = micro_batch(stage)
+    memory = predict_memory(recipe, stage, size)
+    if memory.total > physical_memory():
+        return Cost(stage.name, stage.batch_size, size, memory)
+    largest = size if memory.working <= SMALL or size <= 4 else max(2, size * SMALL // memory.working)
+    # In a process of its own: what this one has freed would be used again, and not be seen.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        trial = other.submit(rehearse, recipe.to_dict(), stage.name, largest).result()
+    run = memory if largest == size else predict_memory(recipe, stage, largest)
+    memory = replace(memory, overhead=max(0, trial.resident - run.total))
+    return Cost(stage.name, stage.batch_size, size, memory, trial.seconds, largest)
+
+
+def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
+    """A step's memory from its shapes: every tensor is made without values and counted while it lives.
+
+    size: samples of a micro-batch.
+
+    Raises:
+        InputError: parts whose step cannot be followed by shapes alone.
+    """
+    samples = make_samples(recipe, stage, 1)
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True), ledger, staying():
+        try:
+            rehearsal = Rehearsal(recipe, stage, samples)
+            for _ in range(2):  # the optimiser's state is made in the first
+                rehearsal.step(size)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"recipe {recipe.name}, stage {stage.name}: its step cannot be followed by shapes ({reason})"
+            ) from None
+    run = rehearsal.run
+    states = (value for state in run.optimiser.state.values() for value in state.values())
+    weights, optimiser = num_bytes(run.model.state_dict().values()), num_bytes(states)
+    averages = num_bytes(run.averages.by_name().values()) if run.averages else 0
+    return Memory(weights, optimiser, averages, ledger.peak - weights - optimiser - averages)
+
+
+def rehearse(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
+    """Steps of micro-batches of `largest` samples, and of one if that is not the stage's own size.
+
+    A step is u + a (c + b s): an update u, and a times a pass whose cost is c for the weights and s for each of b
+    samples. values: the recipe as `to_dict` gives it.
+    """
+    recipe = Recipe.from_dict(values)
+    stage = next(stage for stage in recipe.stages if stage.name == stage_name)
+    size, accumulation = micro_batch(stage), stage.gradient_accumulation_steps
+    samples = make_samples(recipe, stage, largest)
+    gauge = Gauge()
+    rehearsal = Rehearsal(recipe, stage, samples)
+    seconds = clock(lambda: rehearsal.step(largest))
+    resident = gauge.read()
+    a_pass = time_once(lambda: rehearsal.step(largest, 2)) - seconds if accumulation > 1 else 0.0
+    single = clock(lambda: rehearsal.step(1)) if largest < size else seconds
+    a_sample = (seconds - single) / (largest - 1) if largest < size else 0.0
+    return Trial(seconds + (accumulation - 1) * a_pass + accumulation * (size - largest) * a_sample, resident)
+
+
+class Gauge:
+    """The most memory that came into use since it was made: of the accelerator, or of this process (Linux alone)."""
+
+    def __init__(self) -> None:
+        self.device = processes().device
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+            self.before = in_memory("VmRSS")
+
+    def read(self) -> int:
+        """In bytes; 0 where it cannot be told."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() - self.before
+        return in_memory("VmHWM") - self.before
+
+
+def in_memory(field: str) -> int:
+    """Bytes of this process in memory: VmRSS now, VmHWM at most; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+
+
+def clock(run: Callable[[], Any], long: float = LONG) -> float:
+    """The time of a run in seconds, after a first one, whose memory is new; of the first where it takes `long`."""
+    first = time_once(run)
+    if first > long:
+        return first
+    return statistics.median(time_once(run) for _ in range(3 if first < SHORT else 1))
+
+
+def time_once(run: Callable[[], Any]) -> float:
+    """The time of one run, in seconds."""
+    synchronise()
+    started = time.perf_counter()
+    run()
+    synchronise()
+    return time.perf_counter() - started
+
+
+def synchronise() -> None:
+    """Wait for the accelerator, where there is one."""
+    if processes().device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def physical_memory() -> int:
+    """Of the device that trains, in bytes."""
+    device = processes().device
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def num_bytes(tensors: Iterable[Any]) -> int:
+    """Of all that are tensors."""
+    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+
+@contextlib.contextmanager
+def staying() -> Iterator[None]:
+    """Modules are made where they stay: torch 2.13 cannot move parameters without values, even to where they are."""
+    move = torch.nn.Module.to
+    torch.nn.Module.to = lambda self, *_, **__: self  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Module.to = move  # type: ignore[method-assign]
+
+
+class Ledger(TorchDispatchMode):
+    """Counts the bytes of every tensor made under it, for as long as its storage lives. peak: the most at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return args[0].dtype == torch.bool  # there is no value to read: True, or 0
+        made = func(*args, **(kwargs or {}))
+        for value in tree_leaves(made):
+            if isinstance(value, torch.Tensor):
+                self._enter(value)
+        return made
+
+    def _enter(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+        def leave() -> None:
+            self._known.discard(key)
+            self.live -= size
+
+        weakref.finalize(storage, leave)

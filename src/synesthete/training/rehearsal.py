@@ -1,0 +1,89 @@
+"""A stage of training on made-up data: the real loop, the real parts, and nothing to prepare."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from synesthete import seeding
+from synesthete.data.loading import Steps
+from synesthete.data.spoken import PairedSamples
+from synesthete.objectives import Parts
+from synesthete.training.allocator import keep_freed_memory
+from synesthete.training.looks import freeze, look_once
+from synesthete.training.stage import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.types import Batch
+
+# Never written to: a rehearsal saves nothing.
+NOWHERE = Path("rehearsal")
+
+
+class Rehearsal:
+    """Optimiser steps of a stage with fresh weights, grey pictures and noise for sound.
+
+    Args:
+        samples: grey pictures as the stage sees them, from `make_samples`; at least as many as a micro-batch takes.
+    """
+
+    def __init__(self, recipe: Recipe, stage: Stage, samples: PairedSamples) -> None:
+        keep_freed_memory()
+        self.stage, self.samples = replace(stage), samples
+        torch.manual_seed(seeding.derive(recipe.seed, "weights"))
+        self.parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
+        prepared: Any = SimpleNamespace(train=samples)
+        self.run = Run(recipe, self.stage, self.parts, prepared, NOWHERE, NOWHERE, lambda _: None)
+        self.run.model.train()
+
+    def step(self, batch_size: int, accumulation: int = 1) -> None:
+        """One optimiser step: the batches made, the losses, their gradients, the update and the averages."""
+        self.stage.gradient_accumulation_steps = accumulation
+        steps = Steps(self.samples, batch_size * accumulation, 0, accumulation=accumulation)
+        self.run.optimise(enumerate(self._batches(steps)), steps)
+
+    def _batches(self, steps: Steps) -> Iterator[Batch]:
+        for item in itertools.count():
+            yield steps[item]
+
+
+def micro_batch(stage: Stage) -> int:
+    """Samples that one process pushes through the network at once."""
+    return stage.batch_size // stage.gradient_accumulation_steps
+
+
+def make_samples(recipe: Recipe, stage: Stage, num: int) -> PairedSamples:
+    """`num` grey pictures, preprocessed, looked at beforehand where a training would, and as many clips of noise.
+
+    Raises:
+        InputError: whatever keeps the conditioner from reading a picture, in one line.
+    """
+    data, labels = recipe.data(), torch.zeros(num, dtype=torch.int64)
+    x_0 = torch.randn(num, *recipe.codec().shape).half()
+    with torch.device("meta"):
+        conditioner: Any = recipe.conditioner()
+    if not hasattr(conditioner, "preprocess"):
+        return PairedSamples(x_0, labels, labels, labels)
+    picture = conditioner.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
+    pictures = picture.expand(num, *picture.shape[1:]).contiguous()
+    samples = PairedSamples(x_0, labels, pictures, labels, data.augmentation)
+    never_changes = hasattr(conditioner, "identity") and data.augmentation is None
+    if not stage.num_views and not never_changes:
+        return samples
+    conditioner = recipe.conditioner()
+    if stage.num_views:
+        freeze(conditioner, stage.num_views)
+    num_views = max(stage.num_views, 1)
+    return look_once(
+        conditioner, samples, num_views, 0, autocast=contextlib.nullcontext, report=lambda done, total: None
+    )

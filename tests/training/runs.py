@@ -1,0 +1,43 @@
+"""What tests of training share: a run of the debug twin, stopped, started elsewhere, and read."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from tiny import DEBUG
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Previews need not sound well here.
+QUICK = ("codec.num_iterations=1", "weights=float32")
+
+
+class StoppedError(Exception):
+    """The run was killed here."""
+
+
+def stop_after(stage: str, step: int):
+    def report(said):
+        if (said.stage, said.step) == (stage, step):
+            raise StoppedError
+
+    return report
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def command(folder: Path, *assignments: str) -> list[str]:
+    """The arguments of python that train the debug twin in float32."""
+    sets = [f"stages.{name}.precision='no'" for name in ("align", "denoise")] + list(assignments)
+    options = ["--no-judge", "--out", str(folder), *(part for s in sets for part in ("--set", s))]
+    return ["-m", "synesthete", "train", DEBUG, *options]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return os.environ | {"SYNESTHETE_CACHE": str(cache), "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}

@@ -1,0 +1,158 @@
+"""What a step takes, before it is taken: bytes counted from shapes, seconds reckoned from smaller steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from typer.testing import CliRunner
+
+from synesthete.cli.app import app
+from synesthete.conditioning.labels import Labels
+from synesthete.config import build
+from synesthete.recipes import find_recipe
+from synesthete.training import cost
+from synesthete.training.cost import Ledger, predict, predict_memory, rehearse
+from synesthete.training.rehearsal import Rehearsal, make_samples, micro_batch
+from tiny import DEBUG, debug_recipe
+
+FLOAT = 4  # bytes
+
+
+def test_a_layer_takes_its_weights_inputs_and_outputs():
+    ledger = Ledger()
+    with FakeTensorMode(), ledger:
+        layer, x = nn.Linear(8, 16, bias=False), torch.empty(4, 8)
+        assert ledger.live == FLOAT * (8 * 16 + 4 * 8)
+        y = layer(x)
+        assert ledger.live == FLOAT * (8 * 16 + 4 * 8 + 4 * 16)
+        views = y.view(2, 2, 16), y.transpose(0, 1), y.detach()
+        assert ledger.live == ledger.peak == FLOAT * (8 * 16 + 4 * 8 + 4 * 16)  # a view holds nothing of its own
+        del y, views
+    assert ledger.live == FLOAT * (8 * 16 + 4 * 8)
+    assert ledger.peak == FLOAT * (8 * 16 + 4 * 8 + 4 * 16)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_what_the_backward_pass_needs_is_held(learns):
+    """GELU keeps its input, (4, 16), and only where there is a backward pass."""
+    ledger = Ledger()
+    with FakeTensorMode(), ledger, torch.set_grad_enabled(learns):
+        layer, x = nn.Linear(8, 16, bias=False), torch.empty(4, 8)
+        before = ledger.live
+        y = nn.functional.gelu(layer(x))
+        assert ledger.live - before == FLOAT * 4 * 16 * (2 if learns else 1)
+        if learns:
+            y.sum().backward()
+            assert layer.weight.grad.shape == (16, 8)
+            del y
+            assert ledger.live - before == FLOAT * 8 * 16  # the gradient alone is left
+
+
+def test_bf16_copies_of_weights_are_counted():
+    ledger = Ledger()
+    with FakeTensorMode(), ledger, torch.autocast("cpu", torch.bfloat16):
+        layer, x = nn.Linear(8, 16, bias=False), torch.empty(4, 8)
+        before = ledger.live
+        y = layer(x)
+        assert y.dtype == torch.bfloat16
+        assert ledger.live - before == 2 * (8 * 16 + 4 * 8 + 4 * 16)  # weight, input, output
+
+
+@pytest.mark.parametrize("stage_name", ["align", "denoise"])
+def test_weights_optimiser_and_averages_are_exact(stage_name):
+    recipe = debug_recipe()
+    stage = next(stage for stage in recipe.stages if stage.name == stage_name)
+    predicted = predict_memory(recipe, stage, 4)
+    rehearsal = Rehearsal(recipe, stage, make_samples(recipe, stage, 4))
+    rehearsal.step(4)
+    run = rehearsal.run
+    assert predicted.weights == sum(value.nbytes for value in run.model.state_dict().values())
+    trained = sum(p.numel() for p in run.trained.values())
+    assert predicted.averages == FLOAT * trained
+    learning = [p for p in run.trained.values() if p in run.optimiser.state]  # an alignment never meets the null
+    assert predicted.optimiser == FLOAT * sum(2 * p.numel() + 1 for p in learning)  # two moments and a step count
+
+
+def test_what_a_batch_adds_grows_with_it():
+    recipe = debug_recipe()
+    two, four, eight = (predict_memory(recipe, recipe.stages[1], size).working for size in (2, 4, 8))
+    assert eight - four == pytest.approx(2 * (four - two), rel=0.05)
+    assert eight > four > two
+
+
+def test_every_layer_adds_as_much_and_checkpointing_saves_it():
+    recipe = debug_recipe("denoiser.depth=2")
+    stage = recipe.stages[1]
+    shallow = predict_memory(recipe, stage, 16).working
+    recipe.denoiser.depth = 4
+    deep = predict_memory(recipe, stage, 16).working
+    recipe.denoiser.depth = 6
+    deeper = predict_memory(recipe, stage, 16).working
+    assert deeper - deep == pytest.approx(deep - shallow, rel=0.05)
+    assert predict_memory(recipe, replace(stage, gradient_checkpointing=True), 16).working < 0.8 * deeper
+
+
+def test_a_large_recipe_needs_no_memory_to_be_counted():
+    recipe = find_recipe("image-to-speech")
+    stage = recipe.stages[1]
+    found = predict_memory(recipe, stage, micro_batch(stage))
+    assert found.averages == FLOAT * 160_846_176
+    assert found.total > 6 * found.averages
+
+
+def test_a_conditioner_that_reads_classes_is_counted_too():
+    recipe = debug_recipe()
+    recipe.conditioner = build(Labels, width=32)
+    assert predict_memory(recipe, recipe.stages[1], 4).working > 0
+
+
+class Reckoned:
+    """A rehearsal whose step takes u + a (c + b s) seconds, and says so."""
+
+    sizes: list[tuple[int, int]] = []  # noqa: RUF012
+
+    def __init__(self, *_: object) -> None:
+        self.sizes.clear()
+
+    def step(self, batch_size: int, accumulation: int = 1) -> float:
+        self.sizes.append((batch_size, accumulation))
+        return 0.5 + accumulation * (0.25 + batch_size * 0.75)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(64, 1), (64, 4), (64, 64), (4, 1), (2, 1), (1, 1)])
+def test_seconds_are_reckoned_from_smaller_steps(batch_size, accumulation, monkeypatch):
+    monkeypatch.setattr(cost, "Rehearsal", Reckoned)
+    monkeypatch.setattr(cost, "time_once", lambda run: run())
+    recipe = debug_recipe(
+        f"stages.denoise.batch_size={batch_size}", f"stages.denoise.gradient_accumulation_steps={accumulation}"
+    )
+    micro = batch_size // accumulation
+    for largest in {micro, min(micro, 2)}:
+        trial = rehearse(recipe.to_dict(), "denoise", largest)
+        assert trial.seconds == pytest.approx(0.5 + accumulation * 0.25 + batch_size * 0.75)
+        assert max(b for b, _ in Reckoned.sizes) == largest
+
+
+def test_a_step_is_predicted_in_a_process_of_its_own(cache):
+    recipe = debug_recipe()
+    found = predict(recipe, recipe.stages[1])
+    assert (found.stage, found.batch_size, found.micro_batch, found.rehearsed) == ("denoise", 16, 16, 16)
+    assert found.seconds > 0
+    parts = found.memory
+    assert parts.total == parts.weights + parts.optimiser + parts.averages + parts.working + parts.overhead
+    assert parts.overhead > 0  # the libraries' own, on Linux
+
+
+def test_a_step_that_does_not_fit_is_not_tried(monkeypatch):
+    monkeypatch.setattr(cost, "physical_memory", lambda: 1000)
+    shown = CliRunner().invoke(app, ["show", DEBUG, "--cost"])
+    assert shown.output.count("more than this machine has; raise gradient_accumulation_steps") == 2
+    shown = CliRunner().invoke(app, ["show", DEBUG, "--cost", "--json"])
+    costs = json.loads(shown.output.splitlines()[-1])["cost"]
+    assert [(one["stage"], one["seconds"]) for one in costs] == [("align", None), ("denoise", None)]
+    assert all(one["bytes"] == sum(one["memory"].values()) > 1000 for one in costs)
