@@ -147,9 +147,9 @@ def test_a_condition_without_one_of_the_two_is_refused():
             network()(draw(2, 1, 100, 64), torch.zeros(2), replace(condition(), **lacking))
 
 
-@pytest.mark.parametrize("shared_modulation", [True, False])
-def test_keys_computed_once_give_the_same(shared_modulation):
-    dit, (x_t, timestep, told) = network(shared_modulation=shared_modulation), inputs()
+@pytest.mark.parametrize("num_modulation_networks", [1, 2])
+def test_keys_computed_once_give_the_same(num_modulation_networks):
+    dit, (x_t, timestep, told) = network(num_modulation_networks=num_modulation_networks), inputs()
     once = dit.precompute(told)
     assert len(once.keys_values) == 2
     assert torch.equal(dit(x_t, timestep, once), dit(x_t, timestep, told))
@@ -190,10 +190,33 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(gradients[1][name], gradient)
 
 
-def test_layers_of_shared_and_of_own_modulation():
-    assert len(network(shared_modulation=True).modulations) == 1
-    own = network(shared_modulation=False)
-    assert len(own.modulations) == len(own.blocks)
+@pytest.mark.parametrize(
+    ("num_networks", "served"), [(1, [0, 0, 0, 0]), (2, [0, 0, 1, 1]), (3, [0, 0, 1, 2]), (4, [0, 1, 2, 3])]
+)
+def test_neighbouring_layers_share_a_modulation_network(num_networks, served):
+    """A gate of a network's own bias opens the layers that it serves, and no other."""
+    dit = network(awake=False, depth=4, num_modulation_networks=num_networks)
+    x_t, timestep, told = inputs()
+    assert len(dit.modulations) == num_networks
+    for i, modulation in enumerate(dit.modulations):
+        opened: list[bool] = []
+
+        def watch(block, arguments, out, opened=opened):
+            opened.append(not torch.equal(out, arguments[0]))
+
+        hooks = [block.register_forward_hook(watch) for block in dit.blocks]
+        modulation.bias.data.fill_(1.0)
+        dit(x_t, timestep, told)
+        modulation.bias.data.zero_()
+        for hook in hooks:
+            hook.remove()
+        assert opened == [network == i for network in served]
+
+
+@pytest.mark.parametrize("num_networks", [0, 3])
+def test_more_modulation_networks_than_layers_are_refused(num_networks):
+    with pytest.raises(InputError, match="give 1 to 2"):
+        network(depth=2, num_modulation_networks=num_networks)
 
 
 @pytest.mark.parametrize("prediction_type", ["sample", "flow", "v_prediction"])

@@ -27,14 +27,18 @@ class DiT(ModelMixin, ConfigMixin):
     """Transformer over rectangular patches of x_t, told the condition by cross-attention and by adaptive normalisation.
 
     Inputs of any size are padded to whole patches and the output is cut back, so 282 frames need no trimming.
-    Source: DiT with adaLN-zero, Peebles & Xie 2023; one modulation network for all layers plus a learned offset each
-    (`shared_modulation`) as in PixArt-alpha, Chen et al. 2023 (section 2.3).
+    Source: DiT with adaLN-zero, Peebles & Xie 2023; modulation networks that layers share, plus a learned offset each,
+    as in PixArt-alpha, Chen et al. 2023 (section 2.3).
 
     Args:
         sample_size: (H, W) of x_t.
         patch_size: (height, width) of a token: (4, 8) as small squares, (100, 4) as four whole spectra.
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`.
-        shared_modulation: False gives each layer a modulation network of its own, as the original does.
+        num_modulation_networks: 1 serves all layers (PixArt-alpha), `depth` gives each its own (DiT); between them,
+            neighbours share one.
+
+    Raises:
+        InputError: a width that does not divide into heads, or more modulation networks than layers.
     """
 
     _supports_gradient_checkpointing = True
@@ -51,12 +55,16 @@ class DiT(ModelMixin, ConfigMixin):
         mlp_ratio: float = 4.0,
         condition_width: int = 256,
         pooled_width: int = 256,
-        shared_modulation: bool = True,
+        num_modulation_networks: int = 1,
     ) -> None:
         super().__init__()
         if width % num_heads:
             raise InputError(
                 f"denoiser.width {width} does not divide into {num_heads} heads; change denoiser.num_heads"
+            )
+        if not 1 <= num_modulation_networks <= depth:
+            raise InputError(
+                f"denoiser.num_modulation_networks {num_modulation_networks}: give 1 to {depth} (denoiser.depth)"
             )
         self.grid = math.ceil(sample_size[0] / patch_size[0]), math.ceil(sample_size[1] / patch_size[1])
         patch_values = in_channels * patch_size[0] * patch_size[1]
@@ -67,9 +75,8 @@ class DiT(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(
             ConditionedBlock(width, condition_width, num_heads, mlp_ratio) for _ in range(depth)
         )
-        num_networks = 1 if shared_modulation else depth
         size = ConditionedBlock.num_modulations * width
-        self.modulations = nn.ModuleList(nn.Linear(width, size) for _ in range(num_networks))
+        self.modulations = nn.ModuleList(nn.Linear(width, size) for _ in range(num_modulation_networks))
         self.offsets = nn.Parameter(torch.zeros(depth, size))
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * width)
@@ -122,7 +129,7 @@ class DiT(ModelMixin, ConfigMixin):
         signal = F.silu(self.embed_timestep(timestep.expand(len(x_t))) + self.embed_pooled(pooled))  # (B, D)
         shared = [modulation(signal) for modulation in self.modulations]
         for i, block in enumerate(self.blocks):
-            modulation = shared[i % len(shared)] + self.offsets[i]
+            modulation = shared[i * len(shared) // len(self.blocks)] + self.offsets[i]  # (B, 9 * D)
             arguments = (x, modulation, condition.keys_values[i], condition.mask)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, *arguments, use_reentrant=False)

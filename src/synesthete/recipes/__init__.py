@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.config import Recipe
+from synesthete.diffusion.sampling import make_scheduler
 from synesthete.recipes.image_to_speech import image_to_speech_digits, image_to_speech_digits_debug
+from synesthete.recipes.image_to_speech_full import (
+    image_to_speech,
+    image_to_speech_100,
+    image_to_speech_100_debug,
+    image_to_speech_debug,
+    image_to_speech_large,
+    image_to_speech_large_debug,
+)
+from synesthete.recipes.image_to_speech_small import (
+    image_to_speech_photos,
+    image_to_speech_photos_debug,
+    image_to_speech_phrases,
+    image_to_speech_phrases_debug,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +33,16 @@ if TYPE_CHECKING:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "image-to-speech-digits": image_to_speech_digits,
     "image-to-speech-digits-debug": image_to_speech_digits_debug,
+    "image-to-speech-photos": image_to_speech_photos,
+    "image-to-speech-photos-debug": image_to_speech_photos_debug,
+    "image-to-speech-phrases": image_to_speech_phrases,
+    "image-to-speech-phrases-debug": image_to_speech_phrases_debug,
+    "image-to-speech": image_to_speech,
+    "image-to-speech-debug": image_to_speech_debug,
+    "image-to-speech-large": image_to_speech_large,
+    "image-to-speech-large-debug": image_to_speech_large_debug,
+    "image-to-speech-100": image_to_speech_100,
+    "image-to-speech-100-debug": image_to_speech_100_debug,
 }
 
 
@@ -83,6 +108,8 @@ def check_fit(recipe: Recipe) -> None:
         )
     for part in ("conditioner", "denoiser", "process"):
         make_cheaply(recipe, part)
+    walk = recipe.sampling
+    make_cheaply(recipe, "process", lambda process: make_scheduler(walk.sampler, process, walk.timestep_shift))
 
 
 def make_cheaply(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:

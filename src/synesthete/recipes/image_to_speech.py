@@ -55,8 +55,12 @@ def image_to_speech_digits() -> Recipe:
 
 def image_to_speech_digits_debug() -> Recipe:
     """The same from the same classes at a size that runs in seconds; it speaks noise."""
-    recipe = image_to_speech_digits()
-    recipe.name = "image-to-speech-digits-debug"
+    return shrink(image_to_speech_digits())
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """A recipe's debug twin."""
+    recipe.name += "-debug"
     recipe.data.takes, recipe.data.limit = 1, 256
     recipe.conditioner.widths = (8, 16, 16)
     recipe.conditioner.width = recipe.denoiser.condition_width = recipe.denoiser.pooled_width = 32

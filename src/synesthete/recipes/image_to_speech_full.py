@@ -1,0 +1,168 @@
+"""A photograph in, a spoken phrase about what it shows out: the full-size systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synesthete.codecs.mel import MelCodec
+from synesthete.conditioning.patches import PicturePatches
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.augmentation import FlipCrop
+from synesthete.data.imagenet import ImageNet
+from synesthete.data.speech.phrases import PHRASES, TABLE
+from synesthete.data.spoken import SpokenPictures
+from synesthete.data.swatches import Swatches
+from synesthete.denoisers.dit import DiT
+from synesthete.diffusion.process import Process
+from synesthete.objectives import Alignment, Denoising
+from synesthete.recipes.hundred_phrases import HUNDRED_PHRASES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.data.speech.phrases import Phrase
+
+# 280 frames, 2.99 s: 35 patches of eight.
+NUM_SAMPLES = 280 * 256 - 1
+WIDTH = 768
+
+
+def image_to_speech() -> Recipe:
+    """A photograph of ten ImageNet classes says its phrase, 3 s; 160M parameters over 875 small patches, as i2m has."""
+    return Recipe(
+        name="image-to-speech",
+        data=build(
+            SpokenPictures,
+            sources=(build(ImageNet),),
+            class_names=tuple(phrase.name for phrase in PHRASES),
+            words=TABLE,
+            num_samples=NUM_SAMPLES,
+            takes=48,
+            pitches=(45, 60),  # four semitones below and above can be reached by every voice
+            speeds=(0.75, 1.35),
+            semitones=(-4.0, 4.0),
+            augmentation=build(FlipCrop, padding=0, min_scale=0.5),
+        ),
+        codec=build(MelCodec, num_samples=NUM_SAMPLES),
+        conditioner=build(PicturePatches, size=512, patch_size=16, width=WIDTH),
+        denoiser=build(
+            DiT,
+            sample_size=(100, 280),
+            patch_size=(4, 8),
+            width=WIDTH,
+            depth=12,
+            num_heads=12,
+            condition_width=WIDTH,
+            pooled_width=WIDTH,
+            num_modulation_networks=8,
+        ),
+        process=build(
+            Process,
+            schedule="flow",
+            prediction_type="flow",
+            timestep_sampling="logit_normal",
+            timestep_mean=1.0,
+        ),
+        stages=[
+            Stage(
+                "align",
+                build(Alignment, width=WIDTH),
+                num_steps=1000,
+                batch_size=64,
+                learning_rate=1e-3,
+                train=("conditioner",),
+            ),
+            Stage(
+                "denoise",
+                build(Denoising),
+                num_steps=100_000,
+                batch_size=64,
+                gradient_accumulation_steps=16,
+                learning_rate=2e-4,
+                min_learning_rate=1e-6,
+                num_warmup_steps=1000,
+                ema_decay=0.9995,
+                checkpoint_every=1000,
+                preview_every=5000,
+            ),
+        ],
+        sampling=Sampling(
+            sampler="flow-euler",
+            num_inference_steps=10,
+            timestep_shift=3.0,
+            guidance_scale=3.0,
+            guidance_interval=(0.6, 1.0),
+            precision="auto",
+        ),
+        weights="bfloat16",
+    )
+
+
+def image_to_speech_large() -> Recipe:
+    """The same, wider and deeper: 313M parameters, 1024 wide, 16 layers."""
+    recipe = image_to_speech()
+    recipe.name = "image-to-speech-large"
+    widen(recipe, 1024)
+    recipe.denoiser.depth, recipe.denoiser.num_heads, recipe.denoiser.num_modulation_networks = 16, 16, 4
+    recipe.stages[1].learning_rate = 1e-4
+    recipe.stages[1].gradient_accumulation_steps = 32
+    return recipe
+
+
+def image_to_speech_100() -> Recipe:
+    """The same for a hundred classes of ImageNet, a phrase each."""
+    recipe = image_to_speech()
+    recipe.name = "image-to-speech-100"
+    speak(recipe, HUNDRED_PHRASES)
+    names = {phrase.wnid: phrase.name for phrase in HUNDRED_PHRASES}
+    recipe.data.sources = (build(ImageNet, classes=tuple(names), names=names),)
+    recipe.data.takes = 12
+    recipe.stages[1].num_steps = 300_000
+    return recipe
+
+
+def image_to_speech_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of colour; it speaks noise."""
+    return shrink(image_to_speech())
+
+
+def image_to_speech_large_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of colour; it speaks noise."""
+    return shrink(image_to_speech_large())
+
+
+def image_to_speech_100_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of twelve classes; it speaks noise."""
+    recipe = image_to_speech_100()
+    speak(recipe, HUNDRED_PHRASES[:12])
+    return shrink(recipe)
+
+
+def speak(recipe: Recipe, phrases: Sequence[Phrase]) -> None:
+    """Let a recipe be about these classes, with these phrases."""
+    recipe.data.words = {phrase.name: phrase.text for phrase in phrases}
+    recipe.data.class_names = tuple(recipe.data.words)
+
+
+def widen(recipe: Recipe, width: int) -> None:
+    """Give conditioner, denoiser and alignment one width."""
+    recipe.conditioner.width = recipe.denoiser.width = width
+    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = width
+    recipe.stages[0].objective.width = width
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """A recipe's debug twin: the same classes at a size that runs in seconds, on pictures that need no download."""
+    recipe.name += "-debug"
+    recipe.data.sources = (build(Swatches, class_names=recipe.data.class_names, num_train=4, num_test=2),)
+    recipe.data.takes, recipe.data.limit = 1, 128
+    recipe.conditioner.size, recipe.conditioner.num_features = 64, 8
+    widen(recipe, 32)
+    recipe.denoiser.depth, recipe.denoiser.num_heads = 2, 2
+    recipe.denoiser.num_modulation_networks = min(recipe.denoiser.num_modulation_networks, 2)
+    recipe.stages[0].objective.hidden = 16
+    recipe.sampling.num_inference_steps = 2
+    for stage in recipe.stages:
+        stage.num_steps, stage.batch_size, stage.gradient_accumulation_steps, stage.num_warmup_steps = 4, 8, 2, 2
+        stage.checkpoint_every, stage.preview_every, stage.log_every = 2, 4, 1
+    return recipe

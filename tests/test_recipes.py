@@ -1,0 +1,142 @@
+"""Every recipe: made of parts that fit, shown without data or weights, with a debug twin; and the sizes promised."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from synesthete.cli.recipes import count_parameters
+from synesthete.config import Recipe
+from synesthete.data.pictures import ClassFolders
+from synesthete.data.swatches import Swatches
+from synesthete.diffusion.sampling import make_scheduler, set_timesteps
+from synesthete.recipes import RECIPES, find_recipe
+from synesthete.recipes.hundred_phrases import HUNDRED_PHRASES
+from synesthete.training.rehearsal import Rehearsal, make_samples
+from synesthete.types import InputError
+
+FULL = [name for name in RECIPES if not name.endswith("-debug")]
+every_recipe = pytest.mark.parametrize("name", RECIPES)
+
+# The set-up of i2m, the system whose shape image-to-speech has.
+LINEAR_EPSILON = (
+    "process.schedule=linear",
+    "process.prediction_type=epsilon",
+    "process.timestep_sampling=uniform",
+    "sampling.sampler=ddim",
+    "sampling.num_inference_steps=50",
+    "sampling.timestep_shift=1",
+    "sampling.guidance_interval=[0, 1]",
+    "sampling.precision='no'",
+)
+
+
+def test_the_recipes_are_the_ones_tested():
+    assert len(RECIPES) == 12
+    assert [f"{name}-debug" for name in FULL] == [name for name in RECIPES if name.endswith("-debug")]
+
+
+@every_recipe
+def test_every_part_of_a_recipe_can_be_made(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert RECIPES[name].__doc__
+    with torch.device("meta"):  # 160 million parameters need no values to be counted
+        conditioner, denoiser = recipe.conditioner(), recipe.denoiser()
+        told = conditioner.null(1)
+        assert denoiser.precompute(told).keys_values
+    assert told.tokens.shape[-1] == recipe.denoiser.condition_width
+    assert told.pooled.shape[-1] == recipe.denoiser.pooled_width
+    assert tuple(recipe.codec().shape[1:]) == tuple(recipe.denoiser.sample_size)
+    recipe.process(), recipe.data()
+    for stage in recipe.stages:
+        stage.objective()
+        assert stage.num_warmup_steps < stage.num_steps
+        assert stage.batch_size % stage.gradient_accumulation_steps == 0
+        assert set(stage.train) <= {"codec", "conditioner", "denoiser"}
+
+
+@every_recipe
+def test_it_is_shown_without_data_or_weights(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path))
+    recipe = find_recipe(name)
+    assert sum(count_parameters(recipe).values()) > 0
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert Recipe.from_dict(recipe.to_dict()).to_yaml() == recipe.to_yaml()
+    assert RECIPES[name]() == recipe
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_debug_twin_is_of_the_same_classes(name):
+    full, debug = RECIPES[name](), RECIPES[f"{name}-debug"]()
+    for part in ("data", "codec", "conditioner", "denoiser", "process"):
+        assert getattr(full, part).target is getattr(debug, part).target
+    assert [(s.name, s.objective.target) for s in full.stages] == [(s.name, s.objective.target) for s in debug.stages]
+    assert sum(count_parameters(debug).values()) < 200_000
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-debug")])
+def test_every_stage_of_a_debug_twin_takes_a_step(name):
+    """A loss or gradient that is not finite would stop it."""
+    recipe = find_recipe(name)
+    for stage in recipe.stages:
+        rehearsal = Rehearsal(recipe, stage, make_samples(recipe, stage, 4))
+        before = [p.detach().clone() for p in rehearsal.run.trained.values()]
+        rehearsal.step(4)
+        assert any(not torch.equal(p, old) for p, old in zip(rehearsal.run.trained.values(), before, strict=True))
+
+
+# image-to-speech
+
+
+def test_image_to_speech_has_the_shape_of_its_original():
+    """i2m: 159,956,768 parameters, 875 tokens of 4 x 8 cells, 1024 patches of a 512 x 512 picture; ours within 1%."""
+    recipe = find_recipe("image-to-speech")
+    assert sum(count_parameters(recipe).values()) == 160_846_176 == pytest.approx(159_956_768, rel=0.01)
+    with torch.device("meta"):
+        denoiser, told = recipe.denoiser(), recipe.conditioner().null(1)
+    assert denoiser.grid == (25, 35)
+    assert denoiser.patchify(torch.zeros(1, 1, 100, 280)).shape == (1, 875, 32)
+    assert told.tokens.shape == (1, 1024, 768)
+    assert len(denoiser.blocks) == 12
+
+
+def test_the_other_sizes():
+    assert sum(count_parameters(find_recipe("image-to-speech-large")).values()) == 314_129_504
+    hundred = find_recipe("image-to-speech-100")
+    assert len(set(hundred.data.class_names)) == len(set(hundred.data.words.values())) == 100
+    assert len({phrase.wnid for phrase in HUNDRED_PHRASES}) == len(hundred.data.sources[0].classes) == 100
+    assert set(find_recipe("image-to-speech").data.class_names) <= set(hundred.data.class_names)
+    own = find_recipe("image-to-speech-100", ["data.folder=photographs"])
+    assert [type(source) for source in own.data().sources] == [ClassFolders]
+
+
+@pytest.mark.parametrize("name", ["image-to-speech", "image-to-speech-debug"])
+def test_the_set_up_of_the_original_can_be_selected(name):
+    recipe = find_recipe(name, LINEAR_EPSILON)
+    process = recipe.process()
+    assert process.alphas_cumprod[-1].item() == pytest.approx(4.0e-5, rel=0.02)  # beta 1e-4 to 0.02
+    scheduler = make_scheduler(recipe.sampling.sampler, process, recipe.sampling.timestep_shift)
+    set_timesteps(scheduler, recipe.sampling.num_inference_steps, torch.device("cpu"))
+    assert scheduler.timesteps[0] == 999
+    assert len(scheduler.timesteps) == 50
+
+
+def test_a_sampler_that_cannot_walk_the_process_is_refused_before_training():
+    with pytest.raises(InputError, match="'flow-euler': cannot walk a 'linear' schedule; choose from ddpm") as caught:
+        find_recipe("image-to-speech", ["process.schedule=linear", "process.prediction_type=epsilon"])
+    assert "\n" not in str(caught.value)
+
+
+def test_swatches_tell_the_classes_apart_and_repeat():
+    source = Swatches(class_names=("a", "b"), num_train=3, num_test=2)
+    train, test = source.pictures("train"), source.pictures("test")
+    assert train.labels == ["a"] * 3 + ["b"] * 3
+    assert test.labels == ["a", "a", "b", "b"]
+    shown = [torch.from_numpy(file.values).float() for file in train.files]
+    colours = [picture.mean((0, 1)) for picture in shown]
+    assert (colours[0] - colours[3]).norm() > 5 * (colours[0] - colours[1]).norm()
+    assert len({file.stamp() for file in (*train.files, *test.files)}) == 10
+    assert [file.stamp() for file in source.pictures("train").files] == [file.stamp() for file in train.files]
