@@ -55,7 +55,7 @@ def test_no_pickle_no_remote_code_and_no_torchvision(path):
         if name in ("np.load", "numpy.load"):
             assert keywords.get("allow_pickle") == "False"
         assert name not in ("eval", "exec", "torch.save", "yaml.load", "yaml.unsafe_load", "__import__")
-        assert "trust_remote_code" not in keywords
+        assert keywords.get("trust_remote_code", "False") == "False"
         if name.endswith("from_pretrained"):
             assert keywords.get("use_safetensors") in ("True", None)
 

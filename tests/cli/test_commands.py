@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from synesthete import hub
 from synesthete.cli.app import main
-from synesthete.data.pictures import BuiltInDigits
+from synesthete.data.pictures import DIGITS, BuiltInDigits
+from synesthete.evaluation.judges import MelJudge
+from synesthete.recipes import RECIPES
 
 SHIPPED = "image-to-speech-digits"
 
@@ -63,7 +68,7 @@ def test_recipes_are_listed_for_people_and_machines(run):
     assert code == 0
     assert SHIPPED in out
     listed = json.loads(run("recipes", "--json")[1].splitlines()[-1])
-    assert set(listed["recipes"]) == {SHIPPED, f"{SHIPPED}-debug"}
+    assert listed["recipes"].keys() == RECIPES.keys()
 
 
 def test_show_counts_the_parameters_and_gives_yaml_that_loads(run, tmp_path):
@@ -87,6 +92,37 @@ def test_every_picture_gets_its_sound_and_spectrogram(run, model, drawings, tmp_
     assert [Path(name).stem for name in values["written"]] == ["digit_0", "digit_1", "digit_2"]
     found = soundfile.info(out / "digit_0.wav")
     assert (found.samplerate, found.channels, found.frames) == (24_000, 1, 16_383)
+
+
+def test_what_was_said_is_printed_with_how_sure_the_judge_is(run, model, drawings, tmp_path):
+    """An untrained model of digits with a judge of digits: whatever it says, the two likeliest digits are named."""
+    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "a")
+    assert code == 0
+    assert "no judge with it" in printed
+    assert "synesthete train" in printed
+    torch.manual_seed(0)
+    judge = MelJudge(DIGITS, width=4)
+    judge.save_pretrained(model / "judge")
+    words = [[f"the number {name}"] for name in DIGITS]
+    result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
+    (model / "judge" / "judge.json").write_text(json.dumps(result))
+    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "b")
+    lines = printed.splitlines()
+    pattern = r"digit_0.png: says 'the number \w+' \(judge [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
+    assert re.fullmatch(pattern, lines[0])
+    assert len(lines) == 4
+    values = json.loads(run("sample", model, drawings, "--out", tmp_path / "c", "--json")[1].splitlines()[-1])
+    assert [Path(said["picture"]).name for said in values["said"]] == [f"digit_{i}.png" for i in range(3)]
+    for said in values["said"]:
+        assert 0 <= said["next_confidence"] <= said["confidence"] <= 1
+        assert said["says"] != said["next_says"]
+    assert (tmp_path / "b" / "digit_1.wav").read_bytes() == (tmp_path / "a" / "digit_1.wav").read_bytes()
+
+
+def test_a_damaged_judge_is_one_line(run, model, drawings, tmp_path):
+    (model / "judge").mkdir()
+    (model / "judge" / "judge.json").write_text("{}")
+    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "judge", "cannot be loaded")
 
 
 def test_seeds_and_settings_change_the_sound_and_nothing_else_does(run, model, drawings, tmp_path):
@@ -203,7 +239,15 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_pat
     assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()
     assert "loss" in err
     assert any("ignores its condition" in note for note in values["notes"])  # after six steps it must
+    judge = Path(values["model"]) / "judge"
+    found = json.loads((judge / "judge.json").read_text())
+    assert found["num_voices"] == 6
+    assert 0 <= found["accuracy"] <= 1
+    shutil.rmtree(judge)  # as a model that was trained without one
+    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-judge")[0] == 0
+    assert not judge.is_dir()
     assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
+    assert json.loads((judge / "judge.json").read_text()) == found
     refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
 
 
@@ -213,6 +257,7 @@ def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path)
     values = json.loads(printed.splitlines()[-1])
     assert code == 0
     assert values["right"] >= 8
+    assert sum(row["judge"]["says"] == row["picture"] for row in values["digits"]) >= 8
     assert len(list(tmp_path.glob("*.wav"))) == 10
     assert (tmp_path / "demo.png").is_file()
 
@@ -221,4 +266,6 @@ def test_the_shipped_model_is_small_and_names_no_folder(run):
     folder = hub.find_model(SHIPPED)
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
     assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    assert sum(path.stat().st_size for path in (folder / "judge").iterdir()) < 1_000_000
+    assert json.loads((folder / "judge" / "judge.json").read_text())["accuracy"] > 0.95
     assert "path: null" in (folder / "recipe.yaml").read_text()

@@ -12,6 +12,7 @@ from PIL import Image
 from synesthete.evaluation.figures import (
     confusion_figure,
     difference_figure,
+    pitch_figure,
     spectrogram_figure,
     sweep_figure,
     timestep_figure,
@@ -80,3 +81,32 @@ def test_curves_are_pictures_with_their_floor_and_ceiling():
             assert image.format == "PNG"
             assert len(image.convert("L").getcolors()) > 2
         assert to_png(figure) == content
+
+
+def test_of_a_hundred_classes_the_most_confused_are_shown():
+    """Thirty classes are taken for their neighbours now and then, one of them once for a class far away."""
+    counts = torch.zeros(100, 101, dtype=torch.int64)
+    counts[range(100), range(100)] = 5
+    for i in range(40, 70):
+        counts[i, i + 1] = 2
+    counts[50, 3], counts[50, 100] = 1, 1
+    names = [f"class {i}" for i in range(100)]
+    axes = confusion_figure(counts, names, "judge").axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(rows) == 30
+    assert {"class 50", "class 51", "class 69"} <= set(rows)
+    assert columns == [*rows, "another class", "nothing"]
+    share = np.asarray(axes.images[0].get_array())
+    assert share.sum(axis=1) == pytest.approx(np.ones(30))
+    assert share[rows.index("class 50"), columns.index("another class")] == pytest.approx(1 / 9)
+    assert "30 most confused of 100 classes" in axes.get_title()
+
+
+def test_pitches_are_marked_in_hertz_and_silence_is_left_out():
+    generated, real = torch.tensor([0.0, 0.5, 12.0, float("nan")]), torch.tensor([0.0, 4.0])
+    axes = pitch_figure(generated, real, "ten pictures").axes[0]
+    marks = dict(zip([label.get_text() for label in axes.get_xticklabels()], axes.get_xticks(), strict=True))
+    assert (marks["100"], marks["200"]) == (0, 12)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["generated (n = 3)", "real voices (n = 2)"]
+    assert pitch_figure(generated[3:], real[:0]).axes  # nothing voiced at all

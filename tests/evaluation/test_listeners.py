@@ -73,6 +73,14 @@ def test_a_word_that_it_cannot_know_is_named():
             WordListener(words)
 
 
+def test_phrases_with_commas_and_compounds_are_heard():
+    """The dictionary lacks stingray and hammerhead, but not their halves."""
+    waveform, sample_rate = Espeak().speak("A stingray, gliding through water", "en-us+m1", 150)
+    listener = WordListener(("A hammerhead shark", "A stingray, gliding through water", "7 sharks"))
+    assert listener.words[2] == "seven sharks"
+    assert listener.hear(waveform, sample_rate) == "a stingray gliding through water"
+
+
 def test_samples_that_are_no_sound_are_an_error(listener):
     with pytest.raises(InputError, match="NaN"):
         listener.hear(torch.tensor([0.1, float("nan"), 0.2]), 24_000)

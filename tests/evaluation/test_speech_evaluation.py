@@ -5,22 +5,33 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from pages import Page, check_media
-from PIL import Image
 from speakers import make_speaker, pictures_of
 
+from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
-from synesthete.evaluation.report import write_report
-from synesthete.evaluation.speech import evaluate, evaluate_speech
-from synesthete.evaluation.speech_measures import DECODED, LISTENER, X_0, shuffled
+from synesthete.evaluation.jury import DECODED, LISTENER, X_0
+from synesthete.evaluation.model_judge import ModelJudge
+from synesthete.evaluation.report import to_html, write_report
+from synesthete.evaluation.seeing import features_of
+from synesthete.evaluation.speech import evaluate, evaluate_speech, listed
+from synesthete.evaluation.speech_measures import shuffled, thinned
 from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
 
+NEAREST = "the seed's metric"
 NUM = 32
 LABELS = torch.arange(NUM) % 4
+
+
+def seen(pipeline):
+    """Features and labels of pictures as bright as those of the test."""
+    labels = torch.arange(64) % 4
+    return features_of(pipeline, pictures_of(labels)), labels
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +47,7 @@ def perfect(real, judge_clips, trained):
         num=NUM,
         guidance=(1.0, 3.0),
         judge=trained,
+        trained_on=seen(pipeline),
         progress=lambda *call: calls.append(call),
     )
     return pipeline, found, calls
@@ -56,12 +68,102 @@ def test_real_clips_score_at_the_ceiling(perfect):
 def test_a_blind_speaker_scores_at_chance(real, judge_clips, trained):
     pipeline = make_speaker(real, looks=False)
     found = evaluate_speech(
-        pipeline, pictures_of(LABELS), LABELS, real, judge_clips, num=NUM, guidance=(), judge=trained
+        pipeline,
+        pictures_of(LABELS),
+        LABELS,
+        real,
+        judge_clips,
+        num=NUM,
+        guidance=(),
+        judge=trained,
+        listener="none",
+        trained_on=seen(pipeline),
     )
-    for name in (X_0, DECODED, LISTENER):
+    for name in (X_0, DECODED, NEAREST):
         metric = found.metric(name)
         assert metric.interval[0] < 0.25 < metric.interval[1]
-        assert metric.ceiling > 0.75
+    assert found.metric(X_0).ceiling > 0.75
+    assert LISTENER not in found.answers
+    # It is all lost to speaking: the condition says what the picture shows.
+    assert found.metric("seeing").value == 1.0
+    assert found.metric("speaking").value < 0.5
+
+
+def test_the_seeds_metric_has_a_ceiling_of_its_own(perfect):
+    """Real voices differ from any one reference: the ceiling is below the judge's, and a perfect speaker is near it."""
+    _, found, _ = perfect
+    metric = found.metric(NEAREST)
+    assert 0.25 < metric.ceiling < found.ceilings[X_0]
+    assert abs(metric.value - metric.ceiling) < 0.3
+    assert found.metric("nearest of 10").ceiling > 0.25
+    assert metric.chance == 0.25
+
+
+def test_the_generation_error_of_real_speech_lies_at_its_ceiling(perfect):
+    """What this speaker says is a real clip of the class: as far from the paired clip as another voice's."""
+    _, found, _ = perfect
+    for name in ("as the seed computed it", "not clamped"):
+        metric = found.metric(name)
+        assert metric.value == pytest.approx(metric.ceiling, rel=0.35)
+        assert metric.value < metric.chance
+        assert metric.value < metric.shuffled
+    seed, scaled = zip(*found.errors.values(), strict=True)
+    assert min(scaled) == found.errors["the clip itself"][1] == 0
+    assert min(seed) == found.errors["the clip itself"][0] > 1  # the clamp alone
+
+
+def test_seeing_and_speaking_are_told_apart(perfect):
+    _, found, _ = perfect
+    assert found.metric("seeing").value == 1.0
+    assert found.metric("speaking").value == pytest.approx(found.metric(X_0).value)
+    assert torch.equal(found.seen, found.labels)
+
+
+def test_the_seeds_figure_has_its_five_sounds(perfect):
+    """An untrained network restores x_0 = 0 whatever it is given; the original is the clip through the codec."""
+    _, found, _ = perfect
+    assert next(iter(found.restored)).startswith("original")
+    assert [name.rpartition(" ")[2] for name in list(found.restored)[2:]] == ["300", "500", "800"]
+    for speech in found.restored.values():
+        assert speech.x_0.shape[0] == speech.waveforms.shape[0] == 4
+    assert not found.restored["denoised from t = 500"].x_0.any()
+    assert found.restored["original, through the codec"].x_0.std() > 0.3
+
+
+def test_whisper_is_heard_with_its_floors_and_ceiling(real, judge_clips, trained, monkeypatch):
+    """One that writes down what it is told stands in: right for the class of the first clip it knows, else babble."""
+
+    class Parrot:
+        name = "parrot"
+
+        def __init__(self, name):
+            assert name == "some/whisper"
+
+        def hear_all(self, waveforms, sample_rate, progress=None):
+            progress(len(waveforms), len(waveforms))
+            return [f"{'Two.' if i % 2 else 'Thank you for watching'}" for i in range(len(waveforms))]
+
+    monkeypatch.setattr("synesthete.evaluation.jury.WhisperListener", Parrot)
+    pipeline = make_speaker(real, looks=True)
+    labels = torch.full((8,), real.class_names.index("two"))
+    found = evaluate_speech(
+        pipeline,
+        pictures_of(labels),
+        labels,
+        real,
+        judge_clips,
+        num=8,
+        guidance=(),
+        judge=trained,
+        listener="some/whisper",
+    )
+    metric = found.metric("Whisper")
+    assert metric.value == 0.5  # babble is none of the words
+    assert metric.ceiling < 0.5
+    assert found.transcripts.answers.tolist() == [-1, labels[0].item()] * 4
+    text = "".join(Page(to_html(speech_report(pipeline, found))).text)
+    assert "Thank you for watching" in text
+    assert "none of them" in text
 
 
 def test_the_sweep_keeps_noise_and_pictures(perfect):
@@ -95,7 +197,9 @@ def test_tables_agree_with_the_headline(perfect):
 
 def test_progress_ends_where_it_says(perfect):
     _, _, calls = perfect
-    assert {what for what, *_ in calls} >= {"speaking", "listening", "listening to real clips", "denoising"}
+    assert {what for what, *_ in calls} >= {
+        *("speaking", "listening", "listening to real clips", "denoising", "voices", "guidance 1")
+    }
     assert all(done <= total for _, done, total in calls)
     assert ("speaking", NUM, NUM) in calls
 
@@ -121,20 +225,30 @@ class Data:
         return load_clips(folder, split)
 
     def pictures(self, split):
-        assert split == "test"
-        images = [Image.new("L", (20, 20), 50 * int(label)) for label in LABELS]
-        return Pictures(images, [self.class_names[label] for label in LABELS]), LABELS
+        files = [PictureArray("grey", np.full((20, 20), 50 * int(label), np.uint8)) for label in LABELS]
+        return Pictures(files, [self.class_names[label] for label in LABELS]), LABELS
 
 
 def test_from_data_to_report(perfect, corpus, real, trained, tmp_path):
     pipeline, _, _ = perfect
     out = tmp_path / "run" / "report"
+    own = ModelJudge(trained.judge, trained.accuracy, trained.num_test, trained.num_voices, ((),) * 4)
     found = evaluate(
-        pipeline, Data(real.class_names), corpus, out, num=12, guidance=(), judge=trained, command="evaluate speaker"
+        pipeline,
+        Data(real.class_names),
+        corpus,
+        out,
+        num=12,
+        guidance=(),
+        judge=trained,
+        own_judge=own,
+        command="evaluate speaker",
     )
     assert found.metric(X_0).value > 0.75
     values = json.loads((out / "report.json").read_text())
     assert values["facts"]["command"] == "evaluate speaker"
+    assert found.metric("seeing").value == 1.0
+    assert found.metric("kept with the model").value == pytest.approx(own.accuracy)
     assert values["facts"]["pictures"] == f"12 of {NUM} of the test split, seed 0"
     assert {path.name for path in out.iterdir()} == {"report.md", "report.html", "report.json", "pictures", "sounds"}
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
@@ -145,7 +259,8 @@ def test_the_report_opens(perfect, tmp_path):
     pipeline, found, _ = perfect
     report = speech_report(pipeline, found, {"model": "speaker"})
     page = write_report(report, tmp_path / "report")
-    assert check_media(Page(page.read_text(encoding="utf-8"))) >= 3 * 4 + 5
+    assert check_media(Page(page.read_text(encoding="utf-8"))) >= 3 * 4 + 2 * 5 * 4 + 6
+    assert len(list((tmp_path / "report" / "sounds").glob("restored-seven-denoised-from-t-*.wav"))) == 3
     values = json.loads((tmp_path / "report" / "report.json").read_text())
     assert values["metrics"][0]["value"] == found.metrics[0].value
     assert len(values["confusion"][X_0]) == 4
@@ -181,3 +296,17 @@ def test_shuffled_leaves_none_in_its_place():
     other = shuffled(50, seed=3)
     assert sorted(other.tolist()) == list(range(50))
     assert not (other == torch.arange(50)).any()
+
+
+def test_of_many_real_clips_as_many_of_each_class_are_kept(real):
+    few = thinned(real, 10, seed=0)
+    assert torch.bincount(few.labels).tolist() in ([3, 3, 2, 2], [3, 2, 3, 2], [3, 2, 2, 3], [2, 3, 3, 2], [2, 2, 3, 3])
+    assert len(few.speakers) == len(few.waveforms) == 10
+    assert thinned(real, len(real), seed=0) is real
+
+
+def test_a_report_on_a_hundred_classes_stays_short():
+    """Names in one line are cut; what follows is counted."""
+    names = [f"class {i}" for i in range(100)]
+    assert listed(names).endswith("class 11 and 88 more")
+    assert listed(names[:3]) == "class 0, class 1, class 2"

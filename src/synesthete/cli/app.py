@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -26,6 +27,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# typer names its usage errors no more than by this one of them.
+UsageError: Any = typer.BadParameter.__mro__[1]
+
 for command in (recipes, show, prepare, train, sample, evaluate, demo):
     app.command()(command)
 
@@ -52,7 +56,14 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        app()
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        if len(sys.argv) == 1:  # the help, which is the message here
+            error.show()
+            raise SystemExit(2) from None
+        context = error.ctx
+        command = context.command_path if context else "synesthete"
+        stop(f"{error.format_message().rstrip('.')}; see `{command} --help`")
     except InputError as error:
         stop(str(error))
     except OSError as error:
@@ -62,6 +73,8 @@ def main() -> None:
         stop(
             f"{error.filename}: {error.strerror}; {'free some space' if full else 'check the path and who may use it'}"
         )
+    else:
+        raise SystemExit(code or 0)
 
 
 def stop(message: str) -> None:

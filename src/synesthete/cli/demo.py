@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, finish
+from synesthete.cli.options import AsJson, Device, finish
 from synesthete.types import InputError
 
 MODEL = "image-to-speech-digits"
@@ -18,6 +19,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, sounds and spectrograms.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option(help="Other seeds show other digits in other voices.")] = 0,
     model: Annotated[str, typer.Option(help="MODEL to show.")] = MODEL,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Ten handwritten digits say their names: picture, sound, spectrogram, and what a speech recogniser heard.
@@ -28,15 +30,17 @@ def demo(
     import torch
     from PIL import Image
 
-    from synesthete import seeding
+    from synesthete import hub, seeding
     from synesthete.data.audio import write_audio, write_whole
-    from synesthete.data.pictures import DIGITS, BuiltInDigits, write_picture
+    from synesthete.data.picture import write_picture
+    from synesthete.data.pictures import DIGITS, BuiltInDigits
     from synesthete.evaluation.figures import spectrogram_figure, to_png
     from synesthete.evaluation.listeners import WordListener
+    from synesthete.evaluation.model_judge import read_judge
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
 
-    pipeline = Pipeline.load(model)
+    pipeline = Pipeline.load(model, device)
     if set(pipeline.class_names) != set(DIGITS):
         raise InputError(f"{model}: not a model of digits; let your own pictures speak with `synesthete sample`")
     held_out = BuiltInDigits().pictures("test")
@@ -48,18 +52,25 @@ def demo(
     except InputError as error:  # speaking needs no recogniser
         listener = None
         typer.echo(f"  nobody listens: {error}", err=True)
+    judge = read_judge(hub.find_model(model))
+    verdicts = judge.hear(output.signal) if judge else [None] * len(pictures)
     spec = pipeline.codec.spec
     rows: list[dict[str, Any]] = []
     log_mels = pipeline.codec.denormalise(output.x_0)
-    for name, picture, waveform, log_mel in zip(DIGITS, pictures, output.signal, log_mels, strict=True):
+    for name, picture, waveform, log_mel, verdict in zip(
+        DIGITS, pictures, output.signal, log_mels, verdicts, strict=True
+    ):
         write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
         write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))
         figure = spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says")
         write_whole(out / f"{name}.png", to_png(figure))
-        heard = listener.hear(waveform, spec.sample_rate) if listener else None
+        heard = listener.hear(waveform.cpu(), spec.sample_rate) if listener else None
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
+        if verdict:
+            rows[-1]["judge"] = asdict(verdict)
         if not as_json:
-            typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {rows[-1]['heard'] or '(nothing)'}")
+            also = f"   judge: {verdict.says} {verdict.confidence:.2f}" if verdict else ""
+            typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {heard or '(nothing)':<9}{also}")
     spectrograms = pipeline.codec.pictures(output.x_0)
     squares = [picture.resize([spectrograms[0].width] * 2, Image.Resampling.NEAREST) for picture in pictures]
     write_picture(out / "demo.png", contact_sheet([squares, spectrograms]))

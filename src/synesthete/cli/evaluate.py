@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, Device, ModelName, finish, progress_bar, say_skipped
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,15 @@ def evaluate(
     num: Annotated[int, typer.Option(help="Held-out pictures to judge.", min=10)] = 500,
     data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
+    listener: Annotated[
+        str,
+        typer.Option(
+            help="auto: pocketsphinx, and Whisper if it is on this machine; pocketsphinx; none; or a Whisper's folder "
+            "or Hub id, which is downloaded."
+        ),
+    ] = "auto",
     assignments: Assignments = None,
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,9 +44,11 @@ def evaluate(
     Writes report.md, report.html (self-contained, with pictures and sound) and report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
-    `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`
+    `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
+    `synesthete evaluate runs/mine --listener weights/whisper-base`
     """
     from synesthete import hub, preparation
+    from synesthete.evaluation.model_judge import read_judge
     from synesthete.evaluation.report import check_place
     from synesthete.evaluation.speech import evaluate as evaluate_speech
     from synesthete.pipeline import Pipeline
@@ -49,8 +59,9 @@ def evaluate(
     check_place(target)
     if (target / "report.json").exists() and not overwrite:
         raise InputError(f"{target}: holds a report already; give --overwrite or another --out")
-    pipeline = Pipeline.load(model)
-    recipe = recipe_of(pipeline, hub.find_model(model), assignments or ())
+    pipeline = Pipeline.load(model, device)
+    folder = hub.find_model(model)
+    recipe, own_judge = recipe_of(pipeline, folder, assignments or ()), read_judge(folder)
     with progress_bar() as show:
 
         def report(what: str, done: int, total: int) -> None:
@@ -58,10 +69,20 @@ def evaluate(
 
         corpus = preparation.build_corpus(recipe, data, report)
         found = evaluate_speech(
-            pipeline, recipe.data(), corpus, target, model=model, num=num, seed=seed, progress=report
+            pipeline,
+            recipe.data(),
+            corpus,
+            target,
+            model=model,
+            num=num,
+            seed=seed,
+            listener=listener,
+            own_judge=own_judge,
+            progress=report,
         )
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
-    finish(as_json, values, "\n".join(map(line, found.metrics)) + f"\n{target}/report.html")
+    text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
+    finish(as_json, values, text + say_skipped(found.skipped))
 
 
 def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:

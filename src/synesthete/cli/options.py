@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 RecipeName = Annotated[
     str,
@@ -24,6 +24,9 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be given several times."),
 ]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is CUDA where there is some. The noise is the same on all.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -32,6 +35,14 @@ SECONDS_BETWEEN_LINES = 10.0
 def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     """The command's last words: text for people, or one line of JSON."""
     typer.echo(json.dumps(values) if as_json else text)
+
+
+def say_skipped(skipped: Sequence[str], num: int = 10) -> str:
+    """How many files were left out as unreadable, and which, the first `num` by name; nothing where there are none."""
+    if not skipped:
+        return ""
+    more = f" and {len(skipped) - num} more" if len(skipped) > num else ""
+    return f"\n{len(skipped)} unreadable files skipped: {', '.join(skipped[:num])}{more}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped
 
 
 def prepare(
@@ -34,10 +34,12 @@ def prepare(
         "test_pictures": len(prepared.test.pictures),
         "train_clips": len(prepared.train.x_0),
         "test_clips": len(prepared.test.x_0),
+        "skipped": list(prepared.skipped),
+        "num_skipped": len(prepared.skipped),
         "notes": list(prepared.notes),
     }
     text = (
         f"{folder}: {values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
         f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
     )
-    finish(as_json, values, text)
+    finish(as_json, values, text + say_skipped(prepared.skipped))

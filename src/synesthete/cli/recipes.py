@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -31,22 +32,34 @@ def show(
     recipe: RecipeName,
     assignments: Assignments = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the resolved recipe, to be edited and trained.")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Predict memory and time of a training step on this machine (a minute).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a recipe is made of: parts, parameters, stages, every field.
 
     Examples: `synesthete show image-to-speech-digits`,
+    `synesthete show image-to-speech --cost --set stages.denoise.batch_size=32`,
     `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
     """
-    from synesthete.recipes import find_recipe
+    from synesthete.recipes import find_recipe, make_cheaply
 
     found = find_recipe(recipe, assignments or ())
     if yaml:
         typer.echo(found.to_yaml(), nl=False)
         return
     counts = count_parameters(found)
-    values: dict[str, Any] = {"name": found.name, "parameters": counts, "recipe": found.to_dict()}
-    finish(as_json, values, describe(found, counts))
+    vocoder = make_cheaply(found, "codec", lambda codec: getattr(codec, "vocoder_in_use", None))
+    values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "recipe": found.to_dict()}
+    text = describe(found, counts, vocoder)
+    if cost:
+        from synesthete.training.cost import predict
+
+        costs = [predict(found, stage) for stage in found.stages]
+        values["cost"] = [{**asdict(one), "bytes": one.memory.total} for one in costs]
+        text = "\n".join([text, *map(describe_cost, costs)])
+    finish(as_json, values, text)
 
 
 def count_parameters(recipe: Any) -> dict[str, int]:
@@ -57,8 +70,8 @@ def count_parameters(recipe: Any) -> dict[str, int]:
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 
-def describe(recipe: Any, counts: dict[str, int]) -> str:
-    """The recipe for people."""
+def describe(recipe: Any, counts: dict[str, int], vocoder: str | None = None) -> str:
+    """The recipe for people; `vocoder`: what its codec makes sound with on this machine."""
     lines = [f"{recipe.name}: {sum(counts.values()):,} parameters"]
     for name in ("data", "codec", "conditioner", "denoiser", "process"):
         part = getattr(recipe, name)
@@ -69,5 +82,18 @@ def describe(recipe: Any, counts: dict[str, int]) -> str:
         what = f"{stage.objective.target.__name__}, {stage.num_steps} steps of {stage.batch_size}"
         trained = ", ".join(stage.train)
         lines.append(f"  stage {stage.name}: {what}, learning rate {stage.learning_rate:g}, trains {trained}")
+    if vocoder:
+        lines.append(f"  vocoder     {vocoder}")
     lines.append(f"  sampling    {', '.join(f'{k} = {v}' for k, v in vars(recipe.sampling).items())}")
     return "\n".join(lines)
+
+
+def describe_cost(cost: Any) -> str:
+    """What a step of a stage takes, for people."""
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(cost.memory).items())
+    memory = f"{cost.memory.total / 1e9:.2f} GB ({parts})"
+    if cost.seconds is None:
+        return f"  a step of {cost.stage} takes {memory}: more than this machine has; raise gradient_accumulation_steps"
+    whole = cost.rehearsed == cost.micro_batch
+    found = "run here" if whole else f"reckoned from {cost.rehearsed} of {cost.micro_batch} samples at once"
+    return f"  a step of {cost.stage} takes {cost.seconds:.3g} s, {found}, and {memory}"

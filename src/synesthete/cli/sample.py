@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Device, ModelName, finish, progress_bar
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from synesthete.evaluation.model_judge import Verdict
+
 BATCH = 32
+ADD_JUDGE = "run `synesthete train` on its run folder again, which adds one"
 
 
 def sample(
@@ -32,10 +36,11 @@ def sample(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as timestep_shift=1."),
     ] = None,
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let pictures speak: a wav and a spectrogram for each.
+    """Let pictures speak: a wav and a spectrogram for each, and the words that the model's judge hears in it.
 
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
     `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`
@@ -51,15 +56,18 @@ def sample(
         count = f"{len(there)} of {len(written)} files"
         raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
 
-    from synesthete import seeding
+    from synesthete import hub, seeding
     from synesthete.data.audio import write_audio
-    from synesthete.data.pictures import read_picture, write_picture
+    from synesthete.data.picture import read_picture, write_picture
+    from synesthete.evaluation.model_judge import read_judge
     from synesthete.pipeline import Pipeline
 
-    pipeline = Pipeline.load(model)
+    pipeline = Pipeline.load(model, device)
     pipeline.sampling_settings(**changes)
+    judge = read_judge(hub.find_model(model))
     skipped: list[str] = []
     spoken: list[str] = []
+    said: list[tuple[Path, Verdict]] = []
     started = time.perf_counter()
     with progress_bar() as show:
         for first in range(0, len(found), BATCH):
@@ -73,6 +81,9 @@ def sample(
                 generators = [seeding.generator(seed, "sample", i) for i, _ in readable]
                 raw = pipeline.preprocess([picture for _, picture in readable])
                 output = pipeline(raw, generators=generators, **changes)
+                if judge:
+                    verdicts = judge.hear(output.signal)
+                    said += [(found[i], verdict) for (i, _), verdict in zip(readable, verdicts, strict=True)]
                 for (i, _), waveform, picture in zip(
                     readable, output.signal, pipeline.codec.pictures(output.x_0), strict=True
                 ):
@@ -86,11 +97,15 @@ def sample(
         raise InputError(f"{many}{skipped[0]}")
     values: dict[str, Any] = {
         "written": spoken,
+        "said": [{"picture": str(path), **asdict(verdict)} for path, verdict in said],
         "skipped": skipped,
         "seconds": round(seconds, 3),
         "pictures_per_second": round(len(spoken) / seconds, 2),
     }
-    text = f"{out}: {len(spoken)} spoken, {values['pictures_per_second']} a second"
+    text = "".join(f"{path.name}: {verdict}\n" for path, verdict in said)
+    text += f"{out}: {len(spoken)} spoken, {values['pictures_per_second']} a second"
+    if judge is None:
+        text += f"\n{model}: no judge with it, so nobody tells what it said; {ADD_JUDGE}"
     if skipped:
         text += f"; {len(skipped)} skipped:\n  " + "\n  ".join(skipped)
     finish(as_json, values, text)
@@ -113,7 +128,7 @@ def find_pictures(inputs: list[Path]) -> list[Path]:
     Raises:
         InputError: an input that does not exist, or a folder without pictures.
     """
-    from synesthete.data.pictures import SUFFIXES, list_pictures
+    from synesthete.data.picture import SUFFIXES, list_pictures
 
     found: list[Path] = []
     for path in inputs:

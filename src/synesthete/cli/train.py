@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped
 from synesthete.types import InputError
 
 
@@ -16,6 +16,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
     data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL whose weights to begin with.")] = None,
+    judge: Annotated[
+        bool,
+        typer.Option(help="At the end, train the judge that lets `synesthete sample` print what was said."),
+    ] = True,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -23,38 +27,58 @@ def train(
 
     Examples: `synesthete train image-to-speech-digits`,
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
-    `accelerate launch --multi_gpu --num_processes 2 -m synesthete train image-to-speech-digits`
+    `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
+    `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete import hub, preparation
+    from synesthete.evaluation import model_judge
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
-    from synesthete.training.run_folder import open_run, processes
+    from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.stage import DivergedError, StepReport
 
     found = find_recipe(recipe, assignments or ())
     folder = out or Path("runs") / found.name
     begin = hub.find_model(start) if start else None
-    open_run(found, folder)
     state = processes()
     notes: list[str] = []
-    with progress_bar() as show:
+    with alone_in(folder), progress_bar() as show:
+        open_run(found, folder)
         with state.main_process_first():
             report = (lambda what, done, total: show(what, done, total, "")) if state.is_main_process else None
             prepared = preparation.prepare(found, data, report)
 
         def on_step(report: StepReport) -> None:
             notes.extend(report.notes)
-            show(f"stage {report.stage}", report.step, report.num_steps, f"loss {report.loss:.4f}")
+            loss = "" if report.loss is None else f"loss {report.loss:.4f}"
+            show(f"stage {report.stage}", report.step, report.num_steps, loss)
             for note in report.notes:
                 show(f"step {report.step}: {note}", 0, 0, "")
 
         try:
             model = loop.train(found, prepared, folder, report=on_step, start=begin)
+            if judge and state.is_main_process and not (model / model_judge.FOLDER).is_dir():
+                corpus = preparation.build_corpus(found, data)
+                # A twin that trains for seconds gets a judge that does.
+                steps = min(model_judge.NUM_STEPS, sum(stage.num_steps for stage in found.stages))
+                spec = found.codec().spec
+                try:
+                    model_judge.keep_judge(found.data(), corpus, model, spec, num_steps=steps, progress=report)
+                except InputError as error:  # the model is whole without it
+                    notes.append(f"no judge with the model: {error}")
+                    show(notes[-1], 0, 0, "")
         except DivergedError as error:
             raise InputError(str(error)) from None
         except KeyboardInterrupt:
             show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0, "")
             raise typer.Exit(130) from None
     if state.is_main_process:
-        values = {"run": str(folder), "model": str(model), "notes": [*prepared.notes, *notes]}
-        finish(as_json, values, f"{model}: done; try `synesthete evaluate {folder}`")
+        values = {
+            "run": str(folder),
+            "model": str(model),
+            "skipped": list(prepared.skipped),
+            "num_skipped": len(prepared.skipped),
+            "notes": [*prepared.notes, *notes],
+        }
+        text = f"{model}: done; try `synesthete evaluate {folder}`"
+        finish(as_json, values, text + say_skipped(prepared.skipped))

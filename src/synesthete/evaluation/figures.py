@@ -22,6 +22,8 @@ DECIBELS = 20 / np.log(10)  # in one e-fold of magnitude
 # 70 dB below them cannot be heard beside them.
 QUIETEST, LOUDEST = -3.0, 5.0
 FREQUENCIES = (200, 500, 1000, 2000, 4000, 8000)  # Hz, marked on the axis where the spectrogram reaches them
+NUM_CONFUSED = 30  # classes whose names can still be read in a confusion matrix
+OTHERS = "another class"
 COLOURS = ("#1f5fa8", "#c8541b", "#3b8f52", "#7a4fa3")
 
 
@@ -69,25 +71,63 @@ def difference_figure(reference: Tensor, estimate: Tensor, spec: AudioSpec, titl
 
 
 def confusion_figure(counts: Tensor, class_names: Sequence[str], title: str = "", nothing: str = "nothing") -> Figure:
-    """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row."""
-    table = _array(counts)
-    names = [*class_names, nothing]
+    """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row.
+
+    Of more than NUM_CONFUSED classes the most confused ones are shown; a column counts what was heard as any other.
+    """
+    table, rows = _array(counts), list(class_names)
+    if len(rows) > NUM_CONFUSED:
+        table, rows = _most_confused(table, rows)
+        title = f"{title}\nthe {len(rows)} most confused of {len(class_names)} classes".strip()
+    names = [*rows, *([OTHERS] if len(rows) < len(class_names) else []), nothing]
     if not table[:, -1].any():
         table, names = table[:, :-1], names[:-1]
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    side = max(3.2, 0.42 * len(class_names) + 1.6)
-    figure = Figure(figsize=(side + 0.9 + 0.2 * (len(names) > len(class_names)), side), layout="constrained")
+    side = max(3.2, 0.42 * len(rows) + 1.6)
+    figure = Figure(figsize=(side + 0.9 + 0.2 * (len(names) > len(rows)), side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(class_names)), class_names, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_xlabel("heard as")
     axes.set_ylabel("the picture shows")
-    if len(class_names) <= 25:
+    if len(rows) <= 25:
         for row, column in zip(*np.nonzero(table), strict=True):
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image, ax=axes, label="share of the row", pad=0.02, shrink=0.85)
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def _most_confused(table: np.ndarray, class_names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """The classes with most mistakes, in their order: counts (c, c + 2) with those of all others in a column."""
+    mistakes = table.copy()
+    np.fill_diagonal(mistakes, 0)
+    number = mistakes.sum(axis=1) + mistakes[:, :-1].sum(axis=0)
+    chosen = np.sort(np.argsort(-number, kind="stable")[:NUM_CONFUSED])
+    inside, nothing = table[np.ix_(chosen, chosen)], table[chosen, -1:]
+    others = table[chosen].sum(axis=1, keepdims=True) - inside.sum(axis=1, keepdims=True) - nothing
+    return np.hstack([inside, others, nothing]), [class_names[i] for i in chosen]
+
+
+def pitch_figure(generated: Tensor, real: Tensor, title: str = "") -> Figure:
+    """How often each median pitch (n,), in semitones over 100 Hz, is spoken and is real."""
+    figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    both = {"generated": _array(generated), "real voices": _array(real)}
+    both = {name: values[np.isfinite(values)] for name, values in both.items()}
+    everything = np.concatenate(list(both.values()))
+    low, high = (np.floor(everything.min()), np.ceil(everything.max())) if len(everything) else (0, 1)
+    edges = np.arange(low, high + 2)
+    for (name, values), colour in zip(both.items(), COLOURS, strict=False):
+        weights = np.full(len(values), 1 / max(len(values), 1))
+        axes.hist(values, list(edges), weights=weights, color=colour, alpha=0.55, label=f"{name} (n = {len(values)})")
+    shown = [hertz for hertz in (80, 100, 125, 160, 200, 250, 320, 400) if low <= 12 * np.log2(hertz / 100) <= high]
+    axes.set_xticks([12 * np.log2(hertz / 100) for hertz in shown], [str(hertz) for hertz in shown])
+    axes.set_xlabel("median pitch (Hz)")
+    axes.set_ylabel("share")
+    axes.legend(fontsize=8, frameon=False)
     axes.set_title(title, fontsize=10)
     return figure
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 CHUNK = 100
+NUM_STEPS = 800
 RESULT_NAME = "judge.json"
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.
@@ -83,11 +84,20 @@ class MelJudge(ModelMixin, ConfigMixin):
         x = self.features(x.contiguous(memory_format=torch.channels_last))  # (B, 4 * width, n_mels / 16, T / 8)
         return self.head(self.pool(x))
 
+    @property
+    def spec(self) -> AudioSpec:
+        """Of the log-mels it reads."""
+        return AudioSpec(self.config.sample_rate, self.config.n_fft, self.config.hop_length, self.config.n_mels)
+
     @torch.no_grad()
+    def shares(self, log_mel: Tensor) -> Tensor:
+        """How sure it is of each class, (n, num_classes), for log-mels (n, 1, n_mels, T); a row sums to one."""
+        self.eval()
+        return torch.cat([self(part).softmax(dim=1) for part in log_mel.float().split(CHUNK)])
+
     def judge(self, log_mel: Tensor) -> Tensor:
         """The class (n,) int64 that each log-mel (n, 1, n_mels, T) says."""
-        self.eval()
-        return torch.cat([self(part).argmax(dim=1) for part in log_mel.float().split(CHUNK)])
+        return self.shares(log_mel).argmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def train_judge(
     *,
     spec: AudioSpec | None = None,
     seed: int = 0,
-    num_steps: int = 800,
+    num_steps: int = NUM_STEPS,
     width: int = 32,
     progress: Progress | None = None,
 ) -> MelJudge:
@@ -190,7 +200,7 @@ def load_or_train_judge(
     *,
     spec: AudioSpec | None = None,
     seed: int = 0,
-    num_steps: int = 800,
+    num_steps: int = NUM_STEPS,
     progress: Progress | None = None,
 ) -> JudgeTraining:
     """The judge for this corpus: from the cache, where one was trained on the same clips with the same settings.

@@ -68,9 +68,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards side by side."""
+    """Cards side by side. columns: in every row; as many as there is room for where None."""
 
     cards: Sequence[Card]
+    columns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,12 @@ def _html_item(item: Table | Medium | Gallery) -> str:
         return _html_table(item)
     if isinstance(item, Medium):
         return _html_medium(item)
-    return f'<div class="gallery">{"".join(_html_card(card) for card in item.cards)}</div>'
+    cards = "".join(_html_card(card) for card in item.cards)
+    if item.columns is None:
+        return f'<div class="gallery">{cards}</div>'
+    # Wider than a telephone: the row is to be compared as one, so it scrolls.
+    style = f"grid-template-columns: repeat({item.columns}, minmax(10rem, 1fr))"
+    return f'<div class="scroll"><div class="gallery" style="{style}">{cards}</div></div>'
 
 
 def _html_card(card: Card) -> str:

@@ -13,26 +13,32 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.spoken import PairedSamples
+from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, restorations
 from synesthete.evaluation.distances import accuracy, confusion, difference, interval
+from synesthete.evaluation.diversity import measure_diversity
 from synesthete.evaluation.figures import QUIETEST
 from synesthete.evaluation.judges import log_mel_of
+from synesthete.evaluation.jury import X_0, make_jury, whisper_metric
+from synesthete.evaluation.references import generation_metrics, nearest_metrics, pair
 from synesthete.evaluation.report import Metric, write_report
-from synesthete.evaluation.speech_measures import (
-    TRACED,
-    SpeechEvaluation,
-    denoising_errors,
-    denoising_metrics,
-    drawn,
+from synesthete.evaluation.seeing import NUM_TRAINING, features_of, fit_probe, fitted, seeing_metrics
+from synesthete.evaluation.speaking import (
+    Speech,
     encoded,
-    guidance_sweep,
-    make_jury,
     pad,
-    per_class,
     seconds_per_sample,
-    shuffled,
     speak,
     speed_metrics,
     through_codec,
+)
+from synesthete.evaluation.speech_measures import (
+    SpeechEvaluation,
+    drawn,
+    first_of_each,
+    guidance_sweep,
+    per_class,
+    shuffled,
+    thinned,
 )
 from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
@@ -45,12 +51,15 @@ if TYPE_CHECKING:
     from synesthete.data.speech.clips import Clips
     from synesthete.data.spoken import SpokenPictures
     from synesthete.evaluation.judges import JudgeTraining
+    from synesthete.evaluation.model_judge import ModelJudge
 
     Progress = Callable[[str, int, int], None]
 
-GUIDANCE = (1.0, 1.5, 3.0, 5.0)
+GUIDANCE = (1.0, 1.5, 3.0, 5.0, 7.5)
 NUM_SWEPT = 200  # samples at each guidance scale
 NUM_TRACED = 100  # samples for the loss by timestep
+NUM_RESTORED = 4  # pictures in the figure of clips denoised in one step
+NUM_REAL, CLIPS_PER_CLASS = 1000, 12  # real clips: the larger of both, and no fewer than pictures
 
 
 def evaluate(
@@ -63,27 +72,34 @@ def evaluate(
     num: int = 500,
     guidance: Sequence[float] = GUIDANCE,
     seed: int = 0,
+    listener: str = "auto",
     command: str | None = None,
     judge: JudgeTraining | None = None,
+    own_judge: ModelJudge | None = None,
     progress: Progress | None = None,
 ) -> SpeechEvaluation:
     """Evaluate a model on its data's test pictures and write the report into the folder `out`.
 
     corpus_folder: where `data.build` spoke the corpus. model, command: how the report calls them; the command line of
-    this process where None. progress(what, done, total).
+    this process where None. listener: as `jury.make_jury`. own_judge: the one that is kept with the model, which is
+    then measured as well. progress(what, done, total).
 
     Raises:
         InputError: as `evaluate_speech` and `write_report`, or a model of other classes than the data's.
     """
     if pipeline.class_names and tuple(pipeline.class_names) != tuple(data.class_names):
         raise InputError(
-            f"the model names {', '.join(pipeline.class_names)}, the data {', '.join(data.class_names)}; "
+            f"the model names {listed(pipeline.class_names)}, the data {listed(data.class_names)}; "
             "evaluate it on the data of its own recipe"
         )
     start = datetime.now(UTC)
+    report = progress or (lambda *_: None)
     pictures, labels = data.pictures("test")
     chosen = drawn(len(pictures), num, seed, "test pictures")
-    raw, labels = pipeline.preprocess([pictures.images[i] for i in chosen.tolist()]), labels[chosen]
+    readable = list(fitted(pipeline, pictures, chosen, lambda *count: report("pictures", *count)))
+    if not readable:
+        raise InputError("not one readable picture to speak; give a test split with some")
+    raw, labels = torch.cat([part for _, part in readable]), labels[[i for places, _ in readable for i in places]]
     real, judge_clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "judge")
     evaluation = evaluate_speech(
         pipeline,
@@ -95,11 +111,15 @@ def evaluate(
         num=num,
         guidance=guidance,
         seed=seed,
+        listener=listener,
         judge=judge,
+        trained_on=training_features(pipeline, data, seed, report),
         progress=progress,
     )
-    evaluation.notes += [f"skipped {name}" for name in (*pictures.skipped, *real.skipped)]
-    settings = pipeline.sampling_settings()
+    if own_judge is not None:
+        evaluation.metrics.append(own_judge.metric(real))
+    evaluation.skipped = [*pictures.skipped, *real.skipped]
+    evaluation.notes += [f"skipped {name}" for name in evaluation.skipped]
     facts = {
         "model": model or pipeline.config.card.get("recipe", ""),
         "recipe": pipeline.config.card.get("recipe", ""),
@@ -109,7 +129,8 @@ def evaluate(
         "device": device_name(pipeline.device),
         "software": f"torch {torch.__version__}, Python {platform.python_version()}",
         "pictures": f"{len(raw)} of {len(pictures)} of the test split, seed {seed}",
-        "sampling": ", ".join(f"{key} {value}" for key, value in settings.items()),
+        "sampling": ", ".join(f"{key} {value}" for key, value in pipeline.sampling_settings().items()),
+        "vocoder": pipeline.codec.vocoder_in_use,
         "process": ", ".join(f"{key} {value}" for key, value in pipeline.process.settings().items()),
         "mel judge": judge_fact(evaluation, len(judge_clips), len(set(judge_clips.speakers))),
     }
@@ -124,22 +145,26 @@ def evaluate_speech(
     real: Clips,
     judge_clips: Clips,
     *,
-    words: Sequence[str] | None = None,
+    words: Sequence[str | Sequence[str]] | None = None,
     num: int = 500,
     guidance: Sequence[float] = GUIDANCE,
     seed: int = 0,
+    listener: str = "auto",
     judge: JudgeTraining | None = None,
+    trained_on: tuple[Tensor, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> SpeechEvaluation:
     """Every figure of a picture-to-speech model, each with its floor and its ceiling, on fixed noise and timesteps.
 
     pictures: (n, C, H, W) uint8 as `pipeline.preprocess` makes them, never seen in training; at most `num` are drawn.
     labels: (n,). real: clips of voices that neither the model nor the judge was trained on. judge_clips: what the mel
-    judge is trained on, unless `judge` is given. words: what is said for each class, its name where None.
+    judge is trained on, unless `judge` is given. words: what is said for each class, one phrase or several; its name
+    where None. trained_on: features (k, D) and labels (k,) of training pictures, for the probe that tells seeing from
+    speaking; None leaves it out.
 
     Floors: chance is one over the number of classes; shuffled counts a sample as right if it says what another
     picture, drawn at random, shows. Ceiling: at most `num` real clips through the same codec (encoded for the judge;
-    encoded, decoded and heard for the listener).
+    encoded, decoded and heard for the listeners).
 
     Raises:
         InputError: no pictures, a class without a real clip, or clips that the codec does not hold.
@@ -149,8 +174,9 @@ def evaluate_speech(
         raise InputError("no pictures to speak; give a test split with some")
     if real.class_names != judge_clips.class_names:
         raise InputError("the splits 'test' and 'judge' have other classes; build the corpus again")
-    jury, notes = make_jury(pipeline.codec, real, judge_clips, words, judge, seed, report)
-    class_names = real.class_names
+    codec, class_names = pipeline.codec, real.class_names
+    jury, notes = make_jury(codec, real, judge_clips, words, judge, listener, seed, report)
+    real = thinned(real, max(num, NUM_REAL, CLIPS_PER_CLASS * len(class_names)), seed)
     chosen = drawn(len(pictures), num, seed, "pictures")
     pictures, labels = pictures[chosen], labels[chosen]
     other = shuffled(len(labels), seed)
@@ -158,33 +184,44 @@ def evaluate_speech(
     speech = speak(pipeline, pictures, seed=seed, progress=lambda done, all_: report("speaking", done, all_))
     answers = jury.answers(speech, lambda done, all_: report("listening", done, all_))
     kept = drawn(len(real), num, seed, "clips")
-    sounds, true = pad(real.waveforms[kept], pipeline.codec), real.labels[kept]
-    rebuilt = through_codec(pipeline.codec, sounds, seed)
+    sounds, true = pad(real.waveforms[kept], codec), real.labels[kept]
+    rebuilt = through_codec(codec, sounds, seed)
     real_answers = jury.answers(rebuilt, lambda done, all_: report("listening to real clips", done, all_))
     ceilings = {name: accuracy(true, found) for name, found in real_answers.items()}
-    chance = 1 / len(class_names)
-    metrics = []
-    for name, found in answers.items():
-        share = accuracy(labels, found)
-        spread, wrong = interval(share, len(labels)), accuracy(labels[other], found)
-        metrics.append(Metric(f"accuracy ({name}, n = {len(labels)})", share, spread, chance, wrong, ceilings[name]))
+    metrics = accuracy_metrics(answers, labels, other, ceilings, len(class_names))
+    transcripts = None
+    if jury.whisper is not None:
+        metric, transcripts = whisper_metric(jury, speech, labels, other, rebuilt, true, report)
+        metrics.append(metric)
+    seen = None
+    if trained_on is not None:
+        seen = fit_probe(*trained_on, len(class_names), seed).answers(features_of(pipeline, pictures))
+        metrics += seeing_metrics(seen, labels, other, answers[X_0], len(class_names), ceilings[X_0])
+    metrics += nearest_metrics(codec, speech, labels, other, rebuilt, true, judge_clips)
 
     # All of them: a few drawn at random may lack a class that the pictures have.
-    clips = PairedSamples(encoded(pipeline.codec, pad(real.waveforms, pipeline.codec)), real.labels, pictures, labels)
+    real_x_0 = encoded(codec, pad(real.waveforms, codec))
+    clips = PairedSamples(real_x_0, real.labels, pictures, labels)
     pairs = clips.batch(torch.arange(len(labels)), seeding.generator(seed, "pairs"))
     loss, mean_clip_error = denoising_metrics(pipeline, pairs, rebuilt.x_0, other, seed, report)
+    pairing = pair(labels, real.labels, real.speakers, seed)
+    generation, errors = generation_metrics(codec, speech, real_x_0, other, pairing)
     num_traced = min(NUM_TRACED, len(labels))
     traced = clips.batch(torch.arange(num_traced), seeding.generator(seed, "pairs"))
     trace = {
-        name: errors.mean(dim=1).tolist()
-        for name, errors in denoising_errors(pipeline, traced, shuffled(num_traced, seed), TRACED, seed, report).items()
+        name: found.mean(dim=1).tolist()
+        for name, found in denoising_errors(pipeline, traced, shuffled(num_traced, seed), TRACED, seed, report).items()
     }
+    diversity = measure_diversity(
+        pipeline, pictures, labels, [real, judge_clips], seed, lambda done, all_: report("voices", done, all_)
+    )
     num_swept = min(NUM_SWEPT, len(labels))
     sweep = guidance_sweep(pipeline, jury, pictures[:num_swept], labels[:num_swept], guidance, speech, seed, report)
+    places = first_of_each(labels)[:NUM_RESTORED]
+    said = Speech(speech.x_0[places], speech.waveforms[places])
     seconds = seconds_per_sample(pipeline, pictures, speech, seed)
-    factor = seconds * pipeline.codec.spec.sample_rate / speech.waveforms.shape[-1]
-    metrics += [*loss, *speed_metrics(seconds, factor, len(labels))]
-    codec = pipeline.codec
+    factor = seconds * codec.spec.sample_rate / speech.waveforms.shape[-1]
+    metrics += [*generation, *diversity.metrics(), *loss, *speed_metrics(seconds, factor, len(labels))]
     before, after = (log_mel_of(codec, x_0).squeeze(1) for x_0 in (rebuilt.x_0, encoded(codec, rebuilt.waveforms)))
     return SpeechEvaluation(
         class_names=class_names,
@@ -210,11 +247,40 @@ def evaluate_speech(
         num_real=len(true),
         heard_directly=accuracy(true, jury.heard(sounds)) if jury.listener else None,
         example=(before[0], after[0]),
+        errors=errors,
+        diversity=diversity,
+        restored=restorations(pipeline, real_x_0[pairing.paired[places]], pictures[places], said, seed),
         judge=jury.training,
         seconds_per_sample=seconds,
         real_time_factor=factor,
+        seen=seen,
+        transcripts=transcripts,
         notes=notes,
     )
+
+
+def training_features(pipeline: Any, data: SpokenPictures, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
+    """What the probe learns from: features (k, D) and labels (k,) of at most NUM_TRAINING training pictures."""
+    pictures, labels = data.pictures("train")
+    places = drawn(len(pictures), NUM_TRAINING, seed, "training pictures")
+    rows, read = [], []
+    for found, raw in fitted(pipeline, pictures, places, lambda *count: progress("seeing", *count)):
+        rows.append(features_of(pipeline, raw))
+        read += found
+    return torch.cat(rows), labels[read]
+
+
+def accuracy_metrics(
+    answers: dict[str, Tensor], labels: Tensor, other: Tensor, ceilings: dict[str, float], num_classes: int
+) -> list[Metric]:
+    """The share right by each judge, with its floors and its ceiling."""
+    metrics = []
+    for name, found in answers.items():
+        share = accuracy(labels, found)
+        spread, wrong = interval(share, len(labels)), accuracy(labels[other], found)
+        name_and_n = f"accuracy ({name}, n = {len(labels)})"
+        metrics.append(Metric(name_and_n, share, spread, 1 / num_classes, wrong, ceilings[name]))
+    return metrics
 
 
 def judge_fact(evaluation: SpeechEvaluation, num_clips: int, num_voices: int) -> str:
@@ -236,3 +302,9 @@ def device_name(device: torch.device) -> str:
         models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = models[0] if models else name
     return f"{name}, {torch.get_num_threads()} threads"
+
+
+def listed(names: Sequence[str], num: int = 12) -> str:
+    """The names in one line; of many, the first ones and how many more there are."""
+    rest = f" and {len(names) - num} more" if len(names) > num else ""
+    return ", ".join(names[:num]) + rest

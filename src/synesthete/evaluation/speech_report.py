@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
-import soundfile
 import torch
-from PIL import Image
 
-from synesthete.data.audio import to_int16
-from synesthete.evaluation.figures import (
-    confusion_figure,
-    difference_figure,
-    spectrogram_figure,
-    sweep_figure,
-    timestep_figure,
-    to_png,
-)
+from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.figures import difference_figure, spectrogram_figure, sweep_figure, timestep_figure, to_png
 from synesthete.evaluation.judges import log_mel_of
+from synesthete.evaluation.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
-from synesthete.evaluation.speech_measures import (
-    DECODED,
-    LISTENER,
-    TRACED,
-    X_0,
+from synesthete.evaluation.speech_sections import (
+    by_class,
+    confusions,
+    errors,
+    picture_png,
+    restored,
+    transcripts,
+    voices,
+    wav,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from synesthete.evaluation.speech_measures import SpeechEvaluation
 
-    from synesthete.evaluation.speech_measures import (
-        SpeechEvaluation,
-    )
-
-
+NUM_SHOWN = 20  # classes with a sample to see and hear
 NUM_FAILURES = 6
 
 
@@ -44,12 +35,16 @@ def speech_report(pipeline: Any, evaluation: SpeechEvaluation, facts: dict[str, 
     """The report on what `evaluate_speech` found. facts: what was measured, when and how."""
     default = pipeline.sampling_settings()["guidance_scale"]
     sections = [
-        Section("Heard", _HEARD, [gallery(pipeline, evaluation, first_of_each(evaluation))]),
+        Section("Heard", _HEARD, [gallery(pipeline, evaluation, _shown(evaluation))]),
         *_failures(pipeline, evaluation),
-        Section("By class", "Share right of each class.", [_per_class(evaluation)]),
-        Section("What was taken for what", "", _confusions(evaluation)),
+        by_class(evaluation),
+        confusions(evaluation),
+        *transcripts(evaluation),
+        voices(evaluation),
         Section("Guidance", _SWEEP.format(num=evaluation.num_swept), _sweep(evaluation, default)),
         Section("Loss by timestep", _TRACE.format(num=evaluation.num_traced), _trace(evaluation)),
+        restored(pipeline, evaluation),
+        errors(evaluation),
         Section("The codec alone", _CODEC.format(num=evaluation.num_real), _codec(pipeline, evaluation)),
     ]
     if evaluation.notes:
@@ -74,16 +69,23 @@ def summary(evaluation: SpeechEvaluation) -> str:
                 f"{metric.value:.1%} of {len(evaluation.labels)} pictures are named rightly ({name}; "
                 f"chance {metric.chance:.1%}, real clips {metric.ceiling:.1%})."
             )
+    if evaluation.seen is not None:
+        seeing, speaking = evaluation.metric("seeing"), evaluation.metric("speaking")
+        sentences.append(
+            f"A linear probe on the condition names {seeing.value:.1%} of them; what the probe saw is what is heard in "
+            f"{speaking.value:.1%}."
+        )
     best = evaluation.metric(X_0)
     if best.interval and best.chance is not None and best.interval[0] <= best.chance:
         sentences.append("That is no better than guessing: this model does not speak (yet).")
     return " ".join(sentences)
 
 
-def first_of_each(evaluation: SpeechEvaluation) -> list[int]:
-    """The first sample of each class that has one."""
-    found = [(evaluation.labels == i).nonzero().flatten() for i in range(len(evaluation.class_names))]
-    return [int(places[0]) for places in found if len(places)]
+def _shown(evaluation: SpeechEvaluation) -> list[int]:
+    """The first sample of each class that has one; of many classes, of some of them, evenly."""
+    places = evaluation.first_of_each()
+    num = min(NUM_SHOWN, len(places))
+    return [places[i * len(places) // num] for i in range(num)]
 
 
 def gallery(pipeline: Any, evaluation: SpeechEvaluation, places: Sequence[int]) -> Gallery:
@@ -123,22 +125,6 @@ def _failures(pipeline: Any, evaluation: SpeechEvaluation) -> list[Section]:
     return [Section("Misheard", text, [gallery(pipeline, evaluation, places)])]
 
 
-def _per_class(evaluation: SpeechEvaluation) -> Table:
-    counts = torch.bincount(evaluation.labels, minlength=len(evaluation.class_names)).tolist()
-    shares = zip(*evaluation.per_class.values(), strict=True)
-    rows = [(name, n, *row) for name, n, row in zip(evaluation.class_names, counts, shares, strict=True)]
-    return Table(("class", "n", *evaluation.per_class), rows)
-
-
-def _confusions(evaluation: SpeechEvaluation) -> list[Medium]:
-    num = len(evaluation.labels)
-    return [
-        Medium(f"confusion {name}", to_png(confusion_figure(table, evaluation.class_names, f"{name}, n = {num}")))
-        for name, table in evaluation.confusions.items()
-        if name != DECODED
-    ]
-
-
 def _sweep(evaluation: SpeechEvaluation, default: float) -> list[Table | Medium]:
     names = [name for name in evaluation.answers if name != DECODED]
     scales = list(evaluation.sweep)
@@ -171,24 +157,10 @@ def _codec(pipeline: Any, evaluation: SpeechEvaluation) -> list[Table | Medium]:
     return [*items, Medium("codec-difference", to_png(figure))]
 
 
-def picture_png(picture: Tensor) -> bytes:
-    """A picture (C, H, W) uint8, or float in [-1, 1], as a PNG file."""
-    if picture.is_floating_point():
-        picture = (picture.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    values = picture[0] if len(picture) == 1 else picture[:3].permute(1, 2, 0)
-    encoded = io.BytesIO()
-    Image.fromarray(values.cpu().numpy()).save(encoded, "PNG")
-    return encoded.getvalue()
-
-
-def wav(waveform: Tensor, sample_rate: int) -> bytes:
-    """A waveform (S,) in [-1, 1] as a 16-bit wav file."""
-    encoded = io.BytesIO()
-    soundfile.write(encoded, to_int16(waveform).numpy(), sample_rate, subtype="PCM_16", format="WAV")
-    return encoded.getvalue()
-
-
-_HEARD = "One picture of each class, what the model said to it at its own settings, and what each judge heard."
+_HEARD = (
+    "One picture of each class (of twenty classes where there are more), what the model said to it at its own "
+    "settings, and what each judge heard."
+)
 _SWEEP = "The first {num} pictures again, on the same noise, at other guidance scales. Table: share right."
 _TRACE = (
     "How far the network's guess of a clean clip is from the clip, from little noise to nearly nothing but noise, with "

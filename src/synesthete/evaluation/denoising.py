@@ -1,0 +1,98 @@
+"""What one step of the network makes of a noised clip, and what its condition is worth to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.evaluation.distances import interval_of_mean
+from synesthete.evaluation.report import Metric
+from synesthete.evaluation.speaking import BATCH_SIZE, decoded
+from synesthete.objectives import Parts, condition_sensitivity, fixed_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from synesthete.evaluation.speaking import Speech
+    from synesthete.types import Batch
+
+    Progress = Callable[[str, int, int], None]
+
+FRACTIONS = (0.3, 0.5, 0.8)  # of the way to noise: t = 300, 500, 800 of 1000
+TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
+
+
+def denoising_errors(
+    pipeline: Any, pairs: Batch, other: Tensor, fractions: Sequence[float], seed: int, progress: Progress
+) -> dict[str, Tensor]:
+    """x_0 errors (fractions, n) told the right conditions, those of `other` samples (n,), and none, on one noise."""
+    parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
+    errors: dict[str, list[Tensor]] = {"right condition": [], "shuffled condition": [], "no condition": []}
+    num, device = len(pairs.label), pipeline.device
+    for first in range(0, num, BATCH_SIZE):
+        here = slice(first, min(first + BATCH_SIZE, num))
+        x_0 = pairs.signal[here].to(device)
+        with torch.no_grad():
+            conditions = (
+                parts.conditioner.encode(pairs.raw[here].to(device)),
+                parts.conditioner.encode(pairs.raw[other[here]].to(device)),
+                parts.conditioner.null(len(x_0)),
+            )
+        for found, condition in zip(errors.values(), conditions, strict=True):
+            draw = seeding.derive(seed, "errors", first)
+            found.append(fixed_error(parts, x_0, condition, tuple(fractions), draw).cpu())
+        progress("denoising", here.stop, num)
+    return {name: torch.cat(found, dim=1) for name, found in errors.items()}
+
+
+def denoising_metrics(
+    pipeline: Any, pairs: Batch, real_x_0: Tensor, other: Tensor, seed: int, progress: Progress
+) -> tuple[list[Metric], float]:
+    """The denoising errors at FRACTIONS, the sensitivity to the condition, and the error of the mean clip."""
+    errors = denoising_errors(pipeline, pairs, other, FRACTIONS, seed, progress)
+    mean_clip_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
+    num = len(pairs.label)
+    metrics = [
+        Metric(
+            f"MSE of x_0 at t = {fraction * 1000:.0f} (real clips, n = {num})",
+            right.mean().item(),
+            interval_of_mean(right),
+            mean_clip_error,
+            wrong.mean().item(),
+        )
+        for fraction, right, wrong in zip(FRACTIONS, *list(errors.values())[:2], strict=True)
+    ]
+    parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
+    sensitivity = condition_sensitivity(parts, pairs.to(pipeline.device), seed=seed)["sensitivity"]
+    name = f"condition sensitivity (MSE of x_0, another class minus the right one, t = 500 to 970, n = {num})"
+    return [*metrics, Metric(name, sensitivity, chance=0.0)], mean_clip_error
+
+
+@torch.no_grad()
+def one_step(pipeline: Any, x_0: Tensor, raw: Tensor, fraction: float, seed: int) -> Tensor:
+    """What the network makes in one step of clips x_0 (n, 1, F, T) that were noised to `fraction` of the way."""
+    process, device = pipeline.process, pipeline.device
+    noise = seeding.randn(x_0.shape[1:], seeding.sample_generators(seed, len(x_0))).to(device)
+    x_0 = x_0.to(device)
+    timestep = process.at(torch.full((len(x_0),), fraction)).to(device)
+    x_t = process.add_noise(x_0, noise, timestep)
+    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(raw.to(device)))
+    return process.convert(pipeline.denoiser(x_t, timestep, condition).float(), x_t, timestep, "sample").cpu()
+
+
+def restorations(pipeline: Any, x_0: Tensor, raw: Tensor, generated: Speech, seed: int) -> dict[str, Speech]:
+    """The seed's figure: real clips, what was generated for their pictures, and the clips denoised in one step.
+
+    x_0: real clips (n, 1, F, T). raw: the pictures that go with them. All are decoded by the same codec.
+    """
+    codec = pipeline.codec
+    found = {"original, through the codec": decoded(codec, x_0, seed), "generated from the picture": generated}
+    for fraction in FRACTIONS:
+        found[f"denoised from t = {fraction * 1000:.0f}"] = decoded(
+            codec, one_step(pipeline, x_0, raw, fraction, seed), seed
+        )
+    return found

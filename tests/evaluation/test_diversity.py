@@ -1,0 +1,88 @@
+"""Voices: pitches of known sounds, spreads by hand, and a model that has only one voice."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from speakers import Speaker, make_speaker, pictures_of
+
+from synesthete.evaluation.diversity import (
+    NUM_SEEDS,
+    PITCH,
+    TIMBRE,
+    draw_real,
+    measure_diversity,
+    median_pitches,
+    spread,
+    timbres,
+)
+from synesthete.pipeline import Output
+
+LABELS = torch.arange(8) % 4
+
+
+@pytest.mark.parametrize("hertz", [90.0, 130.0, 220.0])
+def test_the_pitch_of_a_buzz_after_silence(hertz):
+    time = torch.arange(24_000) / 24_000
+    buzz = sum(torch.sin(2 * torch.pi * hertz * k * time) / k for k in range(1, 12))
+    buzz[:8000] = 0
+    found = median_pitches(torch.stack([buzz, 0.01 * buzz, torch.zeros(24_000)]), 24_000)
+    assert found[:2].tolist() == pytest.approx([12 * math.log2(hertz / 100)] * 2, abs=0.3)
+    assert found[2].isnan()
+
+
+def test_timbre_is_the_spectrum_whatever_the_level_and_the_pauses():
+    spectrum = torch.linspace(3, -2, 100)
+    log_mel = torch.full((3, 1, 100, 20), -16.1)
+    log_mel[0, 0, :, 5:15] = spectrum[:, None]
+    log_mel[1, 0, :, :4] = spectrum[:, None] - 1  # quieter, shorter, elsewhere
+    log_mel[2, 0, :, 5:15] = spectrum.flip(0)[:, None]
+    found = timbres(log_mel)
+    assert found[0].tolist() == pytest.approx(found[1].tolist(), abs=1e-3)
+    assert found[0, 0] == pytest.approx((3 - 0.5) * 20 / math.log(10), abs=0.01)
+    assert found[2, 0] < found[2, -1]
+
+
+def test_spread_is_around_each_picture():
+    """Pictures far apart do not count; deviations 1, -1, 2, -2 over two degrees of freedom."""
+    values, labels = torch.tensor([1.0, -1.0, 102.0, 98.0, math.nan]), torch.tensor([0, 0, 1, 1, 1])
+    assert spread(values, labels) == pytest.approx(math.sqrt(10 / 2))
+    assert math.isnan(spread(values[::2], torch.tensor([0, 1, 1])))
+
+
+def test_the_two_real_sets_share_no_clip(real, judge_clips):
+    first, labels, second, again = draw_real([real, judge_clips], torch.tensor([0, 2]), 10, seed=0)
+    assert labels.tolist() == again.tolist() == [0] * 10 + [2] * 10
+    assert not {x.numpy().tobytes() for x in first} & {x.numpy().tobytes() for x in second}
+
+
+def test_one_voice_over_and_over_has_no_diversity(real, judge_clips):
+    many = make_speaker(real, looks=True)
+
+    class Hoarse(Speaker):
+        """Says the first clip of the class whatever the seed."""
+
+        def __call__(self, raw, *, generators=None, noise=None, **sampling):
+            classes = raw.float().mean(dim=(1, 2, 3)).div(50).round().long()
+            places = [int((self.clips.labels == label).nonzero()[0]) for label in classes]
+            x_0 = self.codec.encode(self.clips.waveforms[places].float() / 32768)
+            return Output(self.codec.decode(x_0, generators), x_0)
+
+    calls = []
+    ratios = {}
+    for kind in (Speaker, Hoarse):
+        many.__class__ = kind
+        clips = [real, judge_clips]
+        found = measure_diversity(many, pictures_of(LABELS), LABELS, clips, 0, lambda *call: calls.append(call))
+        ratios[kind] = {metric.name: metric for metric in found.metrics()}
+        assert found.num_pictures == 4
+        assert len(found.by_class) == 4
+    assert calls[-1] == (4 * NUM_SEEDS, 4 * NUM_SEEDS)
+    assert set(found.spreads) == {PITCH, TIMBRE}
+    for name, metric in ratios[Hoarse].items():
+        assert metric.chance == 0
+        assert metric.value < 0.2
+        assert 0.4 < ratios[Speaker][name].value < 1.6
+        assert 0.6 < metric.ceiling < 1.6

@@ -1,0 +1,65 @@
+"""Sections of the report stay readable with a hundred classes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from synesthete.evaluation.distances import confusion
+from synesthete.evaluation.jury import X_0
+from synesthete.evaluation.report import Card, Gallery, Report, Section, to_html
+from synesthete.evaluation.speech_measures import per_class
+from synesthete.evaluation.speech_report import NUM_SHOWN, _shown
+from synesthete.evaluation.speech_sections import NUM_PAIRS, by_class, confusions
+
+
+@pytest.fixture
+def hundred():
+    """300 pictures of a hundred classes: class 7 always, class 9 once taken for class 70; class 99 has no picture."""
+    labels = torch.arange(300) % 99
+    answers = labels.clone()
+    answers[labels == 7] = 70
+    answers[9] = 70
+    names = tuple(f"class {i}" for i in range(100))
+    return SimpleNamespace(
+        class_names=names,
+        labels=labels,
+        seen=answers.where(labels == 9, labels),
+        per_class={X_0: per_class(labels, answers, 100)},
+        confusions={X_0: confusion(labels, answers, 100)},
+        first_of_each=lambda: list(range(99)),
+    )
+
+
+def test_the_worst_classes_come_first_and_those_without_a_picture_are_left_out(hundred):
+    table = by_class(hundred).items[0]
+    assert table.columns == ("class", "n", X_0, "seen by the probe")
+    assert len(table.rows) == 99
+    assert table.rows[0] == ("class 7", 3, 0.0, 1.0)
+    assert table.rows[1][0] == "class 9"
+    assert table.rows[1][2:] == pytest.approx((2 / 3, 2 / 3))
+    assert {row[2] for row in table.rows[2:]} == {1.0}
+
+
+def test_the_commonest_mistakes_are_named(hundred):
+    picture, table = confusions(hundred).items
+    assert picture.content.startswith(b"\x89PNG")
+    assert table.rows == [("class 7", "class 70", 3), ("class 9", "class 70", 1)]
+    assert len(table.rows) <= NUM_PAIRS
+    hundred.confusions[X_0] = torch.diag(torch.ones(100, dtype=torch.int64))
+    hundred.confusions[X_0] = torch.nn.functional.pad(hundred.confusions[X_0], (0, 1))
+    assert len(confusions(hundred).items) == 1  # no mistakes
+
+
+def test_samples_of_some_classes_are_shown_evenly(hundred):
+    places = _shown(hundred)
+    assert len(places) == len(set(places)) == NUM_SHOWN
+    assert places[0] == 0
+    assert places[-1] > 90
+
+
+def test_cards_that_belong_in_one_row_stay_in_it():
+    page = to_html(Report("x", sections=[Section("y", items=[Gallery([Card("a", []), Card("b", [])], columns=2)])]))
+    assert "grid-template-columns: repeat(2," in page
