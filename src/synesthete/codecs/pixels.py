@@ -1,0 +1,155 @@
+"""Pictures as they are: every channel centred and scaled, no network in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from PIL import Image, ImageOps
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+MODES = {1: "L", 3: "RGB"}
+LEVEL = 1 / 255  # the least difference of two 8-bit pixels
+
+
+class PixelCodec(ModelMixin, ConfigMixin):
+    """Pictures (B, C, H, W), uint8 or float in [0, 1] <-> normalised x_0 (B, C, H, W).
+
+    x_0 is the picture in [0, 1] minus `mean`, divided by `scale`: two buffers with a number for each channel which
+    `fit` measures on a corpus, so they are saved with the model. Before that, x_0 is in [-1, 1]. No value of x_0 is cut
+    before it is a picture again.
+
+    Args:
+        size: sides of every picture in pixels, one number for a square or (H, W).
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        InputError: a size under one pixel, or another number of channels.
+    """
+
+    @register_to_config
+    def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3) -> None:
+        super().__init__()
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        if len(sides) != 2 or min(sides) < 1:
+            raise InputError(f"codec size {size}: need a number of pixels, or two (height, width)")
+        if channels not in MODES:
+            raise InputError(f"codec of {channels} channels; give 1 for grey or 3 for RGB")
+        self.shape = (channels, *sides)
+        self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
+        self.register_buffer("scale", torch.full((channels, 1, 1), 0.5))
+
+    @property
+    def black(self) -> Tensor:
+        """The value of x_0 in each channel (C, 1, 1) wherever a picture is black, as silence is of sound."""
+        return -self.mean.float() / self.scale.float()
+
+    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Pictures of any size and mode -> (B, C, H, W) uint8: upright, transparency on white, scaled and cut to fit.
+
+        Raises:
+            InputError: more than 8 bits a channel.
+        """
+        fitted = [self._fitted(picture) for picture in pictures]
+        return torch.from_numpy(np.stack(fitted)) if fitted else torch.empty(0, *self.shape, dtype=torch.uint8)
+
+    @torch.no_grad()
+    def fit(self, pictures: Iterable[Tensor]) -> PixelCodec:
+        """Measure each channel's `mean` and `scale` (the standard deviation) on batches of pictures (B, C, H, W).
+
+        Raises:
+            InputError: no pictures, or any that `encode` refuses.
+        """
+        num, total, squares = 0, torch.zeros(self.shape[0]).double(), torch.zeros(self.shape[0]).double()
+        for batch in pictures:
+            values = self._unit(batch, torch.float64).transpose(0, 1).flatten(1).cpu()  # (C, B * H * W)
+            num += values.shape[1]
+            total += values.sum(1)
+            squares += values.square().sum(1)
+        if not num:
+            raise InputError("no pictures to measure the codec on; add some")
+        mean = total / num
+        # A channel that is everywhere the same keeps its levels apart.
+        deviation = (squares / num - mean.square()).clamp(min=LEVEL**2).sqrt()
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.scale.copy_(deviation.view(-1, 1, 1))
+        return self
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, C, H, W) float32.
+
+        Raises:
+            InputError: another shape or type, or values that are not finite or not in [0, 1].
+        """
+        return (self._unit(pictures, torch.float32) - self.mean.float()) / self.scale.float()
+
+    def denormalise(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, C, H, W) -> the picture it stands for, black 0 and white 1, not clamped."""
+        return x_0.float() * self.scale.float() + self.mean.float()
+
+    @torch.no_grad()
+    def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+        """x_0 (B, C, H, W) -> pictures (B, C, H, W) uint8, clamped here and nowhere before; exact for encoded uint8.
+
+        generators: taken as every codec takes them; nothing is drawn.
+
+        Raises:
+            InputError: another shape, or values that are not finite.
+        """
+        self._check_shape(x_0, "x_0")
+        if not torch.isfinite(x_0).all():
+            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        return (self.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
+
+    def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
+        """Each x_0 of (B, C, H, W) as a picture, grey or RGB, `scale` pixels a pixel."""
+        values = self.decode(x_0).permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, C)
+        images = [Image.fromarray(value.squeeze(-1) if value.shape[-1] == 1 else value) for value in values]
+        return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]
+
+    def _fitted(self, picture: Image.Image) -> np.ndarray:
+        """One picture -> (C, H, W) uint8."""
+        if picture.mode.startswith(("I", "F")):
+            raise InputError(f"picture of mode {picture.mode}: more than 8 bits a channel; save it with 8")
+        picture = ImageOps.exif_transpose(picture)
+        if picture.has_transparency_data:
+            layer = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        channels, height, width = self.shape
+        picture = picture.convert(MODES[channels])
+        if picture.size != (width, height):
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+        values = np.asarray(picture).reshape(height, width, channels)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+    def _unit(self, pictures: Tensor, dtype: torch.dtype) -> Tensor:
+        """Pictures as they are given -> black 0 and white 1."""
+        self._check_shape(pictures, "pictures")
+        if pictures.dtype == torch.uint8:
+            return pictures.to(dtype) / 255
+        if not pictures.is_floating_point():
+            raise InputError(f"pictures of {pictures.dtype}; give uint8, or float in [0, 1]")
+        if not torch.isfinite(pictures).all():
+            raise InputError("pictures with NaN or infinite pixels; mend or remove them")
+        if pictures.numel() and (pictures.min() < 0 or pictures.max() > 1):
+            low, high = pictures.min().item(), pictures.max().item()
+            raise InputError(f"float pictures from {low:.3g} to {high:.3g}; scale them to [0, 1], or give uint8")
+        return pictures.to(dtype)
+
+    def _check_shape(self, values: Tensor, name: str) -> None:
+        if values.shape[1:] != self.shape:
+            expected = ", ".join(str(side) for side in self.shape)
+            raise InputError(
+                f"{name} of shape {tuple(values.shape)}: this codec needs (B, {expected}); "
+                "resize them or set codec.size and codec.channels"
+            )
