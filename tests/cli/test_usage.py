@@ -25,7 +25,7 @@ def called(arguments, monkeypatch, capsys):
         (("train", "x", "--bogus", "3"), ("--bogus", "synesthete train --help")),
         (("evaluate", "x", "--num", "three"), ("'--num'", "synesthete evaluate --help")),
         (("evaluate", "x", "--num", "3"), ("'--num'", "10", "synesthete evaluate --help")),
-        (("trian", "x"), ("trian", "synesthete --help")),
+        (("traim", "x"), ("traim", "synesthete --help")),
         (("--bogus",), ("--bogus", "synesthete --help")),
         (("demo", "--device", "toaster"), ("device 'toaster'", "choose from auto, cpu")),
     ],

@@ -14,23 +14,12 @@ from synesthete.evaluation.diversity import (
     TIMBRE,
     draw_real,
     measure_diversity,
-    median_pitches,
     spread,
     timbres,
 )
 from synesthete.pipeline import Output
 
 LABELS = torch.arange(8) % 4
-
-
-@pytest.mark.parametrize("hertz", [90.0, 130.0, 220.0])
-def test_the_pitch_of_a_buzz_after_silence(hertz):
-    time = torch.arange(24_000) / 24_000
-    buzz = sum(torch.sin(2 * torch.pi * hertz * k * time) / k for k in range(1, 12))
-    buzz[:8000] = 0
-    found = median_pitches(torch.stack([buzz, 0.01 * buzz, torch.zeros(24_000)]), 24_000)
-    assert found[:2].tolist() == pytest.approx([12 * math.log2(hertz / 100)] * 2, abs=0.3)
-    assert found[2].isnan()
 
 
 def test_timbre_is_the_spectrum_whatever_the_level_and_the_pauses():
@@ -81,7 +70,10 @@ def test_one_voice_over_and_over_has_no_diversity(real, judge_clips):
         assert len(found.by_class) == 4
     assert calls[-1] == (4 * NUM_SEEDS, 4 * NUM_SEEDS)
     assert set(found.spreads) == {PITCH, TIMBRE}
+    assert found.voiced[1] > 0.7
     for name, metric in ratios[Hoarse].items():
+        if name.startswith("voiced"):
+            continue
         assert metric.chance == 0
         assert metric.value < 0.2
         assert 0.4 < ratios[Speaker][name].value < 1.6

@@ -49,7 +49,7 @@ def evaluate(
     """
     from synesthete import hub, preparation
     from synesthete.evaluation.model_judge import read_judge
-    from synesthete.evaluation.report import check_place
+    from synesthete.evaluation.report import check_place, finite
     from synesthete.evaluation.speech import evaluate as evaluate_speech
     from synesthete.pipeline import Pipeline
 
@@ -82,7 +82,7 @@ def evaluate(
         )
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
-    finish(as_json, values, text + say_skipped(found.skipped))
+    finish(as_json, finite(values), text + say_skipped(found.skipped))
 
 
 def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import librosa
-import numpy as np
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import DECIBELS
 from synesthete.evaluation.judges import QUIETEST, log_mel_of
+from synesthete.evaluation.pitch import track_pitch
 from synesthete.evaluation.report import Metric
 from synesthete.evaluation.speaking import pad, speak, through_codec
 
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.speaking import Speech
 
 NUM_PICTURES, NUM_SEEDS = 10, 10
-LOWEST, HIGHEST = 60.0, 450.0  # Hz, of a speaking voice
-LOUD = 12.0  # dB under the loudest frame: vowels, which have a pitch
 AUDIBLE = 4.0  # nepers (35 dB) under the loudest frame
 PITCH, TIMBRE = "pitch (semitones)", "timbre (dB)"
 
@@ -34,19 +31,35 @@ PITCH, TIMBRE = "pitch (semitones)", "timbre (dB)"
 class Diversity:
     """Spread around each picture's mean, by PITCH and TIMBRE: generated, and of two sets of real clips as large.
 
-    pitches: semitones over 100 Hz, of the generated and of the first real set. by_class: (class, generated, real) rows.
+    pitches: semitones over 100 Hz, of the generated and of the first real set, NaN where a sound has no clear pitch;
+    the spread of pitch is of the others. periodicity: its mean over the sounds of each set. by_class: class, then pitch
+    generated and real, timbre generated and real.
     """
 
     spreads: dict[str, tuple[float, float, float]]
     pitches: tuple[Tensor, Tensor]
+    voiced: tuple[float, float]
+    periodicity: tuple[float, float]
     by_class: list[tuple[str, float, float, float, float]]
     num_pictures: int
     num_seeds: int
 
     def metrics(self) -> list[Metric]:
-        """Spread as a share of real voices': 0 is one voice over and over, the ceiling is real voices again."""
+        """Spread as a share of real voices': 0 is one voice over and over, the ceiling is real voices again.
+
+        Before it the share of sounds with a clear pitch, whose floor is noise: it tells how many the pitch's spread is
+        of.
+        """
         counted = f"{self.num_pictures} pictures, {self.num_seeds} seeds each"
-        return [
+        num = len(self.pitches[0])
+        voiced = Metric(
+            f"voiced: share of sounds with a clear pitch ({counted})",
+            self.voiced[0],
+            interval(self.voiced[0], num),
+            chance=0.0,
+            ceiling=self.voiced[1],
+        )
+        return [voiced] + [
             Metric(
                 f"voice diversity, {name.partition(' ')[0]} (spread over that of real voices, {counted})",
                 _ratio(generated, real),
@@ -59,26 +72,6 @@ class Diversity:
 
 def _ratio(value: float, unit: float) -> float:
     return value / unit if unit else float("nan")
-
-
-def median_pitches(waveforms: Tensor, sample_rate: int) -> Tensor:
-    """Median pitch (n,) of the loud frames of sounds (n, S), in semitones over 100 Hz; NaN for silence.
-
-    By YIN (de Cheveigné & Kawahara 2002) with windows of three of the lowest periods.
-    """
-    length = 2 ** int(np.ceil(np.log2(3 * sample_rate / LOWEST)))
-    medians = []
-    for waveform in waveforms.float().cpu().numpy():
-        loudness = librosa.feature.rms(y=waveform, frame_length=length, hop_length=length // 4)[0]
-        if not loudness.max() > 0:
-            medians.append(float("nan"))
-            continue
-        pitch = librosa.yin(
-            waveform, fmin=LOWEST, fmax=HIGHEST, sr=sample_rate, frame_length=length, hop_length=length // 4
-        )
-        loud = loudness >= loudness.max() * 10 ** (-LOUD / 20)
-        medians.append(12 * float(np.log2(np.median(pitch[: len(loud)][loud[: len(pitch)]]) / 100)))
-    return torch.tensor(medians)
 
 
 def timbres(log_mel: Tensor) -> Tensor:
@@ -145,7 +138,11 @@ def measure_diversity(
     sounds = [(generated, labels[repeated])]
     for waveforms, own in ((first, first_labels), (second, second_labels)):
         sounds.append((through_codec(codec, pad(waveforms, codec), seed), own))
-    found = [(*_features(codec, sound), own) for sound, own in sounds]
+    found, periodicity = [], []
+    for sound, own in sounds:
+        pitch, clear = track_pitch(sound.waveforms, codec.spec.sample_rate)
+        found.append((pitch, timbres(log_mel_of(codec, sound.x_0)), own))
+        periodicity.append(clear.mean().item())
     by_class = []
     for label in classes.tolist():
         row = [spread(f[own == label], own[own == label]) for *both, own in found[:2] for f in both]
@@ -156,11 +153,13 @@ def measure_diversity(
             for place, name in enumerate((PITCH, TIMBRE))
         },
         pitches=(found[0][0], found[1][0]),
+        voiced=(_share_known(found[0][0]), _share_known(found[1][0])),
+        periodicity=(periodicity[0], periodicity[1]),
         by_class=by_class,
         num_pictures=len(classes),
         num_seeds=NUM_SEEDS,
     )
 
 
-def _features(codec: Any, speech: Speech) -> tuple[Tensor, Tensor]:
-    return median_pitches(speech.waveforms, codec.spec.sample_rate), timbres(log_mel_of(codec, speech.x_0))
+def _share_known(values: Tensor) -> float:
+    return values.isfinite().double().mean().item()

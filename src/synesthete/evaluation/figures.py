@@ -112,7 +112,7 @@ def _most_confused(table: np.ndarray, class_names: list[str]) -> tuple[np.ndarra
 
 
 def pitch_figure(generated: Tensor, real: Tensor, title: str = "") -> Figure:
-    """How often each median pitch (n,), in semitones over 100 Hz, is spoken and is real."""
+    """How often each median pitch (n,), in semitones over 100 Hz, is spoken and is real; NaN has no pitch."""
     figure = Figure(figsize=(6.0, 3.2), layout="constrained")
     axes = figure.add_subplot()
     both = {"generated": _array(generated), "real voices": _array(real)}

@@ -62,12 +62,17 @@ def confusions(evaluation: SpeechEvaluation) -> Section:
 def voices(evaluation: SpeechEvaluation) -> Section:
     """How far apart the model's voices are, against real ones."""
     found = evaluation.diversity
+    clear = Table(
+        ("", "generated", "real voices"),
+        [("share with a clear pitch", *found.voiced), ("mean periodicity, 0 to 1", *found.periodicity)],
+    )
     rows = [(name, *values) for name, values in found.spreads.items()]
     spreads = Table(("spread of", "generated", "real voices", "real voices again"), rows)
     columns = ("class", "pitch, generated", "pitch, real", "timbre, generated", "timbre, real")
     classes = Table(columns, found.by_class, "by class (semitones, dB)")
     title = f"{found.num_pictures} pictures, {found.num_seeds} seeds each"
-    return Section("Voices", _VOICES, [spreads, Medium("pitch", to_png(pitch_figure(*found.pitches, title))), classes])
+    pitches = Medium("pitch", to_png(pitch_figure(*found.pitches, title)))
+    return Section("Voices", _VOICES, [clear, spreads, pitches, classes])
 
 
 def errors(evaluation: SpeechEvaluation) -> Section:
@@ -133,7 +138,9 @@ _VOICES = (
     "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
     "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
     "averaged voice has none. Real voices: as many clips of each class by the judge's and the test voices, through the "
-    "same codec; the model learned from other voices, so a ratio of one is not owed to it."
+    "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
+    "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
+    "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."
 )
 _ERRORS = (
     "Mean square error between what was said and one real clip of its class by a voice drawn at random. Voices differ, "

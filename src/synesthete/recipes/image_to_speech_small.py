@@ -73,6 +73,7 @@ def image_to_speech_phrases() -> Recipe:
     recipe.name = "image-to-speech-phrases"
     recipe.data.words = dict(zip(DIGITS, PHRASES, strict=True))
     set_length(recipe, num_frames=280)
+    recipe.stages[1].num_steps = 3000
     return recipe
 
 
