@@ -1,0 +1,202 @@
+"""The convolutional U-Net."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from synesthete.nn.embeddings import TimestepEmbedding
+from synesthete.nn.unet_blocks import GroupNorm, UNetBlock, Upsample, start_at_zero
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from synesthete.types import Condition
+
+
+class UNet(ModelMixin, ConfigMixin):
+    """Convolutions on ever coarser grids and back, told the condition by cross-attention and by adaptive group norm.
+
+    Inputs of any size, square or not, are padded to whole cells of the coarsest grid and the output is cut back.
+    Source: DDPM's U-Net, Ho et al. 2020 (appendix B), with adaptive group norm, Dhariwal & Nichol 2021 (section 3).
+
+    Args:
+        sample_size: (H, W) of x_t, as the codec gives it; other sizes run as well.
+        channels: of each level; every level halves the grid of the one before it.
+        num_blocks: residual blocks of a level on the way down, and again on the way up.
+        attention_levels: levels that attend, 0 the finest. The last one brings the middle's attention with it.
+            Attention's cost grows with the square of a level's cells: 576 at 24x24, 9,216 at 96x96.
+        num_heads: of every attention layer.
+        patch_size: side of the squares of x_t that are one cell of the finest grid; 2 leaves a quarter of the work.
+        condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
+        spatial_channels: C of `Condition.spatial`, joined to x_t as channels; None reads none.
+        dropout: before each block's second convolution, 0..1.
+
+    Raises:
+        InputError: no channels or blocks, a level that does not exist, channels that do not divide into heads, or
+            tokens that no level would read.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: tuple[int, int] = (96, 96),
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256),
+        num_blocks: int = 2,
+        attention_levels: tuple[int, ...] = (2,),
+        num_heads: int = 4,
+        patch_size: int = 1,
+        condition_width: int | None = 256,
+        pooled_width: int | None = 256,
+        spatial_channels: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(channels, num_blocks, attention_levels, num_heads, patch_size, condition_width)
+        finest, coarsest, signal_width = channels[0], channels[-1], 4 * channels[0]
+        self.cell = patch_size * 2 ** (len(channels) - 1)
+
+        def block(level: int, channels_in: int, *, attends: bool = True) -> UNetBlock:
+            return UNetBlock(
+                channels_in,
+                channels[level],
+                signal_width,
+                attends=attends and level in attention_levels,
+                condition_width=condition_width,
+                num_heads=num_heads,
+                dropout=dropout,
+            )
+
+        self.embed_timestep = TimestepEmbedding(signal_width)
+        self.embed_pooled = None if pooled_width is None else nn.Linear(pooled_width, signal_width)
+        self.conv_in = nn.Conv2d((in_channels + (spatial_channels or 0)) * patch_size**2, finest, 3, padding=1)
+        levels, last = range(len(channels)), len(channels) - 1
+        self.down_blocks = nn.ModuleList(block(i, channels[i]) for i in levels for _ in range(num_blocks))
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in itertools.pairwise(channels)
+        )
+        self.mid_blocks = nn.ModuleList([block(last, coarsest), block(last, coarsest, attends=False)])
+        self.up_blocks = nn.ModuleList(block(i, 2 * channels[i]) for i in reversed(levels) for _ in range(num_blocks))
+        self.up = nn.ModuleList(Upsample(coarse, fine) for coarse, fine in itertools.pairwise(channels[::-1]))
+        self.norm_out = GroupNorm(finest)
+        self.conv_out = start_at_zero(nn.Conv2d(finest, in_channels * patch_size**2, 3, padding=1))
+        self.gradient_checkpointing = False
+        self.to(memory_format=torch.channels_last)
+
+    def precompute(self, condition: Condition) -> Condition:
+        """The condition with the keys and values of every layer, computed once per sample instead of once per step.
+
+        Raises:
+            ValueError: the condition lacks a part that this network reads.
+        """
+        fields = {"tokens": "condition_width", "pooled": "pooled_width", "spatial": "spatial_channels"}
+        for part, field in fields.items():
+            if self.config[field] is not None and getattr(condition, part) is None:
+                raise ValueError(f"this UNet reads a condition's {part} ({field} {self.config[field]}), which is None")
+        if self.config.condition_width is None:
+            return condition
+        assert condition.tokens is not None
+        tokens = condition.tokens.to(self.conv_in.weight.dtype)
+        blocks = itertools.chain(self.down_blocks, self.mid_blocks, self.up_blocks)
+        readers = (block.reader for block in blocks if isinstance(block, UNetBlock))
+        return replace(condition, keys_values=tuple(reader.keys_values(tokens) for reader in readers if reader))
+
+    def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
+        if condition.keys_values is None:
+            condition = self.precompute(condition)
+        keys_values = iter(condition.keys_values or ())
+        signal = self._signal(timestep.expand(len(x_t)), condition)  # (B, D)
+        x, skips = self._enter(x_t, condition), []
+        for level, blocks in enumerate(self._by_level(self.down_blocks)):
+            if level:
+                x = self.down[level - 1](x)
+            for block in blocks:
+                x = self._run(block, x, signal, keys_values, condition.mask)
+                skips.append(x)
+        for block in self.mid_blocks:
+            x = self._run(block, x, signal, keys_values, condition.mask)
+        for level, blocks in enumerate(self._by_level(self.up_blocks)):
+            if level:
+                x = self.up[level - 1](x)
+            for block in blocks:
+                x = self._run(block, torch.cat([x, skips.pop()], dim=1), signal, keys_values, condition.mask)
+        x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.config.patch_size)
+        return x[..., : x_t.shape[-2], : x_t.shape[-1]].contiguous()
+
+    def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
+        """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
+        signal = self.embed_timestep(timestep)
+        if self.embed_pooled is not None:
+            assert condition.pooled is not None
+            signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
+        return F.silu(signal)
+
+    def _enter(self, x: Tensor, condition: Condition) -> Tensor:
+        """x_t, and the spatial condition as more channels, on the finest grid: (B, channels[0], rows, columns)."""
+        if self.config.spatial_channels is not None:
+            assert condition.spatial is not None
+            if condition.spatial.shape[-2:] != x.shape[-2:]:
+                here, there = (" x ".join(map(str, t.shape[-2:])) for t in (condition.spatial, x))
+                raise InputError(f"spatial condition of {here} beside x_t of {there}; resize it in the conditioner")
+            x = torch.cat([x, condition.spatial.to(x.dtype)], dim=1)
+        x = F.pad(x, (0, -x.shape[-1] % self.cell, 0, -x.shape[-2] % self.cell))
+        x = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        # A single channel is laid out both ways at once, and loaded weights may have lost their layout.
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _by_level(self, blocks: nn.ModuleList) -> Iterator[tuple[nn.Module, ...]]:
+        """The blocks of one level after the other, in the order they run."""
+        for i in range(0, len(blocks), self.config.num_blocks):
+            yield tuple(blocks)[i : i + self.config.num_blocks]
+
+    def _run(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        signal: Tensor,
+        keys_values: Iterator[tuple[Tensor, Tensor]],
+        mask: Tensor | None,
+    ) -> Tensor:
+        """A block's output; one that reads tokens takes the next keys and values."""
+        own = next(keys_values) if block.reader is not None else None
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, signal, own, mask, use_reentrant=False)
+        return block(x, signal, own, mask)
+
+
+def _check(
+    channels: tuple[int, ...],
+    num_blocks: int,
+    attention_levels: tuple[int, ...],
+    num_heads: int,
+    patch_size: int,
+    condition_width: int | None,
+) -> None:
+    if not channels or num_blocks < 1 or patch_size < 1:
+        raise InputError(
+            f"denoiser.channels {tuple(channels)}, num_blocks {num_blocks}, patch_size {patch_size}: give at least one"
+        )
+    for level in attention_levels:
+        if not 0 <= level < len(channels):
+            raise InputError(f"denoiser.attention_levels: no level {level}; give 0 to {len(channels) - 1}")
+        if channels[level] % num_heads:
+            raise InputError(
+                f"denoiser.channels {channels[level]} do not divide into {num_heads} heads; change denoiser.num_heads"
+            )
+    if condition_width is not None and not attention_levels:
+        raise InputError("denoiser.attention_levels is empty, so nothing would read the tokens; name a level")
