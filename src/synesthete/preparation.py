@@ -65,10 +65,11 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         InputError: whatever is wrong with the data, in one line.
     """
     data: SpokenPictures = recipe.data()
-    corpus = build_corpus(recipe, folder, progress)
     report = progress or (lambda *_: None)
-    x_0, clips, statistics = prepare_clips(recipe, data, corpus, report)
+    # Pictures first: a path that leads nowhere should not be found out after minutes of speaking.
     shown = prepare_pictures(recipe, data, folder, report)
+    corpus = build_corpus(recipe, folder, progress)
+    x_0, clips, statistics = prepare_clips(recipe, data, corpus, report)
     sets = {
         split: PairedSamples(
             x_0[split], clips[split].labels, shown[split].raw, shown[split].labels, shown[split].augmentation
