@@ -121,7 +121,7 @@ def test_the_condition_reaches_the_output_two_ways(settings):
 
 
 def test_cells_attend_to_each_other_beside_the_tokens():
-    """Cross-attention in place of self-attention was a seed's: each attention layer has both, with an output each."""
+    """A public model put cross-attention in place of self-attention: here each layer has both, an output each."""
     unet = network()
     x_t, timestep, told = inputs((16, 64))
     attention = next(block.attention for block in unet.down_blocks if block.attention is not None)

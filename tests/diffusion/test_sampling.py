@@ -71,7 +71,7 @@ def dummy(x_t, timestep):
 def test_gaussian_data_keeps_its_spread(name, schedule, prediction_type):
     """x_0 ~ N(0, 0.5^2) with its ideal denoiser: std 0.5 comes out, not a shrunken one.
 
-    A seed's "DDIM at eta 0" was the DDPM mean without its noise: std 2.5e-5.
+    A public "DDIM at eta 0" was the DDPM mean without its noise: std 2.5e-5.
     """
     process = Process(schedule=schedule, prediction_type=prediction_type)
     batch, num_steps = (512, 500) if name in STOCHASTIC else (4096, 200)

@@ -1,4 +1,4 @@
-"""The seed's two figures, by hand, and what real speech scores on them."""
+"""The two figures of i2m, by hand, and what real speech scores on them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def scored():
 def test_silence_under_the_clamp_costs_37_a_cell(scored):
     codec, real, pairing = scored
     other = torch.tensor([1, 0])
-    seed = generation_errors(codec, real[pairing.paired], real, other, pairing, as_the_seed=True)
+    seed = generation_errors(codec, real[pairing.paired], real, other, pairing, as_i2m=True)
     cost = (SILENCE + 10) ** 2 / 2  # half the cells
     assert cost * 2 == pytest.approx(37.4, abs=0.1)
     for name, voiced in ((GENERATED, 0.0), (COPY, 0.0), (FELLOW, 0.125), (STRANGER, 2.0), (SHUFFLED, 2.0)):
@@ -79,7 +79,7 @@ def test_silence_under_the_clamp_costs_37_a_cell(scored):
 
 def test_rightly_scaled_a_copy_costs_nothing(scored):
     codec, real, pairing = scored
-    found = generation_errors(codec, real[pairing.paired], real, torch.tensor([1, 0]), pairing, as_the_seed=False)
+    found = generation_errors(codec, real[pairing.paired], real, torch.tensor([1, 0]), pairing, as_i2m=False)
     assert found[COPY].tolist() == found[GENERATED].tolist() == [0.0, 0.0]
     assert found[FELLOW].tolist() == pytest.approx([0.125 / codec.scale.item() ** 2] * 2)
     assert found[STRANGER].tolist() == pytest.approx([2 / codec.scale.item() ** 2] * 2)
@@ -88,5 +88,5 @@ def test_rightly_scaled_a_copy_costs_nothing(scored):
 def test_without_another_voice_there_is_no_ceiling(scored):
     codec, real, pairing = scored
     alone = Pairing(pairing.paired, torch.tensor([-1, 3]), pairing.stranger)
-    found = generation_errors(codec, real[alone.paired], real, torch.tensor([1, 0]), alone, as_the_seed=False)
+    found = generation_errors(codec, real[alone.paired], real, torch.tensor([1, 0]), alone, as_i2m=False)
     assert len(found[FELLOW]) == 1

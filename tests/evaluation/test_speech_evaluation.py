@@ -23,7 +23,7 @@ from synesthete.evaluation.speech_measures import shuffled, thinned
 from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
 
-NEAREST = "the seed's metric"
+NEAREST = "i2m's metric"
 NUM = 32
 LABELS = torch.arange(NUM) % 4
 
@@ -102,7 +102,7 @@ def test_the_seeds_metric_has_a_ceiling_of_its_own(perfect):
 def test_the_generation_error_of_real_speech_lies_at_its_ceiling(perfect):
     """What this speaker says is a real clip of the class: as far from the paired clip as another voice's."""
     _, found, _ = perfect
-    for name in ("as the seed computed it", "not clamped"):
+    for name in ("as i2m computed it", "not clamped"):
         metric = found.metric(name)
         assert metric.value == pytest.approx(metric.ceiling, rel=0.35)
         assert metric.value < metric.chance

@@ -85,7 +85,7 @@ def one_step(pipeline: Any, x_0: Tensor, raw: Tensor, fraction: float, seed: int
 
 
 def restorations(pipeline: Any, x_0: Tensor, raw: Tensor, generated: Speech, seed: int) -> dict[str, Speech]:
-    """The seed's figure: real clips, what was generated for their pictures, and the clips denoised in one step.
+    """The figure of i2m: real clips, what was generated for their pictures, and the clips denoised in one step.
 
     x_0: real clips (n, 1, F, T). raw: the pictures that go with them. All are decoded by the same codec.
     """

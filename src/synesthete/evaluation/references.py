@@ -1,4 +1,4 @@
-"""Speech against single real clips: the seed's classifier by nearest reference, and its generation error.
+"""Speech against single real clips: i2m's classifier by nearest reference, and its generation error.
 
 The author of the first system of this kind judged it by these two and never measured what real speech scores on them.
 They are kept to be comparable, each with that ceiling beside it.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from synesthete.data.speech.clips import Clips
     from synesthete.evaluation.speaking import Speech
 
-CLAMP = 10.0  # the seed's sampler kept x_0, a log-mel that was not normalised, between plus and minus this
-NUM_REFERENCES = (1, 10)  # clips a class; the seed took one
+CLAMP = 10.0  # i2m's sampler kept x_0, a log-mel that was not normalised, between plus and minus this
+NUM_REFERENCES = (1, 10)  # clips a class; i2m took one
 GENERATED, SHUFFLED = "generated", "generated for another picture"
 STRANGER, FELLOW = "a real clip of another class", "a real clip of the same class, another voice"
 MEAN, COPY = "the mean of all real clips", "the clip itself"
@@ -70,9 +70,7 @@ def nearest_metrics(
         references = log_mel_of(codec, encoded(codec, pad(clips.waveforms[places], codec)))
         answers, ceiling = (nearest(x, references, clips.labels[places]) for x in (said, real))
         share, wrong = accuracy(labels, answers), accuracy(labels[other], answers)
-        who = (
-            "the seed's metric, nearest of 1 real clip a class" if num == 1 else f"nearest of {num} real clips a class"
-        )
+        who = "i2m's metric, nearest of 1 real clip a class" if num == 1 else f"nearest of {num} real clips a class"
         metrics.append(
             Metric(
                 f"accuracy ({who}, n = {len(labels)})",
@@ -117,15 +115,15 @@ def pair(labels: Tensor, clip_labels: Tensor, speakers: Sequence[str], seed: int
 
 
 def generation_errors(
-    codec: Any, x_0: Tensor, real: Tensor, other: Tensor, pairing: Pairing, as_the_seed: bool
+    codec: Any, x_0: Tensor, real: Tensor, other: Tensor, pairing: Pairing, as_i2m: bool
 ) -> dict[str, Tensor]:
     """Mean square errors (n,) against each sample's paired clip, of what was generated and of what it is read against.
 
-    x_0: (n, 1, F, T), generated. real: (m, 1, F, T). as_the_seed: in log-mel, in nepers, everything that is compared
+    x_0: (n, 1, F, T), generated. real: (m, 1, F, T). as_i2m: in log-mel, in nepers, everything that is compared
     with a clip clamped to CLAMP, the clip not: where the clip is silent (-16.118) that alone is (16.118 - 10)^2 = 37.4.
     Otherwise in x_0's own unit variance, without a clamp.
     """
-    if as_the_seed:
+    if as_i2m:
         x_0, real = log_mel_of(codec, x_0), log_mel_of(codec, real)
         limit = CLAMP
     else:
@@ -149,9 +147,9 @@ def generation_errors(
 def generation_metrics(
     codec: Any, speech: Speech, real: Tensor, other: Tensor, pairing: Pairing
 ) -> tuple[list[Metric], dict[str, tuple[float, float]]]:
-    """The generation error both ways, and what everything else scores on it: (as the seed, rightly scaled)."""
-    both = [generation_errors(codec, speech.x_0, real, other, pairing, as_the_seed) for as_the_seed in (True, False)]
-    names = ("generation MSE as the seed computed it (log-mel clamped at -10", "generation MSE (x_0, not clamped")
+    """The generation error both ways, and what everything else scores on it: (as i2m, rightly scaled)."""
+    both = [generation_errors(codec, speech.x_0, real, other, pairing, as_i2m) for as_i2m in (True, False)]
+    names = ("generation MSE as i2m computed it (log-mel clamped at -10", "generation MSE (x_0, not clamped")
     metrics = [
         Metric(
             f"{name}, n = {len(speech.x_0)})",

@@ -35,7 +35,7 @@ class SpeechEvaluation:
     judge, (C, C + 1). sweep: by guidance scale and judge, (share right, low, high). trace: mean x_0 error at the
     TRACED fractions, by condition. round_trip: real clips against themselves through the codec, by what is compared.
     example: log-mels (F, T) of a real clip and of the same through the codec. errors: against a paired real clip, as
-    the seed computed it and rightly scaled, by what is compared. restored: of the first pictures, by what was done.
+    i2m computed it and rightly scaled, by what is compared. restored: of the first pictures, by what was done.
     seen: what a probe reads from the condition, (n,).
     """
 

@@ -1,4 +1,4 @@
-"""Sections of the report on speech: the classes, the voices, the errors against single clips, the seed's figure."""
+"""Sections of the report on speech: the classes, the voices, the errors against single clips, the figure of i2m."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def errors(evaluation: SpeechEvaluation) -> Section:
     """The error of generation beside what real clips and averages score."""
     order = (COPY, MEAN, FELLOW, GENERATED, SHUFFLED, STRANGER)
     rows = [(name, *evaluation.errors[name]) for name in order]
-    columns = ("against a real clip of the class", "as the seed computed it (nepers squared)", "x_0, unit variance")
+    columns = ("against a real clip of the class", "as i2m computed it (nepers squared)", "x_0, unit variance")
     return Section("Generation error", _ERRORS, [Table(columns, rows)])
 
 
@@ -98,7 +98,7 @@ def transcripts(evaluation: SpeechEvaluation) -> list[Section]:
 
 
 def restored(pipeline: Any, evaluation: SpeechEvaluation) -> Section:
-    """The seed's figure, a row a picture: original, generated, and denoised in one step, to see and to hear."""
+    """The figure of i2m, a row a picture: original, generated, and denoised in one step, to see and to hear."""
     spec, galleries = pipeline.codec.spec, []
     shown = evaluation.first_of_each()
     num = min(len(speech.x_0) for speech in evaluation.restored.values())
