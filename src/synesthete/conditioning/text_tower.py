@@ -16,17 +16,18 @@ from safetensors.torch import load_file, save_file
 
 from synesthete import hub
 from synesthete.conditioning.vision_families import FIELD
-from synesthete.conditioning.vision_tower import VisionTower
+from synesthete.conditioning.vision_tower import VisionTower, one_line
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
 # Prompts that go through the encoder at once.
 CHUNK = 64
+ENCODER = "a CLIP text encoder"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class TextTower:
 
         if not any((self.folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise InputError(f"{self.folder}: no tokenizer.json or vocab.json in it; add the tokenizer's files")
-        with one_line(self.model):
+        with one_line(self.model, ENCODER):
             return CLIPTokenizer.from_pretrained(self.folder)
 
     @cached_property
@@ -179,7 +180,7 @@ def read_config(model: str, folder: Path) -> tuple[Any, bool]:
     """The configuration of the text encoder in a model's folder, and whether its pooled vector is projected."""
     from transformers import CLIPConfig, CLIPTextConfig
 
-    with one_line(model):
+    with one_line(model, ENCODER):
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = settings.get("model_type")
         if kind not in ("clip", "clip_text_model"):
@@ -201,7 +202,7 @@ def read_network(model: str, folder: Path) -> Any:
     from transformers import CLIPTextModelWithProjection
 
     config, projected = read_config(model, folder)
-    with one_line(model):
+    with one_line(model, ENCODER):
         network, loading = CLIPTextModelWithProjection.from_pretrained(
             folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
         )
@@ -212,24 +213,3 @@ def read_network(model: str, folder: Path) -> Any:
     if missing:
         raise InputError(f"{folder}: lacks {min(missing)}; download the model again")
     return network.eval().requires_grad_(False)
-
-
-@contextlib.contextmanager
-def one_line(model: str) -> Iterator[None]:
-    """Transformers without its bars and reports; whatever it raises becomes an InputError."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except Exception as error:  # of whatever kind: damaged json, damaged weights
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{model}: cannot be read as a CLIP text encoder ({reason}); give another with --set {FIELD}=ID"
-        ) from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -203,8 +203,8 @@ def read_network(model: str, folder: Path) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def one_line(model: str) -> Iterator[None]:
-    """Transformers without its bars and reports; whatever it raises becomes an InputError."""
+def one_line(model: str, what: str = "a vision encoder") -> Iterator[None]:
+    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `what`."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -214,9 +214,7 @@ def one_line(model: str) -> Iterator[None]:
         yield
     except Exception as error:  # of whatever kind: damaged json, a type it does not know, code that it would run
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{model}: cannot be read as a vision encoder ({reason}); give another with --set {FIELD}=ID"
-        ) from None
+        raise InputError(f"{model}: cannot be read as {what} ({reason}); give another with --set {FIELD}=ID") from None
     finally:
         logging.set_verbosity(verbosity)
         if bars:
