@@ -46,6 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYNESTHETE_CACHE", str(folder))
         patch.delenv("SYNESTHETE_WEIGHTS", raising=False)
+        patch.setenv("TORCH_HOME", str(folder / "torch"))
         patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))  # read when it was imported
         yield folder

@@ -16,6 +16,7 @@ from synesthete.config import build
 from synesthete.data import shards
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.spoken import PairedSamples
+from synesthete.preparation import spoken
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -73,7 +74,7 @@ def test_a_missing_or_damaged_shard_is_made_again(again, prepared, folder, name,
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
-    monkeypatch.setattr(preparation, "SHARD", 100)
+    monkeypatch.setattr(spoken, "SHARD", 100)
     seen: list[tuple[str, int, int]] = []
 
     class KilledError(Exception):
@@ -129,14 +130,14 @@ def samples(num_clips: int, num_classes: int = 10, copies: int = 1) -> PairedSam
 @pytest.mark.parametrize("copies", [1, 20, 100])
 def test_ten_clips_for_a_thousand_pictures_are_noted(copies):
     """13,000 pictures on 10 sounds taught a seed to ignore the picture; copies of a clip are no other clips."""
-    [note] = preparation.repeated_targets(samples(10, copies=copies))
+    [note] = spoken.repeated_targets(samples(10, copies=copies))
     assert "1000 pictures share 10 different clips of 10 classes" in note
     assert "ignore the picture; add voices or takes" in note
 
 
 def test_a_rich_set_is_not_noted(prepared):
-    assert preparation.repeated_targets(samples(200)) == []
-    assert preparation.repeated_targets(prepared.train) == []
+    assert spoken.repeated_targets(samples(200)) == []
+    assert spoken.repeated_targets(prepared.train) == []
     assert not any("share" in note for note in prepared.notes)
 
 

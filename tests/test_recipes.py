@@ -32,7 +32,7 @@ LINEAR_EPSILON = (
 
 
 def test_the_recipes_are_the_ones_tested():
-    assert len(RECIPES) == 12
+    assert len(RECIPES) == 22
     assert [f"{name}-debug" for name in FULL] == [name for name in RECIPES if name.endswith("-debug")]
 
 
@@ -140,3 +140,47 @@ def test_swatches_tell_the_classes_apart_and_repeat():
     assert (colours[0] - colours[3]).norm() > 5 * (colours[0] - colours[1]).norm()
     assert len({file.stamp() for file in (*train.files, *test.files)}) == 10
     assert [file.stamp() for file in source.pictures("train").files] == [file.stamp() for file in train.files]
+
+
+# images
+
+
+def test_the_pictures_of_the_original_experiment():
+    """500 cosine steps to pure noise, v, EMA 0.999, a fifth of the conditions dropped; 4,177,539 parameters there."""
+    recipe = find_recipe("images-stl10")
+    assert sum(count_parameters(recipe).values()) == pytest.approx(4_177_539, rel=0.1)
+    process, stage = recipe.process(), recipe.stages[0]
+    assert (process.num_train_timesteps, process.schedule, process.prediction_type) == (500, "cosine", "v_prediction")
+    assert process.alphas_cumprod[-1] == 0
+    assert (stage.ema_decay, stage.gradient_clip, stage.gradient_accumulation_steps) == (0.999, 1.0, 2)
+    assert stage.num_warmup_steps == 0.05 * stage.num_steps
+    assert stage.objective.condition_dropout == 0.2
+    assert tuple(recipe.codec().shape) == (3, 96, 96)
+
+
+def test_an_unconditional_model_is_a_matter_of_fields():
+    nothing = "conditioner={class: synesthete.conditioning.unconditional.Unconditional}"
+    unread = ["denoiser.condition_width=null", "denoiser.pooled_width=null"]
+    recipe = find_recipe("images-digits-debug", [nothing, *unread])
+    stage = recipe.stages[0]
+    rehearsal = Rehearsal(recipe, stage, make_samples(recipe, stage, 4))
+    rehearsal.step(4)
+    with pytest.raises(InputError, match=r"Unconditional says nothing; --set denoiser\.condition_width=null"):
+        find_recipe("images-digits-debug", [nothing])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "denoiser.in_channels=3",
+            "the codec makes x_0 of 1 channels, the denoiser expects 3; --set denoiser.in_chann",
+        ),
+        ("codec.size=32", "the codec makes x_0 of 32 x 32, the denoiser expects 16 x 16; --set denoiser.sample_size"),
+        ("conditioner.width=8", "a condition 8 wide, denoiser.condition_width is 16; --set denoiser.condition_width=8"),
+    ],
+)
+def test_parts_that_do_not_fit_are_told_what_to_set(assignment, message):
+    with pytest.raises(InputError, match=message) as caught:
+        find_recipe("images-digits-debug", [assignment])
+    assert "\n" not in str(caught.value)

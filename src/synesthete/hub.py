@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+Kind = Literal["model", "dataset"]
+
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
 SETTINGS = ("*.json", "*.yaml", "*.txt", "*.model", "*.jinja")  # configurations and what a tokenizer needs
@@ -29,14 +31,16 @@ class Pretrained:
     """Published weights or data that a part of this package can use.
 
     revision: the commit that is downloaded; None takes the newest. licence: as its page states it (SPDX where there
-    is one). purpose: what it is for here. gated: its licence must be accepted on its page before a download.
+    is one). purpose: what it is for here. gated: its licence must be accepted on its page before a download. url: of
+    the one file, where it was published outside the Hub; whoever reads it gets it from there.
     """
 
     revision: str | None
     licence: str
     purpose: str
-    kind: Literal["model", "dataset"] = "model"
+    kind: Kind = "model"
     gated: bool = False
+    url: str = ""
 
 
 # The one table. A commit is written down only where several public projects were seen to pin it.
@@ -65,6 +69,12 @@ PRETRAINED: dict[str, Pretrained] = {
     "rhasspy/piper-voices": Pretrained(
         "c10ece1aade47bb51c153c893d14e5bf8e5b7117", "MIT; each voice's own in its MODEL_CARD", "neural voices"
     ),
+    "mseitzer/pytorch-fid": Pretrained(
+        None,
+        "Apache-2.0",
+        "features of FID and KID: the Inception network of 2015-12-05",
+        url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    ),
     "ILSVRC/imagenet-1k": Pretrained(
         "49e2ee26f3810fb5a7536bbf732a7b07389a47b5",
         "ImageNet terms of access (non-commercial research)",
@@ -77,12 +87,12 @@ PRETRAINED: dict[str, Pretrained] = {
 
 def cache_folder() -> Path:
     """Where corpora, prepared data and judges are kept: SYNESTHETE_CACHE, or ~/.cache/synesthete."""
-    return Path(os.environ.get("SYNESTHETE_CACHE", "~/.cache/synesthete")).expanduser()
+    return Path(os.environ.get("SYNESTHETE_CACHE") or "~/.cache/synesthete").expanduser()
 
 
 def weights_folder() -> Path:
     """Where models put there by hand are looked for, as owner/name: SYNESTHETE_WEIGHTS, or `weights` in the cache."""
-    return Path(os.environ.get("SYNESTHETE_WEIGHTS", cache_folder() / "weights")).expanduser()
+    return Path(os.environ.get("SYNESTHETE_WEIGHTS") or cache_folder() / "weights").expanduser()
 
 
 def shipped_models() -> list[str]:
@@ -113,32 +123,35 @@ def find_model(name: str) -> Path:
     )
 
 
-def find_weights(name: str, patterns: Sequence[str] = WEIGHTS, *, field: str | None = None) -> Path:
+def find_weights(
+    name: str, patterns: Sequence[str] = WEIGHTS, *, field: str | None = None, kind: Kind | None = None
+) -> Path:
     """The folder of a pretrained model: a folder's path, or a Hub id, on this machine or else downloaded.
 
     An id is looked for in SYNESTHETE_WEIGHTS/owner/name, then in the Hugging Face cache, then on the Hub, at the
     revision that `PRETRAINED` pins. patterns: the files needed, as `fnmatch` of their path in the folder; those of
     `SETTINGS` may be missing, of the others one must be there. field: the recipe's field the name came from, which
-    the message then tells how to set.
+    the message then tells how to set. kind: of repository; as `PRETRAINED` says where None, and a model if it does not.
 
     Raises:
         InputError: no such folder, nothing of the patterns in it, no connection, no such id, or a gated one.
     """
-    found = local_weights(name, patterns)
+    found = local_weights(name, patterns, kind=kind)
     if found is not None:
         return found
     needed = " or ".join(_needed(patterns))
+    owner = "a data set" if kind == "dataset" else "a model"
     if Path(name).expanduser().is_dir():
-        raise InputError(f"{name}: no file like {needed} in it; give the folder that holds a model's files")
+        raise InputError(f"{name}: no file like {needed} in it; give the folder that holds {owner}'s files")
     if not is_hub_id(name):
-        raise InputError(f"{name}: no such folder; give a model's folder or its Hub id (owner/name)")
-    folder = download(name, patterns=patterns, field=field)
+        raise InputError(f"{name}: no such folder; give {owner}'s folder or its Hub id (owner/name)")
+    folder = download(name, patterns=patterns, field=field, kind=kind)
     if not _holds(folder, patterns):
-        raise InputError(f"{name}: no file like {needed} is published there; give another id or a model's folder")
+        raise InputError(f"{name}: no file like {needed} is published there; give another id or {owner}'s folder")
     return folder
 
 
-def local_weights(name: str, patterns: Sequence[str] = WEIGHTS) -> Path | None:
+def local_weights(name: str, patterns: Sequence[str] = WEIGHTS, *, kind: Kind | None = None) -> Path | None:
     """As `find_weights`, but None where a download would be needed or the name stands for nothing."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -149,7 +162,7 @@ def local_weights(name: str, patterns: Sequence[str] = WEIGHTS) -> Path | None:
     if _holds(by_hand, patterns):
         return by_hand
     try:
-        cached = _snapshot(name, patterns, cached=True)
+        cached = _snapshot(name, patterns, cached=True, kind=kind)
     except Exception:  # not there, or a name that the Hub does not allow
         return None
     return cached if _holds(cached, patterns) else None
@@ -161,6 +174,7 @@ def download(
     patterns: Sequence[str] = WEIGHTS,
     *,
     field: str | None = None,
+    kind: Kind | None = None,
 ) -> Path:
     """A snapshot of a Hub repository, at the revision that `PRETRAINED` pins unless one is given: the files asked for.
 
@@ -172,10 +186,10 @@ def download(
     where = f"put its files at {weights_folder() / repository} (SYNESTHETE_WEIGHTS is {weights_folder()})"
     where += f" or pass --set {field}=PATH" if field else " or give a folder's path"
     try:
-        return _snapshot(repository, patterns, revision)
+        return _snapshot(repository, patterns, revision, kind=kind)
     except GatedRepoError:
-        dataset = repository in PRETRAINED and PRETRAINED[repository].kind == "dataset"
-        page = f"https://huggingface.co/{'datasets/' if dataset else ''}{repository}"
+        datasets = "datasets/" if _kind(repository, kind) == "dataset" else ""
+        page = f"https://huggingface.co/{datasets}{repository}"
         raise InputError(
             f"{repository} is gated: accept its licence at {page} and log in with `hf auth login`, or {where}"
         ) from None
@@ -236,7 +250,18 @@ def _digest(path: Path, size: int, changed: int) -> str:
         return file_digest(file, "blake2b").hexdigest()
 
 
-def _snapshot(repository: str, patterns: Sequence[str], revision: str | None = None, *, cached: bool = False) -> Path:
+def _kind(repository: str, kind: Kind | None) -> Kind:
+    return kind or (PRETRAINED[repository].kind if repository in PRETRAINED else "model")
+
+
+def _snapshot(
+    repository: str,
+    patterns: Sequence[str],
+    revision: str | None = None,
+    *,
+    cached: bool = False,
+    kind: Kind | None = None,
+) -> Path:
     """A revision's folder in the Hugging Face cache, downloaded if need be; `cached`: never downloaded."""
     # Imported here: most commands need no Hub.
     from huggingface_hub import snapshot_download
@@ -245,7 +270,7 @@ def _snapshot(repository: str, patterns: Sequence[str], revision: str | None = N
     return Path(
         snapshot_download(
             repository,
-            repo_type=entry.kind,
+            repo_type=_kind(repository, kind),
             revision=revision or entry.revision,
             allow_patterns=list(patterns),
             local_files_only=cached,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete.types import Condition
+
+LARGE_GAP = 0.1  # of the training loss; what is surely more is over-fitting
 
 if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
@@ -141,9 +144,20 @@ def denoising_error(
     parts: Parts, x_0: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor, condition: Condition
 ) -> torch.Tensor:
     """Mean square error of each sample (B,) in the process' loss space, at the given noise and timesteps (B,)."""
-    process = parts.process
-    x_t = process.add_noise(x_0, noise, timestep)
+    x_t = parts.process.add_noise(x_0, noise, timestep)
     prediction = parts.denoiser(x_t, timestep, condition).float()
+    return prediction_error(parts.process, prediction, x_0, noise, x_t, timestep)
+
+
+def prediction_error(
+    process: Process,
+    prediction: torch.Tensor,
+    x_0: torch.Tensor,
+    noise: torch.Tensor,
+    x_t: torch.Tensor,
+    timestep: torch.Tensor,
+) -> torch.Tensor:
+    """Mean square error of each sample's prediction (B,) in the process' loss space."""
     prediction = process.convert(prediction, x_t, timestep, process.loss_space, process.min_sigma)
     if process.prediction_type == "sample" and process.loss_space != "sample":
         # Both sides through the same held division, else small sigmas would compare different things.
@@ -193,3 +207,63 @@ def condition_sensitivity(
     right_error = fixed_error(parts, x_0, condition, fractions, seed).mean().item()
     wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed).mean().item()
     return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The mean loss of samples trained on and of samples held out; the difference as a share of the former.
+
+    low, high: the share's 95% interval.
+    """
+
+    training: float
+    held_out: float
+    share: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Whether the model over-fits, in plain words."""
+        figures = f"loss {self.held_out:.4g} held out, {self.training:.4g} in training, {percent(self.share)}"
+        figures += f" (95%: {percent(self.low)} to {percent(self.high)})"
+        if self.low > LARGE_GAP:
+            return f"the model over-fits: {figures}"
+        if self.low > 0:
+            return f"the model over-fits a little: {figures}"
+        if not self.high <= LARGE_GAP:
+            return f"too few samples to tell whether the model over-fits: {figures}"
+        return f"the model does not over-fit: {figures}"
+
+
+def percent(share: float) -> str:
+    """A share as a signed percentage."""
+    return f"{100 * share:+.0f}%" if math.isfinite(share) else "unknown"
+
+
+def measure_gap(seen: torch.Tensor, held_out: torch.Tensor) -> Gap:
+    """From losses (fractions, n) of samples trained on and (fractions, m) of others, over the same fractions."""
+    ours, theirs = seen.double().mean(dim=0), held_out.double().mean(dim=0)
+    enough = min(len(ours), len(theirs)) > 1
+    error = math.hypot(*(x.std().item() / math.sqrt(len(x)) for x in (ours, theirs))) if enough else math.inf
+    a, b, half = ours.mean().item(), theirs.mean().item(), 1.96 * error
+    base = max(a, 1e-12)
+    return Gap(a, b, (b - a) / base, (b - a - half) / base, (b - a + half) / base)
+
+
+@torch.no_grad()
+def generalisation_gap(
+    parts: Parts,
+    seen: Batch,
+    held_out: Batch,
+    fractions: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9),
+    seed: int = 0,
+) -> Gap:
+    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps."""
+    found = []
+    for batch in (seen, held_out):
+        x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
+        noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
+        condition = parts.denoiser.precompute(parts.conditioner.encode(batch.raw))
+        timesteps = [parts.process.at(torch.full((len(x_0),), f)).to(x_0.device) for f in fractions]
+        found.append(torch.stack([denoising_error(parts, x_0, noise, t, condition) for t in timesteps]))
+    return measure_gap(*found)

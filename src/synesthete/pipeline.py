@@ -14,19 +14,22 @@ from diffusers.utils import logging
 from torch import nn
 
 from synesthete import hub, seeding
+from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import PACKAGE, Sampling, find_class
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
-from synesthete.diffusion.sampling import make_scheduler, sample
+from synesthete.diffusion.sampling import sample, scheduler_for
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import autocast
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from synesthete.types import Condition
+
+    Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -54,8 +57,7 @@ class Pipeline(DiffusionPipeline):
 
     Args:
         process: settings of the `Process` that the denoiser was trained on.
-        sampling: sampler, num_inference_steps, guidance_scale, guidance_interval, guidance_rescale, eta and precision,
-            unless a call says otherwise.
+        sampling: the fields of `Sampling`, unless a call says otherwise.
         card: what the model is: recipe name, class names and words, how its pictures are to be read.
     """
 
@@ -133,6 +135,11 @@ class Pipeline(DiffusionPipeline):
         """The classes the model was trained on, in the order of their numbers."""
         return list(self.config.card.get("class_names", []))
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model is told anything; one that is not has nothing to be guided by."""
+        return not isinstance(self.conditioner, Unconditional)
+
     def preprocess(self, pictures: Sequence[Any]) -> torch.Tensor:
         """Pictures as the conditioner reads them, (B, C, H, W) uint8.
 
@@ -156,14 +163,18 @@ class Pipeline(DiffusionPipeline):
         *,
         generators: Sequence[torch.Generator] | None = None,
         noise: torch.Tensor | None = None,
+        around: Callable[[Denoise], Denoise] | None = None,
         **sampling: Any,
     ) -> Iterator[torch.Tensor]:
-        """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call."""
+        """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call.
+
+        around: put around the guided denoiser, to see what goes in and comes out.
+        """
         settings = self.sampling_settings(**sampling)
         with autocast(self.device, settings["precision"]):
             condition, null = self.conditions(raw)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        scheduler = make_scheduler(settings["sampler"], self.process, shift=settings["timestep_shift"])
+        scheduler = scheduler_for(settings, self.process)
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)
         denoise = guided(
@@ -175,6 +186,8 @@ class Pipeline(DiffusionPipeline):
             rescale=settings["guidance_rescale"],
             num_train_timesteps=self.process.num_train_timesteps,
         )
+        if around is not None:
+            denoise = around(denoise)
         steps = sample(
             denoise,
             scheduler,
@@ -216,10 +229,17 @@ class Pipeline(DiffusionPipeline):
     def sampling_settings(self, **changes: Any) -> dict[str, Any]:
         """The model's own sampling settings with `changes` (None leaves a setting as it is).
 
+        With another sampler than the model's own, `eta` and `solver_order`, which were chosen for that one, are unset.
+
         Raises:
-            InputError: a setting that does not exist, or out of range.
+            InputError: a setting that does not exist or is out of range, settings that do not fit each other or the
+                process, or guidance of a model that is told nothing.
         """
         settings = vars(Sampling()) | dict(self.config.sampling)
+        if changes.get("sampler") not in (None, settings["sampler"]):
+            settings |= {name: getattr(Sampling(), name) for name in ("eta", "solver_order")}
+        if not self.is_conditional:
+            settings["guidance_scale"] = 1.0
         for name, value in changes.items():
             if name not in settings:
                 raise InputError(f"no sampling setting {name!r}; there are {', '.join(settings)}")
@@ -227,7 +247,16 @@ class Pipeline(DiffusionPipeline):
                 settings[name] = value
         if settings["num_inference_steps"] < 1:
             raise InputError(f"num_inference_steps {settings['num_inference_steps']}: give at least 1")
-        return settings
+        if not self.is_conditional and settings["guidance_scale"] not in (0.0, 1.0):
+            raise InputError(
+                f"guidance_scale {settings['guidance_scale']}: this model is told nothing that could guide it; "
+                "leave guidance_scale unset, or at 1"
+            )
+        checked = Sampling()
+        for name, value in settings.items():
+            setattr(checked, name, value)
+        scheduler_for(vars(checked), self.process)
+        return dict(vars(checked))
 
     def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""

@@ -39,7 +39,16 @@ def test_scale_1_is_one_plain_forward():
     assert torch.equal(found, Network()(X_T, TIMESTEP, condition(2.0)))
 
 
-@given(scale=st.floats(-2, 10).filter(lambda s: s != 1.0))
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (0.6, 0.8)])
+def test_scale_0_is_the_null_alone_in_one_plain_forward(interval):
+    """Everywhere: outside an interval the class would speak where nothing but the null was asked for."""
+    network = Network()
+    found = guided(network, condition(2.0), condition(-1.0), 0.0, interval, rescale=0.7)(X_T, TIMESTEP)
+    assert network.batches == [3]
+    assert torch.equal(found, Network()(X_T, TIMESTEP, condition(-1.0)))
+
+
+@given(scale=st.floats(-2, 10).filter(lambda s: s not in (0.0, 1.0)))
 def test_scale_s_is_the_formula_with_two_forwards_in_one(scale):
     network = Network()
     found = guided(network, condition(2.0), condition(-1.0), scale)(X_T, TIMESTEP)

@@ -14,12 +14,14 @@ from speakers import make_speaker, pictures_of
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
+from synesthete.evaluation.draws import shuffled
+from synesthete.evaluation.facts import listed
 from synesthete.evaluation.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.model_judge import ModelJudge
 from synesthete.evaluation.report import to_html, write_report
 from synesthete.evaluation.seeing import features_of
-from synesthete.evaluation.speech import evaluate, evaluate_speech, listed
-from synesthete.evaluation.speech_measures import shuffled, thinned
+from synesthete.evaluation.speech import evaluate, evaluate_speech
+from synesthete.evaluation.speech_measures import thinned
 from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
 

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from synesthete.evaluation.distances import confusion
+from synesthete.evaluation.distances import confusion, per_class
 from synesthete.evaluation.jury import X_0
 from synesthete.evaluation.report import Card, Gallery, Report, Section, to_html
-from synesthete.evaluation.speech_measures import per_class
 from synesthete.evaluation.speech_report import NUM_SHOWN, _shown
 from synesthete.evaluation.speech_sections import NUM_PAIRS, by_class, confusions
 

@@ -65,6 +65,9 @@ class Watched:
     def __len__(self):
         return len(self.samples)
 
+    def plain(self):
+        return self.samples.plain()  # looked at, not trained on
+
     def batch(self, indices, generator):
         self.asked.append(indices.tolist())
         batch = self.samples.batch(indices, generator)

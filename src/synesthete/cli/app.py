@@ -11,11 +11,15 @@ from typing import Any
 import typer
 
 from synesthete.cli.demo import demo
+from synesthete.cli.diagnose import diagnose
 from synesthete.cli.evaluate import evaluate
+from synesthete.cli.lists import ListCommand
 from synesthete.cli.prepare import prepare
 from synesthete.cli.recipes import recipes, show
 from synesthete.cli.sample import sample
+from synesthete.cli.sweep import sweep
 from synesthete.cli.train import train
+from synesthete.cli.tune import tune
 from synesthete.types import InputError
 
 app = typer.Typer(
@@ -30,8 +34,10 @@ app = typer.Typer(
 # typer names its usage errors no more than by this one of them.
 UsageError: Any = typer.BadParameter.__mro__[1]
 
-for command in (recipes, show, prepare, train, sample, evaluate, demo):
+for command in (recipes, show, prepare, train, sample, evaluate, tune, demo):
     app.command()(command)
+app.command(cls=ListCommand)(diagnose)
+app.command(cls=ListCommand)(sweep)
 
 
 @app.callback(invoke_without_command=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.picture_measures import PictureEvaluation
     from synesthete.evaluation.report import Metric
+    from synesthete.evaluation.speech_measures import SpeechEvaluation
     from synesthete.pipeline import Pipeline
 
 
@@ -24,7 +26,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; RUN/report or out/report/MODEL by default.")
     ] = None,
-    num: Annotated[int, typer.Option(help="Held-out pictures to judge.", min=10)] = 500,
+    num: Annotated[int, typer.Option(help="Held-out pictures to speak, or pictures to draw.", min=10)] = 500,
     data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
     listener: Annotated[
@@ -34,23 +36,31 @@ def evaluate(
             "or Hub id, which is downloaded."
         ),
     ] = "auto",
+    features: Annotated[
+        str,
+        typer.Option(
+            help="What sets of pictures are compared by: auto: Inception if it is on this machine, else the judge; "
+            "classifier (the judge); inception; clip; or a network's folder."
+        ),
+    ] = "auto",
     assignments: Assignments = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model on pictures and voices it never met: every figure beside chance, shuffled conditions and ceiling.
+    """Judge a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
 
-    Writes report.md, report.html (self-contained, with pictures and sound) and report.json.
+    A model that speaks is shown held-out pictures and judged by voices it never heard; one that draws is judged by a
+    classifier and compared with held-out pictures. Writes report.md, report.html (self-contained, with pictures and
+    sound) and report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
-    `synesthete evaluate runs/mine --listener weights/whisper-base`
+    `synesthete evaluate runs/mine --listener weights/whisper-base`,
+    `synesthete evaluate runs/images-digits --num 1000 --features classifier`
     """
     from synesthete import hub, preparation
-    from synesthete.evaluation.model_judge import read_judge
     from synesthete.evaluation.report import check_place, finite
-    from synesthete.evaluation.speech import evaluate as evaluate_speech
     from synesthete.pipeline import Pipeline
 
     target = out or (
@@ -61,28 +71,64 @@ def evaluate(
         raise InputError(f"{target}: holds a report already; give --overwrite or another --out")
     pipeline = Pipeline.load(model, device)
     folder = hub.find_model(model)
-    recipe, own_judge = recipe_of(pipeline, folder, assignments or ()), read_judge(folder)
+    recipe = recipe_of(pipeline, folder, assignments or ())
+    speech = preparation.speaks(recipe)
+    if speech and features != "auto":
+        raise InputError(f"{model}: a model of speech; --features is for models of pictures")
+    if not speech and listener != "auto":
+        raise InputError(f"{model}: a model of pictures; --listener is for models of speech")
     with progress_bar() as show:
 
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        corpus = preparation.build_corpus(recipe, data, report)
-        found = evaluate_speech(
-            pipeline,
-            recipe.data(),
-            corpus,
-            target,
-            model=model,
-            num=num,
-            seed=seed,
-            listener=listener,
-            own_judge=own_judge,
-            progress=report,
-        )
+        options: dict[str, Any] = {"model": model, "num": num, "seed": seed, "progress": report}
+        found: SpeechEvaluation | PictureEvaluation
+        if speech:
+            found = evaluate_speech(pipeline, recipe, folder, data, target, listener, options)
+        else:
+            found = evaluate_pictures(pipeline, recipe, folder, data, target, features, options)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
     finish(as_json, finite(values), text + say_skipped(found.skipped))
+
+
+def evaluate_speech(
+    pipeline: Pipeline,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None,
+    target: Path,
+    listener: str,
+    options: dict[str, Any],
+) -> SpeechEvaluation:
+    """A model that speaks: its test pictures, and the voices that it never heard."""
+    from synesthete import preparation
+    from synesthete.evaluation.model_judge import read_judge
+    from synesthete.evaluation.speech import evaluate
+
+    own_judge = read_judge(folder)
+    corpus = preparation.build_corpus(recipe, data, options["progress"])
+    return evaluate(pipeline, recipe.data(), corpus, target, listener=listener, own_judge=own_judge, **options)
+
+
+def evaluate_pictures(
+    pipeline: Pipeline,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None,
+    target: Path,
+    features: str,
+    options: dict[str, Any],
+) -> PictureEvaluation:
+    """A model that draws: the pictures that were held out."""
+    from synesthete import preparation
+    from synesthete.evaluation.kept_picture_judge import read_picture_judge
+    from synesthete.evaluation.pictures import evaluate
+
+    own_judge = read_picture_judge(folder)
+    prepared = preparation.prepare(recipe, data, options["progress"])
+    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
 
 
 def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete.types import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 RecipeName = Annotated[
     str,
@@ -35,6 +38,17 @@ SECONDS_BETWEEN_LINES = 10.0
 def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     """The command's last words: text for people, or one line of JSON."""
     typer.echo(json.dumps(values) if as_json else text)
+
+
+def check_unwritten(paths: Sequence[Path], overwrite: bool) -> None:
+    """Make sure that no file is replaced unasked.
+
+    Raises:
+        InputError: one that is there already.
+    """
+    if not overwrite and (there := [path for path in paths if path.exists()]):
+        count = f"{len(there)} of {len(paths)} files"
+        raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
 
 
 def say_skipped(skipped: Sequence[str], num: int = 10) -> str:

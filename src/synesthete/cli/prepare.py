@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ def prepare(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a recipe's corpus and encode it once; run again, it goes on where it stopped.
+    """Read, fit and encode a recipe's data once, speech spoken first; run again, it goes on where it stopped.
 
     Examples: `synesthete prepare image-to-speech-digits`,
     `synesthete prepare image-to-speech-digits --out data/digits --set data.takes=20`
@@ -28,18 +28,27 @@ def prepare(
     folder = out or preparation.default_folder(found)
     with progress_bar() as show:
         prepared = preparation.prepare(found, folder, lambda what, done, total: show(what, done, total, ""))
-    values = {
-        "folder": str(folder),
-        "train_pictures": len(prepared.train.pictures),
-        "test_pictures": len(prepared.test.pictures),
-        "train_clips": len(prepared.train.x_0),
-        "test_clips": len(prepared.test.x_0),
+    skipped: dict[str, Any] = {
         "skipped": list(prepared.skipped),
         "num_skipped": len(prepared.skipped),
         "notes": list(prepared.notes),
     }
-    text = (
-        f"{folder}: {values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
-        f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
-    )
+    if preparation.speaks(found):
+        values: dict[str, Any] = {
+            "train_pictures": len(prepared.train.pictures),
+            "test_pictures": len(prepared.test.pictures),
+            "train_clips": len(prepared.train.x_0),
+            "test_clips": len(prepared.test.x_0),
+        }
+        text = (
+            f"{folder}: {values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
+            f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
+        )
+    else:
+        values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "judge", "test")}
+        text = (
+            f"{folder}: {values['train_pictures']} pictures to train on, {values['judge_pictures']} for the judge "
+            f"alone, {values['test_pictures']} held out (no picture in two of them)"
+        )
+    values = {"folder": str(folder), **values, **skipped}
     finish(as_json, values, text + say_skipped(prepared.skipped))

@@ -2,112 +2,106 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, Device, ModelName, finish, progress_bar
+from synesthete.cli.lists import listed
+from synesthete.cli.options import AsJson, Device, ModelName, finish
+from synesthete.cli.sample_pictures import NUM, paint
+from synesthete.cli.sample_speech import plan_speech, speak
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from synesthete.evaluation.model_judge import Verdict
-
-BATCH = 32
-ADD_JUDGE = "run `synesthete train` on its run folder again, which adds one"
 
 
 def sample(
     model: ModelName,
-    inputs: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for the sound and its spectrogram: OUT/STEM.wav, OUT/STEM.png.")],
-    seed: Annotated[int, typer.Option(help="Other seeds give other voices.")] = 0,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PICTURE...]", help="Pictures, or folders of pictures, for a model that speaks."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for OUT/STEM.wav and OUT/STEM.png, or OUT/LABEL_000.png and OUT/contact_sheet.png."),
+    ],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="A class by its name or number, for a model that makes pictures; several by commas or given again; "
+            "or all.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="Words of your own, for a model that reads text; may be given several times."),
+    ] = None,
+    num: Annotated[int | None, typer.Option(help=f"Pictures of each label or prompt; {NUM} by default.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Other seeds give other voices and other pictures.")] = 0,
     sampler: Annotated[
-        str | None, typer.Option(help="flow-euler, flow-heun, flow-dpmsolver++ or flow-unipc, for a model of a flow.")
+        str | None,
+        typer.Option(
+            help="ddpm, ddim, euler, heun, dpmsolver++, dpmsolver++sde or unipc; flow-euler, flow-heun, "
+            "flow-dpmsolver++ or flow-unipc for a model of a flow."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="1.0 is off; higher follows the picture more.")] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="1.0 is off; higher follows the condition more; 0.0 does without it.")
+    ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as timestep_shift=1."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as eta=0.5."),
     ] = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let pictures speak: a wav and a spectrogram for each, and the words that the model's judge hears in it.
+    """Let pictures speak, or draw pictures of labels or words.
+
+    A model that speaks writes a wav and a spectrogram for each picture, and prints the words that its judge hears. A
+    model that makes pictures writes LABEL_000.png, LABEL_001.png, ... and a contact sheet; each file tells how it was
+    made, and picture 5 of a label is the same whatever else is asked for.
 
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
-    `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`
+    `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`,
+    `synesthete sample images-digits --label 7 --num 64 --out drawn`,
+    `synesthete sample images-digits --label all --num 4 --sampler ddim --steps 50 --out drawn`,
+    `synesthete sample runs/clip --prompt "a photo of a red cat" --out drawn`
     """
     settings = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale}
     changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
-    found = find_pictures(inputs)
-    targets = name_targets(found, inputs, out)
-    written = [path for target in targets for path in (target, target.with_suffix(".png"))]
-    if own := {path.resolve() for path in found} & {path.resolve() for path in written}:
-        raise InputError(f"{min(own)}: its spectrogram would replace the picture itself; give another --out")
-    if not overwrite and (there := [path for path in written if path.exists()]):
-        count = f"{len(there)} of {len(written)} files"
-        raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
+    found, targets = plan_speech(inputs, out, overwrite) if inputs else ([], [])
 
-    from synesthete import hub, seeding
-    from synesthete.data.audio import write_audio
-    from synesthete.data.picture import read_picture, write_picture
-    from synesthete.evaluation.model_judge import read_judge
     from synesthete.pipeline import Pipeline
 
     pipeline = Pipeline.load(model, device)
     pipeline.sampling_settings(**changes)
-    judge = read_judge(hub.find_model(model))
-    skipped: list[str] = []
-    spoken: list[str] = []
-    said: list[tuple[Path, Verdict]] = []
-    started = time.perf_counter()
-    with progress_bar() as show:
-        for first in range(0, len(found), BATCH):
-            readable: list[tuple[int, Image.Image]] = []
-            for i in range(first, min(first + BATCH, len(found))):
-                try:
-                    readable.append((i, read_picture(found[i])))
-                except InputError as error:
-                    skipped.append(str(error))
-            if readable:
-                generators = [seeding.generator(seed, "sample", i) for i, _ in readable]
-                raw = pipeline.preprocess([picture for _, picture in readable])
-                output = pipeline(raw, generators=generators, **changes)
-                if judge:
-                    verdicts = judge.hear(output.signal)
-                    said += [(found[i], verdict) for (i, _), verdict in zip(readable, verdicts, strict=True)]
-                for (i, _), waveform, picture in zip(
-                    readable, output.signal, pipeline.codec.pictures(output.x_0), strict=True
-                ):
-                    write_audio(targets[i], waveform, pipeline.codec.spec.sample_rate)
-                    write_picture(targets[i].with_suffix(".png"), picture)
-                    spoken.append(str(targets[i]))
-            show("pictures", min(first + BATCH, len(found)), len(found), "")
-    seconds = time.perf_counter() - started
-    if not spoken:
-        many = f"not one of {len(skipped)} pictures is readable; the first: " if len(skipped) > 1 else ""
-        raise InputError(f"{many}{skipped[0]}")
-    values: dict[str, Any] = {
-        "written": spoken,
-        "said": [{"picture": str(path), **asdict(verdict)} for path, verdict in said],
-        "skipped": skipped,
-        "seconds": round(seconds, 3),
-        "pictures_per_second": round(len(spoken) / seconds, 2),
-    }
-    text = "".join(f"{path.name}: {verdict}\n" for path, verdict in said)
-    text += f"{out}: {len(spoken)} spoken, {values['pictures_per_second']} a second"
-    if judge is None:
-        text += f"\n{model}: no judge with it, so nobody tells what it said; {ADD_JUDGE}"
-    if skipped:
-        text += f"; {len(skipped)} skipped:\n  " + "\n  ".join(skipped)
+    if hasattr(pipeline.codec, "spec"):
+        if given := [f"--{name}" for name, value in (("label", labels), ("prompt", prompts), ("num", num)) if value]:
+            raise InputError(f"{model}: a model that speaks, of pictures alone; leave out {' and '.join(given)}")
+        if not found:
+            raise InputError(f"{model}: a model that speaks; give it pictures, or folders of pictures")
+        values, text = speak(pipeline, model, found, targets, out=out, seed=seed, changes=changes)
+    else:
+        if found:
+            reads = "--label, or --prompt where it reads text" if pipeline.is_conditional else "--num alone"
+            raise InputError(
+                f"{model}: a model that makes pictures, and reads none; instead of {found[0]} give {reads}"
+            )
+        labels = listed(labels, ["all", *pipeline.class_names])
+        values, text = paint(
+            pipeline,
+            model,
+            labels,
+            prompts or [],
+            out=out,
+            num=num or NUM,
+            seed=seed,
+            changes=changes,
+            overwrite=overwrite,
+        )
     finish(as_json, values, text)
 
 
@@ -120,40 +114,3 @@ def assigned(assignments: list[str], settings: dict[str, Any]) -> dict[str, Any]
         setattr(checked, key, value)
         settings[key] = getattr(checked, key)
     return settings
-
-
-def find_pictures(inputs: list[Path]) -> list[Path]:
-    """Every picture file among the inputs and in the folders among them.
-
-    Raises:
-        InputError: an input that does not exist, or a folder without pictures.
-    """
-    from synesthete.data.picture import SUFFIXES, list_pictures
-
-    found: list[Path] = []
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: no such file; give a picture or a folder of pictures")
-        here = list_pictures(path)
-        if not here:
-            raise InputError(f"{path}: no pictures in it ({', '.join(SUFFIXES[:3])}, ...); give another folder")
-        found += here
-    return found
-
-
-def name_targets(found: list[Path], inputs: list[Path], out: Path) -> list[Path]:
-    """OUT/STEM.wav for each picture; where two stems are the same, OUT/FOLDER/STEM.wav.
-
-    Raises:
-        InputError: two pictures that would still be written to one file.
-    """
-    counts = Counter(path.stem for path in found)
-    targets = []
-    for path in found:
-        parent = next((p for p in inputs if p.is_dir() and p in path.parents), path.parent)
-        folder = path.parent.relative_to(parent) if counts[path.stem] > 1 else Path()
-        targets.append(out / folder / f"{path.stem}.wav")
-    twice = [path for path, count in Counter(targets).items() if count > 1]
-    if twice:
-        raise InputError(f"{twice[0]}: two pictures would be written there; rename one of them")
-    return targets

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped
 from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.config import Recipe
+    from synesthete.preparation import Prepared, Progress
 
 
 def train(
@@ -18,7 +22,10 @@ def train(
     start: Annotated[str | None, typer.Option("--from", help="MODEL whose weights to begin with.")] = None,
     judge: Annotated[
         bool,
-        typer.Option(help="At the end, train the judge that lets `synesthete sample` print what was said."),
+        typer.Option(help="At the end, train the judge that tells what a sample says or shows."),
+    ] = True,
+    watch: Annotated[
+        bool, typer.Option(help="Look through the instruments of `synesthete diagnose` at each preview.")
     ] = True,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -31,7 +38,7 @@ def train(
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete import hub, preparation
-    from synesthete.evaluation import model_judge
+    from synesthete.evaluation import model_judge, watching
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
@@ -56,17 +63,12 @@ def train(
                 show(f"step {report.step}: {note}", 0, 0, "")
 
         try:
-            model = loop.train(found, prepared, folder, report=on_step, start=begin)
-            if judge and state.is_main_process and not (model / model_judge.FOLDER).is_dir():
-                corpus = preparation.build_corpus(found, data)
-                # A twin that trains for seconds gets a judge that does.
-                steps = min(model_judge.NUM_STEPS, sum(stage.num_steps for stage in found.stages))
-                spec = found.codec().spec
-                try:
-                    model_judge.keep_judge(found.data(), corpus, model, spec, num_steps=steps, progress=report)
-                except InputError as error:  # the model is whole without it
-                    notes.append(f"no judge with the model: {error}")
-                    show(notes[-1], 0, 0, "")
+            look = watching.watch if watch else None
+            model = loop.train(found, prepared, folder, report=on_step, start=begin, watch=look)
+            wanted = judge and state.is_main_process and not (model / model_judge.FOLDER).is_dir()
+            if wanted and (note := keep_judge(found, prepared, data, model, report)):  # the model is whole without it
+                notes.append(note)
+                show(note, 0, 0, "")
         except DivergedError as error:
             raise InputError(str(error)) from None
         except KeyboardInterrupt:
@@ -82,3 +84,23 @@ def train(
         }
         text = f"{model}: done; try `synesthete evaluate {folder}`"
         finish(as_json, values, text + say_skipped(prepared.skipped))
+
+
+def keep_judge(recipe: Recipe, prepared: Prepared, data: Path | None, model: Path, progress: Progress | None) -> str:
+    """Train the judge of the model's kind and put it beside the model; what hindered it, or nothing."""
+    from synesthete import preparation
+    from synesthete.evaluation import kept_picture_judge, model_judge, picture_judge
+
+    # A twin that trains for seconds gets a judge that does.
+    steps = sum(stage.num_steps for stage in recipe.stages)
+    speech = preparation.build_corpus(recipe, data) if preparation.speaks(recipe) else None
+    try:
+        if speech:
+            spec, steps = recipe.codec().spec, min(model_judge.NUM_STEPS, steps)
+            model_judge.keep_judge(recipe.data(), speech, model, spec, num_steps=steps, progress=progress)
+        else:
+            few = steps if steps < picture_judge.FEWEST_STEPS else None
+            kept_picture_judge.keep_picture_judge(prepared, model, num_steps=few, progress=progress)
+    except InputError as error:
+        return f"no judge with the model: {error}"
+    return ""

@@ -44,9 +44,15 @@ class PixelCodec(ModelMixin, ConfigMixin):
             raise InputError(f"codec size {size}: need a number of pixels, or two (height, width)")
         if channels not in MODES:
             raise InputError(f"codec of {channels} channels; give 1 for grey or 3 for RGB")
-        self.shape = (channels, *sides)
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("scale", torch.full((channels, 1, 1), 0.5))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of x_0 without the batch: (C, H, W)."""
+        size = self.config.size
+        height, width = (size, size) if isinstance(size, int) else size
+        return (self.config.channels, height, width)
 
     @property
     def black(self) -> Tensor:

@@ -25,6 +25,7 @@ PLAIN = ("name", "weights", "seed")
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 # Names become folders.
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 PartName = Literal["codec", "conditioner", "denoiser"]
@@ -81,18 +82,29 @@ class Sampling:
     """How a finished model samples unless told otherwise; saved with it.
 
     Args:
+        timestep_spacing: of a beta schedule. "trailing" begins at the terminal timestep, pure noise to the network;
+            "linspace" too, with a last step at or near timestep 0; "leading" begins a step short of it, which a network
+            takes for a picture with little left to decide: for comparison with models sampled so (Lin et al. 2024,
+            section 3.3). Between its ends heun's steps are even in the logarithm of noise over signal. Flows have
+            timestep_shift.
         timestep_shift: of a flow; above 1 spends more of the steps near noise (Esser et al. 2024, section 5.3.2).
+        solver_order: of dpmsolver++ and unipc, 1 to 3; None leaves it to the sampler (2).
+        guidance_scale: 1 is off, 0 the unconditional prediction alone.
         guidance_interval: where guidance is on, in fractions of the way to noise.
+        guidance_rescale: how far a guided prediction is given the spread of the plain one (Lin et al. 2024, 3.4).
+        eta: of ddim, which adds that share of ddpm's noise in every step.
         precision: of the matrix products: "no" is float32, "auto" bf16 where the processor has it in hardware.
     """
 
     sampler: str = "flow-euler"
     num_inference_steps: Count = 10
+    timestep_spacing: Literal["trailing", "linspace", "leading"] = "trailing"
     timestep_shift: Positive = 1.0
+    solver_order: Annotated[int, Field(ge=1, le=3)] | None = None
     guidance_scale: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_rescale: float = 0.0
-    eta: float = 0.0
+    guidance_rescale: Fraction = 0.0
+    eta: Fraction = 0.0
     precision: Literal["auto", "no", "bf16"] = "no"
 
     __setattr__ = Stage.__setattr__

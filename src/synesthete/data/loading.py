@@ -23,6 +23,10 @@ class Samples(Protocol):
         """The samples at `indices` (B,); whatever is drawn is drawn by `generator`."""
         ...
 
+    def plain(self) -> Samples:
+        """The same samples as they are, not augmented."""
+        ...
+
 
 class Steps(Dataset["Batch"]):
     """Item i is the i-th micro-batch of this process; every epoch goes through the samples in a new order.

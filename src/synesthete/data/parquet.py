@@ -1,11 +1,12 @@
-"""Pictures in Parquet files, as the Hugging Face Hub keeps data sets of pictures."""
+"""Pictures and their classes in Parquet files, as the Hugging Face Hub keeps data sets of pictures."""
 
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synesthete.data.picture import decode_picture
 from synesthete.types import InputError
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GROUPS_KEPT = 4
+IMAGE = "image"
+FEATURES = b"huggingface"  # under this key a file's schema tells what its columns are
 
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
-    """A picture in the column `image` (`bytes`, `path`) of a Parquet file: a row of one of its groups.
+    """A picture in a Parquet file: a row of one of its groups, in a column of encoded pictures.
 
-    place: the path that the row itself tells, its name in the data set. changed: the file's time of change.
+    place: the path that the row itself tells, its name in the data set; its number in the file where it tells none.
+    changed: the file's time of change.
     """
 
     file: str
@@ -31,6 +35,7 @@ class PictureRow:
     group: int
     row: int
     place: str
+    column: str = IMAGE
 
     @property
     def name(self) -> str:
@@ -39,53 +44,136 @@ class PictureRow:
 
     def stamp(self) -> str:
         """The file, its time of change, and the place in it."""
-        return f"{self.file} {self.changed} {self.group} {self.row}"
+        column = "" if self.column == IMAGE else f" {self.column}"
+        return f"{self.file} {self.changed} {self.group} {self.row}{column}"
 
     def read(self) -> Image.Image:
         """The picture decoded; its group is read as a whole and kept for the next."""
-        content = read_group(self.file, self.changed, self.group)[self.row]
+        content = read_group(self.file, self.changed, self.group, self.column)[self.row]
         return decode_picture(io.BytesIO(content or b""), self.name)
 
 
-def list_rows(file: Path) -> Iterator[PictureRow]:
+def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
     """Every picture of a file, as they come; its path is read, its bytes are not.
 
     Raises:
-        InputError: pyarrow is not installed, a damaged file, or one without a column of pictures.
+        InputError: pyarrow is not installed, a damaged file, or one without that column of pictures.
     """
-    changed = file.stat().st_mtime_ns
-    for group, places in enumerate(read_places(file)):
-        yield from (PictureRow(str(file), changed, group, row, place) for row, place in enumerate(places))
+    changed, first = file.stat().st_mtime_ns, 0
+    for group, places in enumerate(read_places(file, column)):
+        for row, place in enumerate(places):
+            yield PictureRow(str(file), changed, group, row, place or str(first + row), column)
+        first += len(places)
 
 
-def read_places(file: Path) -> list[list[str]]:
-    """The column `image.path`, by row group."""
+def read_places(file: Path, column: str = IMAGE) -> list[list[str | None]]:
+    """The paths that the pictures of a column tell, None where they tell none, by row group."""
+    opened = open_parquet(file)
+    fields = picture_fields(opened, column, file)
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise InputError(
-            f"{file}: Parquet needs the package pyarrow; pip install 'synesthete[parquet]', or give a folder"
-        ) from None
-    try:
-        opened = parquet.ParquetFile(file)
-        groups = (opened.read_row_group(i, columns=["image.path"]) for i in range(opened.num_row_groups))
-        return [[str(value["path"]) for value in group["image"].to_pylist()] for group in groups]
-    except (ArrowException, OSError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: no Parquet with a column of pictures ({reason}); download it again") from None
+        if "path" not in fields:
+            return [[None] * opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+        groups = (opened.read_row_group(i, columns=[f"{column}.path"]) for i in range(opened.num_row_groups))
+        return [[value["path"] if value else None for value in group[column].to_pylist()] for group in groups]
+    except _errors() as error:
+        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
 
 
 @lru_cache(maxsize=GROUPS_KEPT)
-def read_group(file: str, changed: int, group: int) -> list[bytes | None]:
+def read_group(file: str, changed: int, group: int, column: str = IMAGE) -> list[bytes | None]:
     """The encoded pictures of a row group.
 
     Raises:
         InputError: a damaged file.
     """
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
     try:
-        column = parquet.ParquetFile(file).read_row_group(group, columns=["image.bytes"])["image"]
-        return [value["bytes"] for value in column.to_pylist()]
-    except (ArrowException, OSError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: damaged ({' '.join(str(error).split())}); download it again") from None
+        opened = parquet.ParquetFile(file)
+        whole = f"{column}.bytes" not in {opened.schema.column(i).path for i in range(len(opened.schema))}
+        values = opened.read_row_group(group, columns=[column if whole else f"{column}.bytes"])[column].to_pylist()
+        return values if whole else [value["bytes"] if value else None for value in values]
+    except _errors() as error:
+        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
+
+
+def read_labels(file: Path, column: str = "label") -> list[str | None]:
+    """The class name of every row: the text of the column, or the name that the file tells for its number.
+
+    A number goes by itself where the file tells no names. None, and a number below 0, which is how a hidden label is
+    published, are None.
+
+    Raises:
+        InputError: as `list_rows`, or a number beyond the names.
+    """
+    opened = open_parquet(file)
+    _check_column(opened, column, file, "label")
+    names = class_names(opened.schema_arrow.metadata or {}, column)
+    try:
+        values = opened.read(columns=[column])[column].to_pylist()
+    except _errors() as error:
+        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
+    labels: list[str | None] = []
+    for value in values:
+        hidden = value is None or (isinstance(value, int) and value < 0)
+        if not hidden and names and isinstance(value, int) and value >= len(names):
+            raise InputError(f"{file}: label {value} of {len(names)} named classes; download the file again")
+        labels.append(None if hidden else names[value] if names and isinstance(value, int) else str(value))
+    return labels
+
+
+def class_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
+    """The names that a schema's metadata tells for the numbers of a column, in their order; none if it tells none."""
+    try:
+        return [str(name) for name in json.loads(metadata[FEATURES])["info"]["features"][column]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def open_parquet(file: Path) -> Any:
+    """A Parquet file, open.
+
+    Raises:
+        InputError: pyarrow is not installed, or a damaged file.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            f"{file}: Parquet needs the package pyarrow; pip install 'synesthete[parquet]', or give a folder"
+        ) from None
+    try:
+        return parquet.ParquetFile(file)
+    except _errors() as error:
+        raise InputError(f"{file}: no Parquet with a column of pictures ({_said(error)}); download it again") from None
+
+
+def picture_fields(opened: Any, column: str, file: Path) -> tuple[str, ...]:
+    """What a column of encoded pictures consists of: `bytes` and perhaps `path`, or nothing where it is bytes itself.
+
+    Raises:
+        InputError: no such column, or no pictures in it.
+    """
+    _check_column(opened, column, file, "image")
+    kind = opened.schema_arrow.field(column).type
+    fields = tuple(kind.field(i).name for i in range(kind.num_fields))
+    if "bytes" not in fields and "binary" not in str(kind):
+        raise InputError(f"{file}: column {column!r} holds {kind}, no encoded pictures; set image to one that does")
+    return fields
+
+
+def _check_column(opened: Any, column: str, file: Path, field: str) -> None:
+    names = opened.schema_arrow.names
+    if column not in names:
+        raise InputError(f"{file}: no column {column!r}; set {field} to one of {', '.join(map(repr, names))}")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What a damaged file makes pyarrow say."""
+    from pyarrow import ArrowException
+
+    return (ArrowException, OSError, KeyError, TypeError)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from synesthete.data.audio import write_whole
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from mmap import mmap
+
+    from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -141,16 +145,25 @@ def list_pictures(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
-def write_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a PNG, whole or not at all.
+def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> Path:
+    """Write a PNG, whole or not at all. text: what it tells of itself, a text chunk each.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
+    chunks = PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_text(key, value)
     encoded = io.BytesIO()
-    picture.save(encoded, format="PNG")
+    picture.save(encoded, format="PNG", pnginfo=chunks)
     write_whole(path, encoded.getvalue())
     return path
+
+
+def to_images(pictures: Tensor) -> list[Image.Image]:
+    """Pictures (n, C, H, W) uint8, grey or RGB, for Pillow."""
+    arrays = pictures.permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(np.ascontiguousarray(a[..., 0] if a.shape[-1] == 1 else a)) for a in arrays]
 
 
 def content(image: Image.Image) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.pictures import SPLITS, ClassFolders, list_sources
+from synesthete.data.labelled import LabelledPictures
 from synesthete.data.speech.clips import Clips, load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
@@ -22,19 +22,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.pictures import Pictures, PictureSource, Split
+    from synesthete.data.labelled import Augmentation
     from synesthete.data.shards import Rows
     from synesthete.data.speech.engines import Engine
 
-    # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
-    Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
-NO_PICTURES = (
-    "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class), or give a source its path"
-)
-
-
-class SpokenPictures:
+class SpokenPictures(LabelledPictures):
     """Pictures of things, and many voices that say what the things are called.
 
     Any picture of a class goes with any clip of that class. Pictures are split into train and test, voices into train,
@@ -78,14 +71,10 @@ class SpokenPictures:
         shares: tuple[float, float, float, float] = SHARES,
         allow_few_targets: bool = False,
     ) -> None:
-        self.sources: tuple[PictureSource, ...] = sources if folder is None else (ClassFolders(folder),)
+        super().__init__(sources, class_names, augmentation, limit, seed, folder, num_judge=0)
         self._words = words
-        if class_names and folder is None:
-            self.class_names = class_names
         self.num_samples, self.spec = num_samples, AudioSpec(sample_rate=sample_rate)
         self.takes, self.rates, self.pitches = takes, rates, pitches
-        self.augmentation: Augmentation | None = augmentation
-        self.limit, self.seed = limit, seed
         self.engine: Engine | None = engine
         self.variation, self.allow_few_targets = Variation(speeds, semitones, shares), allow_few_targets
 
@@ -93,18 +82,6 @@ class SpokenPictures:
     def words(self) -> dict[str, tuple[str, ...]]:
         """Every phrase that is said for each class."""
         return phrases_of(self.class_names, self._words)
-
-    @cached_property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of their numbers.
-
-        Raises:
-            InputError: none were given, and the sources cannot be read or have none.
-        """
-        found = {label for split in SPLITS for label in list_sources(self.sources, split).labels}
-        if not found:
-            raise InputError(NO_PICTURES)
-        return tuple(sorted(found))
 
     def build(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Speak the corpus into `folder`; what is there already is kept.
@@ -135,40 +112,6 @@ class SpokenPictures:
         speakers = [clips.speakers[i] for i in chosen.tolist()]
         return Clips(clips.waveforms[chosen], places[clips.labels[chosen]], self.class_names, speakers, clips.skipped)
 
-    def pictures(self, split: Split) -> tuple[Pictures, Tensor]:
-        """The pictures of a split, and their labels (n,) as places in `class_names`.
-
-        Raises:
-            InputError: no pictures, one of a class that is not among `class_names`, or a class without one.
-        """
-        pictures = list_sources(self.sources, split)
-        if split == "train" and not len(pictures):
-            raise InputError(NO_PICTURES)
-        unknown = sorted(set(pictures.labels) - set(self.class_names))
-        if unknown:
-            raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
-        labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
-        chosen = self._limited(labels)
-        kept = pictures.take(chosen.tolist())
-        if split == "train":
-            missing = sorted(set(self.class_names) - set(kept.labels))
-            if missing:
-                raise InputError(
-                    f"no training picture of class {missing[0]!r}; add some or take it from data.class_names"
-                )
-        return kept, labels[chosen]
-
-    def _limited(self, labels: Tensor) -> Tensor:
-        """Which of the samples to keep: as many of each class, so that a small limit leaves none without any."""
-        if self.limit is None or len(labels) <= self.limit:
-            return torch.arange(len(labels))
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
-        turn = torch.zeros_like(labels)
-        for label in labels.unique():
-            places = (labels[order] == label).nonzero().flatten()
-            turn[places] = torch.arange(len(places))
-        return order[turn.argsort(stable=True)[: self.limit]].sort().values
-
 
 @dataclass
 class PairedSamples:
@@ -198,6 +141,10 @@ class PairedSamples:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def plain(self) -> PairedSamples:
+        """The same samples with their pictures as they are, not augmented."""
+        return replace(self, augmentation=None)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each with a clip of its class drawn by `generator`."""

@@ -29,14 +29,17 @@ def guided(
     """A denoiser of (x_t, timestep) that moves `scale` times from the null's prediction to the condition's.
 
     Both predictions come out of one batched forward. Off at scale 1.0 and outside `interval`, fractions of the way to
-    noise, where the null costs nothing. Source: Ho & Salimans 2022; interval: Kynkäänniemi et al. 2024; `rescale`: Lin
-    et al. 2024 (section 3.4).
+    noise, where the null costs nothing. Scale 0.0 is the null's prediction alone, everywhere. Source: Ho & Salimans
+    2022; interval: Kynkäänniemi et al. 2024; `rescale`: Lin et al. 2024 (section 3.4).
     """
+    if scale in (0.0, 1.0):
+        only = condition if scale else null
+        return lambda x_t, timestep: denoise(x_t, timestep, only)
     low, high = (fraction * num_train_timesteps for fraction in interval)
-    both = Condition.concatenate([null, condition]) if scale != 1.0 else condition
+    both = Condition.concatenate([null, condition])
 
     def denoise_guided(x_t: Tensor, timestep: Tensor) -> Tensor:
-        if scale == 1.0 or not low <= float(timestep.flatten()[0]) <= high:
+        if not low <= float(timestep.flatten()[0]) <= high:
             return denoise(x_t, timestep, condition)
         twice = torch.cat([timestep, timestep]) if timestep.ndim else timestep
         without, with_ = denoise(torch.cat([x_t, x_t]), twice, both).chunk(2)

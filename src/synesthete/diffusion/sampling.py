@@ -9,13 +9,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import diffusers
+import torch
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import torch
     from torch import Tensor
 
     from synesthete.diffusion.process import Process
@@ -23,39 +23,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A diffusers scheduler class and what makes it this sampler. flow: it walks a flow, else a beta schedule."""
+    """A diffusers scheduler class and what makes it this sampler.
+
+    flow: it walks a flow, else a beta schedule. max_order: of its solver, 0 where that has none.
+    """
 
     scheduler: str
     settings: dict[str, Any] = field(default_factory=dict)
     flow: bool = False
+    max_order: int = 0
 
 
+FLOW_SIGMAS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 SAMPLERS = {
     "ddpm": Sampler("DDPMScheduler"),
     "ddim": Sampler("DDIMScheduler"),
     "euler": Sampler("EulerDiscreteScheduler"),
-    "heun": Sampler("HeunDiscreteScheduler"),
-    "dpmsolver++": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "dpmsolver++sde": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "unipc": Sampler("UniPCMultistepScheduler"),
+    # It steps in noise over signal, which falls from 4096 to 13 in the first of 20 even steps: its correction explodes.
+    "heun": Sampler("HeunDiscreteScheduler", {"use_exponential_sigmas": True}),
+    "dpmsolver++": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}, max_order=3),
+    # diffusers 0.42 has a sign wrong in this one's third order: the smaller its steps, the more noise it leaves.
+    "dpmsolver++sde": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, max_order=2),
+    "unipc": Sampler("UniPCMultistepScheduler", max_order=3),
     "flow-euler": Sampler("FlowMatchEulerDiscreteScheduler", flow=True),
     "flow-heun": Sampler("FlowMatchHeunDiscreteScheduler", flow=True),
-    "flow-dpmsolver++": Sampler(
-        "DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, flow=True
-    ),
-    "flow-unipc": Sampler(
-        "UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, flow=True
-    ),
+    "flow-dpmsolver++": Sampler("DPMSolverMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
+    "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
 }
+SPACINGS = ("trailing", "linspace", "leading")
 
 
-def make_scheduler(name: str, process: Process, shift: float = 1.0) -> Any:
-    """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
+def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
+    """The diffusers scheduler that sampling settings ask for, its timesteps set: whatever is wrong is said here.
 
-    shift: of a flow's timesteps towards noise.
+    settings: the fields of `Sampling` by name.
 
     Raises:
-        InputError: an unknown name, a sampler of the other kind of process, or a shift of a beta schedule.
+        InputError: settings that do not fit each other or the process.
+    """
+    scheduler = make_scheduler(
+        settings["sampler"],
+        process,
+        settings["timestep_shift"],
+        timestep_spacing=settings["timestep_spacing"],
+        solver_order=settings["solver_order"],
+    )
+    check_eta(scheduler, settings["eta"])
+    set_timesteps(scheduler, settings["num_inference_steps"])
+    return scheduler
+
+
+def make_scheduler(
+    name: str,
+    process: Process,
+    shift: float = 1.0,
+    *,
+    timestep_spacing: str = "trailing",
+    solver_order: int | None = None,
+) -> Any:
+    """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
+
+    shift: of a flow's timesteps towards noise. timestep_spacing: of a beta schedule's ("leading" begins short of the
+    terminal timestep; Lin et al. 2024, table 2). solver_order: of a multistep solver; its own where None.
+
+    Raises:
+        InputError: an unknown name, a sampler of the other kind of process, a shift of a beta schedule, a spacing of a
+            flow, or an order that the sampler has not.
     """
     flow = process.schedule == "flow"
     fitting = [known for known, sampler in SAMPLERS.items() if sampler.flow == flow]
@@ -64,30 +97,101 @@ def make_scheduler(name: str, process: Process, shift: float = 1.0) -> Any:
         raise InputError(f"sampler {name!r}: {what}; choose from {', '.join(fitting)}")
     if shift != 1.0 and not flow:
         raise InputError(f"timestep_shift {shift}: only a flow can be shifted; leave it at 1 for {process.schedule!r}")
+    if timestep_spacing not in SPACINGS:
+        raise InputError(f"timestep_spacing {timestep_spacing!r}: unknown; choose from {', '.join(SPACINGS)}")
+    if timestep_spacing != "trailing" and flow:
+        raise InputError(
+            f"timestep_spacing {timestep_spacing!r}: a flow's steps are even; move them by timestep_shift, "
+            "and leave this 'trailing'"
+        )
     sampler = SAMPLERS[name]
     scheduler = getattr(diffusers, sampler.scheduler)
-    config = {"num_train_timesteps": process.num_train_timesteps, "shift": shift, "flow_shift": shift}
+    known = inspect.signature(scheduler.__init__).parameters
+    config: dict[str, Any] = {"num_train_timesteps": process.num_train_timesteps, "shift": shift, "flow_shift": shift}
     if not flow:
-        config |= process.scheduler_config()
+        config |= process.scheduler_config() | {"timestep_spacing": timestep_spacing}
+        if process.zero_terminal_snr and "rescale_betas_zero_snr" not in known:
+            config["trained_betas"] = betas_to_zero(process)
+    if solver_order is not None:
+        if not 1 <= solver_order <= sampler.max_order:
+            orders = ", ".join(f"1-{SAMPLERS[n].max_order} with {n}" for n in fitting if SAMPLERS[n].max_order)
+            raise InputError(
+                f"solver_order {solver_order}: sampler {name!r} has no such; leave it unset, or give {orders}"
+            )
+        config["solver_order"] = solver_order
     # clip_sample cuts x_0 at +-1, inside the range of any data that is not a picture.
     config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
-    known = inspect.signature(scheduler.__init__).parameters
-    if not flow and process.zero_terminal_snr and "rescale_betas_zero_snr" not in known:
-        raise InputError(f"sampler {name!r}: knows no zero terminal SNR, which process.zero_terminal_snr asks for")
     return scheduler(**{key: value for key, value in config.items() if key in known})
 
 
-def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device) -> None:
-    """Timesteps from the terminal one down, evenly; the last step lands on clean data."""
+def betas_to_zero(process: Process) -> list[float]:
+    """The betas of a process that ends in pure noise, for a scheduler that cannot rescale its own.
+
+    Its last signal level is 2^-12 and not 0, as diffusers has it in the others, so that noise over signal is finite; or
+    less, where a linear schedule is below that a step before its end.
+    """
+    assert process.alphas_cumprod is not None
+    levels = process.alphas_cumprod.double()
+    levels[-1] = min(2**-24, levels[-2].item() / 4)
+    return (1 - levels / torch.cat([torch.ones(1), levels[:-1]])).tolist()
+
+
+def check_eta(scheduler: Any, eta: float) -> None:
+    """Refuse a share of noise to a sampler that would add none, or its own.
+
+    Raises:
+        InputError: eta is not 0, and the sampler is not DDIM.
+    """
+    if eta and "eta" not in inspect.signature(scheduler.step).parameters:
+        name = type(scheduler).__name__
+        raise InputError(f"eta {eta}: {name} takes none; set eta=0, or take ddim (ddpm is its eta=1)")
+
+
+def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
+    """Timesteps from the terminal one down, evenly; the last step lands on clean data.
+
+    Raises:
+        InputError: fewer timesteps in the schedule than steps, or a single step that would begin at clean data.
+    """
     if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
         # Its own spacing spends the last step between sigma 0.001 and 0.
         sigmas = [1 - i / num_inference_steps for i in range(num_inference_steps)]
         scheduler.set_timesteps(sigmas=sigmas, device=device)
-    else:
-        scheduler.set_timesteps(num_inference_steps, device=device)
-        if scheduler.config.get("use_flow_sigmas"):
-            # They cut a flow's timesteps to whole numbers, which are then not those of their own sigmas.
-            scheduler.timesteps = scheduler.sigmas[:-1].to(device) * scheduler.config.num_train_timesteps
+        return
+    on_table = "beta_schedule" in scheduler.config and not scheduler.config.get("use_flow_sigmas")
+    if on_table:
+        check_steps(scheduler, num_inference_steps)
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    if on_table:
+        drop_before_clean(scheduler)
+    elif scheduler.config.get("use_flow_sigmas"):
+        # They cut a flow's timesteps to whole numbers, which are then not those of their own sigmas.
+        scheduler.timesteps = scheduler.sigmas[:-1].to(device) * scheduler.config.num_train_timesteps
+
+
+def check_steps(scheduler: Any, num_inference_steps: int) -> None:
+    """Make sure that a table of timesteps has that many to step on.
+
+    Raises:
+        InputError: more steps than timesteps, or a single step that begins at clean data.
+    """
+    spacing, num_timesteps = scheduler.config.timestep_spacing, scheduler.config.num_train_timesteps
+    # Where a multistep solver does not begin at the end, it leaves out the other end as well.
+    most = num_timesteps - (spacing != "trailing" and "solver_order" in scheduler.config)
+    if num_inference_steps > most:
+        raise InputError(
+            f"num_inference_steps {num_inference_steps}: give at most {most} for timestep_spacing {spacing!r}"
+        )
+    if num_inference_steps == 1 and spacing != "trailing":
+        raise InputError("num_inference_steps 1: begins at clean data; give more, or timestep_spacing 'trailing'")
+
+
+def drop_before_clean(scheduler: Any) -> None:
+    """Take out steps at timestep -1, which diffusers appends where N / n is rounded down (n = 61, 103, 121, ...)."""
+    if extra := int((scheduler.timesteps < 0).sum()):
+        scheduler.timesteps = scheduler.timesteps[:-extra]
+        if hasattr(scheduler, "sigmas"):
+            scheduler.sigmas = torch.cat([scheduler.sigmas[: -1 - extra], scheduler.sigmas[-1:]])
 
 
 def sample(
@@ -103,8 +207,13 @@ def sample(
 
     denoise(x_t, timestep) -> prediction in the scheduler's prediction_type, same shape as x_t.
     x_T: (B, C, H, W), unit Gaussian. generators: one per sample, so that a batch equals its singles.
+    eta: of DDIM, 0 none of the noise that DDPM adds in a step, 1 all of it.
     Source: DDIM, Song et al. 2021 (eq. 12) and successors, as implemented by the given diffusers scheduler.
+
+    Raises:
+        InputError: an eta for another sampler than DDIM, or more steps than the schedule has timesteps.
     """
+    check_eta(scheduler, eta)
     set_timesteps(scheduler, num_inference_steps, x_T.device)
     accepted = inspect.signature(scheduler.step).parameters
     # At eta 1 the square root of what is left, 0 but for rounding, is NaN near a cosine schedule's end.

@@ -50,15 +50,21 @@ def denoising_errors(
 
 
 def denoising_metrics(
-    pipeline: Any, pairs: Batch, real_x_0: Tensor, other: Tensor, seed: int, progress: Progress
+    pipeline: Any,
+    pairs: Batch,
+    real_x_0: Tensor,
+    other: Tensor,
+    seed: int,
+    progress: Progress,
+    what: str = "real clips",
 ) -> tuple[list[Metric], float]:
-    """The denoising errors at FRACTIONS, the sensitivity to the condition, and the error of the mean clip."""
+    """The denoising errors of `what` at FRACTIONS, and that of the mean of real_x_0 in their place."""
     errors = denoising_errors(pipeline, pairs, other, FRACTIONS, seed, progress)
     mean_clip_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
-    num = len(pairs.label)
+    num, num_timesteps = len(pairs.label), pipeline.process.num_train_timesteps
     metrics = [
         Metric(
-            f"MSE of x_0 at t = {fraction * 1000:.0f} (real clips, n = {num})",
+            f"MSE of x_0 at t = {fraction * num_timesteps:.0f} ({what}, n = {num})",
             right.mean().item(),
             interval_of_mean(right),
             mean_clip_error,
@@ -66,10 +72,16 @@ def denoising_metrics(
         )
         for fraction, right, wrong in zip(FRACTIONS, *list(errors.values())[:2], strict=True)
     ]
+    return metrics, mean_clip_error
+
+
+def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
+    """How much worse the network does when told of another class; all pairs go through it at once."""
     parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
-    sensitivity = condition_sensitivity(parts, pairs.to(pipeline.device), seed=seed)["sensitivity"]
-    name = f"condition sensitivity (MSE of x_0, another class minus the right one, t = 500 to 970, n = {num})"
-    return [*metrics, Metric(name, sensitivity, chance=0.0)], mean_clip_error
+    found = condition_sensitivity(parts, pairs.to(pipeline.device), seed=seed)["sensitivity"]
+    times = " to ".join(f"{fraction * pipeline.process.num_train_timesteps:.0f}" for fraction in (0.5, 0.97))
+    name = f"condition sensitivity (MSE of x_0, another class minus the right one, t = {times}, n = {len(pairs.label)})"
+    return Metric(name, found, chance=0.0)
 
 
 @torch.no_grad()

@@ -59,6 +59,11 @@ def accuracy(true: Tensor, predicted: Tensor) -> float:
     return (true == predicted).double().mean().item()
 
 
+def per_class(labels: Tensor, answers: Tensor, num_classes: int) -> list[float]:
+    """Share right of each class; NaN where it has no sample."""
+    return [accuracy(labels[labels == i], answers[labels == i]) for i in range(num_classes)]
+
+
 def confusion(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
     """How often each class was taken for each: (num_classes, num_classes + 1) int64.
 

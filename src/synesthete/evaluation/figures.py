@@ -70,8 +70,14 @@ def difference_figure(reference: Tensor, estimate: Tensor, spec: AudioSpec, titl
     return figure
 
 
-def confusion_figure(counts: Tensor, class_names: Sequence[str], title: str = "", nothing: str = "nothing") -> Figure:
-    """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row.
+def confusion_figure(
+    counts: Tensor,
+    class_names: Sequence[str],
+    title: str = "",
+    nothing: str = "nothing",
+    sides: tuple[str, str] = ("the picture shows", "heard as"),
+) -> Figure:
+    """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row; sides: rows, columns.
 
     Of more than NUM_CONFUSED classes the most confused ones are shown; a column counts what was heard as any other.
     """
@@ -89,8 +95,8 @@ def confusion_figure(counts: Tensor, class_names: Sequence[str], title: str = ""
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.set_xlabel("heard as")
-    axes.set_ylabel("the picture shows")
+    axes.set_xlabel(sides[1])
+    axes.set_ylabel(sides[0])
     if len(rows) <= 25:
         for row, column in zip(*np.nonzero(table), strict=True):
             colour = "white" if share[row, column] > 0.5 else "black"
@@ -139,8 +145,9 @@ def sweep_figure(
     chance: float,
     title: str = "",
     default: float | None = None,
+    measure: str = "accuracy",
 ) -> Figure:
-    """Accuracy against guidance scale. curves: name -> (value, low, high) at each scale; ceilings by the same names."""
+    """A share against guidance scale. curves: name -> (value, low, high) at each scale; ceilings by the same names."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for index, ((name, points), colour) in enumerate(zip(curves.items(), COLOURS, strict=False)):
@@ -164,7 +171,7 @@ def sweep_figure(
     axes.set_xticks(list(guidance), [f"{scale:g}" for scale in guidance])
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlabel("guidance scale (1 = off)")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(measure)
     axes.grid(alpha=0.25)
     figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     axes.set_title(title, fontsize=10)
@@ -172,15 +179,19 @@ def sweep_figure(
 
 
 def timestep_figure(
-    fractions: Sequence[float], curves: Mapping[str, Sequence[float]], title: str = "", floor: float | None = None
+    fractions: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    title: str = "",
+    floor: float | None = None,
+    guess: str = "the mean clip",
 ) -> Figure:
-    """Mean square error in x_0 space against the way to noise, a curve a condition."""
+    """Mean square error in x_0 space against the way to noise, a curve a condition; floor: the error of `guess`."""
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for (name, values), colour, marker in zip(curves.items(), COLOURS, "os^D", strict=False):
         axes.plot(fractions, values, marker=marker, markersize=4, color=colour, label=name)
     if floor is not None:
-        axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"no network: the mean clip ({floor:.3g})")
+        axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"no network: {guess} ({floor:.3g})")
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("t / T (0 = clean, 1 = noise)")

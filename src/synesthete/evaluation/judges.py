@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from synesthete import hub, seeding
 from synesthete.codecs.mel import MelCodec
-from synesthete.data.audio import write_whole
+from synesthete.evaluation.judge_folder import RESULT_NAME, write_judge
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64
 CHUNK = 100
 NUM_STEPS = 800
-RESULT_NAME = "judge.json"
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.
 QUIETEST, LOUDEST = -5.0, 5.0
@@ -236,7 +234,7 @@ def load_or_train_judge(
         "num_voices": len(set(test_clips.speakers)),
         "seconds": seconds,
     }
-    _keep(judge, result, folder)
+    write_judge(judge, result, folder, "free some space or set SYNESTHETE_CACHE")
     return JudgeTraining(judge, **result)
 
 
@@ -247,18 +245,3 @@ def _digest(settings: dict[str, Any], *sets: Clips) -> str:
     # What the weights mean and how they are found is written in this file: another file makes other judges.
     name.update(Path(__file__).read_bytes())
     return name.hexdigest()
-
-
-def _keep(judge: MelJudge, result: dict[str, Any], folder: Path) -> None:
-    """Write the judge's folder beside its place and rename it; one that another process wrote meanwhile stays."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        judge.save_pretrained(partial)
-        write_whole(partial / RESULT_NAME, json.dumps(result).encode())
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot be written ({reason}); free some space or set SYNESTHETE_CACHE") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,9 @@ import torch
 from torch import nn
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.data.audio import write_whole
 from synesthete.evaluation.distances import interval
-from synesthete.evaluation.judges import NUM_STEPS, RESULT_NAME, MelJudge, load_or_train_judge, log_mels
+from synesthete.evaluation.judge_folder import RESULT_NAME, check_kind, write_judge
+from synesthete.evaluation.judges import NUM_STEPS, MelJudge, load_or_train_judge, log_mels
 from synesthete.evaluation.report import Metric
 from synesthete.types import InputError
 
@@ -116,20 +115,7 @@ def keep_judge(
         "num_voices": len(set(real.speakers)),
         "words": words,
     }
-    folder = model / FOLDER
-    partial = folder.with_name(f".{FOLDER}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        half.save_pretrained(partial)
-        write_whole(partial / RESULT_NAME, (json.dumps(result, indent=1) + "\n").encode())
-        for path in partial.iterdir():
-            # safetensors writes for the owner alone; a model is to be read by whoever may read its folder.
-            path.chmod(partial.stat().st_mode & 0o666)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); free some space") from None
+    write_judge(half, result, model / FOLDER)
     return ModelJudge(rounded, **result)
 
 
@@ -137,11 +123,12 @@ def read_judge(model: Path) -> ModelJudge | None:
     """The judge in a model's folder, or None where there is none.
 
     Raises:
-        InputError: damaged files.
+        InputError: damaged files, or a judge of pictures.
     """
     folder = model / FOLDER
     if not (folder / RESULT_NAME).is_file():
         return None
+    check_kind(folder, MelJudge, "speech")
     try:
         result = json.loads((folder / RESULT_NAME).read_text(encoding="utf-8"))
         words = tuple(map(tuple, result.pop("words")))

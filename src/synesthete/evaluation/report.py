@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MISSING = "-"  # in place of a figure that there is not
-MEDIA = {"png": ("pictures", "image/png"), "wav": ("sounds", "audio/wav")}
+MEDIA = {"png": ("pictures", "image/png"), "gif": ("pictures", "image/gif"), "wav": ("sounds", "audio/wav")}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Medium:
-    """A picture (png) or a sound (wav): its name, without suffix, its content, and what it shows, in words."""
+    """A picture (png, gif) or a sound (wav): its name, without suffix, its content, and what it shows, in words."""
 
     name: str
     content: bytes
@@ -206,8 +206,9 @@ def finite(value: Any) -> Any:
 def to_markdown(report: Report) -> str:
     """The report as Markdown; pictures and sounds are files beside it."""
     lines = [f"# {report.title}", "", report.summary, ""]
-    lines += [*_markdown_table(Table(("", ""), list(report.facts.items()))), "", "## Figures", ""]
-    lines += [*_markdown_table(headline(report.metrics)), ""]
+    lines += [*_markdown_table(Table(("", ""), list(report.facts.items()))), ""]
+    if report.metrics:
+        lines += ["## Figures", "", *_markdown_table(headline(report.metrics)), ""]
     for section in report.sections:
         lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
         for item in section.items:
@@ -219,7 +220,7 @@ def _markdown_item(item: Table | Medium | Gallery) -> list[str]:
     if isinstance(item, Table):
         return [*([f"**{item.caption}**", ""] if item.caption else []), *_markdown_table(item)]
     if isinstance(item, Medium):
-        return [f"{'!' if item.kind == 'png' else ''}[{item.caption or item.name}]({place(item)})"]
+        return [f"{'' if item.kind == 'wav' else '!'}[{item.caption or item.name}]({place(item)})"]
     rows = [
         (card.title, " ".join(line for medium in card.media for line in _markdown_item(medium)), "; ".join(card.lines))
         for card in item.cards
@@ -237,7 +238,8 @@ def _markdown_table(table: Table) -> list[str]:
 def to_html(report: Report) -> str:
     """The report as one HTML page that needs no other file and runs no script."""
     parts = [f"<h1>{_escape(report.title)}</h1>", f"<p class=summary>{_escape(report.summary)}</p>"]
-    parts += ["<h2>Figures</h2>", _html_table(headline(report.metrics))]
+    if report.metrics:
+        parts += ["<h2>Figures</h2>", _html_table(headline(report.metrics))]
     for section in report.sections:
         parts += [f"<h2>{_escape(section.title)}</h2>"]
         parts += [f"<p>{_escape(section.text)}</p>"] if section.text else []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +10,17 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.spoken import PairedSamples
-from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, restorations
-from synesthete.evaluation.distances import accuracy, confusion, difference, interval
+from synesthete.evaluation.denoising import (
+    TRACED,
+    denoising_errors,
+    denoising_metrics,
+    restorations,
+    sensitivity_metric,
+)
+from synesthete.evaluation.distances import accuracy, confusion, difference, interval, per_class
 from synesthete.evaluation.diversity import measure_diversity
+from synesthete.evaluation.draws import drawn, first_of_each, shuffled
+from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.figures import QUIETEST
 from synesthete.evaluation.judges import log_mel_of
 from synesthete.evaluation.jury import X_0, make_jury, whisper_metric
@@ -31,15 +36,7 @@ from synesthete.evaluation.speaking import (
     speed_metrics,
     through_codec,
 )
-from synesthete.evaluation.speech_measures import (
-    SpeechEvaluation,
-    drawn,
-    first_of_each,
-    guidance_sweep,
-    per_class,
-    shuffled,
-    thinned,
-)
+from synesthete.evaluation.speech_measures import SpeechEvaluation, guidance_sweep, thinned
 from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
 
@@ -120,18 +117,9 @@ def evaluate(
         evaluation.metrics.append(own_judge.metric(real))
     evaluation.skipped = [*pictures.skipped, *real.skipped]
     evaluation.notes += [f"skipped {name}" for name in evaluation.skipped]
-    facts = {
-        "model": model or pipeline.config.card.get("recipe", ""),
-        "recipe": pipeline.config.card.get("recipe", ""),
-        "made on": start.strftime("%Y-%m-%d %H:%M UTC"),
-        "took": f"{(datetime.now(UTC) - start).total_seconds():.0f} s",
-        "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "device": device_name(pipeline.device),
-        "software": f"torch {torch.__version__}, Python {platform.python_version()}",
+    facts = run_facts(pipeline, start, model, command) | {
         "pictures": f"{len(raw)} of {len(pictures)} of the test split, seed {seed}",
-        "sampling": ", ".join(f"{key} {value}" for key, value in pipeline.sampling_settings().items()),
         "vocoder": pipeline.codec.vocoder_in_use,
-        "process": ", ".join(f"{key} {value}" for key, value in pipeline.process.settings().items()),
         "mel judge": judge_fact(evaluation, len(judge_clips), len(set(judge_clips.speakers))),
     }
     write_report(speech_report(pipeline, evaluation, facts), Path(out))
@@ -204,6 +192,7 @@ def evaluate_speech(
     clips = PairedSamples(real_x_0, real.labels, pictures, labels)
     pairs = clips.batch(torch.arange(len(labels)), seeding.generator(seed, "pairs"))
     loss, mean_clip_error = denoising_metrics(pipeline, pairs, rebuilt.x_0, other, seed, report)
+    loss.append(sensitivity_metric(pipeline, pairs, seed))
     pairing = pair(labels, real.labels, real.speakers, seed)
     generation, errors = generation_metrics(codec, speech, real_x_0, other, pairing)
     num_traced = min(NUM_TRACED, len(labels))
@@ -290,21 +279,3 @@ def judge_fact(evaluation: SpeechEvaluation, num_clips: int, num_voices: int) ->
         f"trained in {judge.seconds:.0f} s on {num_clips} real clips of {num_voices} voices; "
         f"accuracy {judge.accuracy:.3f} on {judge.num_test} real clips of {judge.num_voices} other voices"
     )
-
-
-def device_name(device: torch.device) -> str:
-    """The processor as a reader would call it, and how many threads it is used with."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
-def listed(names: Sequence[str], num: int = 12) -> str:
-    """The names in one line; of many, the first ones and how many more there are."""
-    rest = f" and {len(names) - num} more" if len(names) > num else ""
-    return ", ".join(names[:num]) + rest

@@ -10,6 +10,7 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.distances import accuracy, interval
+from synesthete.evaluation.draws import first_of_each
 from synesthete.evaluation.speaking import Speech, speak
 
 if TYPE_CHECKING:
@@ -124,29 +125,6 @@ def guidance_sweep(
         shares = {name: accuracy(labels, found) for name, found in jury.answers(speech).items()}
         sweep[scale] = {name: (share, *interval(share, len(labels))) for name, share in shares.items()}
     return sweep
-
-
-def per_class(labels: Tensor, answers: Tensor, num_classes: int) -> list[float]:
-    """Share right of each class; NaN where it has no sample."""
-    return [accuracy(labels[labels == i], answers[labels == i]) for i in range(num_classes)]
-
-
-def first_of_each(labels: Tensor) -> Tensor:
-    """The place of the first sample of each class that has one."""
-    return torch.stack([(labels == label).nonzero().flatten()[0] for label in labels.unique()])
-
-
-def drawn(num_there: int, num: int, seed: int, what: str) -> Tensor:
-    """At most `num` of `num_there` places, in an order drawn once and for all."""
-    return torch.randperm(num_there, generator=seeding.generator(seed, what))[:num]
-
-
-def shuffled(num: int, seed: int) -> Tensor:
-    """For each of `num` samples another one: a random permutation that leaves none in its place."""
-    order = torch.randperm(num, generator=seeding.generator(seed, "shuffled"))
-    other = torch.empty_like(order)
-    other[order] = order.roll(1)
-    return other
 
 
 def thinned(clips: Clips, num: int, seed: int) -> Clips:

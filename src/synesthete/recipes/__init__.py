@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.config import Recipe
-from synesthete.diffusion.sampling import make_scheduler
+from synesthete.diffusion.sampling import scheduler_for
 from synesthete.recipes.image_to_speech import image_to_speech_digits, image_to_speech_digits_debug
 from synesthete.recipes.image_to_speech_full import (
     image_to_speech,
@@ -24,6 +24,18 @@ from synesthete.recipes.image_to_speech_small import (
     image_to_speech_photos_debug,
     image_to_speech_phrases,
     image_to_speech_phrases_debug,
+)
+from synesthete.recipes.images import (
+    images_digits,
+    images_digits_debug,
+    images_photos,
+    images_photos_debug,
+    images_stl10,
+    images_stl10_debug,
+    images_stl10_dit,
+    images_stl10_dit_debug,
+    images_stl10_latent,
+    images_stl10_latent_debug,
 )
 from synesthete.types import InputError
 
@@ -43,6 +55,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "image-to-speech-large-debug": image_to_speech_large_debug,
     "image-to-speech-100": image_to_speech_100,
     "image-to-speech-100-debug": image_to_speech_100_debug,
+    "images-digits": images_digits,
+    "images-digits-debug": images_digits_debug,
+    "images-photos": images_photos,
+    "images-photos-debug": images_photos_debug,
+    "images-stl10": images_stl10,
+    "images-stl10-debug": images_stl10_debug,
+    "images-stl10-dit": images_stl10_dit,
+    "images-stl10-dit-debug": images_stl10_dit_debug,
+    "images-stl10-latent": images_stl10_latent,
+    "images-stl10-latent-debug": images_stl10_latent_debug,
 }
 
 
@@ -70,7 +92,7 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
 
 # What each part of a recipe is asked for.
 CONTRACTS = {
-    "data": ("build", "clips", "pictures"),
+    "data": ("pictures",),
     "codec": ("encode", "decode", "shape"),
     "conditioner": ("encode", "null"),
     "denoiser": ("forward", "precompute"),
@@ -88,28 +110,49 @@ def check_fit(recipe: Recipe) -> None:
         target = getattr(recipe, part).target
         if lacking := [name for name in needed if not hasattr(target, name)]:
             raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
-    num_samples = recipe.codec.num_samples
-    if recipe.data.num_samples > num_samples:
-        raise InputError(
-            f"recipe {recipe.name}: clips of {recipe.data.num_samples} samples, a codec of {num_samples}; "
-            f"--set codec.num_samples={recipe.data.num_samples}"
-        )
-    for field in ("condition_width", "pooled_width"):
-        if getattr(recipe.denoiser, field) != recipe.conditioner.width:
-            raise InputError(
-                f"recipe {recipe.name}: a condition {recipe.conditioner.width} wide, denoiser.{field} is "
-                f"{getattr(recipe.denoiser, field)}; --set denoiser.{field}={recipe.conditioner.width}"
-            )
+    check_lengths(recipe)
+    check_widths(recipe)
     size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
     if tuple(recipe.denoiser.sample_size) != size:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
             f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
         )
+    channels = make_cheaply(recipe, "codec", lambda codec: codec.shape[0])
+    if recipe.denoiser.in_channels != channels:
+        raise InputError(
+            f"recipe {recipe.name}: the codec makes x_0 of {channels} channels, the denoiser expects "
+            f"{recipe.denoiser.in_channels}; --set denoiser.in_channels={channels}"
+        )
     for part in ("conditioner", "denoiser", "process"):
         make_cheaply(recipe, part)
-    walk = recipe.sampling
-    make_cheaply(recipe, "process", lambda process: make_scheduler(walk.sampler, process, walk.timestep_shift))
+    make_cheaply(recipe, "process", lambda process: scheduler_for(vars(recipe.sampling), process))
+
+
+def check_lengths(recipe: Recipe) -> None:
+    """Make sure that the codec takes clips as long as the data's, where these are clips."""
+    long, room = (getattr(recipe, part).fields.get("num_samples", 0) for part in ("data", "codec"))
+    if long > room:
+        raise InputError(
+            f"recipe {recipe.name}: clips of {long} samples, a codec of {room}; --set codec.num_samples={long}"
+        )
+
+
+def check_widths(recipe: Recipe) -> None:
+    """Make sure that the denoiser reads what the conditioner says, as wide as it says it."""
+    width = recipe.conditioner.fields.get("width")  # one that says nothing has none
+    for field in ("condition_width", "pooled_width"):
+        read = getattr(recipe.denoiser, field)
+        if read == width or (read is None and field == "condition_width"):
+            continue
+        if width is None:
+            raise InputError(
+                f"recipe {recipe.name}: {recipe.conditioner.target.__name__} says nothing; --set denoiser.{field}=null"
+            )
+        raise InputError(
+            f"recipe {recipe.name}: a condition {width} wide, denoiser.{field} is {read}; "
+            f"--set denoiser.{field}={width}"
+        )
 
 
 def make_cheaply(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:

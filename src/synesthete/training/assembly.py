@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.diffusion.sampling import make_scheduler
+from synesthete.diffusion.sampling import scheduler_for
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
 from synesthete.training.checkpoints import reading
@@ -66,7 +66,7 @@ def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) ->
         parts.codec,
         parts.conditioner,
         parts.denoiser,
-        make_scheduler(recipe.sampling.sampler, parts.process, shift=recipe.sampling.timestep_shift),
+        scheduler_for(vars(recipe.sampling), parts.process),
         process=parts.process.settings(),
         sampling=sampling,
         card=card,

@@ -12,6 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.state_dict import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import torch
     from torch import nn
 
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -128,10 +128,23 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) ->
             parameter, _, key = name.rpartition("/")
             state.setdefault(parameter, {})[key] = value
         set_optimizer_state_dict(model, optimiser, {"state": state, "param_groups": groups}, options=SOME)
-        # It makes a state for parameters that never had a gradient, too.
         for name, value in model.named_parameters():
+            # It makes a state for parameters that never had a gradient, too.
             if name.removeprefix("module.") not in state:
                 optimiser.state.pop(value, None)
+        lay_out(optimiser)
+
+
+def lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Lay every moment out in memory as its weight is.
+
+    The fused step of AdamW walks both by their addresses: a contiguous moment beside a channels-last weight would be
+    that of another element, which nothing says.
+    """
+    for weight, state in optimiser.state.items():
+        for key, value in state.items():
+            if value.shape == weight.shape and value.stride() != weight.stride():
+                state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.training.event_file import open_event_file
+from synesthete.training.projector import write_embedding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -31,7 +33,8 @@ class RunLog:
         partial = self.path.with_name(f".{self.path.name}.partial")
         partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         partial.replace(self.path)
-        self.events = open_event_file(folder / "tensorboard" / stage, first_step)
+        self.board = folder / "tensorboard" / stage
+        self.events = open_event_file(self.board, first_step)
 
     def _lines(self) -> list[str]:
         return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
@@ -66,6 +69,11 @@ class RunLog:
         """A sound in TensorBoard: waveform (S,) in [-1, 1]."""
         if self.events:
             self.events.sound(name, waveform, sample_rate, step)
+
+    def embedding(self, name: str, vectors: torch.Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
+        """Vectors (n, D) in TensorBoard's projector, the newest of a name; metadata: column -> what each vector is."""
+        if self.events:
+            write_embedding(self.board, name, vectors, metadata)
 
     def close(self) -> None:
         """No more is written."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.preparation import Prepared
-    from synesthete.training.stage import StepReport
+    from synesthete.training.stage import StepReport, Watch
 
 
 def train(
@@ -26,11 +26,13 @@ def train(
     *,
     report: Callable[[StepReport], None] | None = None,
     start: Path | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
 
     Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). start: the model
-    folder whose weights to begin with, for fine-tuning.
+    folder whose weights to begin with, for fine-tuning. watch(pipeline, prepared, folder, step, log) is called in the
+    main process after each preview, with the averaged weights in place, to add pictures of its own to both.
 
     Raises:
         InputError: a folder that holds a run of another recipe or is in use, a full disk, a batch that does not divide.
@@ -39,12 +41,17 @@ def train(
     keep_freed_memory()
     with alone_in(folder):
         open_run(recipe, folder)
-        _train_stages(recipe, prepared, folder, report or (lambda _: None), start)
+        _train_stages(recipe, prepared, folder, report or (lambda _: None), start, watch)
     return folder / "model"
 
 
 def _train_stages(
-    recipe: Recipe, prepared: Prepared, folder: Path, report: Callable[[StepReport], None], start: Path | None
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: Path,
+    report: Callable[[StepReport], None],
+    start: Path | None,
+    watch: Watch | None,
 ) -> None:
     for number, stage in enumerate(recipe.stages):
         parts = make_parts(recipe, prepared)  # anew for each stage: the one before may have cut them into pieces
@@ -53,7 +60,7 @@ def _train_stages(
         elif start is not None:
             load_weights(parts, start)
         finished = folder / "checkpoints" / f"{number}-{stage.name}"
-        Run(recipe, stage, parts, prepared, folder, finished, report).run()
+        Run(recipe, stage, parts, prepared, folder, finished, report, watch).run()
         processes().wait_for_everyone()  # the main one may still be writing what the others are to read
 
 

@@ -1,8 +1,8 @@
-"""What a model makes while it trains: a spectrogram and a sound for each class, in the run folder and TensorBoard."""
+"""What a model makes while it trains: pictures, or spectrograms and sounds, in the run folder and TensorBoard."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -23,18 +23,31 @@ GAP = 4
 
 
 def write_previews(pipeline: Pipeline, batch: Batch, folder: Path, step: int, log: RunLog) -> None:
-    """One sample a class on fixed noise: `step_N.png`, real above generated, and `step_N.wav`, one after the other."""
+    """One sample a class on fixed noise: `step_N.png`, real above generated; any sounds in `step_N.wav`, in turn."""
     first = [int((batch.label == label).nonzero()[0]) for label in batch.label.unique()[:NUM_PREVIEWS]]
     chosen = torch.tensor(first)
     output = pipeline(batch.raw[chosen], generators=seeding.sample_generators(0, len(chosen)))
-    real = pipeline.codec.pictures(batch.signal[chosen])
+    real = pipeline.codec.pictures(encoded(pipeline.codec, batch)[chosen])
     made = pipeline.codec.pictures(output.x_0)
-    sheet = contact_sheet([real, made])
+    sheet = contact_sheet([enlarged(real), enlarged(made)])
     write_picture(folder / f"step_{step:07d}.png", sheet)
     log.picture("preview (real above)", sheet, step)
+    if not hasattr(pipeline.codec, "spec"):
+        return
     waveform, sample_rate = output.signal.flatten(), pipeline.codec.spec.sample_rate
     write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
     log.sound("preview", waveform, sample_rate, step)
+
+
+def encoded(codec: Any, batch: Batch) -> torch.Tensor:
+    """x_0 of a batch (B, C, H, W), encoded now unless that was done beforehand."""
+    return batch.signal if batch.encoded else codec.encode(batch.signal)
+
+
+def enlarged(pictures: list[Image.Image], side: int = 64) -> list[Image.Image]:
+    """Pictures of one size with every pixel as a square, so large that none of their sides is under `side`."""
+    times = -(-side // min(pictures[0].size))
+    return [p.resize((p.width * times, p.height * times), Image.Resampling.NEAREST) for p in pictures]
 
 
 def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from synesthete import seeding
+from synesthete.data.labelled import PictureSamples
 from synesthete.data.loading import Steps
 from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
@@ -37,7 +38,7 @@ class Rehearsal:
         samples: grey pictures as the stage sees them, from `make_samples`; at least as many as a micro-batch takes.
     """
 
-    def __init__(self, recipe: Recipe, stage: Stage, samples: PairedSamples) -> None:
+    def __init__(self, recipe: Recipe, stage: Stage, samples: PictureSamples | PairedSamples) -> None:
         keep_freed_memory()
         self.stage, self.samples = replace(stage), samples
         torch.manual_seed(seeding.derive(recipe.seed, "weights"))
@@ -62,14 +63,18 @@ def micro_batch(stage: Stage) -> int:
     return stage.batch_size // stage.gradient_accumulation_steps
 
 
-def make_samples(recipe: Recipe, stage: Stage, num: int) -> PairedSamples:
+def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | PairedSamples:
     """`num` grey pictures, preprocessed, looked at beforehand where a training would, and as many clips of noise.
 
     Raises:
         InputError: whatever keeps the conditioner from reading a picture, in one line.
     """
     data, labels = recipe.data(), torch.zeros(num, dtype=torch.int64)
-    x_0 = torch.randn(num, *recipe.codec().shape).half()
+    codec = recipe.codec()
+    if hasattr(codec, "preprocess"):  # the model makes pictures
+        grey = codec.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
+        return PictureSamples(grey.expand(num, *grey.shape[1:]).contiguous(), labels, data.augmentation)
+    x_0 = torch.randn(num, *codec.shape).half()
     with torch.device("meta"):
         conditioner: Any = recipe.conditioner()
     if not hasattr(conditioner, "preprocess"):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from synesthete import seeding
 from synesthete.data.loading import Steps
 from synesthete.nn.precision import multiplies_bf16
-from synesthete.objectives import Denoising, condition_sensitivity
+from synesthete.objectives import Denoising, condition_sensitivity, generalisation_gap
 from synesthete.training import checkpoints, sharding
 from synesthete.training.assembly import load_state, make_parts, make_pipeline
 from synesthete.training.averages import Averages
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.data.spoken import PairedSamples
+    from synesthete.data.loading import Samples
     from synesthete.objectives import Parts
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
+    from synesthete.types import Batch
+
+    Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +85,11 @@ class Run:
         folder: Path,
         checkpoint_folder: Path,
         report: Callable[[StepReport], None],
+        watch: Watch | None = None,
     ) -> None:
         self.recipe, self.stage, self.parts, self.prepared = recipe, stage, parts, prepared
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
+        self.watch = watch
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
         self.sharded = sharding.is_asked()
@@ -178,7 +183,7 @@ class Run:
         if self.log:
             self.log.close()
 
-    def _samples(self) -> PairedSamples:
+    def _samples(self) -> Samples:
         """What is trained on: the prepared samples, or what the conditioner sees of them once and for all."""
         samples, stage = self.prepared.train, self.stage
         if not stage.num_views:
@@ -270,16 +275,32 @@ class Run:
         batch = samples.batch(indices, seeding.generator(self.recipe.seed, "look")).to(self.accelerator.device)
         with self.accelerator.autocast():
             found = condition_sensitivity(parts, batch)
+            notes = self._compare(parts, batch, log)
         pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
         write_previews(pipeline, batch, self.folder / "previews", self.step, log)
+        if self.watch:
+            self.watch(pipeline, self.prepared, self.folder / "previews", self.step, log)
+        if not pipeline.is_conditional:
+            log.write(self.step, held_out_error=found["right"])
+            return [f"held-out error {found['right']:.4f}", *notes]
         log.write(self.step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
         self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
         note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
         dead = self.step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
         if dead:
-            note += "; the model ignores its condition: being told of the wrong picture costs it nothing"
+            note += "; the model ignores its condition: being told of another class costs it nothing"
             logger.warning(note)
-        return [note]
+        return [note, *notes]
+
+    def _compare(self, parts: Parts, held_out: Batch, log: RunLog) -> list[str]:
+        """Whether the model over-fits, by the loss of as many samples that it is trained on."""
+        samples = self.prepared.train.plain()
+        generator = seeding.generator(self.recipe.seed, "look")
+        indices = torch.randperm(len(samples), generator=generator)[: len(held_out.label)]
+        seen = samples.batch(indices, generator).to(self.accelerator.device)
+        gap = generalisation_gap(parts, seen, held_out)
+        log.write(self.step, training_loss=gap.training, held_out_loss=gap.held_out)
+        return [str(gap)]
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[Parts | None]:

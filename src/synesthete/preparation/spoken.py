@@ -1,9 +1,7 @@
-"""A data set encoded once, in shards that a killed run leaves usable, and read back through memory mapping."""
+"""Spoken pictures: the corpus spoken, its clips encoded and the pictures fitted, each once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +16,7 @@ from synesthete.data.speech.diversity import few_targets
 from synesthete.data.speech.voices import split_voices
 from synesthete.data.spoken import PairedSamples, SpokenPictures
 from synesthete.locking import alone
+from synesthete.preparation.prepared import Prepared, digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -29,29 +28,13 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.pictures import Split
     from synesthete.data.speech.clips import Clips
-
-    Progress = Callable[[str, int, int], None]
+    from synesthete.preparation.prepared import Progress
 
 SHARD = 500
 # Fields of the data that leave the name of a corpus as it was while they have their defaults.
 ADDED = ("engine", "speeds", "semitones", "shares")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Prepared:
-    """A recipe's data, encoded. statistics: the codec's buffers as measured on the training clips.
-
-    skipped: the files that could not be read.
-    """
-
-    train: PairedSamples
-    test: PairedSamples
-    statistics: dict[str, Tensor]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = ()
 
 
 @alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
@@ -186,11 +169,6 @@ def corpus_key(recipe: Recipe) -> str:
     fields = {k: v for k, v in fields.items() if k not in ignored and (k not in ADDED or v != defaults[k])}
     # Not where the voices lie, but which they are.
     return digest([voices, fields | ({"engine": data.engine.identity()} if data.engine else {})])
-
-
-def digest(settings: Any) -> str:
-    """A short name for plain values."""
-    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def repeated_targets(samples: PairedSamples, class_names: Sequence[str] = ()) -> list[str]:

@@ -1,0 +1,241 @@
+"""Pictures as the latents of a published autoencoder: fewer numbers for the denoiser, some detail lost for good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+
+from synesthete import hub
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.codecs.tiny_autoencoder import TinyAutoencoder, read_layout
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from PIL import Image
+    from torch import Tensor, nn
+
+FIELD = "codec.model"
+KIND, KL, TINY = "kind", "AutoencoderKL", "TinyAutoencoder"
+TINY_FILES = {"encoder": "*_encoder.pth", "decoder": "*_decoder.pth"}
+LEAST_DEVIATION = 1e-4
+CHUNK = 16  # pictures that go through the network at once
+
+
+class AutoencoderCodec(ModelMixin, ConfigMixin):
+    """Pictures (B, C, H, W), uint8 or float in [0, 1] <-> normalised latents x_0 (B, c, h, w).
+
+    x_0 is the latent (the posterior's mean, so nothing is drawn) minus `mean`, divided by `scale`: two buffers with a
+    number for each channel which `fit` measures on a corpus. The network is saved with a model, which is loaded without
+    the files it came from; until `fit` has read these, its weights are fresh.
+
+    Args:
+        model: Hub id or folder of an AutoencoderKL (config.json and safetensors, there or in its folder `vae`), or a
+            folder with the files `*_encoder.pth` and `*_decoder.pth` of a tiny one. None: fresh weights, for trials.
+        size: sides of every picture in pixels, one number for a square or (H, W). channels: 1 for grey, 3 for RGB.
+        network: what the network is, as `read_network` finds it; None reads it from the model's files.
+
+    Raises:
+        InputError: no such model, another kind of one, or sides that its network does not divide.
+    """
+
+    # Its x_0 is worth keeping: a network has to be asked for it.
+    encodes_once = True
+
+    @register_to_config
+    def __init__(
+        self,
+        model: str | None = "stabilityai/sd-vae-ft-mse",
+        size: int | tuple[int, int] = 96,
+        channels: int = 3,
+        network: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if network is None:
+            if model is None:
+                raise InputError(f"{FIELD}: none given; give a Hub id or a folder")
+            network = read_network(model)
+            self.register_to_config(network=network)  # saved with a model: loading it asks for no file of the network
+        self.pixels = PixelCodec(size, channels)
+        self.autoencoder: Any
+        self.autoencoder, self.downsampling, self.latent_channels = make_network(network, channels)
+        height, width = self.pixels.shape[1:]
+        if height % self.downsampling or width % self.downsampling:
+            raise InputError(
+                f"codec.size {height} x {width}: this autoencoder takes multiples of {self.downsampling} pixels"
+            )
+        self.register_buffer("mean", torch.zeros(self.latent_channels, 1, 1))
+        self.register_buffer("scale", torch.ones(self.latent_channels, 1, 1))
+        self.requires_grad_(False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of x_0 without the batch: (c, h, w)."""
+        _, height, width = self.pixels.shape
+        return (self.latent_channels, height // self.downsampling, width // self.downsampling)
+
+    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """As `PixelCodec.preprocess`: pictures of any size and mode -> (B, C, H, W) uint8."""
+        return self.pixels.preprocess(pictures)
+
+    @torch.no_grad()
+    def fit(self, pictures: Iterable[Tensor]) -> AutoencoderCodec:
+        """Read the published weights; measure each channel's `mean` and `scale` on batches of pictures (B, C, H, W).
+
+        Raises:
+            InputError: no pictures, weights that cannot be read or do not fit, or any picture that `encode` refuses.
+        """
+        if self.config.model is not None:
+            load_network(self.autoencoder, self.config.model)
+        num, total, squares = 0, torch.zeros(self.latent_channels).double(), torch.zeros(self.latent_channels).double()
+        for batch in pictures:
+            values = self._latents(batch).double().transpose(0, 1).flatten(1).cpu()  # (c, B * h * w)
+            num += values.shape[1]
+            total += values.sum(1)
+            squares += values.square().sum(1)
+        if not num:
+            raise InputError("no pictures to measure the codec on; add some")
+        mean = total / num
+        deviation = (squares / num - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.scale.copy_(deviation.view(-1, 1, 1))
+        return self
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, c, h, w) float32.
+
+        Raises:
+            InputError: as `PixelCodec.encode`.
+        """
+        return (self._latents(pictures) - self.mean.float()) / self.scale.float()
+
+    @torch.no_grad()
+    def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+        """x_0 (B, c, h, w) -> pictures (B, C, H, W) uint8.
+
+        generators: taken as every codec takes them; nothing is drawn.
+
+        Raises:
+            InputError: another shape, or values that are not finite.
+        """
+        if x_0.shape[1:] != self.shape:
+            raise InputError(
+                f"x_0 of shape {tuple(x_0.shape)}: this codec needs (B, {', '.join(map(str, self.shape))})"
+            )
+        if not torch.isfinite(x_0).all():
+            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        latents = (x_0.float() * self.scale.float() + self.mean.float()).to(self.dtype)
+        found = [self._decode(part).float() for part in latents.split(CHUNK)]
+        return (torch.cat(found) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
+        """Each x_0 of (B, c, h, w) as a picture, grey or RGB, `scale` pixels a pixel."""
+        return self.pixels.pictures(self.pixels.encode(self.decode(x_0)), scale)
+
+    def _latents(self, pictures: Tensor) -> Tensor:
+        """Latents (B, c, h, w) float32, as the network gives them."""
+        unit = self.pixels.denormalise(self.pixels.encode(pictures)).to(self.dtype)  # [0, 1]
+        return torch.cat([self._encode(part).float() for part in unit.split(CHUNK)])
+
+    def _encode(self, unit: Tensor) -> Tensor:
+        if isinstance(self.autoencoder, TinyAutoencoder):
+            return self.autoencoder.encode(unit)
+        return self.autoencoder.encode(2 * unit - 1).latent_dist.mode()
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        if isinstance(self.autoencoder, TinyAutoencoder):
+            return self.autoencoder.decode(latents)
+        return (self.autoencoder.decode(latents).sample + 1) / 2
+
+
+def read_network(model: str) -> dict[str, Any]:
+    """What the network of a Hub id or folder is: {"kind", and its arguments}, without its weights.
+
+    Raises:
+        InputError: no such model, or another kind of one.
+    """
+    folder = find_folder(model)
+    if (folder / "config.json").is_file():
+        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        if config.get("_class_name") != KL:
+            raise InputError(f"{model}: a {config.get('_class_name')}, not an {KL}; give another {FIELD}")
+        return {KIND: KL} | {key: value for key, value in config.items() if not key.startswith("_")}
+    return {KIND: TINY, **read_layout(read_tiny(folder, "encoder"))}
+
+
+def make_network(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.Module, int, int]:
+    """A network with fresh weights, how many pixels of a side become one latent, and the latents' channels.
+
+    Raises:
+        InputError: another kind, or a network of pictures of other channels.
+    """
+    settings = {key: value for key, value in network.items() if key != KIND}
+    if network.get(KIND) == TINY:
+        made: Any = TinyAutoencoder(**settings)
+        takes, downsampling, latent_channels = 3, made.downsampling, made.latent_channels
+    elif network.get(KIND) == KL:
+        made = AutoencoderKL.from_config(settings)
+        takes, latent_channels = made.config.in_channels, made.config.latent_channels
+        downsampling = 2 ** (len(made.config.block_out_channels) - 1)
+    else:
+        raise InputError(f"codec.network: kind {network.get(KIND)!r}; give {KL} or {TINY}")
+    if takes != channels:
+        raise InputError(f"codec.channels {channels}: this autoencoder takes {takes}; --set codec.channels={takes}")
+    return made, downsampling, latent_channels
+
+
+def load_network(network: nn.Module, model: str) -> None:
+    """The published weights of `model` into its network.
+
+    Raises:
+        InputError: weights that are damaged or do not fit.
+    """
+    folder = find_folder(model)
+    if isinstance(network, TinyAutoencoder):
+        tensors = {f"{half}.{name}": value for half in TINY_FILES for name, value in read_tiny(folder, half).items()}
+    else:
+        tensors = hub.read_weights(folder)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(f"{model}: its weights do not fit its settings ({reason[0].strip()}); copy it again") from None
+
+
+def find_folder(model: str) -> Path:
+    """The folder with the autoencoder's files, which may be the folder `vae` of a whole pipeline.
+
+    Raises:
+        InputError: no such folder or id.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir() and all(list(path.glob(pattern)) for pattern in TINY_FILES.values()):
+        return path
+    folder = hub.find_weights(model, (*hub.WEIGHTS, "vae/*.safetensors", "vae/*.json"), field=FIELD)
+    folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{model}: no config.json in it, nor {' and '.join(TINY_FILES.values())}; give another {FIELD}"
+        )
+    return folder
+
+
+def read_tiny(folder: Path, half: str) -> dict[str, Tensor]:
+    """The weights of a tiny autoencoder's encoder or decoder, read as tensors alone.
+
+    Raises:
+        InputError: damaged, or more than tensors.
+    """
+    file = sorted(folder.glob(TINY_FILES[half]))[0]
+    try:
+        return {name: value.float() for name, value in torch.load(file, map_location="cpu", weights_only=True).items()}
+    except Exception as error:  # pickle, zip and torch each have their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{file}: cannot be read as weights ({reason}); download it again") from None

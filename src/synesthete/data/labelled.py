@@ -1,0 +1,160 @@
+"""Pictures and the class that each belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from synesthete.data.pictures import SPLITS, ClassFolders, list_sources
+from synesthete.types import Batch, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from synesthete.data.pictures import Pictures, PictureSource
+    from synesthete.data.shards import Rows
+
+    # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
+    Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+Part = Literal["train", "judge", "test"]
+PARTS: tuple[Part, ...] = ("train", "judge", "test")
+NO_PICTURES = (
+    "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class), or give a source its path"
+)
+
+
+class LabelledPictures:
+    """Pictures of things, split into those to train on, those that only the judge learns from, and those held out.
+
+    Args:
+        sources: where the pictures come from. folder: a folder with one folder of pictures a class, one's own, in
+            place of the sources and their classes.
+        class_names: the classes, in the order of their numbers; None takes all that the sources have, by name.
+        augmentation: of training pictures; None leaves them as they are.
+        limit: keep only so many pictures of each split, to overfit on purpose.
+        num_judge: training pictures that are kept from the model for the classifier that judges it, as many of each
+            class; None takes a fifth of them, 2,000 at most.
+    """
+
+    def __init__(
+        self,
+        sources: tuple[Any, ...] = (),
+        class_names: tuple[str, ...] | None = None,
+        augmentation: Any = None,
+        limit: int | None = None,
+        seed: int = 0,
+        folder: str | None = None,
+        num_judge: int | None = None,
+    ) -> None:
+        self.sources: tuple[PictureSource, ...] = sources if folder is None else (ClassFolders(folder),)
+        if class_names and folder is None:
+            self.class_names = class_names
+        self.augmentation: Augmentation | None = augmentation
+        self.limit, self.seed, self.num_judge = limit, seed, num_judge
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of their numbers.
+
+        Raises:
+            InputError: none were given, and the sources cannot be read or have none.
+        """
+        found = {label for split in SPLITS for label in list_sources(self.sources, split).labels}
+        if not found:
+            raise InputError(NO_PICTURES)
+        return tuple(sorted(found))
+
+    def pictures(self, split: Part) -> tuple[Pictures, Tensor]:
+        """The pictures of a split, and their labels (n,) as places in `class_names`.
+
+        Raises:
+            InputError: no pictures, one of a class that is not among `class_names`, or a class without one.
+        """
+        pictures = list_sources(self.sources, "test" if split == "test" else "train")
+        if split == "train" and not len(pictures):
+            raise InputError(NO_PICTURES)
+        unknown = sorted(set(pictures.labels) - set(self.class_names))
+        if unknown:
+            raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
+        labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
+        if split != "test":
+            judged, own = self._divided(labels)
+            chosen = judged if split == "judge" else own
+            pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
+        chosen = self._limited(labels)
+        kept = pictures.take(chosen.tolist())
+        if split == "train":
+            missing = sorted(set(self.class_names) - set(kept.labels))
+            if missing:
+                raise InputError(
+                    f"no training picture of class {missing[0]!r}; add some or take it from data.class_names"
+                )
+        return kept, labels[chosen]
+
+    def _divided(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of the pictures that the judge learns from, and of those that the model does."""
+        num = min(len(labels) // 5, 2000) if self.num_judge is None else self.num_judge
+        if num >= len(labels):
+            raise InputError(f"data.num_judge {num}: of {len(labels)} training pictures; leave some to train on")
+        order = in_turn(labels, seed=0)  # whatever the seed of a run, the judge of its rival is as good
+        return order[:num].sort().values, order[num:].sort().values
+
+    def _limited(self, labels: Tensor) -> Tensor:
+        """Which of the samples to keep: as many of each class, so that a small limit leaves none without any."""
+        if self.limit is None or len(labels) <= self.limit:
+            return torch.arange(len(labels))
+        return in_turn(labels, self.seed)[: self.limit].sort().values
+
+
+def in_turn(labels: Tensor, seed: int) -> Tensor:
+    """All places (n,) in an order drawn by the seed, in which the classes take turns as long as each has some left."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    turn = torch.zeros_like(labels)
+    for label in labels.unique():
+        places = (labels[order] == label).nonzero().flatten()
+        turn[places] = torch.arange(len(places))
+    return order[turn.argsort(stable=True)]
+
+
+@dataclass
+class PictureSamples:
+    """Pictures with their labels, in memory or in shards on disk.
+
+    pictures: (n, C, H, W) uint8. labels: (n,), which are also what the conditioner reads. x_0: (n, V, c, h, w), V views
+    of each, where they were encoded beforehand; a batch takes one of them by chance in place of the augmentation.
+    """
+
+    pictures: Tensor | Rows
+    labels: Tensor
+    augmentation: Augmentation | None = None
+    x_0: Tensor | Rows | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.labels) or (self.x_0 is not None and len(self.x_0) != len(self.labels)):
+            raise ValueError(f"{len(self.pictures)} pictures with {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def plain(self) -> PictureSamples:
+        """The same pictures as they are, not augmented."""
+        return replace(self, augmentation=None)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """The pictures at `indices` (B,), each augmented by its own draw of `generator`."""
+        labels = self.labels[indices]
+        if self.x_0 is not None:
+            views = self.x_0[indices]
+            chosen = torch.randint(views.shape[1], (len(views),), generator=generator)
+            x_0 = views[torch.arange(len(views)), chosen].float()
+            return Batch(signal=x_0, raw=labels, label=labels, encoded=True)
+        pictures = self.pictures[indices]
+        if self.augmentation is not None:
+            pictures = self.augmentation(pictures, generator)
+        return Batch(signal=pictures, raw=labels, label=labels)

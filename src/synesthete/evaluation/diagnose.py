@@ -1,0 +1,134 @@
+"""Every instrument on one model, as a report in pictures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from synesthete.config.build import suggestion
+from synesthete.evaluation.facts import listed, run_facts
+from synesthete.evaluation.features import find_features
+from synesthete.evaluation.instruments import INSTRUMENTS
+from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation.kept_picture_judge import read_picture_judge
+from synesthete.evaluation.picture_judge import load_or_train_picture_judge
+from synesthete.evaluation.report import Report, Section, Table, write_report
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from synesthete.evaluation.features import Features
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+
+    Progress = Callable[[str, int, int], None]
+
+NONE = "none"
+LOOKING = ("embeddings", "neighbours")  # instruments that see more with features of pictures
+SUMMARY = "What the model does, in pictures on fixed seeds. Every figure in them is of held-out data."
+
+
+def diagnose(
+    pipeline: Pipeline,
+    prepared: Prepared,
+    folder: Path,
+    *,
+    model: str = "",
+    only: Sequence[str] = (),
+    seed: int = 0,
+    num: int = 64,
+    reconstruct_from: float = 0.6,
+    settings: dict[str, Any] | None = None,
+    features: Features | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Look at a model through every instrument and write the report into `folder`.
+
+    model: what the report calls it. only: names of instruments; all where empty. num, reconstruct_from, settings,
+    features: as of a `Subject`. progress(instrument, done, total). An instrument that cannot look at this model is
+    left out, which the report says.
+
+    Raises:
+        InputError: an unknown instrument, one of `only` that cannot look at this model, a model of other classes than
+            the data's, a sampling setting that does not fit, and as `write_report`.
+    """
+    names = chosen(only)
+    if pipeline.class_names and tuple(pipeline.class_names) != tuple(prepared.class_names):
+        raise InputError(
+            f"the model names {listed(pipeline.class_names)}, the data {listed(prepared.class_names)}; "
+            "diagnose it on the data of its own recipe"
+        )
+    start, report = datetime.now(UTC), progress or (lambda *_: None)
+    subject = Subject(
+        pipeline,
+        prepared,
+        seed,
+        num,
+        reconstruct_from=reconstruct_from,
+        settings=settings or {},
+        features=features,
+    )
+    pipeline.sampling_settings(**subject.settings)
+    sections: dict[str, Section] = {}
+    left_out: dict[str, str] = {}
+    for done, name in enumerate(names):
+        subject.progress = partial(report, name)
+        try:
+            sections[name] = INSTRUMENTS[name](subject)
+        except InputError as error:
+            if only:
+                raise
+            left_out[name] = str(error)
+        report("instruments", done + 1, len(names))
+    found = Report(
+        title=f"Diagnosis {model}".strip(),
+        summary=SUMMARY,
+        facts=run_facts(pipeline, start, model) | {"seed": seed},
+        sections=[*sections.values(), *_left_out(left_out)],
+        data={"instruments": list(sections), "left_out": left_out},
+    )
+    write_report(found, folder)
+    return found
+
+
+def chosen(only: Sequence[str]) -> list[str]:
+    """The names of the instruments to use, in their order.
+
+    Raises:
+        InputError: an unknown one, with the nearest that there is.
+    """
+    for name in only:
+        if name not in INSTRUMENTS:
+            raise InputError(f"diagnose has no instrument {name!r}{suggestion(name, list(INSTRUMENTS))}")
+    return [name for name in INSTRUMENTS if not only or name in only]
+
+
+def choose_features(
+    choice: str, names: Sequence[str], prepared: Prepared, folder: Path, progress: Progress | None = None
+) -> Features | None:
+    """What the instruments called `names` are to compare pictures by, or None where none of them does.
+
+    choice: as `find_features`, or NONE. folder: the model's; the judge in it is taken, or one is trained now.
+
+    Raises:
+        InputError: as `find_features`.
+    """
+    if choice == NONE or prepared.judge is None or not set(names) & set(LOOKING):
+        return None
+    if choice not in ("auto", "classifier"):  # no judge is needed
+        return find_features(choice, None)
+    kept = read_picture_judge(folder)
+    judge = kept.judge if kept else None
+    if judge is None and len(prepared.judge):
+        trained = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=progress)
+        judge = trained.judge
+    return find_features(choice, judge)
+
+
+def _left_out(reasons: dict[str, str]) -> list[Section]:
+    if not reasons:
+        return []
+    return [Section("Left out", "", [Table(("instrument", "why"), list(reasons.items()))])]

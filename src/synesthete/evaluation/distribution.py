@@ -1,0 +1,251 @@
+"""How two sets of pictures differ as sets, in any features: Fréchet and kernel distance, precision, recall, diversity.
+
+Features are (n, D), one row a picture; everything is computed in float64, a bounded block of memory at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from synesthete import seeding
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from synesthete.data.shards import Rows
+
+ROWS = 1024  # at once, where they are not too wide
+VALUES = 2**23  # at once, 64 MB in float64
+
+
+class KernelDistance(NamedTuple):
+    """Squared maximum mean discrepancy; may be below 0, since its expectation is 0 for equal distributions.
+
+    std: over random subsets, which are smaller, so it is larger than the standard error of `value`.
+    """
+
+    value: float
+    std: float
+
+
+class Coverage(NamedTuple):
+    """Shares, 0 to 1: made pictures that look real (precision), real ones that could have been made (recall)."""
+
+    precision: float
+    recall: float
+
+
+def frechet(real: Tensor, made: Tensor) -> float:
+    """Fréchet distance of the Gaussians with the features' means and covariances; on Inception features the FID.
+
+    Heusel et al. 2017, section 2: |m - w|^2 + Tr(C + E - 2 (C E)^(1/2)). It is biased upwards, the more the fewer
+    pictures there are, so compare only figures of equal n. The root's trace is the sum of the singular values of
+    R S' where C = R'R and E = S'S: no covariance is formed and no root of a rounded negative number taken, so fewer
+    pictures than dimensions do no harm.
+
+    Raises:
+        InputError: fewer than two pictures in a set, or features of other widths.
+    """
+    _check(real, made)
+    (mean, root), (other_mean, other_root) = _moments(real), _moments(made)
+    shared = torch.linalg.svdvals(root @ other_root.T).sum()
+    distance = (mean - other_mean).square().sum() + root.square().sum() + other_root.square().sum() - 2 * shared
+    return max(distance.item(), 0.0)
+
+
+def kernel(
+    real: Tensor, made: Tensor, *, num_subsets: int = 100, subset_size: int | None = None, seed: int = 0
+) -> KernelDistance:
+    """Squared maximum mean discrepancy under the kernel (x'y / D + 1)^3, unbiased; on Inception features the KID.
+
+    Bińkowski et al. 2018, section 3. The value is the estimate on all pictures, which has the expectation of the
+    mean over subsets and less noise; the std is over `num_subsets` random subsets of `subset_size` of each set (None:
+    half the smaller set, at most 1000).
+
+    Raises:
+        InputError: fewer than two pictures in a set, features of other widths, or a subset larger than a set.
+    """
+    _check(real, made)
+    smaller = min(len(real), len(made))
+    size = max(2, min(1000, smaller // 2)) if subset_size is None else subset_size
+    if not 2 <= size <= smaller:
+        raise InputError(f"subsets of {size} of {smaller} pictures; give a subset size from 2 to {smaller}")
+    generator = seeding.generator(seed, "kernel subsets")
+    # The first column is all pictures, each other one a subset.
+    chosen = [
+        torch.cat([torch.ones(len(x), 1), _subsets(len(x), size, num_subsets, generator)], dim=1).to(x)
+        for x in (real, made)
+    ]
+    found = _discrepancies(
+        _kernel_sums(real, real, chosen[0], chosen[0]),
+        _kernel_sums(made, made, chosen[1], chosen[1]),
+        _kernel_sums(real, made, *chosen),
+        *(picked.sum(dim=0) for picked in chosen),
+    )
+    return KernelDistance(found[0].item(), found[1:].std().item() if num_subsets > 1 else math.nan)
+
+
+def kernel_floor(real: Tensor, n: int, *, num_splits: int = 100, seed: int = 0) -> float:
+    """How far `kernel(real, made).value` strays from 0 where n made pictures are as good as real ones.
+
+    The root mean square of the same estimate between disjoint random halves of the real pictures. Its spread under
+    equal distributions goes with 1/n + 1/m (Gretton et al. 2012, theorem 12), by which it is carried over from the
+    halves' size to `len(real)` against n.
+
+    Raises:
+        InputError: fewer than four real pictures, or n below two.
+    """
+    _check(real, real)
+    if len(real) < 4 or n < 2:
+        raise InputError(f"a floor from {len(real)} real pictures for n = {n}; give at least 4 and n of at least 2")
+    half = len(real) // 2
+    order = _orders(len(real), num_splits, seeding.generator(seed, "kernel floor"))
+    first, second = ((order >= low) & (order < low + half) for low in (0, half))
+    left, right = (torch.cat(parts, dim=1).to(real) for parts in ((first, second, first), (first, second, second)))
+    within, other, across = _kernel_sums(real, real, left, right).chunk(3)
+    size = torch.tensor(half)
+    spread = _discrepancies(within, other, across, size, size).square().mean().sqrt().item()
+    return spread * (1 / len(real) + 1 / n) / (2 / half)
+
+
+def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
+    """Share of made pictures inside the real ones' manifold, and of real ones inside the made ones'.
+
+    The manifold of a set is the union of balls around its pictures, each reaching to the k-th nearest other picture of
+    the set (Kynkäänniemi et al. 2019, section 3). Both grow with n, so compare only figures of equal n.
+
+    Raises:
+        InputError: k or fewer pictures in a set, or features of other widths.
+    """
+    _check(real, made)
+    if not 1 <= k < min(len(real), len(made)):
+        raise InputError(
+            f"k = {k} nearest of {min(len(real), len(made))} pictures; give k from 1 to below their number"
+        )
+    return Coverage(_share_inside(made, real, _radii(real, k)), _share_inside(real, made, _radii(made, k)))
+
+
+def diversity(features: Tensor, labels: Tensor) -> float:
+    """Mean distance between two pictures of a class, averaged over the classes (n,) that have two; NaN where none has.
+
+    It says nothing alone: noise is diverse. Read it beside the same figure of real pictures.
+    """
+    found = []
+    for label in labels.unique():
+        own = features[labels == label]
+        if len(own) > 1:
+            total = sum(block.sum().item() for block in _distances(own, own))
+            found.append(total / (len(own) * (len(own) - 1)))
+    return sum(found) / len(found) if found else math.nan
+
+
+def nearest(queries: Tensor, references: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Euclidean distance (n,) float64 of each query to the nearest reference, and its place (n,) int64 among them.
+
+    Both (n, ...) of any one shape and type: features, or pictures in pixels. A copy is at distance 0 exactly.
+
+    Raises:
+        InputError: no references, or other shapes.
+    """
+    if not len(references) or queries.shape[1:] != references.shape[1:]:
+        raise InputError(
+            f"nearest of {tuple(queries.shape)} among {tuple(references.shape)}; give equal shapes and at least one"
+        )
+    device = queries.device
+    closest = torch.full((len(queries),), math.inf, dtype=torch.float64, device=device)
+    places = torch.zeros(len(queries), dtype=torch.int64, device=device)
+    for rows in _blocks(queries):
+        own = _flat(queries[rows])
+        for part in _blocks(references):
+            found = torch.cdist(own, _flat(references[part])).min(dim=1)
+            better = found.values < closest[rows]
+            closest[rows] = found.values.where(better, closest[rows])
+            places[rows] = (found.indices + part.start).where(better, places[rows])
+        # Distances by a matrix product are off by rounding; the one that counts is computed as it is defined.
+        closest[rows] = (own - _flat(references[places[rows]])).norm(dim=1)
+    return closest, places
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and a root R (min(n, D), D) of the covariance R'R, by QR of a block of rows after the other."""
+    mean = sum(part.double().sum(dim=0) for part in features.split(ROWS)) / len(features)
+    root = mean.new_zeros(0, len(mean))
+    for part in features.split(ROWS):
+        root = torch.linalg.qr(torch.cat([root, part.double() - mean]), mode="r").R
+    return mean, root / math.sqrt(len(features) - 1)
+
+
+def _discrepancies(within: Tensor, other: Tensor, across: Tensor, n: Tensor, m: Tensor) -> Tensor:
+    """The unbiased estimate from sums of the kernel over the pairs of different rows of sets of n and m."""
+    return within / (n * (n - 1)) + other / (m * (m - 1)) - 2 * across / (n * m)
+
+
+def _kernel_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Sums (s,) of the kernel over the pairs of rows that left (n, s) and right (m, s) choose, in 0 and 1.
+
+    Where y is x, a row with itself does not count.
+    """
+    total = left.new_zeros(left.shape[1], dtype=torch.float64)
+    for rows in _blocks(x):
+        own, chosen = x[rows].double(), left[rows].double()
+        for columns in _blocks(y):
+            similarity = (own @ y[columns].double().T / x.shape[1] + 1) ** 3
+            if x is y and rows == columns:
+                similarity.fill_diagonal_(0)
+            total += (chosen * (similarity @ right[columns].double())).sum(dim=0)
+    return total
+
+
+def _subsets(n: int, size: int, num: int, generator: torch.Generator) -> Tensor:
+    """Random subsets of n rows, one a column: (n, num), 1 for the rows that are in it."""
+    return (_orders(n, num, generator) < size).float()
+
+
+def _orders(n: int, num: int, generator: torch.Generator) -> Tensor:
+    """Random orders of n rows, one a column: (n, num), each row's place in it."""
+    return torch.rand(n, num, generator=generator).argsort(dim=0).argsort(dim=0)
+
+
+def _radii(x: Tensor, k: int) -> Tensor:
+    """Distance (n,) of each row to its k-th nearest other row; each is its own nearest, at 0."""
+    return torch.cat([block.kthvalue(k + 1, dim=1).values for block in _distances(x, x)])
+
+
+def _share_inside(x: Tensor, centres: Tensor, radii: Tensor) -> float:
+    """Share of rows of x that are in the ball of at least one centre."""
+    inside = sum((block <= radii).any(dim=1).sum().item() for block in _distances(x, centres))
+    return inside / len(x)
+
+
+def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """Euclidean distances of a block of x's rows after the other to all of y's, (rows, len(y)); 0 to the row itself."""
+    num = min(ROWS, max(16, VALUES // max(len(y), 1)))
+    for first in range(0, len(x), num):
+        own = x[first : first + num].double()
+        block = torch.cat([torch.cdist(own, y[part].double()) for part in _blocks(y)], dim=1)
+        if x is y:
+            block.diagonal(first).zero_()
+        yield block
+
+
+def _blocks(x: Tensor | Rows) -> Iterator[slice]:
+    """The rows of x, as many at a time as memory is meant for."""
+    num = min(ROWS, max(16, VALUES // max(math.prod(x.shape[1:]), 1)))
+    return (slice(first, first + num) for first in range(0, len(x), num))
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1).double()
+
+
+def _check(real: Tensor, made: Tensor) -> None:
+    if min(len(real), len(made)) < 2 or real.shape[1:] != made.shape[1:] or real.ndim != 2:
+        raise InputError(
+            f"features {tuple(real.shape)} against {tuple(made.shape)}; give two sets of at least 2 rows, equally wide"
+        )

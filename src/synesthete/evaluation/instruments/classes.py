@@ -1,0 +1,53 @@
+"""The same noise told of every class, and of none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from synesthete.evaluation.instruments.sheet import draw_sheet, encode_png
+from synesthete.evaluation.report import Medium, Section
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.evaluation.instruments.subject import Subject
+
+
+def classes(subject: Subject) -> Section:
+    """A row a noise, a column a class; first the column of guidance 0, which is told of none."""
+    rows = subject.num_seeds
+    if not subject.is_conditional:  # all samples are of one kind: as many of them as a row would hold
+        labels = torch.zeros(rows * subject.num_shown, dtype=torch.int64)
+        images = subject.images(subject.draw(labels))
+        table = [images[i * subject.num_shown :][: subject.num_shown] for i in range(rows)]
+        sheet = draw_sheet(table, [""] * rows, title="samples")
+        return Section("Samples", "Samples of a model that is told nothing.", [Medium("classes", encode_png(sheet))])
+    labels = subject.classes()
+    columns = [draw(subject, labels[:1], guidance_scale=0.0), draw(subject, labels)]
+    scale = subject.pipeline.sampling_settings(**subject.settings)["guidance_scale"]
+    sheet = draw_sheet(
+        [[*null, *told] for null, told in zip(*columns, strict=True)],
+        [f"noise {i}" for i in range(rows)],
+        ["no class", *subject.names(labels)],
+        title=f"guidance {scale:g}; first column unconditional",
+    )
+    return Section("Classes", _TEXT.format(scale=f"{scale:g}"), [Medium("classes", encode_png(sheet), "Same noise")])
+
+
+def draw(subject: Subject, labels: Tensor, **settings: float) -> list[list[Image.Image]]:
+    """Rows of one sample a class (k,), all of a row from the same noise, a row for each of the subject's seeds."""
+    rows, columns = subject.num_seeds, len(labels)
+    generators = [generator for _ in range(columns) for generator in subject.generators(rows)]  # class by class
+    images = subject.images(subject.draw(labels.repeat_interleave(rows), generators=generators, **settings))
+    return [images[row::rows] for row in range(rows)]
+
+
+_TEXT = (
+    "The noise is the same in a row, the class in a column, at guidance {scale}; the first column is told of no class "
+    "(guidance 0). What is equal along a row comes of the noise, what is equal along a column of the class. Rows of "
+    "one picture repeated mean that the class is ignored; columns of one picture repeated, that the model makes one "
+    "picture a class."
+)

@@ -1,0 +1,217 @@
+"""Where the conditions lie: the classes as the conditioner says them, and the samples as a judge sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from torch.nn import functional as F
+
+from synesthete.evaluation.figures import to_png
+from synesthete.evaluation.report import Medium, Section
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.types import Condition
+
+NULL = "null"
+MANY = 500  # held-out pictures whose conditions are shown at most, where the condition is a picture
+FEWEST = 5  # points that t-SNE is worth: of fewer, the two directions of largest spread are drawn
+NAMED = 24  # points that have room for a name each
+EXACT = 1000  # points up to which t-SNE takes no short cuts
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Vectors (n, D) of one kind, on the CPU. names: the class of each, or `null`. marks: what else each is."""
+
+    name: str
+    vectors: Tensor
+    names: list[str]
+    marks: list[str]
+
+    def metadata(self) -> dict[str, list[str]]:
+        """What each vector is, column by column."""
+        return {"class": self.names, "kind": self.marks}
+
+
+@torch.no_grad()
+def condition_embeddings(subject: Subject) -> list[Embedding]:
+    """The pooled vector and the mean token of every class and of the null; many a class where the condition varies.
+
+    Raises:
+        InputError: a model that is told nothing.
+    """
+    if not subject.is_conditional:
+        raise InputError("embeddings: this model is told nothing, so there is no condition to show")
+    conditioner = subject.pipeline.conditioner
+    if hasattr(conditioner, "preprocess"):
+        batch = subject.held_out(min(MANY, 8 * subject.num))
+        raw, names = batch.raw, subject.names(batch.label)
+    else:
+        raw, names = torch.arange(len(subject.class_names)), subject.class_names
+    found = [mean_vectors(conditioner.encode(part.to(subject.device))) for part in raw.split(64)]
+    null = mean_vectors(conditioner.null(1))
+    return [
+        Embedding(
+            kind,
+            torch.cat([*(part[kind] for part in found), null[kind]]),
+            [*names, NULL],
+            ["condition"] * len(names) + [NULL],
+        )
+        for kind in null
+    ]
+
+
+def mean_vectors(condition: Condition) -> dict[str, Tensor]:
+    """{"pooled" (B, D), "mean token" (B, D)} of a condition, whichever it has, on the CPU."""
+    vectors = {}
+    if condition.pooled is not None:
+        vectors["pooled"] = condition.pooled.float().cpu()
+    if condition.tokens is not None:
+        tokens = condition.tokens.float()
+        keep = torch.ones_like(tokens[..., :1]) if condition.mask is None else condition.mask[..., None].to(tokens)
+        vectors["mean token"] = ((tokens * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1)).cpu()
+    return vectors
+
+
+def sample_embedding(subject: Subject) -> Embedding | None:
+    """The judge's features of samples and of as many real held-out pictures; None without a judge of pictures."""
+    if subject.features is None or not subject.makes_pictures:
+        return None
+    made, real = subject.samples().signal, subject.held_out(len(subject.labels()))
+    vectors = torch.cat([subject.features(made), subject.features(subject.pictures(real))]).float().cpu()
+    names = subject.names(subject.labels()) if subject.is_conditional else ["sample"] * len(made)
+    marks = ["generated"] * len(made) + ["real"] * len(real.label)
+    return Embedding(f"features of {subject.features.name}", vectors, [*names, *subject.names(real.label)], marks)
+
+
+def embeddings(subject: Subject) -> Section:
+    """t-SNE and cosine similarity of the conditions, and t-SNE of what a judge sees in samples and in real pictures.
+
+    Raises:
+        InputError: a model that is told nothing, and no judge either.
+    """
+    samples = sample_embedding(subject)
+    if not subject.is_conditional and samples is None:
+        condition_embeddings(subject)
+    items = []
+    if subject.is_conditional:
+        items += [
+            Medium(
+                f"embeddings-{found.name}", to_png(condition_figure(found, subject.seed)), f"Conditions, {found.name}"
+            )
+            for found in condition_embeddings(subject)
+        ]
+    if samples is not None:
+        figure = sample_figure(samples, subject.seed)
+        items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
+    return Section("Embeddings", _TEXT if subject.is_conditional else _SAMPLES, items)
+
+
+def project(vectors: Tensor, seed: int) -> tuple[np.ndarray, str]:
+    """Vectors (n, D) -> (places (n, 2), how they were found). t-SNE: van der Maaten & Hinton 2008."""
+    values = np.asarray(vectors, dtype=np.float64)
+    values = values - values.mean(axis=0)
+    if len(values) < FEWEST or values.shape[1] < 2:
+        left, sizes, _ = np.linalg.svd(values, full_matrices=False)
+        places = np.zeros((len(values), 2))
+        num = min(2, len(sizes))
+        places[:, :num] = (left * sizes)[:, :num]
+        return places, "PCA"
+    # Every point should have a few times as many others as it has neighbours.
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    method = "exact" if len(values) <= EXACT else "barnes_hut"
+    solver = TSNE(perplexity=perplexity, init="pca", random_state=seed, method=method, learning_rate="auto")
+    return solver.fit_transform(values), f"t-SNE, perplexity {perplexity:.3g}"
+
+
+def similarity(found: Embedding) -> tuple[Tensor, list[str]]:
+    """Cosine similarity (k, k) of the classes' mean vectors, and the names of the k."""
+    names = list(dict.fromkeys(found.names))
+    means = [found.vectors[[name == own for own in found.names]].mean(dim=0) for name in names]
+    unit = F.normalize(torch.stack(means), dim=-1)
+    return unit @ unit.T, names
+
+
+def condition_figure(found: Embedding, seed: int) -> Figure:
+    """Two panels: where the conditions lie, and how alike they are."""
+    cosine, names = similarity(found)
+    side = 3.6 + 0.12 * max(0, min(len(names), 40) - 11)
+    figure = Figure(figsize=(2 * side + 1.8, side + 0.6), layout="constrained")
+    scatter, matrix = figure.subplots(1, 2)
+    places, how = project(found.vectors, seed)
+    scatter_classes(scatter, places, found)
+    scatter.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
+    image = matrix.imshow(cosine, cmap="RdBu_r", vmin=-1, vmax=1)
+    size = 8 if len(names) <= NAMED else 4
+    if len(names) <= 60:
+        matrix.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+        matrix.set_yticks(range(len(names)), names, fontsize=size)
+    if len(names) <= 12:
+        for i, row in enumerate(cosine.tolist()):
+            for j, value in enumerate(row):
+                colour = "white" if abs(value) > 0.6 else "black"
+                matrix.text(j, i, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour)
+    matrix.set_title(f"{found.name}: cosine similarity", fontsize=10)
+    figure.colorbar(image, ax=matrix, shrink=0.8, pad=0.02)
+    return figure
+
+
+def sample_figure(found: Embedding, seed: int) -> Figure:
+    """Samples and real pictures in one plane, coloured by class."""
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    places, how = project(found.vectors, seed)
+    scatter_classes(axes, places, found)
+    axes.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
+    return figure
+
+
+def scatter_classes(axes: Axes, places: np.ndarray, found: Embedding) -> None:
+    """Points coloured by class and shaped by mark; few are named in place, many in a legend."""
+    classes = [name for name in dict.fromkeys(found.names) if name != NULL]
+    shades = np.linspace(0.05, 0.95, max(1, len(classes)))
+    colours = {name: colormaps["turbo"](shade) for name, shade in zip(classes, shades, strict=False)}
+    colours[NULL] = (0.0, 0.0, 0.0, 1.0)
+    shapes = dict(zip(dict.fromkeys(found.marks), "o+^", strict=False)) | {NULL: "X"}
+    for mark, shape in shapes.items():
+        for name, colour in colours.items():
+            here = [i for i in range(len(places)) if (found.names[i], found.marks[i]) == (name, mark)]
+            label = name if mark in (found.marks[0], NULL) else None
+            if here:
+                size = 46 if len(places) <= NAMED or mark == NULL else 18
+                axes.scatter(places[here, 0], places[here, 1], color=colour, marker=shape, s=size, label=label)
+    if len(places) <= NAMED:
+        for place, name in zip(places, found.names, strict=True):
+            axes.annotate(name, tuple(place), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.margins(0.18)
+    elif len(classes) <= NAMED:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    kinds = [kind for kind in shapes if kind in found.marks]
+    if len(kinds) > 1 and NULL not in kinds:
+        axes.set_xlabel(
+            "   ".join(f"{'dot' if shapes[kind] == 'o' else 'cross'}: {kind}" for kind in kinds), fontsize=9
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+_SAMPLES = (
+    "What the judge sees in samples and in as many real held-out pictures. Where samples lie among real pictures they "
+    "cannot be told apart by it; a cluster of samples alone is something that no real picture shows."
+)
+_TEXT = (
+    "What the conditioner says of every class and, for guidance, of none. t-SNE keeps neighbours together; distances "
+    "between far groups mean nothing, and of a dozen points their places mean little: read the cosines. Two classes "
+    "with a cosine near 1 are told apart by hardly anything. " + _SAMPLES
+)

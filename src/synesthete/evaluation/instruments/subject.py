@@ -1,0 +1,185 @@
+"""The model under the instruments, and the data that it is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.labelled import in_turn
+from synesthete.pipeline import Output
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.evaluation.features import Features
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.types import Batch
+
+BATCH_SIZE = 64
+NUM_CLASSES = 12  # that fit beside each other in a picture
+
+
+@dataclass
+class Subject:
+    """A model and its data, looked at by every instrument in turn; the same seed shows the same noise and pictures.
+
+    num: samples and held-out pictures for figures. num_shown: held-out pictures beside each other. num_seeds: samples
+    of a class below each other. num_steps: of the whole way from noise in a reconstruction.
+    reconstruct_from: which fraction of the way to noise a single one starts from. settings: sampling settings that
+    differ from the model's own. features: of pictures (n, C, H, W) uint8, as a judge sees them; None
+    where there is no judge. progress(done, total) counts samples as they are made.
+    """
+
+    pipeline: Pipeline
+    prepared: Prepared
+    seed: int = 0
+    num: int = 64
+    num_shown: int = 10
+    num_seeds: int = 4
+    num_steps: int = 50
+    reconstruct_from: float = 0.6
+    settings: dict[str, Any] = field(default_factory=dict)
+    features: Features | None = None
+    progress: Callable[[int, int], None] | None = None
+    _samples: dict[int, Output] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_fraction(self.reconstruct_from)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes in the order of their numbers."""
+        return list(self.prepared.class_names)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model is told anything."""
+        return self.pipeline.is_conditional
+
+    @property
+    def makes_pictures(self) -> bool:
+        """Whether the codec's signal is a picture rather than a sound."""
+        return hasattr(self.pipeline.codec, "preprocess")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.pipeline.device
+
+    def classes(self, limit: int = NUM_CLASSES) -> Tensor:
+        """Numbers (k,) of the classes to show: all, or `limit` evenly from first to last; one, 0, if there are none."""
+        if not self.is_conditional:
+            return torch.zeros(1, dtype=torch.int64)
+        num = len(self.class_names)
+        return torch.arange(num) if num <= limit else torch.linspace(0, num - 1, limit).round().long()
+
+    def names(self, labels: Tensor) -> list[str]:
+        """What to write beside samples of these classes (n,)."""
+        return [self.class_names[label] for label in labels.tolist()]
+
+    def generators(self, num: int, first: int = 0) -> list[torch.Generator]:
+        """Fresh generators of noise number `first` and following, one a sample, always the same."""
+        return seeding.sample_generators(self.seed, num, first)
+
+    def noise(self, num: int, first: int = 0) -> Tensor:
+        """Unit Gaussian noise (num, C, H, W), row i that of `generators`."""
+        return seeding.randn(self.pipeline.codec.shape, self.generators(num, first))
+
+    @property
+    def per_class(self) -> int:
+        """Samples of each class that make `num` in all, or a few less."""
+        return max(1, self.num // len(self.classes()))
+
+    def labels(self, per_class: int | None = None) -> Tensor:
+        """The classes that `samples` shows (k * per_class,), those of one class after each other."""
+        return self.classes().repeat_interleave(per_class or self.per_class)
+
+    def raw(self, labels: Tensor) -> Tensor:
+        """What the conditioner is told or shown for these classes (n,): the classes, or held-out pictures of them."""
+        if not hasattr(self.pipeline.conditioner, "preprocess"):
+            return labels
+        samples = self.prepared.test
+        own = labels_of(samples)
+        places = [int((own == label).nonzero()[0]) for label in labels.tolist()]
+        return samples.batch(torch.tensor(places), seeding.generator(self.seed, "raw")).raw
+
+    def draw(self, labels: Tensor, *, generators: Sequence[torch.Generator] | None = None, **settings: Any) -> Tensor:
+        """x_0 (n, C, H, W) of one sample a label (n,), in batches, on the CPU.
+
+        generators: those of this subject where None. settings: in place of the subject's, then of the model's.
+        """
+        generators = list(generators or self.generators(len(labels)))
+        made = []
+        for first in range(0, len(labels), BATCH_SIZE):
+            here = slice(first, min(first + BATCH_SIZE, len(labels)))
+            raw = self.raw(labels[here])
+            *_, x_0 = self.pipeline.trajectory(raw, generators=generators[here], **{**self.settings, **settings})
+            made.append(x_0.cpu())
+            if self.progress:
+                self.progress(here.stop, len(labels))
+        return torch.cat(made)
+
+    def samples(self, per_class: int | None = None) -> Output:
+        """`per_class` samples of each class of `classes()`, as `labels` orders them, on the CPU; made once and kept."""
+        per_class = per_class or self.per_class
+        if per_class not in self._samples:
+            labels = self.labels(per_class)
+            generators = self.generators(len(labels))
+            x_0 = self.draw(labels, generators=generators)
+            signal = [
+                self.pipeline.codec.decode(part.to(self.device), generators[i * BATCH_SIZE :][: len(part)]).cpu()
+                for i, part in enumerate(x_0.split(BATCH_SIZE))
+            ]
+            self._samples[per_class] = Output(torch.cat(signal), x_0)
+        return self._samples[per_class]
+
+    def held_out(self, num: int | None = None) -> Batch:
+        """Real held-out samples, `num` of them or as many as there are: one of each class in order, then another."""
+        samples = self.prepared.test
+        own = labels_of(samples)
+        order = in_turn(own, self.seed)
+        turn = torch.zeros_like(own)
+        for label in own.unique():
+            turn[order[own[order] == label]] = torch.arange(int((own == label).sum()))
+        places = (turn * (int(own.max()) + 1) + own).argsort(stable=True)[: num or self.num]
+        return samples.batch(places, seeding.generator(self.seed, "held out"))
+
+    @torch.no_grad()
+    def x_0(self, batch: Batch) -> Tensor:
+        """x_0 of a batch (n, C, H, W), float32, where the network computes."""
+        signal = batch.signal.to(self.device)
+        return signal.float() if batch.encoded else self.pipeline.codec.encode(signal)
+
+    def pictures(self, batch: Batch) -> Tensor:
+        """The pictures of a batch (n, C, H, W) uint8 on the CPU, through the codec where only x_0 was kept."""
+        if not batch.encoded:
+            return batch.signal.cpu()
+        return self.pipeline.codec.decode(self.x_0(batch)).cpu()
+
+    def images(self, x_0: Tensor) -> list[Image.Image]:
+        """Each x_0 (n, C, H, W) as a picture; of sound, its spectrogram. Values that are not finite become 0."""
+        x_0 = torch.nan_to_num(x_0.float(), posinf=0.0, neginf=0.0)
+        return self.pipeline.codec.pictures(x_0.to(self.device), scale=1)
+
+
+def check_fraction(fraction: float) -> None:
+    """Make sure that a reconstruction can start there.
+
+    Raises:
+        InputError: a fraction outside (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"reconstruction from {fraction:g} of the way: give a number between 0 and 1, such as 0.6")
+
+
+def labels_of(samples: Any) -> Tensor:
+    """The class (n,) of each of the prepared samples."""
+    return samples.labels if hasattr(samples, "labels") else samples.picture_labels

@@ -1,0 +1,223 @@
+"""What is measured on a model of pictures, piece by piece; `evaluation.pictures` puts it together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, sensitivity_metric
+from synesthete.evaluation.distances import accuracy, confusion, interval, per_class
+from synesthete.evaluation.draws import shuffled
+from synesthete.evaluation.features import ClassifierFeatures
+from synesthete.evaluation.likeness import features_of
+from synesthete.evaluation.memorisation import measure_closeness
+from synesthete.evaluation.real_pictures import encoded
+from synesthete.evaluation.report import Metric
+from synesthete.types import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from synesthete.evaluation.likeness import Likenesses
+    from synesthete.evaluation.memorisation import Closeness
+    from synesthete.evaluation.picture_judge import PictureJudge, PictureJudgeTraining
+    from synesthete.evaluation.real_pictures import RealPictures
+    from synesthete.evaluation.scoring import Score
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+
+    Progress = Callable[[str, int, int], None]
+
+JUDGE = "picture judge"
+NUM_SUSPECTS = 10
+NUM_DENOISED = 200  # held-out pictures for the error at fixed timesteps
+NUM_TRACED = 100  # of them, for the error by timestep and the sensitivity to the condition
+
+
+@dataclass
+class PictureEvaluation:
+    """What `evaluate_pictures` found.
+
+    made: (n, C, H, W) uint8. labels: (n,), the classes asked for. answers, real_answers: the judge's, of what was made
+    and of the real held-out pictures; None of a model that is told no class. sweep: by guidance scale.
+    """
+
+    class_names: tuple[str, ...]
+    made: Tensor
+    labels: Tensor
+    real: RealPictures
+    metrics: list[Metric]
+    likenesses: Likenesses
+    memory: Memory
+    denoising: DenoisingTrace
+    seconds_per_picture: float
+    answers: Tensor | None = None
+    real_answers: Tensor | None = None
+    sweep: dict[float, Score] = field(default_factory=dict)
+    judge: PictureJudgeTraining | None = None
+    notes: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def metric(self, name: str) -> Metric:
+        """The first metric whose name contains `name`."""
+        return next(metric for metric in self.metrics if name in metric.name)
+
+    def confusion(self, real: bool = False) -> Tensor:
+        """How often each class asked for (or shown by real pictures) was taken for each, (C, C + 1)."""
+        labels, answers = (self.real.labels, self.real_answers) if real else (self.labels, self.answers)
+        assert answers is not None
+        return confusion(labels, answers, len(self.class_names))
+
+    def per_class(self, real: bool = False) -> list[float]:
+        """Share of each class that the judge sees as it."""
+        labels, answers = (self.real.labels, self.real_answers) if real else (self.labels, self.answers)
+        assert answers is not None
+        return per_class(labels, answers, len(self.class_names))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures that are in no table of the report, as plain values."""
+        values: dict[str, Any] = {
+            "seconds_per_picture": self.seconds_per_picture,
+            "class_names": list(self.class_names),
+            "features": {"name": self.likenesses.features, "width": self.likenesses.width},
+            "kid_floor": self.likenesses.floor,
+            "error_by_timestep": {
+                "fraction": list(TRACED),
+                **self.denoising.errors,
+                "mean picture": self.denoising.mean_error,
+            },
+            "guidance": {f"{scale:g}": score.figures() for scale, score in self.sweep.items()},
+            "notes": self.notes,
+            "skipped": self.skipped,
+            "num_skipped": len(self.skipped),
+        }
+        if self.answers is not None:
+            values["confusion"] = self.confusion().tolist()
+            values["confusion_of_real"] = self.confusion(real=True).tolist()
+        if self.judge is not None:
+            keys = ("accuracy", "num_test", "seconds")
+            values["judge"] = {key: getattr(self.judge, key) for key in keys}
+        return values
+
+
+def class_metrics(
+    answers: Tensor, labels: Tensor, real_answers: Tensor, real_labels: Tensor, num_classes: int, seed: int
+) -> list[Metric]:
+    """How often the judge sees the class that was asked for, and the same as a share of what it sees in real ones."""
+    share, ceiling = accuracy(labels, answers), accuracy(real_labels, real_answers)
+    wrong, chance = accuracy(labels[shuffled(len(labels), seed)], answers), 1 / num_classes
+    spread, against = interval(share, len(labels)), f"{JUDGE}, n = {len(labels)}"
+    found = [Metric(f"class accuracy ({against})", share, spread, chance, wrong, ceiling)]
+    if ceiling:
+        name = f"class accuracy over that of real pictures ({against}, {len(real_labels)} real)"
+        low, high = (end / ceiling for end in spread)
+        found.append(Metric(name, share / ceiling, (low, high), chance / ceiling, wrong / ceiling, 1.0))
+    return found
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How near to training pictures a model draws: in pixels, then in the judge's features.
+
+    suspects, real_suspects: places of the made and of the held-out pictures that are nearest, in pixels. copies,
+    real_copies: the training pictures they are nearest to, uint8 (k, C, H, W).
+    """
+
+    closeness: list[Closeness]
+    suspects: Tensor
+    copies: Tensor
+    real_suspects: Tensor
+    real_copies: Tensor
+
+
+def measure_memory(
+    prepared: Prepared,
+    judge: PictureJudge | None,
+    made: Tensor,
+    real: RealPictures,
+    progress: Progress,
+) -> Memory:
+    """Nearest training pictures, as they are before augmentation; of what was made and of what was held out."""
+    training = prepared.train.pictures
+    flips = getattr(prepared.train.augmentation, "flip", 0) > 0
+    progress("nearest training pictures", 0, 1)
+    pixels = measure_closeness(
+        "pixels",
+        made,
+        real.held_out,
+        training,
+        unit=255 * math.sqrt(made[0].numel()),
+        mirrored=(made.flip(-1), real.held_out.flip(-1)) if flips else None,
+    )
+    progress("nearest training pictures", 1, 1)
+    closeness = [pixels]
+    if judge is not None:
+        features = ClassifierFeatures(judge)
+        sets = (made, real.held_out, training)
+        described = [features_of(features, s, lambda *count: progress("features, training", *count)) for s in sets]
+        closeness.append(measure_closeness(features.name, *described))
+    suspects = pixels.suspects(NUM_SUSPECTS)
+    real_suspects = pixels.held_out.argsort(stable=True)[:NUM_SUSPECTS]
+    return Memory(
+        closeness,
+        suspects,
+        training[pixels.places[suspects]],
+        real_suspects,
+        training[pixels.held_out_places[real_suspects]],
+    )
+
+
+@dataclass(frozen=True)
+class DenoisingTrace:
+    """What one step of the network makes of noised held-out pictures.
+
+    metrics: the errors at fixed noise and timesteps. errors: mean x_0 error of `num` pictures at TRACED, by condition;
+    mean_error: of the mean picture in place of a network.
+    """
+
+    metrics: list[Metric]
+    errors: dict[str, list[float]]
+    mean_error: float
+    num: int
+
+
+def measure_denoising(
+    pipeline: Pipeline, prepared: Prepared, real: RealPictures, seed: int, progress: Progress
+) -> DenoisingTrace:
+    """What one step of the network makes of noised held-out pictures, told the right class, another, and none."""
+    places = real.places[:NUM_DENOISED]
+    x_0, labels = encoded(pipeline.codec, prepared.test, places), prepared.test.labels[places]
+    pairs = Batch(signal=x_0, raw=labels, label=labels, encoded=True)
+    few = Batch(signal=x_0[:NUM_TRACED], raw=labels[:NUM_TRACED], label=labels[:NUM_TRACED], encoded=True)
+    other = shuffled(len(labels), seed)
+    what = "held-out pictures"
+    metrics, mean_error = denoising_metrics(pipeline, pairs, x_0, other, seed, progress, what)
+    errors = denoising_errors(pipeline, few, shuffled(len(few.label), seed), TRACED, seed, progress)
+    if pipeline.is_conditional:
+        metrics.append(sensitivity_metric(pipeline, few, seed))
+    else:
+        metrics = [replace(metric, shuffled=None) for metric in metrics]
+        errors = {"no condition": errors["no condition"]}
+    trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
+    return DenoisingTrace(metrics, trace, mean_error, len(few.label))
+
+
+def remarks(likenesses: Likenesses, real: RealPictures, told: bool) -> list[str]:
+    """What a reader has to know about these figures, in plain words."""
+    found = []
+    if not told:
+        found.append("This model is told no class: class accuracy, confusions and guidance are left out.")
+    if likenesses.num_equal <= likenesses.width:
+        found.append(
+            f"FID of {likenesses.num_equal} pictures in {likenesses.width} dimensions: fewer pictures than dimensions, "
+            "so it says more of their number than of the model. Read it beside its ceiling alone, or KID instead."
+        )
+    if real.num_training:
+        found.append(
+            f"{real.num_training} of the {len(real.others)} other real pictures, which give the ceilings of FID, "
+            "precision, recall and diversity, are training pictures: there are no more held-out ones."
+        )
+    return found

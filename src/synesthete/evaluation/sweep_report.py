@@ -1,0 +1,213 @@
+"""What a sweep found: one contact sheet, one table with the best marked, a heat map for each figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from synesthete.evaluation.distances import interval
+from synesthete.evaluation.figures import to_png
+from synesthete.evaluation.instruments.sheet import draw_sheet
+from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Report, Section, Table, finite, number
+from synesthete.evaluation.sweep_cells import unique
+from synesthete.evaluation.sweep_folder import CONTACT_SHEET, TABLE
+from synesthete.evaluation.sweep_pictures import heat_map_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.evaluation.sweep_cells import Cell
+    from synesthete.evaluation.sweep_folder import Made, SweepFolder
+
+MARK = " ★"
+NAMES = {
+    "accuracy": "class accuracy",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "diversity": "diversity",
+    "seconds_per_picture": "seconds per picture",
+}
+LOWER = ("kid", "seconds_per_picture")
+MAX_GRIDS = 6
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The cells of a sweep, at least one, all of as many pictures, and what they are read against.
+
+    real: `Scorer.reference` of as many real pictures, and the `kid_floor` of as many as in a cell. features: their
+    name. notes: what was left out.
+    """
+
+    cells: Sequence[Made]
+    real: dict[str, float]
+    num_classes: int
+    features: str
+    notes: Sequence[str] = ()
+
+    def merit(self, name: str, value: float) -> float:
+        """How good a figure is, higher is better: diversity is best where it is that of real pictures."""
+        if name == "diversity":
+            return -abs(value - self.real["diversity"])
+        return -value if name in LOWER else value
+
+    def best(self, name: str) -> Made | None:
+        """The cell with the best figure, of equal ones the fastest; None where no cell has it."""
+        known = [made for made in self.cells if math.isfinite(self.merit(name, made.figures[name]))]
+        return max(
+            known,
+            key=lambda made: (self.merit(name, made.figures[name]), -made.figures["seconds_per_picture"]),
+            default=None,
+        )
+
+    def quickest(self) -> Made | None:
+        """The fastest cell whose KID is no more than its floor above the lowest: better ones are so by luck."""
+        lowest = self.best("kid")
+        if lowest is None:
+            return None
+        limit = lowest.figures["kid"] + lowest.figures["kid_floor"]
+        equal = [made for made in self.cells if made.figures["kid"] <= limit]
+        return min(equal, key=lambda made: made.figures["seconds_per_picture"], default=lowest)
+
+    def named(self, name: str) -> str:
+        """A figure's name with all that it depends on."""
+        if name == "seconds_per_picture":
+            return NAMES[name]
+        judged = "" if name == "accuracy" else f"{self.features}, "
+        return f"{NAMES[name]} ({judged}n = {self.cells[0].num})"
+
+
+def sweep_report(place: SweepFolder, found: Findings, facts: dict[str, Any]) -> Report:
+    """The report on a sweep's folder."""
+    cells = found.cells
+    sheet = Medium(
+        "contact sheet", (place.path / CONTACT_SHEET).read_bytes(), f"every cell, the same noise; {CONTACT_SHEET}"
+    )
+    maps = [Medium(f"map {name}", to_png(map_figure(found, name)), found.named(name)) for name in NAMES]
+    foreign = sorted({made.cell.schedule for made in cells if not made.cell.trained})
+    marked = f" The model was not trained with: {', '.join(foreign)}." if foreign else ""
+    sections = [
+        Section(
+            "All cells at a glance",
+            "Columns: guidance scale (1 is off, 0 is without the condition). Rows: everything else." + marked,
+            [sheet],
+        ),
+        Section(
+            "Figures of every cell",
+            f"{MARK.strip()} is the best of its column; of diversity, the nearest to real pictures'. In KID all "
+            "classes weigh the same, and differences smaller than the floor are noise. Precision, recall and diversity "
+            "of real pictures are those of one half of them against the other. The same as comma-separated values: "
+            f"{TABLE}.",
+            [figures_table(found)],
+        ),
+        Section("Maps", "The darker the better, the best framed. An empty place was not made.", maps),
+        Section("The best cells' pictures", "Rows are classes, columns seeds.", [best_grids(place, found)]),
+    ]
+    if found.notes:
+        sections.append(Section("Left out", "", [Table(("what and why",), [(note,) for note in found.notes])]))
+    data = {"cells": [{**vars(made.cell), **made.figures, "num": made.num, "device": made.device} for made in cells]}
+    return Report("Ways of sampling", summary(found), facts, metrics(found), sections, finite(data))
+
+
+def summary(found: Findings) -> str:
+    """What was found, in a few sentences."""
+    lines = [f"{len(found.cells)} cells."]
+    for name, words in (("kid", "Lowest KID"), ("accuracy", "Highest accuracy")):
+        if made := found.best(name):
+            lines.append(f"{words}: {number(made.figures[name])}, {made.cell.title}.")
+    if (made := found.quickest()) and made is not found.best("kid"):
+        seconds = number(made.figures["seconds_per_picture"])
+        lines.append(f"As good in KID as can be told apart, and faster: {made.cell.title} ({seconds} s a picture).")
+    if len({made.device for made in found.cells}) > 1:
+        lines.append("The cells were timed on different devices, so their seconds cannot be compared.")
+    lines.append("The best of many is best by luck as well: `synesthete tune` measures a winner anew.")
+    return " ".join(lines)
+
+
+def metrics(found: Findings) -> list[Metric]:
+    """The best cells' figures, each with what it is to be read against."""
+    result = []
+    if made := found.best("accuracy"):
+        value = made.figures["accuracy"]
+        chance, ceiling = 1 / found.num_classes, found.real["accuracy"]
+        name = f"highest {found.named('accuracy')}: {made.cell.title}"
+        result.append(Metric(name, value, interval(value, made.num), chance, None, ceiling))
+    if made := found.best("kid"):
+        name = f"lowest {found.named('kid')}, ceiling: real against real: {made.cell.title}"
+        result.append(Metric(name, made.figures["kid"], ceiling=made.figures["kid_floor"]))
+    return result
+
+
+def figures_table(found: Findings) -> Table:
+    """A row a cell, the best of every column marked, and a row of real pictures."""
+    highest = {
+        name: found.merit(name, made.figures[name]) if (made := found.best(name)) else math.nan for name in NAMES
+    }
+
+    def cell(made: Made, name: str) -> Any:
+        value = made.figures[name]
+        return f"{number(value)}{MARK}" if found.merit(name, value) == highest[name] else value
+
+    columns = ["schedule", "sampler", "guidance", "eta", "steps"]
+    rows: list[Sequence[Any]] = []
+    for made in found.cells:
+        own = made.cell
+        settings = [own.schedule_name, own.sampler, f"{own.guidance_scale:g}", f"{own.eta:g}", own.num_inference_steps]
+        rows.append([*settings, *(cell(made, name) for name in NAMES)])
+    real = [found.real["kid_floor"] if name == "kid" else found.real.get(name) for name in NAMES]
+    rows.append(["real pictures (KID: the floor)", None, None, None, None, *real])
+    return Table([*columns, *map(found.named, NAMES)], rows)
+
+
+def matrix(cells: Sequence[Made]) -> tuple[list[str], list[float], dict[tuple[int, int], Made]]:
+    """The rows (all settings but guidance, in words), the columns (guidance scales), and the cells by place."""
+    rows, columns = unique(made.cell.row for made in cells), sorted({made.cell.guidance_scale for made in cells})
+    return rows, columns, {place_in(made.cell, rows, columns): made for made in cells}
+
+
+def place_in(cell: Cell, rows: list[str], columns: list[float]) -> tuple[int, int]:
+    """Row and column of a cell."""
+    return rows.index(cell.row), columns.index(cell.guidance_scale)
+
+
+def draw_contact_sheet(place: SweepFolder, cells: Sequence[Made]) -> Image.Image:
+    """A mosaic of every cell: columns guidance, rows the rest."""
+    rows, columns, cells_by_place = matrix(cells)
+    pictures: list[list[Image.Image | None]] = [[None] * len(columns) for _ in rows]
+    captions = [[""] * len(columns) for _ in rows]
+    for (row, column), made in cells_by_place.items():
+        with Image.open(place.place(made.cell, "mosaic")) as image:
+            pictures[row][column] = image.convert("RGB")
+        captions[row][column] = f"{number(made.figures['accuracy'])}, KID {number(made.figures['kid'])}"
+    names = [f"guidance {scale:g}" for scale in columns]
+    return draw_sheet(pictures, rows, names, title="Below each cell: class accuracy, KID", captions=captions)
+
+
+def map_figure(found: Findings, name: str) -> Any:
+    """A figure of every cell as a heat map."""
+    rows, columns, cells = matrix(found.cells)
+    values = np.full((len(rows), len(columns)), np.nan)
+    merits = values.copy()
+    for where, made in cells.items():
+        values[where], merits[where] = made.figures[name], found.merit(name, made.figures[name])
+    return heat_map_figure(values, merits, rows, [f"{scale:g}" for scale in columns], found.named(name))
+
+
+def best_grids(place: SweepFolder, found: Findings) -> Gallery:
+    """The grids of the cells that are best by some figure."""
+    won: dict[str, list[str]] = {}
+    cells = {made.cell.title: made for name in NAMES if (made := found.best(name))}
+    for name in NAMES:
+        if made := found.best(name):
+            won.setdefault(made.cell.title, []).append(NAMES[name])
+    cards = []
+    for title, names in list(won.items())[:MAX_GRIDS]:
+        grid = place.place(cells[title].cell, "grid")
+        medium = Medium(grid.stem, grid.read_bytes(), grid.relative_to(place.path).as_posix())
+        cards.append(Card(title, [medium], [f"best by {', '.join(names)}"]))
+    return Gallery(cards, columns=1)

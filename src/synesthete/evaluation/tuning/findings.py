@@ -1,0 +1,244 @@
+"""Two findings of an earlier system, asked again: whether eta 0 is worse, and guidance 6 the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.tuning.goals import paired
+from synesthete.evaluation.tuning.measurements import together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from synesthete.evaluation.tuning.goals import Difference
+    from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing
+    from synesthete.evaluation.tuning.space import Space
+
+    Settings = dict[str, Any]
+
+NUM_REPEATS = 4
+ETA_STEPS = (5, 10, 20, 50)
+SCALES = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0)
+ASKED = 6.0
+FEWEST_PICTURES = 24
+
+
+@dataclass(frozen=True)
+class EtaFinding:
+    """DDIM without noise and with all of it, at equal steps. kid, accuracy: eta 0 minus eta 1, on the same noise."""
+
+    num_steps: int
+    without: Standing
+    with_noise: Standing
+    kid: Difference
+    accuracy: Difference
+
+
+@dataclass(frozen=True)
+class GuidanceFinding:
+    """A guidance scale, everything else as the model's default. kid, accuracy: scale 6 minus this one."""
+
+    scale: float
+    standing: Standing
+    kid: Difference
+    accuracy: Difference
+
+
+def eta_settings(space: Space, num_steps: int) -> tuple[Settings, Settings] | None:
+    """DDIM of that many steps at eta 0 and at eta 1; None where the model cannot be walked by it."""
+    ddim = {"sampler": "ddim", "num_inference_steps": num_steps}
+    pair = [space.settled(space.default | ddim | {"eta": eta}) for eta in (0.0, 1.0)]
+    return (pair[0], pair[1]) if pair[0] and pair[1] else None
+
+
+def guidance_settings(space: Space) -> dict[float, Settings]:
+    """The model's default at every guidance scale; none for a model that is told nothing."""
+    if len(space.knobs["guidance_scale"]) == 1:
+        return {}
+    scales = sorted({*SCALES, float(space.default["guidance_scale"])})
+    found = {scale: space.settled(space.default | {"guidance_scale": scale}) for scale in scales}
+    return {scale: settings for scale, settings in found.items() if settings}
+
+
+def afford(
+    space: Space, cost: Callable[[int], float], seconds: float, num: int, fewest: int = FEWEST_PICTURES
+) -> tuple[list[int], int]:
+    """The step counts to ask of DDIM, and the pictures of each repeat, that the time allows; most steps go first.
+
+    cost(evaluations) -> seconds per picture. num, fewest: pictures, at most and at least.
+    """
+    steps = [n for n in ETA_STEPS if eta_settings(space, n)]
+    guided = sum(cost(space.evaluations(settings)) for settings in guidance_settings(space).values())
+    while True:
+        pairs = [eta_settings(space, n) for n in steps]
+        total = guided + sum(cost(space.evaluations(s)) for pair in pairs if pair for s in pair)
+        affordable = int(seconds / max(total * NUM_REPEATS, 1e-12))
+        if affordable >= fewest or len(steps) <= 2:
+            return steps, min(num, max(fewest, affordable))
+        steps.pop()
+
+
+def ask_eta(
+    space: Space,
+    measurements: Measurements,
+    num_steps: Sequence[int],
+    num: int,
+    seed: Callable[..., int],
+    progress: Callable[[int], None],
+) -> list[EtaFinding]:
+    """Eta 0 against eta 1 at each step count. progress(1) is called after each measurement."""
+    found = []
+    for steps in num_steps:
+        settings = eta_settings(space, steps)
+        if settings is None:
+            continue
+        without, with_noise = (repeats(measurements, s, num, seed, progress) for s in settings)
+        kid, accuracy = differences(without, with_noise)
+        found.append(EtaFinding(steps, together(without), together(with_noise), kid, accuracy))
+    return found
+
+
+def ask_guidance(
+    space: Space, measurements: Measurements, num: int, seed: Callable[..., int], progress: Callable[[int], None]
+) -> list[GuidanceFinding]:
+    """Every guidance scale against ASKED. progress(1) is called after each measurement."""
+    made = {
+        scale: repeats(measurements, settings, num, seed, progress)
+        for scale, settings in guidance_settings(space).items()
+    }
+    return [GuidanceFinding(s, together(own), *differences(made[ASKED], own)) for s, own in made.items()]
+
+
+def repeats(
+    measurements: Measurements,
+    settings: Mapping[str, Any],
+    num: int,
+    seed: Callable[..., int],
+    progress: Callable[[int], None],
+) -> list[Measurement]:
+    """NUM_REPEATS measurements, each of fresh noise that all settings share."""
+    found = []
+    for i in range(NUM_REPEATS):
+        found.append(measurements.measure(settings, num, seed("finding", i)))
+        progress(1)
+    return found
+
+
+def differences(first: Sequence[Measurement], second: Sequence[Measurement]) -> tuple[Difference, Difference]:
+    """First minus second, in KID and in accuracy."""
+    return (
+        paired([m.kid for m in first], [m.kid for m in second]),
+        paired([m.accuracy for m in first], [m.accuracy for m in second]),
+    )
+
+
+def eta_sentence(found: Sequence[EtaFinding]) -> str:
+    """What the eta table says, in words."""
+    if not found:
+        return "This model walks a flow, where a sampler adds no noise: there is no eta to ask about."
+    worse = [f"{f.num_steps}" for f in found if f.kid.low > 0]
+    better = [f"{f.num_steps}" for f in found if f.kid.high < 0]
+    open_ = [f"{f.num_steps}" for f in found if not f.kid.is_clear]
+    parts = [
+        f"{verdict} at {', '.join(steps)} steps"
+        for verdict, steps in (
+            ("a higher KID (worse)", worse),
+            ("a lower KID (better)", better),
+            ("a KID that differs by no more than noise", open_),
+        )
+        if steps
+    ]
+    if worse and not better:
+        answer = "Eta 0 is worse than eta 1 here" + ("" if not open_ else ", but not at every number of steps")
+    elif better and not worse:
+        answer = "Eta 0 is not worse than eta 1: it is better" + ("" if not open_ else " or no different")
+    elif worse:
+        answer = "It depends on the number of steps"
+    else:
+        answer = "Eta 0 is not measurably worse than eta 1"
+    return f"{answer}. At equal steps and on the same noise, eta 0 has {'; '.join(parts)}."
+
+
+def guidance_sentence(found: Sequence[GuidanceFinding]) -> str:
+    """What the guidance table says, in words."""
+    if not found:
+        return "This model is told nothing, so there is nothing to guide it by."
+    asked = next(f for f in found if f.scale == ASKED)
+    kid = min(found, key=lambda f: f.standing.kid)
+    accuracy = max(found, key=lambda f: (f.standing.accuracy, -f.scale))
+    recall = max(found, key=lambda f: (f.standing.recall, -f.scale))
+    if kid is asked:
+        answer = "Guidance 6 has the least KID of these scales"
+    elif kid.kid.low > 0:
+        answer = f"Guidance 6 is not the best: {kid.scale:g} has a KID lower by {_spread(kid.kid)}"
+    else:
+        answer = f"Guidance 6 is not measurably beaten in KID: {kid.scale:g} is lower by {_spread(kid.kid)}"
+    if accuracy.scale == ASKED:
+        most = "its accuracy is the highest"
+    elif not accuracy.accuracy.is_clear:
+        most = (
+            f"its accuracy is the highest within noise ({accuracy.scale:g}: {_percent(accuracy)}, 6: {_percent(asked)})"
+        )
+    else:
+        most = f"accuracy is highest at {accuracy.scale:g} ({_percent(accuracy)}, at 6 {_percent(asked)})"
+    return (
+        f"{answer}; {most}; recall, the share of real pictures that could have been made, is highest at "
+        f"{recall.scale:g} ({recall.standing.recall:.2f}, at 6 {asked.standing.recall:.2f})."
+    )
+
+
+def _spread(difference: Difference) -> str:
+    return f"{difference.mean:.2g} (95%: {difference.low:.2g} to {difference.high:.2g})"
+
+
+def _percent(found: GuidanceFinding) -> str:
+    return f"{found.standing.accuracy:.1%}"
+
+
+def eta_figure(found: Sequence[EtaFinding]) -> Figure:
+    """KID over steps, without noise and with it."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    steps = [f.num_steps for f in found]
+    for name, marker, colour, values in (
+        ("eta 0: no noise", "o", COLOURS[0], [f.without.kid for f in found]),
+        ("eta 1: all of DDPM's", "s", COLOURS[1], [f.with_noise.kid for f in found]),
+    ):
+        axes.plot(steps, values, marker=marker, markersize=5, color=colour, label=name)
+    floor = found[0].without.kid_floor
+    axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
+    axes.set_xscale("log")
+    axes.set_xticks(steps, [str(n) for n in steps])
+    axes.minorticks_off()
+    axes.set_xlabel("DDIM steps")
+    axes.set_ylabel("KID (lower is better)")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def guidance_figure(found: Sequence[GuidanceFinding], default: float) -> Figure:
+    """Accuracy, recall and KID over the guidance scale."""
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    scales = [f.scale for f in found]
+    for name, marker, colour in (("accuracy", "o", COLOURS[0]), ("recall", "s", COLOURS[2]), ("precision", "^", "0.6")):
+        values = [getattr(f.standing, name) for f in found]
+        upper.plot(scales, values, marker=marker, markersize=5, color=colour, label=name)
+    lower.plot(scales, [f.standing.kid for f in found], marker="D", markersize=5, color=COLOURS[1], label="KID")
+    floor = found[0].standing.kid_floor
+    lower.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
+    for axes in (upper, lower):
+        axes.axvline(default, color="0.9", linewidth=6, zorder=0)
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8, frameon=False)
+    upper.set_ylim(-0.02, 1.04)
+    upper.set_ylabel("share (higher is better)")
+    lower.set_ylabel("KID (lower is better)")
+    lower.set_xlabel("guidance scale (1 = off; grey: the model's default)")
+    lower.set_xticks(scales, [f"{scale:g}" for scale in scales])
+    return figure

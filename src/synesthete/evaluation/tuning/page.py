@@ -1,0 +1,260 @@
+"""The report on a search for sampling settings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synesthete.evaluation.distances import interval
+from synesthete.evaluation.figures import to_png
+from synesthete.evaluation.report import Medium, Metric, Report, Section, Table
+from synesthete.evaluation.tuning.findings import (
+    ASKED,
+    eta_figure,
+    eta_sentence,
+    guidance_figure,
+    guidance_sentence,
+)
+from synesthete.evaluation.tuning.findings import NUM_REPEATS as NUM_ASKED
+from synesthete.evaluation.tuning.goals import GOALS, TOLERANCE
+from synesthete.evaluation.tuning.measurements import to_dict
+from synesthete.evaluation.tuning.pareto import pareto_figure
+from synesthete.evaluation.tuning.space import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from synesthete.evaluation.tuning.findings import (
+        EtaFinding,
+        GuidanceFinding,
+    )
+    from synesthete.evaluation.tuning.measurements import Measurement, Standing
+    from synesthete.evaluation.tuning.search import Found, Wishes
+
+NUM_LISTED = 40
+
+
+@dataclass
+class Tuning:
+    """A search's outcome.
+
+    old: the default before, in full. written: whether the winner is the model's default now; remark: why, in words.
+    features: what the distances were measured on. fresh: whether the comparison had real pictures of its own.
+    """
+
+    found: Found
+    wishes: Wishes
+    old: dict[str, Any]
+    features: str
+    written: bool
+    remark: str
+    fresh: bool
+    num_classes: int
+    eta: list[EtaFinding]
+    guidance: list[GuidanceFinding]
+    num_asked: int
+    measurements: list[Measurement] = field(default_factory=list)
+    num_new: int = 0
+
+    @property
+    def winner(self) -> dict[str, Any]:
+        """The settings that the search chose, in full."""
+        return self.found.winner
+
+    @property
+    def better(self) -> bool:
+        """Whether the winner beats the old default by the goal, beyond noise."""
+        return self.found.comparison.better
+
+    def summary(self) -> str:
+        """The outcome in a few sentences."""
+        compared, budget = self.found.comparison, self.wishes.budget
+        if compared.winner.name == compared.default.name:
+            first = f"The model's default, {compared.default.name}, stays: {compared.reason}."
+            return f"{first} {self.remark}"
+        verdict = "is better than" if compared.better else "is not measurably better than"
+        late = compared.default.seconds_per_picture > budget
+        return (
+            f"Best within {budget:g} s a picture: {compared.winner.name}. It {verdict} the model's default, "
+            f"{compared.default.name} ({compared.reason}; fresh noise, {compared.num_repeats} repeats). "
+            f"A picture takes {compared.winner.seconds_per_picture:.3g} s, by the default "
+            f"{compared.default.seconds_per_picture:.3g} s{', more than the budget' if late else ''}. {self.remark}"
+        )
+
+    def eta_says(self) -> str:
+        """Whether eta 0 is worse, in a sentence or two."""
+        return eta_sentence(self.eta)
+
+    def guidance_says(self) -> str:
+        """Whether guidance 6 is the best, in a sentence."""
+        return guidance_sentence(self.guidance)
+
+    def metrics(self) -> list[Metric]:
+        """The figures of the comparison, each beside what it is to be read against."""
+        compared, metrics = self.found.comparison, []
+        for who, standing in (("winner", compared.winner), ("old default", compared.default)):
+            if math.isfinite(standing.accuracy):
+                spread = interval(standing.accuracy, standing.num)
+                name = f"accuracy, {who} (n = {standing.num})"
+                chance, ceiling = 1 / self.num_classes, self.wishes.ceiling
+                metrics.append(Metric(name, standing.accuracy, spread, chance=chance, ceiling=ceiling))
+            each = f"{compared.num_repeats} x {standing.num // compared.num_repeats}"
+            metrics.append(
+                Metric(f"KID, {who} ({self.features}, n = {each})", standing.kid, ceiling=standing.kid_floor)
+            )
+            metrics.append(Metric(f"recall, {who} ({self.features}, n = {each})", standing.recall))
+            metrics.append(Metric(f"seconds per picture, {who}", standing.seconds_per_picture))
+        for name, found in (("KID", compared.kid), ("accuracy", compared.accuracy)):
+            if math.isfinite(found.mean):
+                metrics.append(Metric(f"{name}, winner minus old default", found.mean, (found.low, found.high)))
+        return metrics
+
+    def to_dict(self) -> dict[str, Any]:
+        """What report.json has beside the tables."""
+        compared = self.found.comparison
+        return {
+            "goal": self.wishes.goal,
+            "budget_seconds_per_picture": self.wishes.budget,
+            "old_default": self.old,
+            "winner": self.winner,
+            "better": compared.better,
+            "reason": compared.reason,
+            "written": self.written,
+            "differences": {"kid": vars(compared.kid), "accuracy": vars(compared.accuracy)},
+            "front": [standing.settings for standing in self.found.front],
+            "findings": {"eta": self.eta_says(), "guidance": self.guidance_says()},
+            "measurements": [to_dict(measurement) for measurement in self.measurements],
+        }
+
+    def report(self, facts: Mapping[str, Any]) -> Report:
+        """The page. facts: what was measured, when and how."""
+        return Report(
+            title=f"Tuned sampling: {facts.get('model', '')}".strip(": "),
+            summary=self.summary(),
+            facts=dict(facts),
+            metrics=self.metrics(),
+            sections=[self._settings(), self._pareto(), self._eta(), self._guidance(), self._search(), self._tried()],
+            data=self.to_dict(),
+        )
+
+    def _settings(self) -> Section:
+        rows = [(name, say(self.old[name]), say(self.winner[name])) for name in self.old if name in self.winner]
+        text = f"Goal {self.wishes.goal!r}: {GOALS[self.wishes.goal]}. {self.remark}"
+        return Section("Settings", text, [Table(("setting", "old default", "winner"), rows)])
+
+    def _pareto(self) -> Section:
+        compared = self.found.comparison
+        figure = pareto_figure(
+            self.found.standings,
+            self.found.front,
+            "accuracy" if self.wishes.goal == "accuracy" else "kid",
+            in_search(self.found.standings, compared.winner),
+            in_search(self.found.standings, compared.default),
+            self.wishes.budget,
+            self.found.kept,
+        )
+        table = Table(COLUMNS, [row(standing) for standing in self.found.front], "The front")
+        return Section(
+            "Score over seconds", _PARETO, [Medium("pareto", to_png(figure), "Every settings tried."), table]
+        )
+
+    def _eta(self) -> Section:
+        if not self.eta:
+            return Section("Is eta 0 worse?", eta_sentence(self.eta))
+        columns = ("DDIM steps", "KID, eta 0", "KID, eta 1", "eta 0 minus eta 1", "accuracy, eta 0", "accuracy, eta 1")
+        rows = [
+            (f.num_steps, f.without.kid, f.with_noise.kid, str(f.kid), f.without.accuracy, f.with_noise.accuracy)
+            for f in self.eta
+        ]
+        figure = Medium("eta", to_png(eta_figure(self.eta)), "KID of DDIM without and with noise, over its steps.")
+        text = f"{eta_sentence(self.eta)} {_ASKED.format(num=self.num_asked, repeats=NUM_ASKED)} {_ETA}"
+        return Section("Is eta 0 worse?", text, [figure, Table(columns, rows)])
+
+    def _guidance(self) -> Section:
+        title = f"Is guidance {ASKED:g} the best?"
+        if not self.guidance:
+            return Section(title, guidance_sentence(self.guidance))
+        columns = ("guidance scale", "accuracy", "KID", "precision", "recall", f"KID of {ASKED:g} minus this")
+        rows = [
+            (
+                f.scale,
+                f.standing.accuracy,
+                f.standing.kid,
+                f.standing.precision,
+                f.standing.recall,
+                None if f.scale == ASKED else str(f.kid),
+            )
+            for f in self.guidance
+        ]
+        figure = guidance_figure(self.guidance, float(self.old["guidance_scale"]))
+        text = f"{guidance_sentence(self.guidance)} {_ASKED.format(num=self.num_asked, repeats=NUM_ASKED)} {_GUIDANCE}"
+        return Section(
+            title, text, [Medium("guidance", to_png(figure), "Figures over guidance."), Table(columns, rows)]
+        )
+
+    def _search(self) -> Section:
+        rows = [(what, num, pictures) for what, num, pictures in self.found.rounds]
+        own = "on real pictures that the search did not see" if self.fresh else _FEW_REAL
+        text = _SEARCH.format(repeats=self.found.comparison.num_repeats, own=own)
+        return Section("The search", text, [Table(("round", "settings", "pictures each"), rows)])
+
+    def _tried(self) -> Section:
+        order = sorted(self.found.standings, key=lambda s: (-s.num, s.kid))
+        rest = len(order) - NUM_LISTED
+        text = f"The {NUM_LISTED} with most pictures; {rest} more are in report.json." if rest > 0 else ""
+        return Section("Settings tried", text, [Table(COLUMNS, [row(standing) for standing in order[:NUM_LISTED]])])
+
+
+COLUMNS = ("settings", "seconds per picture", "pictures", "accuracy", "KID", "precision", "recall")
+
+
+def row(standing: Standing) -> tuple[Any, ...]:
+    """A standing as a row under COLUMNS."""
+    figures = (standing.accuracy, standing.kid, standing.precision, standing.recall)
+    return standing.name, standing.seconds_per_picture, standing.num, *figures
+
+
+def in_search(standings: Sequence[Standing], compared: Standing) -> Standing:
+    """The standing that the search had of settings, to be drawn among the others of the search."""
+    return next((standing for standing in standings if standing.name == compared.name), compared)
+
+
+def say(value: Any) -> str:
+    """A setting as the table shows it."""
+    return " to ".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else str(value)
+
+
+def facts_of(tuning: Tuning) -> dict[str, Any]:
+    """The facts of a search beside those of any report."""
+    wishes = tuning.wishes
+    return {
+        "goal": f"{wishes.goal}: {GOALS[wishes.goal]}",
+        "budget": f"{wishes.budget:g} s per picture",
+        "old default": name_of(tuning.old),
+        "features": tuning.features,
+        "seed": wishes.seed,
+        "measured": f"{len(tuning.measurements)} samples, {tuning.num_new} of them now, the others kept from before",
+    }
+
+
+_PARETO = (
+    "Each point is one way to sample; the larger, the more pictures it was measured on. Hollow: few pictures, or "
+    f"accuracy lost beyond the {TOLERANCE:.0%} that the goal 'balanced' allows, or the noise of so few. The line "
+    "joins settings that no other beats in both quality and time. Seconds are the median over samples, in batches of "
+    "32, sampling and decoding; KID and accuracy are means over all pictures of the search."
+)
+_ASKED = "Every figure is the mean of {repeats} repeats of {num} pictures; differences are taken repeat by repeat, 95%."
+_ETA = "Everything else is as in the model's default."
+_GUIDANCE = (
+    "Everything else is as in the model's default. The scale with the least KID is chosen after seeing the figures, so "
+    "its lead is a little flattered."
+)
+_SEARCH = (
+    "Successive halving (Jamieson & Talwalkar 2016; Li et al. 2018): a third of the settings go on from one rung to "
+    "the next, where each makes three times the pictures, from fresh noise that all in a rung share; up to a quarter "
+    "of the seats is kept for the cheapest settings that nothing beats. First settings drawn by chance, then the "
+    "neighbours of the three best. The winner and the default are then compared {own}, on fresh noise in {repeats} "
+    "repeats, with Student's interval of the differences in pairs."
+)
+_FEW_REAL = "(on the same real pictures as in the search, because there are too few to divide)"

@@ -1,0 +1,272 @@
+"""The search itself: a plan that fits the time, two rounds of halving, and a comparison on fresh noise."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synesthete import seeding
+from synesthete.evaluation.tuning.goals import compare, ranked, within
+from synesthete.evaluation.tuning.halving import FACTOR, NUM_RUNGS, halve, rungs_of, seats
+from synesthete.evaluation.tuning.measurements import together
+from synesthete.evaluation.tuning.pareto import front
+from synesthete.evaluation.tuning.space import name_of
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from synesthete.evaluation.tuning.goals import Comparison, Goal
+    from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing
+    from synesthete.evaluation.tuning.space import Space
+
+    Settings = dict[str, Any]
+    Progress = Callable[[str, int, int], None]
+
+SEARCH, COMPARISON, FINDINGS = 0.5, 0.2, 0.3  # shares of the time
+NUM_REPEATS = 5
+NUM_LEADERS = 3  # of the first round, whose neighbours make the second
+FEWEST_PICTURES, FEWEST_SETTINGS, MOST_SETTINGS = 96, 18, 81
+BATCH_SIZE = 32  # pictures sampled at once, and in the first rung: seconds a picture depend on it
+OVER = 1.15  # a setting that is foretold to take this much more than the budget is not tried
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of a search.
+
+    budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
+    everything. ceiling: accuracy of the judge on real pictures.
+    """
+
+    goal: Goal = "balanced"
+    budget: float = 0.5
+    num: int = 256
+    minutes: float = 10.0
+    seed: int = 0
+    ceiling: float = 1.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds per picture: so much whatever the settings, and so much for each evaluation of the network."""
+
+    fixed: float
+    per_evaluation: float
+
+    def __call__(self, evaluations: int) -> float:
+        """Seconds for a picture of that many evaluations."""
+        return self.fixed + self.per_evaluation * evaluations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many settings are drawn, with how many pictures in each rung, and the pictures of each later repeat."""
+
+    num_drawn: int
+    num_neighbours: int
+    rungs: tuple[int, ...]
+    num_compared: int
+
+
+@dataclass
+class Found:
+    """What a search found.
+
+    standings: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the front.
+    front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
+    """
+
+    plan: Plan
+    cost: Cost
+    comparison: Comparison
+    standings: list[Standing]
+    kept: list[Standing]
+    front: list[Standing]
+    rounds: list[tuple[str, int, int]]
+
+    @property
+    def winner(self) -> Settings:
+        """The settings that the search chose."""
+        return self.comparison.winner.settings
+
+
+class Search:
+    """A search of a space of settings.
+
+    Args:
+        space: what may be tried. trials: measure while searching. final: measure the winner, on other real pictures
+            where there are enough. progress(what, done, total) counts settings measured.
+    """
+
+    def __init__(
+        self, space: Space, trials: Measurements, final: Measurements, wishes: Wishes, progress: Progress | None = None
+    ) -> None:
+        self.space, self.trials, self.final, self.wishes = space, trials, final, wishes
+        self.progress = progress or (lambda *_: None)
+        default = space.settled(space.default)
+        if default is None:
+            raise InputError(f"the model's own settings ({name_of(space.default)}) cannot be sampled with; train again")
+        self.default = default
+        self.rounds: list[tuple[str, int, int]] = []
+        self._done = self._total = 0
+
+    def run(self) -> Found:
+        """Search, and compare the winner with the default.
+
+        Raises:
+            InputError: a budget that nothing keeps.
+        """
+        cost = self.measure_cost()
+        drawn, plan = self.make_plan(cost)
+        leaders = self.round("drawn", [self.default, *drawn], plan)[:NUM_LEADERS]
+        near = self.near(leaders, plan.num_neighbours, cost)
+        last = self.round("neighbours", [self.default, *leaders, *near], plan)
+        winner = self.first_in_time(last)
+        comparison = self.compared(winner, plan.num_compared)
+        standings = self.trials.standings()
+        kept = self.keepers(standings, plan)
+        line = front([s.seconds_per_picture for s in kept], [self.loss(s) for s in kept])
+        return Found(plan, cost, comparison, standings, kept, [kept[i] for i in line], self.rounds)
+
+    def measure_cost(self) -> Cost:
+        """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
+        points = []
+        for num_steps in (2, 6):
+            settings = self.space.settled(self.default | {"num_inference_steps": num_steps})
+            assert settings is not None
+            num = min(BATCH_SIZE, self.wishes.num)
+            times = [self.trials.measure(settings, num, self.seed("cost", i)) for i in range(3)]
+            seconds = statistics.median(m.seconds_per_picture for m in times)
+            points.append((self.space.evaluations(settings), seconds))
+        (few, quick), (many, slow) = points
+        per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
+        return Cost(max(0.0, quick - per_evaluation * few), per_evaluation)
+
+    def make_plan(self, cost: Cost) -> tuple[list[Settings], Plan]:
+        """The settings to begin with, and how thoroughly to measure them in the time that there is."""
+        wishes, budget = self.wishes, self.wishes.budget
+        pool = self.space.draw(MOST_SETTINGS, self.wishes.seed, lambda s: self.foretold(s, cost) <= budget * OVER)
+        if not pool:
+            raise InputError(
+                f"no settings take {budget:g} s a picture or less here: two steps take {cost(2):.2g} s; "
+                "raise --seconds-per-picture"
+            )
+        seconds = 60 * wishes.minutes
+        pictures = SEARCH * seconds / statistics.fmean(self.foretold(s, cost) for s in pool)
+        # A rung costs as much as any other: a third of the settings, three times the pictures.
+        share = NUM_RUNGS / FACTOR ** (NUM_RUNGS - 1)
+        fewest = max(FEWEST_PICTURES, self.trials.fewest)
+        num = min(wishes.num, max(fewest, int(pictures / (share * FEWEST_SETTINGS))))
+        num_settings = max(FEWEST_SETTINGS, min(int(pictures / (share * num)), MOST_SETTINGS * 3 // 2))
+        num_drawn = min(len(pool), num_settings * 2 // 3)
+        each = self.foretold(self.default, cost) + min(budget, max(self.foretold(s, cost) for s in pool))
+        num_compared = min(wishes.num, max(fewest, int(COMPARISON * seconds / (NUM_REPEATS * each))))
+        smallest = max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR))
+        rungs = rungs_of(num, smallest=smallest)
+        plan = Plan(num_drawn, num_settings // 3, rungs, min(num_compared, wishes.num))
+        # The default walks along in both rounds.
+        both = seats(plan.num_drawn + 1), seats(plan.num_neighbours + NUM_LEADERS + 1)
+        self._total = sum(map(sum, both)) + 2 * NUM_REPEATS
+        return pool[:num_drawn], plan
+
+    def round(self, what: str, candidates: list[Settings], plan: Plan) -> list[Settings]:
+        """Successive halving over the candidates; the default stays in to the end, whatever it is worth."""
+        found: dict[str, list[Measurement]] = {}
+        unique = {name_of(settings): settings for settings in candidates}
+
+        def measure(settings: Settings, rung: int) -> None:
+            # Fresh noise in every rung, the same for all in it: differences between settings are not of their noise.
+            measurement = self.trials.measure(settings, plan.rungs[rung], self.seed(what, rung))
+            found.setdefault(name_of(settings), []).append(measurement)
+            self._done += 1
+            self.progress("settings", min(self._done, self._total), self._total)
+
+        def choose(left: list[Settings], num: int) -> list[Settings]:
+            standings = [together(found[name_of(settings)]) for settings in left]
+            self.rounds.append((what, len(left), plan.rungs[len(found[name_of(left[0])]) - 1]))
+            return [left[place] for place in self.promoted(standings, num)]
+
+        return halve(list(unique.values()), NUM_RUNGS, measure, choose)
+
+    def promoted(self, standings: Sequence[Standing], num: int) -> list[int]:
+        """Places of about `num` standings to go on with, the best first.
+
+        A quarter of the seats is for the cheapest of those that nothing beats in both quality and evaluations, so that
+        the front is measured all along; evaluations and not seconds, so that a seed decides and no clock. The default
+        is always among them.
+        """
+        order = self.in_order(standings)
+        able = [i for i in self.allowed(standings) if standings[i].seconds_per_picture <= self.wishes.budget]
+        evaluations = [self.space.evaluations(standings[place].settings) for place in able]
+        reserved = [able[i] for i in front(evaluations, [self.loss(standings[i]) for i in able])][: num // 4]
+        best = [place for place in order if place not in reserved][: num - len(reserved)]
+        default = [place for place in order if standings[place].name == name_of(self.default)]
+        chosen = {*best, *reserved, *default}
+        return [place for place in order if place in chosen]
+
+    def in_order(self, standings: Sequence[Standing]) -> list[int]:
+        """Places of the standings by the goal, those over the budget last."""
+        order = ranked(standings, self.wishes.goal, self.wishes.ceiling)
+        return sorted(order, key=lambda place: standings[place].seconds_per_picture > self.wishes.budget)
+
+    def near(self, leaders: list[Settings], num: int, cost: Cost) -> list[Settings]:
+        """Neighbours of the leaders, in turn, that keep the budget; at most `num`."""
+        known = {name_of(settings) for settings in (self.default, *leaders)}
+        lists = [self.space.neighbours(settings) for settings in leaders]
+        order = [moved[i] for i in range(max(map(len, lists))) for moved in lists if i < len(moved)]
+        fresh = {name_of(s): s for s in order if self.foretold(s, cost) <= self.wishes.budget * OVER}
+        return [settings for name, settings in fresh.items() if name not in known][:num]
+
+    def first_in_time(self, last: list[Settings]) -> Settings:
+        """The best of the last rung, or else of all, that keeps the budget by the median of its timings.
+
+        Raises:
+            InputError: none does.
+        """
+        standings = self.trials.standings()
+        places = {standing.name: place for place, standing in enumerate(standings)}
+        order = [*(places[name_of(settings)] for settings in last), *self.in_order(standings)]
+        for place in order:
+            if standings[place].seconds_per_picture <= self.wishes.budget:
+                return standings[place].settings
+        least = min(standing.seconds_per_picture for standing in standings)
+        raise InputError(
+            f"no settings keep {self.wishes.budget:g} s a picture (the quickest took {least:.2g} s); "
+            "raise --seconds-per-picture"
+        )
+
+    def compared(self, winner: Settings, num: int) -> Comparison:
+        """Winner and default on the same fresh noise, NUM_REPEATS times."""
+        repeats: dict[str, list[Measurement]] = {"winner": [], "default": []}
+        for i in range(NUM_REPEATS):
+            for who, settings in (("winner", winner), ("default", self.default)):
+                repeats[who].append(self.final.measure(settings, num, self.seed("comparison", i)))
+                self._done += 1
+                self.progress("settings", min(self._done, self._total), self._total)
+        self.progress("settings", self._total, self._total)
+        return compare(repeats["winner"], repeats["default"], self.wishes.goal, self.wishes.ceiling)
+
+    def keepers(self, standings: Sequence[Standing], plan: Plan) -> list[Standing]:
+        """Standings on enough pictures to be on the front and, where accuracy counts, with enough of it."""
+        enough = [standing for standing in standings if standing.num >= plan.rungs[1]]
+        return [enough[place] for place in self.allowed(enough)]
+
+    def allowed(self, standings: Sequence[Standing]) -> list[int]:
+        """Places of the standings that keep as much accuracy as the goal asks for."""
+        if self.wishes.goal != "balanced" or not standings:
+            return list(range(len(standings)))
+        return [place for place, lost in enumerate(within(standings, self.wishes.ceiling)) if lost == 0]
+
+    def loss(self, standing: Standing) -> float:
+        """What is drawn against the seconds, lower being better."""
+        return -standing.accuracy if self.wishes.goal == "accuracy" else standing.kid
+
+    def foretold(self, settings: Mapping[str, Any], cost: Cost) -> float:
+        """Seconds per picture, by what an evaluation takes."""
+        return cost(self.space.evaluations(settings))
+
+    def seed(self, *names: int | str) -> int:
+        """The seed of the noise for a purpose."""
+        return seeding.derive(self.wishes.seed, "tune", *names)

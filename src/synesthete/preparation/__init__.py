@@ -1,0 +1,38 @@
+"""A data set encoded once, in shards that a killed run leaves usable, and read back through memory mapping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synesthete.preparation import labelled, spoken
+from synesthete.preparation.prepared import Prepared, Progress
+from synesthete.preparation.spoken import build_corpus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.config import Recipe
+
+__all__ = ["Prepared", "Progress", "build_corpus", "default_folder", "prepare", "speaks"]
+
+
+def speaks(recipe: Recipe) -> bool:
+    """Whether a recipe's model makes speech; else it makes pictures."""
+    return hasattr(recipe.data.target, "clips")
+
+
+def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
+
+    folder: for corpus and shards; a place in the cache, named by the settings, where None.
+    progress(what, done, total) is called after every shard.
+
+    Raises:
+        InputError: whatever is wrong with the data, in one line.
+    """
+    return (spoken if speaks(recipe) else labelled).prepare(recipe, folder, progress)
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """A folder of the cache for this recipe's data."""
+    return (spoken if speaks(recipe) else labelled).default_folder(recipe)

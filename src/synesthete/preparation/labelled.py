@@ -1,0 +1,137 @@
+"""Pictures with their classes: fitted once, measured, and encoded where the codec is a network."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import hub, seeding
+from synesthete.config import plain
+from synesthete.data.fitted import fit_pictures
+from synesthete.data.labelled import PARTS, PictureSamples
+from synesthete.data.shards import Rows, keep
+from synesthete.locking import alone
+from synesthete.preparation.prepared import Prepared, digest
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.config import Recipe
+    from synesthete.data.fitted import FittedPictures
+    from synesthete.data.labelled import LabelledPictures, Part
+    from synesthete.preparation.prepared import Progress
+
+BATCH = 500
+NUM_VIEWS = 4  # of a training picture that is encoded once: itself, and augmented
+
+logger = logging.getLogger(__name__)
+
+
+@alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
+def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    """Fit every picture to the codec and measure the codec on those to train on; no picture is in two splits.
+
+    Raises:
+        InputError: a class without a readable training picture, a conditioner of other classes, and as `fit_pictures`.
+    """
+    data: LabelledPictures = recipe.data()
+    codec, place = recipe.codec(), folder or default_folder(recipe)
+    listed = {part: data.pictures(part) for part in PARTS}
+    fitted: dict[Part, FittedPictures] = {}
+    for part in PARTS:
+        name = f"pictures-{part}"
+        report = partial(progress, name) if progress else None
+        fitted[part] = fit_pictures(listed[part][0], codec, place, name, progress=report)
+    held_out = set(fitted["test"].contents)
+    fitted["judge"] = fitted["judge"].without(held_out)
+    fitted["train"] = fitted["train"].without(held_out | set(fitted["judge"].contents))
+    samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
+    samples["train"].augmentation = data.augmentation
+    check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
+    shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
+    statistics = keep(place / f"statistics-{shown}.safetensors", partial(_statistics, codec, samples["train"]))
+    if getattr(codec, "encodes_once", False):
+        codec.load_state_dict(statistics)
+        named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
+        for part in ("train", "test"):  # a judge looks at the pictures themselves
+            samples[part].x_0 = encode_once(codec, samples[part], place / f"latents-{part}-{named}", part, progress)
+    skipped = [name for found in fitted.values() for name in found.skipped]
+    notes = [f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}"] if skipped else []
+    for note in notes:
+        logger.warning(note)
+    return Prepared(
+        samples["train"],
+        samples["test"],
+        statistics,
+        data.class_names,
+        tuple(notes),
+        tuple(skipped),
+        judge=samples["judge"],
+    )
+
+
+def encode_once(codec: Any, samples: PictureSamples, folder: Path, name: str, progress: Progress | None) -> Rows:
+    """x_0 of every picture (n, V, c, h, w), in half precision, and of NUM_VIEWS - 1 augmented views where there are."""
+    shards = []
+    views = NUM_VIEWS if samples.augmentation else 1
+    for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
+        shards.append(
+            keep(folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views))["values"]
+        )
+        if progress:
+            progress(f"latents-{name}", int(places[-1]) + 1, len(samples))
+    return Rows(shards)
+
+
+def _encoded(codec: Any, samples: PictureSamples, places: Tensor, num_views: int) -> dict[str, Tensor]:
+    pictures = samples.pictures[places]
+    views = [codec.encode(pictures)]
+    for view in range(1, num_views):
+        generator = seeding.generator(0, "view", view, int(places[0]))
+        assert samples.augmentation is not None
+        views.append(codec.encode(samples.augmentation(pictures, generator)))
+    return {"values": torch.stack(views, dim=1).half().contiguous()}  # (n, V, c, h, w)
+
+
+def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:
+    """Make sure that every class has a picture left, and that the conditioner knows the classes of the data.
+
+    Raises:
+        InputError: it does not, and what to set.
+    """
+    for number, name in enumerate(class_names):
+        if number not in kept:
+            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+    told = recipe.conditioner.fields
+    if "num_classes" in told and told["num_classes"] != len(class_names):
+        raise InputError(
+            f"recipe {recipe.name}: pictures of {len(class_names)} classes, a conditioner of {told['num_classes']}; "
+            f"--set conditioner.num_classes={len(class_names)}"
+        )
+    if "class_names" in told and tuple(told["class_names"]) not in ((), tuple(class_names)):
+        raise InputError(
+            f"recipe {recipe.name}: pictures of {', '.join(class_names)}, a conditioner of "
+            f"{', '.join(told['class_names'])}; --set conditioner.class_names='{list(class_names)}'"
+        )
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """A folder of the cache for pictures as this recipe's codec reads them."""
+    return hub.cache_folder() / "prepared" / f"pictures-{digest(plain(recipe.codec))}"
+
+
+def _statistics(codec: Any, samples: PictureSamples) -> dict[str, Tensor]:
+    codec.fit(_batches(samples))
+    return {name: value.clone() for name, value in codec.state_dict().items()}
+
+
+def _batches(samples: PictureSamples) -> Iterator[Tensor]:
+    return (samples.pictures[places] for places in torch.arange(len(samples)).split(BATCH))

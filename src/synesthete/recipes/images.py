@@ -1,0 +1,249 @@
+"""A class in, a picture of it out; small enough for two cores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synesthete.codecs.autoencoder import KL, AutoencoderCodec
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.conditioning.labels import Labels
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.archives import ClassTar
+from synesthete.data.augmentation import Affine, FlipCrop
+from synesthete.data.labelled import LabelledPictures
+from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
+from synesthete.data.stl10 import Stl10
+from synesthete.data.stl10_files import CLASSES
+from synesthete.data.swatches import Swatches
+from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.unet import UNet
+from synesthete.diffusion.process import Process
+from synesthete.objectives import Denoising
+from synesthete.recipes.image_to_speech_small import PHOTOS
+
+if TYPE_CHECKING:
+    from synesthete.config import Build
+
+# stabilityai/sd-vae-ft-mse, as its config.json says: a recipe can be shown before anything is downloaded.
+STABLE_DIFFUSION = {
+    "kind": KL,
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+
+
+def images_digits() -> Recipe:
+    """A digit's name or number becomes a handwritten digit, 32x32; trains on two cores in minutes, data built in."""
+    return Recipe(
+        name="images-digits",
+        data=build(
+            LabelledPictures,
+            sources=(build(BuiltInDigits, num_test=397), build(Mnist)),
+            class_names=DIGITS,
+            augmentation=build(Affine, degrees=3.0, scale=0.03, shear=0.03, shift=0.015),
+            num_judge=400,
+        ),
+        codec=build(PixelCodec, size=32, channels=1),
+        conditioner=build(Labels, num_classes=10, width=128),
+        denoiser=build(
+            UNet,
+            sample_size=(32, 32),
+            in_channels=1,
+            channels=(48, 96, 128),
+            num_blocks=1,
+            attention_levels=(1, 2),
+            patch_size=2,
+            condition_width=128,
+            pooled_width=128,
+            dropout=0.1,
+        ),
+        process=cosine(),
+        stages=[
+            Stage(
+                "denoise",
+                build(Denoising),
+                num_steps=3200,
+                batch_size=64,
+                learning_rate=8e-4,
+                num_warmup_steps=200,
+                ema_decay=0.998,
+            )
+        ],
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=15, guidance_scale=1.5),
+        weights="float16",
+    )
+
+
+def images_digits_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds; it draws noise."""
+    return shrink(images_digits())
+
+
+def images_photos() -> Recipe:
+    """One of ten names becomes a small photograph, 32x32; trains on two cores within the hour."""
+    return Recipe(
+        name="images-photos",
+        data=build(
+            LabelledPictures,
+            sources=(build(ClassTar, num_test=5000),),
+            class_names=PHOTOS,
+            augmentation=build(FlipCrop, padding=0),
+            num_judge=5000,
+        ),
+        codec=build(PixelCodec, size=32),
+        conditioner=build(Labels, num_classes=10, width=256),
+        denoiser=build(
+            UNet,
+            sample_size=(32, 32),
+            channels=(64, 128, 256),
+            num_blocks=1,
+            attention_levels=(1, 2),
+            patch_size=2,
+        ),
+        process=cosine(),
+        stages=[
+            Stage(
+                "denoise",
+                build(Denoising),
+                num_steps=7000,
+                batch_size=64,
+                learning_rate=5e-4,
+                num_warmup_steps=300,
+                ema_decay=0.999,
+            )
+        ],
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0),
+        weights="float16",
+    )
+
+
+def images_photos_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
+    recipe = shrink(images_photos())
+    recipe.data.sources = (build(Swatches, class_names=PHOTOS, num_train=10, num_test=4),)
+    return recipe
+
+
+def images_stl10() -> Recipe:
+    """One of ten names becomes a photograph, 96x96, as the STL-10 experiment had it; for a GPU, or for patience."""
+    return Recipe(
+        name="images-stl10",
+        data=build(LabelledPictures, sources=(build(Stl10),), class_names=CLASSES, augmentation=flips(), num_judge=500),
+        codec=build(PixelCodec, size=96),
+        conditioner=build(Labels, num_classes=10, width=256),
+        denoiser=build(
+            UNet,
+            sample_size=(96, 96),
+            channels=(64, 128, 128),
+            num_blocks=1,
+            attention_levels=(1, 2),
+            patch_size=2,
+            dropout=0.1,
+        ),
+        process=build(
+            Process,
+            schedule="cosine",
+            prediction_type="v_prediction",
+            num_train_timesteps=500,
+            zero_terminal_snr=True,
+        ),
+        stages=[
+            Stage(
+                "denoise",
+                build(Denoising, condition_dropout=0.2),
+                num_steps=80_000,
+                batch_size=128,
+                gradient_accumulation_steps=2,
+                learning_rate=2e-4,
+                num_warmup_steps=4000,
+                weight_decay=1e-4,
+                betas=(0.9, 0.99),
+                ema_decay=0.999,
+            )
+        ],
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0),
+        weights="float16",
+    )
+
+
+def images_stl10_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
+    recipe = shrink(images_stl10())
+    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
+    return recipe
+
+
+def images_stl10_dit() -> Recipe:
+    """The same pictures from the transformer of the first system: denoisers are interchangeable."""
+    recipe = images_stl10()
+    recipe.name = "images-stl10-dit"
+    recipe.denoiser = build(
+        DiT, sample_size=(96, 96), in_channels=3, patch_size=(8, 8), width=256, depth=4, num_heads=4, mlp_ratio=3
+    )
+    return recipe
+
+
+def images_stl10_dit_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
+    recipe = shrink(images_stl10_dit())
+    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
+    return recipe
+
+
+def images_stl10_latent() -> Recipe:
+    """The same pictures as 12x12 latents of an autoencoder from the Hub, or from --set codec.model=FOLDER."""
+    recipe = images_stl10()
+    recipe.name = "images-stl10-latent"
+    recipe.codec = build(AutoencoderCodec, size=96, network=STABLE_DIFFUSION)
+    recipe.denoiser.sample_size, recipe.denoiser.in_channels = (12, 12), 4
+    recipe.denoiser.channels, recipe.denoiser.patch_size = (128, 192), 1
+    recipe.denoiser.attention_levels = (0, 1)
+    recipe.stages[0].gradient_accumulation_steps = 1
+    return recipe
+
+
+def images_stl10_latent_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, its autoencoder untrained; it draws noise."""
+    recipe = shrink(images_stl10_latent())
+    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
+    small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "latent_channels": 4}
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    recipe.codec.model, recipe.codec.network = None, STABLE_DIFFUSION | small | blocks | {"layers_per_block": 1}
+    recipe.denoiser.sample_size = (8, 8)
+    return recipe
+
+
+def cosine() -> Build:
+    """The process of all of them: a cosine schedule to pure noise, of which the network predicts the velocity."""
+    return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
+
+
+def flips() -> Build:
+    """Mirror images alone."""
+    return build(FlipCrop, padding=0)
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """A recipe's debug twin."""
+    recipe.name += "-debug"
+    recipe.data.limit = 100
+    recipe.data.num_judge = None
+    recipe.codec.size = 16
+    recipe.conditioner.width = recipe.denoiser.condition_width = recipe.denoiser.pooled_width = 16
+    recipe.denoiser.sample_size, recipe.denoiser.num_heads = (16, 16), 2
+    if recipe.denoiser.target is UNet:
+        recipe.denoiser.channels, recipe.denoiser.num_blocks = (8, 16), 1
+        recipe.denoiser.attention_levels = (1,)
+    else:
+        recipe.denoiser.width, recipe.denoiser.depth = 32, 2
+    for stage in recipe.stages:
+        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 16, 2
+        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
+    recipe.sampling.num_inference_steps = 4
+    return recipe

@@ -1,0 +1,68 @@
+"""`synesthete evaluate` on models of pictures: from the folder that `train` leaves to a report, or one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from synesthete.cli.app import main
+from tiny_pictures import tiny_recipe
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run("evaluate", ...)` -> (exit code, standard output, the lines that begin with our name)."""
+
+    def call(*arguments: object) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        code = stopped.value.code if isinstance(stopped.value.code, int) else 0
+        return code, captured.out, [line for line in captured.err.splitlines() if line.startswith("synesthete: ")]
+
+    return call
+
+
+def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe().to_yaml())
+    code, printed, said = run("train", "tiny.yaml", "--out", "run", "--json")
+    assert code == 0, said
+    kept = json.loads((tmp_path / "run" / "model" / "judge" / "judge.json").read_text())
+    assert kept["num_test"] == 24
+    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
+
+    # The judge of the evaluation trains for longer; this one is to take no more of a test's time than it must.
+    monkeypatch.setattr("synesthete.evaluation.picture_judge.FEWEST_STEPS", 40)
+    code, printed, said = run("evaluate", "run", "--num", 12, "--seed", 3)
+    assert code == 0, said
+    assert printed.splitlines()[-1] == "run/report/report.html"
+    for name in ("class accuracy (picture judge, n = 12)", "FID (classifier-3", "KID over", "memorisation", "recall"):
+        assert any(line.startswith(name) and "ceiling" in line for line in printed.splitlines())
+    values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
+    assert values["facts"]["pictures"].startswith("12 made, seed 3")
+    assert any("kept with the model" in metric["name"] for metric in values["metrics"])
+    assert (tmp_path / "run" / "report" / "pictures" / "gallery.png").is_file()
+
+    assert run("evaluate", "run")[::2] == (
+        2,
+        ["synesthete: run/report: holds a report already; give --overwrite or another --out"],
+    )
+    code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
+    assert (code, said) == (2, ["synesthete: run: a model of pictures; --listener is for models of speech"])
+    code, _, said = run("evaluate", "run", "--overwrite", "--features", "nowhere", "--num", 12)
+    assert code == 2
+    assert len(said) == 1
+    assert "no features 'nowhere'" in said[0]
+
+
+def test_features_are_refused_for_a_model_that_speaks(run, pipeline, tmp_path):
+    pipeline.save(tmp_path / "model")
+    code, _, said = run("evaluate", tmp_path / "model", "--features", "clip", "--out", tmp_path / "report")
+    assert code == 2
+    assert len(said) == 1
+    assert "--features is for models of pictures" in said[0]

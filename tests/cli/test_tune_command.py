@@ -1,0 +1,82 @@
+"""`synesthete tune` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from synesthete import hub
+from synesthete.cli.app import main
+from synesthete.evaluation import picture_judge
+from synesthete.evaluation.tuning import findings, search, space
+from tiny_pictures import tiny_pipeline, tiny_recipe
+
+FEW = ("--num", 24, "--minutes", 0.01, "--seconds-per-picture", 30, "--features", "classifier", "--score", "kid")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["synesthete", "tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    recipe = tiny_recipe()
+    tiny_pipeline(recipe).save(folder)
+    (folder / "recipe.yaml").write_text(recipe.to_yaml())
+    return folder
+
+
+def test_a_model_is_tuned(run, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(space, "NUM_STEPS", (2, 3))
+    monkeypatch.setattr(findings, "ETA_STEPS", (2, 3))
+    monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
+    monkeypatch.setattr(search, "FEWEST_SETTINGS", 9)
+    monkeypatch.setattr(picture_judge, "MOST_STEPS", 2)
+    before = (model / hub.MODEL_INDEX).read_bytes()
+    code, out, _ = run(model, "--out", tmp_path / "tuned", *FEW, "--no-write", "--json")
+    assert code == 0
+    values = json.loads(out.splitlines()[-1])
+    assert values["goal"] == "kid"
+    assert values["written"] is False
+    assert values["findings"]["guidance"].startswith("Guidance 6")
+    assert (model / hub.MODEL_INDEX).read_bytes() == before
+    code, out, _ = run(model, "--out", tmp_path / "tuned", *FEW)
+    assert code == 0
+    assert "report.html" in out
+    written = json.loads((model / hub.MODEL_INDEX).read_text())["sampling"]
+    assert written == (values["winner"] if values["better"] else json.loads(before)["sampling"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("image-to-speech-digits",), "a model of speech; `synesthete tune` is for models of pictures"),
+        (("nowhere",), "no such"),
+        (("MODEL", "--score", "beauty"), "choose from balanced, kid, accuracy"),
+        (("MODEL", "--set", "sampling.eta=1"), "leave it out"),
+    ],
+)
+def test_what_cannot_be_tuned_is_one_line(run, model, arguments, words):
+    code, _, err = run(*(model if argument == "MODEL" else argument for argument in arguments))
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_shipped_model_is_refused_before_any_work(run, model, monkeypatch):
+    monkeypatch.setattr(hub, "SHIPPED", model.parent)
+    code, _, err = run(model)
+    assert code == 2
+    assert "copy it first" in err
+    assert "--no-write" in err

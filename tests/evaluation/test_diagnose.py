@@ -1,0 +1,146 @@
+"""Every instrument on one model: a report that opens, says what was left out, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from synesthete.conditioning.unconditional import Unconditional
+from synesthete.config import build
+from synesthete.evaluation import diagnose as module
+from synesthete.evaluation.diagnose import choose_features, chosen, diagnose
+from synesthete.evaluation.instruments import INSTRUMENTS
+from synesthete.evaluation.kept_picture_judge import keep_picture_judge
+from synesthete.evaluation.report import Medium, Section
+from synesthete.types import InputError
+from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
+
+
+def dot(name, kind="png"):
+    encoded = io.BytesIO()
+    Image.new("RGB", (3, 2), "red").save(encoded, kind)
+    return Medium(name, encoded.getvalue(), f"a {kind}", kind)
+
+
+@pytest.fixture(scope="module")
+def data(cache):
+    return tiny_prepared()
+
+
+@pytest.fixture(scope="module")
+def pipeline(data):
+    return tiny_pipeline()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Three instruments that see in no time, one of them nothing."""
+
+    def refuse(subject):
+        raise InputError("third: this model has nothing to show")
+
+    seen = []
+
+    def first(subject):
+        seen.append(subject)
+        subject.progress(1, 2)
+        return Section("First", "text", [dot("one"), dot("moving", "gif")])
+
+    found = {"first": first, "second": lambda subject: Section("Second", "", [dot("two")]), "third": refuse}
+    monkeypatch.setattr(module, "INSTRUMENTS", found)
+    return seen
+
+
+def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):
+    counted = []
+    diagnose(
+        pipeline, data, tmp_path / "out", model="mine", seed=3, num=5, progress=lambda *count: counted.append(count)
+    )
+    assert sorted(path.name for path in (tmp_path / "out" / "pictures").iterdir()) == [
+        "moving.gif",
+        "one.png",
+        "two.png",
+    ]
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert values["instruments"] == ["first", "second"]
+    assert values["left_out"] == {"third": "third: this model has nothing to show"}
+    assert (values["facts"]["seed"], values["facts"]["model"]) == (3, "mine")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "nothing to show" in page
+    [gif] = [part for part in page.split('src="') if part.startswith("data:image/gif")]
+    content = base64.b64decode(gif.split(",", 1)[1].split('"', 1)[0])
+    assert content == (tmp_path / "out" / "pictures" / "moving.gif").read_bytes()
+    assert "<h2>Figures</h2>" not in page  # there are none, so no empty table
+    markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "![a gif](pictures/moving.gif)" in markdown
+    assert "## Figures" not in markdown
+    assert counted[:2] == [("first", 1, 2), ("instruments", 1, 3)]
+    assert (quick[0].seed, quick[0].num) == (3, 5)
+
+
+def test_only_what_is_asked_for(pipeline, data, tmp_path, quick):
+    diagnose(pipeline, data, tmp_path / "out", only=["second"])
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["instruments"] == ["second"]
+    # Asked for by name, it is not passed over in silence.
+    with pytest.raises(InputError, match="nothing to show"):
+        diagnose(pipeline, data, tmp_path / "other", only=["third"])
+    assert not (tmp_path / "other").exists()
+
+
+def test_instruments_come_in_their_order_whatever_is_asked_first():
+    assert chosen(["classes", "embeddings"]) == ["embeddings", "classes"]
+    assert chosen([]) == list(INSTRUMENTS)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("denosing", "'denoising'"), ("xyz", "embeddings, denoising")])
+def test_an_unknown_instrument_is_named_with_the_nearest(name, nearest):
+    with pytest.raises(InputError, match=nearest) as caught:
+        chosen(["classes", name])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"settings": {"sampler": "flow-euler"}}, "flow-euler"), ({"reconstruct_from": 1.0}, "between 0 and 1")],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(pipeline, data, tmp_path, quick, changes, words):
+    with pytest.raises(InputError, match=words):
+        diagnose(pipeline, data, tmp_path / "out", **changes)
+    assert not quick
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_other_classes_are_refused(pipeline, data, tmp_path):
+    other = replace(data, class_names=("cat", "dog", "hen"))
+    with pytest.raises(InputError, match=r"red, green, blue.*cat, dog, hen"):
+        diagnose(pipeline, other, tmp_path / "out")
+
+
+def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path):
+    recipe = tiny_recipe()
+    recipe.conditioner = build(Unconditional)
+    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
+    silent = tiny_pipeline(recipe)
+    found = diagnose(silent, data, tmp_path / "out", num=4, settings={"num_inference_steps": 2})
+    assert "embeddings" in found.data["left_out"]
+    assert {"denoising", "classes", "reconstruction", "reconstruction-sweep"} <= set(found.data["instruments"])
+
+
+def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):
+    keep_picture_judge(data, tmp_path, num_steps=2)
+    monkeypatch.setattr(module, "load_or_train_picture_judge", lambda *_, **__: pytest.fail("trained"))
+    features = choose_features("classifier", ["embeddings"], data, tmp_path)
+    assert features.name == "classifier-3"
+    assert features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape[0] == 2
+
+
+def test_no_judge_is_trained_where_nobody_asks_it(data, tmp_path):
+    assert choose_features("classifier", ["denoising", "classes"], data, tmp_path) is None
+    assert choose_features("none", ["embeddings"], data, tmp_path) is None
+    assert choose_features("classifier", ["embeddings"], replace(data, judge=None), tmp_path) is None

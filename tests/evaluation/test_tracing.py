@@ -1,0 +1,218 @@
+"""Errors by timestep are training's own; over-fitting and an unused condition are seen where they are, only there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from synesthete.conditioning.unconditional import Unconditional
+from synesthete.config import build
+from synesthete.evaluation.instruments import INSTRUMENTS
+from synesthete.evaluation.instruments.curves import standard_error, with_interval
+from synesthete.evaluation.instruments.sensitivity_by_timestep import of_another_class, say_where_used
+from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation.instruments.tracing import FRACTIONS, loss_gain, trace, trace_shrinking, training
+from synesthete.objectives import denoising_error, measure_gap
+from synesthete.types import InputError
+from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
+
+if TYPE_CHECKING:
+    from synesthete.pipeline import Pipeline
+
+PROCESSES = [
+    {"schedule": "cosine", "prediction_type": "v_prediction"},
+    {"schedule": "cosine", "prediction_type": "epsilon", "zero_terminal_snr": False},
+    {"schedule": "linear", "prediction_type": "sample", "loss_space": "v_prediction", "zero_terminal_snr": False},
+    {"schedule": "flow", "prediction_type": "sample", "loss_space": "flow", "zero_terminal_snr": False},
+]
+
+
+@pytest.fixture(scope="module")
+def data(cache):
+    return tiny_prepared()
+
+
+@pytest.fixture
+def subject(data):
+    return Subject(tiny_pipeline(), data, num=24)
+
+
+class Guess(torch.nn.Module):
+    """A denoiser whose guess of x_0 is a function of (x_t, alpha, pooled)."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def __init__(self, process, guess):
+        super().__init__()
+        self.process, self.guess = process, guess
+
+    def precompute(self, condition):
+        return condition
+
+    def forward(self, x_t, timestep, condition):
+        alpha, sigma = self.process.alpha_sigma(timestep)
+        x_0 = self.guess(x_t, alpha, condition.pooled)
+        noise = (x_t - alpha * x_0) / sigma.clamp(min=1e-4)
+        return alpha * noise - sigma * x_0  # v
+
+
+def guessing(subject: Subject, guess) -> Subject:
+    """The subject with a denoiser that guesses."""
+    subject.pipeline.denoiser = Guess(subject.pipeline.process, guess)
+    return subject
+
+
+def walked(process: dict) -> Pipeline:
+    """A pipeline with another process."""
+    recipe = tiny_recipe("sampling.sampler=flow-euler") if process["schedule"] == "flow" else tiny_recipe()
+    return tiny_pipeline(recipe, **process)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: "-".join(map(str, process.values())))
+def test_errors_are_those_of_training_and_of_x_0(data, process):
+    subject = Subject(walked(process), data)
+    batch = subject.held_out(70)  # more than are computed at once
+    x_0, pipeline = subject.x_0(batch), subject.pipeline
+    found = trace(subject, x_0, batch.raw, (0.2, 0.9))
+    assert found.loss.shape == found.x_0.shape == (2, len(x_0))
+    noise, condition = subject.noise(len(x_0)), pipeline.conditioner.encode(batch.raw)
+    for row, fraction in enumerate((0.2, 0.9)):
+        timestep = pipeline.process.at(torch.full((len(x_0),), fraction))
+        with torch.no_grad():
+            expected = denoising_error(pipeline, x_0, noise, timestep, condition)
+            x_t = pipeline.process.add_noise(x_0, noise, timestep)
+            guess = pipeline.process.convert(pipeline.denoiser(x_t, timestep, condition), x_t, timestep, "sample")
+        torch.testing.assert_close(found.loss[row], expected, rtol=1e-4, atol=1e-5)
+        wrong = (guess - x_0).square().flatten(1).mean(dim=1)
+        torch.testing.assert_close(found.x_0[row], wrong, rtol=1e-4, atol=1e-5)
+
+
+def test_told_nothing_is_the_null(subject):
+    x_0 = subject.x_0(subject.held_out(6))
+    told_null = trace(subject, x_0, None, (0.8,)).x_0
+    assert not torch.allclose(told_null, trace(subject, x_0, torch.arange(6) % 3, (0.8,)).x_0)
+
+
+def test_the_guess_without_a_network_is_the_best_of_each_pixel(subject, monkeypatch):
+    """On unit Gaussian data its error is sigma^2, which is 1 in the space of v."""
+    x_0 = torch.randn(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "x_0", lambda batch: x_0)
+        found = trace_shrinking(subject, x_0)
+    process = subject.pipeline.process
+    _, sigma = process.alpha_sigma(process.at(torch.tensor(FRACTIONS)))
+    assert found.x_0.mean(dim=1).tolist() == pytest.approx(sigma.flatten().square().tolist(), rel=0.03)
+    assert found.loss.mean(dim=1).tolist() == pytest.approx([1.0] * len(FRACTIONS), rel=0.03)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: "-".join(map(str, process.values())))
+def test_the_gain_of_the_loss_space_is_that_of_an_error_in_x_0(process, data):
+    """Errors of x_0 at a given x_t, carried into the loss space by the process itself."""
+    process = walked(process).process
+    timestep = process.at(torch.tensor([0.3, 0.6, 0.9]))
+    x_0, noise = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    alpha, sigma = process.alpha_sigma(timestep)
+    x_t, guess = process.add_noise(x_0, noise, timestep), x_0 + 0.5
+    implied = process.target(guess, (x_t - alpha * guess) / sigma, timestep)
+    error = (implied - process.target(x_0, noise, timestep)).square().flatten(1).mean(dim=1)
+    torch.testing.assert_close(loss_gain(process, timestep), error / 0.25, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(subject):
+    known = subject.x_0(training(subject, 1000)).flatten(1)
+
+    def nearest(x_t, alpha, _):
+        places = torch.cdist(x_t.flatten(1) / alpha.flatten()[:, None].clamp(min=1e-4), known).argmin(dim=1)
+        return known[places].view_as(x_t)
+
+    section = INSTRUMENTS["loss-by-timestep"](guessing(subject, nearest))
+    assert "In short, the model over-fits: loss" in section.text
+    by_timestep, by_class = section.items[1:]
+    assert [row[0] for row in by_timestep.rows] == list(FRACTIONS)
+    low_noise = by_timestep.rows[2]
+    assert low_noise[4] == pytest.approx(0, abs=1e-6)  # x_0, training
+    assert low_noise[5] > low_noise[6]  # held out, worse than no network
+    assert {row[0] for row in by_class.rows} == set(COLOURS)
+
+
+def test_a_model_that_knows_no_picture_does_not_over_fit(subject):
+    section = INSTRUMENTS["loss-by-timestep"](guessing(subject, lambda x_t, alpha, _: 0 * x_t))
+    assert "In short, the model over-fits" not in section.text
+    assert section.items[0].content.startswith(b"\x89PNG")
+
+
+def test_a_gap_is_told_in_words():
+    noise = 0.1 * torch.randn(4, 400, generator=torch.Generator().manual_seed(0))
+    said = {rise: str(measure_gap(1 + noise, 1 + rise + noise.flip(1))) for rise in (0.0, 0.05, 0.3)}
+    assert said[0.0].startswith("the model does not over-fit: loss")
+    assert said[0.05].startswith("the model over-fits a little: loss")
+    assert said[0.3].startswith("the model over-fits: loss")
+    assert ", +30% (95%: +29% to +31%)" in said[0.3]
+    assert str(measure_gap(1 + noise[:, :4], 1 + 5 * noise[:, 4:7])).startswith("too few samples to tell")
+    assert str(measure_gap(torch.ones(4, 1), torch.ones(4, 1))).startswith("too few samples to tell")
+
+
+def test_intervals_are_those_of_a_mean():
+    values = torch.tensor([[1.0, 3.0] * 50])
+    mean, low, high = with_interval(values).flatten().tolist()
+    assert (mean, (low + high) / 2) == pytest.approx((2.0, 2.0))
+    assert high - low == pytest.approx(2 * 1.96 * 1.005 / 10, rel=1e-3)
+    assert standard_error(torch.ones(2, 1)).isinf().all()
+
+
+def test_a_condition_that_is_used_is_said_to_be_and_where(subject):
+    """A model that paints the mean picture of the class it is told, and of all where it is told nothing."""
+    batch = training(subject, 1000)
+    x_0, own = subject.x_0(batch), subject.pipeline.conditioner.pooled.weight
+    means = torch.stack([*(x_0[batch.label == label].mean(dim=0) for label in range(3)), x_0.mean(dim=0)])
+    section = INSTRUMENTS["sensitivity-by-timestep"](
+        guessing(subject, lambda x_t, alpha, pooled: means[torch.cdist(pooled, own).argmin(dim=1)])
+    )
+    assert "The condition is used all the way; being told of another class costs" in section.text
+    for row in section.items[1].rows:
+        assert row[1] < row[3] < row[2]  # right, null, shuffled
+
+
+def test_a_condition_that_is_ignored_is_said_to_be(subject):
+    section = INSTRUMENTS["sensitivity-by-timestep"](guessing(subject, lambda x_t, alpha, _: x_t * alpha))
+    assert "The condition is used nowhere" in section.text
+    assert all(row[5:] == ("+0.0%", "+0.0%") for row in section.items[1].rows)
+
+
+def test_it_is_said_from_where_to_where():
+    fractions = (0.1, 0.3, 0.5, 0.7)
+    clear = torch.tensor([0.2, 0.21, 0.19, 0.2])
+    nothing = torch.tensor([0.2, -0.2, 0.1, -0.1])
+    said = say_where_used(torch.stack([nothing, clear, 2 * clear, nothing]), fractions)
+    assert said.startswith("The condition is used from t = 0.3 T to t = 0.5 T; being told of another class costs 40%")
+    assert "used at t = 0.3 T;" in say_where_used(torch.stack([nothing, clear, nothing, nothing]), fractions)
+    assert "at t / T = 0.1, 0.5;" in say_where_used(torch.stack([clear, nothing, clear, nothing]), fractions)
+    # Sure, but under half a percent.
+    assert "nowhere" in say_where_used(0.01 * torch.stack([clear] * 4), fractions)
+
+
+def test_another_class_is_another_class():
+    labels = torch.tensor([0, 0, 1, 2, 1, 0, 2, 1])
+    other = of_another_class(labels)
+    assert (labels[other] != labels).all()
+    assert sorted(other.tolist()) == list(range(8))
+
+
+def test_training_samples_are_as_they_are_and_every_class_has_its_turn(subject):
+    batch = training(subject, 9)
+    assert batch.label.bincount().tolist() == [3, 3, 3]
+    kept = subject.prepared.train.pictures[:]
+    for picture in batch.signal:
+        assert (kept == picture).flatten(1).all(dim=1).any()
+
+
+def test_a_model_that_is_told_nothing_has_no_sensitivity_but_a_loss(data):
+    recipe = tiny_recipe()
+    recipe.conditioner = build(Unconditional)
+    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
+    subject = Subject(tiny_pipeline(recipe), data, num=12)
+    with pytest.raises(InputError, match="this model is told nothing"):
+        INSTRUMENTS["sensitivity-by-timestep"](subject)
+    assert len(INSTRUMENTS["loss-by-timestep"](subject).items) == 2

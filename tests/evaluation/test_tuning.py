@@ -1,0 +1,362 @@
+"""The search for sampling settings, on a scorer whose best settings are known and whose clock does not tick."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synesthete import seeding
+from synesthete.config import Sampling
+from synesthete.diffusion.process import Process
+from synesthete.diffusion.sampling import scheduler_for
+from synesthete.evaluation.scoring import Score
+from synesthete.evaluation.tune import tune_measured
+from synesthete.evaluation.tuning.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
+from synesthete.evaluation.tuning.goals import Difference, compare, decide, paired, ranked, within
+from synesthete.evaluation.tuning.halving import halve, rungs_of
+from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing, labels_of, together
+from synesthete.evaluation.tuning.pareto import front
+from synesthete.evaluation.tuning.search import Search, Wishes
+from synesthete.evaluation.tuning.space import Space, name_of
+from synesthete.types import InputError
+
+COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
+FLOW = Process("flow", "sample")
+DEFAULT = vars(Sampling(sampler="ddim", num_inference_steps=20, guidance_scale=6.0))
+FLOW_DEFAULT = vars(Sampling())
+
+
+class KnownScorer:
+    """DPM-Solver++ at guidance 2 is best, more evaluations are a little better, and everything has some noise.
+
+    A picture takes 10 ms an evaluation. noise: of a KID from 100 pictures.
+    """
+
+    def __init__(self, space: Space, noise: float = 0.0005) -> None:
+        self.space, self.noise, self.asked = space, noise, []
+
+    def score(self, settings, labels, seed):
+        self.asked.append(name_of(settings))
+        num, evaluations = len(labels), self.space.evaluations(settings)
+        generator = seeding.generator(seed, name_of(settings), num)
+        kid = 0.01 + 0.004 * (settings["guidance_scale"] - 2) ** 2 + 0.1 / evaluations
+        kid += 0.0 if settings["sampler"] in ("dpmsolver++", "flow-dpmsolver++") else 0.02
+        kid += 0.01 * settings["eta"]
+        kid += self.noise * math.sqrt(100 / num) * torch.randn((), generator=generator).item()
+        accuracy = 0.7 if settings["guidance_scale"] < 1.5 else 0.95
+        figures = {"precision": 0.8, "recall": 0.9 / settings["guidance_scale"], "diversity": 1.0}
+        return Score(accuracy, kid, 0.002, **figures, seconds_per_picture=0.01 * evaluations, pictures=labels)
+
+
+def space_of(process: Process = COSINE, **changes) -> Space:
+    return Space(process, (FLOW_DEFAULT if process.schedule == "flow" else DEFAULT) | changes)
+
+
+def measurements(space: Space, folder, scorer: KnownScorer | None = None) -> Measurements:
+    return Measurements(scorer or KnownScorer(space), torch.arange(3), folder, "the known scorer")
+
+
+def standing(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1) -> Standing:
+    return Standing(DEFAULT, num, accuracy, kid, 0.002, 0.5, 0.5, seconds, 1)
+
+
+# --- what may be tried -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])
+def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process):
+    space = space_of(process)
+    drawn = space.draw(40, 0, lambda _: True)
+    assert len(drawn) == len({name_of(settings) for settings in drawn}) == 40
+    assert {settings["sampler"] for settings in drawn} == set(space.knobs["sampler"])
+    for settings in drawn:
+        Sampling(**settings)
+        scheduler_for(settings, process)
+    assert drawn == space.draw(40, 0, lambda _: True)
+    assert drawn != space.draw(40, 1, lambda _: True)
+
+
+def test_settings_that_differ_in_nothing_that_counts_are_one():
+    space = space_of()
+    plain = space.settled(DEFAULT | {"sampler": "heun", "guidance_scale": 1.0})
+    assert plain == space.settled(
+        DEFAULT | {"sampler": "heun", "guidance_scale": 1.0, "guidance_interval": (0.2, 0.8), "eta": 1.0}
+    )
+    assert space.settled(DEFAULT | {"sampler": "flow-euler"}) is None
+    assert space.settled(DEFAULT | {"num_inference_steps": 2000}) is None
+
+
+def test_neighbours_are_one_move_away():
+    space = space_of()
+    settings = space.settled(DEFAULT)
+    for near in space.neighbours(settings):
+        moved = {name for name in settings if settings[name] != near[name]}
+        assert moved in [{name} for name in space.knobs]
+    steps = {near["num_inference_steps"] for near in space.neighbours(settings)}
+    assert steps == {14, 20, 28}
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluations"),
+    [
+        ({}, 40),
+        ({"guidance_scale": 1.0}, 20),
+        ({"guidance_scale": 0.0}, 20),
+        ({"guidance_interval": (0.0, 0.5)}, 30),
+        ({"sampler": "heun", "guidance_scale": 1.0}, 39),
+    ],
+)
+def test_evaluations_are_counted(changes, evaluations):
+    assert space_of().evaluations(DEFAULT | changes) == evaluations
+
+
+# --- halving and the front ---------------------------------------------------------------------------------------
+
+
+def test_halving_gives_more_pictures_to_fewer_and_finds_the_best():
+    asked: dict[int, int] = {}
+
+    def measure(candidate: int, rung: int) -> None:
+        asked[rung] = asked.get(rung, 0) + 1
+
+    left = halve(range(27), 3, measure, lambda left, num: sorted(left, key=lambda c: abs(c - 20))[:num])
+    assert asked == {0: 27, 1: 9, 2: 3}
+    assert left == [20, 19, 21]
+    assert rungs_of(256, smallest=32) == (32, 85, 256)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_the_front_is_what_nothing_beats(points):
+    costs, losses = zip(*points, strict=True)
+
+    def beaten(i: int) -> bool:
+        return any(
+            costs[j] <= costs[i] and losses[j] <= losses[i] and points[j] != points[i] for j in range(len(points))
+        )
+
+    found = front(costs, losses)
+    assert {points[i] for i in found} == {points[i] for i in range(len(points)) if not beaten(i)}
+    assert [costs[i] for i in found] == sorted({costs[i] for i in found})
+
+
+# --- what is better ----------------------------------------------------------------------------------------------
+
+
+def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
+    tried = [standing(0.90, 0.001), standing(0.97, 0.004), standing(0.975, 0.006), standing(0.96, 0.002)]
+    assert ranked(tried, "balanced", ceiling=1.0) == [1, 2, 3, 0]
+    assert ranked(tried, "kid", ceiling=1.0)[0] == 0
+    assert ranked(tried, "accuracy", ceiling=1.0)[0] == 2
+    # Real pictures are named rightly in 0.965: more than that is no gain.
+    assert ranked(tried, "balanced", ceiling=0.965)[0] == 3
+
+
+def test_few_pictures_lose_no_settings_for_the_noise_of_their_accuracy():
+    few, many = (standing(0.90, 0.001, num=n) for n in (30, 10_000))
+    best = standing(0.95, 0.004)
+    assert within([few, best], 1.0)[0] == 0.0
+    assert within([many, best], 1.0)[0] == pytest.approx(0.04)
+
+
+def test_the_interval_of_paired_differences_is_students():
+    found = paired([1.0, 2.0, 3.0, 4.0], [0.5, 1.0, 1.5, 2.0])  # differences 0.5, 1, 1.5, 2: sd 0.6455
+    assert (found.mean, found.low, found.high) == pytest.approx((1.25, 1.25 - 1.0271, 1.25 + 1.0271), abs=1e-3)
+    assert found.is_clear
+
+
+@pytest.mark.parametrize(
+    ("goal", "winner", "kid", "accuracy", "better"),
+    [
+        ("kid", 0.90, (-2, -1), (-1, 1), True),
+        ("kid", 0.90, (-2, 0.1), (-1, 1), False),
+        ("accuracy", 0.96, (1, 2), (0.001, 0.02), True),
+        ("balanced", 0.95, (-2, -1), (-0.01, 0.01), True),
+        ("balanced", 0.95, (-2, 0.1), (-0.01, 0.01), False),
+        ("balanced", 0.93, (-2, -1), (-0.03, -0.01), False),  # it buys its KID with accuracy
+        ("balanced", 0.99, (1, 2), (0.02, 0.06), True),  # the default lost accuracy
+    ],
+)
+def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
+    mean = sum(accuracy) / 2
+    found = decide(
+        standing(winner, 0.01),
+        standing(0.95, 0.01),
+        Difference(sum(kid) / 2, *kid),
+        Difference(mean, *accuracy),
+        goal,
+        ceiling=1.0,
+    )
+    assert found[0] is better
+
+
+def test_the_default_is_not_better_than_itself():
+    own = [Measurement(DEFAULT, 100, i, 0.9, 0.01, 0.002, 0.5, 0.5, 1.0, 0.1) for i in range(5)]
+    found = compare(own, own, "balanced", 1.0)
+    assert not found.better
+    assert found.num_repeats == 5
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def test_a_measurement_is_kept_and_not_made_again(tmp_path):
+    space = space_of()
+    first, second, other = (measurements(space, tmp_path) for _ in range(3))
+    found = first.measure(DEFAULT, 30, seed=1)
+    assert second.measure(DEFAULT, 30, seed=1) == found
+    assert (len(first.scorer.asked), len(second.scorer.asked)) == (1, 0)
+    for file in tmp_path.glob("*.json"):
+        file.write_text("{")  # damaged: made again
+    assert second.measure(DEFAULT, 30, seed=1) == found
+    assert len(second.scorer.asked) == 1
+    other.subject = "another model"
+    other.measure(DEFAULT, 30, seed=1)
+    other.measure(DEFAULT, 30, seed=2)
+    other.measure(DEFAULT, 60, seed=1)
+    assert len(other.scorer.asked) == 3
+
+
+def test_figures_that_are_not_finite_come_back(tmp_path):
+    class Silent(KnownScorer):
+        def score(self, *arguments):
+            return replace(super().score(*arguments), diversity=math.nan)
+
+    space = space_of()
+    measurements(space, tmp_path, Silent(space)).measure(DEFAULT, 30, seed=1)
+    assert math.isnan(measurements(space, tmp_path).measure(DEFAULT, 30, seed=1).diversity)
+    assert all(json.loads(file.read_text())["figures"]["diversity"] is None for file in tmp_path.glob("*.json"))
+
+
+def test_samples_of_all_sizes_count_by_their_pictures():
+    small = Measurement(DEFAULT, 100, 0, 0.8, 0.04, 0.004, 0.1, 0.1, 1.0, 0.3)
+    large = [Measurement(DEFAULT, 300, i, 0.9, 0.02, 0.002, 0.5 + i / 10, 0.6, 1.0, 0.1 * i) for i in (1, 2)]
+    found = together([small, *large])
+    assert (found.num, found.num_times, found.seconds_per_picture) == (700, 3, 0.2)
+    assert found.accuracy == pytest.approx((80 + 270 + 270) / 700)
+    assert found.kid == pytest.approx((4 + 6 + 6) / 700)
+    assert (found.precision, found.kid_floor) == pytest.approx((0.65, 0.002))
+
+
+def test_labels_are_as_even_as_can_be():
+    counts = labels_of(32, torch.arange(10), seed=3).bincount(minlength=10)
+    assert sorted(counts.tolist()) == [3] * 8 + [4] * 2
+    assert labels_of(8, torch.tensor([4, 7]), seed=3).tolist() == [4] * 4 + [7] * 4
+
+
+# --- the search --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])
+def test_the_search_finds_settings_near_the_best_that_the_budget_allows(process, tmp_path):
+    space = space_of(process)
+    trials = measurements(space, tmp_path)
+    found = Search(space, trials, trials, Wishes(budget=0.4, minutes=60.0)).run()
+    assert found.winner["sampler"].endswith("dpmsolver++")
+    assert 1.5 <= found.winner["guidance_scale"] <= 3
+    assert found.winner["eta"] == 0
+    assert found.comparison.winner.seconds_per_picture <= 0.4
+    assert found.comparison.better
+    assert found.comparison.kid.high < 0
+    seconds = [one.seconds_per_picture for one in found.front]
+    kids = [one.kid for one in found.front]
+    assert seconds == sorted(seconds)
+    assert kids == sorted(kids, reverse=True)
+    assert len(found.front) >= 3
+
+
+def test_a_winner_no_better_than_the_default_is_said_so(tmp_path):
+    best = {"sampler": "dpmsolver++", "num_inference_steps": 20, "guidance_scale": 2.0}
+    space = space_of(**best)
+    trials = measurements(space, tmp_path, KnownScorer(space, noise=0.005))
+    found = Search(space, trials, trials, Wishes(budget=0.4, minutes=30.0)).run()
+    assert not found.comparison.better
+
+
+def test_a_budget_that_nothing_keeps_is_one_line(tmp_path):
+    space = space_of()
+    trials = measurements(space, tmp_path)
+    with pytest.raises(InputError, match="seconds-per-picture"):
+        Search(space, trials, trials, Wishes(budget=0.005)).run()
+
+
+def test_the_comparison_shares_no_noise_with_the_search(tmp_path):
+    space = space_of()
+    trials, final = (measurements(space, tmp_path / name) for name in ("search", "comparison"))
+    Search(space, trials, final, Wishes(minutes=60.0)).run()
+    searched, compared = ({m.seed for own in measured.made.values() for m in own} for measured in (trials, final))
+    assert len(compared) == 5
+    assert not searched & compared
+
+
+def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
+    class Killed(KnownScorer):
+        def score(self, *arguments):
+            if len(self.asked) == 30:
+                raise KeyboardInterrupt
+            return super().score(*arguments)
+
+    wishes, space = Wishes(budget=0.4, minutes=10.0, seed=5), space_of()
+
+    def run(folder, scorer=None):
+        trials = measurements(space, folder, scorer)
+        return tune_measured(space, trials, trials, wishes, "known", lambda *_: None), trials
+
+    whole, first = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Killed(space))
+    again, second = run(tmp_path / "killed")
+    assert again.to_dict() == whole.to_dict()
+    assert len(second.scorer.asked) == len(first.scorer.asked) - 30
+    assert run(tmp_path / "killed")[0].num_new == 0
+
+
+def test_less_time_means_fewer_settings_and_pictures(tmp_path):
+    space = space_of()
+    plans = []
+    for minutes in (1.0, 120.0):
+        trials = measurements(space, tmp_path / str(minutes))
+        search = Search(space, trials, trials, Wishes(budget=0.4, minutes=minutes))
+        plans.append(search.make_plan(search.measure_cost())[1])
+    short, long = plans
+    assert short.rungs[-1] < long.rungs[-1]
+    assert short.num_drawn < long.num_drawn
+    assert short.num_compared < long.num_compared
+
+
+# --- the two findings --------------------------------------------------------------------------------------------
+
+
+def test_the_findings_are_answered_with_figures(tmp_path):
+    space = space_of()
+    trials = measurements(space, tmp_path)
+    found = tune_measured(space, trials, trials, Wishes(budget=0.4, minutes=200.0), "known", lambda *_: None)
+    assert [f.num_steps for f in found.eta] == list(ETA_STEPS)
+    assert all(f.kid.high < 0 for f in found.eta)  # eta adds 0.01 to this scorer's KID
+    assert "not worse" in eta_sentence(found.eta)
+    assert [f.scale for f in found.guidance] == [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0]
+    said = guidance_sentence(found.guidance)
+    assert "Guidance 6 is not the best: 2 has a KID lower by 0.06" in said
+    assert "recall, the share of real pictures that could have been made, is highest at 1 (0.90" in said
+
+
+def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
+    space = Space(FLOW, FLOW_DEFAULT | {"guidance_scale": 1.0}, guidance=False)
+    trials = measurements(space, tmp_path)
+    found = tune_measured(space, trials, trials, Wishes("kid", 0.4, minutes=60.0), "known", lambda *_: None)
+    assert (found.eta, found.guidance) == ([], [])
+    assert "no eta" in eta_sentence(found.eta)
+    assert "nothing to guide" in guidance_sentence(found.guidance)
+
+
+def test_slow_models_are_asked_at_fewer_steps():
+    space = space_of()
+    assert afford(space, lambda evaluations: 0.001 * evaluations, 1e6, 256) == (list(ETA_STEPS), 256)
+    steps, num = afford(space, lambda evaluations: 1.0 * evaluations, 60, 256)
+    assert steps == [5, 10]
+    assert num == 24

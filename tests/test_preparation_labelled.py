@@ -1,0 +1,80 @@
+"""Labelled pictures prepared: fitted once, measured, apart from each other, and encoded where a network encodes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from synesthete import preparation
+from synesthete.config import build
+from synesthete.data.augmentation import FlipCrop
+from synesthete.data.pictures import ClassFolders
+from synesthete.data.swatches import Swatches
+from synesthete.recipes import find_recipe
+from synesthete.training.assembly import make_parts
+from synesthete.types import InputError
+from tiny_pictures import COLOURS, tiny_recipe
+
+
+def test_each_split_is_fitted_to_the_codec(tmp_path):
+    found = preparation.prepare(tiny_recipe(), tmp_path)
+    assert [len(part) for part in (found.train, found.judge, found.test)] == [48, 12, 24]
+    for part in (found.train, found.judge, found.test):
+        assert (part.pictures.shape[1:], part.pictures.dtype) == ((3, 8, 8), torch.uint8)
+    assert isinstance(found.train.augmentation, FlipCrop)
+    assert found.test.augmentation is found.judge.augmentation is None
+    assert found.class_names == COLOURS
+
+
+def test_the_codec_is_measured_on_what_is_trained_on(tmp_path):
+    recipe = tiny_recipe()
+    found = preparation.prepare(recipe, tmp_path)
+    x_0 = make_parts(recipe, found).codec.encode(found.train.pictures[:])
+    assert x_0.mean((0, 2, 3)).abs().max() < 1e-4
+    assert (x_0.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-3
+
+
+def test_what_is_there_is_kept(tmp_path):
+    preparation.prepare(tiny_recipe(), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    preparation.prepare(tiny_recipe(), tmp_path)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+
+
+def test_a_picture_that_is_in_two_splits_is_taken_out_of_training(tmp_path):
+    images = Swatches(class_names=COLOURS, num_train=6, num_test=1, size=8).pictures("train")
+    for number, (image, name) in enumerate(zip(images.images, images.labels, strict=True)):
+        for split in ("train", "test") if number % 6 == 0 else ("train",):
+            (tmp_path / "all" / split / name).mkdir(parents=True, exist_ok=True)
+            image.save(tmp_path / "all" / split / name / f"{number}.png")
+    recipe = tiny_recipe("data.num_judge=3")
+    recipe.data.sources = (build(ClassFolders, path=str(tmp_path / "all")),)
+    found = preparation.prepare(recipe, tmp_path / "prepared")
+    assert len(found.test) == 3
+    assert len(found.train) + len(found.judge) == 18 - 3
+
+
+def test_the_conditioner_has_to_know_the_classes(tmp_path):
+    with pytest.raises(InputError, match=r"a conditioner of 4; --set conditioner\.num_classes=3") as caught:
+        preparation.prepare(tiny_recipe("conditioner.num_classes=4"), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_path):
+    recipe = find_recipe("images-stl10-latent-debug")
+    found = preparation.prepare(recipe, tmp_path)
+    codec = make_parts(recipe, found).codec
+    views = found.train.x_0[:4].float()
+    assert views.shape == (4, 4, *codec.shape)
+    torch.testing.assert_close(views[:, 0], codec.encode(found.train.pictures[:4]), atol=5e-3, rtol=5e-3)
+    assert not torch.equal(views[:, 0], views[:, 1])
+    assert found.test.x_0.shape[1] == 1
+    assert found.judge.x_0 is None
+    batch = found.train.batch(torch.arange(3), torch.Generator().manual_seed(0))
+    assert batch.encoded
+    assert batch.signal.shape == (3, *codec.shape)
+
+
+def test_speech_and_pictures_are_told_apart():
+    assert preparation.speaks(find_recipe("image-to-speech-digits"))
+    assert not preparation.speaks(find_recipe("images-digits"))
