@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from synesthete import preparation
+from synesthete.conditioning.text_table import PooledText
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.pictures import ClassFolders
@@ -58,6 +60,18 @@ def test_the_conditioner_has_to_know_the_classes(tmp_path):
     with pytest.raises(InputError, match=r"a conditioner of 4; --set conditioner\.num_classes=3") as caught:
         preparation.prepare(tiny_recipe("conditioner.num_classes=4"), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_vectors_of_the_classes_in_another_order_are_refused(tmp_path):
+    """By their numbers the classes would be told each other's names, and nothing would show it."""
+    names, vectors = np.array(COLOURS[::-1]), np.eye(4, 12, dtype=np.float16)
+    np.savez(tmp_path / "table.npz", class_names=names, embeddings=vectors)
+    recipe = tiny_recipe()
+    recipe.conditioner = build(PooledText, table=str(tmp_path / "table.npz"), width=16)
+    with pytest.raises(InputError, match=r"a conditioner of blue, green, red; --set conditioner\.class_names"):
+        preparation.prepare(recipe, tmp_path)
+    recipe.conditioner.class_names = COLOURS
+    preparation.prepare(recipe, tmp_path)
 
 
 def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_path):

@@ -117,14 +117,17 @@ class Loop:
         self.steps += 1
 
 
+def foresee_steps(task: Task, network: UNet2DModel, precision: str) -> int:
+    """How many steps there is time for, from a few that are run on a network that is thrown away."""
+    trial = Loop(task, network, 1, precision)
+    return int(task.seconds / clock(lambda: trial.run(Budget(0))))
+
+
 def train(task: Task, folder: Path, precision: str) -> Trained:
-    """The example's loop until the time is over. How many steps its cosine is to last is tried out beforehand."""
+    """The example's loop until the time is over; how many steps its cosine is to last is tried out beforehand."""
     width = fit_width(lambda width: make_network(task, width), task.parameters)
     gauge = Gauge()
-    trial = Loop(task, make_network(task, width), 1, precision)
-    trial.run(Budget(0))  # the first step is slower
-    num_steps = int(task.seconds / clock(lambda: trial.run(Budget(0))))
-    del trial
+    num_steps = foresee_steps(task, make_network(task, width), precision)
     torch.manual_seed(task.seed)
     network = make_network(task, width)
     loop = Loop(task, network, num_steps, precision)

@@ -62,7 +62,7 @@ def few(monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3, 4))
     monkeypatch.setattr(findings, "ETA_STEPS", (2, 4))
     monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
-    monkeypatch.setattr(findings, "FEWEST_PICTURES", 8)
+    monkeypatch.setattr("synesthete.evaluation.tune.FEWEST_PICTURES", 8)
     monkeypatch.setattr(search, "FEWEST_SETTINGS", 9)
 
 

@@ -75,7 +75,13 @@ def images_digits() -> Recipe:
                 ema_decay=0.998,
             )
         ],
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=15, guidance_scale=1.5),
+        sampling=Sampling(  # found by `synesthete tune`
+            sampler="dpmsolver++sde",
+            num_inference_steps=20,
+            timestep_spacing="linspace",
+            guidance_scale=1.5,
+            guidance_interval=(0.2, 0.8),
+        ),
         weights="float16",
     )
 

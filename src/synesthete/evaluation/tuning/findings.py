@@ -185,10 +185,12 @@ def guidance_sentence(found: Sequence[GuidanceFinding]) -> str:
         )
     else:
         most = f"accuracy is highest at {accuracy.scale:g} ({_percent(accuracy)}, at 6 {_percent(asked)})"
-    return (
-        f"{answer}; {most}; recall, the share of real pictures that could have been made, is highest at "
-        f"{recall.scale:g} ({recall.standing.recall:.2f}, at 6 {asked.standing.recall:.2f})."
-    )
+    covered = "recall, the share of real pictures that could have been made, "
+    if recall.standing.recall - asked.standing.recall < 0.005:
+        covered += f"is not lower at 6 ({asked.standing.recall:.2f}) than at any other"
+    else:
+        covered += f"is highest at {recall.scale:g} ({recall.standing.recall:.2f}, at 6 {asked.standing.recall:.2f})"
+    return f"{answer}; {most}; {covered}."
 
 
 def _spread(difference: Difference) -> str:
