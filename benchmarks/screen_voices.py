@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.voices import split_voices
-from synesthete.evaluation.listeners import WordListener
+from synesthete.evaluation.speech.listeners import WordListener
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

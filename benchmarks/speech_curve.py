@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 from synesthete import preparation, seeding
-from synesthete.evaluation.judges import load_or_train_judge, log_mel_of
+from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
 from synesthete.training.loop import train

@@ -46,7 +46,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         run_side(side, task, options.out / side)
 
     monkeypatch.setattr(images_vs_peers, "start_side", start)
-    monkeypatch.setattr("synesthete.evaluation.picture_judge.MOST_STEPS", 10)
+    monkeypatch.setattr("synesthete.evaluation.pictures.judge.MOST_STEPS", 10)
     return ran
 
 

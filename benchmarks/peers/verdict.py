@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from benchmarks.peers.side import FINISHED, SIDES
 from synesthete.evaluation.distances import accuracy
-from synesthete.evaluation.distribution import kernel
+from synesthete.evaluation.pictures.distribution import kernel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.peers.task import Task
-    from synesthete.evaluation.features import Features
-    from synesthete.evaluation.picture_judge import PictureJudge
+    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.pictures.judge import PictureJudge
 
 # Whether more of a row is better.
 ROWS = {

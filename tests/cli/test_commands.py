@@ -16,7 +16,7 @@ from PIL import Image
 from synesthete import hub
 from synesthete.cli.app import main
 from synesthete.data.pictures import DIGITS, BuiltInDigits
-from synesthete.evaluation.judges import MelJudge
+from synesthete.evaluation.speech.judges import MelJudge
 from synesthete.recipes import RECIPES
 
 SHIPPED = "image-to-speech-digits"

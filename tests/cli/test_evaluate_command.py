@@ -37,7 +37,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch)
     assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
 
     # The judge of the evaluation trains for longer; this one is to take no more of a test's time than it must.
-    monkeypatch.setattr("synesthete.evaluation.picture_judge.FEWEST_STEPS", 40)
+    monkeypatch.setattr("synesthete.evaluation.pictures.judge.FEWEST_STEPS", 40)
     code, printed, said = run("evaluate", "run", "--num", 12, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"

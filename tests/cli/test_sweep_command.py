@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from synesthete.cli.app import main
-from synesthete.evaluation import picture_judge
+from synesthete.evaluation.pictures import judge as picture_judge
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
 TRIED = shlex.split("--samplers ddim dpmsolver++ --cfg 1 2 --eta 0 1 --steps 2 --labels red 2 --seeds 42 43 --num 1")

@@ -9,7 +9,7 @@ import pytest
 
 from synesthete import hub
 from synesthete.cli.app import main
-from synesthete.evaluation import picture_judge
+from synesthete.evaluation.pictures import judge as picture_judge
 from synesthete.evaluation.tuning import findings, search, space
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
@@ -44,7 +44,7 @@ def test_a_model_is_tuned(run, model, tmp_path, monkeypatch):
     monkeypatch.setattr(search, "FEWEST_SETTINGS", 6)
     monkeypatch.setattr(search, "NUM_REPEATS", 2)
     monkeypatch.setattr(findings, "NUM_REPEATS", 2)
-    monkeypatch.setattr("synesthete.evaluation.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_PICTURES", 8)
     monkeypatch.setattr(picture_judge, "MOST_STEPS", 2)
     before = (model / hub.MODEL_INDEX).read_bytes()
     code, out, _ = run(model, "--out", tmp_path / "tuned", *FEW, "--no-write", "--json")

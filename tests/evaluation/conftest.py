@@ -8,7 +8,7 @@ from speakers import NUM_SAMPLES, WORDS
 from synesthete.data.speech.clips import load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.voices import split_voices
-from synesthete.evaluation.judges import load_or_train_judge
+from synesthete.evaluation.speech.judges import load_or_train_judge
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from synesthete.config import build
 from synesthete.evaluation import diagnose as module
 from synesthete.evaluation.diagnose import choose_features, chosen, diagnose
 from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.kept_picture_judge import keep_picture_judge
+from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
 from synesthete.evaluation.report import Medium, Section
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe

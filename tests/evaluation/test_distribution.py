@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from synesthete.data.shards import Rows
-from synesthete.evaluation import distribution
-from synesthete.evaluation.distribution import diversity, frechet, kernel, kernel_floor, nearest, precision_recall
+from synesthete.evaluation.pictures import distribution
+from synesthete.evaluation.pictures.distribution import (
+    diversity,
+    frechet,
+    kernel,
+    kernel_floor,
+    nearest,
+    precision_recall,
+)
 from synesthete.types import InputError
 
 WIDTH = 16

@@ -8,7 +8,7 @@ import pytest
 import torch
 from speakers import Speaker, make_speaker, pictures_of
 
-from synesthete.evaluation.diversity import (
+from synesthete.evaluation.speech.diversity import (
     NUM_SEEDS,
     PITCH,
     TIMBRE,

@@ -9,8 +9,8 @@ import torch
 
 from synesthete import hub
 from synesthete.codecs.mel import MelCodec
-from synesthete.evaluation import judges
-from synesthete.evaluation.judges import MelJudge, load_or_train_judge, log_mel_of, log_mels, train_judge
+from synesthete.evaluation.speech import judges
+from synesthete.evaluation.speech.judges import MelJudge, load_or_train_judge, log_mel_of, log_mels, train_judge
 from synesthete.types import AudioSpec, InputError
 
 

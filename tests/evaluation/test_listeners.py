@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.data.speech.espeak import Espeak
-from synesthete.evaluation.listeners import WordListener
+from synesthete.evaluation.speech.listeners import WordListener
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synesthete.data.speech.clips import load_clips
-from synesthete.evaluation.model_judge import FOLDER, Verdict, keep_judge, read_judge
+from synesthete.evaluation.speech.model_judge import FOLDER, Verdict, keep_judge, read_judge
 from synesthete.types import AudioSpec, InputError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete.evaluation.phrases import edit_distance, nearest_class, normalise, phrases_of
+from synesthete.evaluation.speech.phrases import edit_distance, nearest_class, normalise, phrases_of
 
 PHRASES = phrases_of(["two", ("seven", "the number seven"), "A goldfish, bright orange fish"])
 

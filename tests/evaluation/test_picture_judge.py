@@ -14,13 +14,13 @@ from synesthete import hub, seeding
 from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.shards import Rows
-from synesthete.evaluation import picture_judge
-from synesthete.evaluation.distribution import frechet, kernel, kernel_floor
-from synesthete.evaluation.features import ClassifierFeatures
-from synesthete.evaluation.judges import MelJudge
-from synesthete.evaluation.kept_picture_judge import keep_picture_judge, read_picture_judge
-from synesthete.evaluation.model_judge import FOLDER, read_judge
-from synesthete.evaluation.picture_judge import PictureJudge, load_or_train_picture_judge, train_picture_judge
+from synesthete.evaluation.pictures import judge as picture_judge
+from synesthete.evaluation.pictures.distribution import frechet, kernel, kernel_floor
+from synesthete.evaluation.pictures.features import ClassifierFeatures
+from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge, train_picture_judge
+from synesthete.evaluation.pictures.kept_judge import keep_picture_judge, read_picture_judge
+from synesthete.evaluation.speech.judges import MelJudge
+from synesthete.evaluation.speech.model_judge import FOLDER, read_judge
 from synesthete.types import InputError
 
 NUM_STEPS = 100

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.evaluation.references import (
+from synesthete.evaluation.speech.references import (
     COPY,
     FELLOW,
     GENERATED,

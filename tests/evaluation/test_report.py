@@ -22,7 +22,7 @@ from synesthete.evaluation.report import (
     number,
     write_report,
 )
-from synesthete.evaluation.speech_sections import wav
+from synesthete.evaluation.speech.sections import wav
 from synesthete.types import InputError
 
 

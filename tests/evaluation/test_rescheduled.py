@@ -8,7 +8,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.rescheduled import Rescheduled, nearest_timestep
+from synesthete.evaluation.sweeping.rescheduled import Rescheduled, nearest_timestep
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline

@@ -9,7 +9,7 @@ import torch
 from scored import Copier, Means, NearestMean
 
 from synesthete.data.labelled import PictureSamples
-from synesthete.evaluation.scoring import Scorer, noise_sources
+from synesthete.evaluation.pictures.scoring import Scorer, noise_sources
 from synesthete.preparation import Prepared
 from synesthete.types import InputError
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_prepared

@@ -10,7 +10,7 @@ from PIL import Image
 
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import Pictures
-from synesthete.evaluation.seeing import features_of, fit_probe, fitted, seeing_metrics
+from synesthete.evaluation.speech.seeing import features_of, fit_probe, fitted, seeing_metrics
 from synesthete.types import Condition
 
 

@@ -16,13 +16,13 @@ from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
 from synesthete.evaluation.draws import shuffled
 from synesthete.evaluation.facts import listed
-from synesthete.evaluation.jury import DECODED, LISTENER, X_0
-from synesthete.evaluation.model_judge import ModelJudge
 from synesthete.evaluation.report import to_html, write_report
-from synesthete.evaluation.seeing import features_of
-from synesthete.evaluation.speech import evaluate, evaluate_speech
-from synesthete.evaluation.speech_measures import thinned
-from synesthete.evaluation.speech_report import speech_report
+from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
+from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
+from synesthete.evaluation.speech.measures import thinned
+from synesthete.evaluation.speech.model_judge import ModelJudge
+from synesthete.evaluation.speech.page import speech_report
+from synesthete.evaluation.speech.seeing import features_of
 from synesthete.types import InputError
 
 NEAREST = "i2m's metric"
@@ -145,7 +145,7 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, judge_clips, trained
             progress(len(waveforms), len(waveforms))
             return [f"{'Two.' if i % 2 else 'Thank you for watching'}" for i in range(len(waveforms))]
 
-    monkeypatch.setattr("synesthete.evaluation.jury.WhisperListener", Parrot)
+    monkeypatch.setattr("synesthete.evaluation.speech.jury.WhisperListener", Parrot)
     pipeline = make_speaker(real, looks=True)
     labels = torch.full((8,), real.class_names.index("two"))
     found = evaluate_speech(

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from scored import Means, NearestMean
 
-from synesthete.evaluation.scoring import Scorer
-from synesthete.evaluation.sweep import Samples, duration, remaining, sweep
-from synesthete.evaluation.sweep_cells import Cell, plan
-from synesthete.evaluation.sweep_folder import COLUMNS, Made
-from synesthete.evaluation.sweep_pictures import draw_mosaic
-from synesthete.evaluation.sweep_report import MARK, Findings, figures_table, matrix, summary
+from synesthete.evaluation.pictures.scoring import Scorer
+from synesthete.evaluation.sweeping.cells import Cell, plan
+from synesthete.evaluation.sweeping.folder import COLUMNS, Made
+from synesthete.evaluation.sweeping.page import MARK, Findings, figures_table, matrix, summary
+from synesthete.evaluation.sweeping.sheets import draw_mosaic
+from synesthete.evaluation.sweeping.sweep import Samples, duration, remaining, sweep
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
 

@@ -6,8 +6,8 @@ import pytest
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.rescheduled import Rescheduled
-from synesthete.evaluation.sweep_cells import Cell, find_labels, plan
+from synesthete.evaluation.sweeping.cells import Cell, find_labels, plan
+from synesthete.evaluation.sweeping.rescheduled import Rescheduled
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_recipe
 

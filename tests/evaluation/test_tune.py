@@ -14,13 +14,13 @@ import torch
 
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
-from synesthete.evaluation.picture_judge import PictureJudge
-from synesthete.evaluation.scoring import Scorer
-from synesthete.evaluation.tune import check_wishes, classes_of, halves, settle, tune
+from synesthete.evaluation.pictures.judge import PictureJudge
+from synesthete.evaluation.pictures.scoring import Scorer
 from synesthete.evaluation.tuning import findings, own_settings, search, space
 from synesthete.evaluation.tuning.own_settings import check_writable, write_sampling
 from synesthete.evaluation.tuning.search import Wishes
 from synesthete.evaluation.tuning.space import Space
+from synesthete.evaluation.tuning.tune import check_wishes, classes_of, halves, settle, tune
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, labels_in_turn, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -62,7 +62,7 @@ def few(monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3, 4))
     monkeypatch.setattr(findings, "ETA_STEPS", (2, 4))
     monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
-    monkeypatch.setattr("synesthete.evaluation.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_PICTURES", 8)
     monkeypatch.setattr(search, "FEWEST_SETTINGS", 9)
 
 
@@ -100,7 +100,7 @@ def test_network_evaluations_are_counted_as_the_network_counts_them(scorer, monk
 
 def test_held_out_pictures_are_divided_evenly_where_there_are_enough(prepared, monkeypatch):
     assert halves(prepared, 0) == (prepared, prepared)
-    monkeypatch.setattr("synesthete.evaluation.tune.FEWEST_REAL", 12)
+    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_REAL", 12)
     first, second = halves(prepared, 0)
     assert first.test.labels.bincount().tolist() == second.test.labels.bincount().tolist() == [4, 4, 4]
     both = torch.cat([first.test.pictures[:], second.test.pictures[:]])
@@ -112,10 +112,10 @@ def test_held_out_pictures_are_divided_evenly_where_there_are_enough(prepared, m
 
 def test_of_many_classes_some_are_sampled(prepared, monkeypatch):
     assert classes_of(prepared, WISHES).tolist() == [0, 1, 2]
-    monkeypatch.setattr("synesthete.evaluation.tune.MOST_CLASSES", 2)
+    monkeypatch.setattr("synesthete.evaluation.tuning.tune.MOST_CLASSES", 2)
     assert len(classes_of(prepared, WISHES)) == 2
     many = replace(prepared, class_names=tuple(map(str, range(40))))
-    monkeypatch.setattr("synesthete.evaluation.tune.MOST_CLASSES", 30)
+    monkeypatch.setattr("synesthete.evaluation.tuning.tune.MOST_CLASSES", 30)
     with pytest.raises(InputError, match="at least 60"):
         classes_of(many, WISHES)
 

@@ -15,8 +15,7 @@ from synesthete import seeding
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.scoring import Score
-from synesthete.evaluation.tune import tune_measured
+from synesthete.evaluation.pictures.scoring import Score
 from synesthete.evaluation.tuning.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
 from synesthete.evaluation.tuning.goals import Difference, compare, decide, paired, ranked, within
 from synesthete.evaluation.tuning.halving import halve, rungs_of
@@ -24,6 +23,7 @@ from synesthete.evaluation.tuning.measurements import Measurement, Measurements,
 from synesthete.evaluation.tuning.pareto import front
 from synesthete.evaluation.tuning.search import Search, Wishes
 from synesthete.evaluation.tuning.space import Space, name_of
+from synesthete.evaluation.tuning.tune import tune_measured
 from synesthete.types import InputError
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)

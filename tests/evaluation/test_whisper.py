@@ -13,7 +13,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from synesthete.evaluation.whisper import AT_HAND, WhisperListener, whisper_at_hand
+from synesthete.evaluation.speech.whisper import AT_HAND, WhisperListener, whisper_at_hand
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000

@@ -114,6 +114,6 @@ def test_an_instrument_that_fails_costs_a_line_not_the_run(data, tmp_path, monke
 
 
 def blank():
-    from synesthete.evaluation.instruments.sheet import encode_png
+    from synesthete.evaluation.sheet import encode_png
 
     return encode_png(Image.new("RGB", (2, 2)))

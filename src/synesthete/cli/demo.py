@@ -35,8 +35,8 @@ def demo(
     from synesthete.data.picture import write_picture
     from synesthete.data.pictures import DIGITS, BuiltInDigits
     from synesthete.evaluation.figures import spectrogram_figure, to_png
-    from synesthete.evaluation.listeners import WordListener
-    from synesthete.evaluation.model_judge import read_judge
+    from synesthete.evaluation.speech.listeners import WordListener
+    from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
-    from synesthete.evaluation.picture_measures import PictureEvaluation
+    from synesthete.evaluation.pictures.measures import PictureEvaluation
     from synesthete.evaluation.report import Metric
-    from synesthete.evaluation.speech_measures import SpeechEvaluation
+    from synesthete.evaluation.speech.measures import SpeechEvaluation
     from synesthete.pipeline import Pipeline
 
 
@@ -104,8 +104,8 @@ def evaluate_speech(
 ) -> SpeechEvaluation:
     """A model that speaks: its test pictures, and the voices that it never heard."""
     from synesthete import preparation
-    from synesthete.evaluation.model_judge import read_judge
-    from synesthete.evaluation.speech import evaluate
+    from synesthete.evaluation.speech.evaluation import evaluate
+    from synesthete.evaluation.speech.model_judge import read_judge
 
     own_judge = read_judge(folder)
     corpus = preparation.build_corpus(recipe, data, options["progress"])
@@ -123,8 +123,8 @@ def evaluate_pictures(
 ) -> PictureEvaluation:
     """A model that draws: the pictures that were held out."""
     from synesthete import preparation
-    from synesthete.evaluation.kept_picture_judge import read_picture_judge
-    from synesthete.evaluation.pictures import evaluate
+    from synesthete.evaluation.pictures.evaluation import evaluate
+    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
 
     own_judge = read_picture_judge(folder)
     prepared = preparation.prepare(recipe, data, options["progress"])

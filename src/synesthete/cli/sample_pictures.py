@@ -59,7 +59,7 @@ def paint(
 
     from synesthete import seeding
     from synesthete.data.picture import to_images, write_picture
-    from synesthete.evaluation.instruments.sheet import draw_sheet
+    from synesthete.evaluation.sheet import draw_sheet
 
     wishes = find_wishes(pipeline, model, labels, prompts)
     places = [(wish, i, out / f"{wish.stem}_{i:03d}.png") for wish in wishes for i in range(num)]
@@ -102,7 +102,7 @@ def find_wishes(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: 
     """
     import torch
 
-    from synesthete.evaluation.sweep_cells import find_labels
+    from synesthete.evaluation.sweeping.cells import find_labels
 
     conditioner, class_names = pipeline.conditioner, pipeline.class_names
     if not pipeline.is_conditional:

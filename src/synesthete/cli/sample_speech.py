@@ -14,7 +14,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from synesthete.evaluation.model_judge import Verdict
+    from synesthete.evaluation.speech.model_judge import Verdict
     from synesthete.pipeline import Pipeline
 
 BATCH = 32
@@ -50,7 +50,7 @@ def speak(
     from synesthete import hub, seeding
     from synesthete.data.audio import write_audio
     from synesthete.data.picture import read_picture, write_picture
-    from synesthete.evaluation.model_judge import read_judge
+    from synesthete.evaluation.speech.model_judge import read_judge
 
     judge = read_judge(hub.find_model(model))
     skipped: list[str] = []

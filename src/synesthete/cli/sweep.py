@@ -65,12 +65,12 @@ def sweep(
     """
     from synesthete import hub, preparation
     from synesthete.cli.evaluate import recipe_of
-    from synesthete.evaluation.kept_picture_judge import read_picture_judge
+    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+    from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.report import finite
-    from synesthete.evaluation.scoring import make_scorer
-    from synesthete.evaluation.sweep import Samples
-    from synesthete.evaluation.sweep import sweep as sweep_model
-    from synesthete.evaluation.sweep_cells import find_labels, plan
+    from synesthete.evaluation.sweeping.cells import find_labels, plan
+    from synesthete.evaluation.sweeping.sweep import Samples
+    from synesthete.evaluation.sweeping.sweep import sweep as sweep_model
     from synesthete.pipeline import Pipeline
 
     tried = {

@@ -38,7 +38,8 @@ def train(
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete import hub, preparation
-    from synesthete.evaluation import model_judge, watching
+    from synesthete.evaluation import watching
+    from synesthete.evaluation.speech import model_judge
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
@@ -89,7 +90,9 @@ def train(
 def keep_judge(recipe: Recipe, prepared: Prepared, data: Path | None, model: Path, progress: Progress | None) -> str:
     """Train the judge of the model's kind and put it beside the model; what hindered it, or nothing."""
     from synesthete import preparation
-    from synesthete.evaluation import kept_picture_judge, model_judge, picture_judge
+    from synesthete.evaluation.pictures import judge as picture_judge
+    from synesthete.evaluation.pictures import kept_judge as kept_picture_judge
+    from synesthete.evaluation.speech import model_judge
 
     # A twin that trains for seconds gets a judge that does.
     steps = sum(stage.num_steps for stage in recipe.stages)

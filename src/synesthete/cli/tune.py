@@ -50,12 +50,12 @@ def tune(
     """
     from synesthete import hub, preparation
     from synesthete.cli.evaluate import recipe_of
+    from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.report import finite
-    from synesthete.evaluation.scoring import make_scorer
-    from synesthete.evaluation.tune import check_wishes
-    from synesthete.evaluation.tune import tune as tune_model
     from synesthete.evaluation.tuning.own_settings import check_writable
     from synesthete.evaluation.tuning.search import Wishes
+    from synesthete.evaluation.tuning.tune import check_wishes
+    from synesthete.evaluation.tuning.tune import tune as tune_model
     from synesthete.pipeline import Pipeline
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):

@@ -9,7 +9,6 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.distances import interval_of_mean
 from synesthete.evaluation.report import Metric
-from synesthete.evaluation.speaking import BATCH_SIZE, decoded
 from synesthete.objectives import Parts, condition_sensitivity, fixed_error
 
 if TYPE_CHECKING:
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.speaking import Speech
     from synesthete.types import Batch
 
     Progress = Callable[[str, int, int], None]
 
+BATCH_SIZE = 50
 FRACTIONS = (0.3, 0.5, 0.8)  # of the way to noise: t = 300, 500, 800 of 1000
 TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 
@@ -94,17 +93,3 @@ def one_step(pipeline: Any, x_0: Tensor, raw: Tensor, fraction: float, seed: int
     x_t = process.add_noise(x_0, noise, timestep)
     condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(raw.to(device)))
     return process.convert(pipeline.denoiser(x_t, timestep, condition).float(), x_t, timestep, "sample").cpu()
-
-
-def restorations(pipeline: Any, x_0: Tensor, raw: Tensor, generated: Speech, seed: int) -> dict[str, Speech]:
-    """The figure of i2m: real clips, what was generated for their pictures, and the clips denoised in one step.
-
-    x_0: real clips (n, 1, F, T). raw: the pictures that go with them. All are decoded by the same codec.
-    """
-    codec = pipeline.codec
-    found = {"original, through the codec": decoded(codec, x_0, seed), "generated from the picture": generated}
-    for fraction in FRACTIONS:
-        found[f"denoised from t = {fraction * 1000:.0f}"] = decoded(
-            codec, one_step(pipeline, x_0, raw, fraction, seed), seed
-        )
-    return found

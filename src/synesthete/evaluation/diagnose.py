@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.config.build import suggestion
 from synesthete.evaluation.facts import listed, run_facts
-from synesthete.evaluation.features import find_features
 from synesthete.evaluation.instruments import INSTRUMENTS
 from synesthete.evaluation.instruments.subject import Subject
-from synesthete.evaluation.kept_picture_judge import read_picture_judge
-from synesthete.evaluation.picture_judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.features import find_features
+from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.kept_judge import read_picture_judge
 from synesthete.evaluation.report import Report, Section, Table, write_report
 from synesthete.types import InputError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synesthete.evaluation.features import Features
+    from synesthete.evaluation.pictures.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 

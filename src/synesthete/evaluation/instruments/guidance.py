@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synesthete.evaluation.distances import interval_of_mean
-from synesthete.evaluation.instruments.sheet import draw_sheet, encode_png
 from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.figures import timestep_figure, to_png
-from synesthete.evaluation.instruments.sheet import draw_sheet, encode_png
 from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from synesthete.evaluation.scoring import Score
+    from synesthete.evaluation.pictures.scoring import Score
 
 FIGURES = ("accuracy", "kid", "kid_floor", "precision", "recall", "diversity", "seconds_per_picture")
 

@@ -11,17 +11,17 @@ from PIL import Image
 
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.instruments.sheet import draw_sheet
 from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Report, Section, Table, finite, number
-from synesthete.evaluation.sweep_cells import unique
-from synesthete.evaluation.sweep_folder import CONTACT_SHEET, TABLE
-from synesthete.evaluation.sweep_pictures import heat_map_figure
+from synesthete.evaluation.sheet import draw_sheet
+from synesthete.evaluation.sweeping.cells import unique
+from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, TABLE
+from synesthete.evaluation.sweeping.sheets import heat_map_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.sweep_cells import Cell
-    from synesthete.evaluation.sweep_folder import Made, SweepFolder
+    from synesthete.evaluation.sweeping.cells import Cell
+    from synesthete.evaluation.sweeping.folder import Made, SweepFolder
 
 MARK = " ★"
 NAMES = {

@@ -10,10 +10,10 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import DECIBELS
-from synesthete.evaluation.judges import QUIETEST, log_mel_of
-from synesthete.evaluation.pitch import track_pitch
 from synesthete.evaluation.report import Metric
-from synesthete.evaluation.speaking import pad, speak, through_codec
+from synesthete.evaluation.speech.judges import QUIETEST, log_mel_of
+from synesthete.evaluation.speech.pitch import track_pitch
+from synesthete.evaluation.speech.speaking import pad, speak, through_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.audio import write_whole
-from synesthete.evaluation.instruments.sheet import encode_png
 from synesthete.evaluation.report import finite
-from synesthete.evaluation.sweep_cells import Cell
+from synesthete.evaluation.sheet import encode_png
+from synesthete.evaluation.sweeping.cells import Cell
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

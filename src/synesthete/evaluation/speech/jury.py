@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.judges import load_or_train_judge, log_mel_of
-from synesthete.evaluation.listeners import WordListener
-from synesthete.evaluation.phrases import nearest_class, phrases_of
 from synesthete.evaluation.report import Metric
-from synesthete.evaluation.speaking import encoded
-from synesthete.evaluation.whisper import WhisperListener, whisper_at_hand
+from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
+from synesthete.evaluation.speech.listeners import WordListener
+from synesthete.evaluation.speech.phrases import nearest_class, phrases_of
+from synesthete.evaluation.speech.speaking import encoded
+from synesthete.evaluation.speech.whisper import WhisperListener, whisper_at_hand
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.judges import JudgeTraining
-    from synesthete.evaluation.speaking import Speech
+    from synesthete.evaluation.speech.judges import JudgeTraining
+    from synesthete.evaluation.speech.speaking import Speech
 
     Progress = Callable[[str, int, int], None]
 

@@ -11,7 +11,7 @@ from synesthete import seeding
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.distances import accuracy, interval
 from synesthete.evaluation.draws import first_of_each
-from synesthete.evaluation.speaking import Speech, speak
+from synesthete.evaluation.speech.speaking import Speech, speak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from synesthete.data.speech.clips import Clips
     from synesthete.evaluation.distances import Difference
-    from synesthete.evaluation.diversity import Diversity
-    from synesthete.evaluation.judges import JudgeTraining
-    from synesthete.evaluation.jury import Jury, Transcripts
     from synesthete.evaluation.report import Metric
+    from synesthete.evaluation.speech.diversity import Diversity
+    from synesthete.evaluation.speech.judges import JudgeTraining
+    from synesthete.evaluation.speech.jury import Jury, Transcripts
 
     Progress = Callable[[str, int, int], None]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from synesthete.diffusion.process import Schedule
 from synesthete.diffusion.sampling import SAMPLERS, make_scheduler
-from synesthete.evaluation.rescheduled import DEFAULT_SAMPLER, Rescheduled
+from synesthete.evaluation.sweeping.rescheduled import DEFAULT_SAMPLER, Rescheduled
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

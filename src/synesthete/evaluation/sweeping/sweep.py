@@ -13,9 +13,9 @@ import torch
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.facts import device_name, run_facts
 from synesthete.evaluation.report import number, write_report
-from synesthete.evaluation.sweep_folder import CONTACT_SHEET, REPORT, Made, SweepFolder, fingerprint
-from synesthete.evaluation.sweep_pictures import draw_grid, draw_mosaic
-from synesthete.evaluation.sweep_report import Findings, draw_contact_sheet, sweep_report
+from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder, fingerprint
+from synesthete.evaluation.sweeping.page import Findings, draw_contact_sheet, sweep_report
+from synesthete.evaluation.sweeping.sheets import draw_grid, draw_mosaic
 from synesthete.locking import locked
 from synesthete.types import InputError
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.scoring import Scorer
-    from synesthete.evaluation.sweep_cells import Cell, Plan
+    from synesthete.evaluation.pictures.scoring import Scorer
+    from synesthete.evaluation.sweeping.cells import Cell, Plan
 
     # progress(what, done, total); a total of 0 says `what` as a line of its own.
     Progress = Callable[[str, int, int], None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from synesthete.evaluation.phrases import normalise
+from synesthete.evaluation.speech.phrases import normalise
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

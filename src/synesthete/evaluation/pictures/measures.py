@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, sensitivity_metric
 from synesthete.evaluation.distances import accuracy, confusion, interval, per_class
 from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.features import ClassifierFeatures
-from synesthete.evaluation.likeness import features_of
-from synesthete.evaluation.memorisation import measure_closeness
-from synesthete.evaluation.real_pictures import encoded
+from synesthete.evaluation.pictures.features import ClassifierFeatures
+from synesthete.evaluation.pictures.likeness import features_of
+from synesthete.evaluation.pictures.memorisation import measure_closeness
+from synesthete.evaluation.pictures.real_pictures import encoded
 from synesthete.evaluation.report import Metric
 from synesthete.types import Batch
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.likeness import Likenesses
-    from synesthete.evaluation.memorisation import Closeness
-    from synesthete.evaluation.picture_judge import PictureJudge, PictureJudgeTraining
-    from synesthete.evaluation.real_pictures import RealPictures
-    from synesthete.evaluation.scoring import Score
+    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
+    from synesthete.evaluation.pictures.likeness import Likenesses
+    from synesthete.evaluation.pictures.memorisation import Closeness
+    from synesthete.evaluation.pictures.real_pictures import RealPictures
+    from synesthete.evaluation.pictures.scoring import Score
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 

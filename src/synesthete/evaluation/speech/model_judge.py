@@ -13,8 +13,8 @@ from torch import nn
 from synesthete.codecs.mel import MelCodec
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.judge_folder import RESULT_NAME, check_kind, write_judge
-from synesthete.evaluation.judges import NUM_STEPS, MelJudge, load_or_train_judge, log_mels
 from synesthete.evaluation.report import Metric
+from synesthete.evaluation.speech.judges import NUM_STEPS, MelJudge, load_or_train_judge, log_mels
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from torch import nn
 
 from synesthete.evaluation.distances import accuracy, interval
 from synesthete.evaluation.judge_folder import RESULT_NAME, check_kind, write_judge
-from synesthete.evaluation.model_judge import FOLDER
-from synesthete.evaluation.picture_judge import PictureJudge, load_or_train_picture_judge, measure
+from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge, measure
 from synesthete.evaluation.report import Metric
+from synesthete.evaluation.speech.model_judge import FOLDER
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from PIL import Image
 
 from synesthete.data.audio import to_int16
 from synesthete.evaluation.figures import confusion_figure, pitch_figure, spectrogram_figure, to_png
-from synesthete.evaluation.judges import log_mel_of
-from synesthete.evaluation.jury import DECODED, X_0
-from synesthete.evaluation.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 from synesthete.evaluation.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.speech.judges import log_mel_of
+from synesthete.evaluation.speech.jury import DECODED, X_0
+from synesthete.evaluation.speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.speech_measures import SpeechEvaluation
+    from synesthete.evaluation.speech.measures import SpeechEvaluation
 
 NUM_PAIRS = 10  # most frequent confusions listed
 NUM_TRANSCRIPTS = 30

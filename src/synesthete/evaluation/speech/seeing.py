@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from synesthete import seeding
 from synesthete.evaluation.distances import accuracy, interval
 from synesthete.evaluation.report import Metric
-from synesthete.evaluation.speaking import BATCH_SIZE
+from synesthete.evaluation.speech.speaking import BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

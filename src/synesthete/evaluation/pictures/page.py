@@ -8,17 +8,17 @@ from synesthete.data.picture import to_images
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import confusion_figure, sweep_figure, timestep_figure, to_png
-from synesthete.evaluation.instruments.sheet import draw_sheet, encode_png
-from synesthete.evaluation.memorisation import WATCHED
-from synesthete.evaluation.picture_measures import JUDGE
+from synesthete.evaluation.pictures.measures import JUDGE
+from synesthete.evaluation.pictures.memorisation import WATCHED
 from synesthete.evaluation.report import Medium, Report, Section, Table
+from synesthete.evaluation.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.likeness import Likeness
-    from synesthete.evaluation.picture_measures import PictureEvaluation
+    from synesthete.evaluation.pictures.likeness import Likeness
+    from synesthete.evaluation.pictures.measures import PictureEvaluation
 
 NUM_CLASSES = 20  # rows of the gallery
 NUM_SHOWN = 8  # pictures of a class, made and real each

@@ -8,10 +8,10 @@ import torch
 
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.figures import difference_figure, spectrogram_figure, sweep_figure, timestep_figure, to_png
-from synesthete.evaluation.judges import log_mel_of
-from synesthete.evaluation.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
-from synesthete.evaluation.speech_sections import (
+from synesthete.evaluation.speech.judges import log_mel_of
+from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
+from synesthete.evaluation.speech.sections import (
     by_class,
     confusions,
     errors,
@@ -25,7 +25,7 @@ from synesthete.evaluation.speech_sections import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.speech_measures import SpeechEvaluation
+    from synesthete.evaluation.speech.measures import SpeechEvaluation
 
 NUM_SHOWN = 20  # classes with a sample to see and hear
 NUM_FAILURES = 6

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from synesthete.evaluation.distances import interval
-from synesthete.evaluation.distribution import nearest
+from synesthete.evaluation.pictures.distribution import nearest
 from synesthete.evaluation.report import Metric
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from synesthete import hub
-from synesthete.evaluation.listeners import SAMPLE_RATE, level
+from synesthete.evaluation.speech.listeners import SAMPLE_RATE, level
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

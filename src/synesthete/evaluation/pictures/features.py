@@ -10,8 +10,8 @@ from PIL import Image
 
 from synesthete import hub
 from synesthete.conditioning.vision_tower import VisionTower, one_line
-from synesthete.evaluation.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
-from synesthete.evaluation.picture_judge import check_pictures
+from synesthete.evaluation.pictures.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
+from synesthete.evaluation.pictures.judge import check_pictures
 from synesthete.nn.device import find_device
 from synesthete.types import InputError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
-    from synesthete.evaluation.picture_judge import PictureJudge
+    from synesthete.evaluation.pictures.judge import PictureJudge
 
 CLIP = "openai/clip-vit-base-patch32"
 CHOICES = ("auto", "classifier", "inception", "clip")

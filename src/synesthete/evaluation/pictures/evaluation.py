@@ -7,28 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.evaluation.facts import listed, run_facts
-from synesthete.evaluation.features import find_features
-from synesthete.evaluation.likeness import measure_likeness
-from synesthete.evaluation.picture_judge import load_or_train_picture_judge
-from synesthete.evaluation.picture_measures import (
+from synesthete.evaluation.pictures.features import find_features
+from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.likeness import measure_likeness
+from synesthete.evaluation.pictures.measures import (
     PictureEvaluation,
     class_metrics,
     measure_denoising,
     measure_memory,
     remarks,
 )
-from synesthete.evaluation.picture_report import picture_report
-from synesthete.evaluation.real_pictures import dealt, draw_labels, draw_real
+from synesthete.evaluation.pictures.page import picture_report
+from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
+from synesthete.evaluation.pictures.scoring import Scorer
 from synesthete.evaluation.report import Metric, write_report
-from synesthete.evaluation.scoring import Scorer
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synesthete.evaluation.features import Features
-    from synesthete.evaluation.kept_picture_judge import KeptPictureJudge
-    from synesthete.evaluation.picture_judge import PictureJudge, PictureJudgeTraining
+    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
+    from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 

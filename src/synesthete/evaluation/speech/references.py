@@ -13,9 +13,9 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.distances import accuracy, interval, interval_of_mean
-from synesthete.evaluation.judges import log_mel_of
 from synesthete.evaluation.report import Metric
-from synesthete.evaluation.speaking import encoded, pad
+from synesthete.evaluation.speech.judges import log_mel_of
+from synesthete.evaluation.speech.speaking import encoded, pad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.speaking import Speech
+    from synesthete.evaluation.speech.speaking import Speech
 
 CLAMP = 10.0  # i2m's sampler kept x_0, a log-mel that was not normalised, between plus and minus this
 NUM_REFERENCES = (1, 10)  # clips a class; i2m took one

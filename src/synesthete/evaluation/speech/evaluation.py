@@ -14,20 +14,22 @@ from synesthete.evaluation.denoising import (
     TRACED,
     denoising_errors,
     denoising_metrics,
-    restorations,
     sensitivity_metric,
 )
 from synesthete.evaluation.distances import accuracy, confusion, difference, interval, per_class
-from synesthete.evaluation.diversity import measure_diversity
 from synesthete.evaluation.draws import drawn, first_of_each, shuffled
 from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.figures import QUIETEST
-from synesthete.evaluation.judges import log_mel_of
-from synesthete.evaluation.jury import X_0, make_jury, whisper_metric
-from synesthete.evaluation.references import generation_metrics, nearest_metrics, pair
 from synesthete.evaluation.report import Metric, write_report
-from synesthete.evaluation.seeing import NUM_TRAINING, features_of, fit_probe, fitted, seeing_metrics
-from synesthete.evaluation.speaking import (
+from synesthete.evaluation.speech.diversity import measure_diversity
+from synesthete.evaluation.speech.judges import log_mel_of
+from synesthete.evaluation.speech.jury import X_0, make_jury, whisper_metric
+from synesthete.evaluation.speech.measures import SpeechEvaluation, guidance_sweep, thinned
+from synesthete.evaluation.speech.page import speech_report
+from synesthete.evaluation.speech.references import generation_metrics, nearest_metrics, pair
+from synesthete.evaluation.speech.restoring import restorations
+from synesthete.evaluation.speech.seeing import NUM_TRAINING, features_of, fit_probe, fitted, seeing_metrics
+from synesthete.evaluation.speech.speaking import (
     Speech,
     encoded,
     pad,
@@ -36,8 +38,6 @@ from synesthete.evaluation.speaking import (
     speed_metrics,
     through_codec,
 )
-from synesthete.evaluation.speech_measures import SpeechEvaluation, guidance_sweep, thinned
-from synesthete.evaluation.speech_report import speech_report
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.speech.clips import Clips
     from synesthete.data.spoken import SpokenPictures
-    from synesthete.evaluation.judges import JudgeTraining
-    from synesthete.evaluation.model_judge import ModelJudge
+    from synesthete.evaluation.speech.judges import JudgeTraining
+    from synesthete.evaluation.speech.model_judge import ModelJudge
 
     Progress = Callable[[str, int, int], None]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.balanced_kernel import balanced_floor, balanced_kernel
 from synesthete.evaluation.distances import accuracy
-from synesthete.evaluation.distribution import diversity, kernel_floor, precision_recall
 from synesthete.evaluation.facts import listed
-from synesthete.evaluation.features import find_features
-from synesthete.evaluation.picture_judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.balanced_kernel import balanced_floor, balanced_kernel
+from synesthete.evaluation.pictures.distribution import diversity, kernel_floor, precision_recall
+from synesthete.evaluation.pictures.features import find_features
+from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.features import Features
-    from synesthete.evaluation.picture_judge import PictureJudge
+    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.pipeline import Pipeline
     from synesthete.preparation.prepared import Prepared
 

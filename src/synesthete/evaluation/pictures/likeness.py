@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.balanced_kernel import balanced_floor, balanced_kernel
-from synesthete.evaluation.distribution import diversity, frechet, kernel, kernel_floor, precision_recall
+from synesthete.evaluation.pictures.balanced_kernel import balanced_floor, balanced_kernel
+from synesthete.evaluation.pictures.distribution import diversity, frechet, kernel, kernel_floor, precision_recall
 from synesthete.evaluation.report import Metric
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
-    from synesthete.evaluation.features import Features
+    from synesthete.evaluation.pictures.features import Features
 
 CHUNK = 256  # pictures whose features are computed at once
 NEIGHBOURS = 3  # of precision and recall, as Kynkäänniemi et al. 2019

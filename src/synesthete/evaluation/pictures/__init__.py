@@ -1,0 +1,1 @@
+"""What a model of pictures is worth: judges, features, distances between sets, memorisation."""

@@ -1,0 +1,1 @@
+"""What a model that speaks is worth: judges, listeners, and what they are read against."""

@@ -1,0 +1,1 @@
+"""Every combination of sampling settings, drawn and measured."""
