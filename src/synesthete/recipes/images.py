@@ -124,7 +124,7 @@ def images_photos() -> Recipe:
                 ema_decay=0.999,
             )
         ],
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0),
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
 
@@ -173,7 +173,7 @@ def images_stl10() -> Recipe:
                 ema_decay=0.999,
             )
         ],
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0),
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
 
