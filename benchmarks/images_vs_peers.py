@@ -71,6 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.minutes <= 0 or options.num < 2:
         parser.error("--minutes: give more than 0; --num: at least 2")
+    if os.environ.get("OMP_PROC_BIND"):
+        parser.error("OMP_PROC_BIND is set, and every side would inherit the one core of this process; unset it")
     try:
         if options.side:
             run_side(options.side, Task.read(options.out / "task.json"), options.out / options.side)

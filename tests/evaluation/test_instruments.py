@@ -1,4 +1,4 @@
-"""The instruments of the seed's pictures: each shows what it says, on fixed noise, for every kind of model."""
+"""The five instruments that a training shows: each shows what it says, on fixed noise, for every kind of model."""
 
 from __future__ import annotations
 
