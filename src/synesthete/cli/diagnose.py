@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synesthete.cli.lists import listed
-from synesthete.cli.options import AsJson, Assignments, Device, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def diagnose(
     reconstruct_from: Annotated[
         float, typer.Option(help="Where on the way to noise a reconstruction starts.", min=0.01, max=0.99)
     ] = 0.6,
-    data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
+    data: DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
     features: Annotated[
         str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, Device, ModelName, finish, progress_bar, say_skipped
+from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar, say_skipped
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def evaluate(
         Path | None, typer.Option(help="The report's folder; RUN/report or out/report/MODEL by default.")
     ] = None,
     num: Annotated[int, typer.Option(help="Held-out pictures to speak, or pictures to draw.", min=10)] = 500,
-    data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
+    data: DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
     listener: Annotated[
         str,

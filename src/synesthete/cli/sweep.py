@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from synesthete.cli.lists import listed, numbers
-from synesthete.cli.options import AsJson, Assignments, Device, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar
 from synesthete.types import InputError
 
 OWN = "the model's own where not given"
@@ -48,7 +48,7 @@ def sweep(
     features: Annotated[
         str, typer.Option(help="auto, classifier, inception, clip, or a network's folder: what KID is measured on.")
     ] = "auto",
-    data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
+    data: DataFolder = None,
     assignments: Assignments = None,
     device: Device = "auto",
     as_json: AsJson = False,

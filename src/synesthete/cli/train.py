@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped
+from synesthete.cli.options import AsJson, Assignments, DataFolder, RecipeName, finish, progress_bar, say_skipped
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def train(
     recipe: RecipeName,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
+    data: DataFolder = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL whose weights to begin with.")] = None,
     judge: Annotated[
         bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, Device, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar
 from synesthete.types import InputError
 
 
@@ -34,7 +34,7 @@ def tune(
     features: Annotated[
         str, typer.Option(help="auto, classifier, inception, clip, or a network's folder: what KID is measured on.")
     ] = "auto",
-    data: Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")] = None,
+    data: DataFolder = None,
     assignments: Assignments = None,
     device: Device = "auto",
     as_json: AsJson = False,

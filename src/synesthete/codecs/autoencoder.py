@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
+from synesthete.codecs.measuring import measure_channels
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.tiny_autoencoder import TinyAutoencoder, read_layout
 from synesthete.types import InputError
@@ -93,18 +94,9 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
         """
         if self.config.model is not None:
             load_network(self.autoencoder, self.config.model)
-        num, total, squares = 0, torch.zeros(self.latent_channels).double(), torch.zeros(self.latent_channels).double()
-        for batch in pictures:
-            values = self._latents(batch).double().transpose(0, 1).flatten(1).cpu()  # (c, B * h * w)
-            num += values.shape[1]
-            total += values.sum(1)
-            squares += values.square().sum(1)
-        if not num:
-            raise InputError("no pictures to measure the codec on; add some")
-        mean = total / num
-        deviation = (squares / num - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
-        self.mean.copy_(mean.view(-1, 1, 1))
-        self.scale.copy_(deviation.view(-1, 1, 1))
+        mean, deviation = measure_channels(map(self._latents, pictures), least=LEAST_DEVIATION)
+        self.mean.copy_(mean)
+        self.scale.copy_(deviation)
         return self
 
     @torch.no_grad()
@@ -141,7 +133,7 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
 
     def _latents(self, pictures: Tensor) -> Tensor:
         """Latents (B, c, h, w) float32, as the network gives them."""
-        unit = self.pixels.denormalise(self.pixels.encode(pictures)).to(self.dtype)  # [0, 1]
+        unit = self.pixels.unit(pictures, self.dtype)
         return torch.cat([self._encode(part).float() for part in unit.split(CHUNK)])
 
     def _encode(self, unit: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from PIL import Image, ImageOps
 
+from synesthete.codecs.measuring import measure_channels
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -75,19 +76,10 @@ class PixelCodec(ModelMixin, ConfigMixin):
         Raises:
             InputError: no pictures, or any that `encode` refuses.
         """
-        num, total, squares = 0, torch.zeros(self.shape[0]).double(), torch.zeros(self.shape[0]).double()
-        for batch in pictures:
-            values = self._unit(batch, torch.float64).transpose(0, 1).flatten(1).cpu()  # (C, B * H * W)
-            num += values.shape[1]
-            total += values.sum(1)
-            squares += values.square().sum(1)
-        if not num:
-            raise InputError("no pictures to measure the codec on; add some")
-        mean = total / num
         # A channel that is everywhere the same keeps its levels apart.
-        deviation = (squares / num - mean.square()).clamp(min=LEVEL**2).sqrt()
-        self.mean.copy_(mean.view(-1, 1, 1))
-        self.scale.copy_(deviation.view(-1, 1, 1))
+        mean, deviation = measure_channels((self.unit(batch, torch.float64) for batch in pictures), least=LEVEL)
+        self.mean.copy_(mean)
+        self.scale.copy_(deviation)
         return self
 
     @torch.no_grad()
@@ -97,7 +89,7 @@ class PixelCodec(ModelMixin, ConfigMixin):
         Raises:
             InputError: another shape or type, or values that are not finite or not in [0, 1].
         """
-        return (self._unit(pictures, torch.float32) - self.mean.float()) / self.scale.float()
+        return (self.unit(pictures) - self.mean.float()) / self.scale.float()
 
     def denormalise(self, x_0: Tensor) -> Tensor:
         """x_0 (B, C, H, W) -> the picture it stands for, black 0 and white 1, not clamped."""
@@ -138,8 +130,8 @@ class PixelCodec(ModelMixin, ConfigMixin):
         values = np.asarray(picture).reshape(height, width, channels)
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
-    def _unit(self, pictures: Tensor, dtype: torch.dtype) -> Tensor:
-        """Pictures as they are given -> black 0 and white 1."""
+    def unit(self, pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Pictures as they are given (B, C, H, W) -> black 0 and white 1; what is wrong with them is said."""
         self._check_shape(pictures, "pictures")
         if pictures.dtype == torch.uint8:
             return pictures.to(dtype) / 255

@@ -131,9 +131,7 @@ def images_photos() -> Recipe:
 
 def images_photos_debug() -> Recipe:
     """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    recipe = shrink(images_photos())
-    recipe.data.sources = (build(Swatches, class_names=PHOTOS, num_train=10, num_test=4),)
-    return recipe
+    return on_swatches(shrink(images_photos()))
 
 
 def images_stl10() -> Recipe:
@@ -180,9 +178,7 @@ def images_stl10() -> Recipe:
 
 def images_stl10_debug() -> Recipe:
     """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    recipe = shrink(images_stl10())
-    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
-    return recipe
+    return on_swatches(shrink(images_stl10()))
 
 
 def images_stl10_dit() -> Recipe:
@@ -197,9 +193,7 @@ def images_stl10_dit() -> Recipe:
 
 def images_stl10_dit_debug() -> Recipe:
     """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    recipe = shrink(images_stl10_dit())
-    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
-    return recipe
+    return on_swatches(shrink(images_stl10_dit()))
 
 
 def images_stl10_latent() -> Recipe:
@@ -216,8 +210,7 @@ def images_stl10_latent() -> Recipe:
 
 def images_stl10_latent_debug() -> Recipe:
     """The same from the same classes at a size that runs in seconds, its autoencoder untrained; it draws noise."""
-    recipe = shrink(images_stl10_latent())
-    recipe.data.sources = (build(Swatches, class_names=CLASSES, num_train=10, num_test=4),)
+    recipe = on_swatches(shrink(images_stl10_latent()))
     small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "latent_channels": 4}
     blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
     recipe.codec.model, recipe.codec.network = None, STABLE_DIFFUSION | small | blocks | {"layers_per_block": 1}
@@ -233,6 +226,12 @@ def cosine() -> Build:
 def flips() -> Build:
     """Mirror images alone."""
     return build(FlipCrop, padding=0)
+
+
+def on_swatches(recipe: Recipe) -> Recipe:
+    """The recipe with swatches of colour for photographs, which are not at hand everywhere."""
+    recipe.data.sources = (build(Swatches, class_names=recipe.data.class_names, num_train=10, num_test=4),)
+    return recipe
 
 
 def shrink(recipe: Recipe) -> Recipe:
