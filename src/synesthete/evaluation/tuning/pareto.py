@@ -75,8 +75,12 @@ def pareto_figure(
         if floor:
             axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
         # Below the floor a KID is noise around 0 and may be negative, which no logarithm takes.
-        axes.set_yscale("symlog", linthresh=floor or 1e-3)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        linear = floor or 1e-3
+        axes.set_yscale("symlog", linthresh=linear)
+        # Between the two logarithms there is room for 0 alone.
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if not 0 < abs(value) < linear else "")
+        )
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
