@@ -83,8 +83,8 @@ def test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, cap
 def test_commands_have_these_names_and_options(example):
     """Parsed, not run; `--set` is tried on the recipe where that is a named one."""
     words = arguments(example.text)
-    while words and words[0] in ("--verbose", "-v"):
-        words = words[1:]
+    while words and words[0] in ("--verbose", "-v", "-vv", "-vvv", "--log"):
+        words = words[2 if words[0] == "--log" else 1 :]
     if words in (["--version"], ["--help"], ["-h"]):
         return
     assert words and words[0] in COMMANDS, f"no command in {example.text!r}"

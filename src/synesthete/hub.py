@@ -66,6 +66,9 @@ PRETRAINED: dict[str, Pretrained] = {
     "openai/whisper-base": Pretrained(
         "e37978b90ca9030d5170a5c07aadb050351a65bb", "Apache-2.0", "listener for many languages, 74M parameters"
     ),
+    "laion/larger_clap_music_and_speech": Pretrained(
+        None, "Apache-2.0", "what a sound is like, learned beside text; features of the Fréchet distance of music"
+    ),
     "rhasspy/piper-voices": Pretrained(
         "c10ece1aade47bb51c153c893d14e5bf8e5b7117", "MIT; each voice's own in its MODEL_CARD", "neural voices"
     ),

@@ -181,7 +181,7 @@ def test_other_pictures_are_refused(pictures, line):
 
 def test_other_x_0_and_no_pictures_are_refused():
     refused(PixelCodec(8).decode, torch.zeros(1, 3, 9, 9), "x_0 of shape (1, 3, 9, 9)")
-    refused(PixelCodec(8).fit, [], "no pictures")
+    refused(PixelCodec(8).fit, [], "nothing to measure the codec on")
     refused(PixelCodec(8).preprocess, [Image.new("I;16", (8, 8))], "mode I;16")
 
 

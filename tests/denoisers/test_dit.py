@@ -142,9 +142,21 @@ def test_the_condition_reaches_the_output_two_ways(sample_size, patch_size):
 
 
 def test_a_condition_without_one_of_the_two_is_refused():
-    for lacking in ({"tokens": None}, {"pooled": None}):
-        with pytest.raises(ValueError, match="tokens and its pooled"):
-            network()(draw(2, 1, 100, 64), torch.zeros(2), replace(condition(), **lacking))
+    for lacking in ("tokens", "pooled"):
+        with pytest.raises(ValueError, match=f"reads a condition's {lacking}"):
+            network()(draw(2, 1, 100, 64), torch.zeros(2), replace(condition(), **{lacking: None}))
+
+
+def test_it_can_do_without_a_condition():
+    dit = network((24, 30), (24, 4), condition_width=None, pooled_width=None)
+    assert not any("cross" in name or "pooled" in name for name, _ in dit.named_parameters())
+    x_t, timestep = draw(3, 1, 24, 30), torch.tensor([100.0, 500.0, 900.0])
+    whole = dit(x_t, timestep, Condition())
+    assert whole.shape == x_t.shape
+    singles = torch.cat([dit(x_t[i : i + 1], timestep[i : i + 1], Condition()) for i in range(3)])
+    torch.testing.assert_close(whole, singles, atol=1e-5, rtol=1e-4)
+    whole.square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in dit.parameters())
 
 
 @pytest.mark.parametrize("num_modulation_networks", [1, 2])

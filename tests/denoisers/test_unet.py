@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
+from synesthete.nn.unet_blocks import SqueezeExcitation
 from synesthete.types import Condition, InputError
 
 SIZES = [(16, 16), (13, 10), (5, 22), (1, 1)]
@@ -20,6 +23,7 @@ VARIANTS = [
     {"patch_size": 2},
     {"channels": (8,), "attention_levels": (0,)},
     {"channels": (8, 12, 8, 16), "attention_levels": (1, 3), "num_blocks": 2, "in_channels": 3},
+    {"squeeze_excitation": True},
 ]
 every_variant = pytest.mark.parametrize("settings", VARIANTS)
 
@@ -243,9 +247,10 @@ def test_bfloat16_says_nearly_the_same(settings):
         assert (out - exact).square().mean() < 0.003 * exact.square().mean()
 
 
-def test_grids_stay_channels_last():
+@pytest.mark.parametrize("squeeze_excitation", [False, True])
+def test_grids_stay_channels_last(squeeze_excitation):
     """One layer that turns them back makes a copy before every convolution that follows."""
-    unet = network(channels=(8, 16, 24), attention_levels=(1, 2))
+    unet = network(channels=(8, 16, 24), attention_levels=(1, 2), squeeze_excitation=squeeze_excitation)
     layouts = []
     for block in [*unet.down_blocks, *unet.mid_blocks, *unet.up_blocks]:
         block.register_forward_hook(
@@ -290,6 +295,66 @@ def test_the_size_of_a_known_network():
     up = residual(32, 16) + attention + conv(16, 8) + residual(16, 8)
     expected = entry + down + middle + up + 16 + conv(8, 1)
     assert sum(p.numel() for p in network().parameters()) == expected
+
+
+def test_squeeze_excitation_starts_as_the_network_without_it():
+    """Also where every convolution speaks: the factors themselves are 1, exactly."""
+    plain, excited = network(), network(squeeze_excitation=True)
+    missing, unexpected = excited.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all(".excite." in name for name in missing)
+    for name, parameter in excited.named_parameters():
+        if name.endswith(("excite.linear_out.weight", "excite.linear_out.bias")):
+            torch.nn.init.zeros_(parameter)
+    torch.testing.assert_close(excited(*inputs()), plain(*inputs()))
+
+
+def test_squeeze_excitation_weighs_channels_by_the_whole_grid():
+    layer = wake(SqueezeExcitation(16))
+    x = draw(3, 16, 6, 10)
+    factors = layer(x)
+    assert factors.shape == (3, 16, 1, 1)
+    assert ((factors > 0) & (factors < 2)).all()
+    assert factors.std(1).min() > 1e-3
+    torch.testing.assert_close(layer(x.flip(-1)), factors)  # where on the grid says nothing
+    assert (layer(x + 1) - factors).abs().min() > 1e-6  # one mean is heard in every channel
+
+
+def test_squeeze_excitation_learns_from_where_it_starts():
+    """Behind a convolution and before a layer that both start at zero: it has a gradient after three steps."""
+    unet = network(awake=False, squeeze_excitation=True).train()
+    before = {name: p.clone() for name, p in unet.named_parameters() if ".excite." in name}
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-2, weight_decay=0)
+    x_t, timestep, told = inputs()
+    for _ in range(5):
+        optimiser.zero_grad()
+        (unet(x_t, timestep, told) - draw(*x_t.shape, seed=5)).square().mean().backward()
+        optimiser.step()
+    assert len(before) == 4 * 6
+    assert not [name for name, p in unet.named_parameters() if name in before and torch.equal(p, before[name])]
+
+
+def test_squeeze_excitation_costs_next_to_nothing():
+    def flops(unet):
+        with FlopCounterMode(display=False) as counter:
+            unet(*inputs((32, 32)))
+        return counter.get_total_flops()
+
+    plain = network(channels=(32, 64))
+    excited = network(channels=(32, 64), squeeze_excitation=True)
+    assert excited.num_parameters() < 1.03 * plain.num_parameters()
+    assert flops(plain) < flops(excited) < 1.001 * flops(plain)
+
+
+def test_a_network_saved_before_the_option_existed_loads_unchanged(tmp_path):
+    unet = network()
+    unet.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["squeeze_excitation"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    back = UNet.from_pretrained(tmp_path)
+    assert not back.config.squeeze_excitation
+    torch.testing.assert_close(back(*inputs()), unet(*inputs()))
 
 
 @pytest.mark.parametrize(

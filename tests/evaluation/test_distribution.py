@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from synesthete.data.shards import Rows
-from synesthete.evaluation.pictures import distribution
-from synesthete.evaluation.pictures.distribution import (
+from synesthete.evaluation import distribution
+from synesthete.evaluation.distribution import (
     diversity,
     frechet,
     kernel,

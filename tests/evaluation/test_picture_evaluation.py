@@ -14,12 +14,12 @@ from painters import make_painter, unseen_swatches
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.data.labelled import PictureSamples
-from synesthete.evaluation.pictures.distribution import kernel, kernel_floor
+from synesthete.evaluation.distribution import kernel, kernel_floor
+from synesthete.evaluation.memorisation import measure_closeness
 from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge, keep_picture_judge, read_picture_judge
-from synesthete.evaluation.pictures.memorisation import measure_closeness
 from synesthete.evaluation.pictures.page import summary
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.types import InputError

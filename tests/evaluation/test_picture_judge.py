@@ -14,8 +14,8 @@ from synesthete import hub, seeding
 from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.shards import Rows
+from synesthete.evaluation.distribution import frechet, kernel, kernel_floor
 from synesthete.evaluation.pictures import judge as picture_judge
-from synesthete.evaluation.pictures.distribution import frechet, kernel, kernel_floor
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge, train_picture_judge
 from synesthete.evaluation.pictures.kept_judge import keep_picture_judge, read_picture_judge

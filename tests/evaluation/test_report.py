@@ -22,7 +22,7 @@ from synesthete.evaluation.report import (
     number,
     write_report,
 )
-from synesthete.evaluation.speech.sections import wav
+from synesthete.evaluation.sounds import encode_wav
 from synesthete.types import InputError
 
 
@@ -33,7 +33,7 @@ def report() -> Report:
         'a "cat" & <dog>',
         [
             Medium("confusion", to_png(confusion_figure(counts, ["cat", "dog"], "n = 8")), "counts"),
-            Medium("beep", wav(torch.sin(torch.arange(2400) * 0.1), 24_000), "listen", "wav"),
+            Medium("beep", encode_wav(torch.sin(torch.arange(2400) * 0.1), 24_000), "listen", "wav"),
         ],
         ["pocketsphinx: nothing"],
     )

@@ -6,6 +6,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import torch
+from safetensors.torch import load_file
+
 from tiny import DEBUG
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ def stop_after(stage: str, step: int):
 
 def metrics(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "seconds_left")} for line in lines]
 
 
 def command(folder: Path, *assignments: str) -> list[str]:
@@ -41,3 +44,25 @@ def command(folder: Path, *assignments: str) -> list[str]:
 
 def environment(cache: Path) -> dict[str, str]:
     return os.environ | {"SYNESTHETE_CACHE": str(cache), "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def kept(folder: Path) -> dict:
+    """Everything that a run keeps but its times: every tensor, every number."""
+    found: dict = {"metrics": metrics(folder)}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".safetensors":
+            found |= {f"{name}/{key}": value for key, value in load_file(path).items()}
+        elif path.suffix == ".json" and name.startswith(("checkpoints", "model")):
+            values = json.loads(path.read_text())
+            found[name] = values | {"seconds": None} if isinstance(values, dict) else values
+        elif path.suffix in (".png", ".wav", ".yaml"):
+            found[name] = path.read_bytes()
+    return found
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    ours, theirs = kept(folder), kept(other)
+    assert ours.keys() == theirs.keys()
+    differ = [k for k, v in ours.items() if not (torch.equal(v, theirs[k]) if torch.is_tensor(v) else v == theirs[k])]
+    assert not differ

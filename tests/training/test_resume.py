@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from runs import QUICK, StoppedError, command, environment, metrics, stop_after
+from runs import QUICK, StoppedError, assert_same, command, environment, kept, metrics, stop_after
 from safetensors.torch import load_file
 
 from synesthete import seeding
@@ -25,33 +25,11 @@ from synesthete.config import build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import assembly, checkpoints, loop, run_folder
-from synesthete.training import stage as stage_module
 from synesthete.training.run_folder import open_run
 from synesthete.training.stage import DivergedError
+from synesthete.training.timesteps import NUM_TIMESTEP_BINS
 from synesthete.types import InputError
 from tiny import debug_recipe
-
-
-def kept(folder: Path) -> dict:
-    """Everything that a run keeps but its times: every tensor, every number."""
-    found: dict = {"metrics": metrics(folder)}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".safetensors":
-            found |= {f"{name}/{key}": value for key, value in load_file(path).items()}
-        elif path.suffix == ".json" and name.startswith(("checkpoints", "model")):
-            values = json.loads(path.read_text())
-            found[name] = values | {"seconds": None} if isinstance(values, dict) else values
-        elif path.suffix in (".png", ".wav", ".yaml"):
-            found[name] = path.read_bytes()
-    return found
-
-
-def assert_same(folder: Path, other: Path) -> None:
-    ours, theirs = kept(folder), kept(other)
-    assert ours.keys() == theirs.keys()
-    differ = [k for k, v in ours.items() if not (torch.equal(v, theirs[k]) if torch.is_tensor(v) else v == theirs[k])]
-    assert not differ
 
 
 @dataclasses.dataclass
@@ -410,7 +388,7 @@ def test_a_run_leaves_what_the_design_says(uninterrupted):
     assert all({"held_out_error", "stage"} <= line.keys() for line in looks)
     logged = [line for line in lines if "loss_by_timestep" in line]
     assert [line["step"] for line in logged] == [3, 6, 9, 10]
-    assert all(len(line["loss_by_timestep"]) == stage_module.NUM_TIMESTEP_BINS for line in logged)
+    assert all(len(line["loss_by_timestep"]) == NUM_TIMESTEP_BINS for line in logged)
     for stage in ("align", "denoise"):
         assert list((folder / "tensorboard" / stage).glob("events.out.tfevents.*"))
     assert {p.name for p in (folder / "previews").iterdir()} == {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from typing import Any
@@ -12,7 +11,9 @@ import typer
 
 from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose
+from synesthete.cli.doctor import doctor
 from synesthete.cli.evaluate import evaluate
+from synesthete.cli.export import export
 from synesthete.cli.lists import ListCommand
 from synesthete.cli.prepare import prepare
 from synesthete.cli.recipes import recipes, show
@@ -20,6 +21,7 @@ from synesthete.cli.sample import sample
 from synesthete.cli.sweep import sweep
 from synesthete.cli.train import train
 from synesthete.cli.tune import tune
+from synesthete.logs import LEVELS, listen
 from synesthete.types import InputError
 
 app = typer.Typer(
@@ -33,8 +35,9 @@ app = typer.Typer(
 )
 # typer names its usage errors no more than by this one of them.
 UsageError: Any = typer.BadParameter.__mro__[1]
+VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
-for command in (recipes, show, prepare, train, sample, evaluate, tune, demo):
+for command in (recipes, show, prepare, train, sample, evaluate, tune, export, demo, doctor):
     app.command()(command)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)
@@ -43,15 +46,41 @@ app.command(cls=ListCommand)(sweep)
 @app.callback(invoke_without_command=True)
 def options(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more about what is done."),
+    verbose: int = typer.Option(
+        0, "--verbose", "-v", count=True, help="Say more: -v as --log info, -vv as --log detail, -vvv as --log debug."
+    ),
+    log: str | None = typer.Option(
+        None,
+        metavar="LEVEL",
+        help="error, warning, info, detail (ours, not the libraries') or debug (everybody's); SYNESTHETE_LOG, or "
+        "warning, by default.",
+    ),
 ) -> None:
     """Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and judged."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    level = choose_level(log, verbose)
+    if level == "debug":  # these two have levels of their own, which are read when they are imported
+        os.environ |= dict.fromkeys(("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"), "debug")
+    listen(level)
     if version:
         from synesthete import __version__
 
         typer.echo(f"synesthete {__version__}")
         raise typer.Exit
+
+
+def choose_level(log: str | None, verbose: int) -> str:
+    """A name of LEVELS: what --log says, else the number of -v, else SYNESTHETE_LOG, else warning.
+
+    Raises:
+        InputError: no such level.
+    """
+    if log is None and verbose:
+        return VERBOSE[min(verbose, len(VERBOSE)) - 1]
+    level = os.environ.get("SYNESTHETE_LOG") or "warning" if log is None else log
+    if level.lower() not in LEVELS:
+        named = "SYNESTHETE_LOG" if log is None else "--log"
+        raise InputError(f"{named} {level!r}: no such level; give one of {', '.join(LEVELS)}")
+    return level.lower()
 
 
 def main() -> None:

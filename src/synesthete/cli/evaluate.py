@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.music.measures import MusicEvaluation
     from synesthete.evaluation.pictures.measures import PictureEvaluation
     from synesthete.evaluation.report import Metric
     from synesthete.evaluation.speech.measures import SpeechEvaluation
@@ -26,9 +27,12 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; RUN/report or out/report/MODEL by default.")
     ] = None,
-    num: Annotated[int, typer.Option(help="Held-out pictures to speak, or pictures to draw.", min=10)] = 500,
+    num: Annotated[
+        int | None,
+        typer.Option(help="Held-out pictures to speak, or pictures or sounds to make; 500, or 100 sounds.", min=10),
+    ] = None,
     data: DataFolder = None,
-    seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of noise and of the choice of real samples.")] = 0,
     listener: Annotated[
         str,
         typer.Option(
@@ -40,9 +44,13 @@ def evaluate(
         str,
         typer.Option(
             help="What sets of pictures are compared by: auto: Inception if it is on this machine, else the judge; "
-            "classifier (the judge); inception; clip; or a network's folder."
+            "classifier (the judge); inception; clip; or a network's folder. Of sounds: auto (the judge); judge; "
+            "spectrum; clap; or a CLAP's folder."
         ),
     ] = "auto",
+    recorded: Annotated[
+        Path | None, typer.Option(help="For an upsampler: a folder of sound recorded at the low rate that it reads.")
+    ] = None,
     assignments: Assignments = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there already.")] = False,
@@ -51,8 +59,8 @@ def evaluate(
     """Judge a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
 
     A model that speaks is shown held-out pictures and judged by voices it never heard; one that draws is judged by a
-    classifier and compared with held-out pictures. Writes report.md, report.html (self-contained, with pictures and
-    sound) and report.json.
+    classifier and compared with held-out pictures; one that plays by a classifier, its bands, rhythm and pitch beside
+    held-out recordings. Writes report.md, report.html (self-contained, with pictures and sound) and report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
@@ -72,20 +80,25 @@ def evaluate(
     pipeline = Pipeline.load(model, device)
     folder = hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    speech = preparation.speaks(recipe)
-    if speech and features != "auto":
-        raise InputError(f"{model}: a model of speech; --features is for models of pictures")
-    if not speech and listener != "auto":
-        raise InputError(f"{model}: a model of pictures; --listener is for models of speech")
+    kind = preparation.makes(recipe)
+    if kind == "speech" and features != "auto":
+        raise InputError(f"{model}: a model of speech; --features is for models of pictures and of music")
+    if kind != "speech" and listener != "auto":
+        raise InputError(f"{model}: a model of {kind}; --listener is for models of speech")
+    if kind != "music" and recorded is not None:
+        raise InputError(f"{model}: a model of {kind}; --recorded is for upsamplers of music")
+    num = num or (100 if kind == "music" else 500)
     with progress_bar() as show:
 
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
         options: dict[str, Any] = {"model": model, "num": num, "seed": seed, "progress": report}
-        found: SpeechEvaluation | PictureEvaluation
-        if speech:
+        found: SpeechEvaluation | PictureEvaluation | MusicEvaluation
+        if kind == "speech":
             found = evaluate_speech(pipeline, recipe, folder, data, target, listener, options)
+        elif kind == "music":
+            found = evaluate_music(pipeline, recipe, folder, data, target, features, options | {"recorded": recorded})
         else:
             found = evaluate_pictures(pipeline, recipe, folder, data, target, features, options)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
@@ -127,6 +140,25 @@ def evaluate_pictures(
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
 
     own_judge = read_picture_judge(folder)
+    prepared = preparation.prepare(recipe, data, options["progress"])
+    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
+
+
+def evaluate_music(
+    pipeline: Pipeline,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None,
+    target: Path,
+    features: str,
+    options: dict[str, Any],
+) -> MusicEvaluation:
+    """A model that plays: the recordings that were held out."""
+    from synesthete import preparation
+    from synesthete.evaluation.music.evaluation import evaluate
+    from synesthete.evaluation.music.kept_judge import read_sound_judge
+
+    own_judge = read_sound_judge(folder)
     prepared = preparation.prepare(recipe, data, options["progress"])
     return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
 

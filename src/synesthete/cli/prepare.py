@@ -44,6 +44,18 @@ def prepare(
             f"{folder}: {values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
             f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
         )
+    elif preparation.makes(found) == "music":
+        values, told = {}, {}
+        for part in ("train", "judge", "test"):
+            pieces = getattr(prepared, part)
+            values[f"{part}_pieces"] = len(pieces)
+            values[f"{part}_recordings"] = pieces.num_recordings
+            values[f"{part}_seconds"] = round(pieces.seconds, 1)
+            told[part] = f"{len(pieces)} pieces ({pieces.num_recordings} recordings, {pieces.seconds:.0f} s)"
+        text = (
+            f"{folder}: {told['train']} to train on, {told['judge']} for the judge alone, {told['test']} held out "
+            "(no recording in two of them)"
+        )
     else:
         values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "judge", "test")}
         text = (

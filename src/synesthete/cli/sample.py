@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from synesthete.cli.lists import listed
+from synesthete.cli.music_request import Asked
 from synesthete.cli.options import AsJson, Device, ModelName, finish
+from synesthete.cli.sample_music import NUM as NUM_SOUNDS
+from synesthete.cli.sample_music import load_models, play
 from synesthete.cli.sample_pictures import NUM, paint
 from synesthete.cli.sample_speech import plan_speech, speak
 from synesthete.types import InputError
@@ -23,21 +26,59 @@ def sample(
     *,
     out: Annotated[
         Path,
-        typer.Option(help="Folder for OUT/STEM.wav and OUT/STEM.png, or OUT/LABEL_000.png and OUT/contact_sheet.png."),
+        typer.Option(
+            help="Folder for OUT/STEM.wav and OUT/STEM.png; OUT/LABEL_000.png and OUT/contact_sheet.png; or "
+            "OUT/000.wav and OUT/000.png."
+        ),
     ],
     labels: Annotated[
         list[str] | None,
         typer.Option(
             "--label",
-            help="A class by its name or number, for a model that makes pictures; several by commas or given again; "
-            "or all.",
+            help="A class by its name or number, for a model that makes pictures or music; several by commas or given "
+            "again; or all.",
         ),
     ] = None,
     prompts: Annotated[
         list[str] | None,
         typer.Option("--prompt", help="Words of your own, for a model that reads text; may be given several times."),
     ] = None,
-    num: Annotated[int | None, typer.Option(help=f"Pictures of each label or prompt; {NUM} by default.", min=1)] = None,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Pictures of each label or prompt, {NUM} by default; sounds of each label, {NUM_SOUNDS}.", min=1
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of each sound, of any model that makes music; its own by default.")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="A sound to vary, to mend (--gap) or to go on from.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default.")
+    ] = None,
+    gap: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="START END", help="Seconds of --init to be made anew; the rest stays as it is."),
+    ] = None,
+    goes_on: Annotated[bool, typer.Option("--continue", help="Go on after --init, up to --seconds in all.")] = False,
+    is_loop: Annotated[bool, typer.Option("--loop", help="Music whose end meets its beginning.")] = False,
+    upsampler: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A second model, which adds highs to the music of the first.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="Seconds that a window of long music shares with the one before; a quarter.")
+    ] = None,
+    num_corrections: Annotated[
+        int | None,
+        typer.Option(
+            "--corrections",
+            help="Backward passes a step that fit what is made to what is held; 2, 0 is fastest.",
+            min=0,
+        ),
+    ] = None,
+    num_resamplings: Annotated[
+        int, typer.Option("--resamplings", help="Rounds that blend what is made with what was given.", min=0)
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Other seeds give other voices and other pictures.")] = 0,
     sampler: Annotated[
         str | None,
@@ -58,32 +99,60 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let pictures speak, or draw pictures of labels or words.
+    """Let pictures speak, draw pictures of labels or words, or play.
 
     A model that speaks writes a wav and a spectrogram for each picture, and prints the words that its judge hears. A
     model that makes pictures writes LABEL_000.png, LABEL_001.png, ... and a contact sheet; each file tells how it was
-    made, and picture 5 of a label is the same whatever else is asked for.
+    made, and picture 5 of a label is the same whatever else is asked for. A model that makes music writes 000.wav,
+    000.png and 000.json, ..., or LABEL_000.wav, and a contact sheet of their spectrograms.
 
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
     `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`,
     `synesthete sample images-digits --label 7 --num 64 --out drawn`,
     `synesthete sample images-digits --label all --num 4 --sampler ddim --steps 50 --out drawn`,
-    `synesthete sample runs/clip --prompt "a photo of a red cat" --out drawn`
+    `synesthete sample runs/clip --prompt "a photo of a red cat" --out drawn`,
+    `synesthete sample runs/music --num 4 --seconds 12 --out played`,
+    `synesthete sample runs/music --init clip.wav --strength 0.6 --out varied`,
+    `synesthete sample runs/music --init clip.wav --gap 3 4.5 --out mended`,
+    `synesthete sample runs/music --init clip.wav --continue --seconds 30 --out longer`
     """
+    asked = Asked(seconds, init, strength, gap, goes_on, is_loop, overlap, num_corrections, num_resamplings)
+    asked.check()
     settings = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale}
     changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
     found, targets = plan_speech(inputs, out, overwrite) if inputs else ([], [])
 
-    from synesthete.pipeline import Pipeline
-
-    pipeline = Pipeline.load(model, device)
+    pipeline, highs = load_models(model, upsampler, device)
     pipeline.sampling_settings(**changes)
-    if hasattr(pipeline.codec, "spec"):
+    makes_sound, reads_pictures = hasattr(pipeline.codec, "spec"), hasattr(pipeline.conditioner, "preprocess")
+    of_music = asked.options() + (["--upsampler"] if highs else [])
+    if of_music and (reads_pictures or not makes_sound):
+        what = "speaks" if makes_sound else "makes pictures"
+        raise InputError(f"{model}: a model that {what}, and makes no music; leave out {' and '.join(of_music)}")
+    if makes_sound and reads_pictures:
         if given := [f"--{name}" for name, value in (("label", labels), ("prompt", prompts), ("num", num)) if value]:
             raise InputError(f"{model}: a model that speaks, of pictures alone; leave out {' and '.join(given)}")
         if not found:
             raise InputError(f"{model}: a model that speaks; give it pictures, or folders of pictures")
         values, text = speak(pipeline, model, found, targets, out=out, seed=seed, changes=changes)
+    elif makes_sound:
+        if found or prompts:
+            given = [str(found[0])] if found else ["--prompt"]
+            raise InputError(
+                f"{model}: a model that makes music, and reads neither pictures nor text; leave out {given[0]}"
+            )
+        values, text = play(
+            pipeline,
+            highs,
+            model,
+            listed(labels, ["all", *pipeline.class_names]),
+            asked,
+            out=out,
+            num=num or NUM_SOUNDS,
+            seed=seed,
+            changes=changes,
+            overwrite=overwrite,
+        )
     else:
         if found:
             reads = "--label, or --prompt where it reads text" if pipeline.is_conditional else "--num alone"

@@ -143,11 +143,13 @@ def file_safe(names: Iterable[str]) -> list[str]:
     return stems
 
 
-def folded(drawn: dict[str, list[Image.Image]], titles: dict[str, str]) -> tuple[list[list[Image.Image]], list[str]]:
+def folded(
+    drawn: dict[str, list[Image.Image]], titles: dict[str, str], columns: int = COLUMNS
+) -> tuple[list[list[Image.Image]], list[str]]:
     """Rows of a contact sheet and the names beside them; only the first row of a label has its name."""
     rows, names = [], []
     for stem, pictures in drawn.items():
-        for first in range(0, len(pictures), COLUMNS):
-            rows.append(pictures[first : first + COLUMNS])
+        for first in range(0, len(pictures), columns):
+            rows.append(pictures[first : first + columns])
             names.append("" if first else titles[stem])
     return rows, names

@@ -90,17 +90,23 @@ def train(
 def keep_judge(recipe: Recipe, prepared: Prepared, data: Path | None, model: Path, progress: Progress | None) -> str:
     """Train the judge of the model's kind and put it beside the model; what hindered it, or nothing."""
     from synesthete import preparation
+    from synesthete.evaluation.music import judge as sound_judge
+    from synesthete.evaluation.music import kept_judge as kept_sound_judge
     from synesthete.evaluation.pictures import judge as picture_judge
     from synesthete.evaluation.pictures import kept_judge as kept_picture_judge
     from synesthete.evaluation.speech import model_judge
 
     # A twin that trains for seconds gets a judge that does.
     steps = sum(stage.num_steps for stage in recipe.stages)
-    speech = preparation.build_corpus(recipe, data) if preparation.speaks(recipe) else None
+    kind = preparation.makes(recipe)
+    speech = preparation.build_corpus(recipe, data) if kind == "speech" else None
     try:
         if speech:
             spec, steps = recipe.codec().spec, min(model_judge.NUM_STEPS, steps)
             model_judge.keep_judge(recipe.data(), speech, model, spec, num_steps=steps, progress=progress)
+        elif kind == "music":
+            few, rate = steps if steps < sound_judge.FEWEST_STEPS else None, recipe.codec().spec.sample_rate
+            kept_sound_judge.keep_sound_judge(prepared, model, rate, num_steps=few, progress=progress)
         else:
             few = steps if steps < picture_judge.FEWEST_STEPS else None
             kept_picture_judge.keep_picture_judge(prepared, model, num_steps=few, progress=progress)

@@ -21,12 +21,14 @@ def griffin_lim(
     num_samples: int,
     num_iterations: int = 32,
     momentum: float = 0.99,
+    pad_mode: str = "reflect",
     generators: Sequence[torch.Generator] | None = None,
 ) -> Tensor:
     """Waveforms (B, num_samples) whose centred STFT has about the given magnitude (B, n_fft / 2 + 1, T).
 
     Source: fast Griffin-Lim, Perraudin et al. 2013 (algorithm 2). Phases start at random, one generator a sample, so
-    that a batch equals its singles; without generators they start from seed 0.
+    that a batch equals its singles; without generators they start from seed 0. pad_mode: of the STFT that the magnitude
+    is of, as torch names it.
     """
     n_fft = window.numel()
     missing = num_samples // hop_length + 1 - magnitude.shape[-1]
@@ -37,7 +39,7 @@ def griffin_lim(
     previous = torch.zeros_like(angles)
     for _ in range(num_iterations):
         waveform = torch.istft(magnitude * angles, n_fft, hop_length, window=window, length=num_samples)
-        rebuilt = torch.stft(waveform, n_fft, hop_length, window=window, return_complex=True)
+        rebuilt = torch.stft(waveform, n_fft, hop_length, window=window, pad_mode=pad_mode, return_complex=True)
         angles = rebuilt - momentum / (1 + momentum) * previous
         angles = angles / angles.abs().clamp(min=1e-16)
         previous = rebuilt

@@ -20,7 +20,7 @@ def measure_channels(batches: Iterable[Tensor], least: float) -> tuple[Tensor, T
     least: deviation that is given to a channel that is everywhere the same, or nearly.
 
     Raises:
-        InputError: no pictures.
+        InputError: no batches.
     """
     num, total, squares = 0, torch.zeros(1).double(), torch.zeros(1).double()
     for batch in batches:
@@ -29,7 +29,7 @@ def measure_channels(batches: Iterable[Tensor], least: float) -> tuple[Tensor, T
         total = total + values.sum(1)
         squares = squares + values.square().sum(1)
     if not num:
-        raise InputError("no pictures to measure the codec on; add some")
+        raise InputError("nothing to measure the codec on; add some data")
     mean = total / num
     deviation = (squares / num - mean.square()).clamp(min=least**2).sqrt()
     return mean.view(-1, 1, 1), deviation.view(-1, 1, 1)

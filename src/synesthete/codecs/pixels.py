@@ -109,6 +109,11 @@ class PixelCodec(ModelMixin, ConfigMixin):
             raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
         return (self.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
 
+    def share_cut(self, x_0: Tensor, visible: float = 0.05) -> float:
+        """Share of the cells (B, C, H, W) that `decode` cuts visibly: beyond black or white by more than `visible`."""
+        unit = self.denormalise(x_0)
+        return ((unit < -visible) | (unit > 1 + visible)).float().mean().item()
+
     def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
         """Each x_0 of (B, C, H, W) as a picture, grey or RGB, `scale` pixels a pixel."""
         values = self.decode(x_0).permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, C)

@@ -46,6 +46,8 @@ class Stage:
         num_views: looks at every picture, each augmented anew, that are computed once and kept; what the conditioner
             looks with then learns no more. 0 looks anew in every step.
         checkpoint_every, preview_every, log_every: in optimiser steps.
+        spike_patience: steps that the loss may stay far above its level before the run goes back to its last good
+            state, from where other batches follow; None never goes back. max_returns: from one place before it stops.
     """
 
     name: Name
@@ -68,6 +70,8 @@ class Stage:
     checkpoint_every: Count = 250
     preview_every: Count = 500
     log_every: Count = 10
+    spike_patience: Count | None = 20
+    max_returns: Count = 3
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in {f.name for f in fields(self)}:

@@ -50,7 +50,7 @@ def read_samples(path: Path | str, dtype: str) -> tuple[np.ndarray[Any, Any], in
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        _check_whole_wav(Path(path))
+        check_whole_wav(Path(path))
         with soundfile.SoundFile(path) as file:
             num_samples, file_rate = file.frames, file.samplerate
             samples = file.read(dtype=dtype, always_2d=True)  # (S, C)
@@ -141,7 +141,7 @@ def peak_normalise(waveform: torch.Tensor, peak: float = 0.95) -> torch.Tensor:
     return waveform * (peak / loudest) if loudest > 0 else waveform
 
 
-def _check_whole_wav(path: Path) -> None:
+def check_whole_wav(path: Path) -> None:
     """Raise InputError where a wav holds less than its header says: the library reads what is left without a word."""
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from synesthete.logs import DETAIL
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def keep(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]
     tensors = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, unfinished)
+        save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished)
         os.replace(unfinished, path)
+        logger.log(DETAIL, "%s: written", path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)

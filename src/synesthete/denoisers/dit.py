@@ -33,7 +33,7 @@ class DiT(ModelMixin, ConfigMixin):
     Args:
         sample_size: (H, W) of x_t.
         patch_size: (height, width) of a token: (4, 8) as small squares, (100, 4) as four whole spectra.
-        condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`.
+        condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         num_modulation_networks: 1 serves all layers (PixArt-alpha), `depth` gives each its own (DiT); between them,
             neighbours share one.
 
@@ -53,8 +53,8 @@ class DiT(ModelMixin, ConfigMixin):
         depth: int = 6,
         num_heads: int = 4,
         mlp_ratio: float = 4.0,
-        condition_width: int = 256,
-        pooled_width: int = 256,
+        condition_width: int | None = 256,
+        pooled_width: int | None = 256,
         num_modulation_networks: int = 1,
     ) -> None:
         super().__init__()
@@ -71,11 +71,9 @@ class DiT(ModelMixin, ConfigMixin):
         self.embed_patch = nn.Linear(patch_values, width)
         self.register_buffer("positions", grid_positions(*self.grid, width), persistent=False)
         self.embed_timestep = TimestepEmbedding(width)
-        self.embed_pooled = nn.Linear(pooled_width, width)
-        self.blocks = nn.ModuleList(
-            ConditionedBlock(width, condition_width, num_heads, mlp_ratio) for _ in range(depth)
-        )
-        size = ConditionedBlock.num_modulations * width
+        self.embed_pooled = None if pooled_width is None else nn.Linear(pooled_width, width)
+        blocks = [ConditionedBlock(width, condition_width, num_heads, mlp_ratio) for _ in range(depth)]
+        self.blocks, size = nn.ModuleList(blocks), blocks[0].num_modulations * width
         self.modulations = nn.ModuleList(nn.Linear(width, size) for _ in range(num_modulation_networks))
         self.offsets = nn.Parameter(torch.zeros(depth, size))
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
@@ -108,13 +106,21 @@ class DiT(ModelMixin, ConfigMixin):
     def unpatchify(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """The inverse of `patchify`, cut to `size` (H, W)."""
         (rows, columns), (height, width) = self.grid, self.config.patch_size
-        x = tokens.view(len(tokens), rows, columns, -1, height, width).permute(0, 3, 1, 4, 2, 5)
+        x = tokens.view(tokens.shape[0], rows, columns, -1, height, width).permute(0, 3, 1, 4, 2, 5)
         return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]
 
     def precompute(self, condition: Condition) -> Condition:
-        """The condition with the keys and values of every layer, computed once per sample instead of once per step."""
-        if condition.tokens is None or condition.pooled is None:
-            raise ValueError("DiT reads a condition's tokens and its pooled vector; this one lacks one of them")
+        """The condition with the keys and values of every layer, computed once per sample instead of once per step.
+
+        Raises:
+            ValueError: the condition lacks a part that this network reads.
+        """
+        for part, field in (("tokens", "condition_width"), ("pooled", "pooled_width")):
+            if self.config[field] is not None and getattr(condition, part) is None:
+                raise ValueError(f"this DiT reads a condition's {part} ({field} {self.config[field]}), which is None")
+        if self.config.condition_width is None:
+            return condition
+        assert condition.tokens is not None
         tokens = condition.tokens.to(self.embed_patch.weight.dtype)
         keys_values = tuple(block.keys_values(tokens) for block in self.blocks)  # type: ignore[operator]
         return replace(condition, keys_values=keys_values)
@@ -123,14 +129,13 @@ class DiT(ModelMixin, ConfigMixin):
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
         if condition.keys_values is None:
             condition = self.precompute(condition)
-        assert condition.keys_values is not None and condition.pooled is not None
         x = self.embed_patch(self.patchify(x_t)) + self.positions.to(x_t.dtype)  # (B, N, D)
-        pooled = condition.pooled.to(self.embed_pooled.weight.dtype)
-        signal = F.silu(self.embed_timestep(timestep.expand(len(x_t))) + self.embed_pooled(pooled))  # (B, D)
+        signal = self._signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
         shared = [modulation(signal) for modulation in self.modulations]
         for i, block in enumerate(self.blocks):
-            modulation = shared[i * len(shared) // len(self.blocks)] + self.offsets[i]  # (B, 9 * D)
-            arguments = (x, modulation, condition.keys_values[i], condition.mask)
+            modulation = shared[i * len(shared) // len(self.blocks)] + self.offsets[i]  # (B, 6 or 9 * D)
+            keys_values = condition.keys_values[i] if condition.keys_values else None
+            arguments = (x, modulation, keys_values, condition.mask)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, *arguments, use_reentrant=False)
             else:
@@ -138,3 +143,11 @@ class DiT(ModelMixin, ConfigMixin):
         shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
         x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
         return self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
+
+    def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
+        """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
+        signal = self.embed_timestep(timestep)
+        if self.embed_pooled is not None:
+            assert condition.pooled is not None
+            signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
+        return F.silu(signal)

@@ -42,6 +42,7 @@ class UNet(ModelMixin, ConfigMixin):
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         spatial_channels: C of `Condition.spatial`, joined to x_t as channels; None reads none.
         dropout: before each block's second convolution, 0..1.
+        squeeze_excitation: weigh each block's channels by what all of them hold on the whole grid (Hu et al. 2018).
 
     Raises:
         InputError: no channels or blocks, a level that does not exist, channels that do not divide into heads, or
@@ -64,6 +65,7 @@ class UNet(ModelMixin, ConfigMixin):
         pooled_width: int | None = 256,
         spatial_channels: int | None = None,
         dropout: float = 0.0,
+        squeeze_excitation: bool = False,
     ) -> None:
         super().__init__()
         _check(channels, num_blocks, attention_levels, num_heads, patch_size, condition_width)
@@ -79,6 +81,7 @@ class UNet(ModelMixin, ConfigMixin):
                 condition_width=condition_width,
                 num_heads=num_heads,
                 dropout=dropout,
+                squeeze_excitation=squeeze_excitation,
             )
 
         self.embed_timestep = TimestepEmbedding(signal_width)
@@ -120,7 +123,7 @@ class UNet(ModelMixin, ConfigMixin):
         if condition.keys_values is None:
             condition = self.precompute(condition)
         keys_values = iter(condition.keys_values or ())
-        signal = self._signal(timestep.expand(len(x_t)), condition)  # (B, D)
+        signal = self._signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
         x, skips = self._enter(x_t, condition), []
         for level, blocks in enumerate(self._by_level(self.down_blocks)):
             if level:

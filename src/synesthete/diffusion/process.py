@@ -19,6 +19,7 @@ PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
 
 # diffusers names its beta schedules differently.
 BETA_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+LEAST_SIGNAL = 2**-24  # of alphas_cumprod, where one that ends in pure noise is divided by: as diffusers has it
 
 
 class Process:
@@ -79,6 +80,11 @@ class Process:
         if schedule != "flow":
             self.alphas_cumprod = DDPMScheduler(**self.scheduler_config()).alphas_cumprod
 
+    @property
+    def sampler_space(self) -> PredictionType:
+        """What a sampler of this process is told: velocity on a flow, the network's own prediction otherwise."""
+        return "flow" if self.schedule == "flow" else self.prediction_type
+
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, to be saved with a model."""
         names = (
@@ -115,12 +121,21 @@ class Process:
         return timestep if self.schedule == "flow" else timestep.long().clamp(max=self.num_train_timesteps - 1)
 
     def alpha_sigma(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise levels at timesteps (B,), each (B, 1, 1, 1) float32."""
+        """Signal and noise levels at timesteps (B,), each (B, 1, 1, 1) float32.
+
+        Between two whole ones, where a sampler may step, log SNR is on a line, as diffusers has it.
+        """
         if self.alphas_cumprod is None:
             sigma = timestep.float() / self.num_train_timesteps
             alpha = 1 - sigma
         else:
-            alphas_cumprod = self.alphas_cumprod.to(timestep.device)[timestep.long()]
+            table, below = self.alphas_cumprod.to(timestep.device), timestep.long()
+            alphas_cumprod = table[below]
+            if timestep.is_floating_point() and (share := timestep - below).any():
+                above = table[(below + 1).clamp(max=len(table) - 1)]
+                low, high = (torch.logit(level.double(), eps=LEAST_SIGNAL) for level in (alphas_cumprod, above))
+                between = torch.lerp(low, high, share.double()).sigmoid().float()
+                alphas_cumprod = torch.where(share > 0, between, alphas_cumprod)
             alpha, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
         return alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
 

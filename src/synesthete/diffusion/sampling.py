@@ -202,16 +202,20 @@ def sample(
     num_inference_steps: int,
     eta: float = 0.0,
     generators: Sequence[torch.Generator] | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
 ) -> Iterator[Tensor]:
     """Walk from noise to data, yielding every x_t; the last one is x_0.
 
     denoise(x_t, timestep) -> prediction in the scheduler's prediction_type, same shape as x_t.
     x_T: (B, C, H, W), unit Gaussian. generators: one per sample, so that a batch equals its singles.
     eta: of DDIM, 0 none of the noise that DDPM adds in a step, 1 all of it.
+    start, strength: as `enter`, which begins part of the way.
     Source: DDIM, Song et al. 2021 (eq. 12) and successors, as implemented by the given diffusers scheduler.
 
     Raises:
-        InputError: an eta for another sampler than DDIM, or more steps than the schedule has timesteps.
+        InputError: an eta for another sampler than DDIM, more steps than the schedule has timesteps, or a strength out
+            of range.
     """
     check_eta(scheduler, eta)
     set_timesteps(scheduler, num_inference_steps, x_T.device)
@@ -219,9 +223,9 @@ def sample(
     # At eta 1 the square root of what is left, 0 but for rounding, is NaN near a cosine schedule's end.
     extra = {"eta": min(eta, 0.9999), "generator": list(generators) if generators else None}
     extra = {key: value for key, value in extra.items() if key in accepted}
-    x_t = x_T * getattr(scheduler, "init_noise_sigma", 1.0)
+    x_t, timesteps = enter(scheduler, x_T, start, strength)
     scale = getattr(scheduler, "scale_model_input", lambda x, _: x)
-    for timestep, following in itertools.pairwise([*scheduler.timesteps, -1]):
+    for timestep, following in itertools.pairwise([*timesteps, -1]):
         if isinstance(scheduler, diffusers.DDIMScheduler):
             # It goes on to timestep - N // num_inference_steps, past or short of the next one unless n divides N.
             gap = int(timestep - following)
@@ -229,3 +233,37 @@ def sample(
         prediction = denoise(scale(x_t, timestep), timestep)
         x_t = scheduler.step(prediction, timestep, x_t, return_dict=False, **extra)[0]  # (B, C, H, W)
         yield x_t
+
+
+def enter(scheduler: Any, x_T: Tensor, start: Tensor | None = None, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The x_t that a walk begins with and the timesteps left to it.
+
+    start: clean data that is noised by x_T and walked back over the last `strength` of the steps (SDEdit, Meng et al.
+    2022). At 1, as without it, the walk begins with x_T alone.
+
+    Raises:
+        InputError: a strength out of range.
+    """
+    first = find_first(scheduler, strength)
+    if start is None or not first:
+        return x_T * getattr(scheduler, "init_noise_sigma", 1.0), scheduler.timesteps
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    timesteps = scheduler.timesteps[first:]
+    times = timesteps[:1].expand(len(start))
+    if hasattr(scheduler, "scale_noise"):
+        return scheduler.scale_noise(start, times, x_T), timesteps
+    return scheduler.add_noise(start, x_T, times), timesteps
+
+
+def find_first(scheduler: Any, strength: float) -> int:
+    """The place among a scheduler's timesteps from which `strength` of its steps are left, in (0, 1], at least one.
+
+    Raises:
+        InputError: a strength out of range.
+    """
+    if not 0 < strength <= 1:
+        raise InputError(f"strength {strength}: give a number above 0 and at most 1, which leaves nothing of the start")
+    order = getattr(scheduler, "order", 1)  # a second-order one has two timesteps a step, but for the last
+    num_steps = -(-len(scheduler.timesteps) // order)
+    return order * (num_steps - max(round(strength * num_steps), 1))

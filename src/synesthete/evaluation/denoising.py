@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 BATCH_SIZE = 50
+CELLS = 2**21  # of x_0 at once: a large spectrogram has as many as many pictures
 FRACTIONS = (0.3, 0.5, 0.8)  # of the way to noise: t = 300, 500, 800 of 1000
 TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 
@@ -28,22 +29,26 @@ TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 def denoising_errors(
     pipeline: Any, pairs: Batch, other: Tensor, fractions: Sequence[float], seed: int, progress: Progress
 ) -> dict[str, Tensor]:
-    """x_0 errors (fractions, n) told the right conditions, those of `other` samples (n,), and none, on one noise."""
+    """x_0 errors (fractions, n) told the right conditions, those of `other` samples (n,), and none, on one noise.
+
+    All three are one where the model is told nothing.
+    """
     parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
     errors: dict[str, list[Tensor]] = {"right condition": [], "shuffled condition": [], "no condition": []}
     num, device = len(pairs.label), pipeline.device
-    for first in range(0, num, BATCH_SIZE):
-        here = slice(first, min(first + BATCH_SIZE, num))
+    size = max(1, min(BATCH_SIZE, CELLS // pairs.signal[0].numel()))
+    for first in range(0, num, size):
+        here = slice(first, min(first + size, num))
         x_0 = pairs.signal[here].to(device)
+        draw = seeding.derive(seed, "errors", first)
         with torch.no_grad():
-            conditions = (
-                parts.conditioner.encode(pairs.raw[here].to(device)),
-                parts.conditioner.encode(pairs.raw[other[here]].to(device)),
-                parts.conditioner.null(len(x_0)),
-            )
-        for found, condition in zip(errors.values(), conditions, strict=True):
-            draw = seeding.derive(seed, "errors", first)
-            found.append(fixed_error(parts, x_0, condition, tuple(fractions), draw).cpu())
+            conditions = [parts.conditioner.null(len(x_0))]
+            if pipeline.is_conditional:
+                told = (pairs.raw[here], pairs.raw[other[here]])
+                conditions = [*(parts.conditioner.encode(raw.to(device)) for raw in told), *conditions]
+        wrong = [fixed_error(parts, x_0, condition, tuple(fractions), draw).cpu() for condition in conditions]
+        for found, error in zip(errors.values(), wrong if len(wrong) > 1 else wrong * len(errors), strict=True):
+            found.append(error)
         progress("denoising", here.stop, num)
     return {name: torch.cat(found, dim=1) for name, found in errors.items()}
 

@@ -25,32 +25,41 @@ class FeedForward(nn.Sequential):
 class ConditionedBlock(nn.Module):
     """Self-attention, cross-attention and an MLP, each shifted, scaled and gated by adaLN-zero.
 
+    condition_width: D of the tokens; None leaves cross-attention out.
     Source: DiT, Peebles & Xie 2023 (section 3.2); cross-attention beside it as in PixArt-alpha, Chen et al. 2023.
     """
 
-    num_modulations = 9
-
-    def __init__(self, width: int, condition_width: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, condition_width: int | None, num_heads: int, mlp_ratio: float) -> None:
         super().__init__()
         self.norm_self = nn.LayerNorm(width, elementwise_affine=False)
-        self.norm_cross = nn.LayerNorm(width, elementwise_affine=False)
         self.norm_mlp = nn.LayerNorm(width, elementwise_affine=False)
         self.self_attention = SelfAttention(width, num_heads)
-        self.cross_attention = CrossAttention(width, condition_width, num_heads)
+        self.cross_attention = None
+        if condition_width is not None:
+            self.norm_cross = nn.LayerNorm(width, elementwise_affine=False)
+            self.cross_attention = CrossAttention(width, condition_width, num_heads)
         self.mlp = FeedForward(width, mlp_ratio)
+        self.num_modulations = 6 if self.cross_attention is None else 9
 
     def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """A condition's tokens (B, L, D) as this block's keys and values."""
+        assert self.cross_attention is not None
         return self.cross_attention.keys_values(tokens)
 
     def forward(
-        self, x: Tensor, modulation: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        keys_values: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """x: (B, N, D). modulation: (B, 9 * D). Returns (B, N, D)."""
-        part = modulation.unsqueeze(1).chunk(self.num_modulations, dim=-1)  # 9 of (B, 1, D)
+        """x: (B, N, D). modulation: (B, num_modulations * D). Returns (B, N, D)."""
+        part = modulation.unsqueeze(1).chunk(self.num_modulations, dim=-1)  # each (B, 1, D)
         x = x + part[2] * self.self_attention(modulate(self.norm_self(x), part[0], part[1]))
-        x = x + part[5] * self.cross_attention(modulate(self.norm_cross(x), part[3], part[4]), keys_values, mask)
-        return x + part[8] * self.mlp(modulate(self.norm_mlp(x), part[6], part[7]))
+        if self.cross_attention is not None:
+            assert keys_values is not None
+            x = x + part[5] * self.cross_attention(modulate(self.norm_cross(x), part[3], part[4]), keys_values, mask)
+        return x + part[-1] * self.mlp(modulate(self.norm_mlp(x), part[-3], part[-2]))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

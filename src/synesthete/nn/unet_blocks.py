@@ -35,14 +35,42 @@ class GroupNorm(nn.GroupNorm):
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
+class SqueezeExcitation(nn.Module):
+    """A factor in (0, 2) for each channel, told by the means of all channels over the grid; 1 at the start.
+
+    Twice a sigmoid, so that the last layer can start at zero and the block as it is without.
+    Source: Hu et al. 2018 (section 3), whose reduction of 16 is kept, but for eight channels at least.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 8)
+        self.linear_in = nn.Linear(channels, hidden)
+        self.linear_out = start_at_zero(nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> factors (B, C, 1, 1)."""
+        hidden = F.silu(self.linear_in(x.mean((2, 3))))
+        return 2 * self.linear_out(hidden).sigmoid()[..., None, None]
+
+
 class ModulatedResidual(nn.Module):
     """Two 3x3 convolutions beside a shortcut; the second norm's scale and shift are told by a signal (adaptive norm).
 
     The second convolution starts at zero, so that the block starts as its shortcut.
+    squeeze_excitation: its output's channels are weighed by `SqueezeExcitation` before the shortcut joins them.
     Source: adaptive group norm, Dhariwal & Nichol 2021 (section 3).
     """
 
-    def __init__(self, channels_in: int, channels: int, signal_width: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        signal_width: int,
+        dropout: float = 0.0,
+        *,
+        squeeze_excitation: bool = False,
+    ) -> None:
         super().__init__()
         self.norm_in = GroupNorm(channels_in)
         self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
@@ -51,6 +79,7 @@ class ModulatedResidual(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv_out = start_at_zero(nn.Conv2d(channels, channels, 3, padding=1))
         self.shortcut = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        self.excite = SqueezeExcitation(channels) if squeeze_excitation else None
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
         """x: (B, channels_in, H, W). signal: (B, signal width). Returns (B, channels, H, W)."""
@@ -58,7 +87,10 @@ class ModulatedResidual(nn.Module):
         shift, scale = self.modulate(signal)[..., None, None].chunk(2, dim=1)  # (B, channels, 1, 1)
         # One pass over the grid where `hidden * (1 + scale) + shift` takes two: such passes cost what convolutions do.
         hidden = F.silu(torch.addcmul(shift, self.norm_out(hidden), 1 + scale))
-        return self.shortcut(x) + self.conv_out(self.dropout(hidden))
+        hidden = self.conv_out(self.dropout(hidden))
+        if self.excite is None:
+            return self.shortcut(x) + hidden
+        return torch.addcmul(self.shortcut(x), self.excite(hidden), hidden)
 
 
 class GridAttention(nn.Module):
@@ -104,9 +136,12 @@ class UNetBlock(nn.Module):
         condition_width: int | None,
         num_heads: int,
         dropout: float = 0.0,
+        squeeze_excitation: bool = False,
     ) -> None:
         super().__init__()
-        self.residual = ModulatedResidual(channels_in, channels, signal_width, dropout)
+        self.residual = ModulatedResidual(
+            channels_in, channels, signal_width, dropout, squeeze_excitation=squeeze_excitation
+        )
         self.attention = GridAttention(channels, condition_width, num_heads) if attends else None
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from synesthete.preparation import labelled, spoken
+from synesthete.preparation import labelled, music, spoken
 from synesthete.preparation.prepared import Prepared, Progress
 from synesthete.preparation.spoken import build_corpus
 
@@ -13,12 +13,22 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
 
-__all__ = ["Prepared", "Progress", "build_corpus", "default_folder", "prepare", "speaks"]
+__all__ = ["Prepared", "Progress", "build_corpus", "default_folder", "makes", "prepare", "speaks"]
+
+
+PREPARATIONS = {"speech": spoken, "music": music, "pictures": labelled}
+
+
+def makes(recipe: Recipe) -> Literal["speech", "music", "pictures"]:
+    """What a recipe's model makes, as its data says: of clips speech, of recordings music."""
+    if hasattr(recipe.data.target, "clips"):
+        return "speech"
+    return "music" if hasattr(recipe.data.target, "recordings") else "pictures"
 
 
 def speaks(recipe: Recipe) -> bool:
-    """Whether a recipe's model makes speech; else it makes pictures."""
-    return hasattr(recipe.data.target, "clips")
+    """Whether a recipe's model makes speech."""
+    return makes(recipe) == "speech"
 
 
 def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
@@ -30,9 +40,9 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     Raises:
         InputError: whatever is wrong with the data, in one line.
     """
-    return (spoken if speaks(recipe) else labelled).prepare(recipe, folder, progress)
+    return PREPARATIONS[makes(recipe)].prepare(recipe, folder, progress)
 
 
 def default_folder(recipe: Recipe) -> Path:
     """A folder of the cache for this recipe's data."""
-    return (spoken if speaks(recipe) else labelled).default_folder(recipe)
+    return PREPARATIONS[makes(recipe)].default_folder(recipe)

@@ -110,16 +110,25 @@ def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) 
     for number, name in enumerate(class_names):
         if number not in kept:
             raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+    check_conditioner(recipe, class_names, "pictures")
+
+
+def check_conditioner(recipe: Recipe, class_names: tuple[str, ...], what: str) -> None:
+    """Make sure that the conditioner knows the classes of the data, which are pictures or recordings.
+
+    Raises:
+        InputError: it does not, and what to set.
+    """
     with torch.device("meta"):
         told = recipe.conditioner().config
     if told.get("num_classes", len(class_names)) != len(class_names):
         raise InputError(
-            f"recipe {recipe.name}: pictures of {len(class_names)} classes, a conditioner of {told.num_classes}; "
+            f"recipe {recipe.name}: {what} of {len(class_names)} classes, a conditioner of {told.num_classes}; "
             f"--set conditioner.num_classes={len(class_names)}"
         )
     if tuple(told.get("class_names", class_names)) != tuple(class_names):
         raise InputError(
-            f"recipe {recipe.name}: pictures of {', '.join(class_names)}, a conditioner of "
+            f"recipe {recipe.name}: {what} of {', '.join(class_names)}, a conditioner of "
             f"{', '.join(told.class_names) or 'no class'}; --set conditioner.class_names='{list(class_names)}'"
         )
 

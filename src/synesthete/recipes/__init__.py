@@ -37,6 +37,17 @@ from synesthete.recipes.images import (
     images_stl10_latent,
     images_stl10_latent_debug,
 )
+from synesthete.recipes.music import (
+    music,
+    music_debug,
+    music_notes,
+    music_notes_debug,
+    music_stft,
+    music_stft_debug,
+)
+from synesthete.recipes.music_latent import music_latent, music_latent_debug
+from synesthete.recipes.music_upsampler import music_low, music_low_debug, music_upsampler, music_upsampler_debug
+from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +76,20 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "images-stl10-dit-debug": images_stl10_dit_debug,
     "images-stl10-latent": images_stl10_latent,
     "images-stl10-latent-debug": images_stl10_latent_debug,
+    "music": music,
+    "music-debug": music_debug,
+    "music-notes": music_notes,
+    "music-notes-debug": music_notes_debug,
+    "music-stft": music_stft,
+    "music-stft-debug": music_stft_debug,
+    "music-latent": music_latent,
+    "music-latent-debug": music_latent_debug,
+    "music-low": music_low,
+    "music-low-debug": music_low_debug,
+    "music-upsampler": music_upsampler,
+    "music-upsampler-debug": music_upsampler_debug,
+    "music-vocoder": music_vocoder,
+    "music-vocoder-debug": music_vocoder_debug,
 }
 
 
@@ -92,7 +117,7 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
 
 # What each part of a recipe is asked for.
 CONTRACTS = {
-    "data": ("pictures",),
+    "data": ("pictures", "recordings"),  # either
     "codec": ("encode", "decode", "shape"),
     "conditioner": ("encode", "null"),
     "denoiser": ("forward", "precompute"),
@@ -108,10 +133,12 @@ def check_fit(recipe: Recipe) -> None:
     """
     for part, needed in CONTRACTS.items():
         target = getattr(recipe, part).target
-        if lacking := [name for name in needed if not hasattr(target, name)]:
+        lacking = [name for name in needed if not hasattr(target, name)]
+        if lacking and (part != "data" or len(lacking) == len(needed)):
             raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
     check_lengths(recipe)
     check_widths(recipe)
+    check_spatial(recipe)
     size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
     if tuple(recipe.denoiser.sample_size) != size:
         raise InputError(
@@ -153,6 +180,34 @@ def check_widths(recipe: Recipe) -> None:
             f"recipe {recipe.name}: a condition {width} wide, denoiser.{field} is {read}; "
             f"--set denoiser.{field}={width}"
         )
+
+
+def check_spatial(recipe: Recipe) -> None:
+    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
+    told = make_cheaply(recipe, "conditioner", lambda made: getattr(made, "spatial_shape", None))
+    read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
+    if read != channels:
+        target, says = recipe.denoiser.target, recipe.conditioner.target.__name__
+        if not hasattr(recipe.denoiser, "spatial_channels"):
+            raise InputError(f"recipe {recipe.name}: {says} lays channels beside x_0, {target.__name__} reads none")
+        raise InputError(
+            f"recipe {recipe.name}: {says} lays {channels or 'no'} channels beside x_0, the denoiser reads "
+            f"{read or 'none'}; --set denoiser.spatial_channels={channels or 'null'}"
+        )
+    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
+    if told and tuple(told[1:]) != size:
+        raise InputError(
+            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the conditioner lays "
+            f"{told[1]} x {told[2]} beside it; --set conditioner.num_bins={size[0]} "
+            f"--set conditioner.num_frames={size[1]}, or --set conditioner.size='{list(size)}' for latents"
+        )
+    for field in ("sample_rate", "num_samples", "hop_length", "n_fft"):
+        ours, theirs = (part.fields.get(field) for part in (recipe.conditioner, recipe.codec))
+        if told and None not in (ours, theirs) and ours != theirs:
+            raise InputError(
+                f"recipe {recipe.name}: codec.{field} is {theirs}, conditioner.{field} {ours}; "
+                f"--set conditioner.{field}={theirs}"
+            )
 
 
 def make_cheaply(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:

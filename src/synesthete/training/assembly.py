@@ -26,20 +26,23 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     """The recipe's parts with fresh weights, which depend on the seed alone; the codec as measured."""
     torch.manual_seed(seeding.derive(recipe.seed, "weights"))
     parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
-    parts.codec.load_state_dict(prepared.statistics)
+    # What a codec is to learn is of the seed, too, not of whenever the data were prepared.
+    fresh = {name: weight for name, weight in parts.codec.named_parameters() if weight.requires_grad}
+    parts.codec.load_state_dict({**prepared.statistics, **fresh})
     return parts
 
 
 def load_weights(parts: Parts, model: Path) -> None:
     """Begin with the conditioner and the denoiser of a finished model, each whole or not at all.
 
-    Class names may differ; the codec stays as measured on the new data.
+    Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.
 
     Raises:
         InputError: a model whose parts have other weights or shapes.
     """
     pipeline = Pipeline.load(str(model))
-    for name in ("conditioner", "denoiser"):
+    learned = any(weight.requires_grad for weight in parts.codec.parameters())
+    for name in ("conditioner", "denoiser", *(["codec"] if learned else [])):
         own, others = parts.modules()[name], getattr(pipeline, name).state_dict()
         if misfit := first_misfit(own.state_dict(), others):
             raise InputError(

@@ -38,6 +38,10 @@ class Averages:
         """The averages, sharded as the weights are."""
         return dict(zip(self.names, self.ema.shadow_params, strict=True))
 
+    def copy(self) -> None:
+        """Make the averages the weights, for good."""
+        self.ema.copy_to(self.weights)
+
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """The averages in place of the weights, for as long as the context lasts."""

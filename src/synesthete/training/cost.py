@@ -127,7 +127,7 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
     run = rehearsal.run
     states = (value for state in run.optimiser.state.values() for value in state.values())
     weights, optimiser = num_bytes(run.model.state_dict().values()), num_bytes(states)
-    averages = num_bytes(run.averages.by_name().values()) if run.averages else 0
+    averages = num_bytes(run.weights.averages.by_name().values()) if run.weights.averages else 0
     return Memory(weights, optimiser, averages, ledger.peak - weights - optimiser - averages)
 
 

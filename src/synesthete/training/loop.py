@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from synesthete.training import checkpoints
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
+    from synesthete.objectives import Parts
     from synesthete.preparation import Prepared
-    from synesthete.training.stage import StepReport, Watch
+    from synesthete.training.inspection import Watch
+    from synesthete.training.stage import StepReport
 
 
 def train(
@@ -30,13 +33,16 @@ def train(
 ) -> Path:
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
 
-    Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). start: the model
-    folder whose weights to begin with, for fine-tuning. watch(pipeline, prepared, folder, step, log) is called in the
-    main process after each preview, with the averaged weights in place, to add pictures of its own to both.
+    Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). A loss that rises
+    far above its level and stays there takes the run back to its last good state (`training.spikes`).
+
+    start: the model folder whose weights to begin with, for fine-tuning. watch(pipeline, prepared, folder, step, log)
+    is called in the main process after each preview, with the averaged weights in place, to add pictures of its own to
+    both.
 
     Raises:
         InputError: a folder that holds a run of another recipe or is in use, a full disk, a batch that does not divide.
-        DivergedError: a loss or gradient that is not finite.
+        DivergedError: a loss or gradient that is not finite, or that rises at one place again and again.
     """
     keep_freed_memory()
     with alone_in(folder):
@@ -54,14 +60,20 @@ def _train_stages(
     watch: Watch | None,
 ) -> None:
     for number, stage in enumerate(recipe.stages):
-        parts = make_parts(recipe, prepared)  # anew for each stage: the one before may have cut them into pieces
-        if latest := _last_stage_weights(recipe, folder, number):
-            load_checkpoint(parts, latest)
-        elif start is not None:
-            load_weights(parts, start)
         finished = folder / "checkpoints" / f"{number}-{stage.name}"
-        Run(recipe, stage, parts, prepared, folder, finished, report, watch).run()
+        begin = partial(_begin, recipe, prepared, folder, number, start)
+        Run(recipe, stage, begin(), prepared, folder, finished, report, watch, begin).run()
         processes().wait_for_everyone()  # the main one may still be writing what the others are to read
+
+
+def _begin(recipe: Recipe, prepared: Prepared, folder: Path, number: int, start: Path | None) -> Parts:
+    """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
+    parts = make_parts(recipe, prepared)
+    if latest := _last_stage_weights(recipe, folder, number):
+        load_checkpoint(parts, latest)
+    elif start is not None:
+        load_weights(parts, start)
+    return parts
 
 
 def _last_stage_weights(recipe: Recipe, folder: Path, number: int) -> Path | None:

@@ -14,29 +14,63 @@ from synesthete.data.picture import write_picture
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from synesthete.pipeline import Pipeline
     from synesthete.training.log import RunLog
     from synesthete.types import Batch
 
 NUM_PREVIEWS = 10
+NUM_ALIKE = 4
 GAP = 4
 
 
-def write_previews(pipeline: Pipeline, batch: Batch, folder: Path, step: int, log: RunLog) -> None:
-    """One sample a class on fixed noise: `step_N.png`, real above generated; any sounds in `step_N.wav`, in turn."""
-    first = [int((batch.label == label).nonzero()[0]) for label in batch.label.unique()[:NUM_PREVIEWS]]
-    chosen = torch.tensor(first)
-    output = pipeline(batch.raw[chosen], generators=seeding.sample_generators(0, len(chosen)))
+def write_previews(
+    pipeline: Pipeline, batch: Batch, folder: Path, step: int, log: RunLog
+) -> tuple[Tensor, Tensor | None]:
+    """One sample a class on fixed noise: `step_N.png`, real above generated; any sounds in `step_N.wav`, in turn.
+
+    Returns the sampled x_0 and its signal, which is None, as the files are, where x_0 is not finite.
+    """
+    chosen = one_of_each(batch.label)
+    generators = seeding.sample_generators(0, len(chosen))
+    *_, x_0 = pipeline.trajectory(batch.raw[chosen], generators=generators)
+    if not torch.isfinite(x_0).all():
+        return x_0, None
+    signal = pipeline.codec.decode(x_0, generators)
     real = pipeline.codec.pictures(encoded(pipeline.codec, batch)[chosen])
-    made = pipeline.codec.pictures(output.x_0)
+    made = pipeline.codec.pictures(x_0)
     sheet = contact_sheet([enlarged(real), enlarged(made)])
     write_picture(folder / f"step_{step:07d}.png", sheet)
     log.picture("preview (real above)", sheet, step)
     if not hasattr(pipeline.codec, "spec"):
-        return
-    waveform, sample_rate = output.signal.flatten(), pipeline.codec.spec.sample_rate
+        return x_0, signal
+    waveform, sample_rate = signal.flatten(), pipeline.codec.spec.sample_rate
     write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
     log.sound("preview", waveform, sample_rate, step)
+    return x_0, signal
+
+
+def write_codec_previews(codec: Any, batch: Batch, folder: Path, step: int, log: RunLog) -> None:
+    """What latents keep of one signal a class: `restored_N.png`, real above restored; sounds in `restored_N.wav`."""
+    signal = batch.signal[one_of_each(batch.label)]
+    x_0 = codec.encode(signal)
+    rows = [codec.base.pictures(codec.signal_grid(signal)), codec.pictures(x_0)]
+    sheet = contact_sheet([enlarged(row) for row in rows])
+    write_picture(folder / f"restored_{step:07d}.png", sheet)
+    log.picture("restored (real above)", sheet, step)
+    if hasattr(codec, "spec"):
+        waveform = codec.decode(x_0, seeding.sample_generators(0, len(x_0))).flatten()
+        write_audio(folder / f"restored_{step:07d}.wav", waveform, codec.spec.sample_rate)
+        log.sound("restored", waveform, codec.spec.sample_rate, step)
+
+
+def one_of_each(label: Tensor) -> Tensor:
+    """Places of the first sample of each label (B,), of no more than NUM_PREVIEWS; of a few where all are alike."""
+    found = label.unique()
+    if len(found) == 1:
+        return torch.arange(min(len(label), NUM_ALIKE))
+    return torch.tensor([int((label == one).nonzero()[0]) for one in found[:NUM_PREVIEWS]])
 
 
 def encoded(codec: Any, batch: Batch) -> torch.Tensor:

@@ -15,6 +15,7 @@ from PIL import Image
 from synesthete import seeding
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.loading import Steps
+from synesthete.data.music import MusicSamples
 from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
@@ -38,7 +39,7 @@ class Rehearsal:
         samples: grey pictures as the stage sees them, from `make_samples`; at least as many as a micro-batch takes.
     """
 
-    def __init__(self, recipe: Recipe, stage: Stage, samples: PictureSamples | PairedSamples) -> None:
+    def __init__(self, recipe: Recipe, stage: Stage, samples: PictureSamples | PairedSamples | MusicSamples) -> None:
         keep_freed_memory()
         self.stage, self.samples = replace(stage), samples
         torch.manual_seed(seeding.derive(recipe.seed, "weights"))
@@ -63,7 +64,7 @@ def micro_batch(stage: Stage) -> int:
     return stage.batch_size // stage.gradient_accumulation_steps
 
 
-def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | PairedSamples:
+def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | PairedSamples | MusicSamples:
     """`num` grey pictures, preprocessed, looked at beforehand where a training would, and as many clips of noise.
 
     Raises:
@@ -75,6 +76,12 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | Pai
         grey = codec.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
         return PictureSamples(grey.expand(num, *grey.shape[1:]).contiguous(), labels, data.augmentation)
     x_0 = torch.randn(num, *codec.shape).half()
+    reads: Any = getattr(recipe.conditioner.target, "reads", "label")
+    if "codec" in stage.train or reads == "sound":  # it learns from the sounds themselves
+        noise = torch.randint(-3000, 3000, (num, codec.config.num_samples), dtype=torch.int16)
+        views = None if "codec" in stage.train else x_0.unsqueeze(1)
+        rate = codec.spec.sample_rate
+        return MusicSamples(noise, labels, labels, ("noise",), views, reads, sample_rate=rate)
     with torch.device("meta"):
         conditioner: Any = recipe.conditioner()
     if not hasattr(conditioner, "preprocess"):

@@ -57,7 +57,8 @@ def shard(objective: Objective, accelerator: Accelerator) -> None:
     for module in list(objective.modules()):
         if isinstance(module, ConditionedBlock):
             # Keys and values are computed outside the block's own forward, once for all blocks.
-            for unit in (module.cross_attention.to_key_value, module):
+            units = [module.cross_attention.to_key_value] if module.cross_attention else []
+            for unit in (*units, module):
                 fully_shard(unit, reshard_after_forward=asked.reshard_after_forward, mp_policy=of_blocks, **everywhere)
     fully_shard(objective, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False), **everywhere)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from dataclasses import dataclass, field
@@ -13,20 +12,23 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, patch_environment
-from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.data.loading import Steps
+from synesthete.logs import DETAIL
 from synesthete.nn.precision import multiplies_bf16
-from synesthete.objectives import Denoising, condition_sensitivity, generalisation_gap
-from synesthete.training import checkpoints, sharding
-from synesthete.training.assembly import load_state, make_parts, make_pipeline
-from synesthete.training.averages import Averages
+from synesthete.objectives import Autoencoding, Denoising
+from synesthete.training import checkpoints, latents, sharding
+from synesthete.training.assembly import make_parts, make_pipeline
+from synesthete.training.inspection import Inspection
 from synesthete.training.log import RunLog
 from synesthete.training.looks import freeze, look_once
-from synesthete.training.optimisers import make_optimiser, schedule, set_learning_rate
-from synesthete.training.previews import write_previews
+from synesthete.training.optimisers import schedule, set_learning_rate
+from synesthete.training.returns import add_return, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
+from synesthete.training.spikes import TIMES, SpikeWatch
+from synesthete.training.timesteps import LossByTimestep
+from synesthete.training.weights import Weights
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -35,23 +37,20 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.data.loading import Samples
-    from synesthete.objectives import Parts
+    from synesthete.objectives import Objective, Parts
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
-    from synesthete.types import Batch
-
-    Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
+    from synesthete.training.inspection import Watch
+    from synesthete.training.returns import Return
+    from synesthete.training.spikes import Spike
 
 logger = logging.getLogger(__name__)
 
-NUM_TIMESTEP_BINS = 10
 KEEP_CHECKPOINTS = 2
-# A condition that changes the error by less than this share of it is not being used.
-DEAD_SENSITIVITY = 0.005
 
 
 class DivergedError(RuntimeError):
-    """Loss or gradients stopped being finite; the last good checkpoint is kept."""
+    """Loss or gradients are not finite, or rise at one place again and again; the last good checkpoint is kept."""
 
 
 @dataclass
@@ -74,7 +73,10 @@ def choose_precision(stage: Stage, device: torch.device) -> str:
 
 
 class Run:
-    """One stage of one run."""
+    """One stage of one run.
+
+    begin: the parts as the stage begins with them, made anew, for a return to before the first checkpoint.
+    """
 
     def __init__(
         self,
@@ -86,13 +88,12 @@ class Run:
         checkpoint_folder: Path,
         report: Callable[[StepReport], None],
         watch: Watch | None = None,
+        begin: Callable[[], Parts] | None = None,
     ) -> None:
         self.recipe, self.stage, self.parts, self.prepared = recipe, stage, parts, prepared
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
-        self.watch = watch
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
-        self.sharded = sharding.is_asked()
         with patch_environment(ACCELERATE_USE_FSDP="false"):  # sharded here, not by accelerate
             self.accelerator = Accelerator(
                 mixed_precision=choose_precision(stage, processes().device),
@@ -107,22 +108,34 @@ class Run:
         freeze(parts.conditioner, stage.num_views)
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
-        torch.manual_seed(seeding.derive(recipe.seed, "objective", stage.name))
-        objective = stage.objective().attach(parts)
-        if self.sharded:
-            sharding.shard(objective, self.accelerator)
-        optimiser = make_optimiser(objective, stage)
-        if stage.compile:
-            parts.denoiser.compile()
-        if self.sharded:
-            self.model, self.optimiser = objective, self.accelerator.prepare(optimiser)
-        else:
-            self.model, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-        self.averages = Averages(self.trained, stage.ema_decay) if stage.ema_decay else None
+        self.begin = begin
+        objective = self._objective(parts)
+        self.weights = Weights(objective, parts, stage, self.accelerator, lambda: make_parts(recipe, prepared))
+        self.model, self.optimiser, self.trained = self.weights.model, self.weights.optimiser, self.weights.trained
         self.step, self.seconds = 0, 0.0
-        self.sensitivities: list[float] = []
-        self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
+        self.inspection = Inspection(
+            recipe,
+            stage,
+            prepared,
+            folder,
+            watch=watch,
+            autocast=self.accelerator.autocast,
+            device=self.accelerator.device,
+        )
+        self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
+        self.spikes = SpikeWatch(stage.spike_patience) if stage.spike_patience else None
+        self.returns: list[Return] = []
+
+    def _objective(self, parts: Parts) -> Objective:
+        """The objective over the parts; what weights it has of its own depend on the seed alone."""
+        torch.manual_seed(seeding.derive(self.recipe.seed, "objective", self.stage.name))
+        return self.stage.objective().attach(parts)
+
+    @property
+    def draws(self) -> tuple[Any, ...]:
+        """What decides all draws beside the step: after a return they are others."""
+        name = self.stage.name
+        return (self.recipe.seed, name, "return", len(self.returns)) if self.returns else (self.recipe.seed, name)
 
     def _check_batch(self) -> None:
         slots = self.accelerator.num_processes * self.stage.gradient_accumulation_steps
@@ -145,31 +158,34 @@ class Run:
     def run(self) -> None:
         """Train from the last checkpoint, or from the start, to the end of the stage; write the model."""
         main, stage = self.accelerator.is_main_process, self.stage
-        if latest := checkpoints.latest_checkpoint(self.checkpoint_folder):
+        with processes().main_process_first():  # the main one deletes what a return has left behind
+            latest, self.returns = last_good(self.checkpoint_folder)
+        if latest:
             self._restore(latest)
         self._check_folder()
         if self.step >= stage.num_steps:
             if self.makes_model and not (self.folder / "model").is_dir():
                 self._write_model()
             return
-        self.log = RunLog(self.folder, stage.name, self.step) if main else None
-        steps = Steps(
-            self._samples(),
-            stage.batch_size,
-            seeding.derive(self.recipe.seed, stage.name),
-            accumulation=stage.gradient_accumulation_steps,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
-        batches = enumerate(
-            steps.loader(self.step, stage.num_steps), start=self.step * stage.gradient_accumulation_steps
-        )
+        self.log = RunLog(self.folder, stage.name, self.step, self.returns) if main else None
+        samples = self._samples()
+        steps, batches = self._batches(samples)
         self.model.train()
+        self.started, self.num_done = time.perf_counter(), 0
         while self.step < stage.num_steps:
             started = time.perf_counter()
             losses = self.optimise(batches, steps)
             self.step += 1
+            self.num_done += 1
             self.seconds += time.perf_counter() - started
+            if spike := self._spike(losses):
+                note = self._return(spike)
+                steps, batches = self._batches(samples)
+                if main:
+                    self.report(StepReport(stage.name, self.step, stage.num_steps, notes=[note]))
+                continue
+            if self.step == stage.num_steps and "codec" in stage.train:
+                self._settle_codec()
             notes: list[str] = []
             if self.step % stage.log_every == 0 or self.step == stage.num_steps:
                 self._log(losses)
@@ -183,9 +199,26 @@ class Run:
         if self.log:
             self.log.close()
 
+    def _batches(self, samples: Samples) -> tuple[Steps, Iterator[tuple[int, Any]]]:
+        """What to train on from here to the end of the stage, and its micro-batches with their numbers."""
+        accumulation = self.stage.gradient_accumulation_steps
+        steps = Steps(
+            samples,
+            self.stage.batch_size,
+            seeding.derive(*self.draws),
+            accumulation=accumulation,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        return steps, enumerate(steps.loader(self.step, self.stage.num_steps), start=self.step * accumulation)
+
     def _samples(self) -> Samples:
         """What is trained on: the prepared samples, or what the conditioner sees of them once and for all."""
         samples, stage = self.prepared.train, self.stage
+        if "codec" in stage.train:
+            return latents.signals_of(samples)
+        if latents.is_learned(self.parts.codec):
+            samples = self._encoded(samples)
         if not stage.num_views:
             return samples
 
@@ -198,6 +231,27 @@ class Run:
         with sharding.gathered(self.model):
             return look_once(self.parts.conditioner, samples, stage.num_views, seed, autocast=autocast, report=show)
 
+    def _encoded(self, samples: Any) -> Any:
+        """The samples through the codec as it has learned."""
+
+        def show(done: int, total: int) -> None:
+            if self.accelerator.is_main_process:
+                self.report(StepReport(f"{self.stage.name}: encoding", done, total))
+
+        num_views = self.recipe.data.fields.get("num_views", latents.NUM_VIEWS)
+        place, device = self.folder / "latents", self.accelerator.device
+        with sharding.gathered(self.model):
+            codec = self.parts.codec
+            return latents.encode_once(codec, samples, place, num_views=num_views, device=device, report=show)
+
+    def _settle_codec(self) -> None:
+        """The averages become what the codec has learned, and its latents are measured on what it learned from."""
+        if self.weights.averages:
+            self.weights.averages.copy()
+        if latents.is_learned(self.parts.codec):
+            with sharding.gathered(self.model):
+                latents.measure(self.parts.codec, self.prepared.train, self.accelerator.device)
+
     def optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""
         accumulation = self.stage.gradient_accumulation_steps
@@ -206,15 +260,15 @@ class Run:
         for micro in range(accumulation):
             item, batch = next(batches)
             step, slot = steps.slot(item)
-            generator = seeding.generator(self.recipe.seed, self.stage.name, step, slot)
-            torch.manual_seed(seeding.derive(self.recipe.seed, self.stage.name, "layers", step, slot))
+            generator = seeding.generator(*self.draws, step, slot)
+            torch.manual_seed(seeding.derive(*self.draws, "layers", step, slot))
             last = micro == accumulation - 1
             with contextlib.nullcontext() if last else sharding.no_sync(self.accelerator, self.model):
                 with self.accelerator.autocast():
                     losses = self.model(batch.to(self.accelerator.device), generator)
                 self._check_finite(losses["loss"], f"the loss of samples {steps.samples_of(item)}")
                 self.accelerator.backward(losses["loss"] / accumulation)
-            self._count(losses)
+            self.by_timestep.add(losses)
             for name, value in losses.items():
                 if value.ndim == 0:
                     total[name] = total.get(name, 0.0) + value.item() / accumulation
@@ -223,9 +277,57 @@ class Run:
             self._check_finite(norm, "the gradient")
         self.optimiser.step()
         self.optimiser.zero_grad()
-        if self.averages:
-            self.averages.step()
+        if self.weights.averages:
+            self.weights.averages.step()
         return {**total, "gradient_norm": float(norm)}
+
+    def _spike(self, losses: dict[str, float]) -> Spike | None:
+        """The spike that this step completes; the same one in all processes."""
+        if self.spikes is None:
+            return None
+        return self.spikes.add(self._over_processes({name: losses[name] for name in TIMES if name in losses}))
+
+    def _return(self, spike: Spike) -> str:
+        """Go back to the last state from before the spike, from where other batches and other noise follow.
+
+        Raises:
+            DivergedError: the run has gone back from here `max_returns` times.
+        """
+        stage, place, at = self.stage, self.checkpoint_folder, self.step
+        assert self.spikes
+        times = num_at_same_place(self.returns, at, stage.checkpoint_every + self.spikes.patience)
+        if self.accelerator.is_main_process:
+            add_return(place, spike, at, self.spikes.patience)
+        self.accelerator.wait_for_everyone()
+        with processes().main_process_first():
+            latest, self.returns = last_good(place)
+        if latest:
+            self._restore(latest)
+        elif self.begin:
+            self._begin_again()
+        if self.makes_model and (self.folder / "model").is_dir():
+            self._write_model()  # what is there may be of the spike
+        if times >= stage.max_returns or (latest is None and self.begin is None):
+            where = f"the last good checkpoint is {latest}" if latest else "there is no checkpoint from before"
+            raise DivergedError(
+                f"step {at} of stage {stage.name}: {spike}, after {times} returns from about here; {where}. Lower "
+                f"learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out"
+            )
+        self.model.train()
+        if self.log:
+            self.log.close()
+            self.log = RunLog(self.folder, stage.name, self.step, self.returns)
+        note = f"step {at}: {spike}; went back to step {self.step} to go on with other batches"
+        logger.warning("stage %s: %s", stage.name, note)
+        return note
+
+    def _begin_again(self) -> None:
+        """The state that the stage began with."""
+        assert self.begin and self.spikes
+        self.weights.begin_again(self._objective(self.begin()))
+        self.step, self.inspection.sensitivities = 0, []
+        self.by_timestep.bins.zero_()
+        self.spikes.restore({})
 
     def _check_finite(self, value: torch.Tensor, what: str) -> None:
         if torch.isfinite(value):
@@ -237,116 +339,65 @@ class Run:
             "gradient_clip, or set precision=no, in a new --out"
         )
 
-    def _count(self, losses: dict[str, torch.Tensor]) -> None:
-        if "timestep" not in losses:
-            return
-        fraction = losses["timestep"].float() / self.parts.process.num_train_timesteps
-        places = (fraction * NUM_TIMESTEP_BINS).long().clamp(0, NUM_TIMESTEP_BINS - 1).cpu()
-        self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
-        self.bins[1].index_add_(0, places, torch.ones(len(places)))
+    def _over_processes(self, losses: dict[str, float]) -> dict[str, float]:
+        """The mean of each figure over all processes."""
+        if self.accelerator.num_processes == 1:
+            return losses
+        shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
+        return {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
 
     def _log(self, losses: dict[str, float]) -> None:
-        if self.accelerator.num_processes > 1:
-            shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
-            losses = {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
-            self.bins = self.accelerator.reduce(self.bins.to(self.accelerator.device), "sum").cpu()
+        losses = self._over_processes(losses)
+        by_timestep = self.by_timestep.take(self.accelerator)
         values: dict[str, Any] = {k: round(v, 6) for k, v in losses.items()}
         values["learning_rate"] = self.stage.learning_rate * schedule(self.step - 1, self.stage)
-        if self.bins[1].any():
-            mean = (self.bins[0] / self.bins[1].clamp(min=1)).tolist()
-            values["loss_by_timestep"] = [round(m, 6) if n else None for m, n in zip(mean, self.bins[1], strict=True)]
-            self.bins.zero_()
+        if by_timestep:
+            values["loss_by_timestep"] = by_timestep
         if self.log:
             self.log.write(self.step, **values, seconds=round(self.seconds, 2))
 
     def _look(self) -> list[str]:
         """Previews and condition sensitivity, with the averaged weights where there are some."""
-        if not isinstance(self.accelerator.unwrap_model(self.model), Denoising):
+        objective = self.accelerator.unwrap_model(self.model)
+        if not isinstance(objective, Denoising | Autoencoding):
             return []
+        denoises = isinstance(objective, Denoising)
+        look = self.inspection.look if denoises else self.inspection.look_at_codec
         self.model.eval()
-        with self._averaged() as parts:
-            notes = self._show(parts, self.log) if parts and self.log else []
+        with self.weights.averaged() as parts:
+            notes = look(parts, self.step, self.log) if parts and self.log else []
+        if self.weights.averages and denoises:
+            with self.weights.raw() as parts:
+                notes += self.inspection.look_raw(parts, self.step, self.log) if parts and self.log else []
+        if self.log:
+            self.log.write(self.step, seconds_left=round(self._seconds_left(), 1))
         self.model.train()
         return notes
 
-    def _show(self, parts: Parts, log: RunLog) -> list[str]:
-        samples = self.prepared.test
-        indices = torch.randperm(len(samples), generator=seeding.generator(self.recipe.seed, "look"))[:64]
-        batch = samples.batch(indices, seeding.generator(self.recipe.seed, "look")).to(self.accelerator.device)
-        with self.accelerator.autocast():
-            found = condition_sensitivity(parts, batch)
-            notes = self._compare(parts, batch, log)
-        pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
-        write_previews(pipeline, batch, self.folder / "previews", self.step, log)
-        if self.watch:
-            self.watch(pipeline, self.prepared, self.folder / "previews", self.step, log)
-        if not pipeline.is_conditional:
-            log.write(self.step, held_out_error=found["right"])
-            return [f"held-out error {found['right']:.4f}", *notes]
-        log.write(self.step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
-        self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
-        note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
-        dead = self.step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
-        if dead:
-            note += "; the model ignores its condition: being told of another class costs it nothing"
-            logger.warning(note)
-        return [note, *notes]
-
-    def _compare(self, parts: Parts, held_out: Batch, log: RunLog) -> list[str]:
-        """Whether the model over-fits, by the loss of as many samples that it is trained on."""
-        samples = self.prepared.train.plain()
-        generator = seeding.generator(self.recipe.seed, "look")
-        indices = torch.randperm(len(samples), generator=generator)[: len(held_out.label)]
-        seen = samples.batch(indices, generator).to(self.accelerator.device)
-        gap = generalisation_gap(parts, seen, held_out)
-        log.write(self.step, training_loss=gap.training, held_out_loss=gap.held_out)
-        return [str(gap)]
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Iterator[Parts | None]:
-        """The parts with the EMA weights where there are some, for as long as the context lasts.
-
-        Every process has to enter; the main one gets the parts, of a sharded run a copy put together from all pieces.
-        """
-        main = self.accelerator.is_main_process
-        if self.sharded:
-            averages = self.averages.by_name() if self.averages else {}
-            state = sharding.whole_state(self.model, averages, keep=main)
-            yield self._copy(state) if main else None
-        elif self.averages and main:
-            with self.averages.in_place():
-                yield self.parts
-        else:
-            yield self.parts if main else None
-
-    def _copy(self, state: dict[str, torch.Tensor]) -> Parts:
-        parts = make_parts(self.recipe, self.prepared)
-        load_state(parts, state)
-        for module in parts.modules().values():
-            module.to(self.accelerator.device).eval()
-        return parts
+    def _seconds_left(self) -> float:
+        """Until the end of the stage, looks and checkpoints included, at the rate of this session."""
+        rate = (time.perf_counter() - self.started) / max(self.num_done, 1)
+        return (self.stage.num_steps - self.step) * rate
 
     def _save(self) -> None:
         """Write a checkpoint, and the pipeline as it is now."""
-        model_state, optimiser_state = checkpoints.gather(self.model, self.optimiser.optimizer)
-        averages = self.averages.gather() if self.averages else None
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.makes_model:
             self._write_model()
-        if not self.accelerator.is_main_process:
-            return
-        state = {"step": self.step, "seconds": self.seconds, "sensitivities": self.sensitivities}
-        if self.averages:
-            state["ema_step"] = self.averages.num_steps
+        state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "returns": len(self.returns)}
+        state["sensitivities"] = self.inspection.sensitivities
         state["precision"] = self.accelerator.mixed_precision
-        state["loss_by_timestep"] = self.bins.tolist()
-        checkpoints.save_checkpoint(
-            self.checkpoint_folder / f"step_{self.step:07d}", model_state, optimiser_state, averages, state
-        )
-        checkpoints.remove_old(self.checkpoint_folder, KEEP_CHECKPOINTS)
+        state["loss_by_timestep"] = self.by_timestep.bins.tolist()
+        if self.spikes:
+            state["spikes"] = self.spikes.state()
+        self.weights.save(self.checkpoint_folder / f"step_{self.step:07d}", state)
+        if self.accelerator.is_main_process:
+            keep = num_to_keep(self.checkpoint_folder, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
+            checkpoints.remove_old(self.checkpoint_folder, keep)
+            logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
 
     def _write_model(self) -> None:
-        with self._averaged() as parts:
+        with self.weights.averaged() as parts:
             if parts is None:
                 return
             pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
@@ -358,15 +409,11 @@ class Run:
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _restore(self, checkpoint: Path) -> None:
-        with checkpoints.reading(checkpoint):
-            self._take(checkpoint)
-
-    def _take(self, checkpoint: Path) -> None:
-        state = json.loads((checkpoint / "state.json").read_text())
+        state = self.weights.restore(checkpoint)
         if state["precision"] != self.accelerator.mixed_precision:
             logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
-        checkpoints.restore(self.model, self.optimiser.optimizer, checkpoint)
-        self.step, self.seconds, self.sensitivities = state["step"], state["seconds"], state["sensitivities"]
-        self.bins = torch.tensor(state["loss_by_timestep"])
-        if self.averages:
-            self.averages.restore(load_file(checkpoint / "ema.safetensors"), state["ema_step"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.inspection.sensitivities = state["sensitivities"]
+        self.by_timestep.bins = torch.tensor(state["loss_by_timestep"])
+        if self.spikes:
+            self.spikes.restore(state.get("spikes", {}))

@@ -48,13 +48,15 @@ class Embedding:
 def condition_embeddings(subject: Subject) -> list[Embedding]:
     """The pooled vector and the mean token of every class and of the null; many a class where the condition varies.
 
+    None of a condition that has neither, such as a spectrogram.
+
     Raises:
         InputError: a model that is told nothing.
     """
     if not subject.is_conditional:
         raise InputError("embeddings: this model is told nothing, so there is no condition to show")
     conditioner = subject.pipeline.conditioner
-    if hasattr(conditioner, "preprocess"):
+    if not subject.reads_classes:
         batch = subject.held_out(min(MANY, 8 * subject.num))
         raw, names = batch.raw, subject.names(batch.label)
     else:
@@ -99,7 +101,7 @@ def embeddings(subject: Subject) -> Section:
     """t-SNE and cosine similarity of the conditions, and t-SNE of what a judge sees in samples and in real pictures.
 
     Raises:
-        InputError: a model that is told nothing, and no judge either.
+        InputError: a model that is told nothing, or nothing that has a vector, and no judge either.
     """
     samples = sample_embedding(subject)
     if not subject.is_conditional and samples is None:
@@ -115,6 +117,8 @@ def embeddings(subject: Subject) -> Section:
     if samples is not None:
         figure = sample_figure(samples, subject.seed)
         items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
+    if not items:
+        raise InputError("embeddings: the condition has no vectors; leave this instrument out")
     return Section("Embeddings", _TEXT if subject.is_conditional else _SAMPLES, items)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from synesthete.data.picture import to_images
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import COLOURS, to_png
-from synesthete.evaluation.pictures.memorisation import measure_closeness
+from synesthete.evaluation.memorisation import measure_closeness
 from synesthete.evaluation.report import Medium, Section, Table
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.types import InputError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.shards import Rows
     from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.memorisation import Closeness
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.memorisation import Closeness
 
 HOW = (
     "Each row is a sample and the three training pictures nearest to it, with their distances, the most suspicious "

@@ -65,6 +65,12 @@ class Subject:
         return self.pipeline.is_conditional
 
     @property
+    def reads_classes(self) -> bool:
+        """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
+        conditioner = self.pipeline.conditioner
+        return not hasattr(conditioner, "preprocess") and getattr(type(conditioner), "reads", "label") == "label"
+
+    @property
     def makes_pictures(self) -> bool:
         """Whether the codec's signal is a picture rather than a sound."""
         return hasattr(self.pipeline.codec, "preprocess")
@@ -76,14 +82,14 @@ class Subject:
 
     def classes(self, limit: int = NUM_CLASSES) -> Tensor:
         """Numbers (k,) of the classes to show: all, or `limit` evenly from first to last; one, 0, if there are none."""
-        if not self.is_conditional:
+        if not self.is_conditional or not self.class_names:
             return torch.zeros(1, dtype=torch.int64)
         num = len(self.class_names)
         return torch.arange(num) if num <= limit else torch.linspace(0, num - 1, limit).round().long()
 
     def names(self, labels: Tensor) -> list[str]:
         """What to write beside samples of these classes (n,)."""
-        return [self.class_names[label] for label in labels.tolist()]
+        return [self.class_names[label] if self.class_names else "" for label in labels.tolist()]
 
     def generators(self, num: int, first: int = 0) -> list[torch.Generator]:
         """Fresh generators of noise number `first` and following, one a sample, always the same."""
@@ -103,8 +109,8 @@ class Subject:
         return self.classes().repeat_interleave(per_class or self.per_class)
 
     def raw(self, labels: Tensor) -> Tensor:
-        """What the conditioner is told or shown for these classes (n,): the classes, or held-out pictures of them."""
-        if not hasattr(self.pipeline.conditioner, "preprocess"):
+        """What the conditioner is told or shown for these classes (n,): the classes, or held-out samples of them."""
+        if self.reads_classes:
             return labels
         samples = self.prepared.test
         own = labels_of(samples)

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synesthete.evaluation.class_answers import class_metrics
 from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.likeness import measure_likeness
 from synesthete.evaluation.pictures.measures import (
+    JUDGE,
     PictureEvaluation,
-    class_metrics,
     measure_denoising,
     measure_memory,
     remarks,
@@ -128,7 +129,8 @@ def evaluate_pictures(
     answers = real_answers = None
     if told and judge is not None:
         answers, real_answers = judge.judge(made), judge.judge(real.held_out)
-        metrics += class_metrics(answers, labels, real_answers, real.labels, len(prepared.class_names), seed)
+        names, num_classes = (JUDGE, "pictures"), len(prepared.class_names)
+        metrics += class_metrics(names, answers, labels, real_answers, real.labels, num_classes, seed)
     groups = (labels, real.labels, real.other_labels) if told else (0 * labels, 0 * real.labels, 0 * real.other_labels)
     sets = {
         "held out": (real.held_out, groups[1]),

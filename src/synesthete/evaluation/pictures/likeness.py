@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.pictures.balanced_kernel import balanced_floor, balanced_kernel
-from synesthete.evaluation.pictures.distribution import diversity, frechet, kernel, kernel_floor, precision_recall
+from synesthete.evaluation.balanced_kernel import balanced_floor
+from synesthete.evaluation.distribution import diversity, kernel_floor
+from synesthete.evaluation.likeness import compare
 from synesthete.evaluation.report import Metric
 
 if TYPE_CHECKING:
@@ -18,28 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
+    from synesthete.evaluation.likeness import Likeness
     from synesthete.evaluation.pictures.features import Features
 
 CHUNK = 256  # pictures whose features are computed at once
-NEIGHBOURS = 3  # of precision and recall, as Kynkäänniemi et al. 2019
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """A set of pictures against real held-out ones, in features.
-
-    frechet, precision, recall: at equal numbers of both. kernel, spread: KID and its deviation over subsets.
-    balanced: KID with every class of equal weight, whatever its share; NaN where the sets have other classes.
-    diversity: mean distance within a class.
-    """
-
-    frechet: float
-    kernel: float
-    spread: float
-    balanced: float
-    precision: float
-    recall: float
-    diversity: float
 
 
 @dataclass(frozen=True)
@@ -140,23 +123,6 @@ def measure_likeness(
         balanced_floor=balanced_floor(held_out, groups, len(made), seed=seed) if len(groups.unique()) > 1 else math.nan,
         real_diversity=diversity(held_out, sets["held out"][1]),
         within=within,
-    )
-
-
-def compare(real: Tensor, real_labels: Tensor, other: Tensor, labels: Tensor, num_equal: int, seed: int) -> Likeness:
-    """Features (m, D) of real pictures against those (n, D) of others, each with their labels."""
-    first, second = real[:num_equal], other[:num_equal]
-    coverage = precision_recall(first, second, k=min(NEIGHBOURS, num_equal - 1))
-    distance = kernel(real, other, seed=seed)
-    same = torch.equal(real_labels.unique(), labels.unique())
-    return Likeness(
-        frechet=frechet(first, second),
-        kernel=distance.value,
-        spread=distance.std,
-        balanced=balanced_kernel(real, real_labels, other, labels) if same else math.nan,
-        precision=coverage.precision,
-        recall=coverage.recall,
-        diversity=diversity(other, labels),
     )
 
 

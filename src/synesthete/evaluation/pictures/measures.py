@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, sensitivity_metric
-from synesthete.evaluation.distances import accuracy, confusion, interval, per_class
-from synesthete.evaluation.draws import shuffled
+from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.denoising_trace import NUM_DENOISED, trace_denoising
+from synesthete.evaluation.distances import confusion, per_class
+from synesthete.evaluation.memorisation import measure_closeness
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.likeness import features_of
-from synesthete.evaluation.pictures.memorisation import measure_closeness
 from synesthete.evaluation.pictures.real_pictures import encoded
-from synesthete.evaluation.report import Metric
 from synesthete.types import Batch
 
 if TYPE_CHECKING:
@@ -21,11 +20,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.denoising_trace import DenoisingTrace
+    from synesthete.evaluation.memorisation import Closeness
     from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
-    from synesthete.evaluation.pictures.memorisation import Closeness
     from synesthete.evaluation.pictures.real_pictures import RealPictures
     from synesthete.evaluation.pictures.scoring import Score
+    from synesthete.evaluation.report import Metric
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 JUDGE = "picture judge"
 NUM_SUSPECTS = 10
-NUM_DENOISED = 200  # held-out pictures for the error at fixed timesteps
-NUM_TRACED = 100  # of them, for the error by timestep and the sensitivity to the condition
 
 
 @dataclass
@@ -103,21 +102,6 @@ class PictureEvaluation:
         return values
 
 
-def class_metrics(
-    answers: Tensor, labels: Tensor, real_answers: Tensor, real_labels: Tensor, num_classes: int, seed: int
-) -> list[Metric]:
-    """How often the judge sees the class that was asked for, and the same as a share of what it sees in real ones."""
-    share, ceiling = accuracy(labels, answers), accuracy(real_labels, real_answers)
-    wrong, chance = accuracy(labels[shuffled(len(labels), seed)], answers), 1 / num_classes
-    spread, against = interval(share, len(labels)), f"{JUDGE}, n = {len(labels)}"
-    found = [Metric(f"class accuracy ({against})", share, spread, chance, wrong, ceiling)]
-    if ceiling:
-        name = f"class accuracy over that of real pictures ({against}, {len(real_labels)} real)"
-        low, high = (end / ceiling for end in spread)
-        found.append(Metric(name, share / ceiling, (low, high), chance / ceiling, wrong / ceiling, 1.0))
-    return found
-
-
 @dataclass(frozen=True)
 class Memory:
     """How near to training pictures a model draws: in pixels, then in the judge's features.
@@ -170,20 +154,6 @@ def measure_memory(
     )
 
 
-@dataclass(frozen=True)
-class DenoisingTrace:
-    """What one step of the network makes of noised held-out pictures.
-
-    metrics: the errors at fixed noise and timesteps. errors: mean x_0 error of `num` pictures at TRACED, by condition;
-    mean_error: of the mean picture in place of a network.
-    """
-
-    metrics: list[Metric]
-    errors: dict[str, list[float]]
-    mean_error: float
-    num: int
-
-
 def measure_denoising(
     pipeline: Pipeline, prepared: Prepared, real: RealPictures, seed: int, progress: Progress
 ) -> DenoisingTrace:
@@ -191,18 +161,7 @@ def measure_denoising(
     places = real.places[:NUM_DENOISED]
     x_0, labels = encoded(pipeline.codec, prepared.test, places), prepared.test.labels[places]
     pairs = Batch(signal=x_0, raw=labels, label=labels, encoded=True)
-    few = Batch(signal=x_0[:NUM_TRACED], raw=labels[:NUM_TRACED], label=labels[:NUM_TRACED], encoded=True)
-    other = shuffled(len(labels), seed)
-    what = "held-out pictures"
-    metrics, mean_error = denoising_metrics(pipeline, pairs, x_0, other, seed, progress, what)
-    errors = denoising_errors(pipeline, few, shuffled(len(few.label), seed), TRACED, seed, progress)
-    if pipeline.is_conditional:
-        metrics.append(sensitivity_metric(pipeline, few, seed))
-    else:
-        metrics = [replace(metric, shuffled=None) for metric in metrics]
-        errors = {"no condition": errors["no condition"]}
-    trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
-    return DenoisingTrace(metrics, trace, mean_error, len(few.label))
+    return trace_denoising(pipeline, pairs, seed, progress, "pictures")
 
 
 def remarks(likenesses: Likenesses, real: RealPictures, told: bool) -> list[str]:

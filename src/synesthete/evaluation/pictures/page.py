@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synesthete.data.picture import to_images
-from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.class_answers import by_class, confusions
 from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import confusion_figure, sweep_figure, timestep_figure, to_png
+from synesthete.evaluation.figures import sweep_figure, to_png
+from synesthete.evaluation.memorisation import WATCHED
 from synesthete.evaluation.pictures.measures import JUDGE
-from synesthete.evaluation.pictures.memorisation import WATCHED
 from synesthete.evaluation.report import Medium, Report, Section, Table
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 
@@ -17,24 +17,22 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.pictures.likeness import Likeness
+    from synesthete.evaluation.likeness import Likeness
     from synesthete.evaluation.pictures.measures import PictureEvaluation
 
 NUM_CLASSES = 20  # rows of the gallery
 NUM_SHOWN = 8  # pictures of a class, made and real each
-SIDES = ("asked for", "taken for")
-REAL_SIDES = ("the picture shows", "taken for")
 
 
 def picture_report(pipeline: Any, evaluation: PictureEvaluation, facts: dict[str, Any] | None = None) -> Report:
     """The report on what `evaluate_pictures` found. facts: what was measured, when and how."""
     sections = [Section("Made and real", _GALLERY, [gallery(evaluation)])]
     if evaluation.answers is not None:
-        sections += [by_class(evaluation), confusions(evaluation)]
+        sections += class_sections(evaluation)
     sections += [as_a_set(evaluation), memory(evaluation)]
     if evaluation.sweep:
         sections.append(guidance(evaluation, pipeline.sampling_settings()["guidance_scale"]))
-    sections += [trace(evaluation), Section("How to read the figures", _READING)]
+    sections += [evaluation.denoising.section("pictures"), Section("How to read the figures", _READING)]
     if evaluation.notes:
         sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in evaluation.notes])]))
     return Report(
@@ -104,30 +102,11 @@ def gallery(evaluation: PictureEvaluation) -> Medium:
     return Medium("gallery", encode_png(draw_sheet(rows, names, captions=captions, title=title)), title)
 
 
-def by_class(evaluation: PictureEvaluation) -> Section:
-    """The share right of each class, the worst first, beside that of real pictures, and what it is mistaken for."""
-    names, table = evaluation.class_names, evaluation.confusion()
-    rows = []
-    for label, (share, real) in enumerate(zip(evaluation.per_class(), evaluation.per_class(real=True), strict=True)):
-        counts = table[label].clone()
-        num = int(counts.sum())
-        counts[label] = 0
-        mistaken = f"{names[int(counts.argmax())]} ({int(counts.max())})" if counts.any() else None
-        if num:
-            rows.append((names[label], num, share, real, mistaken))
-    rows.sort(key=lambda row: row[2])
-    columns = ("class", "n", "share right", "share right of real pictures", "most often taken for")
-    return Section("By class", "Share that the judge sees as their class, the worst first.", [Table(columns, rows)])
-
-
-def confusions(evaluation: PictureEvaluation) -> Section:
-    """What was made, then real pictures: where both are confused, it is the judge."""
+def class_sections(evaluation: PictureEvaluation) -> list[Section]:
+    """Class by class, and what was taken for what, beside real pictures."""
+    tables = evaluation.confusion(), evaluation.confusion(real=True)
     names = evaluation.class_names
-    made = confusion_figure(evaluation.confusion(), names, f"made, n = {len(evaluation.labels)}", sides=SIDES)
-    num = len(evaluation.real.labels)
-    real = confusion_figure(evaluation.confusion(real=True), names, f"real, held out, n = {num}", sides=REAL_SIDES)
-    items = [Medium("confusion-made", to_png(made)), Medium("confusion-real", to_png(real))]
-    return Section("What was taken for what", "Where real pictures are confused alike, it is the judge's doing.", items)
+    return [by_class(names, *tables, "pictures"), confusions(names, *tables, "picture")]
 
 
 def as_a_set(evaluation: PictureEvaluation) -> Section:
@@ -242,18 +221,6 @@ def guidance(evaluation: PictureEvaluation, default: float) -> Section:
     return Section("Guidance", text, [Medium("guidance", to_png(figure)), Table(columns, rows)])
 
 
-def trace(evaluation: PictureEvaluation) -> Section:
-    """How good one step of the network is, by how much noise there is."""
-    found = evaluation.denoising
-    title = f"held-out pictures, n = {found.num}"
-    figure = timestep_figure(TRACED, found.errors, title, found.mean_error, "the mean picture")
-    rows = list(zip(TRACED, *found.errors.values(), strict=True))
-    table = Table(("t / T", *found.errors), rows)
-    return Section(
-        "Loss by timestep", _TRACE.format(num=found.num), [Medium("loss-by-timestep", to_png(figure)), table]
-    )
-
-
 _GALLERY = "The first pictures that were made, not the best ones, beside real ones that the model never saw."
 _READING = (
     "Chance is the worst that a figure can be: for class accuracy a judge that guesses; for FID, KID, precision and "
@@ -279,9 +246,4 @@ _GUIDANCE = (
     "The first {num} pictures again, on the same noise, at other guidance scales: 0 is not told the class, 1 is told "
     "it and no more, {default:g} is the model's own. More guidance shows the class more clearly, in less variety. "
     "Balanced KID gives every class equal weight; it is no figure to compare with plain KID."
-)
-_TRACE = (
-    "How far the network's guess of a clean picture is from it, from little noise to nearly nothing but noise, with "
-    "{num} held-out pictures. A network that uses its class is better with the right one than with another, and most "
-    "of all near noise."
 )

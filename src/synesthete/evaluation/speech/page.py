@@ -9,6 +9,7 @@ import torch
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.figures import difference_figure, spectrogram_figure, sweep_figure, timestep_figure, to_png
 from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
+from synesthete.evaluation.sounds import encode_wav
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.sections import (
@@ -19,7 +20,6 @@ from synesthete.evaluation.speech.sections import (
     restored,
     transcripts,
     voices,
-    wav,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def gallery(pipeline: Any, evaluation: SpeechEvaluation, places: Sequence[int]) 
                 pixelated=True,
             ),
             Medium(f"spectrogram-{place}", to_png(spectrogram_figure(log_mel[0], spec, size=(3.4, 2.5)), 110)),
-            Medium(f"sound-{place}", wav(evaluation.speech.waveforms[place], spec.sample_rate), "listen", "wav"),
+            Medium(f"sound-{place}", encode_wav(evaluation.speech.waveforms[place], spec.sample_rate), "listen", "wav"),
         ]
         cards.append(Card(word, media, [f"{name}: {_answer(evaluation, name, place)}" for name in evaluation.answers]))
     return Gallery(cards)

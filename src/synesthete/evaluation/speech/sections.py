@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import soundfile
 import torch
 from PIL import Image
 
-from synesthete.data.audio import to_int16
 from synesthete.evaluation.figures import confusion_figure, pitch_figure, spectrogram_figure, to_png
 from synesthete.evaluation.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.sounds import encode_wav
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import DECODED, X_0
 from synesthete.evaluation.speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
@@ -110,7 +109,7 @@ def restored(pipeline: Any, evaluation: SpeechEvaluation) -> Section:
             picture = to_png(spectrogram_figure(log_mel, spec, size=(3.4, 2.5)), 90)
             media = [
                 Medium(f"{medium}-spectrogram", picture, f"{word}: {name}"),
-                Medium(medium, wav(speech.waveforms[row], spec.sample_rate), f"{word}: {name}", "wav"),
+                Medium(medium, encode_wav(speech.waveforms[row], spec.sample_rate), f"{word}: {name}", "wav"),
             ]
             cards.append(Card(f"{word}, {name}", media))
         galleries.append(Gallery(cards, columns=len(cards)))
@@ -124,13 +123,6 @@ def picture_png(picture: Tensor) -> bytes:
     values = picture[0] if len(picture) == 1 else picture[:3].permute(1, 2, 0)
     encoded = io.BytesIO()
     Image.fromarray(values.cpu().numpy()).save(encoded, "PNG")
-    return encoded.getvalue()
-
-
-def wav(waveform: Tensor, sample_rate: int) -> bytes:
-    """A waveform (S,) in [-1, 1] as a 16-bit wav file."""
-    encoded = io.BytesIO()
-    soundfile.write(encoded, to_int16(waveform).numpy(), sample_rate, subtype="PCM_16", format="WAV")
     return encoded.getvalue()
 
 

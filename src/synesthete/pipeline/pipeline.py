@@ -112,6 +112,8 @@ class Pipeline(DiffusionPipeline):
         except (OSError, ValueError, TypeError):
             raise InputError(f"{folder / hub.MODEL_INDEX}: damaged; train or copy the model again") from None
         kind = index.get("_class_name")
+        if kind == "Cascade":
+            raise InputError(f"{model}: two models, one after the other; give one of them, {model}/base or the like")
         if kind != Pipeline.__name__:
             raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
         try:
@@ -164,11 +166,13 @@ class Pipeline(DiffusionPipeline):
         generators: Sequence[torch.Generator] | None = None,
         noise: torch.Tensor | None = None,
         around: Callable[[Denoise], Denoise] | None = None,
+        start: torch.Tensor | None = None,
+        strength: float = 1.0,
         **sampling: Any,
     ) -> Iterator[torch.Tensor]:
         """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call.
 
-        around: put around the guided denoiser, to see what goes in and comes out.
+        around: put around the guided denoiser, to see what goes in and to change what comes out.
         """
         settings = self.sampling_settings(**sampling)
         with autocast(self.device, settings["precision"]):
@@ -195,6 +199,8 @@ class Pipeline(DiffusionPipeline):
             num_inference_steps=settings["num_inference_steps"],
             eta=settings["eta"],
             generators=generators,
+            start=None if start is None else start.to(self.device, torch.float32),
+            strength=strength,
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
         while True:
@@ -211,19 +217,21 @@ class Pipeline(DiffusionPipeline):
         *,
         generators: Sequence[torch.Generator] | None = None,
         noise: torch.Tensor | None = None,
+        start: torch.Tensor | None = None,
+        strength: float = 1.0,
         **sampling: Any,
     ) -> Output:
         """Samples for a batch of raw conditions.
 
         raw: what `preprocess` returned, (B, ...). generators: one a sample, so that a batch equals its singles; of
-        seed 0 where None. noise: (B, C, H, W), in place of the generators' own. sampling: any of the
-            model's sampling settings.
+        seed 0 where None. noise: (B, C, H, W), in place of the generators' own. start: x_0 (B, C, H, W) to vary,
+            `strength` in (0, 1] of the steps from noise. sampling: any of the model's sampling settings.
 
         Raises:
-            InputError: an unknown sampling setting or sampler.
+            InputError: an unknown sampling setting or sampler, or no such strength.
         """
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        *_, x_0 = self.trajectory(raw, generators=generators, noise=noise, **sampling)
+        *_, x_0 = self.trajectory(raw, generators=generators, noise=noise, start=start, strength=strength, **sampling)
         return Output(self.codec.decode(x_0, generators), x_0)
 
     def sampling_settings(self, **changes: Any) -> dict[str, Any]:
@@ -263,9 +271,7 @@ class Pipeline(DiffusionPipeline):
         timestep = timestep.to(x_t.device).expand(len(x_t))
         weights = self.denoiser.dtype
         prediction = self.denoiser(x_t.to(weights), timestep, condition).float()
-        if self.process.schedule == "flow":
-            return self.process.convert(prediction, x_t.float(), timestep, "flow")
-        return prediction
+        return self.process.convert(prediction, x_t.float(), timestep, self.process.sampler_space)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""

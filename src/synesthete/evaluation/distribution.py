@@ -1,6 +1,6 @@
-"""How two sets of pictures differ as sets, in any features: Fréchet and kernel distance, precision, recall, diversity.
+"""How two sets of samples differ as sets, in any features: Fréchet and kernel distance, precision, recall, diversity.
 
-Features are (n, D), one row a picture; everything is computed in float64, a bounded block of memory at a time.
+Features are (n, D), one row a sample; everything is computed in float64, a bounded block of memory at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KernelDistance(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """Shares, 0 to 1: made pictures that look real (precision), real ones that could have been made (recall)."""
+    """Shares, 0 to 1: made samples that look real (precision), real ones that could have been made (recall)."""
 
     precision: float
     recall: float
@@ -45,12 +45,12 @@ def frechet(real: Tensor, made: Tensor) -> float:
     """Fréchet distance of the Gaussians with the features' means and covariances; on Inception features the FID.
 
     Heusel et al. 2017, section 2: |m - w|^2 + Tr(C + E - 2 (C E)^(1/2)). It is biased upwards, the more the fewer
-    pictures there are, so compare only figures of equal n. The root's trace is the sum of the singular values of
+    samples there are, so compare only figures of equal n. The root's trace is the sum of the singular values of
     R S' where C = R'R and E = S'S: no covariance is formed and no root of a rounded negative number taken, so fewer
-    pictures than dimensions do no harm.
+    samples than dimensions do no harm.
 
     Raises:
-        InputError: fewer than two pictures in a set, or features of other widths.
+        InputError: fewer than two samples in a set, or features of other widths.
     """
     _check(real, made)
     (mean, root), (other_mean, other_root) = _moments(real), _moments(made)
@@ -64,20 +64,20 @@ def kernel(
 ) -> KernelDistance:
     """Squared maximum mean discrepancy under the kernel (x'y / D + 1)^3, unbiased; on Inception features the KID.
 
-    Bińkowski et al. 2018, section 3. The value is the estimate on all pictures, which has the expectation of the
+    Bińkowski et al. 2018, section 3. The value is the estimate on all samples, which has the expectation of the
     mean over subsets and less noise; the std is over `num_subsets` random subsets of `subset_size` of each set (None:
     half the smaller set, at most 1000).
 
     Raises:
-        InputError: fewer than two pictures in a set, features of other widths, or a subset larger than a set.
+        InputError: fewer than two samples in a set, features of other widths, or a subset larger than a set.
     """
     _check(real, made)
     smaller = min(len(real), len(made))
     size = max(2, min(1000, smaller // 2)) if subset_size is None else subset_size
     if not 2 <= size <= smaller:
-        raise InputError(f"subsets of {size} of {smaller} pictures; give a subset size from 2 to {smaller}")
+        raise InputError(f"subsets of {size} of {smaller} samples; give a subset size from 2 to {smaller}")
     generator = seeding.generator(seed, "kernel subsets")
-    # The first column is all pictures, each other one a subset.
+    # The first column is all samples, each other one a subset.
     chosen = [
         torch.cat([torch.ones(len(x), 1), _subsets(len(x), size, num_subsets, generator)], dim=1).to(x)
         for x in (real, made)
@@ -92,18 +92,18 @@ def kernel(
 
 
 def kernel_floor(real: Tensor, n: int, *, num_splits: int = 100, seed: int = 0) -> float:
-    """How far `kernel(real, made).value` strays from 0 where n made pictures are as good as real ones.
+    """How far `kernel(real, made).value` strays from 0 where n made samples are as good as real ones.
 
-    The root mean square of the same estimate between disjoint random halves of the real pictures. Its spread under
+    The root mean square of the same estimate between disjoint random halves of the real samples. Its spread under
     equal distributions goes with 1/n + 1/m (Gretton et al. 2012, theorem 12), by which it is carried over from the
     halves' size to `len(real)` against n.
 
     Raises:
-        InputError: fewer than four real pictures, or n below two.
+        InputError: fewer than four real samples, or n below two.
     """
     _check(real, real)
     if len(real) < 4 or n < 2:
-        raise InputError(f"a floor from {len(real)} real pictures for n = {n}; give at least 4 and n of at least 2")
+        raise InputError(f"a floor from {len(real)} real samples for n = {n}; give at least 4 and n of at least 2")
     half = len(real) // 2
     order = _orders(len(real), num_splits, seeding.generator(seed, "kernel floor"))
     first, second = ((order >= low) & (order < low + half) for low in (0, half))
@@ -115,26 +115,24 @@ def kernel_floor(real: Tensor, n: int, *, num_splits: int = 100, seed: int = 0) 
 
 
 def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
-    """Share of made pictures inside the real ones' manifold, and of real ones inside the made ones'.
+    """Share of made samples inside the real ones' manifold, and of real ones inside the made ones'.
 
-    The manifold of a set is the union of balls around its pictures, each reaching to the k-th nearest other picture of
+    The manifold of a set is the union of balls around its samples, each reaching to the k-th nearest other sample of
     the set (Kynkäänniemi et al. 2019, section 3). Both grow with n, so compare only figures of equal n.
 
     Raises:
-        InputError: k or fewer pictures in a set, or features of other widths.
+        InputError: k or fewer samples in a set, or features of other widths.
     """
     _check(real, made)
     if not 1 <= k < min(len(real), len(made)):
-        raise InputError(
-            f"k = {k} nearest of {min(len(real), len(made))} pictures; give k from 1 to below their number"
-        )
+        raise InputError(f"k = {k} nearest of {min(len(real), len(made))} samples; give k from 1 to below their number")
     return Coverage(_share_inside(made, real, _radii(real, k)), _share_inside(real, made, _radii(made, k)))
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:
-    """Mean distance between two pictures of a class, averaged over the classes (n,) that have two; NaN where none has.
+    """Mean distance between two samples of a class, averaged over the classes (n,) that have two; NaN where none has.
 
-    It says nothing alone: noise is diverse. Read it beside the same figure of real pictures.
+    It says nothing alone: noise is diverse. Read it beside the same figure of real samples.
     """
     found = []
     for label in labels.unique():

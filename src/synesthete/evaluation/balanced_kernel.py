@@ -1,7 +1,7 @@
-"""The kernel distance of sets that were made with equally many pictures of each class.
+"""The kernel distance of sets that were made with equally many samples of each class.
 
-The usual estimate takes the pictures for independent draws. In a set with equally many of each class two of them are
-less often of one class than a picture of one set and one of the other, and real pictures score below 0 against real
+The usual estimate takes the samples for independent draws. In a set with equally many of each class two of them are
+less often of one class than a sample of one set and one of the other, and real samples score below 0 against real
 ones: with the built-in digits by twice the floor. Here each pair of classes counts as it does in the mixture.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS = 1024  # at once: a block of similarities is at most 8 MB
-MAX_SPLIT = 2000  # real pictures that the floor is estimated on
+MAX_SPLIT = 2000  # real samples that the floor is estimated on
 NUM_SPLITS = 100
 
 
@@ -28,7 +28,7 @@ def balanced_kernel(real: Tensor, real_labels: Tensor, made: Tensor, made_labels
     """Squared maximum mean discrepancy of the mixtures of all classes, each of equal weight, under (x'y / D + 1)^3.
 
     Features (m, D) and (n, D) with labels (m,) and (n,); one label for all is the usual estimate. Unbiased (Bińkowski
-    et al. 2018, section 3, with each class a stratum), but for a class of one picture, whose other pictures are taken
+    et al. 2018, section 3, with each class a stratum), but for a class of one sample, whose other samples are taken
     to be as alike as those of the other classes; NaN where every class has one.
     """
     weights, others = _weights(real_labels), _weights(made_labels)
@@ -38,9 +38,9 @@ def balanced_kernel(real: Tensor, real_labels: Tensor, made: Tensor, made_labels
 
 
 def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: int = 0) -> float:
-    """How far `balanced_kernel` strays from 0 where n made pictures are as good as real ones.
+    """How far `balanced_kernel` strays from 0 where n made samples are as good as real ones.
 
-    The root mean square of the same estimate between disjoint random halves of each class of real pictures (at most
+    The root mean square of the same estimate between disjoint random halves of each class of real samples (at most
     MAX_SPLIT in all), carried over from the halves' size to `len(real)` against n as `distribution.kernel_floor` does.
     NaN where a class has fewer than four.
     """
@@ -66,13 +66,13 @@ def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NU
 
 
 def _weights(labels: Tensor) -> Tensor:
-    """Weight (n,) float64 of each picture in a mixture of its classes; they sum to one."""
+    """Weight (n,) float64 of each sample in a mixture of its classes; they sum to one."""
     _, places, counts = labels.unique(return_inverse=True, return_counts=True)
     return 1 / (len(counts) * counts[places].double())
 
 
 def _within(x: Tensor, labels: Tensor, weights: Tensor) -> float:
-    """Mean similarity of two different pictures of a set."""
+    """Mean similarity of two different samples of a set."""
     total = sum((weights[rows] @ block @ weights).item() for rows, block in _blocks(x, x))
     alike = []
     for label in labels.unique():
@@ -87,7 +87,7 @@ def _within(x: Tensor, labels: Tensor, weights: Tensor) -> float:
 
 
 def _balanced_mean(similarity: Tensor, labels: Tensor) -> float:
-    """As `_within`, from the similarities (n, n) of as many pictures of each class."""
+    """As `_within`, from the similarities (n, n) of as many samples of each class."""
     same = labels[:, None] == labels
     num, num_classes = len(labels), int(labels.max()) + 1
     of_class, itself = similarity[same].sum().item(), similarity.diagonal().sum().item()

@@ -1,0 +1,62 @@
+"""`synesthete export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synesthete.cli.lists import listed
+from synesthete.cli.options import AsJson, ModelName, finish
+
+
+def export(
+    model: ModelName,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for OUT/denoiser.onnx, OUT/decoder.onnx and OUT/conditioner.onnx.")],
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="Some of conditioner, denoiser and decoder, with commas between; all by default."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model's networks as ONNX files, for any batch, and check each against torch.
+
+    Each file is run by onnxruntime before it gets its name, and holds what is needed to sample it: process, sampling
+    settings, classes, the codec and its statistics. A model that is told classes has a conditioner, label to tokens; of
+    one that reads pictures, words or sound, the denoiser takes the tokens as they are. A decoder ends where a phase has
+    to be guessed.
+
+    Examples: `synesthete export images-digits --out exported`,
+    `synesthete export runs/mine --part denoiser --out exported --overwrite --json`
+    """
+    from synesthete.export import PARTS, export_model
+    from synesthete.pipeline import Pipeline
+
+    files = export_model(Pipeline.load(model), out, listed(parts) or PARTS, overwrite=overwrite)
+    values = {
+        "files": [
+            {
+                "path": str(file.path),
+                "bytes": file.path.stat().st_size,
+                "inputs": file.inputs,
+                "outputs": file.outputs,
+                "difference": file.difference,
+                "tolerance": file.tolerance,
+            }
+            for file in files
+        ]
+    }
+    lines = [
+        f"{file.path}  {file.path.stat().st_size / 1e6:.1f} MB  {named(file.inputs)} -> {named(file.outputs)}; "
+        f"differs from torch by {file.difference:.1g} (tolerance {file.tolerance:.1g})"
+        for file in files
+    ]
+    finish(as_json, values, "\n".join(lines))
+
+
+def named(tensors: dict[str, list[int | str]]) -> str:
+    """Names with their shapes: `x_t (batch, 1, 32, 32), timestep (batch)`."""
+    return ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in tensors.items())

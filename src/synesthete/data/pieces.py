@@ -1,0 +1,86 @@
+"""Recordings cut into pieces of one length, each read when it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+
+class Pieces:
+    """Pieces of recordings as one tensor (n, S) int16 that is never whole in memory; an index reads those it names.
+
+    Args:
+        sounds: recordings (N_i,) int16, memory-mapped. recordings: (n,), which of them each piece is of.
+        starts: (n,), the place of each piece's first sample. num_samples: S; silence follows a recording's end.
+    """
+
+    def __init__(self, sounds: Sequence[Tensor], recordings: Tensor, starts: Tensor, num_samples: int) -> None:
+        self.sounds, self.recordings, self.starts = tuple(sounds), recordings, starts
+        self.dtype, self.shape = torch.int16, torch.Size((len(starts), num_samples))
+
+    @staticmethod
+    def of(waveforms: Tensor) -> Pieces:
+        """Waveforms (n, S) int16 in memory, each a recording of its own."""
+        num, num_samples = waveforms.shape
+        return Pieces(list(waveforms), torch.arange(num), torch.zeros(num, dtype=torch.int64), num_samples)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor | list[int]) -> Tensor:
+        """Pieces by number, slice, numbers (b,) or mask (n,), copied into memory."""
+        places = torch.arange(len(self))[index]
+        if places.ndim == 0:
+            return self.cut(int(places))
+        read = torch.empty((len(places), self.shape[1]), dtype=self.dtype)
+        for row, place in enumerate(places.tolist()):
+            read[row] = self.cut(place)
+        return read
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def num_covered(self) -> int:
+        """Samples of the recordings that are in a piece, those in several counted once."""
+        order = self.starts.argsort(stable=True)
+        order = order[self.recordings[order].argsort(stable=True)]
+        which, begins = self.recordings[order], self.starts[order].clone()
+        lengths = torch.tensor([len(sound) for sound in self.sounds], dtype=torch.int64)
+        ends = torch.minimum(begins + self.shape[1], lengths[which])
+        overlaps = which[1:] == which[:-1]
+        begins[1:] = torch.where(overlaps, torch.maximum(begins[1:], ends[:-1]), begins[1:])
+        return int((ends - begins).sum())
+
+    def take(self, places: Tensor) -> Pieces:
+        """These pieces alone, by number or mask; nothing is read."""
+        return Pieces(self.sounds, self.recordings[places], self.starts[places], self.shape[1])
+
+    def cut(self, place: int, offset: int = 0, num_samples: int | None = None) -> Tensor:
+        """(num_samples,) int16 of a piece's recording from `offset` samples after its start; silence where none is."""
+        sound = self.sounds[int(self.recordings[place])]
+        num = self.shape[1] if num_samples is None else num_samples
+        first = int(self.starts[place]) + offset
+        part = sound[max(first, 0) : max(first + num, 0)]
+        before = min(max(-first, 0), num)
+        return F.pad(part, (before, num - before - len(part)))
+
+
+def cut_starts(num_samples: int, length: int, stride: int) -> list[int]:
+    """Where pieces of `length` begin in a recording of `num_samples`, `stride` apart.
+
+    The last one may reach beyond the end if half of it or more lies before, or if it is the only one.
+    """
+    starts = list(range(0, max(num_samples - length, 0) + 1, stride))
+    end = starts[-1] + length
+    following = starts[-1] + stride
+    if end < num_samples and num_samples - following >= length / 2:
+        starts.append(following)
+    return starts

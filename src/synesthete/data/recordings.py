@@ -1,0 +1,224 @@
+"""Recordings, from wherever they are: a source lists them, and each is read block by block, never whole."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import soundfile
+
+from synesthete.data.audio import check_whole_wav
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff")
+BLOCK = 2**18  # samples of each channel that are handed on at once: 8 s at 32 kHz
+STEP = 2**13  # samples that are decoded at once: what comes after a damaged place in them is lost
+HASHED_BYTES = 2**21  # of a file, by which its content is told from others'
+# What the library gives as the length of a stream whose header does not tell it.
+UNKNOWN_LENGTH = 2**62
+
+
+class Header(NamedTuple):
+    """What a recording says of itself before it is decoded: rate in Hz, samples of a channel, channels."""
+
+    sample_rate: int
+    num_samples: int
+    num_channels: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.num_samples / self.sample_rate
+
+
+class Recording(Protocol):
+    """A recording that is not in memory."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for people."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Its path within its source, with forward slashes; its class is found by it."""
+        ...
+
+    def stamp(self) -> str:
+        """What is another whenever the recording has changed, found without reading it."""
+        ...
+
+    def content(self) -> str:
+        """A name for its content: the same for a copy under another name.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        ...
+
+    def header(self) -> Header:
+        """Rate, length and channels.
+
+        Raises:
+            InputError: not a sound, or 0 samples.
+        """
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Its samples (n, C) float32 from the first to the last, n at most `BLOCK`, at its own rate.
+
+        Raises:
+            InputError: what comes next cannot be decoded, or is missing; all before was given.
+        """
+        ...
+
+
+class RecordingSource(Protocol):
+    """Anything that lists recordings."""
+
+    def recordings(self) -> list[Recording]:
+        """All of them, in a fixed order; none is read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFile:
+    """A recording in a file of any kind that libsndfile reads: wav, flac, ogg, mp3, opus, aiff."""
+
+    path: str
+    place: str
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self.path
+
+    def stamp(self) -> str:
+        """Path, size and time of the last change; a file that is gone has a stamp, too."""
+        try:
+            status = Path(self.path).stat()
+        except OSError:
+            return f"{self.path} gone"
+        return f"{self.path} {status.st_size} {status.st_mtime_ns}"
+
+    def content(self) -> str:
+        """A hash of the file; of a very long one, of its size and of 64 parts from all over it."""
+        try:
+            size = Path(self.path).stat().st_size
+            num_parts = 1 if size <= HASHED_BYTES else 64
+            found = hashlib.blake2b(str(size).encode(), digest_size=12)
+            with Path(self.path).open("rb") as file:
+                for part in range(num_parts):
+                    file.seek(part * size // num_parts)
+                    found.update(file.read(HASHED_BYTES // num_parts))
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}); check the file") from None
+        return found.hexdigest()
+
+    def header(self) -> Header:
+        """Rate, length and channels; the length of a stream that does not tell it is found by reading it once.
+
+        Raises:
+            InputError: no such file, not a sound, or 0 samples.
+        """
+        with opened(self.path) as file:
+            num_samples = file.frames
+            header = Header(file.samplerate, num_samples, file.channels)
+        if num_samples >= UNKNOWN_LENGTH:
+            header = header._replace(num_samples=sum(len(block) for block in self.blocks()))
+        if header.num_samples <= 0:
+            raise InputError(f"{self.path}: 0 samples; record it again or remove it")
+        return header
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples (n, C) float32, block by block.
+
+        Raises:
+            InputError: what comes next cannot be decoded, or at the end, less came than the file says of itself.
+        """
+        num_read, failure = 0, None
+        steps: list[np.ndarray] = []
+        try:
+            with opened(self.path) as file:
+                told, rate = file.frames, file.samplerate
+                while len(step := file.read(STEP, dtype="float32", always_2d=True)):
+                    num_read += len(step)
+                    steps.append(step)
+                    if len(steps) * STEP >= BLOCK:
+                        yield np.concatenate(steps)  # (n, C)
+                        steps = []
+        except InputError as error:  # after what could be decoded
+            failure = error
+        if steps:
+            yield np.concatenate(steps)
+        if failure:
+            raise failure
+        check_whole_wav(Path(self.path))
+        if num_read < told < UNKNOWN_LENGTH:
+            raise InputError(f"{self.path}: cut short ({num_read / rate:.1f} of {told / rate:.1f} s)")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[soundfile.SoundFile]:
+    """A sound file, open.
+
+    Raises:
+        InputError: it cannot be opened, or what is read of it in this context cannot be decoded.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = str(getattr(error, "error_string", None) or error).strip().rstrip(".").splitlines()[0]
+        raise InputError(f"{path}: cannot be read as sound ({reason}); give wav, flac, ogg or mp3") from None
+
+
+class Recordings:
+    """A folder of recordings, those in folders within it included.
+
+    Args:
+        path: the folder, or one file. None gives no recordings.
+        patterns: globs on the path within the folder; a recording is listed where one of them fits. `*` fits slashes.
+    """
+
+    def __init__(self, path: str | None = None, patterns: tuple[str, ...] = ("*",)) -> None:
+        self.path, self.patterns = path, patterns
+
+    def recordings(self) -> list[Recording]:
+        """The folder's recordings in order of their paths.
+
+        Raises:
+            InputError: no such folder, or no sound in it.
+        """
+        if self.path is None:
+            return []
+        root = Path(self.path)
+        if root.is_file():
+            return [RecordingFile(str(root), root.name)]
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; give one with recordings in it ({', '.join(SUFFIXES[:4])})")
+        places = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if is_sound(path, root))
+        if not places:
+            raise InputError(f"{root}: no recordings in it; put some there ({', '.join(SUFFIXES[:4])})")
+        chosen = [place for place in places if any(fnmatch.fnmatchcase(place, p) for p in self.patterns)]
+        if not chosen:
+            raise InputError(
+                f"{root}: none of {len(places)} recordings fits {', '.join(self.patterns)}; mend the patterns"
+            )
+        return [RecordingFile(str(root / place), place) for place in chosen]
+
+
+def is_sound(path: Path, root: Path) -> bool:
+    """Whether a path below `root` has a sound's suffix and is not hidden, nor in a hidden folder."""
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

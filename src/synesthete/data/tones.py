@@ -1,0 +1,123 @@
+"""Recordings that need no data: small melodies in a few timbres, for tests and for trials of recipes of music."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from synesthete import seeding
+from synesthete.data.recordings import BLOCK, Header
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synesthete.data.recordings import Recording
+
+Timbre = Literal["plucked", "organ", "drum", "noise"]
+TIMBRES: tuple[Timbre, ...] = get_args(Timbre)
+PENTATONIC = (0, 2, 4, 7, 9, 12)  # semitones
+ORGAN = (1.0, 0.7, 0.4, 0.3, 0.0, 0.25, 0.0, 0.15)  # amplitudes of the harmonics
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A melody of one timbre, synthesised when it is read: the same each time."""
+
+    timbre: Timbre
+    number: int
+    seconds: float
+    sample_rate: int
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return f"{self.timbre} tones {self.number}"
+
+    @property
+    def place(self) -> str:
+        """As a file in the folder of its timbre."""
+        return f"{self.timbre}/{self.number:03d}.wav"
+
+    def stamp(self) -> str:
+        """All that decides the sound."""
+        return f"{self.timbre} {self.number} {self.seconds} {self.sample_rate}"
+
+    def content(self) -> str:
+        """The stamp."""
+        return self.stamp()
+
+    def header(self) -> Header:
+        """One channel."""
+        return Header(self.sample_rate, round(self.seconds * self.sample_rate), 1)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples (n, 1) float32."""
+        samples = play(self)[:, None].astype(np.float32)
+        for first in range(0, len(samples), BLOCK):
+            yield samples[first : first + BLOCK]
+
+
+class Tones:
+    """Small melodies, recorded nowhere: each timbre a class, each recording with its own notes, tempo and level.
+
+    Args:
+        num: recordings of each timbre. seconds: length of each. sample_rate: in Hz.
+        timbres: a selection of plucked, organ, drum and noise; they are the folders that the recordings seem to lie in.
+    """
+
+    def __init__(
+        self, num: int = 8, seconds: float = 3.0, sample_rate: int = 16_000, timbres: tuple[Timbre, ...] = TIMBRES
+    ) -> None:
+        if num < 1 or not seconds > 0 or sample_rate < 1000:
+            raise InputError(f"Tones: num {num}, {seconds} s at {sample_rate} Hz; give at least 1 of more than 0 s")
+        self.num, self.seconds, self.sample_rate, self.timbres = num, seconds, sample_rate, timbres
+
+    def recordings(self) -> list[Recording]:
+        """`num` of each timbre."""
+        return [
+            Tone(timbre, number, self.seconds, self.sample_rate)
+            for timbre in self.timbres
+            for number in range(self.num)
+        ]
+
+
+def play(tone: Tone) -> np.ndarray:
+    """The samples (S,) of a melody, at most 0.9 in size."""
+    draw = np.random.default_rng(seeding.derive(tone.number, "tones", tone.timbre))
+    num, rate = tone.header().num_samples, tone.sample_rate
+    spacing = draw.uniform(0.2, 0.5)  # seconds between the beginnings of notes
+    root = 110 * 2 ** draw.uniform(0, 2)  # Hz
+    length = int(2.5 * spacing * rate) + 1
+    mixed = np.zeros(num + length)
+    for first in range(0, num, max(1, int(spacing * rate))):
+        if first and draw.random() < 0.15:
+            continue  # a rest
+        frequency = root * 2 ** (draw.choice(PENTATONIC) / 12)
+        mixed[first : first + length] += draw.uniform(0.5, 1) * note(tone.timbre, frequency, length, rate, draw)
+    mixed = mixed[:num]
+    return mixed * (draw.uniform(0.3, 0.9) / max(np.abs(mixed).max(), 1e-9))
+
+
+def note(timbre: Timbre, frequency: float, length: int, rate: int, draw: np.random.Generator) -> np.ndarray:
+    """One note (length,) from its attack on, its end faded out."""
+    time = np.arange(length) / rate  # seconds
+    fade = np.minimum(1, (length - np.arange(length)) / (0.02 * rate))
+    if timbre == "drum":
+        kick = np.sin(2 * np.pi * (frequency / 2 * time + 3 * (1 - np.exp(-30 * time)))) * np.exp(-12 * time)
+        return (kick + 0.5 * draw.normal(size=length) * np.exp(-25 * time)) * fade
+    if timbre == "noise":
+        swell = np.sin(np.pi * np.minimum(1, time / time[-1])) ** 2
+        # White noise moved to around the pitch: its band is as wide as the average over a period.
+        kernel = np.cos(2 * np.pi * frequency * 4 * time[: max(2, rate // 200)])
+        return np.convolve(draw.normal(size=length), kernel, mode="same") * swell * 0.3
+    harmonics = [h for h in range(1, 9) if h * frequency < rate / 2]
+    waves = [np.sin(2 * np.pi * h * frequency * time) for h in harmonics]
+    if timbre == "organ":
+        attack = np.minimum(1, time / 0.03)
+        return sum(ORGAN[h - 1] * wave for h, wave in zip(harmonics, waves, strict=True)) * attack * fade
+    # A plucked string: harmonic h of strength 1 / h, dying away the faster the higher it is.
+    strings = (wave / h * np.exp(-3 * h * time) for h, wave in zip(harmonics, waves, strict=True))
+    return np.sum(list(strings), axis=0) * fade

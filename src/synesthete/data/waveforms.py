@@ -1,0 +1,213 @@
+"""Recordings decoded once: mono, at one rate, in 16 bits, written to shards as they are read, never whole in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+import torch
+from safetensors import SafetensorError, safe_open
+
+from synesthete.data.profiles import NUM_BANDS, measure_energy, measure_profile
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from torch import Tensor
+
+    from synesthete.data.recordings import Recording
+
+HEADER_BYTES = 2**17  # room for what is said of a shard, before its samples; what is not used are spaces
+NOTE_LENGTH = 300
+CLIPPED_SHARE = 1e-3  # of the samples, from which on it is said
+
+
+@dataclass
+class Waveform:
+    """One recording, decoded.
+
+    samples: (N,) int16, memory-mapped; none where it could not be read. energy: (t,) float32 and profile: (T, bands)
+    float16, as `profiles` measures them. damaged: samples, first and last plus one, that were not finite.
+    sample_rate: the recording's own, in Hz. note: what was wrong with it; empty where nothing was.
+    """
+
+    samples: Tensor
+    energy: Tensor
+    profile: Tensor
+    damaged: list[tuple[int, int]]
+    sample_rate: int
+    note: str = ""
+
+
+@dataclass
+class Decoder:
+    """A recording on its way to mono int16 at `sample_rate` Hz; what was found wrong stays in its fields."""
+
+    recording: Recording
+    sample_rate: int
+    own_rate: int = 0
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    note: str = ""
+    num_samples: int = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The samples (n,), block by block. What cannot be decoded ends it, and is told in `note`."""
+        num_clipped = 0
+        try:
+            for block in self._resampled():
+                values = np.rint(block * 32768)
+                num_clipped += int(np.count_nonzero((values > 32768) | (values < -32768)))
+                self.num_samples += len(values)
+                yield np.clip(values, -32768, 32767).astype("<i2")
+        except InputError as error:
+            self.note = str(error)
+        if num_clipped > CLIPPED_SHARE * self.num_samples:
+            clipped = f"{self.recording.name}: {num_clipped / self.num_samples:.1%} above full scale, clipped"
+            self.note = f"{self.note}; {clipped}" if self.note else clipped
+
+    def _resampled(self) -> Iterator[np.ndarray]:
+        """Mono float32 (n,) at `sample_rate`, all that can be decoded.
+
+        Raises:
+            InputError: at the end, where something is missing.
+        """
+        self.own_rate = self.recording.header().sample_rate
+        # The streaming resampler: its output does not depend on how the recording was cut into blocks.
+        stream = soxr.ResampleStream(self.own_rate, self.sample_rate, 1, dtype="float32")
+        same = self.own_rate == self.sample_rate
+        num_read, failure = 0, None
+        try:
+            for block in self.recording.blocks():
+                mono = self._mended(block.mean(axis=1), num_read)
+                num_read += len(mono)
+                yield mono if same else stream.resample_chunk(mono)
+        except InputError as error:  # the resampler still holds samples
+            failure = error
+        if num_read and not same:
+            yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        if failure or not num_read:
+            raise failure or InputError(f"{self.recording.name}: 0 samples could be decoded; remove it")
+
+    def _mended(self, mono: np.ndarray, first: int) -> np.ndarray:
+        """The block (n,) with zeros where it is not finite, which would spread in the resampler; the places noted."""
+        broken = np.flatnonzero(~np.isfinite(mono))
+        if len(broken):
+            ratio = self.sample_rate / self.own_rate
+            # Runs less than a tenth of a second apart count as one.
+            for run in np.split(broken, np.flatnonzero(np.diff(broken) > self.own_rate // 10) + 1):
+                self.damaged.append((int((first + run[0]) * ratio), int((first + run[-1] + 1) * ratio) + 1))
+            mono = np.where(np.isfinite(mono), mono, np.float32(0))
+        return mono
+
+
+def keep_waveforms(
+    path: Path,
+    recordings: Sequence[Recording],
+    sample_rate: int,
+    report: Callable[[float], None] = lambda seconds: None,
+) -> list[Waveform]:
+    """The recordings decoded, memory-mapped from a shard that is made where it is missing or damaged.
+
+    report(seconds) is called as sound is decoded, and once where it was there already.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written; nothing is left of the shard then.
+    """
+    if path.is_file():
+        try:
+            found = read_shard(path)
+            report(sum(len(waveform.samples) for waveform in found) / sample_rate)
+            return found
+        except (SafetensorError, OSError, ValueError, KeyError):
+            path.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w+b") as file:
+            write_shard(file, recordings, sample_rate, report)
+        os.replace(unfinished, path)
+        return read_shard(path)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error}); free some space and run again") from None
+
+
+def write_shard(
+    file: BinaryIO, recordings: Sequence[Recording], sample_rate: int, report: Callable[[float], None]
+) -> None:
+    """Decode the recordings into a safetensors file whose header is written last, when the lengths are known."""
+    file.write(b" " * HEADER_BYTES)
+    facts: list[dict[str, Any]] = []
+    for recording in recordings:
+        decoder = Decoder(recording, sample_rate)
+        for block in decoder:
+            file.write(block.tobytes())
+            report(len(block) / sample_rate)
+        facts.append(
+            {
+                "num_samples": decoder.num_samples,
+                "damaged": decoder.damaged[:100],
+                "sample_rate": decoder.own_rate,
+                "note": decoder.note[:NOTE_LENGTH],
+            }
+        )
+    file.flush()
+    total = sum(fact["num_samples"] for fact in facts)
+    energies, profiles = [np.zeros(0, np.float32)], [np.zeros((0, NUM_BANDS), np.float16)]
+    first = 0
+    for fact in facts:
+        num = fact["num_samples"]
+        samples = np.memmap(file, "<i2", "r", HEADER_BYTES + 2 * first, (num,)) if num else np.zeros(0, "<i2")
+        energies.append(measure_energy(samples, sample_rate))
+        profiles.append(measure_profile(samples, sample_rate))
+        fact["num_levels"], fact["num_frames"] = len(energies[-1]), len(profiles[-1])
+        first += num
+    file.seek(0, os.SEEK_END)
+    header: dict[str, Any] = {"__metadata__": {"recordings": json.dumps(facts)}}
+    header["samples"] = {"dtype": "I16", "shape": [total], "data_offsets": [0, 2 * total]}
+    end = 2 * total
+    for name, kind, parts in (("profile", "<f2", profiles), ("energy", "<f4", energies)):
+        values = np.concatenate(parts).astype(kind)
+        file.write(values.tobytes())
+        kind_name = {"<f2": "F16", "<f4": "F32"}[kind]
+        header[name] = {"dtype": kind_name, "shape": list(values.shape), "data_offsets": [end, end + values.nbytes]}
+        end += values.nbytes
+    text = json.dumps(header).encode()
+    room = HEADER_BYTES - 8
+    if len(text) > room:
+        raise InputError(f"{len(recordings)} recordings with too much to say of them; check the files")
+    file.seek(0)
+    file.write(room.to_bytes(8, "little") + text.ljust(room))
+
+
+def read_shard(path: Path) -> list[Waveform]:
+    """The recordings of a shard."""
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["recordings"])
+        parts = [
+            file.get_tensor(name).split([fact[num] for fact in facts])
+            for name, num in (("samples", "num_samples"), ("energy", "num_levels"), ("profile", "num_frames"))
+        ]
+    return [
+        Waveform(samples, energy, profile, [(a, b) for a, b in fact["damaged"]], fact["sample_rate"], fact["note"])
+        for samples, energy, profile, fact in zip(*parts, facts, strict=True)
+    ]
+
+
+def shard_name(recordings: Sequence[Recording], sample_rate: int) -> str:
+    """A file's name that changes with its recordings and the rate."""
+    stamps = "\n".join([str(sample_rate), *(recording.stamp() for recording in recordings)])
+    return f"{hashlib.blake2b(stamps.encode(), digest_size=8).hexdigest()}.safetensors"
+
+
+def as_float(samples: Tensor) -> Tensor:
+    """int16 samples as float32 in [-1, 1]."""
+    return samples.to(torch.float32) / 32768

@@ -1,0 +1,213 @@
+"""A run, by what its folder tells: finished, interrupted or going on."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from synesthete.evaluation.doctor.check import Check, duration, readable
+from synesthete.evaluation.doctor.installation import disk, folder_size
+from synesthete.evaluation.doctor.record import is_written_to, step_of
+from synesthete.objectives import DEAD_SENSITIVITY, LAGGING, LARGE_GAP, DataRange, Range
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.evaluation.doctor.record import RunRecord, StageRecord
+    from synesthete.objectives import Verdict
+
+NUM_RECENT = 10  # lines of metrics.jsonl whose median is the loss now
+RISEN, FAR_RISEN = 1.5, 3.0  # times the lowest such median; healthy runs reach 1.4
+MOST_CLIPPED = 10.0  # times gradient_clip; larger gradients are all cut to one length
+
+
+def examine_run(run: RunRecord) -> list[Check]:
+    """Every check that the folder alone allows: progress, checkpoints, disk, and what each stage wrote of itself."""
+    checks = [_progress(run), *_checkpoint(run), _disk(run)]
+    for record in run.stages:
+        if record.lines:
+            found = [*_losses(record), _spikes(record), *_gradient(record), *_looks(record)]
+            checks += found if len(run.stages) == 1 else [_named(record, check) for check in found]
+    return checks
+
+
+def _named(record: StageRecord, check: Check) -> Check:
+    return replace(check, name=f"{record.stage.name}: {check.name}")
+
+
+def seconds_left(record: StageRecord) -> float | None:
+    """Until the end of a stage at its measured rate, looks and checkpoints included where they were measured."""
+    left = record.stage.num_steps - record.step
+    if (line := record.last("seconds_left")) and line["step"] < record.stage.num_steps:
+        return left * line["seconds_left"] / (record.stage.num_steps - line["step"])
+    steps, seconds = record.series("seconds")
+    if not steps:
+        return None
+    first = max(len(steps) - 1 - 2 * NUM_RECENT, -1)
+    before = (steps[first], seconds[first]) if first >= 0 else (0, 0.0)
+    return left * (seconds[-1] - before[1]) / max(steps[-1] - before[0], 1)
+
+
+def _progress(run: RunRecord) -> Check:
+    now = run.current
+    steps = f"stage {now.stage.name}, step {now.step} of {now.stage.num_steps}"
+    figures: dict[str, Any] = {"stage": now.stage.name, "step": now.step, "num_steps": now.stage.num_steps}
+    if now.is_finished and now is run.stages[-1]:
+        whole = (run.folder / "model").is_dir()
+        advice = "" if whole else "its model is missing; run the same `synesthete train` again to have it written"
+        return Check("progress", "ok" if whole else "bad", f"finished: {steps}", advice, figures)
+    goes_on = is_written_to(run.folder)
+    left = seconds_left(now)
+    said = "" if left is None else f", {duration(left)} to the end of the stage at its rate"
+    figures |= {"seconds_left": left, "in_training": goes_on}
+    advice = "" if goes_on else f"go on with `synesthete train {run.folder}/recipe.yaml --out {run.folder}`"
+    return Check("progress", "ok", f"{'training' if goes_on else 'interrupted'}: {steps}{said}", advice, figures)
+
+
+def _checkpoint(run: RunRecord) -> list[Check]:
+    now = run.current
+    if not now.checkpoints:
+        if not now.lines or now.step < now.stage.checkpoint_every:
+            return []
+        advice = "killed now it would begin again; see that the folder can be written"
+        return [Check("last checkpoint", "warn", "none yet", advice)]
+    last = now.checkpoints[-1]
+    figures = {"checkpoint": str(last), "step": step_of(last)}
+    if trouble := damage(last):
+        advice = "remove that folder to go on from the checkpoint before"
+        return [Check("last checkpoint", "bad", f"{last.name}: {trouble}", advice, figures)]
+    found = f"{last.name} of stage {now.stage.name}, {readable(folder_size(last))}, all finite"
+    return [Check("last checkpoint", "ok", found, figures=figures)]
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint, in words; nothing where it is whole and its weights are finite."""
+    try:
+        json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        for path in sorted(checkpoint.glob("*.safetensors")):
+            for name, value in load_file(path).items():
+                if not torch.isfinite(value).all():
+                    return f"{name} in {path.name} is not finite"
+    except (OSError, ValueError, SafetensorError) as error:
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ""
+
+
+def _disk(run: RunRecord) -> Check:
+    needed = sum(folder_size(path) for path in (*run.current.checkpoints[-1:], run.folder / "model"))
+    advice = f"free some: the next checkpoint and model take {readable(needed)} beside those that are there"
+    if run.current.is_finished:
+        needed = 0
+    return disk(run.folder, 3 * needed, needed, advice)
+
+
+def _losses(record: StageRecord) -> list[Check]:
+    steps, losses = record.series("loss")
+    if not losses:
+        return []
+    if not all(map(math.isfinite, losses)):
+        step = next(step for step, loss in zip(steps, losses, strict=True) if not math.isfinite(loss))
+        return [Check("loss", "bad", f"not finite at step {step}", "lower learning_rate, in a new --out")]
+    windows = [median(losses[i : i + NUM_RECENT]) for i in range(max(len(losses) - NUM_RECENT, 0) + 1)]
+    now, lowest = windows[-1], min(windows)
+    times = now / max(lowest, 1e-12)
+    verdict: Verdict = "bad" if times > FAR_RISEN else "warn" if times > RISEN else "ok"
+    figures = {"loss": now, "lowest": lowest, "first": windows[0]}
+    found = f"{now:.4g}; {windows[0]:.4g} at first, {lowest:.4g} at its lowest"
+    advice = "" if verdict == "ok" else "it has risen slowly; lower learning_rate, in a new --out"
+    return [Check("loss", verdict, found, advice, figures)]
+
+
+def _spikes(record: StageRecord) -> Check:
+    stage = record.stage
+    if stage.spike_patience is None:
+        return Check("spikes", "ok", "not looked for (spike_patience is null)", figures={"returns": 0})
+    figures = {"returns": len(record.returns)}
+    if not record.returns:
+        return Check("spikes", "ok", "none that lasted", figures=figures)
+    last = record.returns[-1]
+    found = (
+        f"{len(record.returns)} that lasted, the last at step {last['step']}: the {last['figure'].replace('_', ' ')} "
+    )
+    found += f"rose from {last['level']:.4g} to {last['reached']:.4g}; went back to step {last['to']}"
+    near = [r for r in record.returns if last["step"] - r["step"] <= stage.checkpoint_every + stage.spike_patience]
+    stuck = len(near) > stage.max_returns and not record.is_finished
+    advice = f"lower learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out"
+    return Check("spikes", "bad" if stuck else "warn", found, advice, figures)
+
+
+def _gradient(record: StageRecord) -> list[Check]:
+    _, norms = record.series("gradient_norm")
+    if not norms:
+        return []
+    now, clip = median(norms[-NUM_RECENT:]), record.stage.gradient_clip
+    large = now > MOST_CLIPPED * clip
+    advice = "every step is cut to one length; raise gradient_clip or lower learning_rate" if large else ""
+    found = f"norm {now:.3g}, clipped at {clip:g}"
+    return [Check("gradient", "warn" if large else "ok", found, advice, {"gradient_norm": now})]
+
+
+def _looks(record: StageRecord) -> list[Check]:
+    """What the previews wrote."""
+    checks = []
+    if line := record.last("data_low", "data_high", "share_outside"):
+        checks.append(range_check(_range(line), f"step {line['step']}"))
+    if sensitivity := _sensitivities(record):
+        checks.append(condition_check(sensitivity[-3:], finished=record.step * 2 >= record.stage.num_steps))
+    if line := record.last("held_out_loss", "raw_held_out_loss"):
+        late = line["step"] * 2 >= record.stage.num_steps
+        checks.append(averages_check(line["held_out_loss"], line["raw_held_out_loss"], late=late))
+    if line := record.last("held_out_loss", "training_loss"):
+        share = line["held_out_loss"] / max(line["training_loss"], 1e-12) - 1
+        over = share > LARGE_GAP
+        advice = "more data, augmentation, or fewer steps; see `over-fits` in the run's notes" if over else ""
+        found = f"loss {line['held_out_loss']:.4g} held out, {line['training_loss']:.4g} in training, {share:+.0%}"
+        checks.append(Check("over-fitting", "warn" if over else "ok", found, advice, {"share": share}))
+    return checks
+
+
+def _sensitivities(record: StageRecord) -> list[float]:
+    lines = [line for line in record.lines if {"condition_sensitivity", "held_out_error"} <= line.keys()]
+    return [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines]
+
+
+def _range(line: dict[str, Any]) -> Range:
+    data = DataRange(line["data_low"], line["data_high"], line.get("data_share_clipped"))
+    low, high = line.get("output_low", math.nan), line.get("output_high", math.nan)
+    return Range(data, low, high, line["share_outside"], line.get("share_clipped"), line.get("share_not_finite", 0.0))
+
+
+def range_check(found: Range, where: str = "") -> Check:
+    """The values that a model puts out."""
+    advice = {
+        "ok": "",
+        "warn": "more steps may mend it; see the samples, and lower guidance_scale",
+        "bad": "the network has diverged, or is sampled as another kind than it was trained; lower learning_rate or "
+        "set process.prediction_type=sample, in a new --out",
+    }[found.verdict]
+    said = f"{found} ({where})" if where else str(found)
+    return Check("output range", found.verdict, said, advice, found.figures())
+
+
+def condition_check(shares: list[float], *, finished: bool = True) -> Check:
+    """What the condition is worth to a model: sensitivities as shares of the error, the last one last."""
+    dead = max(shares) < DEAD_SENSITIVITY
+    verdict: Verdict = "ok" if not dead else "bad" if finished else "warn"
+    advice = "the model ignores its condition; look at the pairs of the data, and at condition_dropout" if dead else ""
+    found = f"being told of another sample costs {shares[-1]:+.1%} of the error"
+    return Check("condition", verdict, found, advice, {"sensitivity": shares[-1]})
+
+
+def averages_check(averaged: float, raw: float, *, late: bool = True) -> Check:
+    """The averaged weights against the weights themselves, by their held-out loss."""
+    lags = late and averaged > (1 + LAGGING) * raw
+    advice = "the averaged weights lag behind; lower ema_decay or train for longer" if lags else ""
+    found = f"held-out loss {averaged:.4g} averaged, {raw:.4g} as trained"
+    return Check("averaged weights", "warn" if lags else "ok", found, advice, {"averaged": averaged, "raw": raw})

@@ -1,0 +1,84 @@
+"""How loud each octave is: "all highs removed" as a number of decibels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from synesthete import seeding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOWEST = 31.25  # Hz
+THIRDS = 3  # bands of an octave
+RESOLUTION = 0.1  # seconds of a window; the next power of two in samples
+LEAST_DB = -80.0  # under the whole of the real sounds: fainter than that, a band is not heard
+NUM_SPLITS = 20
+
+
+def third_edges(sample_rate: int) -> Tensor:
+    """Edges (k + 1,) in Hz of bands a third of an octave wide, from LOWEST up to half the sample rate."""
+    num = math.ceil(THIRDS * math.log2(sample_rate / 2 / LOWEST) - 1e-9)
+    edges = LOWEST * 2 ** (torch.arange(num + 1) / THIRDS)
+    return edges.clamp(max=sample_rate / 2)
+
+
+def third_power(waveforms: Tensor, sample_rate: int) -> Tensor:
+    """Mean power (B, k) float64 of sounds (B, S) float in each third of an octave; their sum is the mean square."""
+    n_fft = 2 ** math.ceil(math.log2(sample_rate * RESOLUTION))
+    window = torch.hann_window(n_fft)
+    stft = torch.stft(waveforms, n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
+    power = stft.abs().square().double().mean(dim=-1) * 2 / (n_fft * window.square().sum())  # (B, bins)
+    frequencies = torch.fft.rfftfreq(n_fft, 1 / sample_rate)
+    edges = third_edges(sample_rate)
+    band = torch.bucketize(frequencies, edges, right=True) - 1
+    band[frequencies == edges[-1]] = len(edges) - 2
+    inside = (band >= 0) & (band < len(edges) - 1)
+    found = torch.zeros(len(power), len(edges) - 1, dtype=torch.float64)
+    return found.index_add_(1, band[inside], power[:, inside])
+
+
+def octave_power(thirds: Tensor) -> Tensor:
+    """Power (n, octaves) from that of thirds (n, k); the last octave may end early, at half the sample rate."""
+    missing = -thirds.shape[1] % THIRDS
+    return torch.nn.functional.pad(thirds, (0, missing)).unflatten(1, (-1, THIRDS)).sum(dim=2)
+
+
+def octave_names(sample_rate: int) -> list[str]:
+    """`31 to 62 Hz`, and so on up to half the sample rate."""
+    edges = third_edges(sample_rate)
+    lows = edges[:-1:THIRDS].tolist()
+    highs = [*lows[1:], edges[-1].item()]
+    return [f"{low:.0f} to {high:.0f} Hz" for low, high in zip(lows, highs, strict=True)]
+
+
+def profile(power: Tensor, least: float = 0.0) -> Tensor:
+    """Mean power of a set (n, k) in dB, (k,); no less than the power `least`."""
+    return 10 * power.mean(dim=0).clamp(min=max(least, 1e-15)).log10()
+
+
+def band_differences(made: Tensor, real: Tensor) -> Tensor:
+    """How much louder each band of a set (n, k) is than that of the real one (m, k), in dB, (k,).
+
+    What is LEAST_DB below the whole of the real sounds counts as equally silent.
+    """
+    least = real.mean(dim=0).sum().item() * 10 ** (LEAST_DB / 10)
+    return profile(made, least) - profile(real, least)
+
+
+def band_error(made: Tensor, real: Tensor) -> float:
+    """The largest absolute difference of an octave's level, in dB, of sets of power in thirds (n, k) and (m, k)."""
+    return band_differences(octave_power(made), octave_power(real)).abs().max().item()
+
+
+def band_floor(real: Tensor, seed: int) -> float:
+    """Mean `band_error` of two random halves of real sounds (n, k); NaN of fewer than two."""
+    half, generator = len(real) // 2, seeding.generator(seed, "octave bands")
+    if not half:
+        return math.nan
+    orders = [torch.randperm(len(real), generator=generator) for _ in range(NUM_SPLITS)]
+    errors = [band_error(real[order[:half]], real[order[half : 2 * half]]) for order in orders]
+    return sum(errors) / NUM_SPLITS

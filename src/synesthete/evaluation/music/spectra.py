@@ -1,0 +1,74 @@
+"""The log-mel that sound is judged, compared and drawn by, whatever the codec of a model."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import matplotlib
+import torch
+from librosa.filters import mel as mel_filters
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from synesthete.data.pieces import Pieces
+    from synesthete.data.shards import Rows
+
+    Sounds = Tensor | Rows | Pieces
+
+N_MELS = 64
+FLOOR_DB = -80.0  # under a full-scale sine
+WINDOW = 0.04  # seconds; the next power of two in samples
+CHUNK = 32  # sounds at once
+SHOWN = 96  # bands of a picture
+
+
+def frame_sizes(sample_rate: int) -> tuple[int, int]:
+    """n_fft and hop_length in samples: 2048 and 512 at 32 kHz."""
+    n_fft = 2 ** math.ceil(math.log2(sample_rate * WINDOW))
+    return n_fft, n_fft // 4
+
+
+def parts(waveforms: Sounds) -> Iterator[Tensor]:
+    """Sounds (n, S), int16 or float in [-1, 1], as float32 in [-1, 1] on the CPU, CHUNK after CHUNK."""
+    for first in range(0, len(waveforms), CHUNK):
+        yield as_float(waveforms[first : first + CHUNK])
+
+
+def as_float(waveforms: Tensor) -> Tensor:
+    """int16 or float sounds as float32 in [-1, 1], on the CPU."""
+    waveforms = waveforms.cpu()
+    return waveforms.float() if waveforms.is_floating_point() else waveforms.float() / 32768
+
+
+def log_mel(waveforms: Tensor, sample_rate: int, n_mels: int = N_MELS) -> Tensor:
+    """Sounds (B, S) float -> level of each mel band (Slaney's scale) in dB, (B, n_mels, T); a full-scale sine is 0."""
+    n_fft, hop_length = frame_sizes(sample_rate)
+    window = torch.hann_window(n_fft)
+    # Mirrored at its ends, a sound that was cut there does not click.
+    pad_mode = "reflect" if waveforms.shape[-1] > n_fft // 2 else "constant"
+    stft = torch.stft(waveforms, n_fft, hop_length, window=window, pad_mode=pad_mode, return_complex=True)
+    level = filterbank(sample_rate, n_mels) @ (stft.abs() / (window.sum() / 2))  # (B, n_mels, T)
+    return 20 * level.clamp(min=10 ** (FLOOR_DB / 20)).log10()
+
+
+def band_statistics(levels: Tensor) -> Tensor:
+    """Log-mel (B, F, T) in dB -> mean and standard deviation over time of each band, (B, 2 F): when is forgotten."""
+    return torch.cat([levels.mean(dim=-1), levels.std(dim=-1, correction=0)], dim=1)
+
+
+@lru_cache(maxsize=8)
+def filterbank(sample_rate: int, n_mels: int) -> Tensor:
+    """Triangles of height 1, (n_mels, n_fft / 2 + 1)."""
+    return torch.from_numpy(mel_filters(sr=sample_rate, n_fft=frame_sizes(sample_rate)[0], n_mels=n_mels, norm=None))
+
+
+def draw_spectrograms(waveforms: Tensor, sample_rate: int) -> list[Image.Image]:
+    """Each sound (n, S) as a picture, low bands at the bottom, from -80 dB (dark) to 0 dB (bright)."""
+    shade = 1 - log_mel(as_float(waveforms), sample_rate, SHOWN).flip(-2).clamp(FLOOR_DB, 0).numpy() / FLOOR_DB
+    return [Image.fromarray((matplotlib.colormaps["magma"](one)[..., :3] * 255).astype("uint8")) for one in shade]

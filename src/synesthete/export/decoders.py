@@ -1,0 +1,203 @@
+"""Codecs' decoders as graphs: all that is a network or plain arithmetic, up to where a phase has to be guessed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from synesthete.codecs.autoencoder import AutoencoderCodec
+from synesthete.codecs.latent import LatentCodec
+from synesthete.codecs.log_mel import LogMelCodec
+from synesthete.codecs.pixels import LEVEL, PixelCodec
+from synesthete.codecs.stft import LOUDEST_DB, StftCodec
+from synesthete.codecs.vocos import LOUDEST
+from synesthete.export.graph import BATCH, TOLERANCE, Graph
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synesthete.codecs.vocos import Vocos
+
+
+class Draw(nn.Module):
+    """x_0 of pixels -> pictures, black 0 and white 255."""
+
+    def __init__(self, codec: PixelCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, uint8."""
+        return (self.codec.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
+
+
+class DrawLatents(nn.Module):
+    """x_0 of a published autoencoder's latents -> pictures."""
+
+    def __init__(self, codec: AutoencoderCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, c, h, w) -> (B, C, H, W) uint8."""
+        unit = self.codec._decode(x_0 * self.codec.scale + self.codec.mean)
+        return (unit * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class Restore(nn.Module):
+    """x_0 of latents -> what the base codec's own graph makes of its x_0."""
+
+    def __init__(self, codec: LatentCodec, base: nn.Module) -> None:
+        super().__init__()
+        self.codec, self.base = codec, base
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, c, h, w) -> the output of the base's graph."""
+        latents = x_0 * self.codec.scale + self.codec.mean
+        return self.base(self.codec.restore(latents, self.codec.base.shape[2]))
+
+
+class LogMel(nn.Module):
+    """x_0 of a log-mel -> the log-mel it stands for."""
+
+    def __init__(self, codec: LogMelCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, 1, n_mels, T) -> (B, n_mels, T)."""
+        return self.codec.denormalise(x_0)
+
+
+class Vocode(nn.Module):
+    """x_0 of a log-mel -> waveform by the network that decodes it."""
+
+    def __init__(self, codec: LogMelCodec, vocos: Vocos) -> None:
+        super().__init__()
+        self.codec, self.vocos = codec, vocos
+        spec, num_samples = codec.spec, codec.config.num_samples
+        self.inverse = InverseSTFT(vocos.head.istft.window, spec.hop_length, spec.num_frames(num_samples), num_samples)
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, 1, n_mels, T) -> (B, num_samples)."""
+        log_mel = self.codec.denormalise(x_0).clamp(math.log(self.codec.config.floor), 8.0)
+        found = self.vocos.head.out(self.vocos.backbone(log_mel)).mT  # (B, n_fft + 2, T)
+        log_magnitude, phase = found.chunk(2, dim=1)
+        magnitude = log_magnitude.clamp(max=math.log(LOUDEST)).exp()
+        return self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
+
+
+class Magnitude(nn.Module):
+    """x_0 of a magnitude spectrogram -> |STFT| as Griffin-Lim takes it."""
+
+    def __init__(self, codec: StftCodec) -> None:
+        super().__init__()
+        self.codec, self.num_frames = codec, codec.spec.num_frames(codec.config.num_samples)
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, 1, num_bins, T) -> (B, n_fft / 2 + 1, num_frames)."""
+        return self.codec.whole(self.codec.magnitude(x_0), self.num_frames)
+
+
+class Play(nn.Module):
+    """x_0 of a complex spectrogram -> waveform, without complex numbers: few runtimes have them."""
+
+    def __init__(self, codec: StftCodec) -> None:
+        super().__init__()
+        self.codec, self.num_samples = codec, codec.config.num_samples
+        self.length = codec.num_covered(self.num_samples)
+        self.num_frames = codec.spec.num_frames(self.num_samples)
+        self.inverse = InverseSTFT(codec.window, codec.spec.hop_length, self.num_frames, self.length)
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        """(B, 2, num_bins, T) -> (B, num_samples)."""
+        power = self.codec.config.power
+        cells = self.codec.denormalise(x_0)
+        limit = 10 ** (LOUDEST_DB / 20 * power)
+        cells = cells * (limit / modulus(cells).clamp(min=limit))
+        parts = cells * modulus(cells).clamp(min=1e-12) ** (1 / power - 1)
+        waveform = self.inverse(self.codec.whole(parts[:, 0], self.num_frames), self._imaginary(parts))
+        return F.pad(waveform, (0, self.num_samples - self.length))
+
+    def _imaginary(self, parts: Tensor) -> Tensor:
+        return self.codec.whole(parts[:, 1], self.num_frames)
+
+
+def modulus(cells: Tensor) -> Tensor:
+    """Real and imaginary parts (B, 2, F, T) -> (B, 1, F, T)."""
+    return cells.square().sum(dim=1, keepdim=True).sqrt()
+
+
+class InverseSTFT(nn.Module):
+    """`torch.istft` as one transposed convolution: every bin of a frame adds its windowed wave.
+
+    Args:
+        window: (n_fft,). num_frames, num_samples: of every call; the last samples lie under the last window.
+    """
+
+    waves: Tensor
+    shares: Tensor
+
+    def __init__(self, window: Tensor, hop_length: int, num_frames: int, num_samples: int) -> None:
+        super().__init__()
+        n_fft = window.numel()
+        bins = torch.arange(n_fft // 2 + 1)
+        turns = (bins[:, None] * torch.arange(n_fft) % n_fft).double() * (2 * torch.pi / n_fft)
+        weight = torch.full((len(bins), 1), 2.0 / n_fft).double()
+        weight[0] = weight[-1] = 1.0 / n_fft  # all other bins stand for their mirror images, too
+        waves = torch.cat([weight * turns.cos(), -weight * turns.sin()]) * window.double()  # (2 F, n_fft)
+        shares = F.conv_transpose1d(
+            torch.ones(1, 1, num_frames).double(), window.double().square()[None, None], stride=hop_length
+        )
+        self.kept = slice(n_fft // 2, n_fft // 2 + num_samples)
+        self.hop_length = hop_length
+        self.register_buffer("waves", waves.float().unsqueeze(1))  # (2 F, 1, n_fft)
+        self.register_buffer("shares", shares[0, 0, self.kept].float())
+
+    def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
+        """Two (B, n_fft / 2 + 1, num_frames) -> (B, num_samples)."""
+        added = F.conv_transpose1d(torch.cat([real, imaginary], dim=1), self.waves, stride=self.hop_length)
+        return added[:, 0, self.kept] / self.shares
+
+
+def decoder_graph(codec: Any) -> Graph:
+    """x_0 -> "pictures", "waveform", or what a phase is still to be guessed for: "magnitude" or "log_mel".
+
+    Raises:
+        InputError: a codec that has no graph yet.
+    """
+    output, module = network_of(codec)
+    x_0 = torch.randn(BATCH, *codec.shape, generator=torch.Generator().manual_seed(0))
+    return Graph(
+        module,
+        inputs={"x_0": x_0},
+        outputs=(output,),
+        tolerance=1.0 if output == "pictures" else TOLERANCE,
+        oracle=codec.decode if output in ("pictures", "waveform") else module,
+    )
+
+
+def network_of(codec: Any) -> tuple[str, nn.Module]:
+    """The name of a decoder's output, and the network.
+
+    Raises:
+        InputError: a codec that has no graph yet.
+    """
+    if isinstance(codec, LatentCodec):
+        output, base = network_of(codec.base)
+        return output, Restore(codec, base)
+    if isinstance(codec, LogMelCodec):
+        vocos = codec._find_vocoder()
+        return ("log_mel", LogMel(codec)) if vocos is None else ("waveform", Vocode(codec, vocos.to("cpu")))
+    if isinstance(codec, StftCodec):
+        return ("magnitude", Magnitude(codec)) if codec.config.kind == "magnitude" else ("waveform", Play(codec))
+    if isinstance(codec, PixelCodec):
+        return "pictures", Draw(codec)
+    if isinstance(codec, AutoencoderCodec):
+        return "pictures", DrawLatents(codec)
+    raise InputError(f"{type(codec).__name__} has no ONNX decoder yet; export the other parts with --part denoiser")

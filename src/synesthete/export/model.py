@@ -1,0 +1,185 @@
+"""A pipeline to ONNX files: written beside, checked against torch, and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from synesthete.export.decoders import decoder_graph
+from synesthete.export.description import describe
+from synesthete.export.graph import conditioner_graph, denoiser_graph
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from synesthete.export.graph import Graph
+    from synesthete.pipeline import Pipeline
+
+PARTS = ("conditioner", "denoiser", "decoder")
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+OPSET = 18
+CHECKED_BATCHES = (1, 3)  # neither is that of the example
+MOST_BYTES = 2**31 - 2**20  # of weights in one file: protobuf's own limit, less room for the graph
+
+
+@dataclass(frozen=True)
+class Written:
+    """One file.
+
+    inputs, outputs: name -> shape, "batch" first. difference: the largest between torch and onnxruntime, as a share of
+    the largest value (of uint8: in levels), and `tolerance`, what it may be.
+    """
+
+    path: Path
+    inputs: dict[str, list[Any]]
+    outputs: dict[str, list[Any]]
+    difference: float
+    tolerance: float
+
+
+def export_model(
+    pipeline: Pipeline, folder: Path, parts: Sequence[str] = PARTS, *, overwrite: bool = False
+) -> list[Written]:
+    """Write `folder`/PART.onnx for each of `parts`, run each by onnxruntime and compare it with torch.
+
+    A model that is told nothing, or by another network than a table of classes, has no conditioner.onnx. The pipeline
+    is left as it is; the files compute in float32.
+
+    Raises:
+        InputError: onnx, onnxscript or onnxruntime are not installed, an unknown part, a file that is there already,
+            weights too large for one file, a codec without a graph, or a file that differs from torch.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(f"no part {part!r}; choose from {', '.join(PARTS)}")
+    make = {
+        "conditioner": conditioner_graph,
+        "denoiser": denoiser_graph,
+        "decoder": lambda pipeline: decoder_graph(pipeline.codec),
+    }
+    still = detached(pipeline)
+    graphs = {part: graph for part in parts if (graph := make[part](still)) is not None}
+    paths = {part: folder / f"{part}.onnx" for part in graphs}
+    if not overwrite and (there := [path for path in paths.values() if path.exists()]):
+        raise InputError(f"{there[0]}: there already; give --overwrite or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    said = describe(still)
+    return [write(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
+
+
+def detached(pipeline: Pipeline) -> Pipeline:
+    """A copy on the CPU in float32, to be evaluated: the parts themselves may be training, on a device, or rounded."""
+    parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("codec", "conditioner", "denoiser")}
+    for part in parts.values():
+        nn.Module.to(part, "cpu", torch.float32).eval().requires_grad_(False)
+    settings = {name: dict(pipeline.config[name]) for name in ("process", "sampling", "card")}
+    return type(pipeline)(scheduler=pipeline.scheduler, **parts, **settings)
+
+
+def write(graph: Graph, path: Path, said: dict[str, str]) -> Written:
+    """One graph to one file, which is there only if onnxruntime gives what torch gives.
+
+    Raises:
+        InputError: weights too large for one file, or a difference above the graph's tolerance.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.module.state_dict().values())
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: {size / 1e9:.1f} GB of weights; one ONNX file holds 2 GB, export a smaller model")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(serialised(graph, said | {name: json.dumps(fact) for name, fact in graph.facts.items()}))
+        written = compared(graph, beside, path)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return written
+
+
+@torch.no_grad()
+def serialised(graph: Graph, said: dict[str, str]) -> bytes:
+    """The ONNX model of a graph, any batch, as its file's content; `said` are its metadata."""
+    import onnx
+
+    batch = torch.export.Dim("batch")
+    with quiet():
+        program = torch.onnx.export(
+            graph.module.eval(),
+            kwargs=graph.inputs,
+            output_names=list(graph.outputs),
+            dynamic_shapes={name: {0: batch} for name in graph.inputs},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    # The exporter notes on every node which lines made it, with the paths of this machine: they tell others nothing.
+    for node in (*model.graph.node, *model.graph.value_info, *(node for one in model.functions for node in one.node)):
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    onnx.helper.set_model_props(model, said)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch says of its own parts, none of which a user can mend."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@torch.no_grad()
+def compared(graph: Graph, file: Path, path: Path) -> Written:
+    """Run the file at other batch sizes than it was made with, and compare.
+
+    Raises:
+        InputError: a difference above the graph's tolerance, or values that are not finite.
+    """
+    session = make_session(file)
+    largest = 0.0
+    for batch in CHECKED_BATCHES:
+        inputs = {name: value[torch.arange(batch) % len(value)] for name, value in graph.inputs.items()}
+        expected = graph.oracle(**inputs)
+        found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        for wanted, got in zip(expected if isinstance(expected, tuple) else (expected,), found, strict=True):
+            difference = (torch.from_numpy(got).double() - wanted.double()).abs().max()
+            whole = 1.0 if wanted.dtype == torch.uint8 else wanted.double().abs().max().clamp(min=1e-6)
+            largest = max(largest, float("inf") if not difference.isfinite() else (difference / whole).item())
+    if largest > graph.tolerance:
+        raise InputError(
+            f"{path}: differs from torch by {largest:.2g}, more than {graph.tolerance:.2g}; not written, "
+            "try other versions of onnxscript and onnxruntime"
+        )
+    takes, gives = ({one.name: one.shape for one in side} for side in (session.get_inputs(), session.get_outputs()))
+    return Written(path, takes, gives, largest, graph.tolerance)
+
+
+def make_session(file: Path) -> Any:
+    """A file opened by onnxruntime, on the CPU and quiet."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

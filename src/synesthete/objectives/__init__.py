@@ -1,0 +1,54 @@
+"""What a stage of training minimises: an objective holds the parts it trains and turns a batch into named losses."""
+
+from synesthete.objectives.alignment import Alignment, SoundEncoder
+from synesthete.objectives.autoencoding import Autoencoding, RoundTrip, log_spectral_distance, measure_round_trip
+from synesthete.objectives.denoising import Denoising, denoising_error, prediction_error
+from synesthete.objectives.measuring import (
+    DEAD_SENSITIVITY,
+    LAGGING,
+    LARGE_GAP,
+    Gap,
+    condition_sensitivity,
+    fixed_error,
+    fixed_loss,
+    generalisation_gap,
+    measure_gap,
+    percent,
+)
+from synesthete.objectives.objective import Objective, Parts
+from synesthete.objectives.ranges import DataRange, Range, Verdict, data_range, value_range
+from synesthete.objectives.spectrograms import SpectralDistance, SpectrogramDiscriminator, spectral_distance
+from synesthete.objectives.vocoding import Vocoding
+
+__all__ = [
+    "DEAD_SENSITIVITY",
+    "LAGGING",
+    "LARGE_GAP",
+    "Alignment",
+    "Autoencoding",
+    "DataRange",
+    "Denoising",
+    "Gap",
+    "Objective",
+    "Parts",
+    "Range",
+    "RoundTrip",
+    "SoundEncoder",
+    "SpectralDistance",
+    "SpectrogramDiscriminator",
+    "Verdict",
+    "Vocoding",
+    "condition_sensitivity",
+    "data_range",
+    "denoising_error",
+    "fixed_error",
+    "fixed_loss",
+    "generalisation_gap",
+    "log_spectral_distance",
+    "measure_gap",
+    "measure_round_trip",
+    "percent",
+    "prediction_error",
+    "spectral_distance",
+    "value_range",
+]

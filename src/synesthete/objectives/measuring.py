@@ -1,0 +1,128 @@
+"""How well a model denoises, on fixed noise: what it learned of its condition, and what it knows by heart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from synesthete.objectives.denoising import denoising_error
+
+if TYPE_CHECKING:
+    from synesthete.objectives.objective import Parts
+    from synesthete.types import Batch, Condition
+
+GAP_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way to noise
+# A condition that changes the error by less than this share of it is not being used.
+DEAD_SENSITIVITY = 0.005
+# Averaged weights whose loss is more than this share above that of the weights themselves lag behind.
+LAGGING = 0.1
+LARGE_GAP = 0.1  # of the training loss; what is surely more is over-fitting
+
+
+@torch.no_grad()
+def fixed_error(
+    parts: Parts, x_0: torch.Tensor, condition: Condition, fractions: tuple[float, ...] = (0.3, 0.5, 0.8), seed: int = 0
+) -> torch.Tensor:
+    """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
+
+    fractions: of the way to noise; 0.3 is t = 300 of 1000.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    condition = parts.denoiser.precompute(condition) if condition.keys_values is None else condition
+    errors = []
+    for fraction in fractions:
+        timestep = parts.process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
+        x_t = parts.process.add_noise(x_0, noise, timestep)
+        prediction = parts.denoiser(x_t, timestep, condition).float()
+        guess = parts.process.convert(prediction, x_t, timestep, "sample")
+        errors.append((guess - x_0).square().flatten(1).mean(dim=1))
+    return torch.stack(errors)
+
+
+@torch.no_grad()
+def condition_sensitivity(
+    parts: Parts, batch: Batch, fractions: tuple[float, ...] = (0.5, 0.7, 0.9, 0.97), seed: int = 0
+) -> dict[str, float]:
+    """How much worse the model does when told of the wrong samples (DESIGN law 9).
+
+    Each sample is shown the condition of another class' sample (a shift through the batch sorted by class). Returns
+    {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps near noise,
+    where the condition is what decides.
+    """
+    order = batch.label.argsort(stable=True)
+    largest = int(torch.bincount(batch.label).max())
+    shift = largest if largest < len(order) else 1  # without classes, what any other sample is told is wrong
+    wrong = torch.empty_like(order)
+    wrong[order] = order.roll(-shift)
+    x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
+    condition = parts.conditioner.encode(batch.raw)
+    right_error = fixed_error(parts, x_0, condition, fractions, seed).mean().item()
+    wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed).mean().item()
+    return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
+
+
+@torch.no_grad()
+def fixed_loss(parts: Parts, batch: Batch, fractions: tuple[float, ...] = GAP_FRACTIONS, seed: int = 0) -> torch.Tensor:
+    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space."""
+    x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
+    condition = parts.denoiser.precompute(parts.conditioner.encode(batch.raw))
+    timesteps = [parts.process.at(torch.full((len(x_0),), f)).to(x_0.device) for f in fractions]
+    return torch.stack([denoising_error(parts, x_0, noise, t, condition) for t in timesteps])
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The mean loss of samples trained on and of samples held out; the difference as a share of the former.
+
+    low, high: the share's 95% interval.
+    """
+
+    training: float
+    held_out: float
+    share: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Whether the model over-fits, in plain words."""
+        figures = f"loss {self.held_out:.4g} held out, {self.training:.4g} in training, {percent(self.share)}"
+        figures += f" (95%: {percent(self.low)} to {percent(self.high)})"
+        if self.low > LARGE_GAP:
+            return f"the model over-fits: {figures}"
+        if self.low > 0:
+            return f"the model over-fits a little: {figures}"
+        if not self.high <= LARGE_GAP:
+            return f"too few samples to tell whether the model over-fits: {figures}"
+        return f"the model does not over-fit: {figures}"
+
+
+def percent(share: float) -> str:
+    """A share as a signed percentage."""
+    return f"{100 * share:+.0f}%" if math.isfinite(share) else "unknown"
+
+
+def measure_gap(seen: torch.Tensor, held_out: torch.Tensor) -> Gap:
+    """From losses (fractions, n) of samples trained on and (fractions, m) of others, over the same fractions."""
+    ours, theirs = seen.double().mean(dim=0), held_out.double().mean(dim=0)
+    enough = min(len(ours), len(theirs)) > 1
+    error = math.hypot(*(x.std().item() / math.sqrt(len(x)) for x in (ours, theirs))) if enough else math.inf
+    a, b, half = ours.mean().item(), theirs.mean().item(), 1.96 * error
+    base = max(a, 1e-12)
+    return Gap(a, b, (b - a) / base, (b - a - half) / base, (b - a + half) / base)
+
+
+@torch.no_grad()
+def generalisation_gap(
+    parts: Parts,
+    seen: Batch,
+    held_out: Batch,
+    fractions: tuple[float, ...] = GAP_FRACTIONS,
+    seed: int = 0,
+) -> Gap:
+    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps."""
+    return measure_gap(*(fixed_loss(parts, batch, fractions, seed) for batch in (seen, held_out)))

@@ -1,0 +1,189 @@
+"""Decoded recordings cut into the pieces of each split; whatever is left out is said."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from synesthete.data.labelled import in_turn
+from synesthete.data.music import MusicSamples, some
+from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
+from synesthete.data.pieces import Pieces, cut_starts
+from synesthete.data.profiles import FRAMES_PER_SECOND, LEVELS_PER_SECOND
+from synesthete.data.shards import keep
+from synesthete.preparation.prepared import digest
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.data.labelled import Part
+    from synesthete.data.music import Music
+    from synesthete.data.waveforms import Waveform
+    from synesthete.preparation.prepared import Progress
+
+NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recording are called empty
+# Which split keeps what two of them have in common.
+ORDER: tuple[Part, ...] = ("train", "test", "judge")
+
+logger = logging.getLogger(__name__)
+
+
+class Cutting:
+    """Which pieces there are of each recording.
+
+    Args:
+        waveforms: the listed recordings, decoded to `sample_rate` Hz. length: of a piece, in samples.
+
+    Attributes:
+        starts: (n_i,) of each recording. skipped, notes: a line for each recording that could not be read, and for
+            everything else that was left out or is odd.
+
+    Raises:
+        InputError: none of the recordings could be read.
+    """
+
+    def __init__(self, data: Music, waveforms: Sequence[Waveform], sample_rate: int, length: int) -> None:
+        self.data, self.waveforms = data, waveforms
+        self.sample_rate, self.length = sample_rate, length
+        self.entries = data.listing.entries
+        self.names = [entry.recording.name for entry in self.entries]
+        unread = [waveform.note for waveform in waveforms if not len(waveform.samples)]
+        self.skipped = [*data.listing.skipped, *unread]
+        if len(unread) == len(waveforms):
+            raise InputError(f"not one of {len(self.skipped)} recordings can be read; the first: {self.skipped[0]}")
+        self.notes = list(data.listing.notes)
+        if self.skipped:
+            self.notes.append(f"skipped {len(self.skipped)} unreadable recordings: {some(self.skipped)}")
+        self._note("{} recordings used as far as they go: {}", [w.note for w in waveforms if w.note and len(w.samples)])
+        self._note_rates()
+        self.starts = [torch.tensor(self._sound_starts(number), dtype=torch.int64) for number in range(len(waveforms))]
+        kept = zip(self.names, waveforms, self.starts, strict=True)
+        silent = [name for name, waveform, starts in kept if len(waveform.samples) and not len(starts)]
+        self._note("nothing left of {} recordings, silent or damaged throughout: {}", silent)
+
+    def _sound_starts(self, number: int) -> list[int]:
+        """Starts of a recording's pieces that are neither silent nor damaged."""
+        waveform = self.waveforms[number]
+        num_samples = len(waveform.samples)
+        if not num_samples:
+            return []
+        starts = cut_starts(num_samples, self.length, max(1, round(self.data.stride * self.sample_rate)))
+        whole = [s for s in starts if not any(s < end and s + self.length > begin for begin, end in waveform.damaged)]
+        if len(whole) < len(starts):
+            lost = f"{len(starts) - len(whole)} of {len(starts)} pieces of {self.names[number]}"
+            self.notes.append(f"{lost} left out: NaN or infinite samples")
+        return [start for start in whole if self._level_db(waveform, start) >= self.data.silence_db]
+
+    def _level_db(self, waveform: Waveform, start: int) -> float:
+        """Root mean square of a piece, against full scale."""
+        end = min(start + self.length, len(waveform.samples))
+        hop = self.sample_rate // LEVELS_PER_SECOND
+        first, last = start // hop, max(start // hop + 1, -(-end // hop))
+        return float(10 * torch.log10(waveform.energy[first:last].sum().double() / (end - start)))
+
+    def _note_rates(self) -> None:
+        low = [w.sample_rate for w in self.waveforms if 0 < w.sample_rate < NEAR_RATE * self.sample_rate]
+        if low:
+            self.notes.append(
+                f"{len(low)} of {len(self.waveforms)} recordings have a lower sample rate than the codec's "
+                f"{self.sample_rate} Hz, down to {min(low)} Hz: their highs are empty, as the model's will be"
+            )
+
+    def drop_copies(self, place: Path, progress: Progress | None) -> None:
+        """Name recordings that sound alike, and leave out held-out pieces that sound like one of another split.
+
+        A split of which nothing would be left stays as it is, and that is said.
+        """
+        seconds = self.length / self.sample_rate
+        hop = self.sample_rate // FRAMES_PER_SECOND
+        tracks = [
+            Track(waveform.profile, (starts + hop // 2) // hop)
+            for waveform, starts in zip(self.waveforms, self.starts, strict=True)
+        ]
+        report = partial(progress, "quarter seconds compared") if progress else lambda done, total: None
+        key = digest([[entry.content for entry in self.entries], [s.tolist() for s in self.starts], seconds, ALIKE])
+        path = place / f"alike-{key}.safetensors"
+        pairs = keep(path, lambda: {"pairs": as_pairs(find_alike(tracks, seconds, report))})["pairs"].tolist()
+        self._note("{} pairs of recordings sound alike: {}", [f"{self.names[a]} ~ {self.names[b]}" for a, b in pairs])
+        for number, part in enumerate(ORDER[1:], 1):
+            kept = dict(enumerate(self.starts))
+            for a in {place for pair in pairs for place in pair}:
+                before = {b for pair in pairs if a in pair for b in pair if self.entries[b].part in ORDER[:number]}
+                if self.entries[a].part == part and before:
+                    alike = alike_pieces(tracks[a], [tracks[b] for b in sorted(before)], seconds)
+                    kept[a] = self.starts[a][~alike]
+            lost = sum(len(self.starts[i]) - len(kept[i]) for i in kept)
+            if not lost:
+                continue
+            if sum(len(kept[i]) for i, entry in enumerate(self.entries) if entry.part == part):
+                self.starts = [kept[i] for i in range(len(kept))]
+                self.notes.append(f"{lost} pieces of split {part} left out, since another split has nearly the same")
+            else:
+                self.notes.append(
+                    f"every piece of split {part} is nearly the same as one of another split: its figures will flatter"
+                )
+
+    def samples(self, part: Part) -> MusicSamples:
+        """The pieces of a split, its recordings numbered anew, and `limit` of them where that is set."""
+        mine = [i for i, entry in enumerate(self.entries) if entry.part == part]
+        recordings = [torch.full((len(self.starts[i]),), number) for number, i in enumerate(mine)]
+        labels = [torch.full((len(self.starts[i]),), self.entries[i].label) for i in mine]
+        starts = joined([self.starts[i] for i in mine])
+        pieces = Pieces([self.waveforms[i].samples for i in mine], joined(recordings), starts, self.length)
+        names = tuple(self.names[i] for i in mine)
+        seed, limit = self.data.seed, self.data.limit
+        samples = MusicSamples(
+            pieces, joined(labels), pieces.recordings, names, sample_rate=self.sample_rate, seed=seed
+        )
+        if limit is None or len(samples) <= limit:
+            return samples
+        return samples.take(in_turn(samples.labels, seed)[:limit].sort().values)
+
+    def check(self, samples: dict[Part, MusicSamples]) -> None:
+        """Make sure that there is something to train on, of every class, and something held out.
+
+        Raises:
+            InputError: there is not.
+        """
+        silence = f"data.silence_db (now {self.data.silence_db:g})"
+        if not len(samples["train"]):
+            raise InputError(f"nothing to train on: every piece is quiet or damaged; lower {silence}")
+        there = set(samples["train"].labels.tolist())
+        for label, name in enumerate(self.data.class_names):
+            if label not in there:
+                raise InputError(f"nothing to train on of class {name!r}; add recordings, or lower {silence}")
+        if not len(samples["test"]):
+            raise InputError(
+                f"nothing is held out of {len(self.entries)} recordings, and a recording is in one split alone; "
+                "add another, or cut this one into two files"
+            )
+        if not len(samples["judge"]):
+            self.notes.append("no recordings left for the judge alone; add some to have samples judged by one")
+
+    def _note(self, text: str, names: Iterable[str]) -> None:
+        names = list(names)
+        if names:
+            self.notes.append(text.format(len(names), some(names)))
+
+
+def as_pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Pairs of numbers as a tensor (n, 2)."""
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One tensor (n,) int64 of many, or of none."""
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
+
+
+def say_all(notes: Sequence[str]) -> None:
+    """The notes as warnings."""
+    for note in notes:
+        logger.warning(note)

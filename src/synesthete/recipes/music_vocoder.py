@@ -1,0 +1,68 @@
+"""A vocoder for music: log-mels at 32 kHz back into sound, by a network that is trained here."""
+
+from __future__ import annotations
+
+from synesthete.codecs.vocoder import VocoderCodec
+from synesthete.conditioning.unconditional import Unconditional
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.music import Music
+from synesthete.data.recordings import Recordings
+from synesthete.data.tones import Tones
+from synesthete.denoisers.dit import DiT
+from synesthete.diffusion.process import Process
+from synesthete.objectives import Vocoding
+
+
+def music_vocoder() -> Recipe:
+    """The codec alone: a Vocos network of 9M parameters for 128-band log-mels of 4 s at 32 kHz; it does not sample.
+
+    Recipes with a `VocoderCodec` take its network by `codec.weights=RUN`. The denoiser stands in: it stays untrained.
+    """
+    return Recipe(
+        name="music-vocoder",
+        data=build(Music, sources=(build(Recordings),), stride=2.0),
+        codec=build(VocoderCodec),
+        conditioner=build(Unconditional),
+        denoiser=build(
+            DiT,
+            sample_size=(128, 251),
+            patch_size=(128, 4),
+            width=32,
+            depth=1,
+            num_heads=2,
+            condition_width=None,
+            pooled_width=None,
+        ),
+        process=build(Process, schedule="flow", prediction_type="sample", loss_space="flow"),
+        stages=[
+            Stage(
+                "vocode",
+                build(Vocoding),
+                num_steps=20_000,
+                batch_size=16,
+                train=("codec",),
+                learning_rate=1e-3,
+                num_warmup_steps=200,
+                betas=(0.8, 0.99),
+                gradient_clip=10.0,
+                ema_decay=0.999,
+            )
+        ],
+        sampling=Sampling(guidance_scale=1.0),
+    )
+
+
+def music_vocoder_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds, on tones it makes itself."""
+    recipe = music_vocoder()
+    recipe.name += "-debug"
+    recipe.data.sources, recipe.data.limit = (build(Tones, num=3),), 24
+    codec = recipe.codec
+    codec.num_samples, codec.sample_rate, codec.n_fft, codec.hop_length, codec.n_mels = 8000, 8000, 256, 64, 40
+    codec.dim, codec.intermediate_dim, codec.num_layers, codec.num_iterations = 16, 32, 2, 4
+    recipe.denoiser.sample_size, recipe.denoiser.patch_size, recipe.denoiser.width = (40, 126), (40, 4), 16
+    for stage in recipe.stages:
+        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 8, 2
+        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
+        stage.objective.crop, stage.objective.resolutions = 2048, ((256, 64, 256), (512, 128, 512))
+    return recipe

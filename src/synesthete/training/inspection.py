@@ -1,0 +1,132 @@
+"""What a run finds when it looks at itself: previews, what the condition is worth to it, whether it over-fits."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.logs import DETAIL
+from synesthete.objectives import (
+    DEAD_SENSITIVITY,
+    LAGGING,
+    condition_sensitivity,
+    data_range,
+    fixed_loss,
+    generalisation_gap,
+    value_range,
+)
+from synesthete.training import latents
+from synesthete.training.assembly import make_pipeline
+from synesthete.training.previews import encoded, write_previews
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.objectives import DataRange, Parts, Range
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.training.log import RunLog
+    from synesthete.types import Batch
+
+    Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
+
+logger = logging.getLogger(__name__)
+
+NUM_SAMPLES = 64
+
+
+class Inspection:
+    """Looks at the parts of a run, with the averaged weights in place where there are some.
+
+    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. sensitivities: of every
+    look so far, as shares of the error; part of the run's state.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stage: Stage,
+        prepared: Prepared,
+        folder: Path,
+        *,
+        watch: Watch | None,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.stage, self.prepared, self.folder = recipe, stage, prepared, folder
+        self.watch, self.autocast, self.device = watch, autocast, device
+        self.sensitivities: list[float] = []
+        self.held_out_loss = math.nan
+        self._data_range: DataRange | None = None
+
+    def look(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+        """Write previews and figures of this step; what there is to say of them, in plain words."""
+        held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
+        seen = latents.encoded(parts.codec, self._batch(self.prepared.train.plain()))
+        with self.autocast():
+            found = condition_sensitivity(parts, held_out)
+            gap = generalisation_gap(parts, seen, held_out)
+        log.write(step, training_loss=gap.training, held_out_loss=gap.held_out)
+        self.held_out_loss = gap.held_out
+        notes = [str(gap)]
+        pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
+        made = write_previews(pipeline, held_out, self.folder / "previews", step, log)
+        found_range = self._range(pipeline, *made, seen)
+        notes += self._say_range(found_range, step, log)
+        logger.log(DETAIL, "stage %s, step %d: preview written; %s", self.stage.name, step, found_range)
+        if self.watch:
+            self.watch(pipeline, self.prepared, self.folder / "previews", step, log)
+        if not pipeline.is_conditional:
+            log.write(step, held_out_error=found["right"])
+            return [f"held-out error {found['right']:.4f}", *notes]
+        log.write(step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
+        self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
+        note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
+        dead = step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
+        if dead:
+            note += "; the model ignores its condition: being told of another class costs it nothing"
+            logger.warning(note)
+        return [note, *notes]
+
+    def look_at_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+        """Write what the codec restores of held-out signals, and how far from them it is."""
+        held_out = self._batch(latents.signals_of(self.prepared.test))
+        return latents.look(parts.codec, held_out, self.folder / "previews", step, log)
+
+    def look_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+        """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
+        with self.autocast():
+            raw = fixed_loss(parts, latents.encoded(parts.codec, self._batch(self.prepared.test))).mean().item()
+        log.write(step, raw_held_out_loss=raw)
+        averaged = self.held_out_loss
+        if step * 2 < self.stage.num_steps or averaged <= (1 + LAGGING) * raw:
+            return []
+        note = f"the averaged weights lag behind: held-out loss {averaged:.4g}, of the trained ones {raw:.4g}"
+        return [f"{note}; lower ema_decay (now {self.stage.ema_decay:g}) or train for longer"]
+
+    def _range(self, pipeline: Pipeline, x_0: Tensor, signal: Tensor | None, seen: Batch) -> Range:
+        if self._data_range is None:
+            self._data_range = data_range(pipeline.codec, encoded(pipeline.codec, seen), len(x_0))
+        return value_range(pipeline.codec, x_0, self._data_range, signal)
+
+    def _say_range(self, found: Range, step: int, log: RunLog) -> list[str]:
+        log.write(step, **found.figures())
+        if found.verdict == "ok" or (found.verdict == "warn" and step * 2 < self.stage.num_steps):
+            return []
+        logger.warning("step %d: %s", step, found)
+        return [f"{found}; more steps may mend it, else lower learning_rate or predict x_0 (prediction_type=sample)"]
+
+    def _batch(self, samples: Any) -> Batch:
+        """The same samples at every look."""
+        generator = seeding.generator(self.recipe.seed, "look")
+        indices = torch.randperm(len(samples), generator=generator)[:NUM_SAMPLES]
+        return samples.batch(indices, generator).to(self.device)

@@ -1,0 +1,127 @@
+"""A codec with an autoencoder of its own: what it is trained on, measured by, and what stages after it train on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.shards import Rows, keep
+from synesthete.objectives import measure_round_trip
+from synesthete.training.previews import write_codec_previews
+from synesthete.training.run_folder import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.training.log import RunLog
+    from synesthete.types import Batch
+
+BATCH = 16
+SHARD = 512  # samples a file
+NUM_MEASURED = 1024  # training samples, drawn from all, that the latents are measured on
+NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
+
+
+def is_learned(codec: Any) -> bool:
+    """Whether what a codec makes of a signal depends on weights that a stage trains."""
+    return getattr(codec, "is_learned", False)
+
+
+def signals_of(samples: Any) -> Any:
+    """The samples as signals, without what was encoded beforehand."""
+    return samples.sounds() if hasattr(samples, "sounds") else samples
+
+
+def encoded(codec: Any, batch: Batch) -> Batch:
+    """The batch with x_0 for its signals where the codec is a network, so that it is asked once."""
+    if batch.encoded or not is_learned(codec):
+        return batch
+    return replace(batch, signal=codec.encode(batch.signal), encoded=True)
+
+
+@torch.no_grad()
+def measure(codec: Any, samples: Any, device: torch.device) -> None:
+    """Measure the latents of a codec that has learned, so that x_0 has about zero mean and unit spread.
+
+    samples: those it was trained on.
+    """
+    codec.eval()
+    samples = signals_of(samples).plain()
+    drawn = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED].sort().values
+
+    def batches() -> Iterator[Tensor]:
+        for places in drawn.split(BATCH):
+            yield samples.batch(places, torch.Generator().manual_seed(0)).signal.to(device)
+
+    codec.whiten(batches())
+
+
+@torch.no_grad()
+def encode_once(
+    codec: Any,
+    samples: Any,
+    folder: Path,
+    *,
+    num_views: int,
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> Any:
+    """The samples with x_0 of the trained codec (n, V, c, h, w), in half precision, in files named by its weights.
+
+    A batch takes one of V views by chance: the sample as it is, and augmented where there is an augmentation.
+    report(done, total) in samples.
+    """
+    codec.eval()
+    samples = signals_of(samples)
+    num_views = num_views if samples.augmentation else 1
+    name = digest(codec, len(samples), num_views)
+    shards = []
+    for number, places in enumerate(torch.arange(len(samples)).split(SHARD)):
+        path = folder / f"{name}-{number:05d}.safetensors"
+        make = partial(_encoded, codec, samples, places, num_views, device)
+        with processes().main_process_first():
+            shards.append(keep(path, make)["values"])
+        report(int(places[-1]) + 1, len(samples))
+    return replace(samples, x_0=Rows(shards))
+
+
+def _encoded(codec: Any, samples: Any, places: Tensor, num_views: int, device: torch.device) -> dict[str, Tensor]:
+    shown = []
+    for part in places.split(BATCH):
+        views = [codec.encode(signals(samples, part, view).to(device)) for view in range(num_views)]
+        shown.append(torch.stack(views, dim=1).half().cpu())  # (BATCH, V, c, h, w)
+    return {"values": torch.cat(shown)}
+
+
+def signals(samples: Any, places: Tensor, view: int) -> Tensor:
+    """A view of the samples at `places` (B,): 0 as they are, any other augmented, the same each time."""
+    if hasattr(samples, "views"):
+        return samples.views(places, torch.full_like(places, view))
+    generator = seeding.generator(0, "view", view, int(places[0]))
+    return (samples if view else samples.plain()).batch(places, generator).signal
+
+
+def digest(codec: Any, *settings: int) -> str:
+    """A short name for a codec's weights and the settings it is used with."""
+    found = hashlib.blake2b(repr(settings).encode(), digest_size=6)
+    for name, value in codec.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+@torch.no_grad()
+def look(codec: Any, held_out: Batch, folder: Path, step: int, log: RunLog) -> list[str]:
+    """Previews, real above restored, and the round trip of held-out signals (B, ...), logged and in plain words."""
+    found = measure_round_trip(codec, held_out.signal)
+    log.write(step, round_trip=found.error, round_trip_floor=found.floor)
+    write_codec_previews(codec, held_out, folder, step, log)
+    return [f"held out: {found}"]

@@ -1,0 +1,41 @@
+"""`synesthete evaluate` on a model of music: from the folder that `train` leaves to a report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_evaluate_command import run  # noqa: F401 - a fixture
+
+from synesthete.recipes.music import music_debug, music_notes_debug
+
+
+@pytest.mark.parametrize("make", [music_notes_debug, music_debug])
+def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(make().to_yaml())
+    code, printed, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")
+    assert code == 0, said
+    kept = json.loads((tmp_path / "run" / "model" / "judge" / "judge.json").read_text())
+    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
+
+    monkeypatch.setattr("synesthete.evaluation.music.judge.FEWEST_STEPS", 20)
+    monkeypatch.setattr("synesthete.evaluation.music.judge.NUM_PASSES", 1)
+    code, printed, said = run("evaluate", "run", "--num", 10, "--seed", 3)
+    assert code == 0, said
+    assert printed.splitlines()[-1] == "run/report/report.html"
+    names = ["Fréchet distance (judge of", "octave band error (dB)", "tempogram", "pitch histogram", "memorisation"]
+    if make is music_notes_debug:
+        names.append("class accuracy (sound judge, n = 10)")
+        assert kept["num_test"] > 0
+    for name in names:
+        assert any(line.startswith(name) and "ceiling" in line for line in printed.splitlines()), name
+    values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
+    assert values["facts"]["sounds"].startswith("10 made, seed 3")
+    assert any("kept with the model" in metric["name"] for metric in values["metrics"]) == (make is music_notes_debug)
+
+    code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
+    assert (code, said) == (2, ["synesthete: run: a model of music; --listener is for models of speech"])
+    code, _, said = run("evaluate", "run", "--overwrite", "--features", "nowhere", "--num", 10)
+    assert code == 2
+    assert "no features 'nowhere'" in said[0]

@@ -1,0 +1,60 @@
+"""The benchmarks of music, each run whole at a size of seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from benchmarks import music_sampling, music_vs_peers
+from benchmarks.peers import audio_diffusion
+from benchmarks.peers.seed_music_unet import SeedMusicUNet
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_rebuilt_network_is_as_large_as_the_original():
+    with torch.device("meta"):
+        network = SeedMusicUNet()
+        assert network(torch.zeros(1, 1, 224, 416), torch.zeros(1)).shape == (1, 1, 224, 416)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(17_288_545, rel=0.01)
+
+
+def test_sampling_is_timed_on_both_sides(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(music_sampling, "RECIPE", "music-stft-debug")
+    monkeypatch.setattr(music_sampling, "SeedMusicUNet", lambda: SeedMusicUNet(filters=16, middle=16))
+    seed, ours = music_sampling.run_seed(1), music_sampling.run_ours(2)
+    for side in (seed, ours):
+        assert side["seconds"] > side["decoding_seconds"] > 0
+        assert side["parameters"] > 0
+    assert ours["settings"]["num_inference_steps"] == 4
+
+
+def test_our_side_is_trained_played_and_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
+    def here(side: str, options: Any) -> None:
+        options.side = side
+        music_vs_peers.run_side(options)
+        options.side = None
+
+    monkeypatch.setattr(music_vs_peers, "start_side", here)
+    words = ("--recipe", "music-debug", "--minutes", "0.01", "--num", "8", "--steps", "2", "--out", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["music_vs_peers", *words, "--only", "ours", "--json"])
+    music_vs_peers.main()
+    values = json.loads(capsys.readouterr().out.splitlines()[-1])
+    ours = values["sides"]["ours"]
+    assert ours["frechet"] > 0 and ours["samples_per_second"] > 0 and ours["sound_per_second"] > 0
+    assert values["behind"] == []
+    assert len(list((tmp_path / "ours").glob("*.wav"))) == 4
+
+
+def test_a_peer_that_is_not_installed_is_one_line():
+    if importlib.util.find_spec("audio_diffusion_pytorch"):
+        pytest.skip("it is installed")
+    with pytest.raises(InputError, match="pip install"):
+        audio_diffusion.find_package()

@@ -1,0 +1,313 @@
+"""A loss that rises and stays takes a run back to its last good state; all that it does then is exact, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from runs import StoppedError, assert_same, metrics
+
+from synesthete import seeding
+from synesthete.objectives import Denoising
+from synesthete.training import loop, returns, stage
+from synesthete.training.spikes import SpikeWatch
+from synesthete.training.stage import DivergedError
+from tiny_pictures import tiny_prepared, tiny_recipe
+
+PATIENCE = 20
+STEADY = [1.0] * 5000
+
+
+def first_spike(losses, norms=STEADY):
+    """The step, from 1, at which a spike is there, and the spike; (None, None) without one."""
+    watch = SpikeWatch(PATIENCE)
+    for step, (loss, norm) in enumerate(zip(losses, norms, strict=False), start=1):
+        if spike := watch.add({"loss": loss, "gradient_norm": norm}):
+            return step, spike
+    return None, None
+
+
+def healthy(num, seed, spread):
+    """Losses that fall from 1 to 0.05 and vary by that many e-folds from batch to batch."""
+    drawn = random.Random(seed)
+    return [(0.05 + 0.95 * math.exp(-step / 300)) * drawn.lognormvariate(0, spread) for step in range(num)]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.15, 0.5, 1.0])
+def test_a_healthy_run_has_no_spike(spread):
+    """0.15 is what batches of 50 clips vary by; 1.0 is batches of one that differ by factors of 7."""
+    for seed in range(3):
+        norms = [n * 3 ** math.sin(i / 200) for i, n in enumerate(healthy(4000, seed + 100, 0.3))]
+        assert first_spike(healthy(4000, seed, spread), norms) == (None, None)
+
+
+def test_one_odd_batch_or_a_few_are_no_spike():
+    losses = healthy(1000, 0, 0.15)
+    losses[400] = 1e6
+    losses[600:610] = [50.0] * 10
+    losses[800:812:2] = [50.0] * 6
+    assert first_spike(losses) == (None, None)
+
+
+@pytest.mark.parametrize("times", [4.0, 100.0])
+def test_a_loss_that_rises_and_stays_is_a_spike_within_its_patience(times):
+    losses = healthy(1000, 1, 0.15)
+    risen = losses[:500] + [times * loss for loss in losses[500:]]
+    step, spike = first_spike(risen)
+    assert 500 + 0.75 * PATIENCE <= step <= 500 + PATIENCE
+    assert spike.figure == "loss"
+    assert spike.reached / spike.level == pytest.approx(times, rel=0.3)
+    assert str(spike).startswith("the loss rose from 0.")
+
+
+def test_gradients_that_explode_are_one_too():
+    norms = [0.5] * 500 + [20.0] * 100
+    step, spike = first_spike(healthy(600, 2, 0.15), norms)
+    assert (step, spike.figure) == (515, "gradient_norm")
+    assert first_spike(healthy(600, 2, 0.15), [0.5] * 500 + [2.0] * 100) == (None, None)
+
+
+def test_what_was_seen_goes_through_json_to_the_bit():
+    losses = healthy(400, 3, 0.2)
+    losses = losses[:300] + [10 * loss for loss in losses[300:]]
+    whole = first_spike(losses)
+    for cut in (50, 150, 299, 310):
+        before, after = SpikeWatch(PATIENCE), SpikeWatch(PATIENCE)
+        assert not any(before.add({"loss": loss, "gradient_norm": 1.0}) for loss in losses[:cut])
+        after.restore(json.loads(json.dumps(before.state())))
+        steps = (step for step, loss in enumerate(losses[cut:], cut + 1) if after.add({"loss": loss}))
+        assert next(steps) == whole[0]
+
+
+# runs
+
+NUM_STEPS, RISE = 36, 24
+SETS = (
+    f"stages.denoise.num_steps={NUM_STEPS}",
+    "stages.denoise.batch_size=4",
+    "stages.denoise.checkpoint_every=5",
+    "stages.denoise.preview_every=30",
+    "stages.denoise.log_every=2",
+    "stages.denoise.spike_patience=4",
+    "sampling.num_inference_steps=1",
+    "weights=float32",
+)
+
+
+@pytest.fixture(scope="module")
+def data(cache):
+    return tiny_prepared()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patch():
+    """Patches of the module; a run's level is that of few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "SpikeWatch", partial(SpikeWatch, window=8))
+        yield patch
+
+
+FORWARD = Denoising.forward
+
+
+@pytest.fixture(scope="module")
+def rising(patch):
+    """`rising(first, last)`: the loss is a hundred times as high in these steps, for so many ways of drawing them."""
+
+    def rise(first, last=NUM_STEPS, ways=1):
+        drawn = [(), *(("return", i) for i in range(1, 9))][:ways]
+        seeds = {seeding.derive(0, "denoise", *way, step, 0) for way in drawn for step in range(first, last)}
+
+        def forward(self, batch, generator):
+            losses = FORWARD(self, batch, generator)
+            return losses | {"loss": losses["loss"] * (100.0 if generator.initial_seed() in seeds else 1.0)}
+
+        patch.setattr(Denoising, "forward", forward)
+
+    return rise
+
+
+@dataclasses.dataclass
+class Reported:
+    """What a run says; stops it after so many reports."""
+
+    stop: int | None = None
+    said: list = dataclasses.field(default_factory=list)
+
+    def __call__(self, report):
+        self.said.append(report)
+        if len(self.said) == self.stop:
+            raise StoppedError
+
+
+def train(data, folder, *sets, report=None):
+    recipe = tiny_recipe(*SETS, *sets)
+    loop.train(recipe, data, folder, report=report or Reported())
+
+
+def test_a_run_goes_back_and_goes_on_with_other_batches(data, tmp_path, rising, caplog):
+    rising(RISE)
+    asked = []
+
+    @dataclasses.dataclass
+    class Watched:
+        samples: object
+
+        def __len__(self):
+            return len(self.samples)
+
+        def plain(self):
+            return self.samples
+
+        def batch(self, indices, generator):
+            asked.append(indices.tolist())
+            return self.samples.batch(indices, generator)
+
+    reported = Reported()
+    with caplog.at_level(logging.WARNING):
+        train(dataclasses.replace(data, train=Watched(data.train)), tmp_path, report=reported)
+    steps = [report.step for report in reported.said]
+    left = RISE + 3  # three of four steps are high
+    assert steps == [*range(1, left), 20, *range(21, NUM_STEPS + 1)]
+    [note] = reported.said[left - 1].notes
+    assert note.startswith(f"step {left}: the loss rose from ")
+    assert note.endswith("and stayed there; went back to step 20 to go on with other batches")
+    assert any(note in record.getMessage() for record in caplog.records)
+    assert asked[20:left] != asked[left : 2 * left - 20]
+    assert len(asked) == left + NUM_STEPS - 20
+    [line] = [line for line in metrics(tmp_path) if "returned_from" in line]
+    assert (line["returned_from"], line["step"], line["figure"]) == (left, 20, "loss")
+    assert line["reached"] > 20 * line["level"]
+    losses = {line["step"]: line["loss"] for line in metrics(tmp_path) if "loss" in line}
+    assert list(losses) == list(range(2, NUM_STEPS + 1, 2))  # each once, of the way that was gone to the end
+    assert max(losses.values()) < 20
+    assert (tmp_path / "model" / "model_index.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory, rising):
+    """A run with a return, never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    rising(RISE)
+    train(data, folder)
+    return folder
+
+
+def test_killed_before_at_or_after_a_return_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising):
+    rising(RISE)
+    for stop in (RISE + 1, RISE + 3, RISE + 10):  # the second of these is the report of the return
+        folder = tmp_path / str(stop)
+        with pytest.raises(StoppedError):
+            train(data, folder, report=Reported(stop))
+        train(data, folder)
+        assert_same(folder, whole)
+        assert (folder / "checkpoints/0-denoise/returns.json").read_text() == (
+            whole / "checkpoints/0-denoise/returns.json"
+        ).read_text()
+
+
+@pytest.mark.parametrize("moment", ["before the return is written", "before the old way is deleted", "amid deleting"])
+def test_killed_amid_a_return_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising, monkeypatch, moment):
+    rising(RISE)
+
+    def kill(*_):
+        raise StoppedError
+
+    def replace(path, to):
+        return kill() if path.name == ".returns.json.partial" else os.replace(path, to)
+
+    def half_delete(folder, _):
+        (folder / "step_0000025" / "state.json").unlink()
+        kill()
+
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        if moment == "before the return is written":
+            patch.setattr(Path, "replace", replace)
+        else:
+            patch.setattr(returns, "remove_left", half_delete if moment == "amid deleting" else kill)
+        train(data, tmp_path / "run")
+    train(data, tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_the_same_run_twice_returns_alike(data, tmp_path, whole, rising):
+    rising(RISE)
+    train(data, tmp_path / "again")
+    assert_same(tmp_path / "again", whole)
+
+
+def test_before_the_first_checkpoint_it_begins_again(data, tmp_path, rising):
+    rising(RISE)
+    sets = ("stages.denoise.checkpoint_every=30",)
+    reported = Reported()
+    train(data, tmp_path / "whole", *sets, report=reported)
+    assert [r.step for r in reported.said] == [*range(1, RISE + 3), 0, *range(1, NUM_STEPS + 1)]
+    with pytest.raises(StoppedError):
+        train(data, tmp_path / "stopped", *sets, report=Reported(RISE + 12))
+    train(data, tmp_path / "stopped", *sets)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_a_spike_that_comes_again_stops_the_run_with_advice(data, tmp_path, rising):
+    rising(RISE, ways=9)
+    with pytest.raises(DivergedError) as caught:
+        train(data, tmp_path, "stages.denoise.max_returns=2")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"step {RISE + 3} of stage denoise: the loss rose from ")
+    assert "after 2 returns from about here; the last good checkpoint is " in message
+    assert "step_0000020" in message
+    assert "Lower learning_rate (now 0.0" in message
+    kept = sorted(path.name for path in (tmp_path / "checkpoints/0-denoise").glob("step_*"))
+    assert kept[-1] == "step_0000020"
+    # The model beside it is of that state, not of the spike.
+    weights = torch.cat([p.flatten() for p in _loaded(tmp_path).denoiser.parameters()])
+    assert weights.isfinite().all()
+    # The same command tries once more, from there, with other batches; here they are good.
+    rising(RISE, ways=3)
+    train(data, tmp_path, "stages.denoise.max_returns=2")
+    assert [line["returned_from"] for line in metrics(tmp_path) if "returned_from" in line] == [RISE + 3] * 3
+
+
+def _loaded(folder):
+    from synesthete.pipeline import Pipeline
+
+    return Pipeline.load(str(folder))
+
+
+def test_a_single_odd_batch_takes_nothing_back(data, tmp_path, rising):
+    rising(RISE, RISE + 2)
+    reported = Reported()
+    train(data, tmp_path, report=reported)
+    assert [r.step for r in reported.said] == list(range(1, NUM_STEPS + 1))
+
+
+def test_without_patience_a_run_is_left_alone(data, tmp_path, rising):
+    rising(RISE)
+    reported = Reported()
+    train(data, tmp_path, "stages.denoise.spike_patience=null", report=reported)
+    assert [r.step for r in reported.said] == list(range(1, NUM_STEPS + 1))
+    state = json.loads((tmp_path / f"checkpoints/0-denoise/step_{NUM_STEPS:07d}/state.json").read_text())
+    assert "spikes" not in state
+
+
+def test_a_checkpoint_from_before_the_steps_in_question_is_kept(data, tmp_path):
+    train(data, tmp_path, "stages.denoise.checkpoint_every=1", "stages.denoise.num_steps=8")
+    kept = sorted(path.name for path in (tmp_path / "checkpoints/0-denoise").glob("step_*"))
+    assert kept == [f"step_{step:07d}" for step in range(4, 9)]
+
+
+def test_returns_are_counted_while_a_run_gets_no_further():
+    made = [returns.Return(step, step - 10, "loss", 0.1, 1.0) for step in (100, 1000, 1010, 1005)]
+    assert returns.num_at_same_place(made, 1020, 50) == 3
+    assert returns.num_at_same_place(made, 1100, 50) == 0
+    assert returns.num_at_same_place(made[:1], 130, 50) == 1
