@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from benchmarks.peers.side import FINISHED, SIDES
 from synesthete.evaluation.distances import accuracy
-from synesthete.evaluation.pictures.distribution import kernel
+from synesthete.evaluation.distribution import kernel
 
 if TYPE_CHECKING:
     from pathlib import Path
