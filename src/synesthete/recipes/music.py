@@ -110,7 +110,7 @@ def music_notes() -> Recipe:
         conditioner=build(Labels, num_classes=len(FAMILIES), width=256),
         denoiser=over_frames(94, patch=2, width=256, depth=4, told=256),
         process=frames_process(),
-        stages=[denoise(num_steps=4500, batch_size=32, learning_rate=1e-3)],
+        stages=[denoise(num_steps=3000, batch_size=32, learning_rate=1e-3)],
         sampling=Sampling(sampler="flow-euler", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
