@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 BATCH_SIZE = 32
-NUM_PASSES, FEWEST_STEPS, MOST_STEPS = 32, 600, 1000
+NUM_PASSES, FEWEST_STEPS, MOST_STEPS = 32, 200, 800
 MOST_PIECES = 4000  # to learn from
 GAIN_DB = 6.0  # a piece is learned at levels this much higher and lower
 BANDS = 5  # that a piece is moved by, up or down
@@ -48,8 +48,8 @@ class SoundJudge(ModelMixin, ConfigMixin):
     """Sounds (B, S) in [-1, 1] at `sample_rate` -> logits (B, len(class_names)), by convolutions of a log-mel.
 
     Batch norm uses what it learned in training, so a sound is judged alike whatever it comes with. The features are
-    the mean and the maximum over time, added, of what the last layer reads, standardised over the real pieces that the
-    judge learned from: x'x / D is about 1 there, which is the scale that the kernel of `distribution.kernel` is made for.
+    the mean over time of what the last layer reads, standardised over the real pieces that the judge learned from:
+    x'x / D is about 1 there, which is the scale that the kernel of `distribution.kernel` is made for.
 
     Args:
         class_names: in the order of the logits. sample_rate: in Hz, of the sounds that it is for.
@@ -81,9 +81,7 @@ class SoundJudge(ModelMixin, ConfigMixin):
     def pooled(self, levels: Tensor) -> Tensor:
         """Log-mel (B, N_MELS, T) in dB -> what the last layer reads, (B, 4 * width)."""
         x = 2 - 4 * levels.to(self.head.weight).unsqueeze(1) / FLOOR_DB  # silence is -2, a full-scale sine 2
-        x = self.layers(x).squeeze(2)  # (B, 4 * width, T')
-        # The mean alone forgets a short note in a long piece (mean and maximum together: Kong et al. 2020).
-        return x.mean(dim=2) + x.amax(dim=2)
+        return self.layers(x).mean(dim=(2, 3))
 
     def judge(self, waveforms: Sounds) -> Tensor:
         """The class (n,) int64 that each sound (n, S), int16 or float in [-1, 1], is most likely of."""
@@ -158,7 +156,7 @@ def train_sound_judge(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> SoundJudge:
-    """A judge trained on real pieces, each varied anew every time (`varied`); on the CPU when it is done.
+    """A judge trained on real pieces, each louder or softer, earlier or later every time; on the CPU when it is done.
 
     waveforms: (n, S), int16 or float in [-1, 1], at sample_rate. labels: (n,) places in class_names. hears: as of
     `SoundJudge`. num_steps: None takes as many as give each piece NUM_PASSES views. progress("judge", step, num_steps).
