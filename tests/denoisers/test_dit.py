@@ -253,3 +253,22 @@ def test_a_wide_patch_passes_noise_through_only_as_an_x_0_network(prediction_typ
     guess = process.convert(prediction.detach(), x_t, timestep, "sample")
     error = (guess - x_0).square().mean().item()
     assert (error < 0.1) == (prediction_type == "sample")
+
+
+def test_seams_start_as_nothing_and_then_see_across_the_borders_of_patches():
+    x_t, timestep, told = inputs((100, 64))
+    plain, asleep = network(awake=False), network(awake=False, seam_width=8)
+    assert torch.equal(asleep(x_t, timestep, told), plain(x_t, timestep, told))
+    awake = network(seam_width=8, depth=1)
+    for weight in awake.blocks.parameters():
+        torch.nn.init.zeros_(weight)  # each token alone: what still crosses a border does so in the seams
+    changed = x_t.clone()
+    changed[..., 7] += 1  # the last column of the second patch
+    moved = (awake(changed, timestep, told) - awake(x_t, timestep, told)).abs().amax(dim=(0, 1, 2)) > 1e-6
+    assert moved[:4].any() and moved[8:12].any(), "the patches beside it hear nothing of it"
+    assert not moved[12:].any(), "further than two layers of two columns reach"
+
+
+def test_a_network_with_seams_takes_a_shorter_piece():
+    x_t, timestep, told = inputs((100, 30))
+    assert network(seam_width=8)(x_t, timestep, told).shape == x_t.shape

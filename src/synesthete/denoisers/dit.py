@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthete.nn.blocks import ConditionedBlock, modulate
 from synesthete.nn.embeddings import TimestepEmbedding, grid_positions
+from synesthete.nn.seams import Seams
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class DiT(ModelMixin, ConfigMixin):
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         num_modulation_networks: 1 serves all layers (PixArt-alpha), `depth` gives each its own (DiT); between them,
             neighbours share one.
+        seam_width: of two last layers that see neighbouring columns across the borders of patches, which otherwise
+            show in whatever is continuous there; None leaves them out.
 
     Raises:
         InputError: a width that does not divide into heads, or more modulation networks than layers.
@@ -56,6 +59,7 @@ class DiT(ModelMixin, ConfigMixin):
         condition_width: int | None = 256,
         pooled_width: int | None = 256,
         num_modulation_networks: int = 1,
+        seam_width: int | None = None,
     ) -> None:
         super().__init__()
         if width % num_heads:
@@ -79,6 +83,7 @@ class DiT(ModelMixin, ConfigMixin):
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * width)
         self.to_out = nn.Linear(width, patch_values)
+        self.seams = None if seam_width is None else Seams(in_channels * sample_size[0], seam_width, width)
         self.gradient_checkpointing = False
         self._initialise()
 
@@ -88,7 +93,10 @@ class DiT(ModelMixin, ConfigMixin):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for layer in (*self.modulations, self.modulate_out, self.to_out):
+        last = [self.modulate_out, self.to_out]
+        if self.seams is not None:
+            last += [self.seams.modulation, self.seams.out]
+        for layer in (*self.modulations, *last):
             nn.init.zeros_(layer.weight)
 
     def patchify(self, x: Tensor) -> Tensor:
@@ -142,7 +150,8 @@ class DiT(ModelMixin, ConfigMixin):
                 x = block(*arguments)
         shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
         x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
-        return self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
+        prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
+        return prediction if self.seams is None else prediction + self.seams(prediction, x_t, signal)
 
     def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
         """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
