@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.evaluation.distribution import diversity, kernel_floor
 from synesthete.evaluation.likeness import compare
-from synesthete.evaluation.music.bands import band_floor
+from synesthete.evaluation.music.bands import band_error, band_floor
 from synesthete.evaluation.music.character import BANDS, NAMES, apart, describe
 from synesthete.evaluation.report import Metric
 
@@ -71,7 +71,10 @@ class Comparison:
             value, best = self.apart[MADE][name], self.apart[CODED][name]
             if not math.isnan(value):
                 found.append(Metric(f"{name} ({against})", value, chance=worst, ceiling=best))
-        return found
+        # Held-out recordings may be of another balance than any others; what was learned is that of these.
+        errors = [band_error(self.character[name].thirds, self.character[REAL].thirds) for name in (MADE, WHITE, CODED)]
+        name = f"{BANDS}, against recordings trained on (n = {self.num}, {len(self.character[REAL].thirds)} real)"
+        return [*found, Metric(name, errors[0], chance=errors[1], ceiling=errors[2])]
 
     def over_real(self, value: float) -> float:
         """A diversity as a share of that of held-out pieces."""
