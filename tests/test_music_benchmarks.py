@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import soundfile
 import torch
-from benchmarks import music_sampling, music_vs_peers
+from benchmarks import listening, music_sampling, music_vs_peers
 from benchmarks.peers import audio_diffusion
 from benchmarks.peers.seed_music_unet import SeedMusicUNet
 
@@ -58,3 +59,16 @@ def test_a_peer_that_is_not_installed_is_one_line():
         pytest.skip("it is installed")
     with pytest.raises(InputError, match="pip install"):
         audio_diffusion.find_package()
+
+
+def test_a_listening_page_shows_every_class_and_overwrites_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(sys, "argv", ["listening", "music-notes", "--out", str(tmp_path / "page")])
+    listening.main()
+    page = (tmp_path / "page" / "README.md").read_text()
+    for name in ("strings", "tabla"):
+        assert f"[{name}]({name}.ogg)" in page and f"({name}.png)" in page
+        assert (tmp_path / "page" / f"{name}.png").is_file()
+        sound, rate = soundfile.read(tmp_path / "page" / f"{name}.ogg")
+        assert rate == 24_000 and len(sound) == 48_000 and abs(sound).max() > 0.01
+    with pytest.raises(SystemExit):
+        listening.main()
