@@ -69,6 +69,9 @@ PRETRAINED: dict[str, Pretrained] = {
     "laion/larger_clap_music_and_speech": Pretrained(
         None, "Apache-2.0", "what a sound is like, learned beside text; features of the Fréchet distance of music"
     ),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": Pretrained(
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", "CreativeML-OpenRAIL-M", "base of pictures from sound and text"
+    ),
     "rhasspy/piper-voices": Pretrained(
         "c10ece1aade47bb51c153c893d14e5bf8e5b7117", "MIT; each voice's own in its MODEL_CARD", "neural voices"
     ),

@@ -70,6 +70,16 @@ def test_a_saved_codec_needs_no_file_of_the_network(published, tmp_path):
     assert torch.equal(again.decode(x_0), codec.decode(x_0))
 
 
+def test_a_published_scale_takes_the_place_of_a_measured_one(published):
+    """What Stable Diffusion's network was trained on: latents times 0.18215, their mean left in."""
+    codec = AutoencoderCodec(str(published[0]), 16, scaling_factor=0.18215).fit([pictures()])
+    with torch.no_grad():
+        latents = published[1].encode(2 * pictures().float() / 255 - 1).latent_dist.mode()
+    torch.testing.assert_close(codec.encode(pictures()), 0.18215 * latents, atol=1e-5, rtol=1e-4)
+    with pytest.raises(InputError, match="scaling_factor 0: give more than 0"):
+        AutoencoderCodec(str(published[0]), 16, scaling_factor=0)
+
+
 def test_nothing_of_it_is_trained(published):
     codec = AutoencoderCodec(str(published[0]), 16)
     assert not any(parameter.requires_grad for parameter in codec.parameters())

@@ -76,6 +76,17 @@ def test_levels_follow_their_closed_forms():
     assert alpha.shape == (3, 1, 1, 1)
 
 
+def test_scaled_linear_is_stable_diffusions():
+    """Its levels at the first and the last timestep, which its published weights were trained on: closed form."""
+    process = Process("scaled_linear", "epsilon")
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    alpha, sigma = process.alpha_sigma(torch.tensor([0, 499, 999]))
+    expected = (1 - betas).cumprod(0)[[0, 499, 999]].float()
+    torch.testing.assert_close(alpha.flatten() ** 2, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(sigma.flatten() ** 2, 1 - expected, rtol=1e-3, atol=0)
+    assert float(expected[-1]) == pytest.approx(0.00466, abs=1e-5)  # some signal is left at its end
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_zero_terminal_snr_ends_in_pure_noise(schedule):
     ends = [

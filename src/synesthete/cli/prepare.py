@@ -56,6 +56,20 @@ def prepare(
             f"{folder}: {told['train']} to train on, {told['judge']} for the judge alone, {told['test']} held out "
             "(no recording in two of them)"
         )
+    elif preparation.makes(found) == "audio-to-image":
+        values, told = {"judge_pictures": len(prepared.judge)}, {}
+        for part in ("train", "test", "speakers"):
+            if (pairs := getattr(prepared, part)) is None:
+                continue
+            values[f"{part}_pictures"], values[f"{part}_sounds"] = len(pairs.pictures), len(pairs.sounds)
+            values[f"{part}_speakers"] = pairs.num_speakers
+            known = f" of {pairs.num_speakers} speakers" if pairs.num_speakers else ""
+            told[part] = f"{len(pairs.pictures)} pictures and {len(pairs.sounds)} sounds{known}"
+        unheard = f"; {told['speakers']} that are in no other" if "speakers" in told else ""
+        text = (
+            f"{folder}: {told['train']} to train on, {values['judge_pictures']} pictures for the judge alone, "
+            f"{told['test']} held out (no file in two of them){unheard}"
+        )
     else:
         values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "judge", "test")}
         text = (

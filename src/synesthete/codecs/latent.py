@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +11,7 @@ from diffusers.configuration_utils import FrozenDict, register_to_config
 from torch.nn import functional as F
 
 from synesthete.codecs.measuring import measure_channels
-from synesthete.config import find_class
+from synesthete.config.nested import described, restored
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-CLASS_KEY = "class"
 LEAST_DEVIATION = 1e-4
 CHUNK = 16  # samples that go through the network at once
 TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
@@ -67,7 +65,7 @@ class LatentCodec(ModelMixin, ConfigMixin):
                 f"codec of channels {tuple(channels)}, latent_channels {latent_channels}, num_blocks {num_blocks}, "
                 f"patch_size {patch_size}: give at least 1 of each"
             )
-        self.base: Any = made(base)
+        self.base: Any = restored(base, "codec.base", "codec", ("encode", "decode", "shape"), "StftCodec")
         self.register_to_config(base=described(self.base))
         cells = self.base.shape[0] * patch_size**2
         self.autoencoder: Any = AutoencoderKL(
@@ -212,26 +210,3 @@ class LatentCodec(ModelMixin, ConfigMixin):
 
     def _whitened(self, latents: Tensor) -> Tensor:
         return (latents - self.mean.float()) / self.scale.float()
-
-
-def made(base: Any) -> Any:
-    """A codec from what a config.json says of it, or the codec that was given.
-
-    Raises:
-        InputError: another thing, or a class outside this package.
-    """
-    if not isinstance(base, Mapping):
-        kind, fields = type(base), None
-    else:
-        kind = find_class(base.get(CLASS_KEY))  # type: ignore[assignment]
-        fields = {name: value for name, value in base.items() if name != CLASS_KEY}
-    if not (issubclass(kind, ModelMixin) and all(hasattr(kind, name) for name in ("encode", "decode", "shape"))):
-        raise InputError(f"codec.base: {kind.__name__} is no codec; give one such as StftCodec")
-    return base if fields is None else kind(**fields)
-
-
-def described(codec: Any) -> dict[str, Any]:
-    """A codec as its class and the fields of its constructor, plain values."""
-    kind = type(codec)
-    fields = {name: value for name, value in codec._internal_dict.items() if not name.startswith("_")}
-    return {CLASS_KEY: f"{kind.__module__}.{kind.__qualname__}", **fields}

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from synesthete import hub
+from synesthete.conditioning import kept
 from synesthete.conditioning.vision_families import FIELD
-from synesthete.conditioning.vision_tower import VisionTower, one_line
+from synesthete.conditioning.vision_tower import find_folder, one_line
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 
 # Prompts that go through the encoder at once.
 CHUNK = 64
+KEPT = "clip-text"  # in the cache folder
 ENCODER = "a CLIP text encoder"
 
 
@@ -65,11 +63,12 @@ class TextTower:
     What it says of a prompt is kept in the cache folder, by the model's id, the digest of its files, and the prompt.
 
     Args:
-        model: a Hub id, or a folder with config.json, vocab.json, merges.txt and weights.
+        model: a Hub id, or a folder with config.json, vocab.json, merges.txt and weights. field: of the recipe, which
+            the model came from.
     """
 
-    def __init__(self, model: str) -> None:
-        self.model = model
+    def __init__(self, model: str, field: str = FIELD) -> None:
+        self.model, self.field = model, field
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TextTower:
         return self
@@ -77,7 +76,12 @@ class TextTower:
     @cached_property
     def folder(self) -> Path:
         """Where its files are; a CLIP's pictures and texts are read from the same ones."""
-        return VisionTower(self.model).folder
+        return find_folder(self.model, self.field)
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the files of its tokenizer are."""
+        return self.folder
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -85,15 +89,16 @@ class TextTower:
         # Imported here, as below: most commands read no text.
         from transformers import CLIPTokenizer
 
-        if not any((self.folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-            raise InputError(f"{self.folder}: no tokenizer.json or vocab.json in it; add the tokenizer's files")
-        with one_line(self.model, ENCODER):
-            return CLIPTokenizer.from_pretrained(self.folder)
+        folder = self.tokenizer_folder
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+            raise InputError(f"{folder}: no tokenizer.json or vocab.json in it; add the tokenizer's files")
+        with one_line(self.model, ENCODER, self.field):
+            return CLIPTokenizer.from_pretrained(folder)
 
     @cached_property
     def network(self) -> Any:
         """The encoder in float32, in evaluation mode, asking for no gradient."""
-        return read_network(self.model, self.folder)
+        return read_network(self.model, self.folder, self.field)
 
     def to(self, device: torch.device) -> None:
         """Move the network, if it was read already."""
@@ -148,25 +153,16 @@ class TextTower:
     def _weights(self) -> str:
         return hub.weights_digest(self.folder)
 
-    def _place(self, prompt: str) -> Path:
-        key = blake2b(json.dumps([self.model, self._weights, prompt]).encode(), digest_size=16).hexdigest()
-        return hub.cache_folder() / "clip-text" / f"{key}.safetensors"
+    def _key(self, prompt: str) -> str:
+        return blake2b(json.dumps([self.model, self._weights, prompt]).encode(), digest_size=16).hexdigest()
 
     def _recall(self, prompt: str) -> Tensor | None:
         """What was said of a prompt before; None where it was not, or the file is damaged."""
-        try:
-            return load_file(self._place(prompt))["features"]
-        except (OSError, SafetensorError, KeyError):
-            return None
+        return kept.recall(KEPT, self._key(prompt))
 
     def _keep(self, prompt: str, seen: Tensor) -> None:
-        place = self._place(prompt)
-        partial = place.with_suffix(f".{os.getpid()}.partial")
-        # A cache that cannot be written costs time, no more.
-        with contextlib.suppress(OSError, SafetensorError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"features": seen}, partial, {"model": self.model, "weights": self._weights, "prompt": prompt})
-            partial.replace(place)
+        about = {"model": self.model, "weights": self._weights, "prompt": prompt}
+        kept.keep(KEPT, self._key(prompt), seen, about)
 
 
 def check_length(model: str, prompt: str, length: int, limit: int) -> None:
@@ -176,11 +172,11 @@ def check_length(model: str, prompt: str, length: int, limit: int) -> None:
         raise InputError(f"prompt {short!r}: {length} tokens of {model}, this model reads {limit}; shorten it")
 
 
-def read_config(model: str, folder: Path) -> tuple[Any, bool]:
+def read_config(model: str, folder: Path, field: str = FIELD) -> tuple[Any, bool]:
     """The configuration of the text encoder in a model's folder, and whether its pooled vector is projected."""
     from transformers import CLIPConfig, CLIPTextConfig
 
-    with one_line(model, ENCODER):
+    with one_line(model, ENCODER, field):
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = settings.get("model_type")
         if kind not in ("clip", "clip_text_model"):
@@ -193,7 +189,7 @@ def read_config(model: str, folder: Path) -> tuple[Any, bool]:
         return CLIPTextConfig.from_pretrained(folder), settings.get("architectures") != ["CLIPTextModel"]
 
 
-def read_network(model: str, folder: Path) -> Any:
+def read_network(model: str, folder: Path, field: str = FIELD) -> Any:
     """The text encoder of a model's folder, alone, frozen, in float32.
 
     Raises:
@@ -201,8 +197,8 @@ def read_network(model: str, folder: Path) -> Any:
     """
     from transformers import CLIPTextModelWithProjection
 
-    config, projected = read_config(model, folder)
-    with one_line(model, ENCODER):
+    config, projected = read_config(model, folder, field)
+    with one_line(model, ENCODER, field):
         network, loading = CLIPTextModelWithProjection.from_pretrained(
             folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
         )

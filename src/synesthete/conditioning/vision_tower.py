@@ -92,12 +92,8 @@ class VisionTower:
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are; safetensors are preferred, a published `.bin` is read as tensors alone."""
-        local = hub.local_weights(self.model) or hub.local_weights(self.model, hub.PICKLED)
-        folder = local or hub.find_weights(self.model, field=FIELD)
-        if any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", "*.bin")):
-            return folder
-        return hub.find_weights(self.model, hub.PICKLED, field=FIELD)
+        """Where its files are."""
+        return find_folder(self.model)
 
     @cached_property
     def processor(self) -> Any:
@@ -147,6 +143,19 @@ class VisionTower:
         # What is computed beforehand must be what training would see under autocast, too.
         with torch.autocast(raw.device.type, enabled=False):
             return torch.cat([read(network, self.normalise(part)) for part in raw.split(CHUNK)])
+
+
+def find_folder(model: str, field: str = FIELD) -> Path:
+    """Where an encoder's files are; safetensors are preferred, a published `.bin` is read as tensors alone.
+
+    Raises:
+        InputError: neither on this machine nor to be had.
+    """
+    local = hub.local_weights(model) or hub.local_weights(model, hub.PICKLED)
+    folder = local or hub.find_weights(model, field=field)
+    if any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", "*.bin")):
+        return folder
+    return hub.find_weights(model, hub.PICKLED, field=field)
 
 
 def own_size(processor: Any) -> int | None:
@@ -203,8 +212,11 @@ def read_network(model: str, folder: Path) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def one_line(model: str, what: str = "a vision encoder") -> Iterator[None]:
-    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `what`."""
+def one_line(model: str, what: str = "a vision encoder", field: str = FIELD) -> Iterator[None]:
+    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `what`.
+
+    field: of the recipe, which the model came from.
+    """
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -214,7 +226,7 @@ def one_line(model: str, what: str = "a vision encoder") -> Iterator[None]:
         yield
     except Exception as error:  # of whatever kind: damaged json, a type it does not know, code that it would run
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{model}: cannot be read as {what} ({reason}); give another with --set {FIELD}=ID") from None
+        raise InputError(f"{model}: cannot be read as {what} ({reason}); give another with --set {field}=ID") from None
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -94,7 +94,10 @@ class Sampling:
         timestep_shift: of a flow; above 1 spends more of the steps near noise (Esser et al. 2024, section 5.3.2).
         solver_order: of dpmsolver++ and unipc, 1 to 3; None leaves it to the sampler (2).
         guidance_scale: 1 is off, 0 the unconditional prediction alone.
+        audio_guidance_scale: of a model that is told a text and a sound, how far the sound leads beside the text, whose
+            scale guidance_scale then is (Brooks et al. 2023, section 3.2.1). None leads by both at once.
         guidance_interval: where guidance is on, in fractions of the way to noise.
+        sound_strength: of such a model, how much its network listens to the sound; 1 as it was trained, 0 not at all.
         guidance_rescale: how far a guided prediction is given the spread of the plain one (Lin et al. 2024, 3.4).
         eta: of ddim, which adds that share of ddpm's noise in every step.
         precision: of the matrix products: "no" is float32, "auto" bf16 where the processor has it in hardware.
@@ -108,6 +111,8 @@ class Sampling:
     guidance_scale: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: Fraction = 0.0
+    audio_guidance_scale: float | None = None
+    sound_strength: Annotated[float, Field(ge=0, le=2)] = 1.0
     eta: Fraction = 0.0
     precision: Literal["auto", "no", "bf16"] = "no"
 

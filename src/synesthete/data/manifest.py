@@ -46,10 +46,13 @@ class Entry:
 def read_manifest(folder: Path) -> list[Entry]:
     """Every line of `folder/metadata.jsonl`, in order; keys that this package does not know are ignored.
 
+    folder: or a manifest of any name that ends in .jsonl.
+
     Raises:
         InputError: no manifest, a line that is not a JSON object, or one without a class.
     """
-    path = Path(folder) / FILE_NAME
+    path = Path(folder)
+    path = path if path.suffix == ".jsonl" else path / FILE_NAME
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; give a folder that holds a {FILE_NAME}, or class folders")
     known = {f.name for f in fields(Entry)}

@@ -12,13 +12,14 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Schedule = Literal["linear", "cosine", "flow"]
+Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
 PredictionType = Literal["epsilon", "sample", "v_prediction", "flow"]
 TimestepSampling = Literal["uniform", "logit_normal"]
 PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
 
 # diffusers names its beta schedules differently.
-BETA_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+BETA_SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+BETAS = {"scaled_linear": (0.00085, 0.012)}  # first and last; of the others 1e-4 and 0.02
 LEAST_SIGNAL = 2**-24  # of alphas_cumprod, where one that ends in pure noise is divided by: as diffusers has it
 
 
@@ -26,9 +27,10 @@ class Process:
     """x_t = alpha_t x_0 + sigma_t noise, over a diffusers scheduler's table or along the straight line of a flow.
 
     Timesteps run from 0 (clean) to `num_train_timesteps` (noise): whole numbers for "linear" (beta 1e-4..0.02, Ho et
-    al. 2020) and "cosine" (Nichol & Dhariwal 2021), real ones for "flow" (sigma = t / num_train_timesteps; Lipman et
-    al. 2023). What the network outputs (`prediction_type`) and what the loss compares (`loss_space`) are two choices
-    (Salimans & Ho 2022, appendix D).
+    al. 2020), "scaled_linear" (its root from that of 0.00085 to that of 0.012: Stable Diffusion, Rombach et al. 2022)
+    and "cosine" (Nichol & Dhariwal 2021), real ones for "flow" (sigma = t / num_train_timesteps; Lipman et al. 2023).
+    What the network outputs (`prediction_type`) and what the loss compares (`loss_space`) are two choices (Salimans &
+    Ho 2022, appendix D).
 
     Args:
         loss_space: as prediction_type where None.
@@ -95,10 +97,11 @@ class Process:
 
     def scheduler_config(self) -> dict[str, Any]:
         """What every diffusers scheduler of a beta schedule needs to walk this process backwards."""
+        first, last = BETAS.get(self.schedule, (1e-4, 0.02))
         return {
             "num_train_timesteps": self.num_train_timesteps,
-            "beta_start": 1e-4,
-            "beta_end": 0.02,
+            "beta_start": first,
+            "beta_end": last,
             "beta_schedule": BETA_SCHEDULES[self.schedule],
             "rescale_betas_zero_snr": self.zero_terminal_snr,
             "timestep_spacing": "trailing",

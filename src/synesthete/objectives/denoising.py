@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,8 @@ class Denoising(Objective):
     """The diffusion loss: mean square between the network's prediction and the target, in the process' loss space.
 
     Args:
-        condition_dropout: share of samples that see the null condition, drawn per sample (Ho & Salimans 2022).
+        condition_dropout: share of samples that see the null condition, drawn per sample (Ho & Salimans 2022). Where
+            the condition has two sources, share of each that is dropped, drawn for each by itself.
     """
 
     def __init__(self, condition_dropout: float = 0.1) -> None:
@@ -31,11 +32,17 @@ class Denoising(Objective):
         x_0 = self.encode(batch)
         noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.parts.process.draw_timesteps(len(x_0), generator).to(x_0.device)
-        keep = (torch.rand(len(x_0), generator=generator) >= self.condition_dropout).to(x_0.device)
-        conditioner = self.parts.conditioner
-        condition = Condition.where(keep, conditioner.encode(batch.raw), conditioner.null(len(x_0)))
+        condition = self._dropped(batch.raw, x_0.device, generator)
         per_sample = denoising_error(self.parts, x_0, noise, timestep, condition)
         return {"loss": per_sample.mean(), "per_sample": per_sample.detach(), "timestep": timestep}
+
+    def _dropped(self, raw: Any, device: torch.device, generator: torch.Generator) -> Condition:
+        conditioner, share = self.parts.conditioner, self.condition_dropout
+        condition = conditioner.encode(raw)
+        if hasattr(conditioner, "drop"):
+            return conditioner.drop(condition, raw, generator, share)
+        keep = (torch.rand(len(raw), generator=generator) >= share).to(device)
+        return Condition.where(keep, condition, conditioner.null(len(raw)))
 
 
 def denoising_error(

@@ -16,7 +16,7 @@ from torch import nn
 from synesthete import hub, seeding
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import PACKAGE, Sampling, find_class
-from synesthete.diffusion.guidance import guided
+from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import sample, scheduler_for
 from synesthete.nn.device import find_device
@@ -152,6 +152,11 @@ class Pipeline(DiffusionPipeline):
             raise InputError(f"this model reads {type(self.conditioner).__name__}, not pictures; give another model")
         return self.conditioner.preprocess(pictures)
 
+    @property
+    def has_two_sources(self) -> bool:
+        """Whether the model is told a text and a sound, each with a scale of guidance of its own."""
+        return hasattr(self.conditioner, "branches")
+
     @torch.no_grad()
     def conditions(self, raw: torch.Tensor) -> tuple[Condition, Condition]:
         """The condition and the null of a batch, keys and values computed."""
@@ -159,15 +164,30 @@ class Pipeline(DiffusionPipeline):
         condition, null = self.conditioner.encode(raw), self.conditioner.null(len(raw))
         return self.denoiser.precompute(condition), self.denoiser.precompute(null)
 
+    @torch.no_grad()
+    def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
+        """Told nothing or the negative prompt, the text, and the text and the sound, keys and values computed.
+
+        Without two sources the latter two are one; two that are the same object stay so.
+        """
+        if not self.has_two_sources:
+            condition, null = self.conditions(raw)
+            return null, condition, condition
+        told = self.conditioner.branches(raw.to(self.device), negative)
+        ready = {id(condition): self.denoiser.precompute(condition) for condition in told}
+        none, text, both = (ready[id(condition)] for condition in told)
+        return none, text, both
+
     def trajectory(
         self,
-        raw: torch.Tensor,
+        raw: Any,
         *,
         generators: Sequence[torch.Generator] | None = None,
         noise: torch.Tensor | None = None,
         around: Callable[[Denoise], Denoise] | None = None,
         start: torch.Tensor | None = None,
         strength: float = 1.0,
+        negative: str | Sequence[str] | None = None,
         **sampling: Any,
     ) -> Iterator[torch.Tensor]:
         """Every x_t (B, C, H, W) from noise to x_0. Arguments as for a call.
@@ -175,17 +195,20 @@ class Pipeline(DiffusionPipeline):
         around: put around the guided denoiser, to see what goes in and to change what comes out.
         """
         settings = self.sampling_settings(**sampling)
-        with autocast(self.device, settings["precision"]):
-            condition, null = self.conditions(raw)
+        if negative is not None and not self.has_two_sources:
+            raise InputError("this model reads no prompts of one's own: leave the negative prompt out")
+        with autocast(self.device, settings["precision"]), self._hearing(settings):
+            branches = self.branches(raw, negative)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
         scheduler = scheduler_for(settings, self.process)
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)
-        denoise = guided(
+        scale, audio_scale = settings["guidance_scale"], settings["audio_guidance_scale"]
+        denoise = guided_by_two(
             self._denoise,
-            condition,
-            null,
-            settings["guidance_scale"],
+            branches,
+            scale,
+            scale if audio_scale is None else audio_scale,
             tuple(settings["guidance_interval"]),
             rescale=settings["guidance_rescale"],
             num_train_timesteps=self.process.num_train_timesteps,
@@ -204,7 +227,7 @@ class Pipeline(DiffusionPipeline):
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
         while True:
-            with torch.no_grad(), autocast(self.device, settings["precision"]):
+            with torch.no_grad(), autocast(self.device, settings["precision"]), self._hearing(settings):
                 x_t = next(steps, None)
             if x_t is None:
                 return
@@ -213,25 +236,29 @@ class Pipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        raw: torch.Tensor,
+        raw: Any,
         *,
         generators: Sequence[torch.Generator] | None = None,
         noise: torch.Tensor | None = None,
         start: torch.Tensor | None = None,
         strength: float = 1.0,
+        negative: str | Sequence[str] | None = None,
         **sampling: Any,
     ) -> Output:
         """Samples for a batch of raw conditions.
 
-        raw: what `preprocess` returned, (B, ...). generators: one a sample, so that a batch equals its singles; of
-        seed 0 where None. noise: (B, C, H, W), in place of the generators' own. start: x_0 (B, C, H, W) to vary,
-            `strength` in (0, 1] of the steps from noise. sampling: any of the model's sampling settings.
+        raw: what `preprocess` or the conditioner's `compose` returned, (B, ...). generators: one a sample, so that a
+            batch equals its singles; of seed 0 where None. noise: (B, C, H, W), in place of the generators' own.
+        start: x_0 (B, C, H, W) to vary, `strength` in (0, 1] of the steps from noise. negative: a prompt to be led
+            away from, or one a sample, for models that read prompts. sampling: any of the model's sampling settings.
 
         Raises:
-            InputError: an unknown sampling setting or sampler, or no such strength.
+            InputError: an unknown sampling setting or sampler, no such strength, or a negative prompt for a model that
+                reads none.
         """
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        *_, x_0 = self.trajectory(raw, generators=generators, noise=noise, start=start, strength=strength, **sampling)
+        how: dict[str, Any] = {"noise": noise, "start": start, "strength": strength, "negative": negative}
+        *_, x_0 = self.trajectory(raw, generators=generators, **how, **sampling)
         return Output(self.codec.decode(x_0, generators), x_0)
 
     def sampling_settings(self, **changes: Any) -> dict[str, Any]:
@@ -241,7 +268,7 @@ class Pipeline(DiffusionPipeline):
 
         Raises:
             InputError: a setting that does not exist or is out of range, settings that do not fit each other or the
-                process, or guidance of a model that is told nothing.
+                process, guidance of a model that is told nothing, or by a sound of one that hears none.
         """
         settings = vars(Sampling()) | dict(self.config.sampling)
         if changes.get("sampler") not in (None, settings["sampler"]):
@@ -260,11 +287,34 @@ class Pipeline(DiffusionPipeline):
                 f"guidance_scale {settings['guidance_scale']}: this model is told nothing that could guide it; "
                 "leave guidance_scale unset, or at 1"
             )
+        if settings["audio_guidance_scale"] is not None and not self.has_two_sources:
+            raise InputError(
+                f"audio_guidance_scale {settings['audio_guidance_scale']}: this model hears no sound beside a text; "
+                "leave it unset, guidance_scale is all it has"
+            )
+        if settings["sound_strength"] != 1.0 and not hasattr(self.denoiser, "strength"):
+            raise InputError(
+                f"sound_strength {settings['sound_strength']}: this model hears no sound that could be made weaker or "
+                "stronger; leave sound_strength unset"
+            )
         checked = Sampling()
         for name, value in settings.items():
             setattr(checked, name, value)
         scheduler_for(vars(checked), self.process)
         return dict(vars(checked))
+
+    @contextlib.contextmanager
+    def _hearing(self, settings: dict[str, Any]) -> Iterator[None]:
+        """The network listening as much as asked for, then as it was."""
+        before = getattr(self.denoiser, "strength", None)
+        if before in (None, settings["sound_strength"]):
+            yield
+            return
+        self.denoiser.strength = settings["sound_strength"]
+        try:
+            yield
+        finally:
+            self.denoiser.strength = before
 
     def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""

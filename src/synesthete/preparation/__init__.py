@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from synesthete.preparation import labelled, music, spoken
+from synesthete.preparation import labelled, music, paired, spoken
 from synesthete.preparation.prepared import Prepared, Progress
 from synesthete.preparation.spoken import build_corpus
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Progress", "build_corpus", "default_folder", "makes", "prepare", "speaks"]
 
 
-PREPARATIONS = {"speech": spoken, "music": music, "pictures": labelled}
+PREPARATIONS = {"speech": spoken, "music": music, "audio-to-image": paired, "pictures": labelled}
 
 
-def makes(recipe: Recipe) -> Literal["speech", "music", "pictures"]:
-    """What a recipe's model makes, as its data says: of clips speech, of recordings music."""
+def makes(recipe: Recipe) -> Literal["speech", "music", "audio-to-image", "pictures"]:
+    """What a recipe's model makes, as its data says: of clips speech, of recordings music, of pairs what one hears."""
     if hasattr(recipe.data.target, "clips"):
         return "speech"
+    if hasattr(recipe.data.target, "pairs"):
+        return "audio-to-image"
     return "music" if hasattr(recipe.data.target, "recordings") else "pictures"
 
 

@@ -57,7 +57,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     samples["train"].augmentation = data.augmentation
     check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
     shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
-    statistics = keep(place / f"statistics-{shown}.safetensors", partial(_statistics, codec, samples["train"]))
+    statistics = keep(place / f"statistics-{shown}.safetensors", partial(measure, codec, samples["train"]))
     if getattr(codec, "encodes_once", False):
         codec.load_state_dict(statistics)
         named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
@@ -138,7 +138,8 @@ def default_folder(recipe: Recipe) -> Path:
     return hub.cache_folder() / "prepared" / f"pictures-{digest(plain(recipe.codec))}"
 
 
-def _statistics(codec: Any, samples: PictureSamples) -> dict[str, Tensor]:
+def measure(codec: Any, samples: PictureSamples) -> dict[str, Tensor]:
+    """The codec's weights and buffers, measured on the pictures."""
     codec.fit(_batches(samples))
     return {name: value.clone() for name, value in codec.state_dict().items()}
 

@@ -19,7 +19,8 @@ class Prepared:
     """A recipe's data, encoded. statistics: the codec's buffers as measured on the training data.
 
     train, test: `Samples` of the system's kind. judge: pictures that only the judge of a picture model learns from;
-    None where something else is judged. skipped: the files that could not be read.
+    None where something else is judged. skipped: the files that could not be read. speakers: as `test`, of speakers who
+    are in no other; None where the sources tell of none.
     """
 
     train: Any
@@ -29,6 +30,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     judge: Any = None
+    speakers: Any = None
 
 
 def digest(settings: Any) -> str:

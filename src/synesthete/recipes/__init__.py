@@ -117,7 +117,7 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
 
 # What each part of a recipe is asked for.
 CONTRACTS = {
-    "data": ("pictures", "recordings"),  # either
+    "data": ("pictures", "recordings", "pairs"),  # one of these
     "codec": ("encode", "decode", "shape"),
     "conditioner": ("encode", "null"),
     "denoiser": ("forward", "precompute"),
@@ -169,6 +169,8 @@ def check_widths(recipe: Recipe) -> None:
     """Make sure that the denoiser reads what the conditioner says, as wide as it says it."""
     width = recipe.conditioner.fields.get("width")  # one that says nothing has none
     for field in ("condition_width", "pooled_width"):
+        if field not in recipe.denoiser.fields:  # Stable Diffusion reads no pooled vector
+            continue
         read = getattr(recipe.denoiser, field)
         if read == width or (read is None and field == "condition_width"):
             continue

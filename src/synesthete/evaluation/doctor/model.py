@@ -90,11 +90,14 @@ def _weights(pipeline: Pipeline) -> Check:
     return Check("weights", "ok", found, figures={"num_parameters": number})
 
 
-def some_conditions(pipeline: Pipeline, num: int) -> Tensor:
+def some_conditions(pipeline: Pipeline, num: int) -> Any:
     """Raw conditions (num, ...) of any kind that a model reads: its classes in turn, noise as pictures or as sound."""
     conditioner, generator = pipeline.conditioner, torch.Generator().manual_seed(0)
     if getattr(conditioner, "reads", "label") == "sound":
         return 0.1 * torch.randn(num, conditioner.config.num_samples, generator=generator)
+    if pipeline.has_two_sources:
+        time = torch.arange(conditioner.sample_rate) / conditioner.sample_rate  # a second
+        return conditioner.compose([0.5 * (2 * math.pi * 110 * 3**place * time).sin() for place in range(num)])
     if hasattr(conditioner, "preprocess"):
         from PIL import Image
 

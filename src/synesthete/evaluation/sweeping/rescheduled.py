@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from synesthete.types import Condition
 
-DEFAULT_SAMPLER = {"flow": "flow-euler", "cosine": "ddim", "linear": "ddim"}
+DEFAULT_SAMPLER = {"flow": "flow-euler", "cosine": "ddim", "linear": "ddim", "scaled_linear": "ddim"}
 MOST_SIGNAL = 0.05  # left at the end of a schedule that can pass for pure noise
 LEAST = 1e-8  # level whose logarithm is taken
 

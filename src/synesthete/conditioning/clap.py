@@ -1,0 +1,230 @@
+"""What a published CLAP hears in a sound: one vector, of the space that it shares with texts."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch.nn import functional as F
+
+from synesthete import hub
+from synesthete.conditioning import kept
+from synesthete.conditioning.vision_tower import find_folder, one_line
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+FIELD = "conditioner.sound.model"
+KEPT = "clap"  # in the cache folder
+# Widths of the shared space, as their config.json on the Hub say.
+KNOWN = {
+    "laion/larger_clap_music_and_speech": 512,
+    "laion/larger_clap_general": 512,
+    "laion/larger_clap_music": 512,
+    "laion/clap-htsat-unfused": 512,
+    "laion/clap-htsat-fused": 512,
+}
+
+
+class Clap(ModelMixin, ConfigMixin):
+    """Waveforms (B, S) through the audio tower of a frozen CLAP -> (B, width), vectors of length 1.
+
+    A sound is resampled to CLAP's rate (48 kHz) and fitted to its 10 s by its own feature extractor: shorter ones are
+    repeated and padded, of longer ones a model without fusion hears the first 10 s and one with fusion the whole,
+    shrunk, beside three parts of it. Where the extractor draws by chance, what it draws is fixed. Zeros at a sound's
+    end are taken for what a batch was padded with. Each sound goes through alone, so a batch equals its singles to the
+    bit. The encoder is found by its id when it is first needed; it is never trained and not saved.
+    Source: Wu et al. 2023.
+
+    Args:
+        model: Hub id, or a folder with config.json, preprocessor_config.json and weights.
+        sample_rate: in Hz, of the waveforms that are given.
+        embedding_width: of the vectors; None finds it in the model's settings.
+
+    Raises:
+        InputError: a model whose settings are neither known nor found, or no CLAP.
+    """
+
+    is_frozen = True
+
+    @register_to_config
+    def __init__(
+        self,
+        model: str = "laion/larger_clap_music_and_speech",
+        sample_rate: int = 48_000,
+        embedding_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.tower = ClapTower(model, sample_rate)
+        if embedding_width is None:
+            embedding_width = KNOWN.get(model) or find_width(model)
+            # Saved with a model: loading it asks for no file of the encoder.
+            self.register_to_config(embedding_width=embedding_width)
+
+    @property
+    def width(self) -> int:
+        """E of its vectors."""
+        return self.config.embedding_width
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the vector of a waveform."""
+        return {"model": self.config.model, "weights": self.tower.weights, "sample_rate": self.config.sample_rate}
+
+    def embed(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
+        """Waveforms (B, S) -> (B, width) float32, without gradient; what is kept of a sound is not computed again.
+
+        keep: write it to the cache folder; for sounds that will be asked for again, not for ever changing ones.
+
+        Raises:
+            InputError: no such model on this machine or the Hub, or one of another width.
+        """
+        found = self.tower.listen(waveform, keep=keep)
+        if found.shape[-1] != self.width:
+            raise InputError(
+                f"{self.config.model}: vectors {found.shape[-1]} wide, not {self.width}; "
+                f"--set conditioner.sound.embedding_width={found.shape[-1]}"
+            )
+        return found
+
+
+class ClapTower:
+    """The audio tower of a CLAP, found and read when it is first listened with; copies share it."""
+
+    def __init__(self, model: str, sample_rate: int) -> None:
+        self.model, self.sample_rate = model, sample_rate
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ClapTower:
+        return self
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return find_folder(self.model, FIELD)
+
+    @cached_property
+    def weights(self) -> str:
+        """The digest of its files."""
+        return hub.weights_digest(self.folder)
+
+    @cached_property
+    def extractor(self) -> Any:
+        """What makes log-mels of sounds, as the model's preprocessor_config.json says."""
+        # Imported here, as below: most commands listen through no CLAP.
+        from transformers import ClapFeatureExtractor
+
+        with one_line(self.model, "a CLAP", FIELD):
+            return ClapFeatureExtractor.from_pretrained(self.folder)
+
+    @cached_property
+    def network(self) -> Any:
+        """The audio tower and its projection in float32, in evaluation mode, asking for no gradient."""
+        return read_network(self.model, self.folder)
+
+    def to(self, device: torch.device) -> None:
+        """Move the network, if it was read already."""
+        if "network" in self.__dict__ and device.type != "meta":
+            self.network.to(device)
+
+    def listen(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
+        """Waveforms (B, S) -> (B, E) float32 on their device."""
+        found: dict[str, Tensor] = {}
+        keys = []
+        for samples in waveform.detach().float().cpu().numpy():
+            samples = np.trim_zeros(samples, "b")
+            key = blake2b(samples.tobytes(), digest_size=16)
+            key.update(f"{self.model}\0{self.weights}\0{self.sample_rate}".encode())
+            name = key.hexdigest()
+            keys.append(name)
+            if name in found:
+                continue
+            recalled = kept.recall(KEPT, name)
+            found[name] = self._hear(samples, waveform.device) if recalled is None else recalled.to(waveform.device)
+            if keep and recalled is None:
+                kept.keep(KEPT, name, found[name].cpu(), {"model": self.model, "weights": self.weights})
+        return torch.stack([found[name] for name in keys])
+
+    @torch.no_grad()
+    def _hear(self, samples: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+        """(S,) -> (E,)."""
+        features, is_longer = self.features(samples)
+        # What is kept must be the same whatever precision the caller trains in.
+        with torch.autocast(device.type, enabled=False):
+            network = self.network.to(device)
+            heard = network(input_features=features.to(device), is_longer=is_longer.to(device)).audio_embeds
+        return F.normalize(heard[0].float(), dim=-1)
+
+    def features(self, samples: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+        """A sound (S,) -> what the network takes: log-mels (1, 1 or 4, frames, bands), and whether it was too long."""
+        extractor = self.extractor
+        rate, most = extractor.sampling_rate, extractor.nb_max_samples
+        if self.sample_rate != rate:
+            samples = soxr.resample(samples, self.sample_rate, rate)
+        if not samples.size:
+            samples = np.zeros(most, dtype=np.float32)  # silence, which the extractor cannot repeat
+        if extractor.truncation != "fusion":
+            samples = samples[:most]
+        with fixed_chance():
+            read = extractor(np.ascontiguousarray(samples), sampling_rate=rate, return_tensors="pt")
+        # Of sounds that are all short enough, the extractor calls one too long, drawn at random; none is.
+        is_longer = len(samples) // extractor.hop_length > most // extractor.hop_length
+        return read["input_features"].float(), torch.tensor([[is_longer]])
+
+
+@contextlib.contextmanager
+def fixed_chance() -> Iterator[None]:
+    """The global generator of numpy generator at a fixed state, then as it was: the extractor draws from it."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def find_width(model: str) -> int:
+    """The width of a CLAP's vectors by Hub id or folder, from its config.json.
+
+    Raises:
+        InputError: neither on this machine nor to be had, or no CLAP.
+    """
+    return read_config(model, hub.find_weights(model, ("config.json",), field=FIELD)).projection_dim
+
+
+def read_config(model: str, folder: Path) -> Any:
+    """The configuration of the audio tower in a model's folder."""
+    from transformers import ClapConfig
+
+    with one_line(model, "a CLAP", FIELD):
+        settings, _ = ClapConfig.get_config_dict(folder)
+        if settings.get("model_type") != "clap":
+            raise InputError(f"a {settings.get('model_type') or 'model without a type'}")
+        return ClapConfig.from_pretrained(folder).audio_config
+
+
+def read_network(model: str, folder: Path) -> Any:
+    """The audio tower of a model's folder with its projection, frozen, in float32.
+
+    Raises:
+        InputError: files that cannot be read, or lack some of its weights.
+    """
+    from transformers import ClapAudioModelWithProjection
+
+    config = read_config(model, folder)
+    with one_line(model, "a CLAP", FIELD):
+        network, loading = ClapAudioModelWithProjection.from_pretrained(
+            folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
+        )
+    if loading["missing_keys"]:
+        raise InputError(f"{folder}: lacks {min(loading['missing_keys'])}; download the model again")
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,262 @@
+"""A sound and a text, told together: what a batch holds of them, and the condition that is made of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+
+from synesthete.conditioning.sound_tokens import SoundTokens
+from synesthete.config.nested import described, restored
+from synesthete.types import Condition, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SoundAndText:
+    """What is told of samples before any encoder has read it; either may be None, which says nothing of that kind.
+
+    sound: waveforms (B, S) float32 in [-1, 1], shorter ones with zeros behind them, or what the encoder made of them,
+    (B, E). text: token ids (B, L) int64, or numbers (B,) of the text encoder's captions.
+    """
+
+    sound: Tensor | None = None
+    text: Tensor | None = None
+
+    def __len__(self) -> int:
+        """The batch size."""
+        given = self.sound if self.sound is not None else self.text
+        if given is None:
+            raise ValueError("neither sound nor text: no batch size")
+        return len(given)
+
+    def __getitem__(self, index: Any) -> SoundAndText:
+        """Samples chosen along the batch, as a tensor is indexed."""
+        return self.apply(lambda x: x[index])
+
+    def to(self, device: Any, **kwargs: Any) -> SoundAndText:
+        """The same on another device."""
+        return self.apply(lambda x: x.to(device, **kwargs))
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> SoundAndText:
+        """The same with `function` applied to each tensor that it holds."""
+        return SoundAndText(*(None if x is None else function(x) for x in (self.sound, self.text)))
+
+
+class Hearing(ModelMixin, ConfigMixin):
+    """Sounds and texts -> tokens of both, [text (L) | sound (num_sound_tokens)], and a mask: False where one is absent.
+
+    The text is read by `text`, the sound by `sound`, whose vector becomes tokens by `SoundTokens`. A sound that is not
+    there is masked, a text that is not there is the empty one, so either can be dropped, guided by and left out alone.
+    There is no pooled vector: Stable Diffusion reads none.
+
+    Args:
+        sound: `Clap` or `SoundEncoder`; text: `ClipPrompts` or `Words`; in a recipe builds of these, in a config.json
+            {"class": ..., and its fields}.
+        width: D of all tokens; the text's is its encoder's own. num_sound_tokens: at least 2.
+        hidden, dropout: of the perceptron between the sound's vector and its tokens.
+
+    Raises:
+        InputError: parts that are no such encoders, or a text of another width.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sound: Any,
+        text: Any,
+        width: int = 768,
+        num_sound_tokens: int = 8,
+        hidden: int = 1024,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if num_sound_tokens < 2:
+            raise InputError(
+                f"conditioner.num_sound_tokens {num_sound_tokens}: attention over one is a constant; set 8"
+            )
+        # Not called as the fields are: ModelMixin would give those.
+        self.ear: Any = restored(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
+        self.reader: Any = restored(text, "conditioner.text", "encoder of text", ("tokenise", "read"), "Words")
+        self.register_to_config(sound=described(self.ear), text=described(self.reader))
+        if self.reader.width != width:
+            raise InputError(
+                f"conditioner.width {width}: its text is {self.reader.width} wide; "
+                f"--set conditioner.width={self.reader.width}"
+            )
+        self.to_tokens = SoundTokens(self.ear.width, width, num_sound_tokens, hidden, dropout)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Hearing:
+        """As every module; frozen encoders, which are none of its parts, go to the same device."""
+        super()._apply(fn, recurse)
+        for part in (self.ear, self.reader):
+            if part.is_frozen:
+                part.tower.to(self.to_tokens.kind.device)
+        return self
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms that it is given, in Hz."""
+        return self.ear.config.sample_rate
+
+    @property
+    def listens_once(self) -> bool:
+        """Whether what it hears in a sound never changes, so that it is worth keeping (`look`)."""
+        return self.ear.is_frozen
+
+    def groups(self) -> dict[str, Iterable[nn.Parameter]]:
+        """Its parameters by what a stage can train: `sound` (its tokens), and `encoder` and `text` where they learn."""
+        found = {"sound": self.to_tokens, "encoder": self.ear, "text": self.reader}
+        named = {name: list(part.parameters()) for name, part in found.items()}
+        return {name: parameters for name, parameters in named.items() if parameters}
+
+    @property
+    def identity(self) -> Callable[[], dict[str, Any]]:
+        """To be called: what decides the vector of a sound. An encoder that learns has none, and so has this."""
+        return self.ear.identity
+
+    def compose(self, sounds: Sequence[Tensor] | None = None, prompts: Sequence[str] | None = None) -> SoundAndText:
+        """Sounds, each (S,) at `sample_rate`, and prompts as a raw condition; one of either goes with all of the other.
+
+        Raises:
+            InputError: neither, different numbers of them, or a prompt or a sound that cannot be read.
+        """
+        given = [list(x) for x in (sounds, prompts) if x is not None]
+        number = max((len(x) for x in given), default=0)
+        if not number or any(len(x) not in (1, number) for x in given):
+            counted = ", ".join(
+                f"{0 if x is None else len(x)} {what}" for what, x in (("sounds", sounds), ("prompts", prompts))
+            )
+            raise InputError(f"{counted}: give as many of both, or one of either")
+        raw = SoundAndText()
+        if sounds is not None:
+            # A waveform as long as the encoder's vector would be taken for one.
+            length = max(*(len(sound) for sound in sounds), self.ear.width + 1)
+            padded = [torch.nn.functional.pad(sound.float(), (0, length - len(sound))) for sound in sounds]
+            raw = replace(raw, sound=torch.stack(padded).expand(number, -1))
+        if prompts is not None:
+            raw = replace(raw, text=self.reader.tokenise(prompts).expand(number, -1))
+        return raw
+
+    @torch.no_grad()
+    def look(self, raw: SoundAndText) -> SoundAndText:
+        """The same with what the encoder makes of each sound, (B, E) float32, in its place.
+
+        Of a frozen encoder it is kept in the cache folder, too, so that it is asked once for every sound.
+        """
+        if raw.sound is None or self._is_embedding(raw.sound):
+            return raw
+        kept = {"keep": True} if self.ear.is_frozen else {}
+        return replace(raw, sound=self.ear.embed(self._checked(raw.sound), **kept).float())
+
+    def listen(self, sound: Tensor) -> Tensor:
+        """Waveforms (B, S) -> the encoder's vectors (B, E), of length 1; gradients flow where it learns.
+
+        What is E wide was listened to before, and is left as it is.
+
+        Raises:
+            InputError: neither, or samples that are not finite.
+        """
+        return sound if self._is_embedding(sound) else self.ear.embed(self._checked(sound))
+
+    def encode(self, raw: SoundAndText) -> Condition:
+        """Tokens (B, L + num_sound_tokens, D) and their mask.
+
+        Raises:
+            InputError: as `listen`, or token ids of another length.
+        """
+        text = self._empty(len(raw)) if raw.text is None else self._read(raw.text)
+        return joined(text, self._no_sound(len(raw)) if raw.sound is None else self._heard(raw.sound))
+
+    def null(self, batch_size: int) -> Condition:
+        """The empty text and no sound, (batch_size, ...)."""
+        return joined(self._empty(batch_size), self._no_sound(batch_size))
+
+    def branches(
+        self, raw: SoundAndText, negative: str | Sequence[str] | None = None
+    ) -> tuple[Condition, Condition, Condition]:
+        """What guidance weighs against each other: told nothing, told the text, told the text and the sound.
+
+        Where raw lacks one of these, two of the three are one and the same object.
+
+        negative: a prompt for all, or one a sample, in place of the empty one where nothing is told; samples are led
+            away from it.
+
+        Raises:
+            InputError: as `encode`, or another number of negative prompts.
+        """
+        num = len(raw)
+        empty, silent = self._empty(num), self._no_sound(num)
+        text = empty if raw.text is None else self._read(raw.text)
+        none = plain = joined(empty, silent)
+        if negative is not None:
+            prompts = [negative] if isinstance(negative, str) else list(negative)
+            if len(prompts) not in (1, num):
+                raise InputError(f"{len(prompts)} negative prompts for {num} samples; give one, or one for each")
+            none = joined(self._read(self.reader.tokenise(prompts).expand(num, -1)), silent)
+        told = plain if raw.text is None else joined(text, silent)
+        return none, told, told if raw.sound is None else joined(text, self._heard(raw.sound))
+
+    def drop(self, condition: Condition, raw: SoundAndText, generator: torch.Generator, share: float) -> Condition:
+        """The condition without the text, and without the sound, of a share of samples, each drawn by itself.
+
+        So share^2 of the samples are told nothing, and both scales of guidance have what they start from.
+        """
+        keep_text, keep_sound = (
+            (torch.rand(len(condition), generator=generator) >= share).to(self.device) for _ in range(2)
+        )
+        assert condition.tokens is not None and condition.mask is not None
+        num = self.config.num_sound_tokens
+        text, sound = (
+            Condition(tokens=condition.tokens[:, part], mask=condition.mask[:, part])
+            for part in (slice(None, -num), slice(-num, None))
+        )
+        return joined(
+            Condition.where(keep_text, text, self._empty(len(condition))),
+            Condition.where(keep_sound, sound, self._no_sound(len(condition))),
+        )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.to_tokens.kind.dtype
+
+    def _read(self, text: Tensor) -> Condition:
+        tokens, mask = self.reader.read(text.to(self.to_tokens.kind.device))
+        return Condition(tokens=tokens.to(self._dtype), mask=mask)
+
+    def _empty(self, batch_size: int) -> Condition:
+        return self._read(self.reader.tokenise([""])).apply(lambda x: x.expand(batch_size, *x.shape[1:]))
+
+    def _heard(self, sound: Tensor) -> Condition:
+        tokens = self.to_tokens(self.listen(sound).to(self._dtype))
+        return Condition(tokens=tokens, mask=tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+
+    def _no_sound(self, batch_size: int) -> Condition:
+        kind = self.to_tokens.kind
+        tokens = kind.new_zeros(batch_size, self.config.num_sound_tokens, self.config.width)
+        return Condition(tokens=tokens, mask=tokens.new_zeros(tokens.shape[:2], dtype=torch.bool))
+
+    def _is_embedding(self, sound: Tensor) -> bool:
+        return sound.ndim == 2 and sound.shape[-1] == self.ear.width
+
+    def _checked(self, sound: Tensor) -> Tensor:
+        if sound.ndim != 2 or not sound.is_floating_point():
+            raise InputError(f"sound of {tuple(sound.shape)} {sound.dtype}; give waveforms (B, S) in [-1, 1]")
+        if not torch.isfinite(sound).all():
+            raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
+        return sound
+
+
+def joined(text: Condition, sound: Condition) -> Condition:
+    """The tokens of a text, then those of a sound."""
+    assert text.tokens is not None and text.mask is not None and sound.tokens is not None and sound.mask is not None
+    return Condition(
+        tokens=torch.cat([text.tokens, sound.tokens], dim=1), mask=torch.cat([text.mask, sound.mask], dim=1)
+    )

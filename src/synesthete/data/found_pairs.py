@@ -1,0 +1,179 @@
+"""Pictures, sounds and what belongs together, as a source finds them; and which split each goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+
+from synesthete import seeding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from synesthete.data.picture import Picture
+    from synesthete.data.recordings import Recording
+
+K = TypeVar("K")
+PairPart = Literal["train", "judge", "test", "speakers"]
+
+
+class Shown(NamedTuple):
+    """A picture as a source finds it. place: its name inside the source. text: a caption of its own."""
+
+    picture: Picture
+    label: str
+    place: str
+    split: str | None = None
+    text: str | None = None
+
+
+class Heard(NamedTuple):
+    """A sound as a source finds it. group: sounds of one group are never in two splits. split: the source's own."""
+
+    recording: Recording
+    label: str
+    group: str
+    speaker: str | None = None
+    split: str | None = None
+
+
+@dataclass
+class Found:
+    """What sources have.
+
+    pairs: (picture, sound) by number, which belong together; a picture that is in none goes with any sound of its
+    class. skipped, notes: a line for each file that cannot be used, and what else is to be said.
+    """
+
+    pictures: list[Shown] = field(default_factory=list)
+    sounds: list[Heard] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def extend(self, other: Found) -> None:
+        """Add what another source has."""
+        num_pictures, num_sounds = len(self.pictures), len(self.sounds)
+        self.pairs += [(picture + num_pictures, sound + num_sounds) for picture, sound in other.pairs]
+        self.pictures += other.pictures
+        self.sounds += other.sounds
+        self.skipped += other.skipped
+        self.notes += other.notes
+
+    def keep(self, pictures: Sequence[bool], sounds: Sequence[bool]) -> Found:
+        """Those that are True; a picture all of whose own sounds are not goes with them."""
+        pairs = [(picture, sound) for picture, sound in self.pairs if pictures[picture] and sounds[sound]]
+        lost = {picture for picture, _ in self.pairs} - {picture for picture, _ in pairs}
+        left = [i for i, kept in enumerate(pictures) if kept and i not in lost]
+        heard = [i for i, kept in enumerate(sounds) if kept]
+        new_pictures, new_sounds = ({old: new for new, old in enumerate(places)} for places in (left, heard))
+        return Found(
+            [self.pictures[i] for i in left],
+            [self.sounds[i] for i in heard],
+            [(new_pictures[picture], new_sounds[sound]) for picture, sound in pairs],
+            self.skipped,
+            self.notes,
+        )
+
+
+class PairSource(Protocol):
+    """Anything that finds pictures and sounds, or sounds alone."""
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+        """All of them, in a fixed order. folder: for what it has to make first; what is there already is kept."""
+        ...
+
+
+def divide_pairs(
+    found: Found,
+    contents: Sequence[str],
+    test_share: float,
+    judge_share: float,
+    held_out: Iterable[str] = (),
+) -> tuple[list[PairPart], list[PairPart]]:
+    """The split of every picture and of every sound.
+
+    Sounds of one group or with the same content, and all that is paired with them, go together: where the source says,
+    else to `speakers` if one is by a speaker of `held_out`, else by a number drawn from their names, class by class. Of
+    pictures without a pair the source says, or the number drawn from their own place; the judge's are taken later.
+
+    contents: a name for what each sound holds. test_share, judge_share: of the units of each class.
+    """
+    units = Units()
+    for number, (sound, content) in enumerate(zip(found.sounds, contents, strict=True)):
+        units.join(("sound", number), ("group", sound.group))
+        units.join(("sound", number), ("content", content))
+    for picture, sound_number in found.pairs:
+        units.join(("picture", picture), ("sound", sound_number))
+        units.join(("picture", picture), ("place", found.pictures[picture].place))
+    told: dict[Hashable, set[str]] = {}
+    names: dict[Hashable, tuple[str, str]] = {}
+    paired = {units.of(("picture", picture)) for picture, _ in found.pairs}
+    speakers = set(held_out)
+    for number, sound in enumerate(found.sounds):
+        unit = units.of(("sound", number))
+        split = "speakers" if sound.speaker in speakers else sound.split
+        told.setdefault(unit, set()).update({split} if split else ())
+        names[unit] = min(names.get(unit, (sound.label, sound.group)), (sound.label, sound.group))
+    for picture, _ in found.pairs:
+        if split := found.pictures[picture].split:
+            told[units.of(("picture", picture))].add(split)
+    parts = draw_parts(told, names, paired, test_share, judge_share)
+    sound_parts = [parts[units.of(("sound", number))] for number in range(len(found.sounds))]
+    in_pairs = {picture for picture, _ in found.pairs}
+    alone = {i: (shown.label, shown.place) for i, shown in enumerate(found.pictures) if i not in in_pairs}
+    own = {i: set() if (split := found.pictures[i].split) is None else {split} for i in alone}
+    drawn = draw_parts(own, alone, set(), test_share, judge_share=0)
+    picture_parts = [parts[units.of(("picture", i))] if i in in_pairs else drawn[i] for i in range(len(found.pictures))]
+    return picture_parts, sound_parts
+
+
+def draw_parts(
+    told: Mapping[K, set[str]],
+    names: Mapping[K, tuple[str, str]],
+    paired: set[K],
+    test_share: float,
+    judge_share: float,
+) -> dict[K, PairPart]:
+    """The split of every unit, named (class, name). The judge gets a share of those to train on that hold pictures."""
+    parts: dict[K, PairPart] = {}
+    of_class: dict[str, list[K]] = {}
+    for unit, (label, _) in names.items():
+        of_class.setdefault(label, []).append(unit)
+    for members in of_class.values():
+        order = sorted(members, key=lambda unit: seeding.derive(0, "split", names[unit][1]))
+        undecided = []
+        for unit in order:
+            # The strictest of what its members say: nothing held out is trained on.
+            if (part := next((p for p in ("speakers", "test", "judge", "train") if p in told[unit]), None)) is None:
+                undecided.append(unit)
+            else:
+                parts[unit] = part if part != "judge" or unit in paired else "train"
+        num_test = min(max(1, round(test_share * len(undecided))), len(undecided) - 1) if test_share else 0
+        for place, unit in enumerate(undecided):
+            parts[unit] = "test" if place < num_test else "train"
+        left = [unit for unit in reversed(order) if parts[unit] == "train" and unit in paired]
+        if not any(parts[unit] == "judge" for unit in order):
+            for unit in left[: min(round(judge_share * len(left)), len(left) - 1)]:
+                parts[unit] = "judge"
+    return parts
+
+
+class Units:
+    """What belongs together, found by joining two at a time."""
+
+    def __init__(self) -> None:
+        self._above: dict[Hashable, Hashable] = {}
+
+    def of(self, one: Hashable) -> Hashable:
+        """The member by which its unit is known."""
+        self._above.setdefault(one, one)
+        while (above := self._above[one]) != one:
+            self._above[one] = self._above[above]
+            one = above
+        return one
+
+    def join(self, one: Hashable, other: Hashable) -> None:
+        """From now on, the units of both are one."""
+        self._above[self.of(one)] = self.of(other)

@@ -1,0 +1,367 @@
+"""Pictures of things and sounds of the same things: by class, or each picture with a sound of its own."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.data.found_pairs import Found, Shown, divide_pairs
+from synesthete.data.labelled import in_turn
+from synesthete.data.manifest import FILE_NAME
+from synesthete.data.music import some
+from synesthete.data.pair_sources import PairManifest, SoundFolders
+from synesthete.data.pictures import SPLITS, ClassFolders, list_folders
+from synesthete.data.recording_splits import Entry, open_recording
+from synesthete.data.videos import Videos, list_videos
+from synesthete.data.waveforms import as_float
+from synesthete.types import Batch, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from synesthete.data.found_pairs import PairPart
+    from synesthete.data.labelled import Augmentation
+    from synesthete.data.pieces import Pieces
+    from synesthete.data.shards import Rows
+    from synesthete.data.sound_augmentation import Varied
+
+NO_PAIRS = (
+    "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or give sources"
+)
+# Of a folder that keeps pictures and sounds apart, as they may be called.
+APART = (("pictures", "images", "image"), ("sounds", "audio", "sound"))
+
+
+@dataclass
+class PairListing:
+    """Everything that was found and can be opened, and the split of each.
+
+    found: pictures, sounds and fixed pairs. entries: each sound, opened, in the order of `found.sounds`.
+    """
+
+    found: Found
+    picture_parts: list[PairPart]
+    entries: list[Entry]
+    sound_parts: list[PairPart]
+    class_names: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+
+
+class HeardPictures:
+    """Pictures, and sounds that belong to them: any sound of a picture's class, or its own where the source has pairs.
+
+    No picture file, no sound file, no video and no group of sounds is in two splits: train, judge (pictures from which
+    only the classifier learns that judges the model), test, and `speakers`: sounds of speakers that are in no other.
+
+    Args:
+        sources: where pictures, sounds, or pairs of both come from. folder: one's own, in place of the sources: a
+            `metadata.jsonl`; a folder of videos a class; folders `pictures` and `sounds` with a folder a class in each;
+            or class folders that hold both.
+        class_names: the classes, in the order of their numbers; others are left out. None takes all, by name, and
+            refuses one that has pictures and no sound, or the other way round.
+        captions: one of these is told of a picture in each batch, drawn anew; what may stand in braces is in
+            `captions.LOOKS`. "text" takes the manifest's own. None at all tells nothing.
+        seconds: of every sound, longer ones are cut, shorter ones padded with silence; None: what the conditioner's
+            encoder hears, or 10 s.
+        balanced: keep as many training pictures of every class as the smallest has. balanced_batches: show those of
+            smaller classes again, so that in an epoch every class is seen as often.
+        augmentation: of training pictures. sound_augmentation: of training sounds, where the encoder learns.
+        speakers: names of speakers of whom nothing is trained on.
+        limit: keep only so many pictures of each split, to overfit on purpose.
+        test_share, judge_share: of sounds and of fixed pairs, class by class. num_judge: pictures without a pair that
+            the judge gets; None takes a fifth of them, 2,000 at most.
+        silence_db: sounds quieter than this (RMS, full scale 0) are left out.
+    """
+
+    def __init__(
+        self,
+        sources: tuple[Any, ...] = (),
+        class_names: tuple[str, ...] | None = None,
+        captions: tuple[str, ...] | str = (),
+        seconds: float | None = None,
+        balanced: bool = False,
+        balanced_batches: bool = False,
+        augmentation: Any = None,
+        sound_augmentation: Any = None,
+        speakers: tuple[str, ...] = (),
+        limit: int | None = None,
+        seed: int = 0,
+        folder: str | None = None,
+        test_share: float = 0.1,
+        judge_share: float = 0.15,
+        num_judge: int | None = None,
+        silence_db: float = -60.0,
+    ) -> None:
+        if (
+            min(test_share, judge_share) < 0
+            or test_share + judge_share >= 1
+            or (seconds is not None and not seconds > 0)
+        ):
+            raise InputError(
+                f"data: seconds {seconds}, shares {test_share} and {judge_share}; give seconds above 0, and shares "
+                "that leave something to train on"
+            )
+        if isinstance(captions, str) and captions != "text":
+            raise InputError(f"data.captions {captions!r}: give a list of captions, or 'text' for the manifest's own")
+        self.sources: tuple[Any, ...] = sources if folder is None else own_sources(Path(folder))
+        self.class_names, self.captions, self.seconds = class_names, captions, seconds
+        self.balanced, self.balanced_batches = balanced, balanced_batches
+        self.augmentation: Augmentation | None = augmentation
+        self.sound_augmentation: Varied | None = sound_augmentation
+        self.speakers, self.limit, self.seed = speakers, limit, seed
+        self.test_share, self.judge_share, self.num_judge = test_share, judge_share, num_judge
+        self.silence_db = silence_db
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None] = lambda *_: None) -> PairListing:
+        """All that the sources have, with the split of each; sounds are opened and hashed, nothing is decoded.
+
+        folder: for what a source has to make first, spoken words or what is cut from videos.
+
+        Raises:
+            InputError: no pictures or no sounds, none that can be opened, or a class with the one and not the other.
+        """
+        found = Found()
+        for source in self.sources:
+            found.extend(source.pairs(folder, progress) if hasattr(source, "pairs") else pictures_of(source))
+        for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
+            if not listed:
+                raise InputError(NO_PAIRS.format(what))
+        found, entries = self._opened(found)
+        names = self._classes(found)
+        in_classes = [[item.label in names for item in listed] for listed in (found.pictures, found.sounds)]
+        entries = [entry for entry, kept in zip(entries, in_classes[1], strict=True) if kept]
+        found = found.keep(*in_classes)
+        missing = sorted(set(self.speakers) - {str(sound.speaker) for sound in found.sounds})
+        if missing:
+            raise InputError(f"data.speakers {missing[0]!r}: no sound by that speaker; see the sources' speakers")
+        picture_parts, sound_parts = divide_pairs(
+            found, [entry.content for entry in entries], self.test_share, self.judge_share, self.speakers
+        )
+        for entry, sound in zip(entries, found.sounds, strict=True):
+            entry.label = names.index(sound.label)
+        self._take_judged(found, picture_parts, names)
+        kept = self._kept(found, picture_parts, names)
+        left = found.keep(kept, [True] * len(found.sounds))
+        parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
+        return PairListing(left, parts, entries, sound_parts, names, found.notes)
+
+    def _opened(self, found: Found) -> tuple[Found, list[Entry]]:
+        """What is left when sounds that cannot be opened are left out, and each of the others opened."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
+            opened = list(readers.map(open_recording, [sound.recording for sound in found.sounds]))
+        unread = [reason for reason in opened if isinstance(reason, str)]
+        if len(unread) == len(opened):
+            raise InputError(f"not one of {len(opened)} sounds can be read; the first: {unread[0]}")
+        found.skipped += unread
+        entries = [entry for entry in opened if isinstance(entry, Entry)]
+        return found.keep([True] * len(found.pictures), [isinstance(one, Entry) for one in opened]), entries
+
+    def _classes(self, found: Found) -> tuple[str, ...]:
+        shown, heard = {p.label for p in found.pictures}, {s.label for s in found.sounds}
+        names = self.class_names or tuple(sorted(shown | heard))
+        for name in names:
+            check_class(name, name in shown, name in heard)
+        return names
+
+    def _take_judged(self, found: Found, parts: list[PairPart], names: tuple[str, ...]) -> None:
+        """Give the judge some of the training pictures that are in no pair, as many of each class."""
+        paired = {picture for picture, _ in found.pairs}
+        free = [i for i, part in enumerate(parts) if part == "train" and i not in paired]
+        num = min(len(free) // 5, 2000) if self.num_judge is None else self.num_judge
+        if not free:
+            return
+        if num >= len(free):
+            raise InputError(f"data.num_judge {num}: of {len(free)} training pictures; leave some to train on")
+        labels = torch.tensor([names.index(found.pictures[i].label) for i in free])
+        for place in in_turn(labels, seed=0)[:num].tolist():
+            parts[free[place]] = "judge"
+
+    def _kept(self, found: Found, parts: Sequence[PairPart], names: tuple[str, ...]) -> list[bool]:
+        """Which pictures are left by `balanced` and `limit`."""
+        kept = [False] * len(parts)
+        for part in sorted(set(parts)):
+            places = [i for i, own in enumerate(parts) if own == part]
+            labels = torch.tensor([names.index(found.pictures[i].label) for i in places])
+            order = in_turn(labels, self.seed)
+            if self.balanced and part == "train":
+                order = order[: len(labels.unique()) * int(labels.unique(return_counts=True)[1].min())]
+            for place in order[: self.limit].tolist():
+                kept[places[place]] = True
+        return kept
+
+
+def check_class(name: str, shown: bool, heard: bool) -> None:
+    """Refuse a class that has not both pictures and sounds."""
+    if shown != heard:
+        has, lacks = ("pictures", "sound") if shown else ("sounds", "picture")
+        raise InputError(f"class {name!r}: {has} but no {lacks}; add some, or leave it out of data.class_names")
+    if not shown:
+        raise InputError(f"class {name!r} of data.class_names: no picture and no sound; add some or take it out")
+
+
+def pictures_of(source: Any) -> Found:
+    """The pictures of a source that has no sounds; one that holds none out leaves it to be drawn class by class."""
+    found = Found()
+    listed = {split: source.pictures(split) for split in SPLITS}
+    for split, own in listed.items():
+        told = split if len(listed["test"]) else None
+        found.pictures += [
+            Shown(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
+        ]
+        found.skipped += own.skipped
+    return found
+
+
+def own_sources(folder: Path) -> tuple[Any, ...]:
+    """The sources that fit what a folder holds.
+
+    Raises:
+        InputError: no such folder.
+    """
+    if folder.suffix == ".jsonl" or (folder / FILE_NAME).is_file():
+        return (PairManifest(str(folder)),)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one with a {FILE_NAME}, class folders, or videos")
+    apart = [next((folder / name for name in names if (folder / name).is_dir()), None) for names in APART]
+    if apart[0] and apart[1]:
+        return (ClassFolders(str(apart[0]), num_test=0), SoundFolders(str(apart[1])))
+    if any(list_videos(entry) for entry in list_folders(folder)):
+        return (Videos(str(folder)),)
+    return (ClassFolders(str(folder), num_test=0), SoundFolders(str(folder)))
+
+
+@dataclass
+class PairedSounds:
+    """Pictures and sounds, in memory or in shards on disk, paired anew for every batch.
+
+    pictures: (n, C, H, W) uint8. labels: (n,). sounds: (m, S) int16, sample / 32768 is the sound. sound_labels: (m,).
+    tell: makes what the conditioner reads of waveforms (B, S) or vectors (B, E), and of token ids (B, L) or None.
+    x_0: (n, V, c, h, w), V views of each picture, where they were encoded beforehand. heard: (m, E), what a frozen
+    encoder makes of each sound, where it listened beforehand. texts: (k, L) token ids of captions; captions: (n, T),
+    which T of them may be told of each picture. pairs: (p, 2), picture and sound that belong together; a picture in
+    none goes with any sound of its class. order: (N,), the pictures that a run of indices goes through; None: all.
+    texts_read: the captions as people read them. speakers: of each sound, "" where nobody says.
+    """
+
+    pictures: Tensor | Rows
+    labels: Tensor
+    sounds: Pieces | Rows | Tensor
+    sound_labels: Tensor
+    tell: Callable[[Tensor | None, Tensor | None], Any]
+    x_0: Tensor | Rows | None = None
+    captions: Tensor | None = None
+    texts: Tensor | None = None
+    texts_read: tuple[str, ...] = ()
+    heard: Tensor | Rows | None = None
+    pairs: Tensor | None = None
+    augmentation: Augmentation | None = None
+    sound_augmentation: Varied | None = None
+    order: Tensor | None = None
+    speakers: tuple[str, ...] = ()
+    sample_rate: int = 48_000
+
+    def __post_init__(self) -> None:
+        shown = {len(x) for x in (self.pictures, self.labels, self.x_0, self.captions) if x is not None}
+        listened = {len(x) for x in (self.sounds, self.sound_labels, self.heard) if x is not None}
+        if len(shown) != 1 or len(listened) != 1:
+            raise ValueError(f"pictures, labels, x_0, captions: {sorted(shown)} of each; sounds: {sorted(listened)}")
+        num_classes = 1 + max(int(x.max()) if len(x) else -1 for x in (self.labels, self.sound_labels))
+        self._of_class = [(self.sound_labels == label).nonzero().flatten() for label in range(num_classes)]
+        self._own: dict[int, list[int]] = {}
+        for picture, sound in [] if self.pairs is None else self.pairs.tolist():
+            self._own.setdefault(picture, []).append(sound)
+        for place, label in enumerate(self.labels.tolist()):
+            if place not in self._own and not len(self._of_class[label]):
+                raise InputError(f"class number {label}: pictures but no sound; add some or take the class out")
+
+    def __len__(self) -> int:
+        return len(self.pictures) if self.order is None else len(self.order)
+
+    @property
+    def num_speakers(self) -> int:
+        """How many speakers are known among the sounds."""
+        return len({name for name in self.speakers if name})
+
+    def plain(self) -> PairedSounds:
+        """The same pictures and sounds as they are, not augmented."""
+        return replace(self, augmentation=None, sound_augmentation=None)
+
+    def in_balance(self) -> PairedSounds:
+        """The same, in an order that shows pictures of smaller classes again, every class as often as the largest."""
+        own = [(self.labels == label).nonzero().flatten() for label in self.labels.unique().tolist()]
+        most = max(len(places) for places in own)
+        return replace(self, order=torch.cat([places.repeat(-(-most // len(places)))[:most] for places in own]))
+
+    def class_weights(self) -> Tensor:
+        """A weight for the loss of each class (classes,): of what a batch holds, every class weighs as much.
+
+        The mean over the samples is 1; a class without a picture has 0.
+        """
+        labels = self.labels if self.order is None else self.labels[self.order]
+        counts = torch.bincount(labels, minlength=len(self._of_class)).float()
+        return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """The pictures at `indices` (B,), each with a sound, a caption and a view drawn by `generator`."""
+        places = indices if self.order is None else self.order[indices]
+        labels = self.labels[places]
+        draws = torch.rand(2, len(places), generator=generator)
+        sounds = torch.tensor(
+            [
+                self._partner(place, label, draw)
+                for place, label, draw in zip(places.tolist(), labels.tolist(), draws[0].tolist(), strict=True)
+            ],
+            dtype=torch.int64,
+        )
+        raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]))
+        if self.x_0 is not None:
+            views = self.x_0[places]
+            chosen = torch.randint(views.shape[1], (len(views),), generator=generator)
+            x_0 = views[torch.arange(len(views)), chosen].float()
+            return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
+        pictures = self.pictures[places]
+        if self.augmentation is not None:
+            pictures = self.augmentation(pictures, generator)
+        return Batch(signal=pictures, raw=raw, label=labels)
+
+    def listened(self, sounds: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Sounds by number (B,), as the conditioner reads them: vectors (B, E) or waveforms (B, S) in [-1, 1]."""
+        if self.heard is not None:
+            return self.heard[sounds].float()
+        if self.sound_augmentation is None or generator is None:
+            return self.waveform(sounds)
+        pieces: Any = self.sounds
+        varied = [self.sound_augmentation(pieces, i, self.sample_rate, generator) for i in sounds.tolist()]
+        return torch.stack(varied)
+
+    def waveform(self, sounds: Tensor) -> Tensor:
+        """Sounds by number (B,) as float32 (B, S) in [-1, 1]."""
+        return as_float(self.sounds[sounds])
+
+    def partners(self, place: int) -> list[int]:
+        """The numbers of the sounds that may be told with a picture."""
+        return self._own.get(place) or self._of_class[int(self.labels[place])].tolist()
+
+    def _partner(self, place: int, label: int, draw: float) -> int:
+        own = self._own.get(place)
+        if own is not None:
+            return own[int(draw * len(own))]
+        return int(self._of_class[label][int(draw * len(self._of_class[label]))])
+
+    def _told(self, places: Tensor, draws: Tensor) -> Tensor | None:
+        if self.captions is None or self.texts is None:
+            return None
+        chosen = (draws * self.captions.shape[1]).long()
+        return self.texts[self.captions[places, chosen]]
+
+
+def class_note(names: Sequence[str]) -> str:
+    """What is said of captions that name the class."""
+    return f"{len(names)} captions name a class, which a model can then do without hearing: {some(names, 3)}"

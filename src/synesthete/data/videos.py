@@ -1,0 +1,206 @@
+"""Videos: a sound and frames of each, cut once with ffmpeg."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import soundfile
+
+from synesthete.data.found_pairs import Found, Heard, Shown
+from synesthete.data.picture import PictureFile
+from synesthete.data.pictures import SPLIT_FOLDERS, list_folders
+from synesthete.data.recordings import RecordingFile
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".3gp")
+SAMPLE_RATE = 48_000
+PATIENCE = 300.0  # seconds that one clip may take
+NO_FFMPEG = (
+    "ffmpeg: not found on the PATH; install it (ffmpeg.org), or give sounds and frames that are cut already "
+    "in a metadata.jsonl"
+)
+
+
+class Clip(NamedTuple):
+    """A stretch of a video. place: its name inside the source. start: in seconds, None for a file cut already.
+
+    group: clips of one group are never in two splits.
+    """
+
+    path: Path
+    label: str
+    place: str
+    group: str
+    start: float | None = None
+    split: str | None = None
+
+
+class Videos:
+    """A folder with one folder of videos a class; or with these in a folder `train` and one of `test` or `val`.
+
+    Args:
+        path: the folder. None gives nothing. num_frames: pictures of each, evenly spaced. seconds: of sound, from its
+            beginning.
+    """
+
+    def __init__(self, path: str | None = None, num_frames: int = 1, seconds: float = 10.0) -> None:
+        check_cut(num_frames, seconds)
+        self.path, self.num_frames, self.seconds = path, num_frames, seconds
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+        """Sounds and frames of all videos, cut into the folder where they are missing.
+
+        Raises:
+            InputError: no such folder, no videos in it, none that can be cut, or no ffmpeg.
+        """
+        if self.path is None:
+            return Found()
+        root = Path(self.path)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; give one with a folder of videos for each class")
+        parents = [entry for entry in list_folders(root) if entry.name in SPLIT_FOLDERS]
+        in_splits = len({SPLIT_FOLDERS[parent.name] for parent in parents}) == 2
+        clips = []
+        for parent in parents if in_splits else [root]:
+            split = SPLIT_FOLDERS[parent.name] if in_splits else None
+            for entry in list_folders(parent):
+                for path in list_videos(entry):
+                    place = path.relative_to(root).as_posix()
+                    clips.append(Clip(path, entry.name, place, place, split=split))
+        if not clips:
+            kinds = ", ".join(SUFFIXES[:3])
+            raise InputError(f"{root}: no class folders with videos in it ({kinds}); put each class's into one")
+        return cut_clips(clips, folder, self.num_frames, self.seconds, progress)
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """Every video below a folder, in order of name."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def check_cut(num_frames: int, seconds: float) -> None:
+    """Refuse less than a frame, or no sound."""
+    if num_frames < 1 or not seconds > 0:
+        raise InputError(f"num_frames {num_frames}, seconds {seconds}: give one frame or more, and some seconds")
+
+
+def cut_clips(
+    clips: Sequence[Clip], folder: Path, num_frames: int, seconds: float, progress: Callable[[str, int, int], None]
+) -> Found:
+    """The sound (`seconds` at most, mono, 48 kHz, flac) and frames of each clip, in a folder `cut` of the folder.
+
+    What is there is kept, so a killed run goes on. A clip without a sound or a frame is left out and named.
+
+    Raises:
+        InputError: none of them can be cut, no ffmpeg where something is to be cut, or a folder that cannot be made.
+    """
+    place = folder / "cut"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be made ({error.strerror}); choose another with --out") from None
+    found = Found()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        cut = pool.map(partial(cut_or_reason, folder=place, num_frames=num_frames, seconds=seconds), clips)
+        for done, (clip, made) in enumerate(zip(clips, cut, strict=True), 1):
+            progress("videos cut", done, len(clips))
+            if isinstance(made, str):
+                found.skipped.append(made)
+                continue
+            sound, frames = made
+            heard = RecordingFile(str(sound), clip.place)
+            found.sounds.append(Heard(heard, clip.label, clip.group, split=clip.split))
+            for number, frame in enumerate(frames):
+                found.pairs.append((len(found.pictures), len(found.sounds) - 1))
+                shown = f"{clip.place} {number}"
+                found.pictures.append(Shown(PictureFile(str(frame)), clip.label, shown, clip.split))
+    if not found.sounds:
+        raise InputError(f"not one of {len(clips)} videos can be cut; the first: {found.skipped[0]}")
+    return found
+
+
+def cut_or_reason(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]] | str:
+    """The clip's sound and frames, or why there are none."""
+    try:
+        return cut_clip(clip, folder, num_frames, seconds)
+    except CutError as error:
+        return str(error)
+
+
+class CutError(Exception):
+    """One video cannot be cut; the others can."""
+
+
+def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:
+    """The sound and frames of one clip, made where they are missing.
+
+    Raises:
+        CutError: no sound or no frame can be had of it. InputError: no ffmpeg.
+    """
+    try:
+        status = clip.path.stat()
+    except OSError as error:
+        raise CutError(f"{clip.path}: cannot be read ({error.strerror}); check the path") from None
+    facts = f"{clip.path} {status.st_size} {status.st_mtime_ns} {clip.start} {seconds}"
+    name = f"{clip.path.stem}-{hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()}"
+    at = [] if clip.start is None else ["-ss", f"{clip.start:g}"]
+    sound = folder / f"{name}.flac"
+    if not sound.is_file():
+        only_sound = ["-t", f"{seconds:g}", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "flac"]
+        run_ffmpeg(clip.path, at, only_sound, sound, "no sound")
+    try:
+        length = soundfile.info(sound).duration
+    except (soundfile.LibsndfileError, OSError):
+        length = 0.0
+    if not length:
+        sound.unlink(missing_ok=True)
+        raise CutError(f"{clip.path}: no sound (0 samples); give a video with a sound, or remove it")
+    frames = []
+    for number in range(num_frames):
+        frame = folder / f"{name}-{number + 1}of{num_frames}.jpg"
+        time = (clip.start or 0.0) + length * (number + 0.5) / num_frames
+        if not frame.is_file():
+            one_frame = ["-frames:v", "1", "-an", "-q:v", "2", "-update", "1"]
+            run_ffmpeg(clip.path, ["-ss", f"{time:.3f}"], one_frame, frame, f"no frame at {time:.1f} s")
+        frames.append(frame)
+    return sound, frames
+
+
+def run_ffmpeg(video: Path, before: list[str], after: list[str], made: Path, missing: str) -> None:
+    """Make one file of a video, beside its place, then renamed.
+
+    Raises:
+        CutError: ffmpeg failed, or made nothing. InputError: there is no ffmpeg.
+    """
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise InputError(NO_FFMPEG)
+    partial_file = made.with_name(f".partial-{made.name}")  # the suffix tells ffmpeg what to write
+    # "file:", or a name with a colon is taken for a protocol.
+    command = [ffmpeg, "-nostdin", "-v", "error", "-y", *before, "-i", f"file:{video}", *after, f"file:{partial_file}"]
+    reason = ""
+    try:
+        told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+        if told.returncode:
+            said = told.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[-1].removeprefix("[").strip()[:200] if said else f"ffmpeg ended with {told.returncode}"
+    except subprocess.TimeoutExpired:
+        reason = f"longer than {PATIENCE:.0f} s"
+    except OSError as error:
+        raise InputError(f"{ffmpeg}: cannot be run ({error.strerror}); install ffmpeg again") from None
+    if not reason and partial_file.is_file() and partial_file.stat().st_size:
+        partial_file.replace(made)
+        return
+    partial_file.unlink(missing_ok=True)
+    why = f" ({reason})" if reason else ""
+    raise CutError(f"{video}: {missing}{why}; copy the video again or remove it")

@@ -1,0 +1,247 @@
+"""What was trained beside a base, as small files of its own: saved, loaded, and put into a plain diffusers pipeline."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from synesthete.config.nested import described, restored
+from synesthete.denoisers.base_network import telling
+from synesthete.denoisers.gated_attention import add_processors, processors
+from synesthete.denoisers.low_rank import ADAPTER, lora_settings, set_lora_strength
+from synesthete.denoisers.stable_diffusion import group_of
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from synesthete.types import Condition
+
+INDEX, LORA, GATES, SOUND = "adapters.json", "lora.safetensors", "gates.safetensors", "sound.safetensors"
+PREFIX = "unet."  # by which diffusers finds the part that weights belong to
+METADATA = "lora_adapter_metadata"  # where diffusers looks for the scale
+SAMPLED = 4096  # values of a tensor that its digest reads
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the LoRA, the gated attentions and the sound tokens' layers of a pipeline (or `Parts`) into a folder.
+
+    `lora.safetensors`, which diffusers' `load_lora_weights` reads, `gates.safetensors`, `sound.safetensors` (the group
+    `sound` of the conditioner), and `adapters.json`: the base they belong to and what else it takes to put them back.
+    """
+    unet, conditioner, config = parts.denoiser.unet, parts.conditioner, parts.denoiser.config
+    folder.mkdir(parents=True, exist_ok=True)
+    sound = sound_parameters(conditioner)
+    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha} if config.lora_rank is not None else None
+    index = {
+        "base": {"model": config.model, "digests": base_digests(unet)},
+        "num_sound_tokens": config.num_sound_tokens,
+        "gated_width": config.gated_width if config.gated else None,
+        "lora": lora,
+        "conditioner": described(conditioner) if sound else None,
+    }
+    metadata = {}
+    if lora is not None:
+        settings = lora_settings(config.lora_rank, config.lora_alpha)
+        metadata = {METADATA: json.dumps({PREFIX + key: value for key, value in settings.items()})}
+    for file, tensors in ((LORA, lora_of(unet)), (GATES, gates_of(unet)), (SOUND, sound)):
+        if tensors:
+            held = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
+            save_file(held, folder / file, {"format": "pt", **(metadata if file == LORA else {})})
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def load_adapters(parts: Any, folder: str | Path) -> None:
+    """Put saved adapters into a pipeline (or `Parts`) with the same base.
+
+    Raises:
+        InputError: no adapters there, damaged ones, those of another base, or of other ranks or widths.
+    """
+    index = read_index(folder)
+    unet = parts.denoiser.unet
+    check_base(unet, index, folder)
+    check_make(parts.denoiser.config, index, folder)
+    wanted = {LORA: lora_of(unet), GATES: gates_of(unet), SOUND: sound_parameters(parts.conditioner)}
+    given = {file: read(own, Path(folder) / file) for file, own in wanted.items()}
+    for file, own in wanted.items():
+        fill(own, given[file])
+
+
+def put_into(pipeline: Any, folder: str | Path, strength: float = 1.0) -> None:
+    """Let a plain diffusers `StableDiffusionPipeline` hear.
+
+    Call it with `prompt_embeds=prompt_embeds(condition)` of the text and the sound, and with
+    `negative_prompt_embeds` of the null; with a prompt it makes what the base and the LoRA make of that. strength: as
+    `StableDiffusion.strength`; call this again to change it, or to put other adapters in their place.
+
+    Raises:
+        InputError: no Stable Diffusion, or adapters as `load_adapters` refuses them.
+    """
+    index, unet = read_index(folder), getattr(pipeline, "unet", None)
+    if not isinstance(unet, UNet2DConditionModel):
+        raise InputError(f"{type(pipeline).__name__} has no {UNet2DConditionModel.__name__}; give Stable Diffusion")
+    check_base(unet, index, folder)
+    if ADAPTER in getattr(unet, "peft_config", {}):
+        unet.delete_adapters(ADAPTER)
+    if index["lora"] is not None:
+        pipeline.load_lora_weights(str(folder), weight_name=LORA, adapter_name=ADAPTER)
+    tokenizer = getattr(pipeline, "tokenizer", None)
+    add_processors(unet, index["num_sound_tokens"], index["gated_width"], getattr(tokenizer, "model_max_length", None))
+    fill(gates_of(unet), read(gates_of(unet), Path(folder) / GATES))
+    set_strength(unet, strength)
+
+
+def set_strength(unet: nn.Module, strength: float) -> None:
+    """How strongly a plain pipeline's network, which has adapters, hears; as `StableDiffusion.strength`."""
+    set_lora_strength(unet, strength)
+    for _, processor in processors(unet):
+        processor.strength = strength
+
+
+def prompt_embeds(condition: Condition) -> Tensor:
+    """A condition's tokens (B, L, D) as a plain diffusers pipeline takes them: what is masked is zeros."""
+    assert condition.tokens is not None
+    if condition.mask is None:
+        return condition.tokens
+    return condition.tokens.masked_fill(~condition.mask[..., None], 0.0)
+
+
+def load_conditioner(folder: str | Path) -> Any:
+    """The conditioner that the adapters were trained with, for a machine that has them and its frozen encoders alone.
+
+    Raises:
+        InputError: no adapters there, damaged ones, or a conditioner with trained encoders, which are in a model only.
+    """
+    kept = read_index(folder)["conditioner"]
+    if kept is None:
+        raise InputError(f"{folder}: adapters without a conditioner; load the model that they were saved with")
+    conditioner = restored(kept, f"{Path(folder) / INDEX}: conditioner", "conditioner", ("encode", "null"), "Hearing")
+    if others := sorted(set(conditioner.groups()) - {"sound"}):
+        raise InputError(f"{folder}: its conditioner's {others[0]} was trained, too; load the model it was saved with")
+    own = sound_parameters(conditioner)
+    fill(own, read(own, Path(folder) / SOUND))
+    return conditioner.eval()
+
+
+def lora_of(unet: nn.Module) -> dict[str, Tensor]:
+    """The LoRA's parameters under the names that diffusers gives them in a file."""
+    found = ((name, value) for name, value in unet.named_parameters() if f".{ADAPTER}." in name)
+    return {PREFIX + name.replace(f".{ADAPTER}.", "."): value for name, value in found if group_of(name) == "lora"}
+
+
+def gates_of(unet: nn.Module) -> dict[str, Tensor]:
+    """The parameters of the gated attentions by name."""
+    return {PREFIX + name: value for name, value in unet.named_parameters() if group_of(name) == "gates"}
+
+
+def sound_parameters(conditioner: Any) -> dict[str, Tensor]:
+    """The parameters of a conditioner's group `sound` by name; empty where it has none."""
+    groups = conditioner.groups() if hasattr(conditioner, "groups") else {}
+    own = {id(parameter) for parameter in groups.get("sound", ())}
+    return {name: value for name, value in conditioner.named_parameters() if id(value) in own}
+
+
+@torch.no_grad()
+def base_digests(unet: Any) -> dict[str, str]:
+    """What tells one base from another: of its settings and weights, as each precision rounds them.
+
+    So a base is known again in whichever of them it is loaded. At most 4,096 evenly spaced values of a tensor are read:
+    training changes them all.
+    """
+    settings = json.dumps(telling(unet.config), sort_keys=True)
+    totals = {dtype: blake2b(settings.encode(), digest_size=16) for dtype in PRECISIONS}
+    named = {name.replace(".base_layer.", "."): value for name, value in unet.named_parameters()}
+    for name, value in sorted(named.items()):
+        if group_of(name) != "base":
+            continue
+        values = value.detach().flatten()
+        values = values[:: -(-len(values) // SAMPLED)].cpu()
+        for dtype, total in totals.items():
+            total.update(f"{name} {tuple(value.shape)}".encode())
+            total.update(values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes())
+    return {str(dtype).removeprefix("torch."): total.hexdigest() for dtype, total in totals.items()}
+
+
+def check_base(unet: Any, index: Mapping[str, Any], folder: str | Path) -> None:
+    """Make sure that adapters were trained beside this base.
+
+    Raises:
+        InputError: another base.
+    """
+    base = index["base"]
+    own = base_digests(unet)
+    if not any(own[precision] == digest for precision, digest in base["digests"].items() if precision in own):
+        trained = base["model"] or "a base of its own"
+        raise InputError(f"{folder}: adapters of {trained}, and this is another base; put them into that one")
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """What `adapters.json` says.
+
+    Raises:
+        InputError: no such file, or a damaged one.
+    """
+    path = Path(folder) / INDEX
+    try:
+        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        if not all(key in index for key in ("base", "num_sound_tokens", "gated_width", "lora", "conditioner")):
+            raise ValueError
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no {INDEX} in it; give the folder of adapters that a training wrote") from None
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{path}: damaged; copy the adapters again") from None
+    return index
+
+
+def check_make(config: Any, index: Mapping[str, Any], folder: str | Path) -> None:
+    """Make sure that a denoiser of these settings hears as adapters were trained to be heard.
+
+    Raises:
+        InputError: another rank or scale of the LoRA, or another number of sound tokens.
+    """
+    lora = index["lora"] or {"rank": None}
+    for field, here, there in (
+        ("lora_rank", config.lora_rank, lora["rank"]),
+        ("lora_alpha", config.lora_alpha, lora.get("alpha", config.lora_alpha)),
+        ("num_sound_tokens", config.num_sound_tokens, index["num_sound_tokens"]),
+    ):
+        if here != there:
+            said = "null" if there is None else there
+            raise InputError(f"{folder}: its {field} is {said}, here {here}; --set denoiser.{field}={said}")
+
+
+def read(own: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """What a file has for parameters of the same names and shapes; for none it may be missing.
+
+    Raises:
+        InputError: a file that is missing, damaged, or of other names or shapes.
+    """
+    try:
+        given = load_file(file) if file.is_file() else {}
+    except (OSError, SafetensorError):
+        raise InputError(f"{file}: damaged; copy the adapters again") from None
+    for name in sorted({**own, **given}):
+        here, there = (tuple(held[name].shape) if name in held else None for held in (own, given))
+        if here != there:
+            raise InputError(
+                f"{file}: {name} is {there or 'not'} there, {here or 'not'} here; set gated, gated_width and the "
+                "conditioner as these adapters were trained with"
+            )
+    return given
+
+
+@torch.no_grad()
+def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Give parameters their values, in their own precision and on their own device."""
+    for name, value in given.items():
+        own[name].copy_(value)

@@ -1,0 +1,159 @@
+"""Stable Diffusion as a denoiser that hears."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+
+from synesthete.denoisers.base_network import BASE, FIELD, load_network, make_network, read_network
+from synesthete.denoisers.gated_attention import GatedAttention, add_processors, processors, tell
+from synesthete.denoisers.low_rank import add_lora, set_lora_strength
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from synesthete.types import Condition
+
+
+class StableDiffusion(ModelMixin, ConfigMixin):
+    """A `UNet2DConditionModel` whose cross-attention reads text and sound; pixels or latents of any size.
+
+    The last `num_sound_tokens` of a condition's tokens are sound. They are heard in two ways: beside the text tokens in
+    the base's own cross-attention, and in a gated cross-attention of their own in each of these layers. LoRA (Hu et al.
+    2021) lets the base's projections follow. `strength` holds for all three: 0 is the base to the bit, as if it had
+    been given the text alone.
+
+    Its text is read as the condition's mask says. A published base was trained on 77 tokens, padding among them.
+
+    Args:
+        model: Hub id or folder of a Stable Diffusion 1 or 2 (`unet/config.json` and safetensors), or of its network
+            alone. None: fresh weights, to be trained.
+        network: what the network is, in arguments of `UNet2DConditionModel` beside the next three; None reads it, and
+            its weights, from the model's files. A saved model has it, and is loaded without the base's files.
+        sample_size: (H, W) of x_t, as the codec gives it; other sizes run as well.
+        in_channels: C of x_t. condition_width: D of `Condition.tokens`.
+        gated: whether there are gated attentions; `gated_width` bounds the width of their queries, keys and values.
+        lora_rank: of the low-rank changes to the base's to_q, to_k, to_v and to_out; None: none. lora_alpha / lora_rank
+            is their scale.
+
+    Raises:
+        InputError: no such model, one of another kind or without safetensors, or fields that contradict it.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        model: str | None = BASE,
+        network: dict[str, Any] | None = None,
+        sample_size: tuple[int, int] = (64, 64),
+        in_channels: int = 4,
+        condition_width: int = 768,
+        num_sound_tokens: int = 8,
+        gated: bool = True,
+        gated_width: int = 512,
+        lora_rank: int | None = 8,
+        lora_alpha: float = 32,
+    ) -> None:
+        super().__init__()
+        if num_sound_tokens < 1 or gated_width < 1 or (lora_rank is not None and lora_rank < 1):
+            raise InputError(
+                f"denoiser.num_sound_tokens {num_sound_tokens}, gated_width {gated_width}, lora_rank {lora_rank}: "
+                "give at least 1; gated=false and lora_rank=null leave those out"
+            )
+        published = model if network is None else None
+        if network is None:
+            if model is None:
+                raise InputError(f"{FIELD}: none given, and no denoiser.network; give a Hub id, a folder or a network")
+            network = read_network(model)
+            self.register_to_config(network=network)  # saved with a model: loading it asks for no file of the base
+        settings = {"sample_size": list(sample_size), "in_channels": in_channels, "out_channels": in_channels}
+        self.unet = make_network(network, settings | {"cross_attention_dim": condition_width})
+        if published is not None and not _without_values():
+            load_network(self.unet, published)
+        add_processors(self.unet, num_sound_tokens, gated_width if gated else None)
+        if lora_rank is not None:
+            add_lora(self.unet, lora_rank, lora_alpha)
+        self.requires_grad_(True)  # peft has frozen all but its own; a stage says what is trained
+        self.strength = 1.0
+
+    @property
+    def strength(self) -> float:
+        """How strongly sound is heard: 0 not at all, 1 as in training; a setting of sampling that is not saved.
+
+        Set it before `precompute`: keys and values hold LoRA's share.
+
+        Raises:
+            InputError: set to less than 0, or to no number.
+        """
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"sound strength {value}: give a number from 0 (the base alone); 1 is as in training")
+        self._strength = float(value)
+        set_lora_strength(self.unet, self._strength)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Its parameters by what a stage may train: the `base`, `lora`, and the `gates` with their attentions."""
+        found: dict[str, list[nn.Parameter]] = {"base": [], "lora": [], "gates": []}
+        for name, parameter in self.unet.named_parameters():
+            found[group_of(name)].append(parameter)
+        return found
+
+    @property
+    def gates(self) -> dict[str, float]:
+        """tanh(gate) of each gated attention, by the name of its place in the network."""
+        found = ((name, module) for name, module in self.unet.named_modules() if isinstance(module, GatedAttention))
+        return {name.split(".transformer_blocks")[0]: float(module.gate.detach().tanh()) for name, module in found}
+
+    def precompute(self, condition: Condition) -> Condition:
+        """The condition with the keys and values of every cross-attention layer, for the strength that is set.
+
+        Raises:
+            ValueError: no tokens. InputError: tokens of another width, or none beside the sound's.
+        """
+        told = self._tell(condition)
+        pairs = (processor.keys_values(layer, told) for layer, processor in processors(self.unet))
+        return replace(condition, keys_values=tuple(pair for layer in pairs for pair in layer))
+
+    def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
+        told = self._tell(condition)
+        if condition.keys_values is not None:
+            first, _ = condition.keys_values[0]
+            if first.shape[2] == told.tokens.shape[1]:  # else precomputed with sound, and now without, or so
+                told = replace(told, keys_values=condition.keys_values)
+        return self.unet(x_t, timestep.expand(len(x_t)), told, return_dict=False)[0]
+
+    def _tell(self, condition: Condition) -> Any:
+        tokens, num_sound = condition.tokens, self.config.num_sound_tokens
+        if tokens is None:
+            raise ValueError("StableDiffusion reads a condition's tokens, which are None")
+        if tokens.shape[2] != self.config.condition_width or tokens.shape[1] <= num_sound:
+            raise InputError(
+                f"tokens {tuple(tokens.shape[1:])} for a denoiser that reads text and then {num_sound} of sound, each "
+                f"{self.config.condition_width} wide; set condition_width and num_sound_tokens as the conditioner's"
+            )
+        return tell(tokens.to(self.unet.conv_in.weight.dtype), condition.mask, num_sound, self.strength)
+
+
+def group_of(name: str) -> str:
+    """The group that a parameter of the network belongs to, by its name."""
+    if ".lora_" in name:
+        return "lora"
+    return "gates" if ".processor." in name else "base"
+
+
+def _without_values() -> bool:
+    """Whether tensors are made without values, as where a recipe is checked or its memory counted."""
+    probe = torch.empty(0)
+    return probe.is_meta or type(probe) is not torch.Tensor

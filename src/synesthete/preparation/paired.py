@@ -1,0 +1,356 @@
+"""Pictures and their sounds: pictures fitted and sounds decoded, once, and heard where the encoder is frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import hub
+from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.config import plain
+from synesthete.data.captions import Captions, names_class
+from synesthete.data.fitted import fit_pictures
+from synesthete.data.labelled import PictureSamples
+from synesthete.data.music import some
+from synesthete.data.paired import PairedSounds, class_note
+from synesthete.data.pictures import Pictures
+from synesthete.data.pieces import Pieces
+from synesthete.data.shards import Rows, keep
+from synesthete.data.waveforms import as_float
+from synesthete.locking import alone
+from synesthete.preparation.labelled import encode_once, measure
+from synesthete.preparation.music import decode
+from synesthete.preparation.prepared import Prepared, digest
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.config import Recipe
+    from synesthete.data.fitted import FittedPictures
+    from synesthete.data.found_pairs import PairPart
+    from synesthete.data.paired import HeardPictures, PairListing
+    from synesthete.data.waveforms import Waveform
+    from synesthete.preparation.prepared import Progress
+
+SECONDS = 10.0  # of a sound, where neither data nor encoder says
+BATCH = 64  # sounds that are listened to at once, and the rows of a shard
+PARTS: tuple[PairPart, ...] = ("train", "judge", "test", "speakers")
+
+logger = logging.getLogger(__name__)
+
+
+@alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
+def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    """Gather pictures and sounds, fit the one and decode the other, measure the codec; what is there already is kept.
+
+    Raises:
+        InputError: whatever is wrong with the data, in one line.
+    """
+    data: HeardPictures = recipe.data()
+    codec, conditioner, place = recipe.codec(), recipe.conditioner(), folder or default_folder(recipe)
+    report = progress or (lambda *_: None)
+    listing = data.pairs(place, report)
+    rate = conditioner.sample_rate
+    length = num_heard(data, conditioner)
+    waveforms = decode(listing.entries, place / "recordings", rate, progress)
+    sounds = Sounds(data, listing, waveforms, length, rate)
+    pictures = Shots(listing, sounds, codec, place, report)
+    statistics = keep(
+        place / f"statistics-{digest(plain(recipe.codec))}-{pictures.shown}.safetensors",
+        partial(measure, codec, pictures.samples["train"]),
+    )
+    notes = [*listing.notes, *sounds.notes, *pictures.notes]
+    pictures.samples["train"].augmentation = data.augmentation
+    if getattr(codec, "encodes_once", False):
+        codec.load_state_dict(statistics)
+        named = digest([plain(recipe.codec), plain(recipe.data.augmentation), pictures.shown])
+        for part in ("train", "test", "speakers"):
+            if part in pictures.samples:
+                found = pictures.samples[part]
+                found.x_0 = encode_once(codec, found, place / f"latents-{part}-{named}", part, progress)
+    told = Told(data, listing, pictures, conditioner)
+    heard = None
+    if getattr(conditioner, "listens_once", False):
+        heard = listen_once(conditioner, sounds, place, report)
+        if data.sound_augmentation:
+            notes.append("data.sound_augmentation is left out, since the encoder is frozen and sounds are heard once")
+    notes += told.notes
+
+    def samples(part: PairPart) -> PairedSounds:
+        own = pictures.samples[part]
+        chosen = sounds.places(part)
+        return PairedSounds(
+            own.pictures,
+            own.labels,
+            sounds.pieces.take(chosen),
+            sounds.labels[chosen],
+            SoundAndText,
+            own.x_0,
+            *told.of(part),
+            heard=heard.take(chosen) if heard else None,
+            pairs=pictures.pairs(part, chosen),
+            augmentation=own.augmentation,
+            sound_augmentation=data.sound_augmentation if part == "train" and heard is None else None,
+            speakers=tuple(listing.found.sounds[i].speaker or "" for i in chosen.tolist()),
+            sample_rate=rate,
+        )
+
+    train = samples("train")
+    skipped = [*listing.found.skipped, *sounds.skipped, *pictures.skipped]
+    if skipped:
+        notes.append(f"skipped {len(skipped)} unusable files: {some(skipped, 10)}")
+    for note in notes:
+        logger.warning(note)
+    return Prepared(
+        train.in_balance() if data.balanced_batches else train,
+        samples("test"),
+        statistics,
+        listing.class_names,
+        (*notes, *sounds.remarks),
+        tuple(skipped),
+        judge=pictures.samples["judge"],
+        speakers=samples("speakers") if "speakers" in pictures.samples else None,
+    )
+
+
+def num_heard(data: HeardPictures, conditioner: Any) -> int:
+    """Samples of every sound: as the data say, or as many as the encoder hears."""
+    if data.seconds is not None:
+        return round(data.seconds * conditioner.sample_rate)
+    own = getattr(getattr(conditioner, "ear", conditioner), "config", {}).get("num_samples")
+    return own or round(SECONDS * conditioner.sample_rate)
+
+
+class Sounds:
+    """The decoded sounds that can be used, each cut or padded to one length.
+
+    Attributes:
+        pieces: (m, S), numbered as the listing numbers them; labels: (m,). used: (m,), whether each can be.
+        notes, remarks: what is to be said aloud, and what need not be. skipped: a line for each that is left out.
+
+    Raises:
+        InputError: none of a class is left to train on, or none at all is held out.
+    """
+
+    def __init__(
+        self, data: HeardPictures, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
+    ) -> None:
+        self.listing, self.rate, self.length = listing, rate, length
+        num = len(waveforms)
+        self.pieces = Pieces(
+            [w.samples for w in waveforms], torch.arange(num), torch.zeros(num, dtype=torch.int64), length
+        )
+        self.labels = torch.tensor([entry.label for entry in listing.entries], dtype=torch.int64)
+        self.notes: list[str] = []
+        self.remarks: list[str] = []
+        reasons = [
+            unusable(entry.recording.name, waveform, length, rate, data.silence_db)
+            for entry, waveform in zip(listing.entries, waveforms, strict=True)
+        ]
+        self.skipped = [reason for reason in reasons if reason]
+        self.used = torch.tensor([not reason for reason in reasons])
+        self._in_part = {part: torch.tensor([own == part for own in listing.sound_parts]) for part in PARTS}
+        used = [waveform for waveform, reason in zip(waveforms, reasons, strict=True) if not reason]
+        if cut := [waveform.note for waveform in used if waveform.note]:
+            self.notes.append(f"{len(cut)} sounds used as far as they go: {some(cut)}")
+        if short := [len(waveform.samples) / rate for waveform in used if len(waveform.samples) < length]:
+            self.remarks.append(
+                f"{len(short)} of {len(used)} sounds are shorter than {length / rate:g} s, down to {min(short):.2g} s: "
+                "silence follows them"
+            )
+        there = set(self.labels[self.places("train")].tolist())
+        for label, name in enumerate(listing.class_names):
+            if label not in there:
+                lost = (r for r, entry in zip(reasons, listing.entries, strict=True) if r and entry.label == label)
+                why = next((f" ({reason})" for reason in lost), "")
+                raise InputError(f"class {name!r}: pictures but no sound to train on{why}; add sounds of it")
+
+    def places(self, part: PairPart) -> Tensor:
+        """The numbers of a split's sounds."""
+        return (self._in_part[part] & self.used).nonzero().flatten()
+
+
+def unusable(name: str, waveform: Waveform, length: int, rate: int, silence_db: float) -> str:
+    """Why a sound cannot be used, or nothing."""
+    if not len(waveform.samples):
+        return waveform.note
+    if any(begin < length for begin, _ in waveform.damaged):
+        return f"{name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it"
+    sound = as_float(waveform.samples[:length])
+    level = 10 * torch.log10(sound.square().mean().clamp(min=1e-20))
+    if level < silence_db:
+        return f"{name}: silent ({level:.0f} dB); remove it or lower data.silence_db (now {silence_db:g})"
+    return ""
+
+
+class Shots:
+    """The pictures of each split as the codec reads them, each read once; none is in two splits.
+
+    Attributes:
+        samples: by split. shown: a name for what the training pictures show.
+
+    Raises:
+        InputError: no readable training picture of a class, no picture held out, and as `fit_pictures`.
+    """
+
+    def __init__(self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress) -> None:
+        self.listing, self.sounds = listing, sounds
+        self.notes: list[str] = []
+        self.skipped: list[str] = []
+        found = listing.found
+        own: dict[int, list[int]] = {}
+        for picture, sound in found.pairs:
+            own.setdefault(picture, []).append(sound)
+        self.own = {picture: [s for s in partners if sounds.used[s]] for picture, partners in own.items()}
+        places: dict[PairPart, list[int]] = {}
+        heard = {part: set(sounds.labels[sounds.places(part)].tolist()) for part in PARTS}
+        for part in PARTS:
+            listed = [i for i, its in enumerate(listing.picture_parts) if its == part and self.own.get(i, True)]
+            if part == "speakers" and not listed and heard["speakers"]:
+                listed = [i for i in places["test"] if i not in own]  # shown with their sounds as well
+            if part != "judge":
+                listed = self._audible(part, listed, heard[part])
+            places[part] = listed
+        if not places["test"]:
+            raise InputError(
+                "nothing is held out: no test picture of a class with a test sound; add pictures and sounds, or raise "
+                "data.test_share"
+            )
+        self.numbers: dict[PairPart, list[int]] = {}
+        self.samples: dict[PairPart, PictureSamples] = {}
+        fitted = {part: self._fit(part, places[part], codec, place, report) for part in PARTS if places[part]}
+        unseen = set(fitted["test"].contents)
+        unseen |= set(fitted["speakers"].contents) if "speakers" in fitted else set()
+        if "judge" in fitted:
+            fitted["judge"] = fitted["judge"].without(unseen)
+            unseen |= set(fitted["judge"].contents)
+        if "train" not in fitted:
+            raise InputError("no pictures to train on; add some, or lower data.num_judge")
+        fitted["train"] = fitted["train"].without(unseen)
+        for part, rows in fitted.items():
+            self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
+            self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
+        if "judge" not in self.samples:
+            train = self.samples["train"]
+            none = torch.zeros(0, dtype=torch.int64)
+            rows_of: Any = train.pictures
+            self.samples["judge"] = PictureSamples(rows_of.take(none), none)
+            self.notes.append("no pictures left for the judge alone; add some to have samples judged by a classifier")
+        kept = set(self.samples["train"].labels.tolist())
+        for label, name in enumerate(listing.class_names):
+            if label not in kept:
+                raise InputError(f"class {name!r}: no readable picture to train on; mend some or take the class out")
+        self.shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
+
+    def pairs(self, part: PairPart, chosen: Tensor) -> Tensor | None:
+        """Fixed pairs (p, 2) of a split, by the numbers of its samples. chosen: (m',) the split's sounds."""
+        if not self.own:
+            return None
+        new = {old: place for place, old in enumerate(chosen.tolist())}
+        pairs = [
+            (row, new[sound])
+            for row, picture in enumerate(self.numbers[part])
+            for sound in self.own.get(picture, ())
+            if sound in new
+        ]
+        return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+    def _audible(self, part: PairPart, places: list[int], heard: set[int]) -> list[int]:
+        """The pictures of classes that have a sound in the split; the others are said."""
+        silent: dict[str, int] = {}
+        kept = []
+        for i, label in zip(places, self._labels(places).tolist(), strict=True):
+            if i in self.own or label in heard:
+                kept.append(i)
+            else:
+                name = self.listing.class_names[label]
+                silent[name] = silent.get(name, 0) + 1
+        if silent and part == "test":
+            self.notes.append(f"test leaves out {len(silent)} classes without a held-out sound: {some(list(silent))}")
+        return kept
+
+    def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> FittedPictures:
+        shown = [self.listing.found.pictures[i] for i in places]
+        pictures = Pictures([one.picture for one in shown], [one.label for one in shown])
+        name = f"pictures-{part}"
+        fitted = fit_pictures(pictures, codec, place, name, progress=partial(report, name))
+        self.skipped += [f"{line}: no readable picture" for line in fitted.skipped]
+        return fitted
+
+    def _labels(self, places: Sequence[int]) -> Tensor:
+        names = self.listing.class_names
+        return torch.tensor([names.index(self.listing.found.pictures[i].label) for i in places], dtype=torch.int64)
+
+
+class Told:
+    """What may be said of each picture: token ids of every caption, and which of them fit the picture."""
+
+    def __init__(self, data: HeardPictures, listing: PairListing, pictures: Shots, conditioner: Any) -> None:
+        self.notes: list[str] = []
+        self.texts: Tensor | None = None
+        self.read: tuple[str, ...] = ()
+        self.choices: dict[PairPart, Tensor] = {}
+        if not data.captions or not hasattr(conditioner, "compose"):
+            return
+        parts: tuple[PairPart, ...] = ("train", "test", "speakers")
+        there = [part for part in parts if part in pictures.samples]
+        if data.captions == "text":
+            own = {part: [listing.found.pictures[i].text or "" for i in pictures.numbers[part]] for part in there}
+            self.read = tuple(sorted({text for texts in own.values() for text in texts}))
+            if self.read == ("",):
+                raise InputError(
+                    "data.captions 'text': no line of the manifest has a 'text'; give captions of your own"
+                )
+            number = {text: place for place, text in enumerate(self.read)}
+            self.choices = {part: torch.tensor([number[t] for t in texts])[:, None] for part, texts in own.items()}
+        else:
+            captions = Captions(data.captions, listing.class_names)
+            self.read = captions.texts
+            train = pictures.samples["train"]
+            captions.fit(train.pictures, train.labels)
+            for part in there:
+                self.choices[part] = captions.choose(pictures.samples[part].pictures, pictures.samples[part].labels)
+        named = [text for text in self.read if any(names_class(text, name) for name in listing.class_names)]
+        if named:
+            self.notes.append(class_note(named))
+        self.texts = conditioner.compose(prompts=self.read).text
+
+    def of(self, part: PairPart) -> tuple[Tensor | None, Tensor | None, tuple[str, ...]]:
+        """Of a split: captions of each picture (n, T), token ids of all (k, L), and the captions."""
+        return self.choices.get(part), self.texts, self.read
+
+
+@torch.no_grad()
+def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress) -> Rows:
+    """What the conditioner's frozen encoder makes of every sound (m, E), a shard of BATCH sounds at a time."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    conditioner.eval().to(device)
+    # Silent and broken ones are rows as well, so that the numbers stay: of zeros, which no batch takes.
+    used = sounds.used.tolist()
+    contents = [entry.content if used[i] else "" for i, entry in enumerate(sounds.listing.entries)]
+    named = digest([conditioner.identity(), sounds.length, sounds.rate])
+    shards = []
+    for places in torch.arange(len(contents)).split(BATCH):
+        key = digest([contents[i] for i in places.tolist()])
+        make = partial(_heard, conditioner, sounds, places, device)
+        shards.append(keep(place / f"heard-{named}" / f"{key}.safetensors", make)["values"])
+        report("sounds heard", int(places[-1]) + 1, len(contents))
+    return Rows(shards)
+
+
+def _heard(conditioner: Any, sounds: Sounds, places: Tensor, device: torch.device) -> dict[str, Tensor]:
+    found = conditioner.look(SoundAndText(sound=as_float(sounds.pieces[places]).to(device))).sound
+    return {"values": found.float().cpu().contiguous()}
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """A folder of the cache for pictures as this recipe's codec reads them, and for their sounds."""
+    return hub.cache_folder() / "prepared" / f"pairs-{digest(plain(recipe.codec))}"
