@@ -123,7 +123,7 @@ def tiny_hearing(**data: Any) -> Recipe:
             channels=(8, 8),
             attention_levels=(1,),
             condition_width=8,
-            pooled_width=None,
+            pooled_width=8,
         ),
         process=build(Process),
         stages=[Stage("denoise", build(Denoising))],

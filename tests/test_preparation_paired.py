@@ -33,6 +33,7 @@ from synesthete.data.pair_sources import PairManifest, SoundFolders, SpokenWords
 from synesthete.data.paired import HeardPictures
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import BuiltInDigits
+from synesthete.data.pieces import loudest_stretch
 from synesthete.data.sound_augmentation import Varied
 from synesthete.data.vggsound import VggSound
 from synesthete.recipes import find_recipe
@@ -222,7 +223,7 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
         "kind": "AutoencoderKL",
     }
     recipe = tiny_hearing(folder=str(tmp_path / "in"), augmentation=build(FlipCrop))
-    recipe.codec = build(AutoencoderCodec, network=network, size=8)
+    recipe.codec = build(AutoencoderCodec, model=None, network=network, size=8)
     found = preparation.prepare(recipe, tmp_path / "out")
     assert found.train.x_0.shape == (29, 4, 2, 4, 4)
     assert found.test.x_0.shape == (4, 1, 2, 4, 4)
@@ -231,6 +232,21 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
     assert batch.signal.shape == (4, 2, 4, 4)
     assert found.judge.x_0 is None
     assert len(found.judge.pictures) == 7
+
+
+def test_of_a_long_sound_the_loudest_stretch_is_heard(tmp_path):
+    """A dog that barks after two seconds of nothing: its beginning alone would be thrown away as silent."""
+    write_classes(tmp_path / "in", num_sounds=4)
+    bark = np.concatenate([np.zeros(2 * RATE), melody(0.6, RATE, 3), np.zeros(RATE)]).astype(np.float32)
+    write(tmp_path / "in" / "sounds" / "dog" / "late.wav", bark, RATE)
+    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    assert not found.skipped
+    heard = torch.cat([part.waveform(torch.arange(len(part.sounds))) for part in (found.train, found.test)])
+    whole = torch.from_numpy(bark)
+    assert any(sound.square().sum() > 0.99 * whole.square().sum() and sound.shape == (LENGTH,) for sound in heard)
+    torch.testing.assert_close(loudest_stretch(whole, LENGTH, RATE).square().sum(), whole.square().sum())
+    assert torch.equal(loudest_stretch(whole[:LENGTH], LENGTH, RATE), whole[:LENGTH])
+    assert len(loudest_stretch(whole, LENGTH, RATE)) == LENGTH
 
 
 def test_speakers_never_heard_are_a_split_of_their_own(tmp_path):
@@ -379,8 +395,12 @@ def test_the_command_says_how_much_there_is(tmp_path):
 
 
 def test_settings_survive_yaml(tmp_path):
-    recipe = tiny_hearing(folder="somewhere", speakers=("a",), captions=CAPTIONS, seconds=2.0, balanced=True)
+    recipe = tiny_hearing(
+        folder=str(tmp_path / "later"), speakers=("a",), captions=CAPTIONS, seconds=2.0, balanced=True
+    )
     (tmp_path / "tiny.yaml").write_text(recipe.to_yaml())
     again = find_recipe(str(tmp_path / "tiny.yaml"))
     assert again.data == recipe.data
-    assert isinstance(again.data(), HeardPictures)
+    assert isinstance(again.data(), HeardPictures)  # the folder is looked at when it is needed
+    with pytest.raises(InputError, match=r"later: no such folder; give one with a metadata\.jsonl"):
+        preparation.prepare(again, tmp_path / "out")

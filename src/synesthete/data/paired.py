@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ class HeardPictures:
             refuses one that has pictures and no sound, or the other way round.
         captions: one of these is told of a picture in each batch, drawn anew; what may stand in braces is in
             `captions.LOOKS`. "text" takes the manifest's own. None at all tells nothing.
-        seconds: of every sound, longer ones are cut, shorter ones padded with silence; None: what the conditioner's
-            encoder hears, or 10 s.
+        seconds: of every sound: longer ones are cut to their loudest stretch, shorter ones padded with silence; None:
+            what the conditioner's encoder hears, or 10 s.
         balanced: keep as many training pictures of every class as the smallest has. balanced_batches: show those of
             smaller classes again, so that in an epoch every class is seen as often.
         augmentation: of training pictures. sound_augmentation: of training sounds, where the encoder learns.
@@ -110,7 +111,7 @@ class HeardPictures:
             )
         if isinstance(captions, str) and captions != "text":
             raise InputError(f"data.captions {captions!r}: give a list of captions, or 'text' for the manifest's own")
-        self.sources: tuple[Any, ...] = sources if folder is None else own_sources(Path(folder))
+        self._sources, self.folder = sources, folder
         self.class_names, self.captions, self.seconds = class_names, captions, seconds
         self.balanced, self.balanced_batches = balanced, balanced_batches
         self.augmentation: Augmentation | None = augmentation
@@ -118,6 +119,15 @@ class HeardPictures:
         self.speakers, self.limit, self.seed = speakers, limit, seed
         self.test_share, self.judge_share, self.num_judge = test_share, judge_share, num_judge
         self.silence_db = silence_db
+
+    @cached_property
+    def sources(self) -> tuple[Any, ...]:
+        """Where pictures and sounds come from.
+
+        Raises:
+            InputError: no such folder.
+        """
+        return self._sources if self.folder is None else own_sources(Path(self.folder))
 
     def pairs(self, folder: Path, progress: Callable[[str, int, int], None] = lambda *_: None) -> PairListing:
         """All that the sources have, with the split of each; sounds are opened and hashed, nothing is decoded.

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from synesthete.data.audio import to_int16
+from synesthete.data.profiles import LEVELS_PER_SECOND, measure_energy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -84,3 +87,22 @@ def cut_starts(num_samples: int, length: int, stride: int) -> list[int]:
     if end < num_samples and num_samples - following >= length / 2:
         starts.append(following)
     return starts
+
+
+def loudest_start(energy: Tensor, num_samples: int, length: int, hop: int) -> int:
+    """Where the loudest `length` of a recording of `num_samples` begins, to a `hop`; the first of several.
+
+    energy: (t,) of every `hop` samples, as `profiles.measure_energy` measures it.
+    """
+    if num_samples <= length:
+        return 0
+    summed = F.pad(energy.double().cumsum(0), (1, 0))
+    width = max(1, length // hop)
+    return min(int((summed[width:] - summed[:-width]).argmax()) * hop, num_samples - length)
+
+
+def loudest_stretch(waveform: Tensor, length: int, sample_rate: int) -> Tensor:
+    """The loudest `length` samples of (S,) in [-1, 1]; all of it where it is no longer."""
+    energy = torch.from_numpy(measure_energy(to_int16(waveform).numpy(), sample_rate))
+    first = loudest_start(energy, len(waveform), length, sample_rate // LEVELS_PER_SECOND)
+    return waveform[first : first + length]

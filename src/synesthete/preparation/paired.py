@@ -18,7 +18,8 @@ from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
 from synesthete.data.paired import PairedSounds, class_note
 from synesthete.data.pictures import Pictures
-from synesthete.data.pieces import Pieces
+from synesthete.data.pieces import Pieces, loudest_start
+from synesthete.data.profiles import LEVELS_PER_SECOND
 from synesthete.data.shards import Rows, keep
 from synesthete.data.waveforms import as_float
 from synesthete.locking import alone
@@ -132,6 +133,8 @@ def num_heard(data: HeardPictures, conditioner: Any) -> int:
 class Sounds:
     """The decoded sounds that can be used, each cut or padded to one length.
 
+    Of a longer one the loudest stretch is taken: many begin with nothing to hear.
+
     Attributes:
         pieces: (m, S), numbered as the listing numbers them; labels: (m,). used: (m,), whether each can be.
         notes, remarks: what is to be said aloud, and what need not be. skipped: a line for each that is left out.
@@ -144,16 +147,15 @@ class Sounds:
         self, data: HeardPictures, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
     ) -> None:
         self.listing, self.rate, self.length = listing, rate, length
-        num = len(waveforms)
-        self.pieces = Pieces(
-            [w.samples for w in waveforms], torch.arange(num), torch.zeros(num, dtype=torch.int64), length
-        )
+        hop = rate // LEVELS_PER_SECOND
+        starts = torch.tensor([loudest_start(w.energy, len(w.samples), length, hop) for w in waveforms])
+        self.pieces = Pieces([w.samples for w in waveforms], torch.arange(len(waveforms)), starts, length)
         self.labels = torch.tensor([entry.label for entry in listing.entries], dtype=torch.int64)
         self.notes: list[str] = []
         self.remarks: list[str] = []
         reasons = [
-            unusable(entry.recording.name, waveform, length, rate, data.silence_db)
-            for entry, waveform in zip(listing.entries, waveforms, strict=True)
+            unusable(entry.recording.name, waveform, self.pieces, place, data.silence_db)
+            for place, (entry, waveform) in enumerate(zip(listing.entries, waveforms, strict=True))
         ]
         self.skipped = [reason for reason in reasons if reason]
         self.used = torch.tensor([not reason for reason in reasons])
@@ -178,14 +180,14 @@ class Sounds:
         return (self._in_part[part] & self.used).nonzero().flatten()
 
 
-def unusable(name: str, waveform: Waveform, length: int, rate: int, silence_db: float) -> str:
-    """Why a sound cannot be used, or nothing."""
+def unusable(name: str, waveform: Waveform, pieces: Pieces, place: int, silence_db: float) -> str:
+    """Why a sound, the piece at `place`, cannot be used, or nothing."""
     if not len(waveform.samples):
         return waveform.note
-    if any(begin < length for begin, _ in waveform.damaged):
+    first, length = int(pieces.starts[place]), min(pieces.shape[1], len(waveform.samples))
+    if any(begin < first + length and end > first for begin, end in waveform.damaged):
         return f"{name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it"
-    sound = as_float(waveform.samples[:length])
-    level = 10 * torch.log10(sound.square().mean().clamp(min=1e-20))
+    level = 10 * torch.log10(as_float(pieces.cut(place, 0, length)).square().mean().clamp(min=1e-20))
     if level < silence_db:
         return f"{name}: silent ({level:.0f} dB); remove it or lower data.silence_db (now {silence_db:g})"
     return ""
