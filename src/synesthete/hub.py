@@ -32,7 +32,8 @@ class Pretrained:
 
     revision: the commit that is downloaded; None takes the newest. licence: as its page states it (SPDX where there
     is one). purpose: what it is for here. gated: its licence must be accepted on its page before a download. url: of
-    the one file, where it was published outside the Hub; whoever reads it gets it from there.
+    the one file, where it was published outside the Hub; whoever reads it gets it from there. num_bytes: what is
+    downloaded, about; None where it was never written down.
     """
 
     revision: str | None
@@ -41,6 +42,7 @@ class Pretrained:
     kind: Kind = "model"
     gated: bool = False
     url: str = ""
+    num_bytes: int | None = None
 
 
 # The one table. A commit is written down only where several public projects were seen to pin it.
@@ -67,10 +69,16 @@ PRETRAINED: dict[str, Pretrained] = {
         "e37978b90ca9030d5170a5c07aadb050351a65bb", "Apache-2.0", "listener for many languages, 74M parameters"
     ),
     "laion/larger_clap_music_and_speech": Pretrained(
-        None, "Apache-2.0", "what a sound is like, learned beside text; features of the Fréchet distance of music"
+        None,
+        "Apache-2.0",
+        "what a sound is like, learned beside text; features of the Fréchet distance of music",
+        num_bytes=776_000_000,
     ),
     "stable-diffusion-v1-5/stable-diffusion-v1-5": Pretrained(
-        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", "CreativeML-OpenRAIL-M", "base of pictures from sound and text"
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        "CreativeML-OpenRAIL-M",
+        "base of pictures from sound and text",
+        num_bytes=4_270_000_000,  # its network, autoencoder and text encoder in float32
     ),
     "rhasspy/piper-voices": Pretrained(
         "c10ece1aade47bb51c153c893d14e5bf8e5b7117", "MIT; each voice's own in its MODEL_CARD", "neural voices"

@@ -21,7 +21,7 @@ def called(arguments, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (("train",), ("Missing argument 'RECIPE'", "synesthete train --help")),
-        (("sample", "model", "picture.png"), ("Missing option '--out'", "synesthete sample --help")),
+        (("sample",), ("Missing argument 'MODEL'", "synesthete sample --help")),
         (("train", "x", "--bogus", "3"), ("--bogus", "synesthete train --help")),
         (("evaluate", "x", "--num", "three"), ("'--num'", "synesthete evaluate --help")),
         (("evaluate", "x", "--num", "3"), ("'--num'", "10", "synesthete evaluate --help")),

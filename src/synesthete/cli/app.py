@@ -9,12 +9,13 @@ from typing import Any
 
 import typer
 
+from synesthete.cli.cycle import cycle
 from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose
 from synesthete.cli.doctor import doctor
 from synesthete.cli.evaluate import evaluate
 from synesthete.cli.export import export
-from synesthete.cli.lists import ListCommand
+from synesthete.cli.lists import ListCommand, NumbersCommand
 from synesthete.cli.prepare import prepare
 from synesthete.cli.recipes import recipes, show
 from synesthete.cli.sample import sample
@@ -37,8 +38,9 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__mro__[1]
 VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
-for command in (recipes, show, prepare, train, sample, evaluate, tune, export, demo, doctor):
+for command in (recipes, show, prepare, train, evaluate, cycle, tune, export, demo, doctor):
     app.command()(command)
+app.command(cls=NumbersCommand)(sample)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from synesthete.cli.options import AsJson, Device, finish
 from synesthete.types import InputError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 MODEL = "image-to-speech-digits"
+PAINTER = "audio-to-image-digits"  # paints what the first has said, where it ships
 
 
 def demo(
@@ -23,6 +27,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Ten handwritten digits say their names: picture, sound, spectrogram, and what a speech recogniser heard.
+
+    Where a model that paints spoken digits ships with the package, it listens, too, and paints what it heard.
 
     Examples: `synesthete demo`, `synesthete demo --seed 7 --out out/again`
     """
@@ -73,13 +79,43 @@ def demo(
             typer.echo(f"  a picture of {name:<6} -> {rows[-1]['wav']}   heard: {heard or '(nothing)':<9}{also}")
     spectrograms = pipeline.codec.pictures(output.x_0)
     squares = [picture.resize([spectrograms[0].width] * 2, Image.Resampling.NEAREST) for picture in pictures]
-    write_picture(out / "demo.png", contact_sheet([squares, spectrograms]))
+    wavs = [out / f"{name}.wav" for name in DIGITS]
+    painted = paint_spoken(PAINTER, wavs, seed, device) if PAINTER in hub.shipped_models() else []
+    for row, (picture, shown) in zip(rows, painted, strict=False):
+        path = out / f"{row['picture']}_painted.png"
+        write_picture(path, picture.resize((224, 224), Image.Resampling.NEAREST))
+        row |= {"painted": str(path), "seen": shown}
+    again = [[picture.resize(squares[0].size, Image.Resampling.NEAREST) for picture, _ in painted]] if painted else []
+    write_picture(out / "demo.png", contact_sheet([squares, spectrograms, *again]))
     seconds = time.perf_counter() - started
     right = sum(row["picture"] == row["heard"] for row in rows)
     values = {"digits": rows, "right": right, "seconds": round(seconds, 2), "out": str(out)}
     text = f"{out}: {right} of {len(rows)} understood by the speech recogniser, in {seconds:.1f} s.\n"
+    if painted:
+        seen = sum(row["picture"] == row["seen"] for row in rows)
+        judged = f", {seen} of {len(rows)} rightly, as its judge sees them" if rows[0]["seen"] else ""
+        values["painted_right"] = seen if judged else None
+        text += f"What was said, heard and painted again by {PAINTER}{judged}: {out}/*_painted.png\n"
+        text += f"Paint what you say yourself:  synesthete sample {PAINTER} my_voice.wav --out painted\n"
     text += f"Play one, or draw a digit of your own:  synesthete sample {model} my_digit.png --out spoken"
     finish(as_json, values, text)
+
+
+def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[tuple[Image.Image, str | None]]:
+    """What a model paints of each sound, and of which class its judge takes that to be; None without a judge."""
+    from synesthete import hub, seeding
+    from synesthete.data.picture import to_images
+    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation.listening import Listening
+
+    folder = hub.find_model(model)
+    pipeline, kept = Pipeline.load(model, device), read_picture_judge(folder)
+    listening = Listening.of(pipeline.conditioner, folder)
+    raw = pipeline.conditioner.compose([listening.hear(path).waveform for path in wavs])
+    pictures = pipeline(raw, generators=[seeding.generator(seed, "sample", 0) for _ in wavs]).signal.cpu()
+    seen = [pipeline.class_names[n] for n in kept.judge.judge(pictures).tolist()] if kept else [None] * len(wavs)
+    return list(zip(to_images(pictures), seen, strict=True))
 
 
 def draw(labels: list[str], name: str, seed: int) -> int:

@@ -78,6 +78,7 @@ def of_model(
     from synesthete.evaluation.doctor.doctor import examine
     from synesthete.evaluation.doctor.record import read_run
     from synesthete.pipeline import Pipeline
+    from synesthete.training.models import denoises
 
     folder = Path(model).expanduser()
     is_run = (folder / "recipe.yaml").is_file() and not (folder / hub.MODEL_INDEX).is_file()
@@ -85,7 +86,7 @@ def of_model(
     pipeline = None if run and not (folder / "model").is_dir() else Pipeline.load(model, device)
     recipe = hub.find_model(model) / "recipe.yaml" if pipeline else None
     # Where only a codec was trained, the denoiser stands in.
-    if recipe and recipe.is_file() and not any("denoiser" in stage.train for stage in Recipe.load(recipe).stages):
+    if recipe and recipe.is_file() and not any(map(denoises, Recipe.load(recipe).stages)):
         num = 0
     with progress_bar() as show:
 

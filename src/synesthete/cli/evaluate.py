@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.hearing.measures import HearingEvaluation
     from synesthete.evaluation.music.measures import MusicEvaluation
     from synesthete.evaluation.pictures.measures import PictureEvaluation
     from synesthete.evaluation.report import Metric
@@ -29,7 +31,11 @@ def evaluate(
     ] = None,
     num: Annotated[
         int | None,
-        typer.Option(help="Held-out pictures to speak, or pictures or sounds to make; 500, or 100 sounds.", min=10),
+        typer.Option(
+            help="Held-out pictures to speak, or pictures or sounds to make, or to paint for each split of sounds; "
+            "500, or 100 sounds.",
+            min=10,
+        ),
     ] = None,
     data: DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of real samples.")] = 0,
@@ -60,12 +66,15 @@ def evaluate(
 
     A model that speaks is shown held-out pictures and judged by voices it never heard; one that draws is judged by a
     classifier and compared with held-out pictures; one that plays by a classifier, its bands, rhythm and pitch beside
-    held-out recordings. Writes report.md, report.html (self-contained, with pictures and sound) and report.json.
+    held-out recordings; one that paints sounds by what its pictures of sounds and speakers that it never heard show,
+    by what sound and text are worth to it, and stage by stage where its run keeps RUN/after-STAGE. Writes report.md,
+    report.html (self-contained, with pictures and sound) and report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
     `synesthete evaluate runs/mine --listener weights/whisper-base`,
-    `synesthete evaluate runs/images-digits --num 1000 --features classifier`
+    `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
+    `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
     from synesthete import hub, preparation
     from synesthete.evaluation.report import check_place, finite
@@ -94,11 +103,13 @@ def evaluate(
             show(what, done, total, "")
 
         options: dict[str, Any] = {"model": model, "num": num, "seed": seed, "progress": report}
-        found: SpeechEvaluation | PictureEvaluation | MusicEvaluation
+        found: SpeechEvaluation | PictureEvaluation | MusicEvaluation | HearingEvaluation
         if kind == "speech":
             found = evaluate_speech(pipeline, recipe, folder, data, target, listener, options)
         elif kind == "music":
             found = evaluate_music(pipeline, recipe, folder, data, target, features, options | {"recorded": recorded})
+        elif kind == "audio-to-image":
+            found = evaluate_hearing(pipeline, recipe, folder, data, target, features, options)
         else:
             found = evaluate_pictures(pipeline, recipe, folder, data, target, features, options)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
@@ -142,6 +153,29 @@ def evaluate_pictures(
     own_judge = read_picture_judge(folder)
     prepared = preparation.prepare(recipe, data, options["progress"])
     return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
+
+
+def evaluate_hearing(
+    pipeline: Pipeline,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None,
+    target: Path,
+    features: str,
+    options: dict[str, Any],
+) -> HearingEvaluation:
+    """A model that paints sounds: the sounds that were held out, and the models that its run kept after each stage."""
+    from synesthete import preparation
+    from synesthete.evaluation.hearing.evaluation import evaluate
+    from synesthete.evaluation.hearing.stages import find_stages
+    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+    from synesthete.pipeline import Pipeline
+
+    own_judge = read_picture_judge(folder)
+    prepared = preparation.prepare(recipe, data, options["progress"])
+    kept = find_stages(Path(options["model"]), recipe)
+    stages = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}
+    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, stages=stages, **options)
 
 
 def evaluate_music(

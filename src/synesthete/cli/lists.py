@@ -23,8 +23,21 @@ class ListCommand(TyperCommand):
         return super().parse_args(ctx, spread(args, names))
 
 
-def spread(args: Sequence[str], names: Iterable[str]) -> list[str]:
-    """The arguments with `--name a b` written as `--name a --name b` for each of `names`."""
+class NumbersCommand(TyperCommand):
+    """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each further number."""
+        return super().parse_args(ctx, spread(args, ("--strengths",), is_number))
+
+
+def is_number(arg: str) -> bool:
+    """Whether an argument is a number, or several with commas between them."""
+    return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
+
+
+def spread(args: Sequence[str], names: Iterable[str], fits: Callable[[str], bool] = lambda arg: True) -> list[str]:
+    """The arguments with `--name a b` written as `--name a --name b` for each of `names`, as far as values fit."""
     found: list[str] = []
     current: str | None = None
     num = 0  # values of the current option so far
@@ -35,7 +48,9 @@ def spread(args: Sequence[str], names: Iterable[str]) -> list[str]:
             name, equals, _ = arg.partition("=")
             current, num = (name if name in names else None), int(bool(equals))
         elif current is not None:
-            if num:
+            if num and not fits(arg):
+                current = None
+            elif num:
                 found.append(current)
             num += 1
         found.append(arg)

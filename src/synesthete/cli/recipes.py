@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synesthete.cli.needs import describe_needs, find_needs
 from synesthete.cli.options import AsJson, Assignments, RecipeName, finish
 
 
@@ -37,7 +38,7 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a recipe is made of: parts, parameters, stages, every field.
+    """Show what a recipe is made of, every field, and what training it needs: steps, memory, disk.
 
     Examples: `synesthete show image-to-speech-digits`,
     `synesthete show image-to-speech --cost --set stages.denoise.batch_size=32`,
@@ -51,8 +52,10 @@ def show(
         return
     counts = count_parameters(found)
     vocoder = make_cheaply(found, "codec", lambda codec: getattr(codec, "vocoder_in_use", None))
-    values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "recipe": found.to_dict()}
-    text = describe(found, counts, vocoder)
+    needs = find_needs(found)
+    values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "needs": asdict(needs)}
+    values["recipe"] = found.to_dict()
+    text = "\n".join([describe(found, counts, vocoder), *describe_needs(needs)])
     if cost:
         from synesthete.training.cost import predict
 

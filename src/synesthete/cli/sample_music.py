@@ -229,9 +229,10 @@ def load_models(model: str, upsampler: str | None, device: str) -> tuple[Pipelin
     """
     from synesthete import hub
     from synesthete.pipeline import Cascade, Pipeline
+    from synesthete.pipeline.adapted import find_adapters
     from synesthete.pipeline.cascade import is_cascade
 
-    if is_cascade(hub.find_model(model)):
+    if find_adapters(model) is None and is_cascade(hub.find_model(model)):
         if upsampler is not None:
             raise InputError(f"{model}: has an upsampler of its own; leave out --upsampler, or give it {model}/base")
         both = Cascade.load(model, device)

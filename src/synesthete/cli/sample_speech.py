@@ -118,8 +118,12 @@ def find_pictures(inputs: list[Path]) -> list[Path]:
     return found
 
 
-def name_targets(found: list[Path], inputs: list[Path], out: Path) -> list[Path]:
+def name_targets(
+    found: list[Path], inputs: list[Path], out: Path, suffix: str = ".wav", what: str = "pictures"
+) -> list[Path]:
     """OUT/STEM.wav for each picture; where two stems are the same, OUT/FOLDER/STEM.wav.
+
+    suffix, what: of other files, made of other things.
 
     Raises:
         InputError: two pictures that would still be written to one file.
@@ -129,8 +133,8 @@ def name_targets(found: list[Path], inputs: list[Path], out: Path) -> list[Path]
     for path in found:
         parent = next((p for p in inputs if p.is_dir() and p in path.parents), path.parent)
         folder = path.parent.relative_to(parent) if counts[path.stem] > 1 else Path()
-        targets.append(out / folder / f"{path.stem}.wav")
+        targets.append(out / folder / f"{path.stem}{suffix}")
     twice = [path for path, count in Counter(targets).items() if count > 1]
     if twice:
-        raise InputError(f"{twice[0]}: two pictures would be written there; rename one of them")
+        raise InputError(f"{twice[0]}: two {what} would be written there; rename one of them")
     return targets

@@ -19,6 +19,9 @@ def train(
     recipe: RecipeName,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
     data: DataFolder = None,
+    stages: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME...", help="Train these stages of the recipe alone.")
+    ] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL whose weights to begin with.")] = None,
     judge: Annotated[
         bool,
@@ -34,6 +37,7 @@ def train(
 
     Examples: `synesthete train image-to-speech-digits`,
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
+    `synesthete train audio-to-image-digits --stages lora,gates --from MODEL --out runs/again`,
     `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
@@ -46,6 +50,8 @@ def train(
     from synesthete.training.stage import DivergedError, StepReport
 
     found = find_recipe(recipe, assignments or ())
+    if stages is not None:
+        found.keep_stages([name.strip() for name in stages.split(",") if name.strip()])
     folder = out or Path("runs") / found.name
     begin = hub.find_model(start) if start else None
     state = processes()

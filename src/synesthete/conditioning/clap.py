@@ -15,7 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.conditioning import kept
+from synesthete.conditioning import kept, trial_towers
 from synesthete.conditioning.vision_tower import find_folder, one_line
 from synesthete.types import InputError
 
@@ -34,6 +34,7 @@ KNOWN = {
     "laion/larger_clap_music": 512,
     "laion/clap-htsat-unfused": 512,
     "laion/clap-htsat-fused": 512,
+    trial_towers.CLAP: trial_towers.CLAP_WIDTH,
 }
 
 
@@ -110,7 +111,7 @@ class ClapTower:
     @cached_property
     def folder(self) -> Path:
         """Where its files are."""
-        return find_folder(self.model, FIELD)
+        return trial_towers.find_trial(self.model) or find_folder(self.model, FIELD)
 
     @cached_property
     def weights(self) -> str:

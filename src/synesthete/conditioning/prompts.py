@@ -12,6 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
+from synesthete.conditioning import trial_towers
 from synesthete.conditioning.text_tower import KNOWN, TextTower, check_length, read_config
 from synesthete.conditioning.vision_tower import find_folder
 from synesthete.conditioning.words import in_table
@@ -26,7 +27,10 @@ FIELD = "conditioner.text.model"
 ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
 # Of a whole Stable Diffusion only what reads text.
 PATTERNS = (f"{ENCODER_FOLDER}/model.safetensors", f"{ENCODER_FOLDER}/config.json", f"{TOKENIZER_FOLDER}/*")
-BASES = {"stable-diffusion-v1-5/stable-diffusion-v1-5": 768}  # widths of tokens
+BASES = {  # widths of tokens
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": 768,
+    trial_towers.PROMPTS: trial_towers.PROMPT_WIDTH,
+}
 REMEMBERED = 256  # prompts, of 77 x 768 numbers about 60 MB
 
 
@@ -110,7 +114,7 @@ class PromptTower(TextTower):
     @cached_property
     def root(self) -> Path:
         """The folder that holds its encoder and its tokenizer, or is both."""
-        local = hub.local_weights(self.model, PATTERNS)
+        local = trial_towers.find_trial(self.model) or hub.local_weights(self.model, PATTERNS)
         if local is not None and (local / ENCODER_FOLDER / "config.json").is_file():
             return local
         plain = hub.local_weights(self.model) or hub.local_weights(self.model, hub.PICKLED)

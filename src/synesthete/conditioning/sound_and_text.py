@@ -107,6 +107,11 @@ class Hearing(ModelMixin, ConfigMixin):
         return self.ear.config.sample_rate
 
     @property
+    def embedding_width(self) -> int:
+        """E of what `listen` gives."""
+        return self.ear.width
+
+    @property
     def listens_once(self) -> bool:
         """Whether what it hears in a sound never changes, so that it is worth keeping (`look`)."""
         return self.ear.is_frozen
@@ -204,13 +209,22 @@ class Hearing(ModelMixin, ConfigMixin):
         told = plain if raw.text is None else joined(text, silent)
         return none, told, told if raw.sound is None else joined(text, self._heard(raw.sound))
 
-    def drop(self, condition: Condition, raw: SoundAndText, generator: torch.Generator, share: float) -> Condition:
+    def drop(
+        self,
+        condition: Condition,
+        raw: SoundAndText,
+        generator: torch.Generator,
+        share: float,
+        sound_share: float | None = None,
+    ) -> Condition:
         """The condition without the text, and without the sound, of a share of samples, each drawn by itself.
 
-        So share^2 of the samples are told nothing, and both scales of guidance have what they start from.
+        So share^2 of the samples are told nothing, and both scales of guidance have what they start from. sound_share:
+        that of the sounds; None: `share`.
         """
         keep_text, keep_sound = (
-            (torch.rand(len(condition), generator=generator) >= share).to(self.device) for _ in range(2)
+            (torch.rand(len(condition), generator=generator) >= one).to(self.device)
+            for one in (share, share if sound_share is None else sound_share)
         )
         assert condition.tokens is not None and condition.mask is not None
         num = self.config.num_sound_tokens

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from synesthete.config.build import Build, checked, holds_build, parameters, suggestion
 from synesthete.config.plain import plain, resolved
@@ -28,7 +28,23 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # Names become folders.
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-PartName = Literal["codec", "conditioner", "denoiser"]
+PARTS = ("codec", "conditioner", "denoiser")
+
+
+def check_part(name: str) -> str:
+    """A part's name, or that of a group of its parameters: `denoiser`, `denoiser.lora`.
+
+    Raises:
+        InputError: no such part.
+    """
+    part, dot, group = name.partition(".")
+    if part not in PARTS or (dot and not group.isidentifier()):
+        raise InputError(f"{name!r} is no part or group of one, such as denoiser.lora{suggestion(part, PARTS)}")
+    return name
+
+
+# What a stage trains.
+Trained = Annotated[str, AfterValidator(check_part)]
 
 
 @dataclass
@@ -36,7 +52,8 @@ class Stage:
     """One leg of training: what is minimised, over which parts, for how many optimiser steps.
 
     Args:
-        objective: a build of an objective. train: names of the parts whose weights move; the others are frozen.
+        objective: a build of an objective. train: the parts whose weights move, or groups of them that a part declares,
+            such as denoiser.lora; all others are frozen.
         num_steps: optimiser steps. batch_size: samples a step, over all processes and accumulations together.
         learning_rate: the peak, reached after `num_warmup_steps` and followed by half a cosine to `min_learning_rate`.
         weight_decay, betas: of AdamW; vectors are not decayed.
@@ -45,6 +62,7 @@ class Stage:
         gradient_checkpointing: compute activations twice to hold fewer. compile: the denoiser, by torch.compile.
         num_views: looks at every picture, each augmented anew, that are computed once and kept; what the conditioner
             looks with then learns no more. 0 looks anew in every step.
+        captions: which of data.captions are told in this stage; None: all.
         checkpoint_every, preview_every, log_every: in optimiser steps.
         spike_patience: steps that the loss may stay far above its level before the run goes back to its last good
             state, from where other batches follow; None never goes back. max_returns: from one place before it stops.
@@ -54,7 +72,7 @@ class Stage:
     objective: Any
     num_steps: Count = 1000
     batch_size: Count = 64
-    train: tuple[PartName, ...] = ("denoiser", "conditioner")
+    train: tuple[Trained, ...] = ("denoiser", "conditioner")
     learning_rate: Positive = 1e-3
     min_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
     num_warmup_steps: Annotated[int, Field(ge=0)] = 50
@@ -67,6 +85,7 @@ class Stage:
     gradient_checkpointing: bool = False
     compile: bool = False
     num_views: Annotated[int, Field(ge=0)] = 0
+    captions: tuple[str, ...] | None = None
     checkpoint_every: Count = 250
     preview_every: Count = 500
     log_every: Count = 10
@@ -79,6 +98,10 @@ class Stage:
                 f"{type(self).__name__.lower()} has no field {name!r}{suggestion(name, [f.name for f in fields(self)])}"
             )
         object.__setattr__(self, name, checked(type(self), name, value))
+
+    def trains(self, part: str) -> bool:
+        """Whether any weights of a part move."""
+        return any(name.partition(".")[0] == part for name in self.train)
 
 
 @dataclass
@@ -202,6 +225,20 @@ class Recipe:
         for step in path:
             holder = self._descend(holder, step, key)
         self._assign(holder, last, value, key)
+
+    def keep_stages(self, names: Sequence[str]) -> None:
+        """Train these stages alone, in the recipe's order.
+
+        Raises:
+            InputError: a stage that the recipe does not have, or none.
+        """
+        known = [stage.name for stage in self.stages]
+        for name in names:
+            if name not in known:
+                raise InputError(f"recipe {self.name} has no stage {name!r}{suggestion(name, known)}")
+        if not names:
+            raise InputError(f"recipe {self.name}: no stage given; it has {', '.join(known)}")
+        self.stages = [stage for stage in self.stages if stage.name in names]
 
     def _descend(self, holder: Any, step: str, key: str) -> Any:
         if isinstance(holder, list | tuple):

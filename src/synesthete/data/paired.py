@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -257,7 +258,8 @@ class PairedSounds:
     encoder makes of each sound, where it listened beforehand. texts: (k, L) token ids of captions; captions: (n, T),
     which T of them may be told of each picture. pairs: (p, 2), picture and sound that belong together; a picture in
     none goes with any sound of its class. order: (N,), the pictures that a run of indices goes through; None: all.
-    texts_read: the captions as people read them. speakers: of each sound, "" where nobody says.
+    templates: what each of the T columns was filled from. texts_read: the captions as people read them. speakers: of
+    each sound, "" where nobody says.
     """
 
     pictures: Tensor | Rows
@@ -276,6 +278,7 @@ class PairedSounds:
     order: Tensor | None = None
     speakers: tuple[str, ...] = ()
     sample_rate: int = 48_000
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shown = {len(x) for x in (self.pictures, self.labels, self.x_0, self.captions) if x is not None}
@@ -302,6 +305,24 @@ class PairedSounds:
     def plain(self) -> PairedSounds:
         """The same pictures and sounds as they are, not augmented."""
         return replace(self, augmentation=None, sound_augmentation=None)
+
+    def with_captions(self, templates: Sequence[str]) -> PairedSounds:
+        """The same, of whose captions only those made from some of the templates are told.
+
+        Raises:
+            InputError: a template that these were not captioned with, or none.
+        """
+        for template in templates:
+            if template not in self.templates:
+                raise InputError(
+                    f"caption {template!r}: not among data.captions; add it there, or take it out of the stage's"
+                )
+        if not templates or self.captions is None:
+            raise InputError("no captions to tell; name some of data.captions, or set the stage's to null for all")
+        told = copy.copy(self)  # nothing else is to be found out again
+        told.captions = self.captions[:, [self.templates.index(template) for template in templates]]
+        told.templates = tuple(templates)
+        return told
 
     def in_balance(self) -> PairedSounds:
         """The same, in an order that shows pictures of smaller classes again, every class as often as the largest."""

@@ -38,6 +38,7 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
 
     `lora.safetensors`, which diffusers' `load_lora_weights` reads, `gates.safetensors`, `sound.safetensors` (the group
     `sound` of the conditioner), and `adapters.json`: the base they belong to and what else it takes to put them back.
+    Of a pipeline that includes its codec, process, sampling settings and card.
     """
     unet, conditioner, config = parts.denoiser.unet, parts.conditioner, parts.denoiser.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,7 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
         "gated_width": config.gated_width if config.gated else None,
         "lora": lora,
         "conditioner": described(conditioner) if sound else None,
+        "pipeline": whole(parts),
     }
     metadata = {}
     if lora is not None:
@@ -59,6 +61,22 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
             held = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
             save_file(held, folder / file, {"format": "pt", **(metadata if file == LORA else {})})
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def whole(parts: Any) -> dict[str, Any] | None:
+    """What else a model is made of than its base and its conditioner; None of parts without a codec."""
+    codec, process = getattr(parts, "codec", None), getattr(parts, "process", None)
+    if codec is None or process is None:
+        return None
+    config = getattr(parts, "config", {})
+    measured = {name: value.flatten().tolist() for name, value in codec.named_buffers(recurse=False)}
+    return {
+        "codec": described(codec),
+        "statistics": measured,
+        "process": process.settings(),
+        "sampling": dict(config["sampling"]) if "sampling" in config else None,
+        "card": dict(config["card"]) if "card" in config else {},
+    }
 
 
 def load_adapters(parts: Any, folder: str | Path) -> None:

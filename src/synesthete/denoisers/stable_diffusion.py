@@ -60,7 +60,7 @@ class StableDiffusion(ModelMixin, ConfigMixin):
         gated: bool = True,
         gated_width: int = 512,
         lora_rank: int | None = 8,
-        lora_alpha: float = 32,
+        lora_alpha: float = 32.0,
     ) -> None:
         super().__init__()
         if num_sound_tokens < 1 or gated_width < 1 or (lora_rank is not None and lora_rank < 1):

@@ -12,6 +12,7 @@ from synesthete.objectives.measuring import (
     fixed_error,
     fixed_loss,
     generalisation_gap,
+    losses_by_source,
     measure_gap,
     percent,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "fixed_loss",
     "generalisation_gap",
     "log_spectral_distance",
+    "losses_by_source",
     "measure_gap",
     "measure_round_trip",
     "percent",

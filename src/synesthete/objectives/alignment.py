@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete.objectives.objective import Objective
+from synesthete.objectives.picture_encoder import PictureEncoder
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.objectives.objective import Parts
@@ -44,11 +46,15 @@ class Alignment(Objective):
     """Teaches the conditioner what its picture sounds like, before any diffusion: contrastive, picture against sound.
 
     Samples of one class are each other's positives (Khosla et al. 2020); the temperature is learned (CLIP, Radford et
-    al. 2021). The sound encoder exists for this stage alone. Both the pooled vector and the mean of the tokens are
-    aligned, so that either way into the denoiser carries the class from its first step.
+    al. 2021). The encoder of the other side exists for this stage alone. Of a conditioner that looks, both the pooled
+    vector and the mean of the tokens are aligned, so that either way into the denoiser carries the class from its first
+    step. Of one that listens it is the vector of its sound encoder, as CLAP's with a text; nothing else is computed.
 
     Args:
-        width: D of the conditioner. hidden: width of the sound encoder.
+        width: D of the conditioner, where that looks. hidden: width of the other side's encoder.
+
+    Raises:
+        InputError: a conditioner that listens with a frozen encoder.
     """
 
     def __init__(self, width: int = 256, hidden: int = 256) -> None:
@@ -57,14 +63,23 @@ class Alignment(Objective):
         self.log_temperature = nn.Parameter(torch.tensor([10.0]).log())  # one number, but a vector: FSDP cuts no scalar
 
     def attach(self, parts: Parts) -> Objective:
-        """As every objective; the sound encoder is made here, where the shape of x_0 is known."""
+        """As every objective; the other side's encoder is made here, where the shape of x_0 is known."""
         super().attach(parts)
+        if hasattr(parts.conditioner, "listen"):
+            if parts.conditioner.listens_once:
+                raise InputError("Alignment: the sound encoder is frozen, so there is nothing to learn; omit the stage")
+            self.picture_encoder = PictureEncoder(parts.codec.shape, parts.conditioner.embedding_width, self.hidden)
+            return self
         self.sound_encoder = SoundEncoder(parts.codec.shape, self.width, self.hidden)
         self.tokens_head = nn.Linear(self.width, self.width)
         return self
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """{"loss", "retrieval" (share of pictures whose nearest sound in the batch is of their class)}."""
+        if hasattr(self.parts.conditioner, "listen"):
+            heard = self.parts.conditioner.listen(batch.raw.sound)
+            loss, retrieval = self._contrast(self.picture_encoder(self.encode(batch)), heard, batch.label)
+            return {"loss": loss, "retrieval": retrieval}
         condition = self.parts.conditioner.encode(batch.raw)
         sound = self.sound_encoder(self.encode(batch))
         loss, retrieval = self._contrast(condition.pooled, sound, batch.label)

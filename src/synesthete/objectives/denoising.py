@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 
 from synesthete.objectives.objective import Objective
-from synesthete.types import Condition
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
     from synesthete.objectives.objective import Parts
     from synesthete.types import Batch
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Denoising(Objective):
@@ -21,26 +26,64 @@ class Denoising(Objective):
     Args:
         condition_dropout: share of samples that see the null condition, drawn per sample (Ho & Salimans 2022). Where
             the condition has two sources, share of each that is dropped, drawn for each by itself.
+        sound_dropout: that share of the sounds, of a conditioner that reads text and sound; None: condition_dropout. 1
+            never tells a sound, and computes none.
+        class_weights: weigh each sample's loss so that every class weighs as much, however many samples it has.
+
+    Raises:
+        InputError: sound_dropout for a conditioner that hears nothing, or class_weights for samples that have none.
     """
 
-    def __init__(self, condition_dropout: float = 0.1) -> None:
+    def __init__(
+        self, condition_dropout: Share = 0.1, sound_dropout: Share | None = None, class_weights: bool = False
+    ) -> None:
         super().__init__()
-        self.condition_dropout = condition_dropout
+        self.condition_dropout, self.sound_dropout, self.class_weights = condition_dropout, sound_dropout, class_weights
+        self.weights: torch.Tensor | None = None
+
+    def attach(self, parts: Parts) -> Objective:
+        """As every objective."""
+        if self.sound_dropout is not None and not hasattr(parts.conditioner, "listen"):
+            raise InputError(
+                f"sound_dropout {self.sound_dropout:g}: a {type(parts.conditioner).__name__} hears no sound; leave it "
+                "null"
+            )
+        return super().attach(parts)
+
+    def prepare(self, samples: Any) -> None:
+        """Find the weight of each class (classes,), where they differ."""
+        if not self.class_weights:
+            return
+        if not hasattr(samples, "class_weights"):
+            raise InputError(
+                f"class_weights: {type(samples).__name__} have none; --set stages.NAME.objective.class_weights=false"
+            )
+        self.weights = samples.class_weights()
+
+    def told(self, batch: Batch) -> Batch:
+        """The batch without its sounds where none is ever told."""
+        if self.sound_dropout != 1:
+            return batch
+        if batch.raw.text is None:
+            raise InputError("sound_dropout 1 and no captions: nothing is told; give data.captions, or a lower share")
+        return replace(batch, raw=replace(batch.raw, sound=None))
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """{"loss", "per_sample" (B,), "timestep" (B,)}; all draws come from `generator`."""
+        batch = self.told(batch)
         x_0 = self.encode(batch)
         noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.parts.process.draw_timesteps(len(x_0), generator).to(x_0.device)
         condition = self._dropped(batch.raw, x_0.device, generator)
         per_sample = denoising_error(self.parts, x_0, noise, timestep, condition)
-        return {"loss": per_sample.mean(), "per_sample": per_sample.detach(), "timestep": timestep}
+        loss = per_sample if self.weights is None else self.weights.to(x_0.device)[batch.label] * per_sample
+        return {"loss": loss.mean(), "per_sample": per_sample.detach(), "timestep": timestep}
 
     def _dropped(self, raw: Any, device: torch.device, generator: torch.Generator) -> Condition:
         conditioner, share = self.parts.conditioner, self.condition_dropout
         condition = conditioner.encode(raw)
         if hasattr(conditioner, "drop"):
-            return conditioner.drop(condition, raw, generator, share)
+            return conditioner.drop(condition, raw, generator, share, self.sound_dropout)
         keep = (torch.rand(len(raw), generator=generator) >= share).to(device)
         return Condition.where(keep, condition, conditioner.null(len(raw)))
 

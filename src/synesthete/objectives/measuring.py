@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -53,16 +53,42 @@ def condition_sensitivity(
     {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps near noise,
     where the condition is what decides.
     """
-    order = batch.label.argsort(stable=True)
-    largest = int(torch.bincount(batch.label).max())
-    shift = largest if largest < len(order) else 1  # without classes, what any other sample is told is wrong
-    wrong = torch.empty_like(order)
-    wrong[order] = order.roll(-shift)
+    wrong = of_others(batch.label)
     x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
     condition = parts.conditioner.encode(batch.raw)
     right_error = fixed_error(parts, x_0, condition, fractions, seed).mean().item()
     wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed).mean().item()
     return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
+
+
+def of_others(label: torch.Tensor) -> torch.Tensor:
+    """For each sample (B,) the place of one of another class, each taken once."""
+    order = label.argsort(stable=True)
+    largest = int(torch.bincount(label).max())
+    shift = largest if largest < len(order) else 1  # without classes, what any other sample is told is wrong
+    wrong = torch.empty_like(order)
+    wrong[order] = order.roll(-shift)
+    return wrong
+
+
+@torch.no_grad()
+def losses_by_source(parts: Parts, batch: Batch) -> dict[str, float]:
+    """Mean `fixed_loss` of a model that reads text and sound, told less than it might be; empty for any other.
+
+    no_sound, other_sound (of a sample of another class), no_text: which of these are told in place of the whole.
+    """
+    raw = batch.raw
+    if not hasattr(parts.conditioner, "listen"):
+        return {}
+    told: dict[str, Any] = {}
+    if raw.sound is not None and raw.text is not None:
+        told["no_sound"] = replace(raw, sound=None)
+    if raw.sound is not None:
+        told["other_sound"] = replace(raw, sound=raw.sound[of_others(batch.label)])
+        told["no_text"] = replace(raw, text=None)
+    if raw.text is None:
+        told.pop("no_text", None)
+    return {name: fixed_loss(parts, replace(batch, raw=less)).mean().item() for name, less in told.items()}
 
 
 @torch.no_grad()

@@ -38,6 +38,13 @@ class Objective(nn.Module):
             self.add_module(name, module)
         return self
 
+    def prepare(self, samples: Any) -> None:
+        """Take from the training samples what the loss needs to know of them all."""
+
+    def told(self, batch: Batch) -> Batch:
+        """The batch with no more of its condition than this objective ever tells."""
+        return batch
+
     def encode(self, batch: Batch) -> torch.Tensor:
         """x_0 of a batch, encoded now unless that was done beforehand."""
         return batch.signal if batch.encoded else self.parts.codec.encode(batch.signal)

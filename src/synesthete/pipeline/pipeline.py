@@ -21,6 +21,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import sample, scheduler_for
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import autocast
+from synesthete.pipeline.adapted import adapted, find_adapters
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Pipeline(DiffusionPipeline):
 
     @staticmethod
     def load(model: str, device: str | torch.device = "cpu") -> Pipeline:
-        """A pipeline from a run folder, a model folder, a Hub id or a shipped model's name, in float32.
+        """A pipeline from a run folder, a model folder, a Hub id, a shipped model's name or adapters, in float32.
 
         device: as `find_device`. All noise is drawn on the CPU, so that a seed means the same on any device.
 
@@ -106,6 +107,11 @@ class Pipeline(DiffusionPipeline):
             InputError: no such model, a model of another kind, damaged files, or no such device on this machine.
         """
         place = find_device(str(device))
+        if (adapters := find_adapters(model)) is not None:
+            pipeline = Pipeline(**adapted(adapters))
+            for name in ("codec", "conditioner", "denoiser"):
+                nn.Module.to(getattr(pipeline, name), place, torch.float32)
+            return pipeline
         folder = hub.find_model(model)
         try:
             index = dict(json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")))

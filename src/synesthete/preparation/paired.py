@@ -60,7 +60,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     report = progress or (lambda *_: None)
     listing = data.pairs(place, report)
     rate = conditioner.sample_rate
-    length = num_heard(data, conditioner)
+    length = num_heard(data.seconds, conditioner)
     waveforms = decode(listing.entries, place / "recordings", rate, progress)
     sounds = Sounds(data, listing, waveforms, length, rate)
     pictures = Shots(listing, sounds, codec, place, report)
@@ -102,6 +102,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
             sound_augmentation=data.sound_augmentation if part == "train" and heard is None else None,
             speakers=tuple(listing.found.sounds[i].speaker or "" for i in chosen.tolist()),
             sample_rate=rate,
+            templates=told.templates,
         )
 
     train = samples("train")
@@ -122,10 +123,10 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     )
 
 
-def num_heard(data: HeardPictures, conditioner: Any) -> int:
+def num_heard(seconds: float | None, conditioner: Any) -> int:
     """Samples of every sound: as the data say, or as many as the encoder hears."""
-    if data.seconds is not None:
-        return round(data.seconds * conditioner.sample_rate)
+    if seconds is not None:
+        return round(seconds * conditioner.sample_rate)
     own = getattr(getattr(conditioner, "ear", conditioner), "config", {}).get("num_samples")
     return own or round(SECONDS * conditioner.sample_rate)
 
@@ -180,8 +181,10 @@ class Sounds:
         return (self._in_part[part] & self.used).nonzero().flatten()
 
 
-def unusable(name: str, waveform: Waveform, pieces: Pieces, place: int, silence_db: float) -> str:
-    """Why a sound, the piece at `place`, cannot be used, or nothing."""
+def unusable(
+    name: str, waveform: Waveform, pieces: Pieces, place: int, silence_db: float, *, remedy: str | None = None
+) -> str:
+    """Why a sound, the piece at `place`, cannot be used, or nothing. remedy: of silence."""
     if not len(waveform.samples):
         return waveform.note
     first, length = int(pieces.starts[place]), min(pieces.shape[1], len(waveform.samples))
@@ -189,7 +192,8 @@ def unusable(name: str, waveform: Waveform, pieces: Pieces, place: int, silence_
         return f"{name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it"
     level = 10 * torch.log10(as_float(pieces.cut(place, 0, length)).square().mean().clamp(min=1e-20))
     if level < silence_db:
-        return f"{name}: silent ({level:.0f} dB); remove it or lower data.silence_db (now {silence_db:g})"
+        remedy = remedy or f"remove it or lower data.silence_db (now {silence_db:g})"
+        return f"{name}: silent ({level:.0f} dB); {remedy}"
     return ""
 
 
@@ -299,6 +303,7 @@ class Told:
         self.notes: list[str] = []
         self.texts: Tensor | None = None
         self.read: tuple[str, ...] = ()
+        self.templates: tuple[str, ...] = () if isinstance(data.captions, str) else data.captions
         self.choices: dict[PairPart, Tensor] = {}
         if not data.captions or not hasattr(conditioner, "compose"):
             return

@@ -10,6 +10,14 @@ import torch
 
 from synesthete.config import Recipe
 from synesthete.diffusion.sampling import scheduler_for
+from synesthete.recipes.audio_to_image import audio_to_image, audio_to_image_debug
+from synesthete.recipes.audio_to_image_small import (
+    audio_to_image_digits,
+    audio_to_image_digits_debug,
+    audio_to_image_events,
+    audio_to_image_events_debug,
+)
+from synesthete.recipes.hearing_fit import check_hearing
 from synesthete.recipes.image_to_speech import image_to_speech_digits, image_to_speech_digits_debug
 from synesthete.recipes.image_to_speech_full import (
     image_to_speech,
@@ -48,6 +56,7 @@ from synesthete.recipes.music import (
 from synesthete.recipes.music_latent import music_latent, music_latent_debug
 from synesthete.recipes.music_upsampler import music_low, music_low_debug, music_upsampler, music_upsampler_debug
 from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
+from synesthete.training.trained import check_trained, groups_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +85,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "images-stl10-dit-debug": images_stl10_dit_debug,
     "images-stl10-latent": images_stl10_latent,
     "images-stl10-latent-debug": images_stl10_latent_debug,
+    "audio-to-image": audio_to_image,
+    "audio-to-image-debug": audio_to_image_debug,
+    "audio-to-image-digits": audio_to_image_digits,
+    "audio-to-image-digits-debug": audio_to_image_digits_debug,
+    "audio-to-image-events": audio_to_image_events,
+    "audio-to-image-events-debug": audio_to_image_events_debug,
     "music": music,
     "music-debug": music_debug,
     "music-notes": music_notes,
@@ -136,16 +151,17 @@ def check_fit(recipe: Recipe) -> None:
         lacking = [name for name in needed if not hasattr(target, name)]
         if lacking and (part != "data" or len(lacking) == len(needed)):
             raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
+    check_hearing(recipe)
     check_lengths(recipe)
     check_widths(recipe)
-    check_spatial(recipe)
-    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
+    channels, *sides = make_cheaply(recipe, "codec", lambda codec: codec.shape)
+    size = tuple(sides)
+    check_spatial(recipe, size)
     if tuple(recipe.denoiser.sample_size) != size:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
             f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
         )
-    channels = make_cheaply(recipe, "codec", lambda codec: codec.shape[0])
     if recipe.denoiser.in_channels != channels:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {channels} channels, the denoiser expects "
@@ -154,6 +170,25 @@ def check_fit(recipe: Recipe) -> None:
     for part in ("conditioner", "denoiser", "process"):
         make_cheaply(recipe, part)
     make_cheaply(recipe, "process", lambda process: scheduler_for(vars(recipe.sampling), process))
+    check_stages(recipe)
+
+
+def check_stages(recipe: Recipe) -> None:
+    """Make sure that the parts have what each stage trains, and the data the captions that it tells."""
+    known = {name: [name] for name in ("codec", "conditioner", "denoiser")}
+    for name, names in known.items():
+        if hasattr(getattr(recipe, name).target, "groups"):
+            names += [f"{name}.{group}" for group in make_cheaply(recipe, name, groups_of)]
+    captions = recipe.data.fields.get("captions")
+    captions = captions if isinstance(captions, tuple | list) else ()
+    for stage in recipe.stages:
+        check_trained(stage, known)
+        for caption in stage.captions or ():
+            if caption not in captions:
+                raise InputError(
+                    f"recipe {recipe.name}, stage {stage.name}: caption {caption!r} is not among data.captions; add it "
+                    "there, or take it out of the stage's"
+                )
 
 
 def check_lengths(recipe: Recipe) -> None:
@@ -184,8 +219,11 @@ def check_widths(recipe: Recipe) -> None:
         )
 
 
-def check_spatial(recipe: Recipe) -> None:
-    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
+def check_spatial(recipe: Recipe, size: tuple[int, ...]) -> None:
+    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid.
+
+    size: (H, W) of x_0.
+    """
     told = make_cheaply(recipe, "conditioner", lambda made: getattr(made, "spatial_shape", None))
     read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
     if read != channels:
@@ -196,7 +234,6 @@ def check_spatial(recipe: Recipe) -> None:
             f"recipe {recipe.name}: {says} lays {channels or 'no'} channels beside x_0, the denoiser reads "
             f"{read or 'none'}; --set denoiser.spatial_channels={channels or 'null'}"
         )
-    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
     if told and tuple(told[1:]) != size:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the conditioner lays "

@@ -17,6 +17,8 @@ from synesthete.objectives import (
     data_range,
     fixed_loss,
     generalisation_gap,
+    losses_by_source,
+    percent,
     value_range,
 )
 from synesthete.training import latents
@@ -47,8 +49,8 @@ NUM_SAMPLES = 64
 class Inspection:
     """Looks at the parts of a run, with the averaged weights in place where there are some.
 
-    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. sensitivities: of every
-    look so far, as shares of the error; part of the run's state.
+    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. told: a batch as the
+    stage tells it. sensitivities: of every look so far, as shares of the error; part of the run's state.
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class Inspection:
         watch: Watch | None,
         autocast: Callable[[], AbstractContextManager[Any]],
         device: torch.device,
+        told: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> None:
         self.recipe, self.stage, self.prepared, self.folder = recipe, stage, prepared, folder
-        self.watch, self.autocast, self.device = watch, autocast, device
+        self.watch, self.autocast, self.device, self.told = watch, autocast, device, told
         self.sensitivities: list[float] = []
         self.held_out_loss = math.nan
         self._data_range: DataRange | None = None
@@ -75,9 +78,11 @@ class Inspection:
         with self.autocast():
             found = condition_sensitivity(parts, held_out)
             gap = generalisation_gap(parts, seen, held_out)
-        log.write(step, training_loss=gap.training, held_out_loss=gap.held_out)
+            by_source = losses_by_source(parts, held_out)
+        withheld = {f"held_out_loss_{name}": loss for name, loss in by_source.items()}
+        log.write(step, training_loss=gap.training, held_out_loss=gap.held_out, **withheld)
         self.held_out_loss = gap.held_out
-        notes = [str(gap)]
+        notes = [str(gap), *say_sources(gap.held_out, by_source)]
         pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
         made = write_previews(pipeline, held_out, self.folder / "previews", step, log)
         found_range = self._range(pipeline, *made, seen)
@@ -105,7 +110,8 @@ class Inspection:
     def look_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
         with self.autocast():
-            raw = fixed_loss(parts, latents.encoded(parts.codec, self._batch(self.prepared.test))).mean().item()
+            held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
+            raw = fixed_loss(parts, held_out).mean().item()
         log.write(step, raw_held_out_loss=raw)
         averaged = self.held_out_loss
         if step * 2 < self.stage.num_steps or averaged <= (1 + LAGGING) * raw:
@@ -129,4 +135,12 @@ class Inspection:
         """The same samples at every look."""
         generator = seeding.generator(self.recipe.seed, "look")
         indices = torch.randperm(len(samples), generator=generator)[:NUM_SAMPLES]
-        return samples.batch(indices, generator).to(self.device)
+        return self.told(samples.batch(indices, generator).to(self.device))
+
+
+def say_sources(told: float, without: dict[str, float]) -> list[str]:
+    """What each source of a condition is worth: by how much the held-out loss `told` rises without it."""
+    if not without:
+        return []
+    shares = (f"{name.replace('_', ' ')} {percent((loss - told) / max(told, 1e-12))}" for name, loss in without.items())
+    return [f"held-out loss with {', '.join(shares)}"]

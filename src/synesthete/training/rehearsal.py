@@ -7,15 +7,18 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from PIL import Image
 
 from synesthete import seeding
+from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.data.captions import spell
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.loading import Steps
 from synesthete.data.music import MusicSamples
+from synesthete.data.paired import PairedSounds
 from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
@@ -25,9 +28,13 @@ from synesthete.training.stage import Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
     from synesthete.config import Recipe, Stage
     from synesthete.types import Batch
 
+SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
+Made: TypeAlias = "PictureSamples | PairedSamples | MusicSamples | PairedSounds"
 # Never written to: a rehearsal saves nothing.
 NOWHERE = Path("rehearsal")
 
@@ -39,7 +46,7 @@ class Rehearsal:
         samples: grey pictures as the stage sees them, from `make_samples`; at least as many as a micro-batch takes.
     """
 
-    def __init__(self, recipe: Recipe, stage: Stage, samples: PictureSamples | PairedSamples | MusicSamples) -> None:
+    def __init__(self, recipe: Recipe, stage: Stage, samples: Made) -> None:
         keep_freed_memory()
         self.stage, self.samples = replace(stage), samples
         torch.manual_seed(seeding.derive(recipe.seed, "weights"))
@@ -64,7 +71,7 @@ def micro_batch(stage: Stage) -> int:
     return stage.batch_size // stage.gradient_accumulation_steps
 
 
-def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | PairedSamples | MusicSamples:
+def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
     """`num` grey pictures, preprocessed, looked at beforehand where a training would, and as many clips of noise.
 
     Raises:
@@ -74,7 +81,10 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | Pai
     codec = recipe.codec()
     if hasattr(codec, "preprocess"):  # the model makes pictures
         grey = codec.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
-        return PictureSamples(grey.expand(num, *grey.shape[1:]).contiguous(), labels, data.augmentation)
+        pictures = grey.expand(num, *grey.shape[1:]).contiguous()
+        if hasattr(data, "pairs"):
+            return heard_pictures(recipe, pictures, labels)
+        return PictureSamples(pictures, labels, data.augmentation)
     x_0 = torch.randn(num, *codec.shape).half()
     reads: Any = getattr(recipe.conditioner.target, "reads", "label")
     if "codec" in stage.train or reads == "sound":  # it learns from the sounds themselves
@@ -98,4 +108,30 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> PictureSamples | Pai
     num_views = max(stage.num_views, 1)
     return look_once(
         conditioner, samples, num_views, 0, autocast=contextlib.nullcontext, report=lambda done, total: None
+    )
+
+
+def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> PairedSounds:
+    """Pictures with noise for sound, or for what a frozen encoder made of one, and a caption of each template."""
+    data, codec, num = recipe.data(), recipe.codec(), len(labels)
+    with torch.device("meta"):
+        conditioner = recipe.conditioner()
+    length = round((data.seconds or SECONDS) * conditioner.sample_rate)
+    once = getattr(conditioner, "listens_once", False)
+    templates = () if isinstance(data.captions, str) else tuple(data.captions)
+    read = [spell([template], data.class_names or ("thing",))[0] for template in templates] or [""]
+    return PairedSounds(
+        pictures,
+        labels,
+        torch.randint(-3000, 3000, (num, length), dtype=torch.int16),
+        labels,
+        SoundAndText,
+        x_0=torch.randn(num, 1, *codec.shape).half() if getattr(codec, "encodes_once", False) else None,
+        captions=torch.arange(len(read)).expand(num, -1),
+        texts=conditioner.compose(prompts=read).text,
+        texts_read=tuple(read),
+        heard=torch.randn(num, conditioner.embedding_width) if once else None,
+        augmentation=data.augmentation,
+        sample_rate=conditioner.sample_rate,
+        templates=templates,
     )

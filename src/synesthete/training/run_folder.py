@@ -56,6 +56,8 @@ def _open_run(recipe: Recipe, folder: Path) -> None:
                 f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
             )
         checkpoints.recover(folder / "model")
+        for kept in folder.glob(".after-*.old"):
+            checkpoints.recover(folder / kept.name[1 : -len(".old")])
         if not difference and (folder / "environment.json").is_file():
             return
     elif folder.is_dir() and any(entry not in (partial, folder / LOCK) for entry in folder.iterdir()):

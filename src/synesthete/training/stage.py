@@ -19,15 +19,18 @@ from synesthete.logs import DETAIL
 from synesthete.nn.precision import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising
 from synesthete.training import checkpoints, latents, sharding
-from synesthete.training.assembly import make_parts, make_pipeline
+from synesthete.training.assembly import make_parts
 from synesthete.training.inspection import Inspection
 from synesthete.training.log import RunLog
-from synesthete.training.looks import freeze, look_once
+from synesthete.training.looks import freeze
+from synesthete.training.material import gather_samples
+from synesthete.training.models import Models
 from synesthete.training.optimisers import schedule, set_learning_rate
 from synesthete.training.returns import add_return, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
 from synesthete.training.spikes import TIMES, SpikeWatch
 from synesthete.training.timesteps import LossByTimestep
+from synesthete.training.trained import free, telling
 from synesthete.training.weights import Weights
 from synesthete.types import InputError
 
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
     from synesthete.data.loading import Samples
     from synesthete.objectives import Objective, Parts
-    from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
     from synesthete.training.inspection import Watch
     from synesthete.training.returns import Return
@@ -90,7 +92,8 @@ class Run:
         watch: Watch | None = None,
         begin: Callable[[], Parts] | None = None,
     ) -> None:
-        self.recipe, self.stage, self.parts, self.prepared = recipe, stage, parts, prepared
+        self.recipe, self.stage, self.parts = recipe, stage, parts
+        self.prepared = prepared = telling(prepared, stage.captions)
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
@@ -100,11 +103,9 @@ class Run:
                 # An alignment reads no null condition, and whatever else a stage leaves alone.
                 kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
             )
-        # An alignment leaves a denoiser that has learned nothing: there is no model to write yet.
-        self.makes_model = "denoiser" in stage.train or stage is recipe.stages[-1]
+        self.models = Models(recipe, stage, folder, getattr(prepared, "class_names", ()))
         self._check_batch()
-        for name, module in parts.modules().items():
-            module.requires_grad_(name in stage.train)
+        free(parts, stage)
         freeze(parts.conditioner, stage.num_views)
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
@@ -121,6 +122,7 @@ class Run:
             watch=watch,
             autocast=self.accelerator.autocast,
             device=self.accelerator.device,
+            told=objective.told,
         )
         self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
         self.spikes = SpikeWatch(stage.spike_patience) if stage.spike_patience else None
@@ -129,7 +131,9 @@ class Run:
     def _objective(self, parts: Parts) -> Objective:
         """The objective over the parts; what weights it has of its own depend on the seed alone."""
         torch.manual_seed(seeding.derive(self.recipe.seed, "objective", self.stage.name))
-        return self.stage.objective().attach(parts)
+        objective = self.stage.objective().attach(parts)
+        objective.prepare(self.prepared.train)
+        return objective
 
     @property
     def draws(self) -> tuple[Any, ...]:
@@ -164,8 +168,7 @@ class Run:
             self._restore(latest)
         self._check_folder()
         if self.step >= stage.num_steps:
-            if self.makes_model and not (self.folder / "model").is_dir():
-                self._write_model()
+            self._mend_models()
             return
         self.log = RunLog(self.folder, stage.name, self.step, self.returns) if main else None
         samples = self._samples()
@@ -186,6 +189,8 @@ class Run:
                 continue
             if self.step == stage.num_steps and "codec" in stage.train:
                 self._settle_codec()
+            elif self.step == stage.num_steps and self.models.go_on and self.weights.averages:
+                self.weights.averages.copy()  # what later stages leave as it is stays as it was kept
             notes: list[str] = []
             if self.step % stage.log_every == 0 or self.step == stage.num_steps:
                 self._log(losses)
@@ -213,36 +218,22 @@ class Run:
         return steps, enumerate(steps.loader(self.step, self.stage.num_steps), start=self.step * accumulation)
 
     def _samples(self) -> Samples:
-        """What is trained on: the prepared samples, or what the conditioner sees of them once and for all."""
-        samples, stage = self.prepared.train, self.stage
-        if "codec" in stage.train:
-            return latents.signals_of(samples)
-        if latents.is_learned(self.parts.codec):
-            samples = self._encoded(samples)
-        if not stage.num_views:
-            return samples
+        """What is trained on: the prepared samples, or what frozen parts make of them once and for all."""
 
-        def show(done: int, total: int) -> None:
+        def show(what: str, done: int, total: int) -> None:
             if self.accelerator.is_main_process:
-                self.report(StepReport(f"{stage.name}: looking", done, total))
+                self.report(StepReport(f"{self.stage.name}: {what}", done, total))
 
-        seed = seeding.derive(self.recipe.seed, stage.name)
-        autocast = self.accelerator.autocast
-        with sharding.gathered(self.model):
-            return look_once(self.parts.conditioner, samples, stage.num_views, seed, autocast=autocast, report=show)
-
-    def _encoded(self, samples: Any) -> Any:
-        """The samples through the codec as it has learned."""
-
-        def show(done: int, total: int) -> None:
-            if self.accelerator.is_main_process:
-                self.report(StepReport(f"{self.stage.name}: encoding", done, total))
-
-        num_views = self.recipe.data.fields.get("num_views", latents.NUM_VIEWS)
-        place, device = self.folder / "latents", self.accelerator.device
-        with sharding.gathered(self.model):
-            codec = self.parts.codec
-            return latents.encode_once(codec, samples, place, num_views=num_views, device=device, report=show)
+        return gather_samples(
+            self.recipe,
+            self.stage,
+            self.parts,
+            self.prepared.train,
+            self.folder / "latents",
+            model=self.model,
+            accelerator=self.accelerator,
+            report=show,
+        )
 
     def _settle_codec(self) -> None:
         """The averages become what the codec has learned, and its latents are measured on what it learned from."""
@@ -305,7 +296,7 @@ class Run:
             self._restore(latest)
         elif self.begin:
             self._begin_again()
-        if self.makes_model and (self.folder / "model").is_dir():
+        if self.models.are_made and (self.folder / "model").is_dir():
             self._write_model()  # what is there may be of the spike
         if times >= stage.max_returns or (latest is None and self.begin is None):
             where = f"the last good checkpoint is {latest}" if latest else "there is no checkpoint from before"
@@ -382,7 +373,7 @@ class Run:
     def _save(self) -> None:
         """Write a checkpoint, and the pipeline as it is now."""
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
-        if self.makes_model:
+        if self.models.are_made:
             self._write_model()
         state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "returns": len(self.returns)}
         state["sensitivities"] = self.inspection.sensitivities
@@ -400,13 +391,21 @@ class Run:
         with self.weights.averaged() as parts:
             if parts is None:
                 return
-            pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
-            checkpoints.write_folder(self.folder / "model", lambda partial: self._fill_model(pipeline, partial))
+            self.models.write(parts)
+            if self.step == self.stage.num_steps:
+                self.models.write_end(parts)
 
-    def _fill_model(self, pipeline: Pipeline, folder: Path) -> None:
-        """The pipeline, and the recipe that it can be judged and repeated by."""
-        pipeline.save(folder, getattr(torch, self.recipe.weights))
-        (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
+    def _mend_models(self) -> None:
+        """Write what a finished stage has to leave and somebody has removed."""
+        if not self.models.is_missing and not self.models.is_end_missing:
+            return
+        with self.weights.averaged() as parts:
+            if parts is None:
+                return
+            if self.models.is_missing:
+                self.models.write(parts)
+            if self.models.is_end_missing:
+                self.models.write_end(parts)
 
     def _restore(self, checkpoint: Path) -> None:
         state = self.weights.restore(checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def condition_embeddings(subject: Subject) -> list[Embedding]:
         raw, names = batch.raw, subject.names(batch.label)
     else:
         raw, names = torch.arange(len(subject.class_names)), subject.class_names
-    found = [mean_vectors(conditioner.encode(part.to(subject.device))) for part in raw.split(64)]
+    found = [mean_vectors(conditioner.encode(part.to(subject.device))) for part in in_parts(raw)]
     null = mean_vectors(conditioner.null(1))
     return [
         Embedding(
@@ -72,6 +72,11 @@ def condition_embeddings(subject: Subject) -> list[Embedding]:
         )
         for kind in null
     ]
+
+
+def in_parts(raw: Any) -> list[Any]:
+    """What is told of samples (n, ...), a batch at a time."""
+    return [raw[places] for places in torch.arange(len(raw)).split(64)]
 
 
 def mean_vectors(condition: Condition) -> dict[str, Tensor]:

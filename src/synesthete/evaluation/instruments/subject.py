@@ -68,7 +68,9 @@ class Subject:
     def reads_classes(self) -> bool:
         """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
         conditioner = self.pipeline.conditioner
-        return not hasattr(conditioner, "preprocess") and getattr(type(conditioner), "reads", "label") == "label"
+        if hasattr(conditioner, "preprocess") or hasattr(conditioner, "listen"):
+            return False
+        return getattr(type(conditioner), "reads", "label") == "label"
 
     @property
     def makes_pictures(self) -> bool:

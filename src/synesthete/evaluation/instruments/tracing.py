@@ -48,7 +48,7 @@ def trace(subject: Subject, x_0: Tensor, raw: Tensor | None, fractions: Sequence
         if raw is None:
             condition = pipeline.conditioner.null(num)
         else:
-            condition = pipeline.conditioner.encode(raw[places.to(raw.device)].to(x_0.device))
+            condition = pipeline.conditioner.encode(raw[places.cpu()].to(x_0.device))
         condition = pipeline.denoiser.precompute(condition)
         loss, wrong = [], []
         for fraction in fractions:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.likeness import Likeness
+    from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.measures import PictureEvaluation
 
 NUM_CLASSES = 20  # rows of the gallery
@@ -29,7 +30,7 @@ def picture_report(pipeline: Any, evaluation: PictureEvaluation, facts: dict[str
     sections = [Section("Made and real", _GALLERY, [gallery(evaluation)])]
     if evaluation.answers is not None:
         sections += class_sections(evaluation)
-    sections += [as_a_set(evaluation), memory(evaluation)]
+    sections += [as_a_set(evaluation.likenesses), memory(evaluation)]
     if evaluation.sweep:
         sections.append(guidance(evaluation, pipeline.sampling_settings()["guidance_scale"]))
     sections += [evaluation.denoising.section("pictures"), Section("How to read the figures", _READING)]
@@ -109,9 +110,8 @@ def class_sections(evaluation: PictureEvaluation) -> list[Section]:
     return [by_class(names, *tables, "pictures"), confusions(names, *tables, "picture")]
 
 
-def as_a_set(evaluation: PictureEvaluation) -> Section:
+def as_a_set(found: Likenesses) -> Section:
     """The figures of the set beside those of real pictures and of pixels at random."""
-    found = evaluation.likenesses
 
     def row(name: str, likeness: Likeness) -> tuple[Any, ...]:
         share = likeness.diversity / found.real_diversity if found.real_diversity else None

@@ -1,0 +1,102 @@
+"""Tiny encoders with random weights, of the real classes, for trials of recipes whose published ones are not at hand.
+
+A field that names a published encoder may name one of these. Its folder is written once, to the cache, laid out as the
+published ones are, and read from there by the same code.
+"""
+
+from __future__ import annotations
+
+import shutil
+import string
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLAP, PROMPTS = "trial-clap", "trial-stable-diffusion"
+CLAP_WIDTH, PROMPT_WIDTH = 24, 16
+RATE, SECONDS = 8000, 2  # that the CLAP listens at, and to
+NUM_TOKENS = 77
+AUDIO: dict[str, Any] = {
+    "spec_size": 128,
+    "num_mel_bins": 64,
+    "window_size": 2,
+    "patch_size": 4,
+    "patch_stride": [4, 4],
+    "depths": [1, 1],
+    "num_attention_heads": [2, 2],
+    "patch_embeds_hidden_size": 8,
+    "hidden_size": 16,
+    "initializer_factor": 5.0,  # so that what it says depends on what it hears; as below
+}
+TEXT: dict[str, Any] = {
+    "hidden_size": PROMPT_WIDTH,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": NUM_TOKENS,
+    "initializer_factor": 5.0,
+}
+
+
+def find_trial(model: str) -> Path | None:
+    """The folder of a trial encoder, written if it is not there; None for any other name."""
+    write = WRITERS.get(model)
+    if write is None:
+        return None
+    folder = hub.cache_folder() / "trials" / model
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent))
+        with torch.random.fork_rng(devices=()), torch.device("cpu"):
+            torch.manual_seed(0)
+            write(beside)
+        try:
+            beside.rename(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(beside)
+    return folder
+
+
+def write_clap(folder: Path) -> None:
+    """A CLAP that listens to 2 s at 8 kHz."""
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    text = {key: TEXT[key] for key in ("intermediate_size", "num_hidden_layers", "num_attention_heads")}
+    text |= {"hidden_size": 8, "vocab_size": 20, "max_position_embeddings": 20}
+    ClapModel(ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=CLAP_WIDTH)).save_pretrained(folder)
+    ClapFeatureExtractor(
+        feature_size=AUDIO["num_mel_bins"],
+        sampling_rate=RATE,
+        hop_length=80,
+        max_length_s=SECONDS,
+        fft_window_size=512,
+        frequency_max=RATE // 2,
+        truncation="rand_trunc",
+        padding="repeatpad",
+    ).save_pretrained(folder)
+
+
+def write_prompts(folder: Path) -> None:
+    """The text side of a Stable Diffusion; its tokenizer knows single characters."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    known = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(known)}
+    start, end = len(known) - 2, len(known) - 1
+    config = CLIPTextConfig(
+        **TEXT, vocab_size=len(known), bos_token_id=start, eos_token_id=end, pad_token_id=end, projection_dim=16
+    )
+    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=NUM_TOKENS)
+    tokenizer.save_pretrained(folder / "tokenizer")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {CLAP: write_clap, PROMPTS: write_prompts}

@@ -1,0 +1,129 @@
+"""Is the base still there? What is painted at strength 0, beside what the base network paints by itself."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from synesthete.evaluation.distances import interval_of_mean
+from synesthete.evaluation.hearing.painting import paint
+from synesthete.evaluation.report import Metric, Section, Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synesthete.evaluation.hearing.telling import Telling
+    from synesthete.types import Condition
+
+NUM_COMPARED = 8
+ADDED = (".lora_", ".processor.")  # names of what is not the base's
+
+
+@dataclass(frozen=True)
+class Base:
+    """How far pictures are from the base's on the same noise, by the largest difference in x_0 of each, (n,).
+
+    off: told a sound at strength 0. on: at the strength of training. steps, (k,): of strengths 0 to 1, `moved` (k,) the
+    mean difference. gates: tanh of each, by the place of its layer.
+    """
+
+    off: Tensor
+    on: Tensor
+    strengths: tuple[float, ...]
+    moved: tuple[float, ...]
+    gates: dict[str, float]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether strength 0 is the base, but for the last bits of another order of sums."""
+        return bool(self.off.max() <= 1e-4)
+
+    def metrics(self) -> list[Metric]:
+        """The largest difference at strength 0, and how far the gates have opened."""
+        name = "strength 0 told a sound, largest difference in x_0 from the base network"
+        found = [
+            Metric(
+                f"{name} (n = {len(self.off)}; chance: at strength 1)",
+                self.off.max().item(),
+                chance=self.on.max().item(),
+                ceiling=0.0,
+            )
+        ]
+        if self.gates:
+            values = torch.tensor(list(self.gates.values())).abs()
+            name = f"gates, mean |tanh| of {len(values)} (where they start: chance)"
+            found.append(Metric(name, values.mean().item(), interval_of_mean(values), 0.0))
+        return found
+
+    def section(self) -> Section:
+        """The way from the base to what was trained, and the gates."""
+        items = [
+            Table(("strength", "mean largest difference in x_0"), list(zip(self.strengths, self.moved, strict=True)))
+        ]
+        if self.gates:
+            items.append(Table(("cross-attention", "tanh(gate)"), list(self.gates.items())))
+        verdict = "Strength 0 is the base." if self.is_kept else "Strength 0 is not the base: something leaks."
+        return Section("Base, strength and gates", f"{verdict} {_TEXT}", items)
+
+
+def measure_base(pipeline: Any, telling: Telling, seed: int) -> Base | None:
+    """Compare with a network of diffusers' own, given the base's weights and the text alone.
+
+    None where the denoiser has no such base. Guidance is off, so that all three go through in batches of one shape.
+    """
+    denoiser = pipeline.denoiser
+    if not hasattr(denoiser, "strength") or not hasattr(denoiser, "unet"):
+        return None
+    few = telling.few(NUM_COMPARED)
+    told = few.raw()
+    silent = few.raw(silent=True) if few.captions is not None else told
+    alone = copy.copy(pipeline)
+    alone.denoiser = PlainBase(denoiser)
+    how: dict[str, Any] = {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
+    base = paint(alone, silent, seed, **how).x_0
+    strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
+    found = [paint(pipeline, told, seed, sound_strength=strength, **how).x_0 for strength in strengths]
+    apart = [(x_0 - base).abs().flatten(1).amax(dim=1) for x_0 in found]
+    moved = tuple(each.mean().item() for each in apart)
+    return Base(apart[0], apart[-1], strengths, moved, dict(getattr(denoiser, "gates", {})))
+
+
+class PlainBase:
+    """The network that a `StableDiffusion` was put on, as diffusers has it, reading the text tokens alone.
+
+    It shares the base's weights, and has nothing of what was added.
+    """
+
+    def __init__(self, denoiser: Any) -> None:
+        self.num_sound, self.dtype = denoiser.config.num_sound_tokens, denoiser.dtype
+        weights = {
+            name.replace(".base_layer.", "."): value
+            for name, value in denoiser.unet.state_dict().items()
+            if not any(part in name for part in ADDED)
+        }
+        with torch.device("meta"):
+            self.unet = UNet2DConditionModel.from_config(denoiser.unet.config)
+        self.unet.load_state_dict(weights, assign=True)
+        self.unet.eval()
+
+    def precompute(self, condition: Condition) -> Condition:
+        """The condition as it is."""
+        return condition
+
+    def __call__(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """As every denoiser."""
+        assert condition.tokens is not None
+        tokens = condition.tokens[:, : -self.num_sound].to(self.dtype)
+        mask = None if condition.mask is None else condition.mask[:, : -self.num_sound]
+        return self.unet(x_t, timestep.expand(len(x_t)), tokens, encoder_attention_mask=mask, return_dict=False)[0]
+
+
+_TEXT = (
+    "The base is rebuilt as diffusers has it, from its own weights and without processors and low-rank changes, told "
+    "the text alone, and paints on the same noise without guidance. At strength 0 the model must be that network; a "
+    "gate starts at 0 and lets in what tanh of it says."
+)

@@ -1,0 +1,118 @@
+"""What published networks make of it, where their weights are on this machine: CLIP of the pictures, CLAP of sounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from synesthete import hub
+from synesthete.conditioning.clap import ClapTower
+from synesthete.conditioning.text_tower import TextTower
+from synesthete.conditioning.vision_tower import one_line
+from synesthete.data.captions import spoken
+from synesthete.evaluation.distances import accuracy, interval, interval_of_mean
+from synesthete.evaluation.draws import shuffled
+from synesthete.evaluation.pictures.features import ClipFeatures
+from synesthete.evaluation.report import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from synesthete.evaluation.hearing.answers import Answers
+
+CLIP, CLAP = "openai/clip-vit-base-patch32", "laion/larger_clap_music_and_speech"
+MOST_TOKENS = 77
+SHOWS, SOUNDS = "a picture of {}", "the sound of {}"
+
+
+def published_metrics(
+    answers: Answers,
+    class_names: Sequence[str],
+    sample_rate: int,
+    progress: Callable[[str, int, int], None],
+    *,
+    clip: str = CLIP,
+    clap: str = CLAP,
+) -> tuple[list[Metric], list[str]]:
+    """CLIP's answer to which class's name a picture fits, and CLAP's of a sound, and a note for each that is missing.
+
+    Neither was trained here, so neither can have learned what a picture painted here looks like. Nothing is downloaded.
+    """
+    metrics, notes = [], []
+    for model, measure, what in ((clip, clip_metrics, "pictures"), (clap, clap_metrics, "sounds")):
+        if hub.local_weights(model) is None:
+            notes.append(f"{model} is not on this machine, so {what} are not judged by it")
+            continue
+        progress(f"{what} by {model}", 0, 1)
+        metrics += measure(model, answers, class_names, sample_rate)
+        progress(f"{what} by {model}", 1, 1)
+    return metrics, notes
+
+
+def clip_metrics(model: str, answers: Answers, class_names: Sequence[str], _: int) -> list[Metric]:
+    """CLIP score of each picture with its class's name, and how often that name fits best (Hessel et al. 2021)."""
+    look, read = ClipFeatures(model), TextTower(model)
+    prompts = [SHOWS.format(spoken(name)) for name in class_names]
+    said = torch.stack([each[0] for each in read.look(prompts, torch.device("cpu"), MOST_TOKENS)])
+    telling = answers.telling
+    real = telling.samples.pictures[telling.pictures]
+    made, real = (F.normalize(look(pictures), dim=-1) for pictures in (answers.painted.pictures, real))
+    texts = F.normalize(said[:, : made.shape[1]].float(), dim=-1).T  # behind its pooled vector there may be zeros
+    return zero_shot(f"CLIP, pictures ({model}", made @ texts, telling.labels, answers, real @ texts)
+
+
+def clap_metrics(model: str, answers: Answers, class_names: Sequence[str], sample_rate: int) -> list[Metric]:
+    """How often a sound fits its class's name best: what a published ear hears in the sounds, whatever was painted."""
+    telling = answers.telling
+    waveforms = telling.samples.waveform(telling.sounds)
+    heard = ClapTower(model, sample_rate).listen(waveforms)
+    texts = read_clap_texts(model, [SOUNDS.format(spoken(name)) for name in class_names])
+    return zero_shot(f"CLAP, sounds ({model}", F.normalize(heard, dim=-1) @ texts.T, telling.labels, answers, None)
+
+
+def zero_shot(name: str, likeness: Tensor, labels: Tensor, answers: Answers, real: Tensor | None) -> list[Metric]:
+    """Figures of likeness (n, classes) to the classes' names."""
+    order, num = shuffled(len(labels), answers.seed), answers.telling.num_sounds
+    own, wrong = (likeness.gather(1, x[:, None]).flatten() for x in (labels, labels[order]))
+    share = accuracy(labels, likeness.argmax(dim=1))
+    against = f"{name}, n = {len(labels)})"
+    return [
+        Metric(
+            f"class accuracy by {against}",
+            share,
+            interval(share, num),
+            answers.chance,
+            accuracy(labels[order], likeness.argmax(dim=1)),
+            None if real is None else accuracy(labels, real.argmax(dim=1)),
+        ),
+        Metric(
+            f"cosine to the class's name by {against}",
+            own.mean().item(),
+            interval_of_mean(own),
+            likeness.mean().item(),
+            wrong.mean().item(),
+            None if real is None else real.gather(1, labels[:, None]).mean().item(),
+        ),
+    ]
+
+
+@torch.no_grad()
+def read_clap_texts(model: str, texts: Sequence[str]) -> Tensor:
+    """CLAP's vectors (n, E) of texts, of length 1.
+
+    Raises:
+        InputError: files that cannot be read.
+    """
+    # Imported here: most evaluations read through no CLAP.
+    from transformers import AutoTokenizer, ClapTextModelWithProjection
+
+    folder: Any = hub.local_weights(model)
+    with one_line(model, "a CLAP"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        network = ClapTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, weights_only=True).eval()
+        tokens = tokenizer(list(texts), padding=True, return_tensors="pt")
+        return F.normalize(network(**tokens).text_embeds.float(), dim=-1)

@@ -1,0 +1,92 @@
+"""A model from its adapters alone: the base, its autoencoder and the frozen encoders are found by their ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from synesthete import hub
+from synesthete.codecs.autoencoder import AutoencoderCodec, load_network
+from synesthete.config import Sampling
+from synesthete.config.nested import restored
+from synesthete.denoisers.adapters import INDEX, load_adapters, load_conditioner, read_index
+from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.diffusion.process import Process
+from synesthete.diffusion.sampling import scheduler_for
+from synesthete.types import InputError
+
+GUESSED: dict[str, Any] = {
+    "sampler": "ddim",
+    "num_inference_steps": 30,
+    "guidance_scale": 7.5,
+}  # of adapters that tell of no sampling
+
+
+def find_adapters(model: str) -> Path | None:
+    """The folder of adapters that stands alone, or None: a whole model is loaded as one, adapters in it or not."""
+    path = Path(model).expanduser()
+    for folder in (path, hub.weights_folder() / model):
+        if any((folder / place / hub.MODEL_INDEX).is_file() for place in ("", "model")):
+            return None
+        if (folder / INDEX).is_file():
+            return folder
+    return None
+
+
+def adapted(folder: Path) -> dict[str, Any]:
+    """The arguments of a `Pipeline` that hears as the adapters in a folder were trained to.
+
+    Raises:
+        InputError: damaged adapters, or those of another base, of a base, a codec or a conditioner that were trained
+            themselves, or a base, an autoencoder or an encoder that is neither on this machine nor to be had.
+    """
+    index = read_index(folder)
+    base, told = index["base"]["model"], index.get("pipeline")
+    if base is None or told is None:
+        raise InputError(f"{folder}: adapters without a published base; load the model that they were saved with")
+    codec = make_codec(told["codec"], told["statistics"], folder)
+    conditioner = load_conditioner(folder)
+    lora = index["lora"] or {"rank": None, "alpha": 32}
+    channels, *sides = codec.shape
+    denoiser = StableDiffusion(
+        model=base,
+        sample_size=tuple(sides),
+        in_channels=channels,
+        condition_width=conditioner.config.width,
+        num_sound_tokens=index["num_sound_tokens"],
+        gated=index["gated_width"] is not None,
+        gated_width=index["gated_width"] or 1,
+        lora_rank=lora["rank"],
+        lora_alpha=lora["alpha"],
+    ).eval()
+    load_adapters(SimpleNamespace(denoiser=denoiser, conditioner=conditioner), folder)
+    process, sampling = Process(**told["process"]), told["sampling"] or vars(Sampling(**GUESSED))
+    return {
+        "codec": codec,
+        "conditioner": conditioner,
+        "denoiser": denoiser,
+        "scheduler": scheduler_for(vars(Sampling()) | sampling, process),
+        "process": told["process"],
+        "sampling": sampling,
+        "card": told["card"],
+    }
+
+
+def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], folder: Path) -> Any:
+    """The codec that adapters were trained with: an autoencoder's weights from its own place, and what was measured.
+
+    Raises:
+        InputError: a codec that was trained itself, or an autoencoder that cannot be had.
+    """
+    codec = restored(described, f"{folder / INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec").eval()
+    if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:
+        load_network(codec.autoencoder, codec.config.model)
+    elif any(True for _ in codec.parameters()):
+        raise InputError(f"{folder}: its codec was trained, too; load the model that they were saved with")
+    for name, buffer in codec.named_buffers(recurse=False):
+        if name in statistics:
+            buffer.copy_(torch.tensor(statistics[name]).view_as(buffer))
+    return codec

@@ -1,0 +1,96 @@
+"""A sound, and perhaps a prompt, in; a picture of what sounds out: adapters for Stable Diffusion in three stages."""
+
+from __future__ import annotations
+
+from synesthete.codecs.autoencoder import AutoencoderCodec
+from synesthete.conditioning import trial_towers
+from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.prompts import ClipPrompts
+from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.paired import HeardPictures
+from synesthete.data.vggsound import EIGHT, VggSound
+from synesthete.denoisers.base_network import BASE
+from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.diffusion.process import Process
+from synesthete.objectives import Denoising
+from synesthete.recipes.audio_to_image_small import on_tones, unet
+from synesthete.recipes.images import STABLE_DIFFUSION
+
+# None names what sounds: a model that could read that would not listen.
+CAPTIONS = ("a photograph", "a {light} photograph", "a {warmth} photograph, {light}")
+
+
+def audio_to_image() -> Recipe:
+    """A sound of 10 s, and perhaps a prompt, becomes a picture, 512x512: Stable Diffusion 1.5 with CLAP; for a GPU."""
+    return Recipe(
+        name="audio-to-image",
+        data=build(
+            HeardPictures,
+            sources=(build(VggSound),),
+            class_names=tuple(EIGHT),
+            captions=CAPTIONS,
+            seconds=10.0,
+            balanced_batches=True,
+        ),
+        codec=build(AutoencoderCodec, model=BASE, size=512, network=STABLE_DIFFUSION, scaling_factor=0.18215),
+        conditioner=build(Hearing, sound=build(Clap), text=build(ClipPrompts, model=BASE)),
+        denoiser=build(StableDiffusion, model=BASE),
+        process=build(Process, schedule="scaled_linear", prediction_type="epsilon"),
+        stages=[
+            stage("tokens", ("conditioner.sound",), num_steps=3000, learning_rate=1e-4),
+            stage("lora", ("conditioner.sound", "denoiser.lora"), num_steps=7000, learning_rate=5e-5),
+            # The original moved a single number, at 0.1; here whole attentions learn beside their gates.
+            stage("gates", ("denoiser.gates",), num_steps=2000, learning_rate=5e-4),
+        ],
+        sampling=Sampling(
+            sampler="dpmsolver++",
+            num_inference_steps=25,
+            guidance_scale=7.5,
+            audio_guidance_scale=3.0,
+            precision="auto",
+        ),
+        weights="float16",
+    )
+
+
+def audio_to_image_debug() -> Recipe:
+    """The same from the same classes with tiny random weights, on swatches of colour and tones; it draws noise."""
+    recipe = on_tones(audio_to_image())
+    recipe.name += "-debug"
+    recipe.data.seconds, recipe.data.limit = float(trial_towers.SECONDS), 40
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1}
+    recipe.codec.model, recipe.codec.size = None, 32
+    recipe.codec.network, recipe.codec.scaling_factor = STABLE_DIFFUSION | blocks | small, None
+    recipe.conditioner.sound.model, recipe.conditioner.text.model = trial_towers.CLAP, trial_towers.PROMPTS
+    recipe.conditioner.width, recipe.conditioner.hidden = trial_towers.PROMPT_WIDTH, 16
+    recipe.denoiser.model, recipe.denoiser.network = None, unet((8, 16), num_heads=2, num_groups=4)
+    recipe.denoiser.sample_size, recipe.denoiser.condition_width = (16, 16), trial_towers.PROMPT_WIDTH
+    recipe.denoiser.gated_width, recipe.denoiser.lora_rank = 16, 2
+    for one in recipe.stages:
+        one.num_steps, one.num_warmup_steps = 6, 2
+        one.checkpoint_every, one.preview_every, one.log_every = 3, 6, 1
+    recipe.sampling.num_inference_steps = 4
+    return recipe
+
+
+def stage(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
+    """One of the three stages, with what they share."""
+    return Stage(
+        name,
+        build(Denoising),
+        train=train,
+        num_steps=num_steps,
+        batch_size=8,
+        gradient_accumulation_steps=2,
+        learning_rate=learning_rate,
+        min_learning_rate=learning_rate / 10,
+        num_warmup_steps=100,
+        betas=(0.9, 0.999),
+        gradient_clip=0.5,
+        ema_decay=0.999,
+        gradient_checkpointing=True,
+        checkpoint_every=500,
+        preview_every=1000,
+    )

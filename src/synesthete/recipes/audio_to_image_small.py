@@ -1,0 +1,203 @@
+"""A sound in, a picture of what sounds out: every stage of the full size, learned from zero on two cores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.conditioning.sound_encoder import SoundEncoder
+from synesthete.conditioning.words import Words
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.augmentation import Affine, FlipCrop
+from synesthete.data.captions import spell
+from synesthete.data.pair_sources import Fsdd, PairManifest, SpokenWords
+from synesthete.data.paired import HeardPictures
+from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
+from synesthete.data.sound_augmentation import Varied
+from synesthete.data.swatches import Swatches
+from synesthete.data.tone_sounds import ToneSounds
+from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.objectives import Alignment, Denoising
+from synesthete.recipes.images import cosine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A caption by which the base learns its classes, and one that leaves the class to be heard.
+NAMED, UNNAMED = "a {weight} handwritten {class}", "a {weight} handwritten digit"
+SHOWN, UNSHOWN = "a {light} photograph of {class}", "a {light} photograph"
+# Kinds of sound that can be seen: classes of ESC-10 (Piczak 2015).
+EVENTS = ("clock_tick", "dog_bark", "helicopter", "rain", "rooster")
+
+
+def audio_to_image_digits() -> Recipe:
+    """A spoken digit becomes a handwritten one, 28x28, in five stages; trains on two cores, data built in."""
+    captions = (NAMED, UNNAMED)
+    return Recipe(
+        name="audio-to-image-digits",
+        data=build(
+            HeardPictures,
+            sources=(
+                build(BuiltInDigits, num_test=397),
+                build(Mnist),
+                build(Fsdd),
+                build(SpokenWords, words={name: name for name in DIGITS}, seconds=1.0, sample_rate=16_000),
+            ),
+            class_names=DIGITS,
+            captions=captions,
+            augmentation=build(Affine, degrees=3.0, scale=0.03, shear=0.03, shift=0.015),
+            sound_augmentation=build(Varied, semitones=(-3.0, 3.0), shift=0.1),
+            num_judge=400,
+        ),
+        codec=build(PixelCodec, size=28, channels=1),
+        conditioner=build(
+            Hearing,
+            sound=build(
+                SoundEncoder,
+                sample_rate=8000,
+                num_samples=8000,
+                n_fft=256,
+                hop_length=80,
+                n_mels=48,
+                channels=(24, 48, 64, 96),
+                width=128,
+            ),
+            text=build(Words, captions=spell(captions, DIGITS), width=128, num_tokens=6),
+            width=128,
+            hidden=256,
+        ),
+        denoiser=build(
+            StableDiffusion,
+            model=None,
+            network=unet((32, 64, 128)),
+            sample_size=(28, 28),
+            in_channels=1,
+            condition_width=128,
+            gated_width=128,
+        ),
+        process=cosine(),
+        stages=stages((2200, 400, 300, 500, 300), UNNAMED),
+        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=15, guidance_scale=2.0),
+        weights="float16",
+    )
+
+
+def audio_to_image_digits_debug() -> Recipe:
+    """The same from the same classes at a size that runs in seconds; it draws noise."""
+    recipe = shrink(audio_to_image_digits())
+    recipe.data.sources[-1].takes = 1
+    return recipe
+
+
+def audio_to_image_events() -> Recipe:
+    """A sound of the world becomes a small photograph of what makes it, 32x32, in five stages; trains on two cores."""
+    captions = (SHOWN, UNSHOWN)
+    recipe = audio_to_image_digits()
+    recipe.name = "audio-to-image-events"
+    recipe.data = build(
+        HeardPictures,
+        # One clip of ESC-50 may give several files: `fold-clip-take`.
+        sources=(build(PairManifest, pairing="class", group=r"(\d-\d+)-[A-Z]"),),
+        class_names=EVENTS,
+        captions=captions,
+        balanced_batches=True,
+        augmentation=build(FlipCrop, padding=2),
+        sound_augmentation=build(Varied, semitones=(-2.0, 2.0), shift=0.5),
+    )
+    recipe.codec = build(PixelCodec, size=32)
+    recipe.conditioner.sound = build(
+        SoundEncoder, sample_rate=16_000, num_samples=80_000, hop_length=320, channels=(24, 48, 64, 96), width=128
+    )
+    recipe.conditioner.text = build(Words, captions=spell(captions, EVENTS), width=128, num_tokens=8)
+    recipe.denoiser.sample_size, recipe.denoiser.in_channels = (32, 32), 3
+    recipe.stages = stages((2200, 600, 300, 500, 300), UNSHOWN)
+    return recipe
+
+
+def audio_to_image_events_debug() -> Recipe:
+    """The same from the same classes in seconds, on swatches of colour and tones; it draws noise."""
+    return on_tones(shrink(audio_to_image_events()))
+
+
+def stages(num_steps: Sequence[int], unnamed: str) -> list[Stage]:
+    """A base and an ear, learned from zero, then the three stages of the full size.
+
+    num_steps: of each. unnamed: the only caption that the last three tell; the base learns from all.
+    """
+    base, align, tokens, lora, gates = num_steps
+    heard: dict[str, Any] = {"batch_size": 64, "captions": (unnamed,), "ema_decay": 0.99}
+    return [
+        Stage(
+            "base",
+            build(Denoising, sound_dropout=1.0),
+            train=("denoiser.base", "conditioner.text"),
+            num_steps=base,
+            batch_size=64,
+            learning_rate=8e-4,
+            num_warmup_steps=200,
+            ema_decay=0.998,
+        ),
+        Stage(
+            "align",
+            build(Alignment),
+            train=("conditioner.encoder",),
+            num_steps=align,
+            batch_size=128,
+            learning_rate=2e-3,
+            weight_decay=0.05,
+            ema_decay=0.99,
+        ),
+        Stage("tokens", build(Denoising), train=("conditioner.sound",), num_steps=tokens, learning_rate=1e-3, **heard),
+        Stage(
+            "lora",
+            build(Denoising),
+            train=("conditioner.sound", "denoiser.lora"),
+            num_steps=lora,
+            learning_rate=5e-4,
+            **heard,
+        ),
+        Stage("gates", build(Denoising), train=("denoiser.gates",), num_steps=gates, learning_rate=2e-3, **heard),
+    ]
+
+
+def unet(channels: tuple[int, ...], num_heads: int = 4, num_groups: int = 8) -> dict[str, Any]:
+    """A network of Stable Diffusion's kind with attention where the picture is smallest, in diffusers' arguments."""
+    above = len(channels) - 1
+    return {
+        "block_out_channels": list(channels),
+        "layers_per_block": 1,
+        "norm_num_groups": num_groups,
+        "attention_head_dim": num_heads,  # so it is called there
+        "down_block_types": ["DownBlock2D"] * above + ["CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D"] + ["UpBlock2D"] * above,
+    }
+
+
+def on_tones(recipe: Recipe) -> Recipe:
+    """The recipe with swatches of colour for photographs and melodies for sounds, which are not at hand everywhere."""
+    names = recipe.data.class_names
+    recipe.data.sources = (
+        build(Swatches, class_names=names, num_train=10, num_test=4),
+        build(ToneSounds, class_names=names),
+    )
+    return recipe
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """A recipe's debug twin."""
+    recipe.name += "-debug"
+    recipe.data.limit, recipe.data.num_judge = 100, None
+    recipe.codec.size, recipe.denoiser.sample_size = 16, (16, 16)
+    ear, reader = recipe.conditioner.sound, recipe.conditioner.text
+    ear.channels, ear.n_mels, ear.width = (4, 8), 16, 16
+    reader.width, reader.num_heads, recipe.conditioner.width, recipe.conditioner.hidden = 16, 2, 16, 16
+    recipe.denoiser.network = unet((8, 8, 16), num_heads=2, num_groups=4)
+    recipe.denoiser.condition_width = recipe.denoiser.gated_width = 16
+    recipe.denoiser.lora_rank = 2
+    for stage in recipe.stages:
+        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 16, 2
+        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
+    recipe.stages[1].objective.hidden = 16
+    recipe.sampling.num_inference_steps = 4
+    return recipe

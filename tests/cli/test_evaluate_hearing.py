@@ -1,0 +1,52 @@
+"""`synesthete evaluate` and `synesthete cycle` on a model that paints sounds: from `train` to a report, or one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from test_evaluate_command import run  # noqa: F401 - a fixture
+
+from paired_files import write_classes
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from hearing_runs import hearing_recipe
+
+STAGES = ("base", "tokens", "gates")
+
+
+def test_a_tiny_model_is_trained_judged_and_reported_stage_by_stage(run, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("synesthete.evaluation.pictures.judge.FEWEST_STEPS", 30)
+    write_classes(tmp_path / "files")
+    (tmp_path / "tiny.yaml").write_text(hearing_recipe(tmp_path / "files", stages=STAGES).to_yaml())
+    code, _, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")
+    assert code == 0, said
+    code, printed, said = run("evaluate", "run", "--num", 10, "--seed", 3, "--json")
+    assert code == 0, said
+    values = json.loads(printed.splitlines()[-1])
+    assert values["report"] == "run/report"
+    assert [stage["name"] for stage in values["stages"]] == list(STAGES)
+    assert values["strength_0_is_base"] is True
+    assert set(values["uses"]) == {"sound", "text beside sound", "text alone"}
+    names = [metric["name"] for metric in values["metrics"]]
+    for name in (
+        "class accuracy, held-out takes (picture judge, n = 10",
+        "retrieval, mean rank",
+        "strength 0",
+        "gates,",
+    ):
+        assert any(found.startswith(name) for found in names), name
+    assert (tmp_path / "run" / "report" / "pictures" / "sheet-held-out-takes.png").is_file()
+
+    code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
+    assert (code, said) == (2, ["synesthete: run: a model of audio-to-image; --listener is for models of speech"])
+    code, _, said = run("cycle", "image-to-speech-digits", "run", "--num", 10)
+    assert code == 2
+    assert len(said) == 1
+    assert "give two that share classes" in said[0]
+    code, _, said = run("cycle", "run", "run", "--num", 10)
+    assert (code, len(said)) == (2, 1)
+    assert "the first model speaks no pictures" in said[0]

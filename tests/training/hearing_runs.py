@@ -1,0 +1,95 @@
+"""A model that hears, at the smallest size that has all of the real parts: five stages in seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paired_files import CAPTIONS, LENGTH, RATE, write_classes
+from synesthete import preparation
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.conditioning.sound_encoder import SoundEncoder
+from synesthete.conditioning.words import Words
+from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.captions import spell
+from synesthete.data.paired import HeardPictures
+from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.diffusion.process import Process
+from synesthete.objectives import Alignment, Denoising
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.preparation import Prepared
+
+NAMED = "a {class}"
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "layers_per_block": 1,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+BASE, ALIGN, TOKENS, LORA, GATES = STAGES = ("base", "align", "tokens", "lora", "gates")
+TRAINED = {
+    BASE: ("denoiser.base", "conditioner.text"),
+    ALIGN: ("conditioner.encoder",),
+    TOKENS: ("conditioner.sound",),
+    LORA: ("conditioner.sound", "denoiser.lora"),
+    GATES: ("denoiser.gates",),
+}
+
+
+def stage(name: str) -> Stage:
+    objective = build(Denoising)
+    if name == BASE:
+        objective = build(Denoising, sound_dropout=1.0)
+    if name == ALIGN:
+        objective = build(Alignment, hidden=16)
+    often = {"log_every": 1, "checkpoint_every": 2, "preview_every": 4}
+    made = Stage(name, objective, num_steps=4, batch_size=4, train=TRAINED[name], precision="no", **often)
+    if name not in (BASE, ALIGN):
+        made.captions = CAPTIONS
+    return made
+
+
+def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = STAGES) -> Recipe:
+    """Pictures 8x8 of cats and dogs, sounds of a second at 4 kHz; `folder` holds both once they are prepared."""
+    templates = (NAMED, *CAPTIONS)
+    ear = build(SoundEncoder, sample_rate=RATE, num_samples=LENGTH, n_fft=128, n_mels=16, channels=(4, 4), width=8)
+    recipe = Recipe(
+        name="tiny-hearing",
+        data=build(HeardPictures, captions=templates, class_names=("cat", "dog"), folder=str(folder)),
+        codec=build(PixelCodec, size=8),
+        conditioner=build(
+            Hearing,
+            sound=ear,
+            text=build(Words, captions=spell(templates, ("cat", "dog")), width=8),
+            width=8,
+            num_sound_tokens=2,
+            hidden=8,
+        ),
+        denoiser=build(
+            StableDiffusion,
+            model=None,
+            network=NETWORK,
+            sample_size=(8, 8),
+            in_channels=3,
+            condition_width=8,
+            num_sound_tokens=2,
+            gated_width=8,
+            lora_rank=2,
+        ),
+        process=build(Process),
+        stages=[stage(name) for name in stages],
+        sampling=Sampling(num_inference_steps=2),
+    )
+    for assignment in assignments:
+        recipe.set(assignment)
+    return recipe
+
+
+def hearing_data(folder: Path) -> Prepared:
+    write_classes(folder)
+    return preparation.prepare(hearing_recipe(folder), folder / "prepared")
