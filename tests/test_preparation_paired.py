@@ -396,7 +396,7 @@ def test_the_command_says_how_much_there_is(tmp_path):
 
 def test_settings_survive_yaml(tmp_path):
     recipe = tiny_hearing(
-        folder=str(tmp_path / "later"), speakers=("a",), captions=CAPTIONS, seconds=2.0, balanced=True
+        folder=str(tmp_path / "later"), speakers=("a",), captions=CAPTIONS, seconds=0.5, balanced=True
     )
     (tmp_path / "tiny.yaml").write_text(recipe.to_yaml())
     again = find_recipe(str(tmp_path / "tiny.yaml"))
