@@ -209,8 +209,8 @@ def test_training_sounds_are_varied_and_held_out_ones_are_not(tmp_path):
     assert torch.equal(found.test.listened(EVERY[:2], drawn()), found.test.waveform(EVERY[:2]))
 
 
-def test_an_autoencoders_latents_are_kept(tmp_path):
-    write_classes(tmp_path / "in", num_sounds=4)
+def encoded_hearing(**data):
+    """Pictures through an autoencoder."""
     network = {
         "in_channels": 3,
         "out_channels": 3,
@@ -222,8 +222,14 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
         "up_block_types": ["UpDecoderBlock2D"] * 2,
         "kind": "AutoencoderKL",
     }
-    recipe = tiny_hearing(folder=str(tmp_path / "in"), augmentation=build(FlipCrop))
+    recipe = tiny_hearing(**data)
     recipe.codec = build(AutoencoderCodec, model=None, network=network, size=8)
+    return recipe
+
+
+def test_an_autoencoders_latents_are_kept(tmp_path):
+    write_classes(tmp_path / "in", num_sounds=4)
+    recipe = encoded_hearing(folder=str(tmp_path / "in"), augmentation=build(FlipCrop))
     found = preparation.prepare(recipe, tmp_path / "out")
     assert found.train.x_0.shape == (29, 4, 2, 4, 4)
     assert found.test.x_0.shape == (4, 1, 2, 4, 4)
@@ -232,6 +238,22 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
     assert batch.signal.shape == (4, 2, 4, 4)
     assert found.judge.x_0 is None
     assert len(found.judge.pictures) == 7
+
+
+def test_latents_are_of_their_own_pictures_when_others_come(tmp_path):
+    """One more held out, and those to train on the other way round: what was kept of others is not taken for theirs."""
+    write_pairs(tmp_path / "in", 13)
+    lines = [json.loads(line) for line in (tmp_path / "in" / "metadata.jsonl").read_text().splitlines()]
+    lines = [line | {"split": "test" if i < 5 else "train"} for i, line in enumerate(lines)]
+    recipe = encoded_hearing(folder=str(tmp_path / "in"), judge_share=0.0)
+    for listed in (lines[1:], lines[::-1]):
+        write_lines(tmp_path / "in", listed)
+        found = preparation.prepare(recipe, tmp_path / "out")
+        codec = recipe.codec()
+        codec.load_state_dict(found.statistics)
+        for part, num in ((found.train, 8), (found.test, len(listed) - 8)):
+            assert len(part) == num
+            torch.testing.assert_close(part.x_0[:][:, 0].float(), codec.encode(part.pictures[:]), atol=1e-2, rtol=1e-2)
 
 
 def test_of_a_long_sound_the_loudest_stretch_is_heard(tmp_path):

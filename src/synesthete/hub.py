@@ -293,7 +293,8 @@ def _snapshot(
 
 
 def _needed(patterns: Sequence[str]) -> list[str]:
-    return [pattern for pattern in patterns if pattern not in SETTINGS] or list(patterns)
+    weights = [pattern for pattern in patterns if not any(fnmatch(pattern, setting) for setting in SETTINGS)]
+    return weights or list(patterns)
 
 
 def _holds(folder: Path, patterns: Sequence[str]) -> bool:

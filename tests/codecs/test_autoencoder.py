@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
 from conftest import SHARED
@@ -51,6 +55,40 @@ def test_it_gives_what_the_published_network_gives(published, inside):
     assert (x_0.transpose(0, 1).flatten(1).std(1, correction=0) - 1).abs().max() < 1e-3
     assert (codec.decode(x_0).float() - rebuilt * 255).clamp(-255, 255).abs().median() <= 1
     assert codec.pictures(x_0, scale=2)[0].size == (32, 32)
+
+
+def test_of_a_base_on_the_hub_only_its_autoencoder_is_fetched(published, tmp_path, monkeypatch):
+    """A bare *.safetensors would be 23 GB of Stable Diffusion 1.5; and its network in the cache is no autoencoder."""
+    folder, network = published
+    cache, asked = tmp_path / "cache", []
+    (cache / "unet").mkdir(parents=True)
+    for name in ("v1-5-pruned.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae/more.fp16.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    shutil.copy(folder / "unet/diffusion_pytorch_model.safetensors", cache / "unet")
+
+    def snapshot_download(repository, **options):
+        if not options["local_files_only"]:
+            asked.append(repository)
+            names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            for name in filter_repo_objects(names, allow_patterns=options["allow_patterns"]):
+                (cache / name).parent.mkdir(exist_ok=True)
+                shutil.copy(folder / name, cache / name)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    codec = AutoencoderCodec("somebody/paints", 16).fit([pictures()])
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in codec.autoencoder.state_dict().items())
+    assert {path.name for path in (cache / "vae").iterdir()} == {"config.json", "diffusion_pytorch_model.safetensors"}
+    assert not (cache / "v1-5-pruned.safetensors").exists()
+    assert asked == ["somebody/paints"]
+
+
+@pytest.mark.parametrize(("size", "num"), [(16, 16), (256, 16), (512, 4), (4096, 1)])
+def test_large_pictures_go_through_few_at_once(size, num):
+    """Sixteen of 512 x 512 would hold 4 GB for one layer's output alone."""
+    codec = AutoencoderCodec(None, size, network={"kind": KL, **SMALL})
+    assert codec.num_at_once == num
 
 
 def test_a_batch_equals_its_singles(published):

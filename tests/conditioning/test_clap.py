@@ -179,7 +179,7 @@ def test_a_known_model_is_made_without_a_look_at_the_disk(model, monkeypatch):
 
     for asked in ("find_weights", "local_weights", "download"):
         monkeypatch.setattr(hub, asked, deaf)
-    assert Clap(model).width == 512
+    assert Clap(model).width == KNOWN[model]
 
 
 def test_it_is_found_by_its_hub_id(folders, monkeypatch):

@@ -115,7 +115,7 @@ def test_a_known_model_is_made_without_a_look_at_the_disk(model, monkeypatch):
 
     for asked in ("find_weights", "local_weights", "download"):
         monkeypatch.setattr(hub, asked, deaf)
-    assert ClipPrompts(model).width == 768
+    assert ClipPrompts(model).width == BASES.get(model, 768)
 
 
 def test_a_base_that_cannot_be_had_is_one_line(monkeypatch, tmp_path):

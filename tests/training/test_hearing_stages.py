@@ -340,6 +340,16 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
             for name, value in whole.denoiser.state_dict().items()
             if ".lora_" not in name
         )
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    command = ["train", str(tmp_path / "recipe.yaml"), "--no-judge", "--no-watch", "--data", str(tmp_path / "prepared")]
+    command += ["--stages", "lora", "--from", str(tmp_path / "run" / "after-tokens"), "--out", str(tmp_path / "alone")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert_same_model(tmp_path / "alone" / "model" / "adapters", tmp_path / "run" / "after-lora")
     shutil.rmtree(tmp_path / "run" / "after-tokens")
     loop.train(recipe, data, tmp_path / "run")
     assert (tmp_path / "run" / "after-tokens" / "adapters.json").is_file()
+    other = write_stable_diffusion(tmp_path / "other", seed=1)
+    recipe.denoiser.model = str(other)
+    for kept in (tmp_path / "run" / "model", tmp_path / "run" / "after-lora"):
+        with pytest.raises(InputError, match=f"trained beside {base}, and the recipe's base {other} is another"):
+            loop.train(recipe, data, tmp_path / "wrong", start=kept)

@@ -22,7 +22,7 @@ def train(
     stages: Annotated[
         str | None, typer.Option(metavar="NAME,NAME...", help="Train these stages of the recipe alone.")
     ] = None,
-    start: Annotated[str | None, typer.Option("--from", help="MODEL whose weights to begin with.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
     judge: Annotated[
         bool,
         typer.Option(help="At the end, train the judge that tells what a sample says or shows."),
@@ -44,6 +44,7 @@ def train(
     from synesthete import hub, preparation
     from synesthete.evaluation import watching
     from synesthete.evaluation.speech import model_judge
+    from synesthete.pipeline.adapted import find_adapters
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
@@ -53,7 +54,7 @@ def train(
     if stages is not None:
         found.keep_stages([name.strip() for name in stages.split(",") if name.strip()])
     folder = out or Path("runs") / found.name
-    begin = hub.find_model(start) if start else None
+    begin = (find_adapters(start) or hub.find_model(start)) if start else None
     state = processes()
     notes: list[str] = []
     with alone_in(folder), progress_bar() as show:

@@ -26,7 +26,11 @@ FIELD = "codec.model"
 KIND, KL, TINY = "kind", "AutoencoderKL", "TinyAutoencoder"
 TINY_FILES = {"encoder": "*_encoder.pth", "decoder": "*_decoder.pth"}
 LEAST_DEVIATION = 1e-4
-CHUNK = 16  # pictures that go through the network at once
+CHUNK = 16 * 256**2  # pixels that go through the network at once, a picture at least
+# Anchored: of a whole Stable Diffusion on the Hub a bare *.safetensors would be every weight there is.
+FILE = "diffusion_pytorch_model"
+PUBLISHED = (*(f"{place}{FILE}.safetensors" for place in ("", "vae/")), "vae/config.json", "config.json")
+AT_HAND = tuple(f"{place}{FILE}*.safetensors" for place in ("", "vae/"))
 
 
 class AutoencoderCodec(ModelMixin, ConfigMixin):
@@ -86,6 +90,12 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
         _, height, width = self.pixels.shape
         return (self.latent_channels, height // self.downsampling, width // self.downsampling)
 
+    @property
+    def num_at_once(self) -> int:
+        """How many pictures go through the network at once."""
+        _, height, width = self.pixels.shape
+        return min(16, max(1, CHUNK // (height * width)))
+
     def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
         """As `PixelCodec.preprocess`: pictures of any size and mode -> (B, C, H, W) uint8."""
         return self.pixels.preprocess(pictures)
@@ -135,7 +145,7 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
         if not torch.isfinite(x_0).all():
             raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
         latents = (x_0.float() * self.scale.float() + self.mean.float()).to(self.dtype)
-        found = [self._decode(part).float() for part in latents.split(CHUNK)]
+        found = [self._decode(part).float() for part in latents.split(self.num_at_once)]
         return (torch.cat(found) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
@@ -145,7 +155,7 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
     def _latents(self, pictures: Tensor) -> Tensor:
         """Latents (B, c, h, w) float32, as the network gives them."""
         unit = self.pixels.unit(pictures, self.dtype)
-        return torch.cat([self._encode(part).float() for part in unit.split(CHUNK)])
+        return torch.cat([self._encode(part).float() for part in unit.split(self.num_at_once)])
 
     def _encode(self, unit: Tensor) -> Tensor:
         if isinstance(self.autoencoder, TinyAutoencoder):
@@ -221,7 +231,8 @@ def find_folder(model: str) -> Path:
     path = Path(model).expanduser()
     if path.is_dir() and all(list(path.glob(pattern)) for pattern in TINY_FILES.values()):
         return path
-    folder = hub.find_weights(model, (*hub.WEIGHTS, "vae/*.safetensors", "vae/*.json"), field=FIELD)
+    needed = (*hub.WEIGHTS, "vae/*.safetensors", "vae/*.json") if path.is_dir() else PUBLISHED
+    folder = hub.local_weights(model, AT_HAND) or hub.find_weights(model, needed, field=FIELD)
     folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
     if not (folder / "config.json").is_file():
         raise InputError(

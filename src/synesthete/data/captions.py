@@ -25,7 +25,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "lean": ("backward", "upright", "forward"),
 }
 CLASS = "class"
-BATCH = 500
+BATCH = 32  # pictures that are measured at once
 
 
 class Captions:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from synesthete.preparation.prepared import Progress
 
 BATCH = 500
+PART = 32  # pictures that are encoded at once
 NUM_VIEWS = 4  # of a training picture that is encoded once: itself, and augmented
 
 logger = logging.getLogger(__name__)
@@ -80,25 +81,34 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
 
 def encode_once(codec: Any, samples: PictureSamples, folder: Path, name: str, progress: Progress | None) -> Rows:
     """x_0 of every picture (n, V, c, h, w), in half precision, and of NUM_VIEWS - 1 augmented views where there are."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    codec.eval().to(device)
     shards = []
     views = NUM_VIEWS if samples.augmentation else 1
     for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
         shards.append(
-            keep(folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views))["values"]
+            keep(folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views, device))[
+                "values"
+            ]
         )
         if progress:
             progress(f"latents-{name}", int(places[-1]) + 1, len(samples))
     return Rows(shards)
 
 
-def _encoded(codec: Any, samples: PictureSamples, places: Tensor, num_views: int) -> dict[str, Tensor]:
+def _encoded(
+    codec: Any, samples: PictureSamples, places: Tensor, num_views: int, device: torch.device
+) -> dict[str, Tensor]:
+    def encode(pictures: Tensor) -> Tensor:
+        return torch.cat([codec.encode(part.to(device)).half().cpu() for part in pictures.split(PART)])
+
     pictures = samples.pictures[places]
-    views = [codec.encode(pictures)]
+    views = [encode(pictures)]
     for view in range(1, num_views):
         generator = seeding.generator(0, "view", view, int(places[0]))
         assert samples.augmentation is not None
-        views.append(codec.encode(samples.augmentation(pictures, generator)))
-    return {"values": torch.stack(views, dim=1).half().contiguous()}  # (n, V, c, h, w)
+        views.append(encode(samples.augmentation(pictures, generator)))
+    return {"values": torch.stack(views, dim=1).contiguous()}  # (n, V, c, h, w)
 
 
 def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:

@@ -72,10 +72,12 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     pictures.samples["train"].augmentation = data.augmentation
     if getattr(codec, "encodes_once", False):
         codec.load_state_dict(statistics)
-        named = digest([plain(recipe.codec), plain(recipe.data.augmentation), pictures.shown])
         for part in ("train", "test", "speakers"):
             if part in pictures.samples:
                 found = pictures.samples[part]
+                named = digest(
+                    [plain(recipe.codec), plain(recipe.data.augmentation), pictures.shown, pictures.order[part]]
+                )
                 found.x_0 = encode_once(codec, found, place / f"latents-{part}-{named}", part, progress)
     told = Told(data, listing, pictures, conditioner)
     heard = None
@@ -201,7 +203,8 @@ class Shots:
     """The pictures of each split as the codec reads them, each read once; none is in two splits.
 
     Attributes:
-        samples: by split. shown: a name for what the training pictures show.
+        samples: by split. order: a name for what the pictures of each show, one after the other. shown: a name for
+            what those to train on show, in any order.
 
     Raises:
         InputError: no readable training picture of a class, no picture held out, and as `fit_pictures`.
@@ -241,7 +244,9 @@ class Shots:
         if "train" not in fitted:
             raise InputError("no pictures to train on; add some, or lower data.num_judge")
         fitted["train"] = fitted["train"].without(unseen)
+        self.order: dict[PairPart, str] = {}
         for part, rows in fitted.items():
+            self.order[part] = hashlib.blake2b(b"".join(rows.contents), digest_size=6).hexdigest()
             self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
             self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
         if "judge" not in self.samples:

@@ -156,7 +156,7 @@ def check_fit(recipe: Recipe) -> None:
     check_widths(recipe)
     channels, *sides = make_cheaply(recipe, "codec", lambda codec: codec.shape)
     size = tuple(sides)
-    check_spatial(recipe, size)
+    check_spatial(recipe)
     if tuple(recipe.denoiser.sample_size) != size:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
@@ -219,11 +219,8 @@ def check_widths(recipe: Recipe) -> None:
         )
 
 
-def check_spatial(recipe: Recipe, size: tuple[int, ...]) -> None:
-    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid.
-
-    size: (H, W) of x_0.
-    """
+def check_spatial(recipe: Recipe) -> None:
+    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
     told = make_cheaply(recipe, "conditioner", lambda made: getattr(made, "spatial_shape", None))
     read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
     if read != channels:
@@ -234,7 +231,10 @@ def check_spatial(recipe: Recipe, size: tuple[int, ...]) -> None:
             f"recipe {recipe.name}: {says} lays {channels or 'no'} channels beside x_0, the denoiser reads "
             f"{read or 'none'}; --set denoiser.spatial_channels={channels or 'null'}"
         )
-    if told and tuple(told[1:]) != size:
+    if not told:
+        return
+    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
+    if tuple(told[1:]) != size:
         raise InputError(
             f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the conditioner lays "
             f"{told[1]} x {told[2]} beside it; --set conditioner.num_bins={size[0]} "
@@ -242,7 +242,7 @@ def check_spatial(recipe: Recipe, size: tuple[int, ...]) -> None:
         )
     for field in ("sample_rate", "num_samples", "hop_length", "n_fft"):
         ours, theirs = (part.fields.get(field) for part in (recipe.conditioner, recipe.codec))
-        if told and None not in (ours, theirs) and ours != theirs:
+        if None not in (ours, theirs) and ours != theirs:
             raise InputError(
                 f"recipe {recipe.name}: codec.{field} is {theirs}, conditioner.{field} {ours}; "
                 f"--set conditioner.{field}={theirs}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 
 from synesthete import seeding
+from synesthete.denoisers.adapters import base_digests
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
@@ -32,15 +33,18 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     return parts
 
 
-def load_weights(parts: Parts, model: Path) -> None:
+def load_weights(parts: Parts, model: Path, *, same_base: bool = False) -> None:
     """Begin with the conditioner and the denoiser of a finished model, each whole or not at all.
 
     Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.
+    same_base: of a denoiser that is a published base with adapters, the model's has to be the same one.
 
     Raises:
-        InputError: a model whose parts have other weights or shapes.
+        InputError: a model whose parts have other weights or shapes, or another base.
     """
     pipeline = Pipeline.load(str(model))
+    if same_base:
+        check_same_base(parts.denoiser, pipeline.denoiser, model)
     learned = any(weight.requires_grad for weight in parts.codec.parameters())
     for name in ("conditioner", "denoiser", *(["codec"] if learned else [])):
         own, others = parts.modules()[name], getattr(pipeline, name).state_dict()
@@ -50,6 +54,21 @@ def load_weights(parts: Parts, model: Path) -> None:
                 f"set the recipe's {name} as the model's recipe.yaml has it, or train without --from"
             )
         own.load_state_dict(others)
+
+
+def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
+    """Make sure that what was trained beside one base does not go on beside another.
+
+    Raises:
+        InputError: another base, or none.
+    """
+    own, others = (base_digests(one.unet) if hasattr(one, "unet") else {} for one in (denoiser, other))
+    if not any(own[precision] == others[precision] for precision in own.keys() & others.keys()):
+        named = other.config.get("model") or "a base of its own"
+        raise InputError(
+            f"{model}: trained beside {named}, and the recipe's base {denoiser.config.model} is another; "
+            "--set denoiser.model to that one, or train without --from"
+        )
 
 
 def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from synesthete.training import checkpoints
 from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
+from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes
 from synesthete.training.stage import Run
 
@@ -72,7 +73,7 @@ def _begin(recipe: Recipe, prepared: Prepared, folder: Path, number: int, start:
     if latest := _last_stage_weights(recipe, folder, number):
         load_checkpoint(parts, latest)
     elif start is not None:
-        load_weights(parts, start)
+        load_weights(parts, start, same_base=is_adapted(recipe))
     return parts
 
 

@@ -16,11 +16,11 @@ from synesthete.denoisers.gated_attention import SoundProcessor
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.hearing import base
-from synesthete.evaluation.hearing.base import measure_base
+from synesthete.evaluation.hearing import strength
 from synesthete.evaluation.hearing.evaluation import evaluate, evaluate_hearing
 from synesthete.evaluation.hearing.page import summary
 from synesthete.evaluation.hearing.sensitivity import RIGHT, WRONG
+from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling, other_captions, other_class
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
@@ -253,7 +253,7 @@ def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
 
 
 def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "NUM_COMPARED", 2)
+    monkeypatch.setattr(strength, "NUM_COMPARED", 2)
     stages = {name: lambda follows=follows: make_hearer(follows, *unseen) for name, follows in KINDS.items()}
     found = evaluate(
         make_hearer("sound", *unseen), data, tmp_path / "report", model="mine", num=12, judge=judge, stages=stages

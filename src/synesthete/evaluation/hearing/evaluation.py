@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.hearing.answers import SPEAKERS, TAKES, answer, text_metrics
-from synesthete.evaluation.hearing.base import measure_base
 from synesthete.evaluation.hearing.ear import ear_metrics, fit_ear
 from synesthete.evaluation.hearing.measures import HearingEvaluation, judged_features, measure_set, pictures_of
 from synesthete.evaluation.hearing.page import hearing_report
@@ -16,6 +15,7 @@ from synesthete.evaluation.hearing.published import published_metrics
 from synesthete.evaluation.hearing.retrieval import retrieve_classes, retrieve_own
 from synesthete.evaluation.hearing.sensitivity import measure_sensitivity
 from synesthete.evaluation.hearing.stages import judge_stages, stage_metrics
+from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling
 from synesthete.evaluation.pictures.evaluation import judge_fact
 from synesthete.evaluation.pictures.features import find_features

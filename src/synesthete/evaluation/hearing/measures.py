@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.hearing.answers import Answers
-    from synesthete.evaluation.hearing.base import Base
     from synesthete.evaluation.hearing.retrieval import Retrieval
     from synesthete.evaluation.hearing.sensitivity import Sensitivity
     from synesthete.evaluation.hearing.stages import StageResult
+    from synesthete.evaluation.hearing.strength import Base
     from synesthete.evaluation.pictures.features import Features
     from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
