@@ -58,10 +58,12 @@ def test_what_the_full_size_needs_is_known_without_its_files(tmp_path, monkeypat
     needs = find_needs(RECIPES[FULL]())
     trained = {stage.name: stage.num_trained for stage in needs.stages}
     base = 859_520_964 + 83_653_863
-    assert trained["lora"] - trained["tokens"] == 1_594_368  # rank 8 on to_q, to_k, to_v, to_out of 16 layers
+    assert trained["lora"] - trained["tokens"] == 1_594_368  # rank 8, in both attentions of 16 blocks
     assert needs.model == 2 * (base + trained["lora"] + trained["gates"])
     for stage in needs.stages:
         assert stage.least_memory == 4 * (needs.model // 2 + 4 * stage.num_trained)
+    # Two are kept of each stage, whole: weights, two moments and the average of each trained one.
+    assert needs.checkpoints == 2 * sum(4 * (needs.model // 2 + 3 * stage.num_trained) for stage in needs.stages)
     assert sum(needs.downloads.values()) > 5e9
     assert "disk: downloads of 5.05 GB" in "\n".join(describe_needs(needs))
     assert not list(tmp_path.iterdir())

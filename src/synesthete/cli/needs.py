@@ -31,12 +31,13 @@ class StageNeeds:
 class Needs:
     """Of a whole training.
 
-    downloads: published weights by id, in bytes; None where nobody has written it down. model: bytes of the finished
-    one.
+    downloads: published weights by id, in bytes; None where nobody has written it down. checkpoints: bytes of those
+    that are kept of all stages. model: bytes of the finished one.
     """
 
     stages: tuple[StageNeeds, ...]
     downloads: Mapping[str, int | None]
+    checkpoints: int
     model: int
 
 
@@ -50,6 +51,7 @@ def find_needs(recipe: Recipe) -> Needs:
     from synesthete.objectives import Parts
     from synesthete.recipes import make_cheaply
     from synesthete.training.looks import freeze
+    from synesthete.training.stage import KEEP_CHECKPOINTS
     from synesthete.training.trained import free
 
     parts = Parts(*(make_cheaply(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
@@ -65,7 +67,9 @@ def find_needs(recipe: Recipe) -> Needs:
         stages.append(StageNeeds(stage.name, num_trained, stage.num_steps, 4 * (num_weights + kept * num_trained)))
     ids = sorted({value for value in strings(recipe.to_dict()) if value in hub.PRETRAINED})
     downloads = {name: hub.PRETRAINED[name].num_bytes for name in ids}
-    return Needs(tuple(stages), downloads, NUMBER[recipe.weights] * num_weights)
+    # As in memory, but without gradients.
+    checkpoints = KEEP_CHECKPOINTS * sum(stage.least_memory - 4 * stage.num_trained for stage in stages)
+    return Needs(tuple(stages), downloads, checkpoints, NUMBER[recipe.weights] * num_weights)
 
 
 def strings(values: Any) -> Iterator[str]:
@@ -90,7 +94,7 @@ def describe_needs(needs: Needs) -> list[str]:
     if needs.downloads:
         each = ", ".join(name + (f" {gigabytes(size)}" if size else "") for name, size in needs.downloads.items())
         lines.append(f"      disk: downloads of {gigabytes(known)} ({each})" if known else f"      downloads: {each}")
-    lines.append(f"      disk: the finished model {gigabytes(needs.model)}")
+    lines.append(f"      disk: checkpoints {gigabytes(needs.checkpoints)}, the finished model {gigabytes(needs.model)}")
     return lines
 
 
