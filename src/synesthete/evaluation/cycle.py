@@ -106,18 +106,18 @@ def evaluate_cycle(
     """Go round with held-out pictures and write the report into `folder`.
 
     speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, in place
-    of the one trained on `prepared.judge`; own_judge: the one kept with the painter, which stands in where there are no
-    pictures for one. listener: the judge kept with `speech`. models: what the report calls the two.
+    of own_judge, the one kept with the painter, which knows the kind of pictures that this learned from; where there is
+    none, one is trained on `prepared.judge`. listener: the judge kept with `speech`. models: what the report calls the two.
 
     Raises:
         InputError: models that share fewer than two classes, no judge, and as `write_report`.
     """
     start = datetime.now(UTC)
     report = progress or (lambda *_: None)
-    if judge is None and prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=report).judge
     if judge is None and own_judge is not None:
         judge = own_judge.judge
+    if judge is None and prepared.judge is not None and len(prepared.judge):
+        judge = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=report).judge
     if judge is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)

@@ -11,8 +11,10 @@ import torch
 from hearers import COLOURS, RATE, make_hearer, prepared_sounds, sounds, swatches
 from PIL import Image
 
+from synesthete.evaluation import cycle
 from synesthete.evaluation.cycle import evaluate_cycle, fitted, go_round, shared_classes
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
 from synesthete.pipeline import Output
 from synesthete.types import InputError
 
@@ -113,6 +115,18 @@ def test_a_sound_is_resampled_and_its_loudest_stretch_taken():
     padded = fitted(wave[None, :4000], 16_000, 4000, 8000)
     assert padded.shape == (1, 4000)
     assert not padded[0, 2100:].any()
+
+
+def test_the_judge_kept_with_the_painter_goes_before_one_of_the_data(data, judge, painter, tmp_path, monkeypatch):
+    def trained(*_, **__):
+        raise AssertionError("a judge was trained although the painter has one")
+
+    monkeypatch.setattr(cycle, "load_or_train_picture_judge", trained)
+    kept = KeptPictureJudge(judge, accuracy=0.9, num_test=10)
+    found = evaluate_cycle(
+        Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, own_judge=kept
+    )
+    assert found.metrics[0].value > 0.5
 
 
 def test_the_report_shows_and_plays(data, judge, painter, tmp_path):
