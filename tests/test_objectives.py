@@ -9,7 +9,15 @@ from torch import nn
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.diffusion.process import PREDICTION_TYPES, Process
-from synesthete.objectives import Alignment, Denoising, Parts, condition_sensitivity, denoising_error
+from synesthete.objectives import (
+    Alignment,
+    Denoising,
+    Parts,
+    condition_sensitivity,
+    denoising_error,
+    fixed_error,
+    fixed_loss,
+)
 from synesthete.types import Batch, Condition
 
 FRAMES = 16
@@ -108,6 +116,26 @@ def test_sensitivity_is_what_the_wrong_condition_costs(num):
 def test_sensitivity_is_measured_on_fixed_noise():
     parts = parts_with(Process())
     assert condition_sensitivity(parts, batch_of()) == condition_sensitivity(parts, batch_of())
+
+
+@pytest.mark.parametrize("measure", ["loss", "error", "sensitivity"])
+def test_figures_are_the_same_however_many_samples_go_through_at_once(measure):
+    """64 at once have no room where a training step takes 4."""
+    parts, batch, sizes = parts_with(Process(), deaf=True), batch_of(10), []
+    parts.denoiser.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+
+    def measured(at_once):
+        if measure == "sensitivity":
+            return torch.tensor(list(condition_sensitivity(parts, batch, at_once=at_once).values()))
+        if measure == "loss":
+            return fixed_loss(parts, batch, at_once=at_once)
+        return fixed_error(parts, batch.signal, parts.conditioner.encode(batch.raw), at_once=at_once)
+
+    whole = measured(None)
+    assert set(sizes) == {10}
+    sizes.clear()
+    torch.testing.assert_close(measured(4), whole)
+    assert set(sizes) == {4, 2}
 
 
 def test_alignment_brings_a_conditioner_and_its_sounds_together():

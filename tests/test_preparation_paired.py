@@ -165,6 +165,15 @@ def fitted(recipe, path):
     return recipe.codec().preprocess([read_picture(path)])[0].numpy().tobytes()
 
 
+def test_no_profile_is_measured_that_nobody_compares(tmp_path, monkeypatch):
+    def measure_profile(*_):
+        raise AssertionError("a profile was measured")
+
+    monkeypatch.setattr("synesthete.data.waveforms.measure_profile", measure_profile)
+    write_classes(tmp_path / "in", num_sounds=4)
+    assert len(preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out").train)
+
+
 def test_what_is_there_is_kept(tmp_path):
     write_classes(tmp_path / "in")
     recipe = tiny_hearing(folder=str(tmp_path / "in"))

@@ -130,6 +130,26 @@ def test_a_base_that_cannot_be_had_is_one_line(monkeypatch, tmp_path):
     assert f"--set {FIELD}=PATH" in one_line(caught)
 
 
+def test_what_an_interrupted_download_left_is_not_taken_for_the_whole(folder, tmp_path, monkeypatch):
+    online, left = False, tmp_path / "snapshot"
+    shutil.copytree(folder / "tokenizer", left / "tokenizer")
+
+    def snapshot_download(repository, **options):
+        if not options["local_files_only"]:
+            if not online:
+                raise OSError("no connection")
+            shutil.copytree(folder / "text_encoder", left / "text_encoder")
+        return str(left)
+
+    monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(InputError, match="somebody/paints is not on this machine") as caught:
+        make("somebody/paints")
+    assert one_line(caught).endswith("has no text_encoder/config.json and no text_encoder/model.safetensors")
+    online = True
+    assert make("somebody/paints").tokenise(["a cat"]).shape == (1, NUM_TOKENS)
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -139,6 +159,11 @@ def test_a_base_that_cannot_be_had_is_one_line(monkeypatch, tmp_path):
         ),
         (lambda f: (f / "text_encoder/model.safetensors").write_bytes(b"none"), "cannot be read as a CLIP text enc"),
         (lambda f: (f / "text_encoder/config.json").unlink(), "no text_encoder/config.json in it, nor a CLIP; give"),
+        (lambda f: (f / "text_encoder/model.safetensors").unlink(), "no text_encoder/model.safetensors in it, nor a"),
+        (
+            lambda f: (f / "text_encoder/model.safetensors").rename(f / "text_encoder/pytorch_model.bin"),
+            "text_encoder: only .bin files, which hold more than tensors; put model.safetensors there, or give another",
+        ),
         (lambda f: shutil.rmtree(f / "tokenizer"), "no tokenizer.json or vocab.json in it"),
     ],
 )

@@ -13,7 +13,8 @@ from sound_files import write_melody
 from synesthete.data.found_pairs import Found, Heard, Shown, divide_pairs
 from synesthete.data.manifest import read_manifest
 from synesthete.data.pair_sources import Fsdd, PairManifest, SoundFolders
-from synesthete.data.paired import HeardPictures, PairedSounds
+from synesthete.data.paired import HeardPictures
+from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS, ClassFolders
 from synesthete.data.recordings import RecordingFile

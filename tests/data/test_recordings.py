@@ -201,6 +201,21 @@ def test_a_shard_is_kept_until_it_is_damaged(tmp_path):
     assert [path.name for path in shard.parent.iterdir()] == [shard.name]
 
 
+def test_profiles_are_there_where_they_are_asked_for(tmp_path):
+    """Whichever was asked for first: a shard without them is made again, one with them is good for both."""
+    path = write_melody(tmp_path / "a.wav", 1.0)
+    shard, recordings = tmp_path / "shard.safetensors", [RecordingFile(str(path), path.name)]
+    [without] = keep_waveforms(shard, recordings, RATE, profiled=False)
+    small = shard.stat().st_size
+    [asked] = keep_waveforms(shard, recordings, RATE)
+    before = shard.stat()
+    [again] = keep_waveforms(shard, recordings, RATE, profiled=False)
+    assert asked.profile is not None and without.profile is None and again.profile is None
+    assert small < before.st_size and shard.stat().st_mtime_ns == before.st_mtime_ns
+    for waveform in (without, again):
+        assert torch.equal(waveform.samples, asked.samples) and torch.equal(waveform.energy, asked.energy)
+
+
 def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, monkeypatch):
     path = write_melody(tmp_path / "a.wav", 1.0)
 

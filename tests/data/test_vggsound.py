@@ -6,7 +6,9 @@ import pytest
 
 from paired_files import fake_ffmpeg, write_video
 from synesthete.data.found_pairs import divide_pairs
+from synesthete.data.paired import HeardPictures
 from synesthete.data.vggsound import EIGHT, VggSound, read_rows
+from synesthete.recipes import find_recipe
 from synesthete.types import InputError
 
 LINES = """--abc,30,dog barking,train
@@ -116,3 +118,14 @@ def test_missing_places_are_named(files):
     with pytest.raises(InputError, match="no line of yodelling"):
         source(folder, classes={"a": ("yodelling",)}).pairs(folder, quiet)
     assert not VggSound().pairs(folder, quiet).sounds
+
+
+def test_what_to_set_is_said_where_no_list_is_given(tmp_path):
+    settings = "--set data.sources.vggsound.list_file=vggsound.csv --set data.sources.vggsound.clips=FOLDER"
+    with pytest.raises(InputError, match=f"no pictures; --set data.folder=FOLDER .*, or {settings}$") as caught:
+        HeardPictures(sources=(VggSound(),)).pairs(tmp_path)
+    assert "\n" not in str(caught.value)
+    recipe = find_recipe("audio-to-image")
+    for setting in settings.replace("--set ", "").split():
+        recipe.set(setting)
+    assert recipe.data.sources[0].clips == "FOLDER"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -19,14 +20,17 @@ from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.words import Words
 from synesthete.denoisers.adapters import (
     INDEX,
+    PREFIX,
     base_digests,
     load_adapters,
     load_conditioner,
+    lora_of,
     prompt_embeds,
     put_into,
     save_adapters,
     set_strength,
 )
+from synesthete.denoisers.low_rank import lora_places
 from synesthete.types import Condition, InputError
 
 STEPS = 3
@@ -259,6 +263,30 @@ def test_a_damaged_folder_is_one_line(folder, tmp_path, spoil, message):
     with pytest.raises(InputError, match=message) as caught:
         load_adapters(make_parts(folder), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hears", [False, True])
+@pytest.mark.parametrize("file", ["gates.safetensors", "lora.safetensors"])
+def test_a_damaged_file_leaves_a_plain_pipeline_as_it_was(folder, tmp_path, file, hears):
+    save_adapters(make_parts(folder), tmp_path / "whole")
+    broken = shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    (broken / file).write_bytes((broken / file).read_bytes()[:100])
+    pipeline = load_plain(folder)
+    if hears:
+        put_into(pipeline, tmp_path / "whole")
+    before = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+    with pytest.raises(InputError, match=f"{file}: damaged; copy the adapters again"):
+        put_into(pipeline, broken, 0.4)
+    after = pipeline.unet.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_the_places_of_a_lora_are_known_before_and_after_it_is_there(folder, plain):
+    denoiser = make_denoiser(folder)
+    expected = {name: value.shape for name, value in lora_of(denoiser.unet).items()}
+    for unet in (plain.unet, denoiser.unet):
+        assert {PREFIX + name: value.shape for name, value in lora_places(unet, 2).items()} == expected
 
 
 @pytest.mark.parametrize(

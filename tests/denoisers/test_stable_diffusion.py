@@ -99,6 +99,16 @@ def test_sound_that_is_masked_is_not_heard(folder, unet, ways):
         torch.testing.assert_close(predict(awake, condition), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_sample_that_keeps_nothing_is_finite_in_few_bits(folder, dtype):
+    """Half of float32's least number is infinite in fp16, and NaN where all of a sample's keys are so."""
+    condition = told()
+    condition.mask[0] = False
+    with torch.autocast("cpu", dtype):
+        found = predict(make_denoiser(folder, awake=True), condition)
+    assert found.isfinite().all()
+
+
 def test_a_mask_of_text_is_followed(folder, unet):
     condition = silent(told())
     condition.mask[0, 4:NUM_TEXT] = False

@@ -6,6 +6,7 @@ import pytest
 import torch
 from runs import metrics
 
+from synesthete.objectives import measuring
 from synesthete.pipeline import Pipeline
 from synesthete.training import inspection, loop, previews
 from tiny_pictures import tiny_prepared, tiny_recipe
@@ -61,14 +62,23 @@ def test_without_averages_there_is_nothing_to_hold_against(data, tmp_path):
 
 
 def test_averages_that_lag_behind_are_told(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "fixed_loss", lambda *_: torch.tensor([1e-3]))
+    monkeypatch.setattr(inspection, "fixed_loss", lambda *_, **__: torch.tensor([1e-3]))
     notes, lines = train(data, tmp_path)
     assert lines[4]["raw_held_out_loss"] == pytest.approx(1e-3)
     told = [note for note in notes if note.startswith("the averaged weights lag behind: held-out loss ")]
     assert len(told) == 2  # of the previews at and after half the steps
     assert "of the trained ones 0.001; lower ema_decay (now " in told[0]
-    monkeypatch.setattr(inspection, "fixed_loss", lambda *_: torch.tensor([1e3]))
+    monkeypatch.setattr(inspection, "fixed_loss", lambda *_, **__: torch.tensor([1e3]))
     assert not any("lag behind" in note for note in train(data, tmp_path / "other")[0])
+
+
+def test_a_look_takes_no_more_samples_at_once_than_a_micro_batch(data, tmp_path, monkeypatch):
+    sizes, real = [], measuring.denoising_error
+    monkeypatch.setattr(
+        measuring, "denoising_error", lambda parts, x_0, *rest: sizes.append(len(x_0)) or real(parts, x_0, *rest)
+    )
+    train(data, tmp_path, "stages.denoise.gradient_accumulation_steps=2")
+    assert max(sizes) == 2
 
 
 def test_outputs_far_from_the_data_are_told_in_plain_words(data, tmp_path, monkeypatch):

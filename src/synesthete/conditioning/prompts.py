@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 FIELD = "conditioner.text.model"
 ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
 # Of a whole Stable Diffusion only what reads text.
-PATTERNS = (f"{ENCODER_FOLDER}/model.safetensors", f"{ENCODER_FOLDER}/config.json", f"{TOKENIZER_FOLDER}/*")
+WEIGHTS = f"{ENCODER_FOLDER}/model.safetensors"
+# The tokenizer's by their kinds: a download that broke off after them is not taken for the whole.
+PATTERNS = (WEIGHTS, f"{ENCODER_FOLDER}/config.json", f"{TOKENIZER_FOLDER}/*.json", f"{TOKENIZER_FOLDER}/*.txt")
 BASES = {  # widths of tokens
     "stable-diffusion-v1-5/stable-diffusion-v1-5": 768,
     trial_towers.PROMPTS: trial_towers.PROMPT_WIDTH,
@@ -113,16 +115,28 @@ class PromptTower(TextTower):
 
     @cached_property
     def root(self) -> Path:
-        """The folder that holds its encoder and its tokenizer, or is both."""
+        """The folder that holds its encoder and its tokenizer, or is both.
+
+        Raises:
+            InputError: a folder that lacks files of the encoder, none on this machine nor to be had, or no safetensors.
+        """
         local = trial_towers.find_trial(self.model) or hub.local_weights(self.model, PATTERNS)
-        if local is not None and (local / ENCODER_FOLDER / "config.json").is_file():
+        local = local or hub.local_weights(self.model, ("*",))
+        missing = missing_files(local or Path(self.model).expanduser())
+        if local is not None and not missing:
             return local
         plain = hub.local_weights(self.model) or hub.local_weights(self.model, hub.PICKLED)
         if self.model in KNOWN or (plain is not None and (plain / "config.json").is_file()):
             return find_folder(self.model, FIELD)
         if Path(self.model).expanduser().is_dir():
-            raise InputError(f"{self.model}: no {ENCODER_FOLDER}/config.json in it, nor a CLIP; give another {FIELD}")
-        return hub.find_weights(self.model, PATTERNS, field=FIELD)
+            raise InputError(f"{self.model}: no {' and no '.join(missing)} in it, nor a CLIP; give another {FIELD}")
+        try:
+            return hub.find_weights(self.model, PATTERNS, field=FIELD)
+        except InputError as error:
+            if local is None:
+                raise
+            # What an interrupted download left.
+            raise InputError(f"{error}; {local} has no {' and no '.join(missing)}") from None
 
     @property
     def folder(self) -> Path:
@@ -161,3 +175,20 @@ class PromptTower(TextTower):
         # What is told must be the same whatever precision the caller trains in.
         with torch.autocast(device.type, enabled=False):
             return network.text_model(input_ids=ids[None].to(device)).last_hidden_state[0].float()
+
+
+def missing_files(folder: Path) -> list[str]:
+    """What the text encoder in the folder of a Stable Diffusion lacks, by paths in it.
+
+    Raises:
+        InputError: pickled weights alone.
+    """
+    encoder = folder / ENCODER_FOLDER
+    weights = any(encoder.glob("*.safetensors"))
+    if not weights and any(encoder.glob("*.bin")):
+        raise InputError(
+            f"{encoder}: only .bin files, which hold more than tensors; put model.safetensors there, or give another "
+            f"{FIELD}"
+        )
+    config = f"{ENCODER_FOLDER}/config.json"
+    return [path for path, there in ((config, (folder / config).is_file()), (WEIGHTS, weights)) if not there]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from synesthete import seeding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from synesthete.data.picture import Picture
     from synesthete.data.recordings import Recording
@@ -75,14 +74,6 @@ class Found:
             self.skipped,
             self.notes,
         )
-
-
-class PairSource(Protocol):
-    """Anything that finds pictures and sounds, or sounds alone."""
-
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
-        """All of them, in a fixed order. folder: for what it has to make first; what is there already is kept."""
-        ...
 
 
 def divide_pairs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from synesthete.data.found_pairs import Found
 from synesthete.data.videos import SUFFIXES, Clip, check_cut, cut_clips
@@ -45,12 +45,17 @@ class VggSound:
     `<id>_<start>_<end>`, are ten seconds cut already; `<id>` alone is the whole video, and is cut here. The list's own
     test clips are held out, and of one video there are never clips in two splits.
 
+    Attributes:
+        asks: the fields without which it gives nothing, and what to set them to.
+
     Args:
         list_file: vggsound.csv, lines of (YouTube id, start in seconds, label, train or test). None gives nothing.
         clips: the folder of videos, those in folders within it included.
         classes: class name -> labels of the list; None takes all labels as they are.
         num_frames: pictures of each clip, evenly spaced.
     """
+
+    asks: ClassVar[dict[str, str]] = {"list_file": "vggsound.csv", "clips": "FOLDER"}
 
     def __init__(
         self,

@@ -35,13 +35,14 @@ class Waveform:
     """One recording, decoded.
 
     samples: (N,) int16, memory-mapped; none where it could not be read. energy: (t,) float32 and profile: (T, bands)
-    float16, as `profiles` measures them. damaged: samples, first and last plus one, that were not finite.
+    float16, as `profiles` measures them; the profile only where it was asked for. damaged: samples, first and last plus
+    one, that were not finite.
     sample_rate: the recording's own, in Hz. note: what was wrong with it; empty where nothing was.
     """
 
     samples: Tensor
     energy: Tensor
-    profile: Tensor
+    profile: Tensor | None
     damaged: list[tuple[int, int]]
     sample_rate: int
     note: str = ""
@@ -113,17 +114,19 @@ def keep_waveforms(
     recordings: Sequence[Recording],
     sample_rate: int,
     report: Callable[[float], None] = lambda seconds: None,
+    profiled: bool = True,
 ) -> list[Waveform]:
     """The recordings decoded, memory-mapped from a shard that is made where it is missing or damaged.
 
-    report(seconds) is called as sound is decoded, and once where it was there already.
+    report(seconds) is called as sound is decoded, and once where it was there already. profiled: with their profiles;
+    a shard without them is made again.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written; nothing is left of the shard then.
     """
     if path.is_file():
         try:
-            found = read_shard(path)
+            found = read_shard(path, profiled)
             report(sum(len(waveform.samples) for waveform in found) / sample_rate)
             return found
         except (SafetensorError, OSError, ValueError, KeyError):
@@ -132,16 +135,20 @@ def keep_waveforms(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("w+b") as file:
-            write_shard(file, recordings, sample_rate, report)
+            write_shard(file, recordings, sample_rate, report, profiled)
         os.replace(unfinished, path)
-        return read_shard(path)
+        return read_shard(path, profiled)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error}); free some space and run again") from None
 
 
 def write_shard(
-    file: BinaryIO, recordings: Sequence[Recording], sample_rate: int, report: Callable[[float], None]
+    file: BinaryIO,
+    recordings: Sequence[Recording],
+    sample_rate: int,
+    report: Callable[[float], None],
+    profiled: bool = True,
 ) -> None:
     """Decode the recordings into a safetensors file whose header is written last, when the lengths are known."""
     file.write(b" " * HEADER_BYTES)
@@ -167,14 +174,17 @@ def write_shard(
         num = fact["num_samples"]
         samples = np.memmap(file, "<i2", "r", HEADER_BYTES + 2 * first, (num,)) if num else np.zeros(0, "<i2")
         energies.append(measure_energy(samples, sample_rate))
-        profiles.append(measure_profile(samples, sample_rate))
-        fact["num_levels"], fact["num_frames"] = len(energies[-1]), len(profiles[-1])
+        fact["num_levels"] = len(energies[-1])
+        if profiled:
+            profiles.append(measure_profile(samples, sample_rate))
+            fact["num_frames"] = len(profiles[-1])
         first += num
     file.seek(0, os.SEEK_END)
     header: dict[str, Any] = {"__metadata__": {"recordings": json.dumps(facts)}}
     header["samples"] = {"dtype": "I16", "shape": [total], "data_offsets": [0, 2 * total]}
     end = 2 * total
-    for name, kind, parts in (("profile", "<f2", profiles), ("energy", "<f4", energies)):
+    measured: list[tuple[str, str, Sequence[np.ndarray]]] = [("profile", "<f2", profiles), ("energy", "<f4", energies)]
+    for name, kind, parts in measured if profiled else measured[1:]:
         values = np.concatenate(parts).astype(kind)
         file.write(values.tobytes())
         kind_name = {"<f2": "F16", "<f4": "F32"}[kind]
@@ -188,17 +198,19 @@ def write_shard(
     file.write(room.to_bytes(8, "little") + text.ljust(room))
 
 
-def read_shard(path: Path) -> list[Waveform]:
-    """The recordings of a shard."""
+def read_shard(path: Path, profiled: bool = True) -> list[Waveform]:
+    """The recordings of a shard, with their profiles if `profiled`."""
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["recordings"])
-        parts = [
-            file.get_tensor(name).split([fact[num] for fact in facts])
-            for name, num in (("samples", "num_samples"), ("energy", "num_levels"), ("profile", "num_frames"))
-        ]
+
+        def parts(name: str, num: str) -> Sequence[Tensor]:
+            return file.get_tensor(name).split([fact[num] for fact in facts])
+
+        samples, energies = parts("samples", "num_samples"), parts("energy", "num_levels")
+        profiles: Sequence[Tensor | None] = parts("profile", "num_frames") if profiled else [None] * len(facts)
     return [
-        Waveform(samples, energy, profile, [(a, b) for a, b in fact["damaged"]], fact["sample_rate"], fact["note"])
-        for samples, energy, profile, fact in zip(*parts, facts, strict=True)
+        Waveform(sound, energy, profile, [(a, b) for a, b in fact["damaged"]], fact["sample_rate"], fact["note"])
+        for sound, energy, profile, fact in zip(samples, energies, profiles, facts, strict=True)
     ]
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from synesthete.config.nested import described, restored
 from synesthete.denoisers.base_network import telling
-from synesthete.denoisers.gated_attention import add_processors, processors
-from synesthete.denoisers.low_rank import ADAPTER, lora_settings, set_lora_strength
+from synesthete.denoisers.gated_attention import make_processors, processors
+from synesthete.denoisers.low_rank import ADAPTER, lora_places, lora_settings, set_lora_strength
 from synesthete.denoisers.stable_diffusion import group_of
 from synesthete.types import InputError
 
@@ -109,13 +109,26 @@ def put_into(pipeline: Any, folder: str | Path, strength: float = 1.0) -> None:
     if not isinstance(unet, UNet2DConditionModel):
         raise InputError(f"{type(pipeline).__name__} has no {UNet2DConditionModel.__name__}; give Stable Diffusion")
     check_base(unet, index, folder)
+    tokenizer = getattr(pipeline, "tokenizer", None)
+    num_text_tokens = getattr(tokenizer, "model_max_length", None)
+    made = make_processors(unet, index["num_sound_tokens"], index["gated_width"], num_text_tokens)
+    gates = {
+        f"{PREFIX}{layer}.processor.{name}": value
+        for layer, processor in made.items()
+        for name, value in processor.named_parameters()
+    }
+    # All files are read before the pipeline is touched: a damaged one leaves it as it was.
+    given = read(gates, Path(folder) / GATES)
+    if index["lora"] is not None:
+        places = lora_places(unet, index["lora"]["rank"])
+        read({PREFIX + name: value for name, value in places.items()}, Path(folder) / LORA)
+    fill(gates, given)
     if ADAPTER in getattr(unet, "peft_config", {}):
         unet.delete_adapters(ADAPTER)
     if index["lora"] is not None:
         pipeline.load_lora_weights(str(folder), weight_name=LORA, adapter_name=ADAPTER)
-    tokenizer = getattr(pipeline, "tokenizer", None)
-    add_processors(unet, index["num_sound_tokens"], index["gated_width"], getattr(tokenizer, "model_max_length", None))
-    fill(gates_of(unet), read(gates_of(unet), Path(folder) / GATES))
+    for layer, processor in made.items():
+        unet.get_submodule(layer).set_processor(processor)
     set_strength(unet, strength)
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.paired import PairedSounds
+    from synesthete.data.paired_sounds import PairedSounds
     from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.evaluation.speech.model_judge import ModelJudge

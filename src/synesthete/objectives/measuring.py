@@ -24,14 +24,32 @@ LARGE_GAP = 0.1  # of the training loss; what is surely more is over-fitting
 
 @torch.no_grad()
 def fixed_error(
-    parts: Parts, x_0: torch.Tensor, condition: Condition, fractions: tuple[float, ...] = (0.3, 0.5, 0.8), seed: int = 0
+    parts: Parts,
+    x_0: torch.Tensor,
+    condition: Condition,
+    fractions: tuple[float, ...] = (0.3, 0.5, 0.8),
+    seed: int = 0,
+    at_once: int | None = None,
 ) -> torch.Tensor:
     """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
 
-    fractions: of the way to noise; 0.3 is t = 300 of 1000.
+    fractions: of the way to noise; 0.3 is t = 300 of 1000. at_once: samples that go through the denoiser together;
+    None: all. What is drawn for a sample does not depend on it.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
+    runs = split(len(x_0), at_once)
+    return torch.cat([_errors(parts, x_0[run], noise[run], condition[run], fractions) for run in runs], dim=1)
+
+
+def split(num: int, at_once: int | None) -> list[slice]:
+    """Runs of at most `at_once` of `num` samples, one after the other; None: one of all."""
+    size = max(1, num if at_once is None else at_once)
+    return [slice(first, min(first + size, num)) for first in range(0, max(1, num), size)]
+
+
+def _errors(
+    parts: Parts, x_0: torch.Tensor, noise: torch.Tensor, condition: Condition, fractions: tuple[float, ...]
+) -> torch.Tensor:
     condition = parts.denoiser.precompute(condition) if condition.keys_values is None else condition
     errors = []
     for fraction in fractions:
@@ -45,19 +63,23 @@ def fixed_error(
 
 @torch.no_grad()
 def condition_sensitivity(
-    parts: Parts, batch: Batch, fractions: tuple[float, ...] = (0.5, 0.7, 0.9, 0.97), seed: int = 0
+    parts: Parts,
+    batch: Batch,
+    fractions: tuple[float, ...] = (0.5, 0.7, 0.9, 0.97),
+    seed: int = 0,
+    at_once: int | None = None,
 ) -> dict[str, float]:
     """How much worse the model does when told of the wrong samples (DESIGN law 9).
 
     Each sample is shown the condition of another class' sample (a shift through the batch sorted by class). Returns
     {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps near noise,
-    where the condition is what decides.
+    where the condition is what decides. at_once: as `fixed_error`.
     """
     wrong = of_others(batch.label)
     x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
     condition = parts.conditioner.encode(batch.raw)
-    right_error = fixed_error(parts, x_0, condition, fractions, seed).mean().item()
-    wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed).mean().item()
+    right_error = fixed_error(parts, x_0, condition, fractions, seed, at_once).mean().item()
+    wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed, at_once).mean().item()
     return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
 
 
@@ -72,10 +94,11 @@ def of_others(label: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def losses_by_source(parts: Parts, batch: Batch) -> dict[str, float]:
+def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> dict[str, float]:
     """Mean `fixed_loss` of a model that reads text and sound, told less than it might be; empty for any other.
 
     no_sound, other_sound (of a sample of another class), no_text: which of these are told in place of the whole.
+    at_once: as `fixed_error`.
     """
     raw = batch.raw
     if not hasattr(parts.conditioner, "listen"):
@@ -88,17 +111,32 @@ def losses_by_source(parts: Parts, batch: Batch) -> dict[str, float]:
         told["no_text"] = replace(raw, text=None)
     if raw.text is None:
         told.pop("no_text", None)
-    return {name: fixed_loss(parts, replace(batch, raw=less)).mean().item() for name, less in told.items()}
+    return {
+        name: fixed_loss(parts, replace(batch, raw=less), at_once=at_once).mean().item() for name, less in told.items()
+    }
 
 
 @torch.no_grad()
-def fixed_loss(parts: Parts, batch: Batch, fractions: tuple[float, ...] = GAP_FRACTIONS, seed: int = 0) -> torch.Tensor:
-    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space."""
+def fixed_loss(
+    parts: Parts,
+    batch: Batch,
+    fractions: tuple[float, ...] = GAP_FRACTIONS,
+    seed: int = 0,
+    at_once: int | None = None,
+) -> torch.Tensor:
+    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space.
+
+    at_once: as `fixed_error`.
+    """
     x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
-    condition = parts.denoiser.precompute(parts.conditioner.encode(batch.raw))
+    condition = parts.conditioner.encode(batch.raw)
     timesteps = [parts.process.at(torch.full((len(x_0),), f)).to(x_0.device) for f in fractions]
-    return torch.stack([denoising_error(parts, x_0, noise, t, condition) for t in timesteps])
+    losses = []
+    for run in split(len(x_0), at_once):
+        told = parts.denoiser.precompute(condition[run])
+        losses.append(torch.stack([denoising_error(parts, x_0[run], noise[run], t[run], told) for t in timesteps]))
+    return torch.cat(losses, dim=1)
 
 
 @dataclass(frozen=True)
@@ -149,6 +187,10 @@ def generalisation_gap(
     held_out: Batch,
     fractions: tuple[float, ...] = GAP_FRACTIONS,
     seed: int = 0,
+    at_once: int | None = None,
 ) -> Gap:
-    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps."""
-    return measure_gap(*(fixed_loss(parts, batch, fractions, seed) for batch in (seen, held_out)))
+    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps.
+
+    at_once: as `fixed_error`.
+    """
+    return measure_gap(*(fixed_loss(parts, batch, fractions, seed, at_once) for batch in (seen, held_out)))

@@ -103,9 +103,9 @@ class Cutting:
         """
         seconds = self.length / self.sample_rate
         hop = self.sample_rate // FRAMES_PER_SECOND
+        profiles = [waveform.profile for waveform in self.waveforms if waveform.profile is not None]
         tracks = [
-            Track(waveform.profile, (starts + hop // 2) // hop)
-            for waveform, starts in zip(self.waveforms, self.starts, strict=True)
+            Track(profile, (starts + hop // 2) // hop) for profile, starts in zip(profiles, self.starts, strict=True)
         ]
         report = partial(progress, "quarter seconds compared") if progress else lambda done, total: None
         key = digest([[entry.content for entry in self.entries], [s.tolist() for s in self.starts], seconds, ALIKE])

@@ -13,7 +13,7 @@ from synesthete.data.pieces import Pieces, loudest_start
 from synesthete.data.profiles import LEVELS_PER_SECOND
 from synesthete.data.recordings import RecordingFile
 from synesthete.data.waveforms import as_float, keep_waveforms
-from synesthete.preparation.paired import num_heard, unusable
+from synesthete.preparation.sounds import num_heard, unusable
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Listening(NamedTuple):
         if isinstance(recording, Path | str):
             recording = RecordingFile(str(recording), Path(recording).name)
         with TemporaryDirectory(prefix="synesthete-") as place:
-            [waveform] = keep_waveforms(Path(place) / "sound.safetensors", [recording], self.sample_rate)
+            path = Path(place) / "sound.safetensors"
+            [waveform] = keep_waveforms(path, [recording], self.sample_rate, profiled=False)
             hop = self.sample_rate // LEVELS_PER_SECOND
             start = loudest_start(waveform.energy, len(waveform.samples), self.num_samples, hop)
             pieces = Pieces(

@@ -83,8 +83,10 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     )
 
 
-def decode(entries: Sequence[Entry], folder: Path, sample_rate: int, progress: Progress | None) -> list[Waveform]:
-    """Every recording decoded, in as many threads as there are cores.
+def decode(
+    entries: Sequence[Entry], folder: Path, sample_rate: int, progress: Progress | None, profiled: bool = True
+) -> list[Waveform]:
+    """Every recording decoded, in as many threads as there are cores. profiled: as `keep_waveforms`.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
@@ -103,7 +105,8 @@ def decode(entries: Sequence[Entry], folder: Path, sample_rate: int, progress: P
 
     def work(group: Sequence[Entry]) -> list[Waveform]:
         recordings = [entry.recording for entry in group]
-        return keep_waveforms(folder / shard_name(recordings, sample_rate), recordings, sample_rate, report)
+        path = folder / shard_name(recordings, sample_rate)
+        return keep_waveforms(path, recordings, sample_rate, report, profiled)
 
     # Threads, not processes: decoding, resampling and transforms all run outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

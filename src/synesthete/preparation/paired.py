@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,37 +12,29 @@ from synesthete import hub
 from synesthete.conditioning.sound_and_text import SoundAndText
 from synesthete.config import plain
 from synesthete.data.captions import Captions, names_class
-from synesthete.data.fitted import fit_pictures
-from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
-from synesthete.data.paired import PairedSounds, class_note
-from synesthete.data.pictures import Pictures
-from synesthete.data.pieces import Pieces, loudest_start
-from synesthete.data.profiles import LEVELS_PER_SECOND
+from synesthete.data.paired_sounds import PairedSounds, class_note
 from synesthete.data.shards import Rows, keep
 from synesthete.data.waveforms import as_float
 from synesthete.locking import alone
 from synesthete.preparation.labelled import encode_once, measure
 from synesthete.preparation.music import decode
 from synesthete.preparation.prepared import Prepared, digest
+from synesthete.preparation.shots import Shots
+from synesthete.preparation.sounds import Sounds, num_heard
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.config import Recipe
-    from synesthete.data.fitted import FittedPictures
     from synesthete.data.found_pairs import PairPart
     from synesthete.data.paired import HeardPictures, PairListing
-    from synesthete.data.waveforms import Waveform
     from synesthete.preparation.prepared import Progress
 
-SECONDS = 10.0  # of a sound, where neither data nor encoder says
 BATCH = 64  # sounds that are listened to at once, and the rows of a shard
-PARTS: tuple[PairPart, ...] = ("train", "judge", "test", "speakers")
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +52,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     listing = data.pairs(place, report)
     rate = conditioner.sample_rate
     length = num_heard(data.seconds, conditioner)
-    waveforms = decode(listing.entries, place / "recordings", rate, progress)
+    waveforms = decode(listing.entries, place / "recordings", rate, progress, profiled=False)
     sounds = Sounds(data, listing, waveforms, length, rate)
     pictures = Shots(listing, sounds, codec, place, report)
     statistics = keep(
@@ -123,182 +114,6 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         judge=pictures.samples["judge"],
         speakers=samples("speakers") if "speakers" in pictures.samples else None,
     )
-
-
-def num_heard(seconds: float | None, conditioner: Any) -> int:
-    """Samples of every sound: as the data say, or as many as the encoder hears."""
-    if seconds is not None:
-        return round(seconds * conditioner.sample_rate)
-    own = getattr(getattr(conditioner, "ear", conditioner), "config", {}).get("num_samples")
-    return own or round(SECONDS * conditioner.sample_rate)
-
-
-class Sounds:
-    """The decoded sounds that can be used, each cut or padded to one length.
-
-    Of a longer one the loudest stretch is taken: many begin with nothing to hear.
-
-    Attributes:
-        pieces: (m, S), numbered as the listing numbers them; labels: (m,). used: (m,), whether each can be.
-        notes, remarks: what is to be said aloud, and what need not be. skipped: a line for each that is left out.
-
-    Raises:
-        InputError: none of a class is left to train on, or none at all is held out.
-    """
-
-    def __init__(
-        self, data: HeardPictures, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
-    ) -> None:
-        self.listing, self.rate, self.length = listing, rate, length
-        hop = rate // LEVELS_PER_SECOND
-        starts = torch.tensor([loudest_start(w.energy, len(w.samples), length, hop) for w in waveforms])
-        self.pieces = Pieces([w.samples for w in waveforms], torch.arange(len(waveforms)), starts, length)
-        self.labels = torch.tensor([entry.label for entry in listing.entries], dtype=torch.int64)
-        self.notes: list[str] = []
-        self.remarks: list[str] = []
-        reasons = [
-            unusable(entry.recording.name, waveform, self.pieces, place, data.silence_db)
-            for place, (entry, waveform) in enumerate(zip(listing.entries, waveforms, strict=True))
-        ]
-        self.skipped = [reason for reason in reasons if reason]
-        self.used = torch.tensor([not reason for reason in reasons])
-        self._in_part = {part: torch.tensor([own == part for own in listing.sound_parts]) for part in PARTS}
-        used = [waveform for waveform, reason in zip(waveforms, reasons, strict=True) if not reason]
-        if cut := [waveform.note for waveform in used if waveform.note]:
-            self.notes.append(f"{len(cut)} sounds used as far as they go: {some(cut)}")
-        if short := [len(waveform.samples) / rate for waveform in used if len(waveform.samples) < length]:
-            self.remarks.append(
-                f"{len(short)} of {len(used)} sounds are shorter than {length / rate:g} s, down to {min(short):.2g} s: "
-                "silence follows them"
-            )
-        there = set(self.labels[self.places("train")].tolist())
-        for label, name in enumerate(listing.class_names):
-            if label not in there:
-                lost = (r for r, entry in zip(reasons, listing.entries, strict=True) if r and entry.label == label)
-                why = next((f" ({reason})" for reason in lost), "")
-                raise InputError(f"class {name!r}: pictures but no sound to train on{why}; add sounds of it")
-
-    def places(self, part: PairPart) -> Tensor:
-        """The numbers of a split's sounds."""
-        return (self._in_part[part] & self.used).nonzero().flatten()
-
-
-def unusable(
-    name: str, waveform: Waveform, pieces: Pieces, place: int, silence_db: float, *, remedy: str | None = None
-) -> str:
-    """Why a sound, the piece at `place`, cannot be used, or nothing. remedy: of silence."""
-    if not len(waveform.samples):
-        return waveform.note
-    first, length = int(pieces.starts[place]), min(pieces.shape[1], len(waveform.samples))
-    if any(begin < first + length and end > first for begin, end in waveform.damaged):
-        return f"{name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it"
-    level = 10 * torch.log10(as_float(pieces.cut(place, 0, length)).square().mean().clamp(min=1e-20))
-    if level < silence_db:
-        remedy = remedy or f"remove it or lower data.silence_db (now {silence_db:g})"
-        return f"{name}: silent ({level:.0f} dB); {remedy}"
-    return ""
-
-
-class Shots:
-    """The pictures of each split as the codec reads them, each read once; none is in two splits.
-
-    Attributes:
-        samples: by split. order: a name for what the pictures of each show, one after the other. shown: a name for
-            what those to train on show, in any order.
-
-    Raises:
-        InputError: no readable training picture of a class, no picture held out, and as `fit_pictures`.
-    """
-
-    def __init__(self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress) -> None:
-        self.listing, self.sounds = listing, sounds
-        self.notes: list[str] = []
-        self.skipped: list[str] = []
-        found = listing.found
-        own: dict[int, list[int]] = {}
-        for picture, sound in found.pairs:
-            own.setdefault(picture, []).append(sound)
-        self.own = {picture: [s for s in partners if sounds.used[s]] for picture, partners in own.items()}
-        places: dict[PairPart, list[int]] = {}
-        heard = {part: set(sounds.labels[sounds.places(part)].tolist()) for part in PARTS}
-        for part in PARTS:
-            listed = [i for i, its in enumerate(listing.picture_parts) if its == part and self.own.get(i, True)]
-            if part == "speakers" and not listed and heard["speakers"]:
-                listed = [i for i in places["test"] if i not in own]  # shown with their sounds as well
-            if part != "judge":
-                listed = self._audible(part, listed, heard[part])
-            places[part] = listed
-        if not places["test"]:
-            raise InputError(
-                "nothing is held out: no test picture of a class with a test sound; add pictures and sounds, or raise "
-                "data.test_share"
-            )
-        self.numbers: dict[PairPart, list[int]] = {}
-        self.samples: dict[PairPart, PictureSamples] = {}
-        fitted = {part: self._fit(part, places[part], codec, place, report) for part in PARTS if places[part]}
-        unseen = set(fitted["test"].contents)
-        unseen |= set(fitted["speakers"].contents) if "speakers" in fitted else set()
-        if "judge" in fitted:
-            fitted["judge"] = fitted["judge"].without(unseen)
-            unseen |= set(fitted["judge"].contents)
-        if "train" not in fitted:
-            raise InputError("no pictures to train on; add some, or lower data.num_judge")
-        fitted["train"] = fitted["train"].without(unseen)
-        self.order: dict[PairPart, str] = {}
-        for part, rows in fitted.items():
-            self.order[part] = hashlib.blake2b(b"".join(rows.contents), digest_size=6).hexdigest()
-            self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
-            self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
-        if "judge" not in self.samples:
-            train = self.samples["train"]
-            none = torch.zeros(0, dtype=torch.int64)
-            rows_of: Any = train.pictures
-            self.samples["judge"] = PictureSamples(rows_of.take(none), none)
-            self.notes.append("no pictures left for the judge alone; add some to have samples judged by a classifier")
-        kept = set(self.samples["train"].labels.tolist())
-        for label, name in enumerate(listing.class_names):
-            if label not in kept:
-                raise InputError(f"class {name!r}: no readable picture to train on; mend some or take the class out")
-        self.shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
-
-    def pairs(self, part: PairPart, chosen: Tensor) -> Tensor | None:
-        """Fixed pairs (p, 2) of a split, by the numbers of its samples. chosen: (m',) the split's sounds."""
-        if not self.own:
-            return None
-        new = {old: place for place, old in enumerate(chosen.tolist())}
-        pairs = [
-            (row, new[sound])
-            for row, picture in enumerate(self.numbers[part])
-            for sound in self.own.get(picture, ())
-            if sound in new
-        ]
-        return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
-
-    def _audible(self, part: PairPart, places: list[int], heard: set[int]) -> list[int]:
-        """The pictures of classes that have a sound in the split; the others are said."""
-        silent: dict[str, int] = {}
-        kept = []
-        for i, label in zip(places, self._labels(places).tolist(), strict=True):
-            if i in self.own or label in heard:
-                kept.append(i)
-            else:
-                name = self.listing.class_names[label]
-                silent[name] = silent.get(name, 0) + 1
-        if silent and part == "test":
-            self.notes.append(f"test leaves out {len(silent)} classes without a held-out sound: {some(list(silent))}")
-        return kept
-
-    def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> FittedPictures:
-        shown = [self.listing.found.pictures[i] for i in places]
-        pictures = Pictures([one.picture for one in shown], [one.label for one in shown])
-        name = f"pictures-{part}"
-        fitted = fit_pictures(pictures, codec, place, name, progress=partial(report, name))
-        self.skipped += [f"{line}: no readable picture" for line in fitted.skipped]
-        return fitted
-
-    def _labels(self, places: Sequence[int]) -> Tensor:
-        names = self.listing.class_names
-        return torch.tensor([names.index(self.listing.found.pictures[i].label) for i in places], dtype=torch.int64)
 
 
 class Told:

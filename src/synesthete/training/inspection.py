@@ -50,7 +50,8 @@ class Inspection:
     """Looks at the parts of a run, with the averaged weights in place where there are some.
 
     watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. told: a batch as the
-    stage tells it. sensitivities: of every look so far, as shares of the error; part of the run's state.
+    stage tells it. at_once: samples that go through the denoiser together: no more than a training step has room for;
+    None: all. sensitivities: of every look so far, as shares of the error; part of the run's state.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Inspection:
         autocast: Callable[[], AbstractContextManager[Any]],
         device: torch.device,
         told: Callable[[Batch], Batch] = lambda batch: batch,
+        at_once: int | None = None,
     ) -> None:
         self.recipe, self.stage, self.prepared, self.folder = recipe, stage, prepared, folder
         self.watch, self.autocast, self.device, self.told = watch, autocast, device, told
+        self.at_once = at_once
         self.sensitivities: list[float] = []
         self.held_out_loss = math.nan
         self._data_range: DataRange | None = None
@@ -76,9 +79,9 @@ class Inspection:
         held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
         seen = latents.encoded(parts.codec, self._batch(self.prepared.train.plain()))
         with self.autocast():
-            found = condition_sensitivity(parts, held_out)
-            gap = generalisation_gap(parts, seen, held_out)
-            by_source = losses_by_source(parts, held_out)
+            found = condition_sensitivity(parts, held_out, at_once=self.at_once)
+            gap = generalisation_gap(parts, seen, held_out, at_once=self.at_once)
+            by_source = losses_by_source(parts, held_out, self.at_once)
         withheld = {f"held_out_loss_{name}": loss for name, loss in by_source.items()}
         log.write(step, training_loss=gap.training, held_out_loss=gap.held_out, **withheld)
         self.held_out_loss = gap.held_out
@@ -111,7 +114,7 @@ class Inspection:
         """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
         with self.autocast():
             held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
-            raw = fixed_loss(parts, held_out).mean().item()
+            raw = fixed_loss(parts, held_out, at_once=self.at_once).mean().item()
         log.write(step, raw_held_out_loss=raw)
         averaged = self.held_out_loss
         if step * 2 < self.stage.num_steps or averaged <= (1 + LAGGING) * raw:

@@ -18,7 +18,7 @@ from synesthete.data.captions import spell
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.loading import Steps
 from synesthete.data.music import MusicSamples
-from synesthete.data.paired import PairedSounds
+from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory

@@ -123,6 +123,7 @@ class Run:
             autocast=self.accelerator.autocast,
             device=self.accelerator.device,
             told=objective.told,
+            at_once=stage.batch_size // (self.accelerator.num_processes * stage.gradient_accumulation_steps),
         )
         self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
         self.spikes = SpikeWatch(stage.spike_patience) if stage.spike_patience else None

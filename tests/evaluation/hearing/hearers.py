@@ -13,7 +13,7 @@ from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.sound_and_text import SoundAndText, joined
 from synesthete.config import Sampling
 from synesthete.data.labelled import PictureSamples
-from synesthete.data.paired import PairedSounds
+from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.swatches import Swatches
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for

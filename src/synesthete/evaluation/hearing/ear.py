@@ -16,7 +16,7 @@ from synesthete.evaluation.speech.seeing import fit_probe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.paired import PairedSounds
+    from synesthete.data.paired_sounds import PairedSounds
     from synesthete.evaluation.hearing.answers import Answers
     from synesthete.evaluation.speech.seeing import Probe
 

@@ -14,7 +14,7 @@ from synesthete.data.labelled import in_turn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.paired import PairedSounds
+    from synesthete.data.paired_sounds import PairedSounds
     from synesthete.data.shards import Rows
 
 BATCH_SIZE = 64

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.labelled import PictureSamples
-    from synesthete.data.paired import PairedSounds
+    from synesthete.data.paired_sounds import PairedSounds
     from synesthete.preparation import Prepared
 
 BATCH_SIZE = 100
