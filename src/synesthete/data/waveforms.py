@@ -183,7 +183,7 @@ def write_shard(
     header: dict[str, Any] = {"__metadata__": {"recordings": json.dumps(facts)}}
     header["samples"] = {"dtype": "I16", "shape": [total], "data_offsets": [0, 2 * total]}
     end = 2 * total
-    measured: list[tuple[str, str, Sequence[np.ndarray]]] = [("profile", "<f2", profiles), ("energy", "<f4", energies)]
+    measured: list[tuple[str, str, list[Any]]] = [("profile", "<f2", profiles), ("energy", "<f4", energies)]
     for name, kind, parts in measured if profiled else measured[1:]:
         values = np.concatenate(parts).astype(kind)
         file.write(values.tobytes())

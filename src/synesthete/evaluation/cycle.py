@@ -107,7 +107,8 @@ def evaluate_cycle(
 
     speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, in place
     of own_judge, the one kept with the painter, which knows the kind of pictures that this learned from; where there is
-    none, one is trained on `prepared.judge`. listener: the judge kept with `speech`. models: what the report calls the two.
+    none, one is trained on `prepared.judge`. listener: the judge kept with `speech`. models: what the report calls
+    the two.
 
     Raises:
         InputError: models that share fewer than two classes, no judge, and as `write_report`.
