@@ -23,7 +23,8 @@ from synesthete.evaluation.hearing.sensitivity import RIGHT, WRONG
 from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling, other_captions, other_class
 from synesthete.evaluation.pictures.features import ClassifierFeatures
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
+from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge
+from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 
@@ -255,9 +256,18 @@ def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
 def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_path, monkeypatch):
     monkeypatch.setattr(strength, "NUM_COMPARED", 2)
     stages = {name: lambda follows=follows: make_hearer(follows, *unseen) for name, follows in KINDS.items()}
+    blind = PictureJudge(tuple(data.class_names)).eval()  # it has learned nothing
     found = evaluate(
-        make_hearer("sound", *unseen), data, tmp_path / "report", model="mine", num=12, judge=judge, stages=stages
+        make_hearer("sound", *unseen),
+        data,
+        tmp_path / "report",
+        model="mine",
+        num=12,
+        judge=judge,
+        own_judge=KeptPictureJudge(blind, accuracy=0.3, num_test=9),
+        stages=stages,
     )
+    assert found.metric("held-out takes (judge kept with the model").value < found.takes.share
     assert [each.name for each in found.stages] == ["tokens", "gates"]
     assert found.stages[0].share < found.stages[1].share
     assert found.metric("after stage gates").value > 0.9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.distances import accuracy, confusion, interval
@@ -59,10 +59,16 @@ class Answers:
         """Whether the pictures are surely better than guessing."""
         return self.spread[0] > self.chance
 
-    def metric(self) -> Metric:
+    def seen_by(self, judge: PictureJudge) -> Answers:
+        """What another judge sees in the same pictures."""
+        samples = self.telling.samples
+        real = accuracy(samples.labels, judge.judge(samples.pictures))
+        return replace(self, seen=judge.judge(self.painted.pictures), real=real)
+
+    def metric(self, judge: str = JUDGE) -> Metric:
         """The class accuracy; shuffled: against the classes of other sounds; ceiling: of real pictures."""
         wrong = accuracy(self.telling.labels[shuffled(len(self.seen), self.seed)], self.seen)
-        name = f"class accuracy, {self.what} ({JUDGE}, n = {len(self.seen)} of {self.telling.num_sounds} sounds)"
+        name = f"class accuracy, {self.what} ({judge}, n = {len(self.seen)} of {self.telling.num_sounds} sounds)"
         return Metric(name, self.share, self.spread, self.chance, wrong, self.real)
 
     def confusion(self) -> Tensor:

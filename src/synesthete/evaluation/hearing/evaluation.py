@@ -83,6 +83,8 @@ def evaluate(
     )
     found.judge = judge
     if own_judge is not None:
+        # Of a model that learned from other pictures than these data have, it alone knows what they look like.
+        found.metrics += [each.seen_by(own_judge.judge).metric("judge kept with the model") for each in found.splits()]
         found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels))
     found.skipped = list(prepared.skipped)
     found.notes += list(prepared.notes)
