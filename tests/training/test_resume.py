@@ -463,7 +463,7 @@ def test_fine_tuning_trains_every_stage_from_the_models_weights(uninterrupted, p
     """The first stage begins with them; the later ones with those of the stage before."""
     seen = []
     real = loop.load_weights
-    monkeypatch.setattr(loop, "load_weights", lambda parts, start: seen.append(start) or real(parts, start))
+    monkeypatch.setattr(loop, "load_weights", lambda parts, start, **k: seen.append(start) or real(parts, start, **k))
     sets = (*QUICK, "stages.align.num_steps=1", "stages.denoise.num_steps=1")
     loop.train(debug_recipe(*sets), prepared, tmp_path / "run", start=uninterrupted[0] / "model")
     assert seen == [uninterrupted[0] / "model"]
