@@ -123,7 +123,7 @@ def rank(queries: Tensor, galleries: Tensor, right: Tensor) -> Tensor:
 
     Pictures that are as alike share the mean of their ranks, so that pictures which are all one rank as by chance.
     """
-    likeness = torch.einsum("nd,ngd->ng", F.normalize(queries, dim=-1), F.normalize(galleries, dim=-1))
+    likeness = F.cosine_similarity(queries[:, None], galleries, dim=-1)  # (n, G)
     own = likeness.gather(1, right[:, None])
     better, equal = (likeness > own).sum(dim=1), (likeness == own).sum(dim=1)
     return better + (equal + 1) / 2
