@@ -106,12 +106,9 @@ def evaluate(
         found: SpeechEvaluation | PictureEvaluation | MusicEvaluation | HearingEvaluation
         if kind == "speech":
             found = evaluate_speech(pipeline, recipe, folder, data, target, listener, options)
-        elif kind == "music":
-            found = evaluate_music(pipeline, recipe, folder, data, target, features, options | {"recorded": recorded})
-        elif kind == "audio-to-image":
-            found = evaluate_hearing(pipeline, recipe, folder, data, target, features, options)
         else:
-            found = evaluate_pictures(pipeline, recipe, folder, data, target, features, options)
+            options |= {"features": features, **({"recorded": recorded} if kind == "music" else {})}
+            found = evaluate_held_out(kind, pipeline, recipe, folder, data, target, options)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
     finish(as_json, finite(values), text + say_skipped(found.skipped))
@@ -136,65 +133,34 @@ def evaluate_speech(
     return evaluate(pipeline, recipe.data(), corpus, target, listener=listener, own_judge=own_judge, **options)
 
 
-def evaluate_pictures(
+def evaluate_held_out(
+    kind: str,
     pipeline: Pipeline,
     recipe: Recipe,
     folder: Path,
     data: Path | None,
     target: Path,
-    features: str,
     options: dict[str, Any],
-) -> PictureEvaluation:
-    """A model that draws: the pictures that were held out."""
+) -> PictureEvaluation | MusicEvaluation | HearingEvaluation:
+    """A model that draws, plays or paints sounds, on what its data held out; of the last each stage's end as well."""
     from synesthete import preparation
-    from synesthete.evaluation.pictures.evaluation import evaluate
-    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
-
-    own_judge = read_picture_judge(folder)
-    prepared = preparation.prepare(recipe, data, options["progress"])
-    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
-
-
-def evaluate_hearing(
-    pipeline: Pipeline,
-    recipe: Recipe,
-    folder: Path,
-    data: Path | None,
-    target: Path,
-    features: str,
-    options: dict[str, Any],
-) -> HearingEvaluation:
-    """A model that paints sounds: the sounds that were held out, and the models that its run kept after each stage."""
-    from synesthete import preparation
-    from synesthete.evaluation.hearing.evaluation import evaluate
+    from synesthete.evaluation.hearing.evaluation import evaluate as evaluate_hearing
     from synesthete.evaluation.hearing.stages import find_stages
+    from synesthete.evaluation.music.evaluation import evaluate as evaluate_music
+    from synesthete.evaluation.music.kept_judge import read_sound_judge
+    from synesthete.evaluation.pictures.evaluation import evaluate as evaluate_pictures
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.pipeline import Pipeline
 
-    own_judge = read_picture_judge(folder)
     prepared = preparation.prepare(recipe, data, options["progress"])
-    kept = find_stages(Path(options["model"]), recipe)
-    stages = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}
-    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, stages=stages, **options)
-
-
-def evaluate_music(
-    pipeline: Pipeline,
-    recipe: Recipe,
-    folder: Path,
-    data: Path | None,
-    target: Path,
-    features: str,
-    options: dict[str, Any],
-) -> MusicEvaluation:
-    """A model that plays: the recordings that were held out."""
-    from synesthete import preparation
-    from synesthete.evaluation.music.evaluation import evaluate
-    from synesthete.evaluation.music.kept_judge import read_sound_judge
-
-    own_judge = read_sound_judge(folder)
-    prepared = preparation.prepare(recipe, data, options["progress"])
-    return evaluate(pipeline, prepared, target, features=features, own_judge=own_judge, **options)
+    if kind == "music":
+        return evaluate_music(pipeline, prepared, target, own_judge=read_sound_judge(folder), **options)
+    options["own_judge"] = read_picture_judge(folder)
+    if kind == "audio-to-image":
+        kept = find_stages(Path(options["model"]), recipe)
+        options["stages"] = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}
+        return evaluate_hearing(pipeline, prepared, target, **options)
+    return evaluate_pictures(pipeline, prepared, target, **options)
 
 
 def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:

@@ -132,6 +132,11 @@ def check_place(folder: Path) -> None:
         raise InputError(f"{folder}: holds something that is no report; choose another folder")
 
 
+def notes_section(notes: Sequence[str]) -> list[Section]:
+    """What a reader has to know, a row each; nothing where there is nothing to say."""
+    return [Section("Notes", "", [Table(("note",), [(note,) for note in notes])])] if notes else []
+
+
 def write_report(report: Report, folder: Path) -> Path:
     """Write the report; returns report.html. An older one in `folder` stays until this one is whole.
 

@@ -15,7 +15,7 @@ from synesthete.evaluation.hearing.sensitivity import RIGHT, TEXT_ALONE, WRONG, 
 from synesthete.evaluation.hearing.stages import stage_section
 from synesthete.evaluation.music.spectra import draw_spectrograms
 from synesthete.evaluation.pictures.page import as_a_set, neighbour_strip
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
+from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.evaluation.sounds import encode_wav
 
@@ -41,8 +41,7 @@ def hearing_report(evaluation: HearingEvaluation, facts: dict[str, Any] | None =
         sections.append(evaluation.base.section())
     sections += [retrieval(evaluation), as_a_set(evaluation.likenesses), memory(evaluation)]
     sections.append(Section("How to read the figures", _READING))
-    if evaluation.notes:
-        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in evaluation.notes])]))
+    sections += notes_section(evaluation.notes)
     return Report(
         title=f"Does it hear? {(facts or {}).get('model', '')}".strip(),
         summary=summary(evaluation),

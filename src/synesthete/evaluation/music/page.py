@@ -15,7 +15,7 @@ from synesthete.evaluation.music.figures import bands_figure, histograms_figure,
 from synesthete.evaluation.music.measures import JUDGE
 from synesthete.evaluation.music.rhythm import SHORTEST
 from synesthete.evaluation.music.spectra import draw_spectrograms, frame_sizes
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
+from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.evaluation.sounds import encode_wav
 
@@ -41,8 +41,7 @@ def music_report(evaluation: MusicEvaluation, facts: dict[str, Any] | None = Non
         evaluation.denoising.section("pieces"),
         Section("How to read the figures", _READING),
     ]
-    if evaluation.notes:
-        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in evaluation.notes])]))
+    sections += notes_section(evaluation.notes)
     return Report(
         title=f"Does it play? {(facts or {}).get('model', '')}".strip(),
         summary=summary(evaluation),

@@ -10,7 +10,7 @@ from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import sweep_figure, to_png
 from synesthete.evaluation.memorisation import WATCHED
 from synesthete.evaluation.pictures.measures import JUDGE
-from synesthete.evaluation.report import Medium, Report, Section, Table
+from synesthete.evaluation.report import Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def picture_report(pipeline: Any, evaluation: PictureEvaluation, facts: dict[str
     if evaluation.sweep:
         sections.append(guidance(evaluation, pipeline.sampling_settings()["guidance_scale"]))
     sections += [evaluation.denoising.section("pictures"), Section("How to read the figures", _READING)]
-    if evaluation.notes:
-        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in evaluation.notes])]))
+    sections += notes_section(evaluation.notes)
     return Report(
         title=f"Are they good pictures? {(facts or {}).get('model', '')}".strip(),
         summary=summary(evaluation),

@@ -8,7 +8,7 @@ import torch
 
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.figures import difference_figure, spectrogram_figure, sweep_figure, timestep_figure, to_png
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table
+from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sounds import encode_wav
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
@@ -47,8 +47,7 @@ def speech_report(pipeline: Any, evaluation: SpeechEvaluation, facts: dict[str, 
         errors(evaluation),
         Section("The codec alone", _CODEC.format(num=evaluation.num_real), _codec(pipeline, evaluation)),
     ]
-    if evaluation.notes:
-        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in evaluation.notes])]))
+    sections += notes_section(evaluation.notes)
     return Report(
         title=f"Does it speak? {(facts or {}).get('model', '')}".strip(),
         summary=summary(evaluation),
