@@ -20,6 +20,7 @@ TWICE = ("heun", "flow-heun")  # two forwards a step, one in the last
 # diffusers cuts their timesteps to whole numbers; ours are those of their own sigmas.
 FLOW_MULTISTEP = ("flow-dpmsolver++", "flow-unipc")
 BETA_SAMPLERS = [name for name, sampler in SAMPLERS.items() if not sampler.flow]
+FLOW_SAMPLERS = [name for name, sampler in SAMPLERS.items() if sampler.flow]
 
 PROCESSES = {
     "beta": [
@@ -177,6 +178,43 @@ def test_the_spread_is_kept_at_other_spacings(name, timestep_spacing):
     process = process_for(name)
     x_0 = walk(name, process, ideal_denoiser(process, 0.5), unit_noise(), 100, timestep_spacing=timestep_spacing)[-1]
     assert x_0.std().item() == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("name", FLOW_SAMPLERS)
+@pytest.mark.parametrize("std", [0.3, 1.0, 10.0, 130.0])
+def test_steps_even_in_log_snr_keep_the_spread_at_any_scale(name, std):
+    """A spectrogram's whole level is a mode of std 130 beside noise of 1: 20 even steps leave a quarter of it."""
+    process = process_for(name)
+    tolerance = 0.15 if name == "flow-euler" else 0.05  # of the first order; of the second
+    denoise = ideal_denoiser(process, std)
+    x_0 = walk(name, process, denoise, unit_noise(), 20, timestep_spacing="log_snr")[-1]
+    assert x_0.std().item() == pytest.approx(std, rel=tolerance)
+    if std == 130:
+        even = walk(name, process, denoise, unit_noise(), 20)[-1]
+        assert even.std().item() < 0.3 * std
+
+
+@pytest.mark.parametrize("name", FLOW_SAMPLERS)
+def test_steps_even_in_log_snr_are_where_they_say(name):
+    seen = sorted(set(timesteps_told(name, process_for(name), 12, timestep_spacing="log_snr")))
+    places = (torch.tensor(seen) / 1000).logit()
+    assert (len(seen), seen[0], seen[-1]) == (12, pytest.approx(20), pytest.approx(999))
+    torch.testing.assert_close(places.diff(), places.diff().mean().expand(11), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", FLOW_SAMPLERS)
+@pytest.mark.parametrize("settings", [{}, {"strength": 0.5}])
+def test_steps_even_in_log_snr_end_on_clean_data(name, settings):
+    process, x_0 = process_for(name), torch.linspace(-3, 3, 8).view(8, 1, 1, 1)
+
+    def knowing(x_t, timestep):
+        return (x_t - x_0) / (timestep / process.num_train_timesteps)
+
+    start = x_0 if settings else None
+    found = walk(name, process, knowing, noise(8), 10, timestep_spacing="log_snr", start=start, **settings)
+    num_steps = 5 if settings else 10
+    assert len(found) == (2 * num_steps - 1 if name in TWICE else num_steps)
+    torch.testing.assert_close(found[-1], x_0, rtol=1e-5, atol=1e-5)
 
 
 def by_hand(name: str, process: Process, timestep_spacing: str = "trailing"):
@@ -484,7 +522,9 @@ def test_an_unknown_sampler_names_those_that_fit():
     ("name", "settings", "words"),
     [
         ("ddim", {"timestep_spacing": "trialing"}, "timestep_spacing 'trialing': unknown; choose from trailing, "),
-        ("flow-euler", {"timestep_spacing": "leading"}, "'leading': a flow's steps are even; move them by timestep_sh"),
+        ("flow-euler", {"timestep_spacing": "leading"}, "'leading': not of a 'flow' schedule; .* trailing, log_snr$"),
+        ("ddim", {"timestep_spacing": "log_snr"}, "'log_snr': not of a 'cosine' schedule; .* linspace, leading$"),
+        ("flow-unipc", {"timestep_spacing": "log_snr", "shift": 3.0}, "timestep_shift 3.0: .*leave it at 1, or set"),
         ("ddim", {"solver_order": 3}, "solver_order 3: sampler 'ddim' has no such; leave .* 1-3 with unipc$"),
         ("flow-euler", {"solver_order": 2}, "'flow-euler' has no such; .* 1-3 with flow-dpmsolver.*"),
         ("unipc", {"solver_order": 4}, "solver_order 4: .* give 1-3 with dpmsolver.*, 1-2 with dpmsolver..sde"),
@@ -514,7 +554,7 @@ def test_as_many_steps_as_timesteps_and_no_more(name, timestep_spacing):
         timesteps_told(name, process, most + 1, timestep_spacing=timestep_spacing)
 
 
-@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.flow])
+@pytest.mark.parametrize("name", FLOW_SAMPLERS)
 def test_a_shift_spends_more_steps_near_noise(name):
     """Esser et al. 2024, eq. 23: t goes to s t / (1 + (s - 1) t); it begins and ends where it did."""
     seen: dict[float, list] = {}

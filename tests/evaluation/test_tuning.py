@@ -88,6 +88,8 @@ def test_settings_that_differ_in_nothing_that_counts_are_one():
     assert plain == space.settled(
         DEFAULT | {"sampler": "heun", "guidance_scale": 1.0, "guidance_interval": (0.2, 0.8), "eta": 1.0}
     )
+    flow, even = space_of(FLOW), {"sampler": "flow-unipc", "timestep_spacing": "log_snr"}
+    assert flow.settled(DEFAULT | even | {"timestep_shift": 3.0}) == flow.settled(DEFAULT | even)
     assert space.settled(DEFAULT | {"sampler": "flow-euler"}) is None
     assert space.settled(DEFAULT | {"num_inference_steps": 2000}) is None
 

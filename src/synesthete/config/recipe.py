@@ -112,9 +112,10 @@ class Sampling:
         timestep_spacing: of a beta schedule. "trailing" begins at the terminal timestep, pure noise to the network;
             "linspace" too, with a last step at or near timestep 0; "leading" begins a step short of it, which a network
             takes for a picture with little left to decide: for comparison with models sampled so (Lin et al. 2024,
-            section 3.3). Between its ends heun's steps are even in the logarithm of noise over signal. Flows have
-            timestep_shift.
-        timestep_shift: of a flow; above 1 spends more of the steps near noise (Esser et al. 2024, section 5.3.2).
+            section 3.3). Between its ends heun's steps are even in the logarithm of noise over signal. Of a flow,
+            "trailing" is even in time and "log_snr" even in log SNR, for data whose whole level varies (Lu et al. 2022,
+            section 4.1).
+        timestep_shift: of a flow's even steps; above 1, more of them are near noise (Esser et al. 2024, section 5.3.2).
         solver_order: of dpmsolver++ and unipc, 1 to 3; None leaves it to the sampler (2).
         guidance_scale: 1 is off, 0 the unconditional prediction alone.
         audio_guidance_scale: of a model that is told a text and a sound, how far the sound leads beside the text, whose
@@ -128,7 +129,7 @@ class Sampling:
 
     sampler: str = "flow-euler"
     num_inference_steps: Count = 10
-    timestep_spacing: Literal["trailing", "linspace", "leading"] = "trailing"
+    timestep_spacing: Literal["trailing", "linspace", "leading", "log_snr"] = "trailing"
     timestep_shift: Positive = 1.0
     solver_order: Annotated[int, Field(ge=1, le=3)] | None = None
     guidance_scale: float = 3.0

@@ -51,6 +51,8 @@ SAMPLERS = {
     "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
 }
 SPACINGS = ("trailing", "linspace", "leading")
+FLOW_SPACINGS = ("trailing", "log_snr")
+LEAST_SIGMA = 0.02  # where steps even in log SNR end, before the last one to clean data
 
 
 def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
@@ -83,12 +85,13 @@ def make_scheduler(
 ) -> Any:
     """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
 
-    shift: of a flow's timesteps towards noise. timestep_spacing: of a beta schedule's ("leading" begins short of the
-    terminal timestep; Lin et al. 2024, table 2). solver_order: of a multistep solver; its own where None.
+    shift: of a flow's even timesteps towards noise. timestep_spacing: of a beta schedule's ("leading" begins short of
+    the terminal timestep; Lin et al. 2024, table 2), or "log_snr" of a flow's. solver_order: of a multistep solver; its
+    own where None.
 
     Raises:
-        InputError: an unknown name, a sampler of the other kind of process, a shift of a beta schedule, a spacing of a
-            flow, or an order that the sampler has not.
+        InputError: an unknown name, a sampler of the other kind of process, a shift of a beta schedule or of steps that
+            are even in log SNR, a spacing of the other kind of process, or an order that the sampler has not.
     """
     flow = process.schedule == "flow"
     fitting = [known for known, sampler in SAMPLERS.items() if sampler.flow == flow]
@@ -97,12 +100,14 @@ def make_scheduler(
         raise InputError(f"sampler {name!r}: {what}; choose from {', '.join(fitting)}")
     if shift != 1.0 and not flow:
         raise InputError(f"timestep_shift {shift}: only a flow can be shifted; leave it at 1 for {process.schedule!r}")
-    if timestep_spacing not in SPACINGS:
-        raise InputError(f"timestep_spacing {timestep_spacing!r}: unknown; choose from {', '.join(SPACINGS)}")
-    if timestep_spacing != "trailing" and flow:
+    spacings = FLOW_SPACINGS if flow else SPACINGS
+    if timestep_spacing not in spacings:
+        what = f"not of a {process.schedule!r} schedule" if timestep_spacing in SPACINGS + FLOW_SPACINGS else "unknown"
+        raise InputError(f"timestep_spacing {timestep_spacing!r}: {what}; choose from {', '.join(spacings)}")
+    if timestep_spacing == "log_snr" and shift != 1.0:
         raise InputError(
-            f"timestep_spacing {timestep_spacing!r}: a flow's steps are even; move them by timestep_shift, "
-            "and leave this 'trailing'"
+            f"timestep_shift {shift}: shifted, steps even in log SNR stay so; leave it at 1, or "
+            "set timestep_spacing to trailing"
         )
     sampler = SAMPLERS[name]
     scheduler = getattr(diffusers, sampler.scheduler)
@@ -121,7 +126,10 @@ def make_scheduler(
         config["solver_order"] = solver_order
     # clip_sample cuts x_0 at +-1, inside the range of any data that is not a picture.
     config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
-    return scheduler(**{key: value for key, value in config.items() if key in known})
+    found = scheduler(**{key: value for key, value in config.items() if key in known})
+    if timestep_spacing == "log_snr":
+        found.register_to_config(even_in_log_snr=True)  # under a name of ours: no diffusers class has this spacing
+    return found
 
 
 def betas_to_zero(process: Process) -> list[float]:
@@ -148,11 +156,14 @@ def check_eta(scheduler: Any, eta: float) -> None:
 
 
 def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
-    """Timesteps from the terminal one down, evenly; the last step lands on clean data.
+    """Timesteps from the terminal one down, evenly in time or in log SNR; the last step lands on clean data.
 
     Raises:
         InputError: fewer timesteps in the schedule than steps, or a single step that would begin at clean data.
     """
+    if scheduler.config.get("even_in_log_snr"):
+        space_by_log_snr(scheduler, num_inference_steps, device)
+        return
     if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
         # Its own spacing spends the last step between sigma 0.001 and 0.
         sigmas = [1 - i / num_inference_steps for i in range(num_inference_steps)]
@@ -167,6 +178,22 @@ def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device
     elif scheduler.config.get("use_flow_sigmas"):
         # They cut a flow's timesteps to whole numbers, which are then not those of their own sigmas.
         scheduler.timesteps = scheduler.sigmas[:-1].to(device) * scheduler.config.num_train_timesteps
+
+
+def space_by_log_snr(scheduler: Any, num_inference_steps: int, device: torch.device | str) -> None:
+    """A flow's sigmas, even in log SNR, from one timestep short of pure noise to LEAST_SIGMA (Lu et al. 2022, 4.1).
+
+    What a whole sample has in common, as how loud it is, is decided where x_t is all but noise, in less time than the
+    first of 20 even steps takes; a solver of the second order then keeps its spread at any scale.
+    """
+    scheduler.set_timesteps(num_inference_steps)  # for the state that it resets
+    num_train_timesteps = scheduler.config.num_train_timesteps
+    first, last = torch.tensor([1 - 1 / num_train_timesteps, LEAST_SIGMA], dtype=torch.float64).logit().tolist()
+    sigmas = torch.linspace(first, last, num_inference_steps, dtype=torch.float64).sigmoid().float()
+    timesteps = sigmas * num_train_timesteps
+    if getattr(scheduler, "order", 1) == 2:  # two forwards a step
+        sigmas, timesteps = (torch.cat([x[:1], x[1:].repeat_interleave(2)]) for x in (sigmas, timesteps))
+    scheduler.sigmas, scheduler.timesteps = torch.cat([sigmas, torch.zeros(1)]), timesteps.to(device)
 
 
 def check_steps(scheduler: Any, num_inference_steps: int) -> None:

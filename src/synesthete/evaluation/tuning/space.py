@@ -10,7 +10,7 @@ import diffusers
 import torch
 
 from synesthete import seeding
-from synesthete.diffusion.sampling import SAMPLERS, scheduler_for
+from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, scheduler_for
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Space:
             "guidance_interval": GUIDANCE_INTERVALS,
             "eta": (0.0,) if flow else ETAS,
             "timestep_shift": SHIFTS if flow else (1.0,),
-            "timestep_spacing": ("trailing",) if flow else SPACINGS,
+            "timestep_spacing": FLOW_SPACINGS if flow else SPACINGS,
         }
 
     def evaluations(self, settings: Mapping[str, Any]) -> int:
@@ -85,6 +85,8 @@ class Space:
             found["eta"] = 0.0
         if found["solver_order"] is not None and not takes_order(sampler.scheduler):
             found["solver_order"] = None
+        if found["timestep_spacing"] == "log_snr":
+            found["timestep_shift"] = 1.0
         try:
             self.evaluations(found)
         except InputError:
