@@ -8,8 +8,9 @@ from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, Sampling, build
 from synesthete.data.sound_augmentation import Varied
 from synesthete.denoisers.unet import UNet
+from synesthete.diffusion.process import Process
 from synesthete.recipes.images import cosine
-from synesthete.recipes.music import denoise, recordings, shrink
+from synesthete.recipes.music import denoise, music, recordings, shrink
 
 
 def music_upsampler() -> Recipe:
@@ -64,8 +65,12 @@ def music_low() -> Recipe:
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.sample_size, recipe.denoiser.spatial_channels = (128, 336), None
     recipe.denoiser.channels = (64, 128, 192)
+    # Nothing is given here: how loud a piece is has to be made too, and is decided near noise.
+    recipe.process = build(
+        Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=1.5, timestep_std=1.8
+    )
     recipe.stages = [denoise(num_steps=4000, batch_size=16, learning_rate=6e-4)]
-    recipe.sampling.num_inference_steps = 20
+    recipe.sampling = music().sampling
     return recipe
 
 
