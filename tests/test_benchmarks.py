@@ -22,7 +22,7 @@ from torch import nn
 
 from synesthete.config import Stage
 from synesthete.data.shards import Rows
-from synesthete.training.stage import StepReport
+from synesthete.training.reports import StepReport
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from synesthete.config import build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import assembly, checkpoints, loop, run_folder
+from synesthete.training.reports import DivergedError
 from synesthete.training.run_folder import open_run
-from synesthete.training.stage import DivergedError
 from synesthete.training.timesteps import NUM_TIMESTEP_BINS
 from synesthete.types import InputError
 from tiny import debug_recipe

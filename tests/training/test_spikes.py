@@ -18,8 +18,8 @@ from runs import StoppedError, assert_same, metrics
 from synesthete import seeding
 from synesthete.objectives import Denoising
 from synesthete.training import loop, returns, stage
+from synesthete.training.reports import DivergedError
 from synesthete.training.spikes import SpikeWatch
-from synesthete.training.stage import DivergedError
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 PATIENCE = 20

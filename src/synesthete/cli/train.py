@@ -47,8 +47,8 @@ def train(
     from synesthete.pipeline.adapted import find_adapters
     from synesthete.recipes import find_recipe
     from synesthete.training import loop
+    from synesthete.training.reports import DivergedError, StepReport
     from synesthete.training.run_folder import alone_in, open_run, processes
-    from synesthete.training.stage import DivergedError, StepReport
 
     found = find_recipe(recipe, assignments or ())
     if stages is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from synesthete.objectives import Parts
     from synesthete.preparation import Prepared
     from synesthete.training.inspection import Watch
-    from synesthete.training.stage import StepReport
+    from synesthete.training.reports import StepReport
 
 
 def train(

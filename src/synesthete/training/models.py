@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.objectives import Parts
+    from synesthete.training.weights import Weights
 
 ADAPTERS = "adapters"
 
@@ -57,30 +58,43 @@ class Models:
         self.go_on = several and stage is not recipe.stages[-1]
         self._end = folder / f"after-{stage.name}" if several and denoises(stage) else None
 
-    @property
-    def is_missing(self) -> bool:
-        """Whether the model of the finished stage is not there, and no later stage writes one."""
-        return self._is_last and not (self.folder / "model").is_dir()
+    def write(self, weights: Weights, at_end: bool = False) -> None:
+        """The model as it is now, by the averaged weights where there are some.
 
-    @property
-    def is_end_missing(self) -> bool:
-        """Whether the finished stage's own model is to be kept, and is not there."""
-        return self._end is not None and not self._end.is_dir()
-
-    def write(self, parts: Parts) -> None:
-        """The model as it is now.
+        at_end: and as the stage leaves it, where several stages denoise.
 
         Raises:
             InputError: a full disk; what was there before is kept.
         """
-        checkpoints.write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
+        with weights.averaged() as parts:
+            if parts is None:
+                return
+            self._write_now(parts)
+            if at_end:
+                self._write_end(parts)
 
-    def write_end(self, parts: Parts) -> None:
-        """The model as the stage leaves it, where several stages denoise.
+    def mend(self, weights: Weights) -> None:
+        """Write what the finished stage has to leave and somebody has removed.
 
         Raises:
             InputError: as `write`.
         """
+        is_missing = self._is_last and not (self.folder / "model").is_dir()
+        is_end_missing = self._end is not None and not self._end.is_dir()
+        if not is_missing and not is_end_missing:
+            return
+        with weights.averaged() as parts:
+            if parts is None:
+                return
+            if is_missing:
+                self._write_now(parts)
+            if is_end_missing:
+                self._write_end(parts)
+
+    def _write_now(self, parts: Parts) -> None:
+        checkpoints.write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
+
+    def _write_end(self, parts: Parts) -> None:
         if self._end is not None:
             alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
             checkpoints.write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))

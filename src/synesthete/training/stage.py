@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +25,7 @@ from synesthete.training.looks import freeze
 from synesthete.training.material import gather_samples
 from synesthete.training.models import Models
 from synesthete.training.optimisers import schedule, set_learning_rate
+from synesthete.training.reports import DivergedError, StepReport
 from synesthete.training.returns import add_return, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
 from synesthete.training.spikes import TIMES, SpikeWatch
@@ -49,22 +49,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEEP_CHECKPOINTS = 2
-
-
-class DivergedError(RuntimeError):
-    """Loss or gradients are not finite, or rise at one place again and again; the last good checkpoint is kept."""
-
-
-@dataclass
-class StepReport:
-    """What the loop tells whoever watches, after every optimiser step, and while it looks at pictures beforehand."""
-
-    stage: str
-    step: int
-    num_steps: int
-    loss: float | None = None
-    seconds_per_step: float | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def choose_precision(stage: Stage, device: torch.device) -> str:
@@ -169,7 +153,7 @@ class Run:
             self._restore(latest)
         self._check_folder()
         if self.step >= stage.num_steps:
-            self._mend_models()
+            self.models.mend(self.weights)
             return
         self.log = RunLog(self.folder, stage.name, self.step, self.returns) if main else None
         samples = self._samples()
@@ -298,7 +282,7 @@ class Run:
         elif self.begin:
             self._begin_again()
         if self.models.are_made and (self.folder / "model").is_dir():
-            self._write_model()  # what is there may be of the spike
+            self.models.write(self.weights)  # what is there may be of the spike
         if times >= stage.max_returns or (latest is None and self.begin is None):
             where = f"the last good checkpoint is {latest}" if latest else "there is no checkpoint from before"
             raise DivergedError(
@@ -375,7 +359,7 @@ class Run:
         """Write a checkpoint, and the pipeline as it is now."""
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.models.are_made:
-            self._write_model()
+            self.models.write(self.weights, at_end=self.step == self.stage.num_steps)
         state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "returns": len(self.returns)}
         state["sensitivities"] = self.inspection.sensitivities
         state["precision"] = self.accelerator.mixed_precision
@@ -387,26 +371,6 @@ class Run:
             keep = num_to_keep(self.checkpoint_folder, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
             checkpoints.remove_old(self.checkpoint_folder, keep)
             logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
-
-    def _write_model(self) -> None:
-        with self.weights.averaged() as parts:
-            if parts is None:
-                return
-            self.models.write(parts)
-            if self.step == self.stage.num_steps:
-                self.models.write_end(parts)
-
-    def _mend_models(self) -> None:
-        """Write what a finished stage has to leave and somebody has removed."""
-        if not self.models.is_missing and not self.models.is_end_missing:
-            return
-        with self.weights.averaged() as parts:
-            if parts is None:
-                return
-            if self.models.is_missing:
-                self.models.write(parts)
-            if self.models.is_end_missing:
-                self.models.write_end(parts)
 
     def _restore(self, checkpoint: Path) -> None:
         state = self.weights.restore(checkpoint)
