@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from synesthete.codecs.latent import LatentCodec
 from synesthete.conditioning.unconditional import Unconditional
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Recipe, Stage, build
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding
-from synesthete.recipes.music import denoise, music_stft, recordings, shrink
+from synesthete.recipes.music import denoise, in_log_snr, music_stft, recordings, shrink
 
 
 def music_latent() -> Recipe:
@@ -49,7 +49,7 @@ def music_latent() -> Recipe:
             ),
             denoise(num_steps=3000, batch_size=16, learning_rate=6e-4),
         ],
-        sampling=Sampling(sampler="flow-euler", num_inference_steps=20, guidance_scale=1.0, precision="auto"),
+        sampling=in_log_snr(20),
         weights="float16",
     )
 

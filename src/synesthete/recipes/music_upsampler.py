@@ -5,12 +5,11 @@ from __future__ import annotations
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.low_band import LowBand
 from synesthete.conditioning.unconditional import Unconditional
-from synesthete.config import Recipe, Sampling, build
+from synesthete.config import Recipe, build
 from synesthete.data.sound_augmentation import Varied
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.recipes.images import cosine
-from synesthete.recipes.music import denoise, music, recordings, shrink
+from synesthete.recipes.music import denoise, in_log_snr, recordings, shrink
 
 
 def music_upsampler() -> Recipe:
@@ -38,10 +37,13 @@ def music_upsampler() -> Recipe:
             pooled_width=None,
             spatial_channels=2,
         ),
-        process=cosine(),
+        # How loud the highs are as a whole, or a piece is where nothing is given, is decided near noise.
+        process=build(
+            Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=1.5, timestep_std=1.8
+        ),
         stages=[denoise(num_steps=4000, batch_size=8, learning_rate=6e-4)],
         # What is given decides nearly all, so that there is little to be gained by guidance.
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=12, guidance_scale=1.0, precision="auto"),
+        sampling=in_log_snr(12),
         weights="float16",
     )
 
@@ -65,12 +67,8 @@ def music_low() -> Recipe:
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.sample_size, recipe.denoiser.spatial_channels = (128, 336), None
     recipe.denoiser.channels = (64, 128, 192)
-    # Nothing is given here: how loud a piece is has to be made too, and is decided near noise.
-    recipe.process = build(
-        Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=1.5, timestep_std=1.8
-    )
     recipe.stages = [denoise(num_steps=4000, batch_size=16, learning_rate=6e-4)]
-    recipe.sampling = music().sampling
+    recipe.sampling.num_inference_steps = 20
     return recipe
 
 
