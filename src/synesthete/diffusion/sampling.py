@@ -128,7 +128,7 @@ def make_scheduler(
     config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
     found = scheduler(**{key: value for key, value in config.items() if key in known})
     if timestep_spacing == "log_snr":
-        found.register_to_config(even_in_log_snr=True)  # under a name of ours: no diffusers class has this spacing
+        found.even_in_log_snr = True  # beside its configuration: no diffusers class has this spacing
     return found
 
 
@@ -161,7 +161,7 @@ def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device
     Raises:
         InputError: fewer timesteps in the schedule than steps, or a single step that would begin at clean data.
     """
-    if scheduler.config.get("even_in_log_snr"):
+    if getattr(scheduler, "even_in_log_snr", False):
         space_by_log_snr(scheduler, num_inference_steps, device)
         return
     if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
