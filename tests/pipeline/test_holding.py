@@ -12,7 +12,7 @@ from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.pipeline.holding import hold
 from synesthete.types import InputError
 
-STOCHASTIC = ("ddpm", "dpmsolver++sde")
+STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")
 NUM = 2
 PROCESSES = [
     *((name, process_for(name)) for name in SAMPLERS),

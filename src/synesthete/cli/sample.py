@@ -114,7 +114,7 @@ def sample(
         str | None,
         typer.Option(
             help="ddpm, ddim, euler, heun, dpmsolver++, dpmsolver++sde or unipc; flow-euler, flow-heun, "
-            "flow-dpmsolver++ or flow-unipc for a model of a flow."
+            "flow-dpmsolver++, flow-dpmsolver++sde or flow-unipc for a model of a flow."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,

@@ -48,6 +48,9 @@ SAMPLERS = {
     "flow-euler": Sampler("FlowMatchEulerDiscreteScheduler", flow=True),
     "flow-heun": Sampler("FlowMatchHeunDiscreteScheduler", flow=True),
     "flow-dpmsolver++": Sampler("DPMSolverMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
+    "flow-dpmsolver++sde": Sampler(
+        "DPMSolverMultistepScheduler", {**FLOW_SIGMAS, "algorithm_type": "sde-dpmsolver++"}, flow=True, max_order=2
+    ),
     "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
 }
 SPACINGS = ("trailing", "linspace", "leading")
