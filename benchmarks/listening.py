@@ -2,6 +2,7 @@
 
     python -m benchmarks.listening music-notes --out docs/listening/music-notes
     python -m benchmarks.listening runs/music --num 6 --seed 0 --out docs/listening/music
+    python -m benchmarks.listening runs/music-low --upsampler runs/music-upsampler --out docs/listening/music-cascade
 
 The first samples of the seed, not the best ones: of a model that is told classes, the first of each class.
 """
@@ -18,6 +19,7 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.music.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
+from synesthete.pipeline.cascade import Cascade
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +33,7 @@ def main() -> None:
     """Sample, write sounds and pictures, and the page that shows them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model's name or folder")
+    parser.add_argument("--upsampler", help="a model that makes the highs of what the first one plays")
     parser.add_argument("--name", help="what the page calls it")
     parser.add_argument("--num", type=int, default=6, help="sounds of a model that is told nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -43,9 +46,10 @@ def main() -> None:
     except FileExistsError:
         parser.error(f"--out {options.out}: exists; give another folder")
     pipeline = Pipeline.load(options.model)
+    whole = Cascade(pipeline, Pipeline.load(options.upsampler)) if options.upsampler else None
     names = list(pipeline.class_names) if pipeline.is_conditional else [f"{i:03}" for i in range(options.num)]
-    sounds = play(pipeline, len(names), options.seed)
-    rate = pipeline.codec.spec.sample_rate
+    sounds = play(pipeline, len(names), options.seed, whole)
+    rate = whole.sample_rate if whole else pipeline.codec.spec.sample_rate
     for name, sound, picture in zip(names, sounds, draw_spectrograms(sounds, rate), strict=True):
         soundfile.write(options.out / f"{name}.ogg", sound.numpy(), rate, format="OGG", subtype="VORBIS")
         picture.resize((2 * picture.width, 2 * picture.height)).convert("P").save(options.out / f"{name}.png")
@@ -53,12 +57,13 @@ def main() -> None:
     (options.out / "README.md").write_text(page, encoding="utf-8")
 
 
-def play(pipeline: Pipeline, num: int, seed: int) -> Tensor:
-    """Sounds (num, S) in [-1, 1], sound i of class i."""
+def play(pipeline: Pipeline, num: int, seed: int, whole: Cascade | None = None) -> Tensor:
+    """Sounds (num, S) in [-1, 1], sound i of class i; by the cascade that the model begins, where there is one."""
     found = []
     for places in torch.arange(num).split(BATCH):
         generators = [seeding.sample_generators(seed, num)[i] for i in places.tolist()]
-        found.append(pipeline(places if pipeline.is_conditional else places * 0, generators=generators).signal)
+        maker = whole or pipeline
+        found.append(maker(places if pipeline.is_conditional else places * 0, generators=generators).signal)
     return torch.cat(found).cpu().clamp(-1, 1)
 
 
