@@ -269,7 +269,7 @@ def enter(scheduler: Any, x_T: Tensor, start: Tensor | None = None, strength: fl
     """The x_t that a walk begins with and the timesteps left to it.
 
     start: clean data that is noised by x_T and walked back over the last `strength` of the steps (SDEdit, Meng et al.
-    2022). At 1, as without it, the walk begins with x_T alone.
+    2022), as `find_first` counts them. At 1, as without it, the walk begins with x_T alone.
 
     Raises:
         InputError: a strength out of range.
@@ -289,11 +289,16 @@ def enter(scheduler: Any, x_T: Tensor, start: Tensor | None = None, strength: fl
 def find_first(scheduler: Any, strength: float) -> int:
     """The place among a scheduler's timesteps from which `strength` of its steps are left, in (0, 1], at least one.
 
+    Of steps even in log SNR, those from sigma = `strength` on.
+
     Raises:
         InputError: a strength out of range.
     """
     if not 0 < strength <= 1:
         raise InputError(f"strength {strength}: give a number above 0 and at most 1, which leaves nothing of the start")
-    order = getattr(scheduler, "order", 1)  # a second-order one has two timesteps a step, but for the last
-    num_steps = -(-len(scheduler.timesteps) // order)
-    return order * (num_steps - max(round(strength * num_steps), 1))
+    order = getattr(scheduler, "order", 1)  # a second-order one has two timesteps a step, but for the first
+    steps = scheduler.timesteps[::order]
+    num_left = round(strength * len(steps))
+    if getattr(scheduler, "even_in_log_snr", False):  # most of them are near noise: it is the noise that is as deep
+        num_left = int((steps <= strength * scheduler.config.num_train_timesteps).sum())
+    return order * (len(steps) - max(num_left, 1))
