@@ -110,9 +110,15 @@ def test_a_walk_from_a_start_that_is_always_predicted_ends_there(name):
         torch.testing.assert_close(x_0, start, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["flow-euler", "ddim", "dpmsolver++"])
-def test_a_small_strength_is_near_and_all_of_it_is_a_sample_like_any(name):
-    pipeline = ideal_pipeline(name, num_inference_steps=20)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {}) for name in ("flow-euler", "ddim", "dpmsolver++")),
+        ("flow-dpmsolver++", {"timestep_spacing": "log_snr"}),
+    ],
+)
+def test_a_small_strength_is_near_and_all_of_it_is_a_sample_like_any(name, settings):
+    pipeline = ideal_pipeline(name, num_inference_steps=20, **settings)
     start = pipeline(nothing(NUM), generators=seeding.sample_generators(9, NUM)).x_0
     far = []
     for strength in (0.05, 0.3, 0.6, 1.0):

@@ -103,9 +103,9 @@ def jumps(x_0):
     return (x_0[..., 1:] - x_0[..., :-1]).square().mean(dim=(0, 1, 2)).sqrt()
 
 
-def at_seams_and_inside(num_corrections, sampler="flow-euler", steps=20, num=32):
+def at_seams_and_inside(num_corrections, sampler="flow-euler", num=32, **settings):
     """With the ideal denoiser of frames that are alike: the mean jump from a window to the next, and elsewhere."""
-    pipeline = ideal_pipeline(sampler, num_inference_steps=steps)
+    pipeline = ideal_pipeline(sampler, **{"num_inference_steps": 20} | settings)
     canvas = blank(pipeline.codec, num, LONG)
     frames = Frames.of(pipeline.codec)
     windows = plan(canvas.known, frames, find_overlap(frames))
@@ -117,9 +117,19 @@ def at_seams_and_inside(num_corrections, sampler="flow-euler", steps=20, num=32)
     return found[seams].mean().item(), found[inside].mean().item(), x_0.std().item()
 
 
-@pytest.mark.parametrize("sampler", ["flow-euler", "flow-unipc", "ddim", "dpmsolver++sde"])
-def test_a_seam_is_like_any_other_place(sampler):
-    at_seams, inside, std = at_seams_and_inside(2, sampler)
+LOG_SNR = {"timestep_spacing": "log_snr"}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [
+        *((sampler, {}) for sampler in ("flow-euler", "flow-unipc", "ddim", "dpmsolver++sde")),
+        ("flow-dpmsolver++", LOG_SNR),
+        ("flow-dpmsolver++sde", LOG_SNR),
+    ],
+)
+def test_a_seam_is_like_any_other_place(sampler, settings):
+    at_seams, inside, std = at_seams_and_inside(2, sampler, **settings)
     assert inside == pytest.approx((2 * (1 - ALIKE)) ** 0.5, rel=0.2)  # as in the data
     assert at_seams < 1.2 * inside
     assert std == pytest.approx(1.0, abs=0.15)
