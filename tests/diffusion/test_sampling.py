@@ -568,8 +568,9 @@ def test_a_shift_spends_more_steps_near_noise(name):
             seen.append(float(timestep) / 1000)
             return ideal(x_t, timestep)
 
-        x_T = noise(1024)
-        steps = sample(denoise, make_scheduler(name, process, shift), x_T / x_T.std(), num_inference_steps=100)
+        scheduler, generators = make_scheduler(name, process, shift), seeding.sample_generators(0, 1)
+        # As many values as tell 5% where every step draws noise as well.
+        steps = sample(denoise, scheduler, unit_noise(16_384), num_inference_steps=100, generators=generators)
         assert list(steps)[-1].std().item() == pytest.approx(0.5, rel=0.05)
     assert seen[3.0][0] == pytest.approx(seen[1.0][0], abs=1e-3)
     middle = len(seen[1.0]) // 2
@@ -595,5 +596,5 @@ def test_nothing_clips_x_0():
 
 
 def test_prediction_types_and_samplers_are_the_ones_tested():
-    assert len(SAMPLERS) == 11
+    assert len(SAMPLERS) == 12
     assert (*BETA_TYPES, "flow") == PREDICTION_TYPES
