@@ -59,10 +59,9 @@ def main() -> None:
 
 def play(pipeline: Pipeline, num: int, seed: int, whole: Cascade | None = None) -> Tensor:
     """Sounds (num, S) in [-1, 1], sound i of class i; by the cascade that the model begins, where there is one."""
-    found = []
+    found, maker = [], whole or pipeline
     for places in torch.arange(num).split(BATCH):
         generators = [seeding.sample_generators(seed, num)[i] for i in places.tolist()]
-        maker = whole or pipeline
         found.append(maker(places if pipeline.is_conditional else places * 0, generators=generators).signal)
     return torch.cat(found).cpu().clamp(-1, 1)
 

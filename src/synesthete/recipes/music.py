@@ -52,7 +52,7 @@ def music() -> Recipe:
         # How loud a piece is, and neighbouring tokens are together, is decided near noise: asked there, stepped there.
         process=frames_process(mean=2.0, std=1.8),
         stages=[denoise(num_steps=6500, batch_size=16, learning_rate=8e-4)],
-        sampling=in_log_snr(20),
+        sampling=log_snr_sampling(20),
         weights="float16",
     )
 
@@ -82,7 +82,7 @@ def music_stft() -> Recipe:
         ),
         process=build(Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=0.5),
         stages=[denoise(num_steps=3000, batch_size=16, learning_rate=4e-4)],
-        sampling=in_log_snr(20),
+        sampling=log_snr_sampling(20),
         weights="float16",
     )
 
@@ -174,7 +174,7 @@ def frames_process(mean: float = 0.5, std: float = 1.0) -> Build:
     )
 
 
-def in_log_snr(num_inference_steps: int) -> Sampling:
+def log_snr_sampling(num_inference_steps: int) -> Sampling:
     """Steps as dense where a whole piece's level is decided as where its grain is; nothing to be guided by."""
     return Sampling(
         sampler="flow-dpmsolver++",

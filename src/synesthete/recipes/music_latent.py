@@ -8,7 +8,7 @@ from synesthete.config import Recipe, Stage, build
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding
-from synesthete.recipes.music import denoise, in_log_snr, music_stft, recordings, shrink
+from synesthete.recipes.music import denoise, log_snr_sampling, music_stft, recordings, shrink
 
 
 def music_latent() -> Recipe:
@@ -49,7 +49,7 @@ def music_latent() -> Recipe:
             ),
             denoise(num_steps=3000, batch_size=16, learning_rate=6e-4),
         ],
-        sampling=in_log_snr(20),
+        sampling=log_snr_sampling(20),
         weights="float16",
     )
 

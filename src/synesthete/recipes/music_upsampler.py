@@ -9,7 +9,7 @@ from synesthete.config import Recipe, build
 from synesthete.data.sound_augmentation import Varied
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.recipes.music import denoise, in_log_snr, recordings, shrink
+from synesthete.recipes.music import denoise, log_snr_sampling, recordings, shrink
 
 
 def music_upsampler() -> Recipe:
@@ -43,7 +43,7 @@ def music_upsampler() -> Recipe:
         ),
         stages=[denoise(num_steps=4000, batch_size=8, learning_rate=6e-4)],
         # What is given decides nearly all, so that there is little to be gained by guidance.
-        sampling=in_log_snr(12),
+        sampling=log_snr_sampling(12),
         weights="float16",
     )
 
