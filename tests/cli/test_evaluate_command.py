@@ -53,7 +53,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch)
         ["synesthete: run/report: holds a report already; give --overwrite or another --out"],
     )
     code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
-    assert (code, said) == (2, ["synesthete: run: a model of pictures; --listener is for models of speech"])
+    assert code == 2 and "--listener" in said[0]
     code, _, said = run("evaluate", "run", "--overwrite", "--features", "nowhere", "--num", 12)
     assert code == 2
     assert len(said) == 1

@@ -42,7 +42,7 @@ def test_a_tiny_model_is_trained_judged_and_reported_stage_by_stage(run, tmp_pat
     assert (tmp_path / "run" / "report" / "pictures" / "sheet-held-out-takes.png").is_file()
 
     code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
-    assert (code, said) == (2, ["synesthete: run: a model of audio-to-image; --listener is for models of speech"])
+    assert code == 2 and "--listener" in said[0]
     code, _, said = run("cycle", "image-to-speech-digits", "run", "--num", 10)
     assert code == 2
     assert len(said) == 1

@@ -35,7 +35,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkey
     assert any("kept with the model" in metric["name"] for metric in values["metrics"]) == (make is music_notes_debug)
 
     code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
-    assert (code, said) == (2, ["synesthete: run: a model of music; --listener is for models of speech"])
+    assert code == 2 and "--listener" in said[0]
     code, _, said = run("evaluate", "run", "--overwrite", "--features", "nowhere", "--num", 10)
     assert code == 2
     assert "no features 'nowhere'" in said[0]

@@ -33,12 +33,13 @@ def cycle(
 
     Example: `synesthete cycle image-to-speech-digits audio-to-image-digits --num 300`
     """
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.evaluation.cycle import evaluate_cycle, shared_classes
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.evaluation.report import check_place, finite
     from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
 
     target = out or Path("out/cycle") / f"{Path(speech).name}-{Path(painter).name}"
     check_place(target)
@@ -56,7 +57,7 @@ def cycle(
         found = evaluate_cycle(
             speaks,
             paints,
-            preparation.prepare(recipe, data, report),
+            task_of(recipe).prepare(recipe, data, report),
             target,
             models=(speech, painter),
             num=num,

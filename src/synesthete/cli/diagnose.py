@@ -59,7 +59,7 @@ def diagnose(
     Examples: `synesthete diagnose runs/images-digits`,
     `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`
     """
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
     from synesthete.evaluation.diagnose import choose_features, chosen
     from synesthete.evaluation.diagnose import diagnose as diagnose_model
@@ -67,6 +67,7 @@ def diagnose(
     from synesthete.evaluation.instruments.subject import Subject
     from synesthete.evaluation.report import check_place
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
 
     names = chosen(listed(only))
     place = Path("out/diagnose") / Path(model).name
@@ -85,7 +86,7 @@ def diagnose(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = preparation.prepare(recipe, data, report)
+        prepared = task_of(recipe).prepare(recipe, data, report)
         found = diagnose_model(
             pipeline,
             prepared,

@@ -72,12 +72,13 @@ def of_model(
     model: str, out: Path | None, num: int, data: Path | None, prepare: bool, seed: int, device: str
 ) -> list[Check]:
     """The checks of a run, of a model, or of a run and its model."""
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
     from synesthete.config import Recipe
     from synesthete.evaluation.doctor.doctor import examine
     from synesthete.evaluation.doctor.record import read_run
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
     from synesthete.training.models import denoises
 
     folder = Path(model).expanduser()
@@ -95,5 +96,6 @@ def of_model(
 
         prepared = None
         if pipeline and (prepare or data):
-            prepared = preparation.prepare(recipe_of(pipeline, hub.find_model(model), ()), data, report)
+            found = recipe_of(pipeline, hub.find_model(model), ())
+            prepared = task_of(found).prepare(found, data, report)
         return examine(run, pipeline, out, name=model, prepared=prepared, num=num, seed=seed, progress=report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
-    from synesthete.evaluation.hearing.measures import HearingEvaluation
-    from synesthete.evaluation.music.measures import MusicEvaluation
-    from synesthete.evaluation.pictures.measures import PictureEvaluation
     from synesthete.evaluation.report import Metric
-    from synesthete.evaluation.speech.measures import SpeechEvaluation
     from synesthete.pipeline import Pipeline
 
 
@@ -76,9 +71,10 @@ def evaluate(
     `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.evaluation.report import check_place, finite
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import EvaluationRequest, task_of
 
     target = out or (
         Path(model) / "report" if (Path(model) / "model").is_dir() else Path("out/report") / Path(model).name
@@ -89,78 +85,22 @@ def evaluate(
     pipeline = Pipeline.load(model, device)
     folder = hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    kind = preparation.makes(recipe)
-    if kind == "speech" and features != "auto":
-        raise InputError(f"{model}: a model of speech; --features is for models of pictures and of music")
-    if kind != "speech" and listener != "auto":
-        raise InputError(f"{model}: a model of {kind}; --listener is for models of speech")
-    if kind != "music" and recorded is not None:
-        raise InputError(f"{model}: a model of {kind}; --recorded is for upsamplers of music")
-    num = num or (100 if kind == "music" else 500)
+    task = task_of(recipe)
+    given: dict[str, Any] = {"listener": listener, "features": features, "recorded": recorded}
+    for option, value in given.items():
+        if value not in (None, "auto") and option not in task.evaluation_options:
+            raise InputError(f"{model}: a model of {task.makes}, which has no --{option}; leave it out")
+    options = {option: given[option] for option in task.evaluation_options if option in given}
     with progress_bar() as show:
 
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        options: dict[str, Any] = {"model": model, "num": num, "seed": seed, "progress": report}
-        found: SpeechEvaluation | PictureEvaluation | MusicEvaluation | HearingEvaluation
-        if kind == "speech":
-            found = evaluate_speech(pipeline, recipe, folder, data, target, listener, options)
-        else:
-            options |= {"features": features, **({"recorded": recorded} if kind == "music" else {})}
-            found = evaluate_held_out(kind, pipeline, recipe, folder, data, target, options)
+        request = EvaluationRequest(target, model, folder, data, num, seed, options)
+        found = task.evaluate(pipeline, recipe, request, report)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
     finish(as_json, finite(values), text + say_skipped(found.skipped))
-
-
-def evaluate_speech(
-    pipeline: Pipeline,
-    recipe: Recipe,
-    folder: Path,
-    data: Path | None,
-    target: Path,
-    listener: str,
-    options: dict[str, Any],
-) -> SpeechEvaluation:
-    """A model that speaks: its test pictures, and the voices that it never heard."""
-    from synesthete import preparation
-    from synesthete.evaluation.speech.evaluation import evaluate
-    from synesthete.evaluation.speech.model_judge import read_judge
-
-    own_judge = read_judge(folder)
-    corpus = preparation.build_corpus(recipe, data, options["progress"])
-    return evaluate(pipeline, recipe.data(), corpus, target, listener=listener, own_judge=own_judge, **options)
-
-
-def evaluate_held_out(
-    kind: str,
-    pipeline: Pipeline,
-    recipe: Recipe,
-    folder: Path,
-    data: Path | None,
-    target: Path,
-    options: dict[str, Any],
-) -> PictureEvaluation | MusicEvaluation | HearingEvaluation:
-    """A model that draws, plays or paints sounds, on what its data held out; of the last each stage's end as well."""
-    from synesthete import preparation
-    from synesthete.evaluation.hearing.evaluation import evaluate as evaluate_hearing
-    from synesthete.evaluation.hearing.stages import find_stages
-    from synesthete.evaluation.music.evaluation import evaluate as evaluate_music
-    from synesthete.evaluation.music.kept_judge import read_sound_judge
-    from synesthete.evaluation.pictures.evaluation import evaluate as evaluate_pictures
-    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
-    from synesthete.pipeline import Pipeline
-
-    prepared = preparation.prepare(recipe, data, options["progress"])
-    if kind == "music":
-        return evaluate_music(pipeline, prepared, target, own_judge=read_sound_judge(folder), **options)
-    options["own_judge"] = read_picture_judge(folder)
-    if kind == "audio-to-image":
-        kept = find_stages(Path(options["model"]), recipe)
-        options["stages"] = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}
-        return evaluate_hearing(pipeline, prepared, target, **options)
-    return evaluate_pictures(pipeline, prepared, target, **options)
 
 
 def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:

@@ -63,7 +63,7 @@ def sweep(
     `synesthete sweep runs/mine --schedulers cosine linear --untrained-schedules --samplers ddim dpmsolver++`,
     `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`
     """
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.evaluation.pictures.scoring import make_scorer
@@ -72,6 +72,7 @@ def sweep(
     from synesthete.evaluation.sweeping.sweep import Samples
     from synesthete.evaluation.sweeping.sweep import sweep as sweep_model
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
 
     tried = {
         "schedules": listed(schedulers),
@@ -83,7 +84,7 @@ def sweep(
     own_seeds = tuple(dict.fromkeys(numbers("--seeds", seeds, int))) or (0,)
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    if preparation.speaks(recipe):
+    if task_of(recipe).name == "image-to-speech":
         raise InputError(f"{model}: a model of speech; `synesthete sweep` is for models of pictures")
     changed = [key.partition(".")[2] for a in assignments or () if (key := a.partition("=")[0]).startswith("sampling.")]
     changes = {name: getattr(recipe.sampling, name) for name in changed}
@@ -98,7 +99,7 @@ def sweep(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = preparation.prepare(recipe, data, report)
+        prepared = task_of(recipe).prepare(recipe, data, report)
         kept = read_picture_judge(folder)
         own_judge = kept.judge if kept else None
         scorer = make_scorer(pipeline, prepared, features=features, own_judge=own_judge, progress=report)

@@ -48,7 +48,7 @@ def tune(
     Examples: `synesthete tune runs/mine --seconds-per-picture 0.1`,
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
-    from synesthete import hub, preparation
+    from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
     from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.report import finite
@@ -57,12 +57,13 @@ def tune(
     from synesthete.evaluation.tuning.tune import check_wishes
     from synesthete.evaluation.tuning.tune import tune as tune_model
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    if preparation.speaks(recipe):
+    if task_of(recipe).name == "image-to-speech":
         raise InputError(f"{model}: a model of speech; `synesthete tune` is for models of pictures")
     wishes = Wishes(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
     check_wishes(wishes, pipeline)
@@ -74,7 +75,7 @@ def tune(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = preparation.prepare(recipe, data, report)
+        prepared = task_of(recipe).prepare(recipe, data, report)
         scorer = make_scorer(pipeline, prepared, features=features, progress=report)
         found = tune_model(
             scorer, target, model=model, folder=folder if write else None, wishes=wishes, progress=report

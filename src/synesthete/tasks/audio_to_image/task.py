@@ -1,0 +1,75 @@
+"""The task of sounds that paint."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.preparation import paired
+from synesthete.tasks.base import register
+from synesthete.tasks.images.task import Images
+
+if TYPE_CHECKING:
+    from synesthete.config import Recipe
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.tasks.base import EvaluationRequest, Progress
+
+
+class AudioToImage(Images):
+    """A sound and a text in, a picture out; its classifier is one of pictures."""
+
+    name = "audio-to-image"
+    verb = "paint"
+    makes = "pictures of sounds"
+
+    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+        """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
+        return paired.prepare(recipe, folder, progress)
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """Named by how the codec reads pictures."""
+        return paired.default_folder(recipe)
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """Pictures, sounds and speakers of each split."""
+        values, told = {"judge_pictures": len(prepared.judge)}, {}
+        for part in ("train", "test", "speakers"):
+            if (pairs := getattr(prepared, part)) is None:
+                continue
+            values[f"{part}_pictures"], values[f"{part}_sounds"] = len(pairs.pictures), len(pairs.sounds)
+            values[f"{part}_speakers"] = pairs.num_speakers
+            known = f" of {pairs.num_speakers} speakers" if pairs.num_speakers else ""
+            told[part] = f"{len(pairs.pictures)} pictures and {len(pairs.sounds)} sounds{known}"
+        unheard = f"; {told['speakers']} that are in no other" if "speakers" in told else ""
+        return values, (
+            f"{told['train']} to train on, {values['judge_pictures']} pictures for the judge alone, "
+            f"{told['test']} held out (no file in two of them){unheard}"
+        )
+
+    def evaluate(
+        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+    ) -> Any:
+        """What it paints of held-out sounds, and at the end of each stage that its run keeps."""
+        from synesthete.evaluation.hearing.evaluation import evaluate
+        from synesthete.evaluation.hearing.stages import find_stages
+        from synesthete.pipeline import Pipeline
+
+        prepared = self.prepare(recipe, request.data, progress)
+        kept = find_stages(Path(request.model), recipe)
+        return evaluate(
+            pipeline,
+            prepared,
+            request.out,
+            model=request.model,
+            num=request.num or self.num_evaluated,
+            seed=request.seed,
+            own_judge=self.load_classifier(request.folder),
+            stages={name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()},
+            progress=progress,
+            **request.options,
+        )
+
+
+register(AudioToImage())

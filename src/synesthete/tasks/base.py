@@ -1,0 +1,178 @@
+"""What kind of system a recipe or a model is: the one object that says so, and the table of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+
+Progress = Callable[[str, int, int], None]  # progress(what, done, total)
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be measured.
+
+    out: the report's folder. model: how the report calls it. folder: of the model's files. data: as the `folder` of
+    `Task.prepare`. num: samples to make; `Task.num_evaluated` where None. options: those of `Task.evaluation_options`.
+    """
+
+    out: Path
+    model: str
+    folder: Path
+    data: Path | None = None
+    num: int | None = None
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task:
+    """A kind of system. A new one is a subclass with these methods, made known by `register`; nothing else knows it.
+
+    Training and evaluation are handed the task and ask it; the command line finds it by the recipe's or the model's
+    `task`.
+
+    Attributes:
+        name: as recipes and models name it. verb: of the command that samples. makes: what comes out, as in "a model
+            of speech". num_evaluated: samples that an evaluation makes unless told. evaluation_options: those that
+            `evaluate` takes beside those of every task.
+    """
+
+    name: str
+    verb: str
+    makes: str
+    num_evaluated: int = 500
+    evaluation_options: tuple[str, ...] = ()
+
+    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+        """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
+
+        folder: for what is made; `default_folder` where None. progress is called after every shard.
+
+        Raises:
+            InputError: whatever is wrong with the data, in one line.
+        """
+        raise NotImplementedError
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """A folder of the cache for this recipe's data."""
+        raise NotImplementedError
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """How much there is of what, as values and as a line for people."""
+        raise NotImplementedError
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
+        """`num` made-up samples as a stage would see them, to try a training step without data."""
+        raise NotImplementedError
+
+    def thumbnails(self, pipeline: Pipeline, x_0: Tensor) -> list[Image.Image]:
+        """A picture of each x_0 (n, C, H, W): of sound, its spectrogram."""
+        return pipeline.codec.pictures(x_0)
+
+    def train_classifier(
+        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
+    ) -> None:
+        """Train the classifier that tells what a sample is, on data the model never saw, and save it beside the model.
+
+        model: the model's folder. data: as the `folder` of `prepare`.
+
+        Raises:
+            InputError: no data for one, or a folder that cannot be written.
+        """
+        raise InputError(f"a model of {self.makes} has no classifier")
+
+    def load_classifier(self, model: Path) -> Any | None:
+        """The classifier in a model's folder, or None where there is none."""
+        return None
+
+    def evaluate(
+        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+    ) -> Any:
+        """Measure a model on what it never met and write the report; returns `metrics`, `skipped` and `to_dict()`.
+
+        Raises:
+            InputError: data that do not fit the model, or too few.
+        """
+        raise NotImplementedError
+
+    def sample(self, pipeline: Pipeline, request: Any, progress: Progress | None = None) -> Any:
+        """Make what is asked for and write it to files."""
+        raise NotImplementedError
+
+
+# Where the tasks of this package are: importing a module registers what it defines. Names alone, so that asking for
+# one costs nobody the others' libraries.
+MODULES: dict[str, str] = {
+    "image-to-speech": "synesthete.tasks.image_to_speech.task",
+    "music": "synesthete.tasks.music.task",
+    "audio-to-image": "synesthete.tasks.audio_to_image.task",
+    "images": "synesthete.tasks.images.task",
+}
+_TASKS: dict[str, Task] = {}
+
+
+def register(task: Task) -> Task:
+    """Make a task known by its name, from anywhere; it is returned.
+
+    Raises:
+        ValueError: another task has the name.
+    """
+    there = _TASKS.setdefault(task.name, task)
+    if type(there) is not type(task):
+        raise ValueError(f"there is a task {task.name!r} already: {type(there).__qualname__}")
+    return there
+
+
+def task_names() -> list[str]:
+    """The names that are known."""
+    return list(dict.fromkeys([*MODULES, *_TASKS]))
+
+
+def find_task(name: str) -> Task:
+    """A task by its name.
+
+    Raises:
+        InputError: no such task.
+    """
+    if name not in _TASKS and name in MODULES:
+        importlib.import_module(MODULES[name])
+    if name not in _TASKS:
+        raise InputError(f"no task {name!r}; there are {', '.join(task_names())}; import the module that registers it")
+    return _TASKS[name]
+
+
+def task_of(made: Recipe | Pipeline) -> Task:
+    """The task of a recipe or of a loaded model."""
+    return find_task(task_name(made))
+
+
+def task_name(made: Any) -> str:
+    """The name of the task of a recipe or of a loaded model: what it says, else what its parts tell."""
+    named = getattr(made, "task", None)
+    if named:
+        return str(named)
+    if hasattr(made, "stages"):
+        data = made.data.target
+        kinds = {"clips": "image-to-speech", "pairs": "audio-to-image", "recordings": "music"}
+        return next((name for field, name in kinds.items() if hasattr(data, field)), "images")
+    if named := made.config.card.get("task"):
+        return str(named)
+    makes_sound, reads_pictures = hasattr(made.codec, "spec"), hasattr(made.conditioner, "preprocess")
+    if makes_sound:
+        return "image-to-speech" if reads_pictures else "music"
+    return "audio-to-image" if hasattr(made.conditioner, "branches") else "images"

@@ -1,0 +1,92 @@
+"""The task of pictures that speak."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synesthete.preparation import spoken
+from synesthete.tasks.base import Task, register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.tasks.base import EvaluationRequest, Progress
+
+
+class ImageToSpeech(Task):
+    """A picture in, a clip that says what it shows out."""
+
+    name = "image-to-speech"
+    verb = "speak"
+    makes = "speech"
+    evaluation_options = ("listener",)
+
+    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+        """The corpus spoken, its clips encoded, the pictures fitted."""
+        return spoken.prepare(recipe, folder, progress)
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """Named by what decides the sound of the corpus."""
+        return spoken.default_folder(recipe)
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """Pictures and clips of each split."""
+        values = {
+            "train_pictures": len(prepared.train.pictures),
+            "test_pictures": len(prepared.test.pictures),
+            "train_clips": len(prepared.train.x_0),
+            "test_clips": len(prepared.test.x_0),
+        }
+        return values, (
+            f"{values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
+            f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
+        )
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
+        """Grey pictures, and noise for their clips."""
+        from synesthete.training.rehearsal import make_samples
+
+        return make_samples(recipe, stage, num)
+
+    def train_classifier(
+        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
+    ) -> None:
+        """One of voices that the model never heard."""
+        from synesthete.evaluation.speech import model_judge
+
+        # A twin that trains for seconds gets a classifier that does.
+        steps = min(model_judge.NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
+        corpus = spoken.build_corpus(recipe, data)
+        model_judge.keep_judge(recipe.data(), corpus, model, recipe.codec().spec, num_steps=steps, progress=progress)
+
+    def load_classifier(self, model: Path) -> Any | None:
+        """The one that `train_classifier` saved there."""
+        from synesthete.evaluation.speech.model_judge import read_judge
+
+        return read_judge(model)
+
+    def evaluate(
+        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+    ) -> Any:
+        """Its test pictures, and the voices that it never heard."""
+        from synesthete.evaluation.speech.evaluation import evaluate
+
+        corpus = spoken.build_corpus(recipe, request.data, progress)
+        return evaluate(
+            pipeline,
+            recipe.data(),
+            corpus,
+            request.out,
+            model=request.model,
+            num=request.num or self.num_evaluated,
+            seed=request.seed,
+            own_judge=self.load_classifier(request.folder),
+            progress=progress,
+            **request.options,
+        )
+
+
+register(ImageToSpeech())

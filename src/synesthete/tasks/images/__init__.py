@@ -1,0 +1,1 @@
+"""Pictures of a class, of words, or of nothing."""

@@ -1,0 +1,85 @@
+"""The task of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synesthete.preparation import labelled
+from synesthete.tasks.base import Task, register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.tasks.base import EvaluationRequest, Progress
+
+
+class Images(Task):
+    """A class, words or nothing in, a picture out."""
+
+    name = "images"
+    verb = "draw"
+    makes = "pictures"
+    evaluation_options = ("features",)
+
+    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+        """Pictures fitted, and encoded where the codec is a network."""
+        return labelled.prepare(recipe, folder, progress)
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """Named by how the codec reads pictures."""
+        return labelled.default_folder(recipe)
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """Pictures of each split."""
+        values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "judge", "test")}
+        return values, (
+            f"{values['train_pictures']} pictures to train on, {values['judge_pictures']} for the judge "
+            f"alone, {values['test_pictures']} held out (no picture in two of them)"
+        )
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
+        """Grey pictures."""
+        from synesthete.training.rehearsal import make_samples
+
+        return make_samples(recipe, stage, num)
+
+    def train_classifier(
+        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
+    ) -> None:
+        """One of pictures that the model never saw."""
+        from synesthete.evaluation.pictures.judge import FEWEST_STEPS
+        from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
+
+        # A twin that trains for seconds gets a classifier that does.
+        steps = sum(stage.num_steps for stage in recipe.stages)
+        keep_picture_judge(prepared, model, num_steps=steps if steps < FEWEST_STEPS else None, progress=progress)
+
+    def load_classifier(self, model: Path) -> Any | None:
+        """The one that `train_classifier` saved there."""
+        from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+
+        return read_picture_judge(model)
+
+    def evaluate(
+        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+    ) -> Any:
+        """What it draws beside held-out pictures."""
+        from synesthete.evaluation.pictures.evaluation import evaluate
+
+        return evaluate(
+            pipeline,
+            self.prepare(recipe, request.data, progress),
+            request.out,
+            model=request.model,
+            num=request.num or self.num_evaluated,
+            seed=request.seed,
+            own_judge=self.load_classifier(request.folder),
+            progress=progress,
+            **request.options,
+        )
+
+
+register(Images())

@@ -1,0 +1,94 @@
+"""The task of music."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synesthete.preparation import music
+from synesthete.tasks.base import Task, register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.pipeline import Pipeline
+    from synesthete.preparation import Prepared
+    from synesthete.tasks.base import EvaluationRequest, Progress
+
+
+class Music(Task):
+    """Nothing, a class or a clip in, music out."""
+
+    name = "music"
+    verb = "play"
+    makes = "music"
+    num_evaluated = 100
+    evaluation_options = ("features", "recorded")
+
+    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+        """Recordings decoded, cut, and encoded where the codec is not trained."""
+        return music.prepare(recipe, folder, progress)
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """Named by the sample rate."""
+        return music.default_folder(recipe)
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """Pieces, recordings and seconds of each split."""
+        values: dict[str, Any] = {}
+        told = {}
+        for part in ("train", "judge", "test"):
+            pieces = getattr(prepared, part)
+            values[f"{part}_pieces"] = len(pieces)
+            values[f"{part}_recordings"] = pieces.num_recordings
+            values[f"{part}_seconds"] = round(pieces.seconds, 1)
+            told[part] = f"{len(pieces)} pieces ({pieces.num_recordings} recordings, {pieces.seconds:.0f} s)"
+        return values, (
+            f"{told['train']} to train on, {told['judge']} for the judge alone, {told['test']} held out "
+            "(no recording in two of them)"
+        )
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
+        """Noise."""
+        from synesthete.training.rehearsal import make_samples
+
+        return make_samples(recipe, stage, num)
+
+    def train_classifier(
+        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
+    ) -> None:
+        """One of recordings that the model never heard."""
+        from synesthete.evaluation.music.judge import FEWEST_STEPS
+        from synesthete.evaluation.music.kept_judge import keep_sound_judge
+
+        # A twin that trains for seconds gets a classifier that does.
+        steps = sum(stage.num_steps for stage in recipe.stages)
+        few = steps if steps < FEWEST_STEPS else None
+        keep_sound_judge(prepared, model, recipe.codec().spec.sample_rate, num_steps=few, progress=progress)
+
+    def load_classifier(self, model: Path) -> Any | None:
+        """The one that `train_classifier` saved there."""
+        from synesthete.evaluation.music.kept_judge import read_sound_judge
+
+        return read_sound_judge(model)
+
+    def evaluate(
+        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+    ) -> Any:
+        """What it plays beside held-out recordings."""
+        from synesthete.evaluation.music.evaluation import evaluate
+
+        return evaluate(
+            pipeline,
+            self.prepare(recipe, request.data, progress),
+            request.out,
+            model=request.model,
+            num=request.num or self.num_evaluated,
+            seed=request.seed,
+            own_judge=self.load_classifier(request.folder),
+            progress=progress,
+            **request.options,
+        )
+
+
+register(Music())
