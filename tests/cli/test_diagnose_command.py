@@ -54,7 +54,7 @@ def test_pictures_report_and_tensorboard_are_in_the_run_folder(run, model):
     values = json.loads(out.splitlines()[-1])
     place = model / "diagnose"
     assert values["report"] == str(place)
-    assert values["instruments"] == ["denoising", "classes"]
+    assert values["diagnostics"] == ["denoising", "classes"]
     assert values["left_out"] == {}
     names = ["classes.png", "denoising-x_0.png", "denoising-x_t.png", "denoising.gif"]
     assert [Path(path).name for path in values["pictures"]] == names

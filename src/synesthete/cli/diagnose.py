@@ -15,10 +15,10 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.instruments.embeddings import Embedding
+    from synesthete.evaluation.diagnostics.embeddings import Embedding
     from synesthete.evaluation.report import Report
 
-INSTRUMENT_NAMES = (
+DIAGNOSTIC_NAMES = (
     "embeddings, denoising, classes, reconstruction, reconstruction-sweep, loss-by-timestep, sensitivity-by-timestep, "
     "guidance, neighbours, spectrum"
 )
@@ -31,7 +31,7 @@ def diagnose(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help=f"Some of the instruments, with commas between: {INSTRUMENT_NAMES}."),
+        typer.Option(help=f"Some of the diagnostics, with commas between: {DIAGNOSTIC_NAMES}."),
     ] = None,
     num: Annotated[int, typer.Option(help="Samples and held-out pictures for figures.", min=4)] = 64,
     reconstruct_from: Annotated[
@@ -61,10 +61,10 @@ def diagnose(
     """
     from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
-    from synesthete.evaluation.diagnose import choose_features, chosen
-    from synesthete.evaluation.diagnose import diagnose as diagnose_model
-    from synesthete.evaluation.instruments.embeddings import condition_embeddings
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen
+    from synesthete.evaluation.diagnostics.diagnosis import diagnose as diagnose_model
+    from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.report import check_place
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
@@ -100,12 +100,12 @@ def diagnose(
             features=choose_features(features, names, prepared, folder, report),
             progress=report,
         )
-    shown = condition_embeddings(Subject(pipeline, prepared, seed, num)) if pipeline.is_conditional else []
+    shown = condition_embeddings(ModelUnderTest(pipeline, prepared, seed, num)) if pipeline.is_conditional else []
     write_tensorboard(found, shown, target / "tensorboard")
     left_out = found.data["left_out"]
     values = {
         "report": str(target),
-        "instruments": found.data["instruments"],
+        "diagnostics": found.data["diagnostics"],
         "left_out": left_out,
         "pictures": sorted(map(str, target.glob("pictures/*"))),
     }

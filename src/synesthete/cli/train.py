@@ -24,7 +24,7 @@ def train(
         typer.Option(help="At the end, train the judge that tells what a sample says or shows."),
     ] = True,
     watch: Annotated[
-        bool, typer.Option(help="Look through the instruments of `synesthete diagnose` at each preview.")
+        bool, typer.Option(help="Look through the diagnostics of `synesthete diagnose` at each preview.")
     ] = True,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -38,7 +38,7 @@ def train(
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete import hub
-    from synesthete.evaluation import watching
+    from synesthete.evaluation import training_callback
     from synesthete.evaluation.speech import model_judge
     from synesthete.pipeline.adapted import find_adapters
     from synesthete.recipes import find_recipe
@@ -68,7 +68,7 @@ def train(
                 show(f"step {report.step}: {note}", 0, 0, "")
 
         try:
-            look = watching.watch if watch else None
+            look = training_callback.show_diagnostics if watch else None
             model = loop.train(found, prepared, folder, report=on_step, start=begin, watch=look)
             wanted = judge and state.is_main_process and not (model / model_judge.FOLDER).is_dir()
             try:

@@ -13,8 +13,8 @@ from players import RATE, low_passed, make_player, music_samples, prepared_music
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.data.tones import TIMBRES
-from synesthete.evaluation import watching
-from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation import training_callback
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.music.evaluation import evaluate, evaluate_music
 from synesthete.evaluation.music.features import JudgeFeatures, SpectrumFeatures
 from synesthete.evaluation.music.judge import load_or_train_sound_judge
@@ -221,14 +221,14 @@ class Log:
 
 @pytest.mark.parametrize("classes", [True, False])
 def test_a_run_is_watched(classes, unheard, tmp_path, caplog):
-    """No instrument of a preview fails on spectrograms, with classes or without."""
+    """No diagnostic of a preview fails on spectrograms, with classes or without."""
     data, recipe = prepared_music(2, classes=classes), music_notes_debug()
     if not classes:
         recipe.conditioner = build(Unconditional)
         recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=classes)
     log = Log()
-    watching.watch(player, data, tmp_path, 3, log)
+    training_callback.show_diagnostics(player, data, tmp_path, 3, log)
     assert not [record for record in caplog.records if record.name.startswith("synesthete")]
     assert {"classes", "denoising-x_0", "reconstruction"} <= set(log.names)
-    assert Subject(player, data).names(torch.tensor([0])) == [TIMBRES[0] if classes else ""]
+    assert ModelUnderTest(player, data).names(torch.tensor([0])) == [TIMBRES[0] if classes else ""]

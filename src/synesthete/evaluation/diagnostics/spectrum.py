@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.diagnostics.curves import Panel, curves_figure
+from synesthete.evaluation.diagnostics.model_under_test import labels_of
 from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.instruments.curves import Panel, curves_figure
-from synesthete.evaluation.instruments.subject import labels_of
 from synesthete.evaluation.report import Medium, Section, Table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
 TITLE = "Power spectrum"
 HOW = (
@@ -59,17 +59,17 @@ def measure_spectrum(pictures: Tensor) -> Spectrum:
     return Spectrum(torch.arange(1, num + 1) / min(height, width), total[:, 1:] / ring[inside].bincount()[1:])
 
 
-def spectrum(subject: Subject) -> Section:
+def spectrum(model: ModelUnderTest) -> Section:
     """Figure by frequency, table by octave and a sentence on samples against real held-out pictures.
 
     Raises:
         InputError: a model that makes no pictures.
     """
-    if not subject.makes_pictures:
-        raise InputError("spectrum: only of models that make pictures; leave this instrument out")
-    made = measure_spectrum(subject.samples().signal)
-    real = measure_spectrum(real_pictures(subject, NUM_REAL))
-    generator = seeding.generator(subject.seed, "spectrum")
+    if not model.makes_pictures:
+        raise InputError("spectrum: only of models that make pictures; leave this diagnostic out")
+    made = measure_spectrum(model.samples().signal)
+    real = measure_spectrum(real_pictures(model, NUM_REAL))
+    generator = seeding.generator(model.seed, "spectrum")
     octaves = octave_rings(made.frequencies)
     floor = floor_in_decibels(real.power, len(made.power), octaves, generator)
     apart = {name: difference_in_decibels(made.power, real.power, rings) for name, rings in octaves.items()}
@@ -98,12 +98,12 @@ def _panel(title: str, frequencies: Tensor, curves: dict[str, Tensor], floors: d
     return Panel(title, "cycles per pixel", "dB", x, curves, floors, log_x=True, ticks=ticks)
 
 
-def real_pictures(subject: Subject, num: int) -> Tensor:
+def real_pictures(model: ModelUnderTest, num: int) -> Tensor:
     """Held-out pictures (n, C, H, W) uint8 of the classes that samples are made of."""
-    batch = subject.held_out(min(num * 4, len(labels_of(subject.prepared.test))))
-    pictures = subject.pictures(batch)
-    if subject.is_conditional:
-        pictures = pictures[torch.isin(batch.label, subject.classes())]
+    batch = model.held_out(min(num * 4, len(labels_of(model.prepared.test))))
+    pictures = model.pictures(batch)
+    if model.is_conditional:
+        pictures = pictures[torch.isin(batch.label, model.classes())]
     return pictures[:num]
 
 

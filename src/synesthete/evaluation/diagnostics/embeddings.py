@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.types import Condition
 
 NULL = "null"
@@ -45,7 +45,7 @@ class Embedding:
 
 
 @torch.no_grad()
-def condition_embeddings(subject: Subject) -> list[Embedding]:
+def condition_embeddings(model: ModelUnderTest) -> list[Embedding]:
     """The pooled vector and the mean token of every class and of the null; many a class where the condition varies.
 
     None of a condition that has neither, such as a spectrogram.
@@ -53,15 +53,15 @@ def condition_embeddings(subject: Subject) -> list[Embedding]:
     Raises:
         InputError: a model that is told nothing.
     """
-    if not subject.is_conditional:
+    if not model.is_conditional:
         raise InputError("embeddings: this model is told nothing, so there is no condition to show")
-    conditioner = subject.pipeline.conditioner
-    if not subject.reads_classes:
-        batch = subject.held_out(min(MANY, 8 * subject.num))
-        raw, names = batch.raw, subject.names(batch.label)
+    conditioner = model.pipeline.conditioner
+    if not model.reads_classes:
+        batch = model.held_out(min(MANY, 8 * model.num))
+        raw, names = batch.raw, model.names(batch.label)
     else:
-        raw, names = torch.arange(len(subject.class_names)), subject.class_names
-    found = [mean_vectors(conditioner.encode(part.to(subject.device))) for part in in_parts(raw)]
+        raw, names = torch.arange(len(model.class_names)), model.class_names
+    found = [mean_vectors(conditioner.encode(part.to(model.device))) for part in in_parts(raw)]
     null = mean_vectors(conditioner.null(1))
     return [
         Embedding(
@@ -91,40 +91,38 @@ def mean_vectors(condition: Condition) -> dict[str, Tensor]:
     return vectors
 
 
-def sample_embedding(subject: Subject) -> Embedding | None:
+def sample_embedding(model: ModelUnderTest) -> Embedding | None:
     """The judge's features of samples and of as many real held-out pictures; None without a judge of pictures."""
-    if subject.features is None or not subject.makes_pictures:
+    if model.features is None or not model.makes_pictures:
         return None
-    made, real = subject.samples().signal, subject.held_out(len(subject.labels()))
-    vectors = torch.cat([subject.features(made), subject.features(subject.pictures(real))]).float().cpu()
-    names = subject.names(subject.labels()) if subject.is_conditional else ["sample"] * len(made)
+    made, real = model.samples().signal, model.held_out(len(model.labels()))
+    vectors = torch.cat([model.features(made), model.features(model.pictures(real))]).float().cpu()
+    names = model.names(model.labels()) if model.is_conditional else ["sample"] * len(made)
     marks = ["generated"] * len(made) + ["real"] * len(real.label)
-    return Embedding(f"features of {subject.features.name}", vectors, [*names, *subject.names(real.label)], marks)
+    return Embedding(f"features of {model.features.name}", vectors, [*names, *model.names(real.label)], marks)
 
 
-def embeddings(subject: Subject) -> Section:
+def embeddings(model: ModelUnderTest) -> Section:
     """t-SNE and cosine similarity of the conditions, and t-SNE of what a judge sees in samples and in real pictures.
 
     Raises:
         InputError: a model that is told nothing, or nothing that has a vector, and no judge either.
     """
-    samples = sample_embedding(subject)
-    if not subject.is_conditional and samples is None:
-        condition_embeddings(subject)
+    samples = sample_embedding(model)
+    if not model.is_conditional and samples is None:
+        condition_embeddings(model)
     items = []
-    if subject.is_conditional:
+    if model.is_conditional:
         items += [
-            Medium(
-                f"embeddings-{found.name}", to_png(condition_figure(found, subject.seed)), f"Conditions, {found.name}"
-            )
-            for found in condition_embeddings(subject)
+            Medium(f"embeddings-{found.name}", to_png(condition_figure(found, model.seed)), f"Conditions, {found.name}")
+            for found in condition_embeddings(model)
         ]
     if samples is not None:
-        figure = sample_figure(samples, subject.seed)
+        figure = sample_figure(samples, model.seed)
         items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
     if not items:
-        raise InputError("embeddings: the condition has no vectors; leave this instrument out")
-    return Section("Embeddings", _TEXT if subject.is_conditional else _SAMPLES, items)
+        raise InputError("embeddings: the condition has no vectors; leave this diagnostic out")
+    return Section("Embeddings", _TEXT if model.is_conditional else _SAMPLES, items)
 
 
 def project(vectors: Tensor, seed: int) -> tuple[np.ndarray, str]:

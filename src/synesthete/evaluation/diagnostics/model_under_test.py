@@ -1,4 +1,4 @@
-"""The model under the instruments, and the data that it is compared with."""
+"""The model under the diagnostics, and the data that it is compared with."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NUM_CLASSES = 12  # that fit beside each other in a picture
 
 
 @dataclass
-class Subject:
-    """A model and its data, looked at by every instrument in turn; the same seed shows the same noise and pictures.
+class ModelUnderTest:
+    """A model and its data, looked at by every diagnostic in turn; the same seed shows the same noise and pictures.
 
     num: samples and held-out pictures for figures. num_shown: held-out pictures beside each other. num_seeds: samples
     of a class below each other. num_steps: of the whole way from noise in a reconstruction.
@@ -122,7 +122,7 @@ class Subject:
     def draw(self, labels: Tensor, *, generators: Sequence[torch.Generator] | None = None, **settings: Any) -> Tensor:
         """x_0 (n, C, H, W) of one sample a label (n,), in batches, on the CPU.
 
-        generators: those of this subject where None. settings: in place of the subject's, then of the model's.
+        generators: this object's own where None. settings: in place of this object's, then of the model's.
         """
         generators = list(generators or self.generators(len(labels)))
         made = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
 SCALES = (0.0, 1.0, 1.5, 3.0, 6.0, 9.0)
 HOW = (
@@ -59,31 +59,31 @@ def measure_saturation(pictures: Tensor, levels: Tensor | None = None) -> Satura
     return Saturation(ends, excess, values.std(dim=1, correction=0), spread.flatten(1).mean(dim=1))
 
 
-def guidance(subject: Subject, scales: Sequence[float] = SCALES) -> Section:
+def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section:
     """The strip, and a row of figures a scale; the model's own scale is among them.
 
     Raises:
         InputError: a model that is told nothing.
     """
     title = "Guidance"
-    if not subject.is_conditional:
-        raise InputError("guidance: this model is told nothing that it could be guided by; leave this instrument out")
-    own = float(subject.pipeline.sampling_settings(**subject.settings)["guidance_scale"])
+    if not model.is_conditional:
+        raise InputError("guidance: this model is told nothing that it could be guided by; leave this diagnostic out")
+    own = float(model.pipeline.sampling_settings(**model.settings)["guidance_scale"])
     scales = sorted({*map(float, scales), own})
     names = [f"{scale:g} (own)" if scale == own else f"{scale:g}" for scale in scales]
-    labels = subject.classes()
-    made = [subject.draw(labels, guidance_scale=scale) for scale in scales]
-    images = [subject.images(x_0) for x_0 in made]
-    sheet = draw_sheet(list(zip(*images, strict=True)), subject.names(labels), names, title="guidance")
+    labels = model.classes()
+    made = [model.draw(labels, guidance_scale=scale) for scale in scales]
+    images = [model.images(x_0) for x_0 in made]
+    sheet = draw_sheet(list(zip(*images, strict=True)), model.names(labels), names, title="guidance")
     medium = Medium("guidance", encode_png(sheet), "the same noise under rising guidance, a class a row")
-    if not subject.makes_pictures:
+    if not model.makes_pictures:
         return Section(title, HOW, [medium])
-    codec = subject.pipeline.codec
+    codec = model.pipeline.codec
     found = []
-    for x_0 in (x_0.to(subject.device) for x_0 in made):
+    for x_0 in (x_0.to(model.device) for x_0 in made):
         levels = codec.denormalise(x_0).cpu() if hasattr(codec, "denormalise") else None
         found.append(measure_saturation(codec.decode(x_0).cpu(), levels))
-    real = measure_saturation(subject.pictures(subject.held_out()))
+    real = measure_saturation(model.pictures(model.held_out()))
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"
     rows = [real.row("real"), *(own.row(name) for name, own in zip(names, found, strict=True))]

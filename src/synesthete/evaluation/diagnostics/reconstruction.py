@@ -15,7 +15,7 @@ from synesthete.evaluation.sheet import draw_sheet, encode_png
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.types import Condition
 
 SWEPT = (0.2, 0.3, 0.5, 0.7)  # of the way to noise: t = 200, 300, 500, 700 of 1000
@@ -47,14 +47,14 @@ class Reconstructed:
 
 @torch.no_grad()
 def denoise_from(
-    subject: Subject, x_t: Tensor, fraction: float, condition: Condition, num_steps: int
+    model: ModelUnderTest, x_t: Tensor, fraction: float, condition: Condition, num_steps: int
 ) -> tuple[Tensor, Tensor]:
     """x_t (n, C, H, W) at `fraction` of the way to noise -> (walked back, guessed in one step), each (n, C, H, W).
 
     The walk is deterministic, DDIM at eta 0 (Song et al. 2021, eq. 12), which on a flow is Euler's method, whatever
     the model's own sampler, so that models can be compared. No guidance.
     """
-    process, denoiser = subject.pipeline.process, subject.pipeline.denoiser
+    process, denoiser = model.pipeline.process, model.pipeline.denoiser
     timesteps = process.at(torch.linspace(fraction, 0, num_steps + 1)[:-1]).to(x_t.device)
     at_once = None
     for i in range(len(timesteps)):
@@ -69,25 +69,25 @@ def denoise_from(
 
 
 @torch.no_grad()
-def reconstruct(subject: Subject, fraction: float) -> Reconstructed:
+def reconstruct(model: ModelUnderTest, fraction: float) -> Reconstructed:
     """Held-out samples noised to `fraction` (in (0, 1)) of the way and denoised back, told what they are of."""
-    pipeline, batch = subject.pipeline, subject.held_out(min(NUM_MEASURED, subject.num))
-    x_0 = subject.x_0(batch)
-    generators = [seeding.generator(subject.seed, "reconstruction", i) for i in range(len(x_0))]
+    pipeline, batch = model.pipeline, model.held_out(min(NUM_MEASURED, model.num))
+    x_0 = model.x_0(batch)
+    generators = [seeding.generator(model.seed, "reconstruction", i) for i in range(len(x_0))]
     noise = seeding.randn(pipeline.codec.shape, generators).to(x_0)
     x_t = pipeline.process.add_noise(x_0, noise, pipeline.process.at(torch.tensor([fraction])).to(x_0.device))
-    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(batch.raw.to(subject.device)))
-    num_steps = max(1, round(fraction * subject.num_steps))
-    back, at_once = denoise_from(subject, x_t, fraction, condition, num_steps)
-    return Reconstructed(subject.names(batch.label), *(part.cpu() for part in (x_0, x_t, back, at_once)))
+    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(batch.raw.to(model.device)))
+    num_steps = max(1, round(fraction * model.num_steps))
+    back, at_once = denoise_from(model, x_t, fraction, condition, num_steps)
+    return Reconstructed(model.names(batch.label), *(part.cpu() for part in (x_0, x_t, back, at_once)))
 
 
-def reconstruction(subject: Subject) -> Section:
+def reconstruction(model: ModelUnderTest) -> Section:
     """Original, noised, and denoised back, from one place on the way to noise; an error below each picture."""
-    fraction, shown = subject.reconstruct_from, subject.num_shown
-    found = reconstruct(subject, fraction)
-    rows = [subject.images(x[:shown]) for x in (found.x_0, found.x_t, found.back, found.at_once)]
-    time = timestep_name(subject, fraction)
+    fraction, shown = model.reconstruct_from, model.num_shown
+    found = reconstruct(model, fraction)
+    rows = [model.images(x[:shown]) for x in (found.x_0, found.x_t, found.back, found.at_once)]
+    time = timestep_name(model, fraction)
     blank = [""] * len(rows[0])
     errors = [[f"{error:.3f}" for error in found.errors(name)[:shown].tolist()] for name in ("back", "at_once")]
     sheet = draw_sheet(
@@ -98,17 +98,17 @@ def reconstruction(subject: Subject) -> Section:
         title=f"noised to {time}; below each: mean square error",
     )
     medium = Medium("reconstruction", encode_png(sheet), f"Held-out originals, noised to {time} and denoised back")
-    return Section("Reconstruction", _TEXT.format(time=time), [medium, error_table(subject, {fraction: found})])
+    return Section("Reconstruction", _TEXT.format(time=time), [medium, error_table(model, {fraction: found})])
 
 
-def reconstruction_sweep(subject: Subject) -> Section:
+def reconstruction_sweep(model: ModelUnderTest) -> Section:
     """Denoised back from several places on the way to noise, and the error against where it began."""
-    found = {fraction: reconstruct(subject, fraction) for fraction in SWEPT}
-    first, shown = next(iter(found.values())), subject.num_shown
-    rows = [subject.images(first.x_0[:shown]), *(subject.images(each.back[:shown]) for each in found.values())]
+    found = {fraction: reconstruct(model, fraction) for fraction in SWEPT}
+    first, shown = next(iter(found.values())), model.num_shown
+    rows = [model.images(first.x_0[:shown]), *(model.images(each.back[:shown]) for each in found.values())]
     captions = [[""] * len(rows[0])]
     captions += [[f"{error:.3f}" for error in each.errors()[:shown].tolist()] for each in found.values()]
-    total = subject.pipeline.process.num_train_timesteps
+    total = model.pipeline.process.num_train_timesteps
     names = ["original", *(f"t = {fraction * total:.0f}" for fraction in found)]
     title = f"denoised back from t of {total}; below each: mean square error"
     sheet = draw_sheet(rows, names, first.names[:shown], captions=captions, title=title)
@@ -121,16 +121,16 @@ def reconstruction_sweep(subject: Subject) -> Section:
     items: list[Table | Medium] = [
         Medium("reconstruction-sweep", encode_png(sheet), "Held-out originals, and denoised back from rising noise"),
         Medium("reconstruction-error", to_png(figure), "Error against where the way back began"),
-        error_table(subject, found),
+        error_table(model, found),
     ]
     return Section("Reconstruction by timestep", _SWEEP, items)
 
 
-def error_table(subject: Subject, found: dict[float, Reconstructed]) -> Table:
+def error_table(model: ModelUnderTest, found: dict[float, Reconstructed]) -> Table:
     """Mean errors and their floor, a row a starting point."""
     rows = [
         (
-            timestep_name(subject, fraction),
+            timestep_name(model, fraction),
             len(each.x_0),
             each.errors().mean().item(),
             each.errors("at_once").mean().item(),
@@ -141,9 +141,9 @@ def error_table(subject: Subject, found: dict[float, Reconstructed]) -> Table:
     return Table(("from", "n", "MSE, denoised", "MSE, in one step", "MSE of the mean sample"), rows)
 
 
-def timestep_name(subject: Subject, fraction: float) -> str:
+def timestep_name(model: ModelUnderTest, fraction: float) -> str:
     """`t = 300 of 500`."""
-    total = subject.pipeline.process.num_train_timesteps
+    total = model.pipeline.process.num_train_timesteps
     return f"t = {fraction * total:.0f} of {total}"
 
 

@@ -1,4 +1,4 @@
-"""Instruments during training: their pictures are kept, and the run is not changed by being looked at."""
+"""Diagnostics during training: their pictures are kept, and the run is not changed by being looked at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from synesthete.evaluation import watching
+from synesthete.evaluation import training_callback
 from synesthete.evaluation.report import Medium, Section
 from synesthete.training import loop
 from synesthete.types import InputError
@@ -34,7 +34,7 @@ def weights(folder):
 
 
 def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboard(data, tmp_path):
-    loop.train(tiny_recipe(*QUICK), data, tmp_path, watch=watching.watch)
+    loop.train(tiny_recipe(*QUICK), data, tmp_path, watch=training_callback.show_diagnostics)
     kept = {path.name for path in (tmp_path / "previews").iterdir()}
     names = ("embeddings-pooled", "embeddings-mean-token", "denoising-x_t", "denoising-x_0", "classes")
     names += ("reconstruction", "reconstruction-sweep", "reconstruction-error")
@@ -52,7 +52,7 @@ def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboa
 
 
 def test_a_watched_run_is_the_same_to_the_bit(data, tmp_path):
-    for name, watch in (("watched", watching.watch), ("alone", None)):
+    for name, watch in (("watched", training_callback.show_diagnostics), ("alone", None)):
         loop.train(tiny_recipe(*QUICK), data, tmp_path / name, watch=watch)
     watched, alone = weights(tmp_path / "watched"), weights(tmp_path / "alone")
     assert all(torch.equal(watched[key], alone[key]) for key in alone)
@@ -91,20 +91,20 @@ class Log:
 def test_an_instrument_that_fails_costs_a_line_not_the_run(data, tmp_path, monkeypatch, caplog):
     from tiny_pictures import tiny_pipeline
 
-    def fail(subject):
+    def fail(model):
         raise ZeroDivisionError("no pixels")
 
-    def refuse(subject):
+    def refuse(model):
         raise InputError("not for this model")
 
-    def see(subject):
+    def see(model):
         return Section("Seen", "", [Medium("seen well", blank(), "")])
 
-    monkeypatch.setattr(watching, "INSTRUMENTS", {"a": fail, "b": refuse, "c": see})
-    monkeypatch.setattr(watching, "WATCHED", ("a", "b", "c"))
+    monkeypatch.setattr(training_callback, "DIAGNOSTICS", {"a": fail, "b": refuse, "c": see})
+    monkeypatch.setattr(training_callback, "AT_PREVIEWS", ("a", "b", "c"))
     log = Log()
     with caplog.at_level(logging.WARNING):
-        watching.watch(tiny_pipeline(), data, tmp_path, 7, log)
+        training_callback.show_diagnostics(tiny_pipeline(), data, tmp_path, 7, log)
     assert [record.getMessage() for record in caplog.records] == [
         "step 7: no picture of a (ZeroDivisionError: no pixels)"
     ]

@@ -12,10 +12,10 @@ from PIL import Image
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.guidance import Saturation, measure_saturation, say_where_too_much
-from synesthete.evaluation.instruments.neighbours import count_copies, find_nearest
-from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.guidance import Saturation, measure_saturation, say_where_too_much
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+from synesthete.evaluation.diagnostics.neighbours import count_copies, find_nearest
 from synesthete.pipeline import Output
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -27,8 +27,8 @@ def data(cache):
 
 
 @pytest.fixture
-def subject(data):
-    return Subject(tiny_pipeline(), data, num=12)
+def model(data):
+    return ModelUnderTest(tiny_pipeline(), data, num=12)
 
 
 @pytest.fixture
@@ -41,21 +41,21 @@ def sheets(monkeypatch):
         return Image.new("RGB", (8, 8))
 
     for name in ("neighbours", "guidance"):
-        monkeypatch.setitem(INSTRUMENTS[name].__globals__, "draw_sheet", draw)
+        monkeypatch.setitem(DIAGNOSTICS[name].__globals__, "draw_sheet", draw)
     return drawn
 
 
-def showing(subject: Subject, pictures: torch.Tensor) -> Subject:
-    """The subject as if its model had made these pictures."""
-    subject._samples[subject.per_class] = Output(pictures, torch.empty(0))
-    return subject
+def showing(model: ModelUnderTest, pictures: torch.Tensor) -> ModelUnderTest:
+    """The model as if its model had made these pictures."""
+    model._samples[model.per_class] = Output(pictures, torch.empty(0))
+    return model
 
 
-def test_copies_of_training_pictures_are_found(subject, sheets):
-    training = subject.prepared.train.pictures
-    made = subject.pictures(subject.held_out(12)).clone()
+def test_copies_of_training_pictures_are_found(model, sheets):
+    training = model.prepared.train.pictures
+    made = model.pictures(model.held_out(12)).clone()
     made[7], made[2] = training[5], training[20]
-    section = INSTRUMENTS["neighbours"](showing(subject, made))
+    section = DIAGNOSTICS["neighbours"](showing(model, made))
     assert "and 2 are copies: look at them, the model may draw from memory" in section.text
     (sheet,) = sheets
     assert sheet.column_names == ["sample", "nearest", "second", "third"]
@@ -70,8 +70,8 @@ def test_copies_of_training_pictures_are_found(subject, sheets):
     assert [row[0] for row in distances] == sorted(row[0] for row in distances)
 
 
-def test_held_out_pictures_are_no_copies(subject, sheets):
-    section = INSTRUMENTS["neighbours"](showing(subject, subject.pictures(subject.held_out(12))))
+def test_held_out_pictures_are_no_copies(model, sheets):
+    section = DIAGNOSTICS["neighbours"](showing(model, model.pictures(model.held_out(12))))
     assert "0 are copies: no sign of memorisation." in section.text
     table = section.items[-1]
     row = dict(zip(table.columns, table.rows[0], strict=True))
@@ -80,29 +80,29 @@ def test_held_out_pictures_are_no_copies(subject, sheets):
     assert row["expected"] == 0.05
 
 
-def test_a_mirrored_training_picture_counts_where_training_mirrored(subject, sheets):
-    made = subject.pictures(subject.held_out(12)).clone()
-    made[0] = subject.prepared.train.pictures[3].flip(-1)
-    assert "1 are copies" in INSTRUMENTS["neighbours"](showing(subject, made)).text  # its recipe flips
-    unflipped = replace(subject.prepared, train=replace(subject.prepared.train, augmentation=None))
-    plain = Subject(subject.pipeline, unflipped, num=12)
-    assert "0 are copies" in INSTRUMENTS["neighbours"](showing(plain, made)).text
+def test_a_mirrored_training_picture_counts_where_training_mirrored(model, sheets):
+    made = model.pictures(model.held_out(12)).clone()
+    made[0] = model.prepared.train.pictures[3].flip(-1)
+    assert "1 are copies" in DIAGNOSTICS["neighbours"](showing(model, made)).text  # its recipe flips
+    unflipped = replace(model.prepared, train=replace(model.prepared.train, augmentation=None))
+    plain = ModelUnderTest(model.pipeline, unflipped, num=12)
+    assert "0 are copies" in DIAGNOSTICS["neighbours"](showing(plain, made)).text
 
 
-def test_features_are_compared_where_there_are_some(subject, sheets):
+def test_features_are_compared_where_there_are_some(model, sheets):
     def means(pictures):
         return pictures.float().mean(dim=(2, 3))
 
     means.name = "means"
-    subject.features = means
+    model.features = means
     made = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8)
-    made[4] = subject.prepared.train.pictures[11].flip(-2)  # the same means
-    section = INSTRUMENTS["neighbours"](showing(subject, made))
+    made[4] = model.prepared.train.pictures[11].flip(-2)  # the same means
+    section = DIAGNOSTICS["neighbours"](showing(model, made))
     assert [sheet.title for sheet in sheets] == ["nearest in pixels", "nearest in means"]
     assert [row[0] for row in section.items[-1].rows] == ["pixels", "means"]
     assert float(sheets[1].captions[0][1]) == pytest.approx(0, abs=1e-4)
     np.testing.assert_array_equal(
-        np.asarray(sheets[1].rows[0][1]), subject.prepared.train.pictures[11].permute(1, 2, 0).numpy()
+        np.asarray(sheets[1].rows[0][1]), model.prepared.train.pictures[11].permute(1, 2, 0).numpy()
     )
     assert "In pixels: " in section.text
     assert "In means: " in section.text
@@ -124,14 +124,14 @@ def test_a_copy_is_far_closer_to_one_than_to_the_next():
     assert count_copies(torch.tensor([[0.0, 1.0], [0.3, 1.0], [0.4, 1.0], [1.0, 1.0]])) == 2
 
 
-def test_the_strip_is_one_noise_under_rising_guidance(subject, sheets):
-    section = INSTRUMENTS["guidance"](subject)
+def test_the_strip_is_one_noise_under_rising_guidance(model, sheets):
+    section = DIAGNOSTICS["guidance"](model)
     (sheet,) = sheets
     assert sheet.column_names == ["0", "1", "1.5", "2 (own)", "3", "6", "9"]
     assert sheet.row_names == list(COLOURS)
     for scale, column in (("1.5", 2), ("6", 5)):
-        expected = subject.pipeline(
-            torch.arange(3), generators=subject.generators(3), guidance_scale=float(scale)
+        expected = model.pipeline(
+            torch.arange(3), generators=model.generators(3), guidance_scale=float(scale)
         ).signal.permute(0, 2, 3, 1)
         for row in range(3):
             np.testing.assert_array_equal(np.asarray(sheet.rows[row][column]), expected[row].numpy())
@@ -177,4 +177,4 @@ def test_a_model_that_is_told_nothing_cannot_be_guided(data):
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     with pytest.raises(InputError, match="told nothing that it could be guided by"):
-        INSTRUMENTS["guidance"](Subject(tiny_pipeline(recipe), data, num=12))
+        DIAGNOSTICS["guidance"](ModelUnderTest(tiny_pipeline(recipe), data, num=12))

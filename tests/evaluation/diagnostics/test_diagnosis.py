@@ -1,4 +1,4 @@
-"""Every instrument on one model: a report that opens, says what was left out, and refuses what it cannot do."""
+"""Every diagnostic on one model: a report that opens, says what was left out, and refuses what it cannot do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation import diagnose as module
-from synesthete.evaluation.diagnose import choose_features, chosen, diagnose
-from synesthete.evaluation.instruments import INSTRUMENTS
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import diagnosis as module
+from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose
 from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
 from synesthete.evaluation.report import Medium, Section
 from synesthete.types import InputError
@@ -40,20 +40,20 @@ def pipeline(data):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Three instruments that see in no time, one of them nothing."""
+    """Three diagnostics that see in no time, one of them nothing."""
 
-    def refuse(subject):
+    def refuse(model):
         raise InputError("third: this model has nothing to show")
 
     seen = []
 
-    def first(subject):
-        seen.append(subject)
-        subject.progress(1, 2)
+    def first(model):
+        seen.append(model)
+        model.progress(1, 2)
         return Section("First", "text", [dot("one"), dot("moving", "gif")])
 
-    found = {"first": first, "second": lambda subject: Section("Second", "", [dot("two")]), "third": refuse}
-    monkeypatch.setattr(module, "INSTRUMENTS", found)
+    found = {"first": first, "second": lambda model: Section("Second", "", [dot("two")]), "third": refuse}
+    monkeypatch.setattr(module, "DIAGNOSTICS", found)
     return seen
 
 
@@ -68,7 +68,7 @@ def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):
         "two.png",
     ]
     values = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert values["instruments"] == ["first", "second"]
+    assert values["diagnostics"] == ["first", "second"]
     assert values["left_out"] == {"third": "third: this model has nothing to show"}
     assert (values["facts"]["seed"], values["facts"]["model"]) == (3, "mine")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -80,22 +80,22 @@ def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):
     markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "![a gif](pictures/moving.gif)" in markdown
     assert "## Figures" not in markdown
-    assert counted[:2] == [("first", 1, 2), ("instruments", 1, 3)]
+    assert counted[:2] == [("first", 1, 2), ("diagnostics", 1, 3)]
     assert (quick[0].seed, quick[0].num) == (3, 5)
 
 
 def test_only_what_is_asked_for(pipeline, data, tmp_path, quick):
     diagnose(pipeline, data, tmp_path / "out", only=["second"])
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["instruments"] == ["second"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["diagnostics"] == ["second"]
     # Asked for by name, it is not passed over in silence.
     with pytest.raises(InputError, match="nothing to show"):
         diagnose(pipeline, data, tmp_path / "other", only=["third"])
     assert not (tmp_path / "other").exists()
 
 
-def test_instruments_come_in_their_order_whatever_is_asked_first():
+def test_diagnostics_come_in_their_order_whatever_is_asked_first():
     assert chosen(["classes", "embeddings"]) == ["embeddings", "classes"]
-    assert chosen([]) == list(INSTRUMENTS)
+    assert chosen([]) == list(DIAGNOSTICS)
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("denosing", "'denoising'"), ("xyz", "embeddings, denoising")])
@@ -129,7 +129,7 @@ def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path)
     silent = tiny_pipeline(recipe)
     found = diagnose(silent, data, tmp_path / "out", num=4, settings={"num_inference_steps": 2})
     assert "embeddings" in found.data["left_out"]
-    assert {"denoising", "classes", "reconstruction", "reconstruction-sweep"} <= set(found.data["instruments"])
+    assert {"denoising", "classes", "reconstruction", "reconstruction-sweep"} <= set(found.data["diagnostics"])
 
 
 def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):

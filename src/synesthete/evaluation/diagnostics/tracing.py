@@ -9,7 +9,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.labelled import in_turn
-from synesthete.evaluation.instruments.subject import BATCH_SIZE, labels_of
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, labels_of
 from synesthete.objectives import prediction_error
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.diffusion.process import Process
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.types import Batch
 
 # Of the way to noise; closer together near both ends, where errors change fastest.
@@ -35,13 +35,13 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(subject: Subject, x_0: Tensor, raw: Tensor | None, fractions: Sequence[float] = FRACTIONS) -> Trace:
-    """The network's errors at x_0 (n, C, H, W) under the subject's noise 0 to n - 1, the same at every fraction.
+def trace(model: ModelUnderTest, x_0: Tensor, raw: Tensor | None, fractions: Sequence[float] = FRACTIONS) -> Trace:
+    """The network's errors at x_0 (n, C, H, W) under the model's noise 0 to n - 1, the same at every fraction.
 
     raw: what the network is told (n, ...); None tells it nothing.
     """
-    pipeline, process = subject.pipeline, subject.pipeline.process
-    noise = subject.noise(len(x_0)).to(x_0.device)
+    pipeline, process = model.pipeline, model.pipeline.process
+    noise = model.noise(len(x_0)).to(x_0.device)
     found: list[Trace] = []
     for places in torch.arange(len(x_0), device=x_0.device).split(BATCH_SIZE):
         own, num = x_0[places], len(places)
@@ -63,16 +63,16 @@ def trace(subject: Subject, x_0: Tensor, raw: Tensor | None, fractions: Sequence
 
 
 @torch.no_grad()
-def trace_shrinking(subject: Subject, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> Trace:
+def trace_shrinking(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> Trace:
     """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
 
     The best linear guess from that pixel alone (Wiener), by mean and variance over training samples. At noise it is the
     mean sample.
     """
-    process = subject.pipeline.process
-    known = subject.x_0(training(subject, NUM_MEASURED))
+    process = model.pipeline.process
+    known = model.x_0(training(model, NUM_MEASURED))
     mean, variance = known.mean(dim=0), known.var(dim=0, correction=0)  # (C, H, W)
-    noise = subject.noise(len(x_0)).to(x_0.device)
+    noise = model.noise(len(x_0)).to(x_0.device)
     wrong, gains = [], []
     for fraction in fractions:
         timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
@@ -96,11 +96,11 @@ def loss_gain(process: Process, timestep: Tensor) -> Tensor:
     return gain.square().flatten()
 
 
-def training(subject: Subject, num: int) -> Batch:
+def training(model: ModelUnderTest, num: int) -> Batch:
     """Samples that the model was trained on, as they are, not augmented; the classes take turns."""
-    samples = subject.prepared.train.plain()
-    places = in_turn(labels_of(samples), subject.seed)[:num]
-    return samples.batch(places, seeding.generator(subject.seed, "training"))
+    samples = model.prepared.train.plain()
+    places = in_turn(labels_of(samples), model.seed)[:num]
+    return samples.batch(places, seeding.generator(model.seed, "training"))
 
 
 def _mean_square(values: Tensor) -> Tensor:

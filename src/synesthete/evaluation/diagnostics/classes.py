@@ -13,35 +13,35 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
 
-def classes(subject: Subject) -> Section:
+def classes(model: ModelUnderTest) -> Section:
     """A row a noise, a column a class; first the column of guidance 0, which is told of none."""
-    rows = subject.num_seeds
-    if not subject.is_conditional:  # all samples are of one kind: as many of them as a row would hold
-        labels = torch.zeros(rows * subject.num_shown, dtype=torch.int64)
-        images = subject.images(subject.draw(labels))
-        table = [images[i * subject.num_shown :][: subject.num_shown] for i in range(rows)]
+    rows = model.num_seeds
+    if not model.is_conditional:  # all samples are of one kind: as many of them as a row would hold
+        labels = torch.zeros(rows * model.num_shown, dtype=torch.int64)
+        images = model.images(model.draw(labels))
+        table = [images[i * model.num_shown :][: model.num_shown] for i in range(rows)]
         sheet = draw_sheet(table, [""] * rows, title="samples")
         return Section("Samples", "Samples of a model that is told nothing.", [Medium("classes", encode_png(sheet))])
-    labels = subject.classes()
-    columns = [draw(subject, labels[:1], guidance_scale=0.0), draw(subject, labels)]
-    scale = subject.pipeline.sampling_settings(**subject.settings)["guidance_scale"]
+    labels = model.classes()
+    columns = [draw(model, labels[:1], guidance_scale=0.0), draw(model, labels)]
+    scale = model.pipeline.sampling_settings(**model.settings)["guidance_scale"]
     sheet = draw_sheet(
         [[*null, *told] for null, told in zip(*columns, strict=True)],
         [f"noise {i}" for i in range(rows)],
-        ["no class", *subject.names(labels)],
+        ["no class", *model.names(labels)],
         title=f"guidance {scale:g}; first column unconditional",
     )
     return Section("Classes", _TEXT.format(scale=f"{scale:g}"), [Medium("classes", encode_png(sheet), "Same noise")])
 
 
-def draw(subject: Subject, labels: Tensor, **settings: float) -> list[list[Image.Image]]:
-    """Rows of one sample a class (k,), all of a row from the same noise, a row for each of the subject's seeds."""
-    rows, columns = subject.num_seeds, len(labels)
-    generators = [generator for _ in range(columns) for generator in subject.generators(rows)]  # class by class
-    images = subject.images(subject.draw(labels.repeat_interleave(rows), generators=generators, **settings))
+def draw(model: ModelUnderTest, labels: Tensor, **settings: float) -> list[list[Image.Image]]:
+    """Rows of one sample a class (k,), all of a row from the same noise, a row for each of the model's seeds."""
+    rows, columns = model.num_seeds, len(labels)
+    generators = [generator for _ in range(columns) for generator in model.generators(rows)]  # class by class
+    images = model.images(model.draw(labels.repeat_interleave(rows), generators=generators, **settings))
     return [images[row::rows] for row in range(rows)]
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.instruments.curves import (
+from synesthete.evaluation.diagnostics.curves import (
     TIMESTEP,
     Panel,
     at,
@@ -15,7 +14,8 @@ from synesthete.evaluation.instruments.curves import (
     standard_error,
     with_interval,
 )
-from synesthete.evaluation.instruments.tracing import FRACTIONS, trace, trace_shrinking
+from synesthete.evaluation.diagnostics.tracing import FRACTIONS, trace, trace_shrinking
+from synesthete.evaluation.figures import to_png
 from synesthete.evaluation.report import Medium, Section, Table
 from synesthete.types import InputError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
 TITLE = "Condition sensitivity by timestep"
 HOW = (
@@ -37,21 +37,21 @@ LEAST_SHARE = 0.005  # of the error: what makes less of a difference is not bein
 LEAST_ERRORS = 3.0  # standard errors above 0, since a dozen timesteps are tried
 
 
-def sensitivity_by_timestep(subject: Subject) -> Section:
+def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     """Curves of the three errors and of their differences, a table, and a sentence that says where it is used.
 
     Raises:
         InputError: a model that is told nothing, or held-out samples of a single class.
     """
-    if not subject.is_conditional:
-        raise InputError("sensitivity-by-timestep: this model is told nothing; leave this instrument out")
-    batch = subject.held_out()
+    if not model.is_conditional:
+        raise InputError("sensitivity-by-timestep: this model is told nothing; leave this diagnostic out")
+    batch = model.held_out()
     if len(batch.label.unique()) < 2:
         raise InputError("sensitivity-by-timestep: held-out samples of one class alone; add some of another")
-    x_0 = subject.x_0(batch)
+    x_0 = model.x_0(batch)
     told = {RIGHT: batch.raw, SHUFFLED: batch.raw[of_another_class(batch.label)], NULL: None}
-    errors = {name: trace(subject, x_0, raw).x_0.double() for name, raw in told.items()}
-    floor = trace_shrinking(subject, x_0).x_0.mean(dim=1)
+    errors = {name: trace(model, x_0, raw).x_0.double() for name, raw in told.items()}
+    floor = trace_shrinking(model, x_0).x_0.mean(dim=1)
     right = errors[RIGHT].mean(dim=1, keepdim=True).clamp(min=1e-12)
     worse = {name: (errors[name] - errors[RIGHT]) / right for name in (SHUFFLED, NULL)}
     panels = [

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from synesthete.evaluation.diagnostics.curves import TIMESTEP, Panel, curves_figure, with_interval
+from synesthete.evaluation.diagnostics.tracing import FRACTIONS, trace, trace_shrinking, training
 from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.instruments.curves import TIMESTEP, Panel, curves_figure, with_interval
-from synesthete.evaluation.instruments.tracing import FRACTIONS, trace, trace_shrinking, training
 from synesthete.evaluation.report import Medium, Section, Table
 from synesthete.objectives import measure_gap, percent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
-    from synesthete.evaluation.instruments.tracing import Trace
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+    from synesthete.evaluation.diagnostics.tracing import Trace
 
 HOW = (
     "How wrong one step of the network is, by how noisy its input is, on the same noise for samples that it was "
@@ -24,19 +24,19 @@ HOW = (
     "better than others: it over-fits. Dotted: no network, each pixel drawn towards its mean, on held-out samples; a "
     "network has to be below."
 )
-NUM_TIMES = 4  # as many samples as other instruments look at
+NUM_TIMES = 4  # as many samples as other diagnostics look at
 MOST_ROWS = 30
 
 
-def loss_by_timestep(subject: Subject) -> Section:
+def loss_by_timestep(model: ModelUnderTest) -> Section:
     """Curves and table by timestep in the loss space and of x_0, and the gap of each class."""
-    num = NUM_TIMES * subject.num
-    batches = {"training": training(subject, num), "held out": subject.held_out(num)}
-    x_0 = {name: subject.x_0(batch) for name, batch in batches.items()}
-    traces = {name: trace(subject, x_0[name], batch.raw) for name, batch in batches.items()}
-    floor = trace_shrinking(subject, x_0["held out"])
+    num = NUM_TIMES * model.num
+    batches = {"training": training(model, num), "held out": model.held_out(num)}
+    x_0 = {name: model.x_0(batch) for name, batch in batches.items()}
+    traces = {name: trace(model, x_0[name], batch.raw) for name, batch in batches.items()}
+    floor = trace_shrinking(model, x_0["held out"])
     gap = measure_gap(traces["training"].loss, traces["held out"].loss)
-    space = subject.pipeline.process.loss_space
+    space = model.pipeline.process.loss_space
     figure = curves_figure(
         [
             _panel(f"as the loss counts it ({space})", f"MSE of {space}", traces, floor, "loss"),
@@ -46,8 +46,8 @@ def loss_by_timestep(subject: Subject) -> Section:
     medium = Medium("loss-by-timestep", to_png(figure), "denoising error by timestep, training and held out")
     labels = {name: batch.label for name, batch in batches.items()}
     items: list[Medium | Table] = [medium, _by_timestep(traces, floor, space)]
-    if subject.is_conditional and len(subject.class_names) > 1:
-        items.append(_by_class(traces, labels, subject.class_names))
+    if model.is_conditional and len(model.class_names) > 1:
+        items.append(_by_class(traces, labels, model.class_names))
     return Section("Loss by timestep", f"{HOW} In short, {gap}.", items)
 
 

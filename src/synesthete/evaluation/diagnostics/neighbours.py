@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.memorisation import Closeness
     from synesthete.evaluation.pictures.features import Features
 
@@ -39,29 +39,27 @@ PIXELS = "pixels"
 PLACES = ("nearest", "second", "third")
 
 
-def neighbours(subject: Subject) -> Section:
-    """A strip, a histogram and a row of figures in pixels, and in features where the subject has some.
+def neighbours(model: ModelUnderTest) -> Section:
+    """A strip, a histogram and a row of figures in pixels, and in features where the model has some.
 
     Raises:
         InputError: a model that makes no pictures.
     """
-    if not subject.makes_pictures:
-        raise InputError("neighbours: only of models that make pictures; leave this instrument out")
-    made, held_out, training = subject.samples().signal, held_out_pictures(subject), subject.prepared.train.pictures
+    if not model.makes_pictures:
+        raise InputError("neighbours: only of models that make pictures; leave this diagnostic out")
+    made, held_out, training = model.samples().signal, held_out_pictures(model), model.prepared.train.pictures
     # A picture that was learned from both ways round counts both ways round.
-    mirrored = getattr(subject.prepared.train.augmentation, "flip", 0) > 0
+    mirrored = getattr(model.prepared.train.augmentation, "flip", 0) > 0
     other_way = (made.flip(-1), held_out.flip(-1)) if mirrored else None
     unit = 255 * made[0].numel() ** 0.5  # a distance is the root mean square of a pixel's, 0 to 1
     spaces = [measure_closeness(PIXELS, made, held_out, training, unit=unit, mirrored=other_way)]
     # What is compared in each space: (n, views, ...) against (m, ...), and in which unit.
     looks = [(torch.stack([made, made.flip(-1)] if mirrored else [made], dim=1), training, unit)]
-    if subject.features is not None:
-        of = [features_of(subject.features, pictures) for pictures in (made, held_out, training)]
-        spaces.append(measure_closeness(subject.features.name, *of))
+    if model.features is not None:
+        of = [features_of(model.features, pictures) for pictures in (made, held_out, training)]
+        spaces.append(measure_closeness(model.features.name, *of))
         looks.append((of[0].unsqueeze(1), of[2], 1.0))
-    items: list[Any] = [
-        item for pair in zip(spaces, looks, strict=True) for item in _pictures(subject, *pair, training)
-    ]
+    items: list[Any] = [item for pair in zip(spaces, looks, strict=True) for item in _pictures(model, *pair, training)]
     said = [HOW]
     for space, (views, references, _) in zip(spaces, looks, strict=True):
         distances, _ = find_nearest(views, references, 2)
@@ -70,16 +68,16 @@ def neighbours(subject: Subject) -> Section:
 
 
 def _pictures(
-    subject: Subject, found: Closeness, looks: tuple[Tensor, Tensor | Rows, float], training: Tensor | Rows
+    model: ModelUnderTest, found: Closeness, looks: tuple[Tensor, Tensor | Rows, float], training: Tensor | Rows
 ) -> list[Medium]:
     """The strip and the histogram of a space."""
     views, references, unit = looks
     order = found.suspects(NUM_SHOWN)
     distances, places = find_nearest(views[order], references, NUM_NEAREST)
-    pictures = [subject.samples().signal[order], *(training[column] for column in places.T)]
+    pictures = [model.samples().signal[order], *(training[column] for column in places.T)]
     sheet = draw_sheet(
         list(zip(*map(to_images, pictures), strict=True)),
-        subject.names(subject.labels()[order]),
+        model.names(model.labels()[order]),
         ["sample", *PLACES[: places.shape[1]]],
         captions=[["", *(f"{distance:.3g}" for distance in row)] for row in (distances / unit).tolist()],
         title=f"nearest in {found.space}",
@@ -97,11 +95,11 @@ def features_of(features: Features, pictures: Tensor | Rows) -> Tensor:
     return torch.cat([part.float().cpu() for part in parts])
 
 
-def held_out_pictures(subject: Subject, num: int = NUM_HELD_OUT) -> Tensor:
+def held_out_pictures(model: ModelUnderTest, num: int = NUM_HELD_OUT) -> Tensor:
     """Real held-out pictures (n, C, H, W) uint8 of the classes that samples are made of."""
-    batch = subject.held_out(num)
-    pictures = subject.pictures(batch)
-    return pictures[torch.isin(batch.label, subject.classes())] if subject.is_conditional else pictures
+    batch = model.held_out(num)
+    pictures = model.pictures(batch)
+    return pictures[torch.isin(batch.label, model.classes())] if model.is_conditional else pictures
 
 
 def find_nearest(views: Tensor, references: Tensor | Rows, num: int) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,11 @@ import torch
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.curves import standard_error, with_interval
-from synesthete.evaluation.instruments.sensitivity_by_timestep import of_another_class, say_where_used
-from synesthete.evaluation.instruments.subject import Subject
-from synesthete.evaluation.instruments.tracing import FRACTIONS, loss_gain, trace, trace_shrinking, training
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+from synesthete.evaluation.diagnostics.sensitivity_by_timestep import of_another_class, say_where_used
+from synesthete.evaluation.diagnostics.tracing import FRACTIONS, loss_gain, trace, trace_shrinking, training
 from synesthete.objectives import denoising_error, measure_gap
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -35,8 +35,8 @@ def data(cache):
 
 
 @pytest.fixture
-def subject(data):
-    return Subject(tiny_pipeline(), data, num=24)
+def model(data):
+    return ModelUnderTest(tiny_pipeline(), data, num=24)
 
 
 class Guess(torch.nn.Module):
@@ -58,10 +58,10 @@ class Guess(torch.nn.Module):
         return alpha * noise - sigma * x_0  # v
 
 
-def guessing(subject: Subject, guess) -> Subject:
-    """The subject with a denoiser that guesses."""
-    subject.pipeline.denoiser = Guess(subject.pipeline.process, guess)
-    return subject
+def guessing(model: ModelUnderTest, guess) -> ModelUnderTest:
+    """The model with a denoiser that guesses."""
+    model.pipeline.denoiser = Guess(model.pipeline.process, guess)
+    return model
 
 
 def walked(process: dict) -> Pipeline:
@@ -72,12 +72,12 @@ def walked(process: dict) -> Pipeline:
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: "-".join(map(str, process.values())))
 def test_errors_are_those_of_training_and_of_x_0(data, process):
-    subject = Subject(walked(process), data)
-    batch = subject.held_out(70)  # more than are computed at once
-    x_0, pipeline = subject.x_0(batch), subject.pipeline
-    found = trace(subject, x_0, batch.raw, (0.2, 0.9))
+    model = ModelUnderTest(walked(process), data)
+    batch = model.held_out(70)  # more than are computed at once
+    x_0, pipeline = model.x_0(batch), model.pipeline
+    found = trace(model, x_0, batch.raw, (0.2, 0.9))
     assert found.loss.shape == found.x_0.shape == (2, len(x_0))
-    noise, condition = subject.noise(len(x_0)), pipeline.conditioner.encode(batch.raw)
+    noise, condition = model.noise(len(x_0)), pipeline.conditioner.encode(batch.raw)
     for row, fraction in enumerate((0.2, 0.9)):
         timestep = pipeline.process.at(torch.full((len(x_0),), fraction))
         with torch.no_grad():
@@ -89,19 +89,19 @@ def test_errors_are_those_of_training_and_of_x_0(data, process):
         torch.testing.assert_close(found.x_0[row], wrong, rtol=1e-4, atol=1e-5)
 
 
-def test_told_nothing_is_the_null(subject):
-    x_0 = subject.x_0(subject.held_out(6))
-    told_null = trace(subject, x_0, None, (0.8,)).x_0
-    assert not torch.allclose(told_null, trace(subject, x_0, torch.arange(6) % 3, (0.8,)).x_0)
+def test_told_nothing_is_the_null(model):
+    x_0 = model.x_0(model.held_out(6))
+    told_null = trace(model, x_0, None, (0.8,)).x_0
+    assert not torch.allclose(told_null, trace(model, x_0, torch.arange(6) % 3, (0.8,)).x_0)
 
 
-def test_the_guess_without_a_network_is_the_best_of_each_pixel(subject, monkeypatch):
+def test_the_guess_without_a_network_is_the_best_of_each_pixel(model, monkeypatch):
     """On unit Gaussian data its error is sigma^2, which is 1 in the space of v."""
     x_0 = torch.randn(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with monkeypatch.context() as patch:
-        patch.setattr(subject, "x_0", lambda batch: x_0)
-        found = trace_shrinking(subject, x_0)
-    process = subject.pipeline.process
+        patch.setattr(model, "x_0", lambda batch: x_0)
+        found = trace_shrinking(model, x_0)
+    process = model.pipeline.process
     _, sigma = process.alpha_sigma(process.at(torch.tensor(FRACTIONS)))
     assert found.x_0.mean(dim=1).tolist() == pytest.approx(sigma.flatten().square().tolist(), rel=0.03)
     assert found.loss.mean(dim=1).tolist() == pytest.approx([1.0] * len(FRACTIONS), rel=0.03)
@@ -120,14 +120,14 @@ def test_the_gain_of_the_loss_space_is_that_of_an_error_in_x_0(process, data):
     torch.testing.assert_close(loss_gain(process, timestep), error / 0.25, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(subject):
-    known = subject.x_0(training(subject, 1000)).flatten(1)
+def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(model):
+    known = model.x_0(training(model, 1000)).flatten(1)
 
     def nearest(x_t, alpha, _):
         places = torch.cdist(x_t.flatten(1) / alpha.flatten()[:, None].clamp(min=1e-4), known).argmin(dim=1)
         return known[places].view_as(x_t)
 
-    section = INSTRUMENTS["loss-by-timestep"](guessing(subject, nearest))
+    section = DIAGNOSTICS["loss-by-timestep"](guessing(model, nearest))
     assert "In short, the model over-fits: loss" in section.text
     by_timestep, by_class = section.items[1:]
     assert [row[0] for row in by_timestep.rows] == list(FRACTIONS)
@@ -137,8 +137,8 @@ def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(subject):
     assert {row[0] for row in by_class.rows} == set(COLOURS)
 
 
-def test_a_model_that_knows_no_picture_does_not_over_fit(subject):
-    section = INSTRUMENTS["loss-by-timestep"](guessing(subject, lambda x_t, alpha, _: 0 * x_t))
+def test_a_model_that_knows_no_picture_does_not_over_fit(model):
+    section = DIAGNOSTICS["loss-by-timestep"](guessing(model, lambda x_t, alpha, _: 0 * x_t))
     assert "In short, the model over-fits" not in section.text
     assert section.items[0].content.startswith(b"\x89PNG")
 
@@ -162,21 +162,21 @@ def test_intervals_are_those_of_a_mean():
     assert standard_error(torch.ones(2, 1)).isinf().all()
 
 
-def test_a_condition_that_is_used_is_said_to_be_and_where(subject):
+def test_a_condition_that_is_used_is_said_to_be_and_where(model):
     """A model that paints the mean picture of the class it is told, and of all where it is told nothing."""
-    batch = training(subject, 1000)
-    x_0, own = subject.x_0(batch), subject.pipeline.conditioner.pooled.weight
+    batch = training(model, 1000)
+    x_0, own = model.x_0(batch), model.pipeline.conditioner.pooled.weight
     means = torch.stack([*(x_0[batch.label == label].mean(dim=0) for label in range(3)), x_0.mean(dim=0)])
-    section = INSTRUMENTS["sensitivity-by-timestep"](
-        guessing(subject, lambda x_t, alpha, pooled: means[torch.cdist(pooled, own).argmin(dim=1)])
+    section = DIAGNOSTICS["sensitivity-by-timestep"](
+        guessing(model, lambda x_t, alpha, pooled: means[torch.cdist(pooled, own).argmin(dim=1)])
     )
     assert "The condition is used all the way; being told of another class costs" in section.text
     for row in section.items[1].rows:
         assert row[1] < row[3] < row[2]  # right, null, shuffled
 
 
-def test_a_condition_that_is_ignored_is_said_to_be(subject):
-    section = INSTRUMENTS["sensitivity-by-timestep"](guessing(subject, lambda x_t, alpha, _: x_t * alpha))
+def test_a_condition_that_is_ignored_is_said_to_be(model):
+    section = DIAGNOSTICS["sensitivity-by-timestep"](guessing(model, lambda x_t, alpha, _: x_t * alpha))
     assert "The condition is used nowhere" in section.text
     assert all(row[5:] == ("+0.0%", "+0.0%") for row in section.items[1].rows)
 
@@ -200,10 +200,10 @@ def test_another_class_is_another_class():
     assert sorted(other.tolist()) == list(range(8))
 
 
-def test_training_samples_are_as_they_are_and_every_class_has_its_turn(subject):
-    batch = training(subject, 9)
+def test_training_samples_are_as_they_are_and_every_class_has_its_turn(model):
+    batch = training(model, 9)
     assert batch.label.bincount().tolist() == [3, 3, 3]
-    kept = subject.prepared.train.pictures[:]
+    kept = model.prepared.train.pictures[:]
     for picture in batch.signal:
         assert (kept == picture).flatten(1).all(dim=1).any()
 
@@ -212,7 +212,7 @@ def test_a_model_that_is_told_nothing_has_no_sensitivity_but_a_loss(data):
     recipe = tiny_recipe()
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    subject = Subject(tiny_pipeline(recipe), data, num=12)
+    model = ModelUnderTest(tiny_pipeline(recipe), data, num=12)
     with pytest.raises(InputError, match="this model is told nothing"):
-        INSTRUMENTS["sensitivity-by-timestep"](subject)
-    assert len(INSTRUMENTS["loss-by-timestep"](subject).items) == 2
+        DIAGNOSTICS["sensitivity-by-timestep"](model)
+    assert len(DIAGNOSTICS["loss-by-timestep"](model).items) == 2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.instruments.subject import Subject
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
     Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -66,11 +66,11 @@ class Record:
         self.steps.append(Step(fraction, x_t.half().cpu(), x_0.half().cpu()))
 
 
-def walk(subject: Subject, labels: Tensor) -> list[Step]:
+def walk(model: ModelUnderTest, labels: Tensor) -> list[Step]:
     """Every step of one sample a label (n,), by the model's own sampler, from noise (first) to the sample (last)."""
-    record = Record(subject.pipeline.process)
-    *_, x_0 = subject.pipeline.trajectory(
-        subject.raw(labels), generators=subject.generators(len(labels)), around=record.around, **subject.settings
+    record = Record(model.pipeline.process)
+    *_, x_0 = model.pipeline.trajectory(
+        model.raw(labels), generators=model.generators(len(labels)), around=record.around, **model.settings
     )
     return [*record.steps, Step(0.0, x_0.cpu(), x_0.cpu())]
 
@@ -81,27 +81,27 @@ def nearest(steps: list[Step], fractions: tuple[float, ...]) -> list[Step]:
     return [steps[place] for place in sorted(places)]
 
 
-def denoising(subject: Subject) -> Section:
+def denoising(model: ModelUnderTest) -> Section:
     """x_t and the predicted x_0 at chosen timesteps, a row a class, and both as an animation."""
-    labels = subject.classes()
-    names = subject.names(labels)
-    if not subject.is_conditional:
-        labels = labels.repeat(subject.num_seeds)
+    labels = model.classes()
+    names = model.names(labels)
+    if not model.is_conditional:
+        labels = labels.repeat(model.num_seeds)
         names = [f"noise {i}" for i in range(len(labels))]
-    steps = walk(subject, labels)
+    steps = walk(model, labels)
     chosen = nearest(steps, FRACTIONS)
-    total = subject.pipeline.process.num_train_timesteps
+    total = model.pipeline.process.num_train_timesteps
     heads = [f"t = {step.fraction * total:.0f}" for step in chosen]
     items = []
     for name, what in (("x_t", "x_t, what the network is given"), ("x_0", "predicted x_0")):
-        columns = [subject.images(getattr(step, name)) for step in chosen]
+        columns = [model.images(getattr(step, name)) for step in chosen]
         rows = list(zip(*columns, strict=True))
         sheet = draw_sheet(rows, names, heads, title=f"{what} (T = {total})")
         items.append(Medium(f"denoising-{name}", encode_png(sheet), f"From pure noise: {what}"))
     wanted = tuple((torch.arange(NUM_FRAMES, -1, -1) / NUM_FRAMES).tolist())
     frames = []
     for step in nearest(steps, wanted):
-        pair = [subject.images(step.x_t), subject.images(step.x_0)]
+        pair = [model.images(step.x_t), model.images(step.x_0)]
         frames.append(draw_sheet(pair, ["x_t", "x_0"], names, title=f"t = {step.fraction * total:.0f} of {total}"))
     animation = Medium("denoising", encode_gif(frames), "The same as an animation: x_t above, x_0 below", "gif")
     return Section("Denoising", _TEXT, [*items, animation])

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.spectrum import (
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+from synesthete.evaluation.diagnostics.spectrum import (
     decibels,
     difference_in_decibels,
     floor_in_decibels,
@@ -16,7 +17,6 @@ from synesthete.evaluation.instruments.spectrum import (
     octave_rings,
     say_where_apart,
 )
-from synesthete.evaluation.instruments.subject import Subject
 from synesthete.pipeline import Output
 from tiny_pictures import tiny_pipeline, tiny_prepared
 
@@ -114,9 +114,9 @@ def test_the_floor_falls_with_more_pictures():
 
 
 def test_the_section_is_of_samples_against_held_out_pictures(cache):
-    subject = Subject(tiny_pipeline(), tiny_prepared(), num=12)
-    subject._samples[subject.per_class] = Output(subject.pictures(subject.held_out(12)), torch.empty(0))
-    section = INSTRUMENTS["spectrum"](subject)
+    model = ModelUnderTest(tiny_pipeline(), tiny_prepared(), num=12)
+    model._samples[model.per_class] = Output(model.pictures(model.held_out(12)), torch.empty(0))
+    section = DIAGNOSTICS["spectrum"](model)
     figure, table = section.items
     assert figure.content.startswith(b"\x89PNG")
     assert [row[0] for row in table.rows] == ["2 to 4 pixels", "4 to 8 pixels"]

@@ -1,4 +1,4 @@
-"""The five instruments that a training shows: each shows what it says, on fixed noise, for every kind of model."""
+"""The five diagnostics that a training shows: each shows what it says, on fixed noise, for every kind of model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PIL import Image
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.denoising import Record, Step, nearest, walk
-from synesthete.evaluation.instruments.embeddings import (
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.denoising import Record, Step, nearest, walk
+from synesthete.evaluation.diagnostics.embeddings import (
     Embedding,
     condition_embeddings,
     condition_figure,
@@ -26,8 +26,8 @@ from synesthete.evaluation.instruments.embeddings import (
     sample_figure,
     similarity,
 )
-from synesthete.evaluation.instruments.reconstruction import denoise_from, reconstruct
-from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+from synesthete.evaluation.diagnostics.reconstruction import denoise_from, reconstruct
 from synesthete.evaluation.report import Medium, Table
 from synesthete.types import Condition, InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -41,9 +41,9 @@ def data(cache):
 
 
 @pytest.fixture(scope="module")
-def subject(data):
+def model(data):
     """A model of three colours, untrained."""
-    return Subject(tiny_pipeline(), data, num=12, num_seeds=2, num_shown=4, num_steps=6)
+    return ModelUnderTest(tiny_pipeline(), data, num=12, num_seeds=2, num_shown=4, num_steps=6)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def told_nothing(data):
     recipe = tiny_recipe()
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    return Subject(tiny_pipeline(recipe), data, num=12, num_seeds=2, num_shown=4, num_steps=6)
+    return ModelUnderTest(tiny_pipeline(recipe), data, num=12, num_seeds=2, num_shown=4, num_steps=6)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def sheets(monkeypatch):
         return Image.new("RGB", (8, 8))
 
     for name in FIVE[1:]:
-        monkeypatch.setattr(sys.modules[INSTRUMENTS[name].__module__], "draw_sheet", draw)
+        monkeypatch.setattr(sys.modules[DIAGNOSTICS[name].__module__], "draw_sheet", draw)
     return drawn
 
 
@@ -73,57 +73,57 @@ def pixels(images):
     return np.stack([np.asarray(image) for image in images])
 
 
-# The subject
+# The model
 
 
-def test_the_same_noise_in_any_batch(subject):
-    assert torch.equal(subject.noise(5)[3:], subject.noise(2, first=3))
-    assert torch.equal(subject.noise(2), Subject(subject.pipeline, subject.prepared).noise(2))
-    assert not torch.equal(subject.noise(2), Subject(subject.pipeline, subject.prepared, seed=1).noise(2))
+def test_the_same_noise_in_any_batch(model):
+    assert torch.equal(model.noise(5)[3:], model.noise(2, first=3))
+    assert torch.equal(model.noise(2), ModelUnderTest(model.pipeline, model.prepared).noise(2))
+    assert not torch.equal(model.noise(2), ModelUnderTest(model.pipeline, model.prepared, seed=1).noise(2))
 
 
-def test_held_out_pictures_come_one_of_each_class_then_another(subject):
-    batch = subject.held_out(7)
+def test_held_out_pictures_come_one_of_each_class_then_another(model):
+    batch = model.held_out(7)
     assert batch.label.tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert torch.equal(batch.signal, subject.held_out().signal[:7])
+    assert torch.equal(batch.signal, model.held_out().signal[:7])
     assert len(batch.signal.flatten(1).unique(dim=0)) == 7
-    kept = subject.prepared.test.pictures[:]
+    kept = model.prepared.test.pictures[:]
     assert all((kept == picture).flatten(1).all(1).any() for picture in batch.signal)
 
 
-def test_of_many_classes_some_are_shown_evenly(subject):
-    assert subject.classes().tolist() == [0, 1, 2]
-    assert subject.classes(limit=2).tolist() == [0, 2]
-    assert subject.names(subject.classes()) == list(COLOURS)
-    many = Subject(subject.pipeline, SimpleNamespace(class_names=[str(i) for i in range(1000)]))
+def test_of_many_classes_some_are_shown_evenly(model):
+    assert model.classes().tolist() == [0, 1, 2]
+    assert model.classes(limit=2).tolist() == [0, 2]
+    assert model.names(model.classes()) == list(COLOURS)
+    many = ModelUnderTest(model.pipeline, SimpleNamespace(class_names=[str(i) for i in range(1000)]))
     shown = many.classes().tolist()
     assert (shown[0], shown[-1], len(set(shown))) == (0, 999, 12)
 
 
-def test_samples_are_made_once_and_are_those_of_the_pipeline(subject):
-    output = subject.samples(2)
-    assert subject.samples(2) is output
-    assert subject.labels(2).tolist() == [0, 0, 1, 1, 2, 2]
-    assert subject.per_class == 4
-    single = subject.pipeline(torch.tensor([1]), generators=subject.generators(1, first=3))
+def test_samples_are_made_once_and_are_those_of_the_pipeline(model):
+    output = model.samples(2)
+    assert model.samples(2) is output
+    assert model.labels(2).tolist() == [0, 0, 1, 1, 2, 2]
+    assert model.per_class == 4
+    single = model.pipeline(torch.tensor([1]), generators=model.generators(1, first=3))
     assert torch.allclose(output.x_0[3], single.x_0[0], atol=1e-4)
     assert (output.signal.shape, output.signal.dtype) == ((6, 3, 8, 8), torch.uint8)
-    assert not torch.equal(subject.draw(torch.tensor([1]), guidance_scale=5.0), single.x_0)
+    assert not torch.equal(model.draw(torch.tensor([1]), guidance_scale=5.0), single.x_0)
 
 
-def test_pictures_come_through_the_codec_where_only_x_0_was_kept(subject):
-    batch = subject.held_out(3)
-    assert torch.equal(subject.pictures(batch), batch.signal)
-    x_0 = subject.x_0(batch)
+def test_pictures_come_through_the_codec_where_only_x_0_was_kept(model):
+    batch = model.held_out(3)
+    assert torch.equal(model.pictures(batch), batch.signal)
+    x_0 = model.x_0(batch)
     encoded = SimpleNamespace(signal=x_0, encoded=True)
-    assert torch.equal(subject.x_0(encoded), x_0)
-    assert torch.equal(subject.pictures(encoded), batch.signal)
+    assert torch.equal(model.x_0(encoded), x_0)
+    assert torch.equal(model.pictures(encoded), batch.signal)
 
 
-def test_what_has_diverged_can_be_looked_at(subject):
+def test_what_has_diverged_can_be_looked_at(model):
     x_0 = torch.full((1, 3, 8, 8), float("nan"))
     x_0[0, 0] = float("inf")
-    assert np.ptp(pixels(subject.images(x_0))[..., 0]) == 0
+    assert np.ptp(pixels(model.images(x_0))[..., 0]) == 0
 
 
 # Denoising
@@ -164,7 +164,7 @@ def test_the_way_from_noise_ends_at_the_sample(data, sampler):
     zero_snr = sampler not in ("euler", "heun")
     pipeline = tiny_pipeline(prediction_type="v_prediction", schedule="cosine", zero_terminal_snr=zero_snr)
     settings = {"sampler": sampler, "num_inference_steps": 5, "timestep_shift": 1.0}
-    own = Subject(pipeline, data, settings=settings)
+    own = ModelUnderTest(pipeline, data, settings=settings)
     labels = torch.tensor([0, 2])
     steps = walk(own, labels)
     assert torch.equal(steps[-1].x_0, own.draw(labels))
@@ -179,7 +179,7 @@ def test_the_way_from_noise_ends_at_the_sample(data, sampler):
 def test_a_flows_way_from_noise_ends_at_the_sample(data):
     recipe = tiny_recipe("sampling.sampler=flow-euler")
     pipeline = tiny_pipeline(recipe, prediction_type="flow", schedule="flow", zero_terminal_snr=False)
-    own = Subject(pipeline, data, settings={"num_inference_steps": 4})
+    own = ModelUnderTest(pipeline, data, settings={"num_inference_steps": 4})
     steps = walk(own, torch.tensor([1]))
     assert [step.fraction for step in steps] == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
     assert torch.equal(steps[-1].x_0, own.draw(torch.tensor([1])))
@@ -191,13 +191,13 @@ def test_nearest_steps_are_in_order_and_none_is_twice():
     assert [step.fraction for step in nearest(steps, (0.998, 0.8, 0.6, 0.03, 0.0))] == [0.99, 0.66, 0.0]
 
 
-def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(subject, sheets):
-    section = INSTRUMENTS["denoising"](subject)
+def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(model, sheets):
+    section = DIAGNOSTICS["denoising"](model)
     noisy, clean = sheets[:2]
     assert noisy.row_names == list(COLOURS)
     assert noisy.column_names == clean.column_names
     assert (noisy.column_names[0], noisy.column_names[-1]) == ("t = 999", "t = 0")
-    total = subject.pipeline.process.num_train_timesteps
+    total = model.pipeline.process.num_train_timesteps
     assert f"T = {total}" in noisy.title
     # At the end both are the sample.
     assert np.array_equal(pixels([row[-1] for row in noisy.rows]), pixels([row[-1] for row in clean.rows]))
@@ -208,8 +208,8 @@ def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(subject, sheets):
     assert len(frames) > 3
 
 
-def test_the_animation_plays(subject):
-    *_, medium = INSTRUMENTS["denoising"](subject).items
+def test_the_animation_plays(model):
+    *_, medium = DIAGNOSTICS["denoising"](model).items
     with Image.open(io.BytesIO(medium.content)) as image:
         assert image.n_frames > 3
         first = np.asarray(image.convert("RGB"))
@@ -220,16 +220,16 @@ def test_the_animation_plays(subject):
 # Classes
 
 
-def test_rows_are_noises_and_columns_classes_after_the_unconditional_one(subject, sheets):
-    INSTRUMENTS["classes"](subject)
+def test_rows_are_noises_and_columns_classes_after_the_unconditional_one(model, sheets):
+    DIAGNOSTICS["classes"](model)
     [sheet] = sheets
     assert sheet.column_names == ["no class", *COLOURS]
     assert sheet.row_names == ["noise 0", "noise 1"]
     for label in range(3):
-        own = subject.pipeline(torch.tensor([label, label]), generators=subject.generators(2)).x_0
-        assert np.array_equal(pixels([row[1 + label] for row in sheet.rows]), pixels(subject.images(own)))
-    alone = subject.pipeline(torch.tensor([2, 2]), generators=subject.generators(2), guidance_scale=0.0).x_0
-    assert np.array_equal(pixels([row[0] for row in sheet.rows]), pixels(subject.images(alone)))
+        own = model.pipeline(torch.tensor([label, label]), generators=model.generators(2)).x_0
+        assert np.array_equal(pixels([row[1 + label] for row in sheet.rows]), pixels(model.images(own)))
+    alone = model.pipeline(torch.tensor([2, 2]), generators=model.generators(2), guidance_scale=0.0).x_0
+    assert np.array_equal(pixels([row[0] for row in sheet.rows]), pixels(model.images(alone)))
 
 
 # Reconstruction
@@ -254,50 +254,50 @@ def test_gaussian_data_keeps_its_spread_on_the_way_back(schedule, prediction_typ
     x_0, noise = torch.randn(2, 4096, 1, 2, 1, generator=torch.Generator().manual_seed(0))
     x_0 = std * x_0
     x_t = process.add_noise(x_0, noise, process.at(torch.tensor([0.7])))
-    subject = SimpleNamespace(pipeline=SimpleNamespace(process=process, denoiser=Ideal()))
-    back, at_once = denoise_from(subject, x_t, 0.7, Condition(), 200)
+    model = SimpleNamespace(pipeline=SimpleNamespace(process=process, denoiser=Ideal()))
+    back, at_once = denoise_from(model, x_t, 0.7, Condition(), 200)
     assert back.std() == pytest.approx(std, rel=0.03)
     assert at_once.std() < 0.9 * std
     assert (at_once - x_0).square().mean() < (back - x_0).square().mean()
 
 
-def test_less_noise_costs_less_and_the_pictures_are_the_same(subject):
-    little, much = reconstruct(subject, 0.2), reconstruct(subject, 0.7)
+def test_less_noise_costs_less_and_the_pictures_are_the_same(model):
+    little, much = reconstruct(model, 0.2), reconstruct(model, 0.7)
     assert torch.equal(little.x_0, much.x_0)
     assert (little.errors() < much.errors()).all()
     assert (little.errors("x_t") < much.errors("x_t")).all()
     assert little.names == [*COLOURS * 4]
     assert little.mean_error == pytest.approx(little.x_0.var(dim=0, correction=0).mean().item(), rel=1e-4)
-    assert torch.equal(reconstruct(subject, 0.2).back, little.back)
+    assert torch.equal(reconstruct(model, 0.2).back, little.back)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 7])
-def test_a_place_that_is_not_on_the_way_is_refused(subject, fraction):
+def test_a_place_that_is_not_on_the_way_is_refused(model, fraction):
     with pytest.raises(InputError, match="between 0 and 1"):
-        Subject(subject.pipeline, subject.prepared, reconstruct_from=fraction)
+        ModelUnderTest(model.pipeline, model.prepared, reconstruct_from=fraction)
 
 
-def test_the_original_is_above_and_errors_below(subject, sheets):
-    section = INSTRUMENTS["reconstruction"](subject)
+def test_the_original_is_above_and_errors_below(model, sheets):
+    section = DIAGNOSTICS["reconstruction"](model)
     [sheet] = sheets
     assert sheet.row_names == ["original", "noised", "denoised", "in one step"]
     assert sheet.column_names == ["red", "green", "blue", "red"]
-    assert np.array_equal(pixels(sheet.rows[0]), subject.held_out(4).signal.permute(0, 2, 3, 1).numpy())
-    found = reconstruct(subject, 0.6)
+    assert np.array_equal(pixels(sheet.rows[0]), model.held_out(4).signal.permute(0, 2, 3, 1).numpy())
+    found = reconstruct(model, 0.6)
     assert sheet.captions[2] == [f"{error:.3f}" for error in found.errors()[:4].tolist()]
     assert "t = 600 of 1000" in sheet.title
     [row] = next(item for item in section.items if isinstance(item, Table)).rows
     assert row[2:4] == pytest.approx((found.errors().mean().item(), found.errors("at_once").mean().item()))
 
 
-def test_the_start_of_a_reconstruction_is_an_option(subject, sheets):
-    own = Subject(subject.pipeline, subject.prepared, num=3, num_steps=2, reconstruct_from=0.25)
-    INSTRUMENTS["reconstruction"](own)
+def test_the_start_of_a_reconstruction_is_an_option(model, sheets):
+    own = ModelUnderTest(model.pipeline, model.prepared, num=3, num_steps=2, reconstruct_from=0.25)
+    DIAGNOSTICS["reconstruction"](own)
     assert "t = 250 of 1000" in sheets[0].title
 
 
-def test_the_sweep_has_a_row_a_start_and_a_curve(subject, sheets):
-    section = INSTRUMENTS["reconstruction-sweep"](subject)
+def test_the_sweep_has_a_row_a_start_and_a_curve(model, sheets):
+    section = DIAGNOSTICS["reconstruction-sweep"](model)
     assert sheets[0].row_names == ["original", "t = 200", "t = 300", "t = 500", "t = 700"]
     table = next(item for item in section.items if isinstance(item, Table))
     errors = [row[2] for row in table.rows]
@@ -311,11 +311,11 @@ def test_the_sweep_has_a_row_a_start_and_a_curve(subject, sheets):
 # Embeddings
 
 
-def test_every_class_and_the_null_have_a_vector(subject):
-    pooled, tokens = condition_embeddings(subject)
+def test_every_class_and_the_null_have_a_vector(model):
+    pooled, tokens = condition_embeddings(model)
     assert (pooled.name, tokens.name) == ("pooled", "mean token")
     assert pooled.names == [*COLOURS, "null"]
-    conditioner = subject.pipeline.conditioner
+    conditioner = model.pipeline.conditioner
     condition = conditioner.encode(torch.tensor([1]))
     assert torch.allclose(pooled.vectors[1], condition.pooled[0])
     assert torch.allclose(tokens.vectors[1], condition.tokens[0].mean(dim=0), atol=1e-6)
@@ -386,18 +386,18 @@ class Colour:
         return pictures.float().mean(dim=(2, 3))
 
 
-def test_samples_are_shown_among_as_many_real_pictures(subject):
-    own = Subject(subject.pipeline, subject.prepared, num=6, features=Colour())
+def test_samples_are_shown_among_as_many_real_pictures(model):
+    own = ModelUnderTest(model.pipeline, model.prepared, num=6, features=Colour())
     found = sample_embedding(own)
     assert found.marks == ["generated"] * 6 + ["real"] * 6
     assert found.names == ["red", "red", "green", "green", "blue", "blue", *COLOURS, *COLOURS]
     assert torch.allclose(found.vectors[:6], Colour()(own.samples().signal))
     assert "generated" in sample_figure(found, 0).axes[0].get_xlabel()
-    section = INSTRUMENTS["embeddings"](own)
+    section = DIAGNOSTICS["embeddings"](own)
     names = [medium.name for medium in section.items]
     assert names == ["embeddings-pooled", "embeddings-mean token", "embeddings-samples"]
-    assert sample_embedding(subject) is None
-    assert len(INSTRUMENTS["embeddings"](subject).items) == 2
+    assert sample_embedding(model) is None
+    assert len(DIAGNOSTICS["embeddings"](model).items) == 2
 
 
 # Models of other kinds
@@ -405,7 +405,7 @@ def test_samples_are_shown_among_as_many_real_pictures(subject):
 
 @pytest.mark.parametrize("name", FIVE[1:])
 def test_a_model_that_is_told_nothing_is_shown_without_classes(told_nothing, sheets, name):
-    section = INSTRUMENTS[name](told_nothing)
+    section = DIAGNOSTICS[name](told_nothing)
     assert section.items
     if name == "classes":
         assert len(sheets[0].rows) == 2
@@ -417,18 +417,18 @@ def test_a_model_that_is_told_nothing_is_shown_without_classes(told_nothing, she
 
 def test_a_model_that_is_told_nothing_has_no_conditions_but_samples(told_nothing):
     with pytest.raises(InputError, match="told nothing"):
-        INSTRUMENTS["embeddings"](told_nothing)
-    own = Subject(told_nothing.pipeline, told_nothing.prepared, num=6, features=Colour())
-    [medium] = INSTRUMENTS["embeddings"](own).items
+        DIAGNOSTICS["embeddings"](told_nothing)
+    own = ModelUnderTest(told_nothing.pipeline, told_nothing.prepared, num=6, features=Colour())
+    [medium] = DIAGNOSTICS["embeddings"](own).items
     assert medium.name == "embeddings-samples"
     assert sample_embedding(own).names[:6] == ["sample"] * 6
 
 
 @pytest.mark.parametrize("name", FIVE)
 def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
-    speech = Subject(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=Colour())
+    speech = ModelUnderTest(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=Colour())
     assert not speech.makes_pictures
-    media = [item for item in INSTRUMENTS[name](speech).items if isinstance(item, Medium)]
+    media = [item for item in DIAGNOSTICS[name](speech).items if isinstance(item, Medium)]
     assert media
     for medium in media:
         with Image.open(io.BytesIO(medium.content)) as image:
@@ -436,7 +436,7 @@ def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
     assert "embeddings-samples" not in [medium.name for medium in media]
 
 
-def test_every_instrument_is_the_same_twice(subject):
+def test_every_instrument_is_the_same_twice(model):
     for name in FIVE:
-        first, second = (INSTRUMENTS[name](subject).items for _ in range(2))
+        first, second = (DIAGNOSTICS[name](model).items for _ in range(2))
         assert [getattr(a, "content", None) for a in first] == [getattr(b, "content", None) for b in second]

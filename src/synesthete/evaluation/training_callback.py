@@ -1,4 +1,4 @@
-"""The instruments during training: small, on fixed seeds, after the preview."""
+"""The diagnostics during training: small, on fixed seeds, after the preview."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.embeddings import condition_embeddings
-from synesthete.evaluation.instruments.subject import Subject
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.report import Medium
 from synesthete.types import InputError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
     from synesthete.preparation import Prepared
 
-WATCHED = ("embeddings", "denoising", "classes", "reconstruction", "reconstruction-sweep")
+AT_PREVIEWS = ("embeddings", "denoising", "classes", "reconstruction", "reconstruction-sweep")
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +38,15 @@ class Log(Protocol):
         """Vectors (n, D) and what each is."""
 
 
-def watch(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: Log) -> None:
-    """Write what the instruments see to `folder/step_N-NAME.png` (and .gif) and to the log.
+def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: Log) -> None:
+    """Write what the diagnostics see to `folder/step_N-NAME.png` (and .gif) and to the log.
 
-    An instrument that cannot look at this model is left out; one that fails costs a line, never the run.
+    A diagnostic that cannot look at this model is left out; one that fails costs a line, never the run.
     """
-    subject = Subject(pipeline, prepared, num=8, num_shown=8, num_seeds=2, num_steps=20)
-    for name in WATCHED:
+    model = ModelUnderTest(pipeline, prepared, num=8, num_shown=8, num_seeds=2, num_steps=20)
+    for name in AT_PREVIEWS:
         try:
-            shown = [item for item in INSTRUMENTS[name](subject).items if isinstance(item, Medium)]
+            shown = [item for item in DIAGNOSTICS[name](model).items if isinstance(item, Medium)]
         except InputError:
             continue
         except Exception as error:
@@ -58,6 +58,6 @@ def watch(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: 
             path.write_bytes(medium.content)
             if medium.kind == "png":
                 log.picture(medium.name, Image.open(io.BytesIO(medium.content)), step)
-    if subject.is_conditional:
-        for found in condition_embeddings(subject):
+    if model.is_conditional:
+        for found in condition_embeddings(model):
             log.embedding(found.name, found.vectors, found.metadata())

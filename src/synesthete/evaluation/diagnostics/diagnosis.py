@@ -1,4 +1,4 @@
-"""Every instrument on one model, as a report in pictures."""
+"""Every diagnostic on one model, as a report in pictures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synesthete.config.build import suggestion
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.facts import listed, run_facts
-from synesthete.evaluation.instruments import INSTRUMENTS
-from synesthete.evaluation.instruments.subject import Subject
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.kept_judge import read_picture_judge
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 NONE = "none"
-LOOKING = ("embeddings", "neighbours")  # instruments that see more with features of pictures
+LOOKING = ("embeddings", "neighbours")  # diagnostics that see more with features of pictures
 SUMMARY = "What the model does, in pictures on fixed seeds. Every figure in them is of held-out data."
 
 
@@ -45,14 +45,14 @@ def diagnose(
     features: Features | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Look at a model through every instrument and write the report into `folder`.
+    """Look at a model through every diagnostic and write the report into `folder`.
 
-    model: what the report calls it. only: names of instruments; all where empty. num, reconstruct_from, settings,
-    features: as of a `Subject`. progress(instrument, done, total). An instrument that cannot look at this model is
-    left out, which the report says.
+    model: what the report calls it. only: names of diagnostics; all where empty. num, reconstruct_from, settings,
+    features: as of a `ModelUnderTest`. progress(diagnostic, done, total). A diagnostic that cannot look at this model
+    is left out, which the report says.
 
     Raises:
-        InputError: an unknown instrument, one of `only` that cannot look at this model, a model of other classes than
+        InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
             the data's, a sampling setting that does not fit, and as `write_report`.
     """
     names = chosen(only)
@@ -62,7 +62,7 @@ def diagnose(
             "diagnose it on the data of its own recipe"
         )
     start, report = datetime.now(UTC), progress or (lambda *_: None)
-    subject = Subject(
+    under_test = ModelUnderTest(
         pipeline,
         prepared,
         seed,
@@ -71,45 +71,45 @@ def diagnose(
         settings=settings or {},
         features=features,
     )
-    pipeline.sampling_settings(**subject.settings)
+    pipeline.sampling_settings(**under_test.settings)
     sections: dict[str, Section] = {}
     left_out: dict[str, str] = {}
     for done, name in enumerate(names):
-        subject.progress = partial(report, name)
+        under_test.progress = partial(report, name)
         try:
-            sections[name] = INSTRUMENTS[name](subject)
+            sections[name] = DIAGNOSTICS[name](under_test)
         except InputError as error:
             if only:
                 raise
             left_out[name] = str(error)
-        report("instruments", done + 1, len(names))
+        report("diagnostics", done + 1, len(names))
     found = Report(
         title=f"Diagnosis {model}".strip(),
         summary=SUMMARY,
         facts=run_facts(pipeline, start, model) | {"seed": seed},
         sections=[*sections.values(), *_left_out(left_out)],
-        data={"instruments": list(sections), "left_out": left_out},
+        data={"diagnostics": list(sections), "left_out": left_out},
     )
     write_report(found, folder)
     return found
 
 
 def chosen(only: Sequence[str]) -> list[str]:
-    """The names of the instruments to use, in their order.
+    """The names of the diagnostics to use, in their order.
 
     Raises:
         InputError: an unknown one, with the nearest that there is.
     """
     for name in only:
-        if name not in INSTRUMENTS:
-            raise InputError(f"diagnose has no instrument {name!r}{suggestion(name, list(INSTRUMENTS))}")
-    return [name for name in INSTRUMENTS if not only or name in only]
+        if name not in DIAGNOSTICS:
+            raise InputError(f"diagnose has no diagnostic {name!r}{suggestion(name, list(DIAGNOSTICS))}")
+    return [name for name in DIAGNOSTICS if not only or name in only]
 
 
 def choose_features(
     choice: str, names: Sequence[str], prepared: Prepared, folder: Path, progress: Progress | None = None
 ) -> Features | None:
-    """What the instruments called `names` are to compare pictures by, or None where none of them does.
+    """What the diagnostics called `names` are to compare pictures by, or None where none of them does.
 
     choice: as `find_features`, or NONE. folder: the model's; the judge in it is taken, or one is trained now.
 
@@ -131,4 +131,4 @@ def choose_features(
 def _left_out(reasons: dict[str, str]) -> list[Section]:
     if not reasons:
         return []
-    return [Section("Left out", "", [Table(("instrument", "why"), list(reasons.items()))])]
+    return [Section("Left out", "", [Table(("diagnostic", "why"), list(reasons.items()))])]
