@@ -18,7 +18,7 @@ from typing import Any
 
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.training.cost import Gauge, clock, predict
-from synesthete.training.rehearsal import Rehearsal, make_samples, micro_batch
+from synesthete.training.dry_run import DryRun, make_samples, micro_batch
 
 # Seconds above which a step is its own warm-up.
 LONG = 20.0
@@ -73,10 +73,10 @@ def measure(name: str, stage: str, assignments: list[str]) -> dict[str, float]:
     found = next(s for s in recipe.stages if s.name == stage)
     samples = make_samples(recipe, found, micro_batch(found))
     gauge = Gauge()
-    rehearsal = Rehearsal(recipe, found, samples)
+    dry_run = DryRun(recipe, found, samples)
 
     def step() -> None:
-        rehearsal.step(micro_batch(found), found.gradient_accumulation_steps)
+        dry_run.step(micro_batch(found), found.gradient_accumulation_steps)
 
     return {"seconds": clock(step, LONG), "bytes": gauge.read()}
 

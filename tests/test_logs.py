@@ -13,7 +13,7 @@ from synesthete.data.shards import keep
 from synesthete.logs import DETAIL, LEVELS, StandardError, listen
 from synesthete.types import InputError
 
-OURS, THEIRS = "synesthete.training.stage", "library.module"
+OURS, THEIRS = "synesthete.training.trainer", "library.module"
 RECORDS = (("DEBUG", logging.DEBUG), ("DETAIL", DETAIL), ("INFO", logging.INFO), ("WARNING", logging.WARNING))
 
 

@@ -147,7 +147,7 @@ def test_time_to_the_end_follows_the_measured_rate(runs):
 
 
 def test_spikes_are_told_and_a_run_that_is_stuck_is_bad(checks, runs):
-    path = runs / "interrupted/checkpoints/0-denoise/returns.json"
+    path = runs / "interrupted/checkpoints/0-denoise/rollbacks.json"
     one = {"step": 6, "to": 4, "figure": "gradient_norm", "level": 0.1, "reached": 30.0}
     path.write_text(json.dumps([one]))
     _, found = checks(runs / "interrupted")
@@ -216,7 +216,7 @@ def test_half_written_lines_and_an_older_run_are_read_all_the_same(checks, runs)
     rewrite(path, lambda line: {k: v for k, v in line.items() if k in old})
     path.write_text(path.read_text() + '{"stage": "denoise", "st')
     recipe = (runs / "interrupted" / "recipe.yaml").read_text()
-    kept = [line for line in recipe.splitlines() if "spike_patience" not in line and "max_returns" not in line]
+    kept = [line for line in recipe.splitlines() if "spike_patience" not in line and "max_rollbacks" not in line]
     (runs / "interrupted" / "recipe.yaml").write_text("\n".join(kept))
     assert Recipe.load(runs / "interrupted" / "recipe.yaml").stages[0].spike_patience == 20
     _, found = checks(runs / "interrupted")

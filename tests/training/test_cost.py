@@ -16,8 +16,8 @@ from synesthete.conditioning.labels import Labels
 from synesthete.config import build
 from synesthete.recipes import find_recipe
 from synesthete.training import cost
-from synesthete.training.cost import Ledger, predict, predict_memory, rehearse
-from synesthete.training.rehearsal import Rehearsal, make_samples, micro_batch
+from synesthete.training.cost import Ledger, predict, predict_memory, time_step
+from synesthete.training.dry_run import DryRun, make_samples, micro_batch
 from tiny import DEBUG, debug_recipe
 
 FLOAT = 4  # bytes
@@ -68,12 +68,12 @@ def test_weights_optimiser_and_averages_are_exact(stage_name):
     recipe = debug_recipe()
     stage = next(stage for stage in recipe.stages if stage.name == stage_name)
     predicted = predict_memory(recipe, stage, 4)
-    rehearsal = Rehearsal(recipe, stage, make_samples(recipe, stage, 4))
-    rehearsal.step(4)
-    run = rehearsal.run
+    dry_run = DryRun(recipe, stage, make_samples(recipe, stage, 4))
+    dry_run.step(4)
+    run = dry_run.trainer
     assert predicted.weights == sum(value.nbytes for value in run.model.state_dict().values())
     trained = sum(p.numel() for p in run.trained.values())
-    assert predicted.averages == FLOAT * trained
+    assert predicted.ema == FLOAT * trained
     learning = [p for p in run.trained.values() if p in run.optimiser.state]  # an alignment never meets the null
     assert predicted.optimiser == FLOAT * sum(2 * p.numel() + 1 for p in learning)  # two moments and a step count
 
@@ -101,8 +101,8 @@ def test_a_large_recipe_needs_no_memory_to_be_counted():
     recipe = find_recipe("image-to-speech")
     stage = recipe.stages[1]
     found = predict_memory(recipe, stage, micro_batch(stage))
-    assert found.averages == FLOAT * 160_846_176
-    assert found.total > 6 * found.averages
+    assert found.ema == FLOAT * 160_846_176
+    assert found.total > 6 * found.ema
 
 
 def test_a_conditioner_that_reads_classes_is_counted_too():
@@ -112,7 +112,7 @@ def test_a_conditioner_that_reads_classes_is_counted_too():
 
 
 class Reckoned:
-    """A rehearsal whose step takes u + a (c + b s) seconds, and says so."""
+    """A dry run whose step takes u + a (c + b s) seconds, and says so."""
 
     sizes: list[tuple[int, int]] = []  # noqa: RUF012
 
@@ -126,14 +126,14 @@ class Reckoned:
 
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(64, 1), (64, 4), (64, 64), (4, 1), (2, 1), (1, 1)])
 def test_seconds_are_reckoned_from_smaller_steps(batch_size, accumulation, monkeypatch):
-    monkeypatch.setattr(cost, "Rehearsal", Reckoned)
+    monkeypatch.setattr(cost, "DryRun", Reckoned)
     monkeypatch.setattr(cost, "time_once", lambda run: run())
     recipe = debug_recipe(
         f"stages.denoise.batch_size={batch_size}", f"stages.denoise.gradient_accumulation_steps={accumulation}"
     )
     micro = batch_size // accumulation
     for largest in {micro, min(micro, 2)}:
-        trial = rehearse(recipe.to_dict(), "denoise", largest)
+        trial = time_step(recipe.to_dict(), "denoise", largest)
         assert trial.seconds == pytest.approx(0.5 + accumulation * 0.25 + batch_size * 0.75)
         assert max(b for b, _ in Reckoned.sizes) == largest
 
@@ -141,10 +141,10 @@ def test_seconds_are_reckoned_from_smaller_steps(batch_size, accumulation, monke
 def test_a_step_is_predicted_in_a_process_of_its_own(cache):
     recipe = debug_recipe()
     found = predict(recipe, recipe.stages[1])
-    assert (found.stage, found.batch_size, found.micro_batch, found.rehearsed) == ("denoise", 16, 16, 16)
+    assert (found.stage, found.batch_size, found.micro_batch, found.dry_run_batch) == ("denoise", 16, 16, 16)
     assert found.seconds > 0
     parts = found.memory
-    assert parts.total == parts.weights + parts.optimiser + parts.averages + parts.working + parts.overhead
+    assert parts.total == parts.weights + parts.optimiser + parts.ema + parts.working + parts.overhead
     assert parts.overhead > 0  # the libraries' own, on Linux
 
 

@@ -26,8 +26,8 @@ from synesthete.recipes import check_fit
 from synesthete.training import loop
 from synesthete.training.assembly import make_parts
 from synesthete.training.cost import predict_memory
-from synesthete.training.stage import Run
-from synesthete.training.trained import groups_of, telling
+from synesthete.training.trainable_parameters import groups_of, select_captions
+from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError
 
 
@@ -48,13 +48,13 @@ def trained(place, data):
     return place / "run"
 
 
-def begun(place, data, stage: str) -> Run:
+def begun(place, data, stage: str) -> StageTrainer:
     recipe = hearing_recipe(place)
     chosen = next(one for one in recipe.stages if one.name == stage)
-    return Run(recipe, chosen, make_parts(recipe, data), data, place / "none", place / "none", lambda _: None)
+    return StageTrainer(recipe, chosen, make_parts(recipe, data), data, place / "none", place / "none", lambda _: None)
 
 
-def stepped(run: Run, num: int = 2) -> Run:
+def stepped(run: StageTrainer, num: int = 2) -> StageTrainer:
     steps, batches = run._batches(run._samples())
     run.model.train()
     for _ in range(num):
@@ -87,7 +87,7 @@ def test_a_stage_moves_its_groups_and_nothing_else(place, data, stage):
     in_optimiser = {id(p) for group in run.optimiser.optimizer.param_groups for p in group["params"]}
     assert in_optimiser == free | own
     assert {id(p) for p in run.optimiser.optimizer.state} <= free | own
-    assert {id(p) for p in run.weights.averages.weights} == free | own
+    assert {id(p) for p in run.weights.ema.weights} == free | own
 
 
 @pytest.mark.parametrize("stage", STAGES[2:])
@@ -159,8 +159,8 @@ def test_what_a_stage_takes_is_reckoned_from_its_groups(place, data, stage):
     found = predict_memory(recipe, chosen, 4)
     run = begun(place, data, stage)
     numbers = [p.numel() for p in run.trained.values()]
-    assert found.averages == 4 * sum(numbers)
-    assert found.optimiser == 2 * found.averages + 4 * len(numbers)
+    assert found.ema == 4 * sum(numbers)
+    assert found.optimiser == 2 * found.ema + 4 * len(numbers)
 
 
 def test_stages_are_chosen_on_the_command_line(trained, place, data, tmp_path):
@@ -223,7 +223,7 @@ def test_what_a_stage_cannot_train_or_tell_is_refused_in_one_line(place, assignm
 
 
 def test_a_stage_tells_its_own_captions(data):
-    told = telling(data, ("a {class}",))
+    told = select_captions(data, ("a {class}",))
     batch = told.train.batch(torch.arange(len(told.train)), torch.Generator().manual_seed(0))
     read = {told.train.texts_read[i] for i in told.train.captions.flatten().tolist()}
     assert read == {"a cat", "a dog"}
@@ -231,9 +231,9 @@ def test_a_stage_tells_its_own_captions(data):
         tuple(ids) for text, ids in zip(data.train.texts_read, data.train.texts.tolist(), strict=True) if text in read
     }
     assert set(map(tuple, batch.raw.text.tolist())) == known
-    assert telling(data, None) is data
+    assert select_captions(data, None) is data
     with pytest.raises(InputError, match=r"not among data\.captions"):
-        telling(data, ("a house",))
+        select_captions(data, ("a house",))
 
 
 def test_a_stage_that_is_never_told_a_sound_computes_none(place, data):
@@ -245,7 +245,7 @@ def test_a_stage_that_is_never_told_a_sound_computes_none(place, data):
 
 def test_class_weights_weigh_the_loss(place, data):
     recipe = hearing_recipe(place, "stages.base.objective.class_weights=true")
-    run = Run(recipe, recipe.stages[0], make_parts(recipe, data), data, place, place / "none", lambda _: None)
+    run = StageTrainer(recipe, recipe.stages[0], make_parts(recipe, data), data, place, place / "none", lambda _: None)
     assert torch.equal(run.model.weights, data.train.class_weights())
     run.model.weights = torch.tensor([0.0, 2.0])
     batch = data.train.batch(torch.arange(len(data.train)), torch.Generator().manual_seed(0))

@@ -18,8 +18,8 @@ from synesthete.config import Stage, build
 from synesthete.objectives import Autoencoding
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.music_latent import music_latent_debug
-from synesthete.training import assembly, latents, loop, rehearsal
-from synesthete.training.checkpoints import latest_checkpoint
+from synesthete.training import assembly, dry_run, latents, loop
+from synesthete.training.checkpoint import latest_checkpoint
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 
@@ -135,11 +135,11 @@ def test_a_run_that_goes_on_from_a_model_takes_its_autoencoder_along(trained, so
     assert all(torch.equal(value, left[key]) for key, value in parts.codec.state_dict().items())
 
 
-def test_a_step_of_each_stage_can_be_rehearsed():
+def test_a_step_of_each_stage_can_be_run_dry():
     """What `show --cost` runs: sounds for the codec, x_0 for the denoiser."""
     recipe = latent_recipe()
     for stage in recipe.stages:
-        rehearsal.Rehearsal(recipe, stage, rehearsal.make_samples(recipe, stage, 8)).step(8)
+        dry_run.DryRun(recipe, stage, dry_run.make_samples(recipe, stage, 8)).step(8)
 
 
 def test_pictures_go_through_latents_as_well(tmp_path):

@@ -24,7 +24,7 @@ from synesthete import seeding
 from synesthete.config import build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
-from synesthete.training import assembly, checkpoints, loop, run_folder
+from synesthete.training import assembly, checkpoint, loop, run_folder
 from synesthete.training.reports import DivergedError
 from synesthete.training.run_folder import open_run
 from synesthete.training.timesteps import NUM_TIMESTEP_BINS
@@ -176,7 +176,7 @@ def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp
 def test_killed_beside_its_last_checkpoint_the_model_is_the_last_one(prepared, uninterrupted, tmp_path, monkeypatch):
     """Written in the other order, a run that was killed there kept the model of the checkpoint before."""
     for part in ("save_checkpoint", "remove_old"):
-        real = getattr(checkpoints, part)
+        real = getattr(checkpoint, part)
 
         def kill(folder, *rest, real=real):
             if "denoise" in str(folder) and (not rest[1:] or rest[-1]["step"] == 10):
@@ -185,7 +185,7 @@ def test_killed_beside_its_last_checkpoint_the_model_is_the_last_one(prepared, u
 
         folder = tmp_path / part
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(checkpoints, part, kill)
+            patch.setattr(checkpoint, part, kill)
             loop.train(debug_recipe(*TEN), prepared, folder)
         loop.train(debug_recipe(*TEN), prepared, folder)
         for path in (uninterrupted[0] / "model").rglob("*.safetensors"):
@@ -334,7 +334,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_too(prepared, tmp_path, mon
 
 
 def test_a_full_disk_is_one_line_and_spares_the_last_checkpoint(prepared, tmp_path, monkeypatch, uninterrupted):
-    real, calls = checkpoints.save_file, []
+    real, calls = checkpoint.save_file, []
 
     def full(tensors, path):
         calls.append(path)
@@ -343,7 +343,7 @@ def test_a_full_disk_is_one_line_and_spares_the_last_checkpoint(prepared, tmp_pa
             raise OSError(28, "No space left on device")
         real(tensors, path)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(InputError, match=r"No space left on device.*free some space") as caught:
         loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)

@@ -50,16 +50,16 @@ def find_needs(recipe: Recipe) -> Needs:
     from synesthete import hub
     from synesthete.objectives import Parts
     from synesthete.recipes import make_cheaply
-    from synesthete.training.looks import freeze
-    from synesthete.training.stage import KEEP_CHECKPOINTS
-    from synesthete.training.trained import free
+    from synesthete.training.precompute import freeze
+    from synesthete.training.trainable_parameters import set_trainable
+    from synesthete.training.trainer import KEEP_CHECKPOINTS
 
     parts = Parts(*(make_cheaply(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
     every = [p for module in parts.modules().values() for p in module.parameters()]
     num_weights = sum(p.numel() for p in every)
     stages = []
     for stage in recipe.stages:
-        free(parts, stage)
+        set_trainable(parts, stage)
         if stage.num_views:
             freeze(parts.conditioner, stage.num_views)
         num_trained = sum(p.numel() for p in every if p.requires_grad)

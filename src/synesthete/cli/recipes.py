@@ -97,6 +97,6 @@ def describe_cost(cost: Any) -> str:
     memory = f"{cost.memory.total / 1e9:.2f} GB ({parts})"
     if cost.seconds is None:
         return f"  a step of {cost.stage} takes {memory}: more than this machine has; raise gradient_accumulation_steps"
-    whole = cost.rehearsed == cost.micro_batch
-    found = "run here" if whole else f"reckoned from {cost.rehearsed} of {cost.micro_batch} samples at once"
+    whole = cost.dry_run_batch == cost.micro_batch
+    found = "run here" if whole else f"reckoned from {cost.dry_run_batch} of {cost.micro_batch} samples at once"
     return f"  a step of {cost.stage} takes {cost.seconds:.3g} s, {found}, and {memory}"

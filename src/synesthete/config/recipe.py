@@ -65,7 +65,7 @@ class Stage:
         captions: which of data.captions are told in this stage; None: all.
         checkpoint_every, preview_every, log_every: in optimiser steps.
         spike_patience: steps that the loss may stay far above its level before the run goes back to its last good
-            state, from where other batches follow; None never goes back. max_returns: from one place before it stops.
+            state, from where other batches follow; None never goes back. max_rollbacks: from one place before it stops.
     """
 
     name: Name
@@ -90,7 +90,7 @@ class Stage:
     preview_every: Count = 500
     log_every: Count = 10
     spike_patience: Count | None = 20
-    max_returns: Count = 3
+    max_rollbacks: Count = 3
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in {f.name for f in fields(self)}:

@@ -60,7 +60,7 @@ class Denoising(Objective):
             )
         self.weights = samples.class_weights()
 
-    def told(self, batch: Batch) -> Batch:
+    def mask_condition(self, batch: Batch) -> Batch:
         """The batch without its sounds where none is ever told."""
         if self.sound_dropout != 1:
             return batch
@@ -70,7 +70,7 @@ class Denoising(Objective):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """{"loss", "per_sample" (B,), "timestep" (B,)}; all draws come from `generator`."""
-        batch = self.told(batch)
+        batch = self.mask_condition(batch)
         x_0 = self.encode(batch)
         noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.parts.process.draw_timesteps(len(x_0), generator).to(x_0.device)

@@ -41,7 +41,7 @@ class Objective(nn.Module):
     def prepare(self, samples: Any) -> None:
         """Take from the training samples what the loss needs to know of them all."""
 
-    def told(self, batch: Batch) -> Batch:
+    def mask_condition(self, batch: Batch) -> Batch:
         """The batch with no more of its condition than this objective ever tells."""
         return batch
 

@@ -56,7 +56,7 @@ from synesthete.recipes.music import (
 from synesthete.recipes.music_latent import music_latent, music_latent_debug
 from synesthete.recipes.music_upsampler import music_low, music_low_debug, music_upsampler, music_upsampler_debug
 from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
-from synesthete.training.trained import check_trained, groups_of
+from synesthete.training.trainable_parameters import check_trainable, groups_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def check_stages(recipe: Recipe) -> None:
     captions = recipe.data.fields.get("captions")
     captions = captions if isinstance(captions, tuple | list) else ()
     for stage in recipe.stages:
-        check_trained(stage, known)
+        check_trainable(stage, known)
         for caption in stage.captions or ():
             if caption not in captions:
                 raise InputError(

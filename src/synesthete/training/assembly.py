@@ -12,7 +12,7 @@ from synesthete.denoisers.adapters import base_digests
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
-from synesthete.training.checkpoints import reading
+from synesthete.training.checkpoint import reading
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

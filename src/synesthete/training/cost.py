@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from synesthete.config import Recipe
-from synesthete.training.rehearsal import Rehearsal, make_samples, micro_batch
+from synesthete.training.dry_run import DryRun, make_samples, micro_batch
 from synesthete.training.run_folder import processes
 from synesthete.types import InputError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Stage
 
-# A step that works in fewer bytes than this is rehearsed as it is.
+# A step that works in fewer bytes than this is dry_run_batch as it is.
 SMALL = 2 * 10**9
 # Seconds from which a step is its own warm-up, and up to which three are run.
 LONG, SHORT = 8.0, 1.0
@@ -41,21 +41,21 @@ LONG, SHORT = 8.0, 1.0
 class Memory:
     """Bytes at the fullest moment of an optimiser step, by what holds them.
 
-    weights: parameters and buffers. optimiser: AdamW's two moments. averages: the EMA. working: gradients, what the
+    weights: parameters and buffers. optimiser: AdamW's two moments. ema: the EMA. working: gradients, what the
     forward pass keeps for the backward pass, and what is being computed. overhead: what libraries and the allocator
     hold beside, found by running a smaller step.
     """
 
     weights: int
     optimiser: int
-    averages: int
+    ema: int
     working: int
     overhead: int = 0
 
     @property
     def total(self) -> int:
         """Their sum."""
-        return self.weights + self.optimiser + self.averages + self.working + self.overhead
+        return self.weights + self.optimiser + self.ema + self.working + self.overhead
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Trial:
 class Cost:
     """One optimiser step of a stage, in one process of this machine; data sets are not counted.
 
-    seconds: None where the step does not fit into the machine's memory. rehearsed: the size of the micro-batch that
+    seconds: None where the step does not fit into the machine's memory. dry_run_batch: the size of the micro-batch that
     was run to find it out.
     """
 
@@ -82,7 +82,7 @@ class Cost:
     micro_batch: int
     memory: Memory
     seconds: float | None = None
-    rehearsed: int | None = None
+    dry_run_batch: int | None = None
 
 
 def predict(recipe: Recipe, stage: Stage) -> Cost:
@@ -98,7 +98,7 @@ def predict(recipe: Recipe, stage: Stage) -> Cost:
     largest = size if memory.working <= SMALL or size <= 4 else max(2, size * SMALL // memory.working)
     # In a process of its own: what this one has freed would be used again, and not be seen.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-        trial = other.submit(rehearse, recipe.to_dict(), stage.name, largest).result()
+        trial = other.submit(time_step, recipe.to_dict(), stage.name, largest).result()
     run = memory if largest == size else predict_memory(recipe, stage, largest)
     memory = replace(memory, overhead=max(0, trial.resident - run.total))
     return Cost(stage.name, stage.batch_size, size, memory, trial.seconds, largest)
@@ -116,22 +116,22 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True), ledger, staying():
         try:
-            rehearsal = Rehearsal(recipe, stage, samples)
+            dry_run = DryRun(recipe, stage, samples)
             for _ in range(2):  # the optimiser's state is made in the first
-                rehearsal.step(size)
+                dry_run.step(size)
         except (RuntimeError, NotImplementedError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"recipe {recipe.name}, stage {stage.name}: its step cannot be followed by shapes ({reason})"
             ) from None
-    run = rehearsal.run
+    run = dry_run.trainer
     states = (value for state in run.optimiser.state.values() for value in state.values())
     weights, optimiser = num_bytes(run.model.state_dict().values()), num_bytes(states)
-    averages = num_bytes(run.weights.averages.by_name().values()) if run.weights.averages else 0
-    return Memory(weights, optimiser, averages, ledger.peak - weights - optimiser - averages)
+    ema = num_bytes(run.weights.ema.by_name().values()) if run.weights.ema else 0
+    return Memory(weights, optimiser, ema, ledger.peak - weights - optimiser - ema)
 
 
-def rehearse(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
+def time_step(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
     """Steps of micro-batches of `largest` samples, and of one if that is not the stage's own size.
 
     A step is u + a (c + b s): an update u, and a times a pass whose cost is c for the weights and s for each of b
@@ -142,11 +142,11 @@ def rehearse(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
     size, accumulation = micro_batch(stage), stage.gradient_accumulation_steps
     samples = make_samples(recipe, stage, largest)
     gauge = Gauge()
-    rehearsal = Rehearsal(recipe, stage, samples)
-    seconds = clock(lambda: rehearsal.step(largest))
+    dry_run = DryRun(recipe, stage, samples)
+    seconds = clock(lambda: dry_run.step(largest))
     resident = gauge.read()
-    a_pass = time_once(lambda: rehearsal.step(largest, 2)) - seconds if accumulation > 1 else 0.0
-    single = clock(lambda: rehearsal.step(1)) if largest < size else seconds
+    a_pass = time_once(lambda: dry_run.step(largest, 2)) - seconds if accumulation > 1 else 0.0
+    single = clock(lambda: dry_run.step(1)) if largest < size else seconds
     a_sample = (seconds - single) / (largest - 1) if largest < size else 0.0
     return Trial(seconds + (accumulation - 1) * a_pass + accumulation * (size - largest) * a_sample, resident)
 

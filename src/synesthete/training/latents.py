@@ -65,7 +65,7 @@ def measure(codec: Any, samples: Any, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def encode_once(
+def precompute_latents(
     codec: Any,
     samples: Any,
     folder: Path,
@@ -119,7 +119,7 @@ def digest(codec: Any, *settings: int) -> str:
 
 
 @torch.no_grad()
-def look(codec: Any, held_out: Batch, folder: Path, step: int, log: RunLog) -> list[str]:
+def validate_codec(codec: Any, held_out: Batch, folder: Path, step: int, log: RunLog) -> list[str]:
     """Previews, real above restored, and the round trip of held-out signals (B, ...), logged and in plain words."""
     found = measure_round_trip(codec, held_out.signal)
     log.write(step, round_trip=found.error, round_trip_floor=found.floor)

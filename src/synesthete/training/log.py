@@ -11,7 +11,7 @@ import torch
 
 from synesthete.training.event_file import open_event_file
 from synesthete.training.projector import write_embedding
-from synesthete.training.returns import RETURNED_FROM, line_of
+from synesthete.training.rollback import ROLLED_BACK_FROM, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from synesthete.training.returns import Return
+    from synesthete.training.rollback import Rollback
 
 PACKAGES = ("synesthete", "torch", "diffusers", "accelerate", "transformers", "safetensors", "numpy")
 
@@ -28,18 +28,18 @@ class RunLog:
     """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard where that is installed.
 
     first_step: where this session starts; lines of later steps, left by a run that was killed or that went back, are
-    removed. returns: of the stage so far; each keeps its line.
+    removed. rollbacks: of the stage so far; each keeps its line.
     """
 
-    def __init__(self, folder: Path, stage: str, first_step: int, returns: Sequence[Return] = ()) -> None:
+    def __init__(self, folder: Path, stage: str, first_step: int, rollbacks: Sequence[Rollback] = ()) -> None:
         self.path, self.stage = folder / "metrics.jsonl", stage
-        kept = [line for line in self._lines() if self._is_return(line) or not self._is_later(line, first_step)]
+        kept = [line for line in self._lines() if self._is_rollback(line) or not self._is_later(line, first_step)]
         partial = self.path.with_name(f".{self.path.name}.partial")
         partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         partial.replace(self.path)
         self.board = folder / "tensorboard" / stage
         self.events = open_event_file(self.board, first_step)
-        for found in returns[sum(self._is_return(line) for line in kept) :]:
+        for found in rollbacks[sum(self._is_rollback(line) for line in kept) :]:
             self.write(found.to, **line_of(found))
 
     def _lines(self) -> list[str]:
@@ -52,8 +52,8 @@ class RunLog:
             return True
         return values.get("stage") == self.stage and values.get("step", 0) > first_step
 
-    def _is_return(self, line: str) -> bool:
-        return f'{{"stage": "{self.stage}", ' in line and f'"{RETURNED_FROM}": ' in line
+    def _is_rollback(self, line: str) -> bool:
+        return f'{{"stage": "{self.stage}", ' in line and f'"{ROLLED_BACK_FROM}": ' in line
 
     def write(self, step: int, **values: Any) -> None:
         """Write figures of a step; a list becomes one TensorBoard scalar an item."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from synesthete.training import checkpoints
+from synesthete.training import checkpoint
 from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
 from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes
-from synesthete.training.stage import Run
+from synesthete.training.trainer import StageTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
     from synesthete.preparation import Prepared
-    from synesthete.training.inspection import Watch
     from synesthete.training.reports import StepReport
+    from synesthete.training.validation import Watch
 
 
 def train(
@@ -63,7 +63,7 @@ def _train_stages(
     for number, stage in enumerate(recipe.stages):
         finished = folder / "checkpoints" / f"{number}-{stage.name}"
         begin = partial(_begin, recipe, prepared, folder, number, start)
-        Run(recipe, stage, begin(), prepared, folder, finished, report, watch, begin).run()
+        StageTrainer(recipe, stage, begin(), prepared, folder, finished, report, watch, begin).run()
         processes().wait_for_everyone()  # the main one may still be writing what the others are to read
 
 
@@ -81,4 +81,4 @@ def _last_stage_weights(recipe: Recipe, folder: Path, number: int) -> Path | Non
     """The last checkpoint of the stage before this one."""
     if number == 0:
         return None
-    return checkpoints.latest_checkpoint(folder / "checkpoints" / f"{number - 1}-{recipe.stages[number - 1].name}")
+    return checkpoint.latest_checkpoint(folder / "checkpoints" / f"{number - 1}-{recipe.stages[number - 1].name}")

@@ -10,9 +10,9 @@ import torch
 from synesthete.denoisers.adapters import save_adapters
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.objectives import Denoising
-from synesthete.training import checkpoints
+from synesthete.training import checkpoint
 from synesthete.training.assembly import make_pipeline
-from synesthete.training.trained import groups_of
+from synesthete.training.trainable_parameters import groups_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,12 +92,12 @@ class Models:
                 self._write_end(parts)
 
     def _write_now(self, parts: Parts) -> None:
-        checkpoints.write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
+        checkpoint.write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
 
     def _write_end(self, parts: Parts) -> None:
         if self._end is not None:
             alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
-            checkpoints.write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
+            checkpoint.write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
 
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
         """The pipeline and its adapters, and the recipe that it can be judged and repeated by."""

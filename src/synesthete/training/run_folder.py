@@ -11,7 +11,7 @@ from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe
 from synesthete.locking import LOCK, locked
-from synesthete.training import checkpoints
+from synesthete.training import checkpoint
 from synesthete.training.log import write_environment
 from synesthete.types import InputError
 
@@ -55,9 +55,9 @@ def _open_run(recipe: Recipe, folder: Path) -> None:
             raise InputError(
                 f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
             )
-        checkpoints.recover(folder / "model")
+        checkpoint.recover(folder / "model")
         for kept in folder.glob(".after-*.old"):
-            checkpoints.recover(folder / kept.name[1 : -len(".old")])
+            checkpoint.recover(folder / kept.name[1 : -len(".old")])
         if not difference and (folder / "environment.json").is_file():
             return
     elif folder.is_dir() and any(entry not in (partial, folder / LOCK) for entry in folder.iterdir()):

@@ -1,4 +1,4 @@
-"""What a stage trains: weights, the optimiser's moments and the averages, in memory and in checkpoints."""
+"""What a stage trains: weights, the optimiser's moments and the averages, in memory and in checkpoint."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
-from synesthete.training import checkpoints, sharding
+from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import load_state
-from synesthete.training.averages import Averages
-from synesthete.training.optimisers import make_optimiser
+from synesthete.training.ema import EMA
+from synesthete.training.optim import make_optimiser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,10 +46,10 @@ class Weights:
         else:
             self.model, self.optimiser = accelerator.prepare(objective, optimiser)
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-        self.averages = self._average()
+        self.ema = self._average()
 
-    def _average(self) -> Averages | None:
-        return Averages(self.trained, self.stage.ema_decay) if self.stage.ema_decay else None
+    def _average(self) -> EMA | None:
+        return EMA(self.trained, self.stage.ema_decay) if self.stage.ema_decay else None
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Parts | None]:
@@ -57,11 +57,11 @@ class Weights:
 
         Every process has to enter; the main one gets the parts, of a sharded run a copy put together from all pieces.
         """
-        if self.sharded or not (self.averages and self.accelerator.is_main_process):
-            with self.raw(self.averages.by_name() if self.averages else {}) as parts:
+        if self.sharded or not (self.ema and self.accelerator.is_main_process):
+            with self.raw(self.ema.by_name() if self.ema else {}) as parts:
                 yield parts
             return
-        with self.averages.in_place():
+        with self.ema.in_place():
             yield self.parts
 
     @contextlib.contextmanager
@@ -83,12 +83,12 @@ class Weights:
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint; every process has to call it. state: whatever else JSON holds."""
-        model_state, optimiser_state = checkpoints.gather(self.model, self.optimiser.optimizer)
-        averages = self.averages.gather() if self.averages else None
-        if self.averages:
-            state = state | {"ema_step": self.averages.num_steps}
+        model_state, optimiser_state = checkpoint.gather(self.model, self.optimiser.optimizer)
+        averages = self.ema.gather() if self.ema else None
+        if self.ema:
+            state = state | {"ema_step": self.ema.num_steps}
         if self.accelerator.is_main_process:
-            checkpoints.save_checkpoint(folder, model_state, optimiser_state, averages, state)
+            checkpoint.save_checkpoint(folder, model_state, optimiser_state, averages, state)
 
     def restore(self, folder: Path) -> dict[str, Any]:
         """Go on from a checkpoint; the state that was written with it.
@@ -96,15 +96,15 @@ class Weights:
         Raises:
             InputError: damaged files, or weights of another shape.
         """
-        with checkpoints.reading(folder):
+        with checkpoint.reading(folder):
             state = json.loads((folder / "state.json").read_text())
-            checkpoints.restore(self.model, self.optimiser.optimizer, folder)
-            if self.averages:
-                self.averages.restore(load_file(folder / "ema.safetensors"), state["ema_step"])
+            checkpoint.restore(self.model, self.optimiser.optimizer, folder)
+            if self.ema:
+                self.ema.restore(load_file(folder / "ema.safetensors"), state["ema_step"])
         return state
 
     def begin_again(self, objective: Objective) -> None:
         """Take the weights of another objective of the same kind, as if no step had been made."""
-        set_model_state_dict(self.model, objective.state_dict(), options=checkpoints.FULL)
+        set_model_state_dict(self.model, objective.state_dict(), options=checkpoint.FULL)
         self.optimiser.optimizer.state.clear()
-        self.averages = self._average()
+        self.ema = self._average()

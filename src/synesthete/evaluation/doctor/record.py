@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunRecord:
         place = folder / "checkpoints" / f"{number}-{stage.name}"
         own = [line for line in lines if line["stage"] == stage.name]
         checkpoints = sorted(path for path in place.glob("step_*") if (path / "state.json").is_file())
-        stages.append(StageRecord(stage, own, checkpoints, _returns(place / "returns.json")))
+        stages.append(StageRecord(stage, own, checkpoints, _returns(place / "rollbacks.json")))
     return RunRecord(folder, recipe, stages)
 
 

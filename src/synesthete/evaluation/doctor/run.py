@@ -138,7 +138,7 @@ def _spikes(record: StageRecord) -> Check:
     )
     found += f"rose from {last['level']:.4g} to {last['reached']:.4g}; went back to step {last['to']}"
     near = [r for r in record.returns if last["step"] - r["step"] <= stage.checkpoint_every + stage.spike_patience]
-    stuck = len(near) > stage.max_returns and not record.is_finished
+    stuck = len(near) > stage.max_rollbacks and not record.is_finished
     advice = f"lower learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out"
     return Check("spikes", "bad" if stuck else "warn", found, advice, figures)
 

@@ -17,20 +17,20 @@ from synesthete.data.loading import Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.precision import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising
-from synesthete.training import checkpoints, latents, sharding
+from synesthete.training import checkpoint, latents, sharding
 from synesthete.training.assembly import make_parts
-from synesthete.training.inspection import Inspection
 from synesthete.training.log import RunLog
-from synesthete.training.looks import freeze
-from synesthete.training.material import gather_samples
 from synesthete.training.models import Models
-from synesthete.training.optimisers import schedule, set_learning_rate
+from synesthete.training.optim import schedule, set_learning_rate
+from synesthete.training.precompute import freeze
 from synesthete.training.reports import DivergedError, StepReport
-from synesthete.training.returns import add_return, last_good, num_at_same_place, num_to_keep
+from synesthete.training.rollback import add_rollback, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
 from synesthete.training.spikes import TIMES, SpikeWatch
 from synesthete.training.timesteps import LossByTimestep
-from synesthete.training.trained import free, telling
+from synesthete.training.trainable_parameters import select_captions, set_trainable
+from synesthete.training.training_data import gather_samples
+from synesthete.training.validation import Validator
 from synesthete.training.weights import Weights
 from synesthete.types import InputError
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from synesthete.data.loading import Samples
     from synesthete.objectives import Objective, Parts
     from synesthete.preparation import Prepared
-    from synesthete.training.inspection import Watch
-    from synesthete.training.returns import Return
+    from synesthete.training.rollback import Rollback
     from synesthete.training.spikes import Spike
+    from synesthete.training.validation import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,10 @@ def choose_precision(stage: Stage, device: torch.device) -> str:
     return "bf16" if multiplies_bf16(device) else "no"
 
 
-class Run:
+class StageTrainer:
     """One stage of one run.
 
-    begin: the parts as the stage begins with them, made anew, for a return to before the first checkpoint.
+    begin: the parts as the stage begins with them, made anew, for a rollback to before the first checkpoint.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Run:
         begin: Callable[[], Parts] | None = None,
     ) -> None:
         self.recipe, self.stage, self.parts = recipe, stage, parts
-        self.prepared = prepared = telling(prepared, stage.captions)
+        self.prepared = prepared = select_captions(prepared, stage.captions)
         self.folder, self.checkpoint_folder, self.report = folder, checkpoint_folder, report
         # One accelerator a stage: its state is global, and a stage may have a precision of its own.
         AcceleratorState._reset_state(reset_partial_state=False)
@@ -89,7 +89,7 @@ class Run:
             )
         self.models = Models(recipe, stage, folder, getattr(prepared, "class_names", ()))
         self._check_batch()
-        free(parts, stage)
+        set_trainable(parts, stage)
         freeze(parts.conditioner, stage.num_views)
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
@@ -98,7 +98,7 @@ class Run:
         self.weights = Weights(objective, parts, stage, self.accelerator, lambda: make_parts(recipe, prepared))
         self.model, self.optimiser, self.trained = self.weights.model, self.weights.optimiser, self.weights.trained
         self.step, self.seconds = 0, 0.0
-        self.inspection = Inspection(
+        self.validator = Validator(
             recipe,
             stage,
             prepared,
@@ -106,12 +106,12 @@ class Run:
             watch=watch,
             autocast=self.accelerator.autocast,
             device=self.accelerator.device,
-            told=objective.told,
+            mask_condition=objective.mask_condition,
             at_once=stage.batch_size // (self.accelerator.num_processes * stage.gradient_accumulation_steps),
         )
         self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
         self.spikes = SpikeWatch(stage.spike_patience) if stage.spike_patience else None
-        self.returns: list[Return] = []
+        self.rollbacks: list[Rollback] = []
 
     def _objective(self, parts: Parts) -> Objective:
         """The objective over the parts; what weights it has of its own depend on the seed alone."""
@@ -122,9 +122,9 @@ class Run:
 
     @property
     def draws(self) -> tuple[Any, ...]:
-        """What decides all draws beside the step: after a return they are others."""
+        """What decides all draws beside the step: after a rollback they are others."""
         name = self.stage.name
-        return (self.recipe.seed, name, "return", len(self.returns)) if self.returns else (self.recipe.seed, name)
+        return (self.recipe.seed, name, "return", len(self.rollbacks)) if self.rollbacks else (self.recipe.seed, name)
 
     def _check_batch(self) -> None:
         slots = self.accelerator.num_processes * self.stage.gradient_accumulation_steps
@@ -147,15 +147,15 @@ class Run:
     def run(self) -> None:
         """Train from the last checkpoint, or from the start, to the end of the stage; write the model."""
         main, stage = self.accelerator.is_main_process, self.stage
-        with processes().main_process_first():  # the main one deletes what a return has left behind
-            latest, self.returns = last_good(self.checkpoint_folder)
+        with processes().main_process_first():  # the main one deletes what a rollback has left behind
+            latest, self.rollbacks = last_good(self.checkpoint_folder)
         if latest:
             self._restore(latest)
         self._check_folder()
         if self.step >= stage.num_steps:
             self.models.mend(self.weights)
             return
-        self.log = RunLog(self.folder, stage.name, self.step, self.returns) if main else None
+        self.log = RunLog(self.folder, stage.name, self.step, self.rollbacks) if main else None
         samples = self._samples()
         steps, batches = self._batches(samples)
         self.model.train()
@@ -167,20 +167,20 @@ class Run:
             self.num_done += 1
             self.seconds += time.perf_counter() - started
             if spike := self._spike(losses):
-                note = self._return(spike)
+                note = self._roll_back(spike)
                 steps, batches = self._batches(samples)
                 if main:
                     self.report(StepReport(stage.name, self.step, stage.num_steps, notes=[note]))
                 continue
             if self.step == stage.num_steps and "codec" in stage.train:
-                self._settle_codec()
-            elif self.step == stage.num_steps and self.models.go_on and self.weights.averages:
-                self.weights.averages.copy()  # what later stages leave as it is stays as it was kept
+                self._finish_codec()
+            elif self.step == stage.num_steps and self.models.go_on and self.weights.ema:
+                self.weights.ema.copy()  # what later stages leave as it is stays as it was kept
             notes: list[str] = []
             if self.step % stage.log_every == 0 or self.step == stage.num_steps:
                 self._log(losses)
             if self.step % stage.preview_every == 0 or self.step == stage.num_steps:
-                notes += self._look()
+                notes += self._validate()
             if self.step % stage.checkpoint_every == 0 or self.step == stage.num_steps:
                 self._save()
             if main:
@@ -220,10 +220,10 @@ class Run:
             report=show,
         )
 
-    def _settle_codec(self) -> None:
+    def _finish_codec(self) -> None:
         """The averages become what the codec has learned, and its latents are measured on what it learned from."""
-        if self.weights.averages:
-            self.weights.averages.copy()
+        if self.weights.ema:
+            self.weights.ema.copy()
         if latents.is_learned(self.parts.codec):
             with sharding.gathered(self.model):
                 latents.measure(self.parts.codec, self.prepared.train, self.accelerator.device)
@@ -253,8 +253,8 @@ class Run:
             self._check_finite(norm, "the gradient")
         self.optimiser.step()
         self.optimiser.zero_grad()
-        if self.weights.averages:
-            self.weights.averages.step()
+        if self.weights.ema:
+            self.weights.ema.step()
         return {**total, "gradient_norm": float(norm)}
 
     def _spike(self, losses: dict[str, float]) -> Spike | None:
@@ -263,36 +263,36 @@ class Run:
             return None
         return self.spikes.add(self._over_processes({name: losses[name] for name in TIMES if name in losses}))
 
-    def _return(self, spike: Spike) -> str:
+    def _roll_back(self, spike: Spike) -> str:
         """Go back to the last state from before the spike, from where other batches and other noise follow.
 
         Raises:
-            DivergedError: the run has gone back from here `max_returns` times.
+            DivergedError: the run has gone back from here `max_rollbacks` times.
         """
         stage, place, at = self.stage, self.checkpoint_folder, self.step
         assert self.spikes
-        times = num_at_same_place(self.returns, at, stage.checkpoint_every + self.spikes.patience)
+        times = num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
         if self.accelerator.is_main_process:
-            add_return(place, spike, at, self.spikes.patience)
+            add_rollback(place, spike, at, self.spikes.patience)
         self.accelerator.wait_for_everyone()
         with processes().main_process_first():
-            latest, self.returns = last_good(place)
+            latest, self.rollbacks = last_good(place)
         if latest:
             self._restore(latest)
         elif self.begin:
             self._begin_again()
         if self.models.are_made and (self.folder / "model").is_dir():
             self.models.write(self.weights)  # what is there may be of the spike
-        if times >= stage.max_returns or (latest is None and self.begin is None):
+        if times >= stage.max_rollbacks or (latest is None and self.begin is None):
             where = f"the last good checkpoint is {latest}" if latest else "there is no checkpoint from before"
             raise DivergedError(
-                f"step {at} of stage {stage.name}: {spike}, after {times} returns from about here; {where}. Lower "
+                f"step {at} of stage {stage.name}: {spike}, after {times} rollbacks from about here; {where}. Lower "
                 f"learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out"
             )
         self.model.train()
         if self.log:
             self.log.close()
-            self.log = RunLog(self.folder, stage.name, self.step, self.returns)
+            self.log = RunLog(self.folder, stage.name, self.step, self.rollbacks)
         note = f"step {at}: {spike}; went back to step {self.step} to go on with other batches"
         logger.warning("stage %s: %s", stage.name, note)
         return note
@@ -301,14 +301,14 @@ class Run:
         """The state that the stage began with."""
         assert self.begin and self.spikes
         self.weights.begin_again(self._objective(self.begin()))
-        self.step, self.inspection.sensitivities = 0, []
+        self.step, self.validator.sensitivities = 0, []
         self.by_timestep.bins.zero_()
         self.spikes.restore({})
 
     def _check_finite(self, value: torch.Tensor, what: str) -> None:
         if torch.isfinite(value):
             return
-        last = checkpoints.latest_checkpoint(self.checkpoint_folder)
+        last = checkpoint.latest_checkpoint(self.checkpoint_folder)
         kept = f"the last good checkpoint is {last}" if last else "no checkpoint had been written yet"
         raise DivergedError(
             f"step {self.step + 1} of stage {self.stage.name}: {what} is not finite; {kept}. Lower learning_rate or "
@@ -332,19 +332,19 @@ class Run:
         if self.log:
             self.log.write(self.step, **values, seconds=round(self.seconds, 2))
 
-    def _look(self) -> list[str]:
+    def _validate(self) -> list[str]:
         """Previews and condition sensitivity, with the averaged weights where there are some."""
         objective = self.accelerator.unwrap_model(self.model)
         if not isinstance(objective, Denoising | Autoencoding):
             return []
         denoises = isinstance(objective, Denoising)
-        look = self.inspection.look if denoises else self.inspection.look_at_codec
+        validate = self.validator.validate if denoises else self.validator.validate_codec
         self.model.eval()
         with self.weights.averaged() as parts:
-            notes = look(parts, self.step, self.log) if parts and self.log else []
-        if self.weights.averages and denoises:
+            notes = validate(parts, self.step, self.log) if parts and self.log else []
+        if self.weights.ema and denoises:
             with self.weights.raw() as parts:
-                notes += self.inspection.look_raw(parts, self.step, self.log) if parts and self.log else []
+                notes += self.validator.validate_raw(parts, self.step, self.log) if parts and self.log else []
         if self.log:
             self.log.write(self.step, seconds_left=round(self._seconds_left(), 1))
         self.model.train()
@@ -360,8 +360,8 @@ class Run:
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.models.are_made:
             self.models.write(self.weights, at_end=self.step == self.stage.num_steps)
-        state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "returns": len(self.returns)}
-        state["sensitivities"] = self.inspection.sensitivities
+        state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "rollbacks": len(self.rollbacks)}
+        state["sensitivities"] = self.validator.sensitivities
         state["precision"] = self.accelerator.mixed_precision
         state["loss_by_timestep"] = self.by_timestep.bins.tolist()
         if self.spikes:
@@ -369,7 +369,7 @@ class Run:
         self.weights.save(self.checkpoint_folder / f"step_{self.step:07d}", state)
         if self.accelerator.is_main_process:
             keep = num_to_keep(self.checkpoint_folder, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
-            checkpoints.remove_old(self.checkpoint_folder, keep)
+            checkpoint.remove_old(self.checkpoint_folder, keep)
             logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
 
     def _restore(self, checkpoint: Path) -> None:
@@ -377,7 +377,7 @@ class Run:
         if state["precision"] != self.accelerator.mixed_precision:
             logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.inspection.sensitivities = state["sensitivities"]
+        self.validator.sensitivities = state["sensitivities"]
         self.by_timestep.bins = torch.tensor(state["loss_by_timestep"])
         if self.spikes:
             self.spikes.restore(state.get("spikes", {}))

@@ -8,7 +8,7 @@ from runs import metrics
 
 from synesthete.objectives import measuring
 from synesthete.pipeline import Pipeline
-from synesthete.training import inspection, loop, previews
+from synesthete.training import loop, previews, validation
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 SETS = (
@@ -62,13 +62,13 @@ def test_without_averages_there_is_nothing_to_hold_against(data, tmp_path):
 
 
 def test_averages_that_lag_behind_are_told(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "fixed_loss", lambda *_, **__: torch.tensor([1e-3]))
+    monkeypatch.setattr(validation, "fixed_loss", lambda *_, **__: torch.tensor([1e-3]))
     notes, lines = train(data, tmp_path)
     assert lines[4]["raw_held_out_loss"] == pytest.approx(1e-3)
     told = [note for note in notes if note.startswith("the averaged weights lag behind: held-out loss ")]
     assert len(told) == 2  # of the previews at and after half the steps
     assert "of the trained ones 0.001; lower ema_decay (now " in told[0]
-    monkeypatch.setattr(inspection, "fixed_loss", lambda *_, **__: torch.tensor([1e3]))
+    monkeypatch.setattr(validation, "fixed_loss", lambda *_, **__: torch.tensor([1e3]))
     assert not any("lag behind" in note for note in train(data, tmp_path / "other")[0])
 
 

@@ -37,7 +37,7 @@ def freeze(conditioner: Any, num_views: int) -> None:
 
 
 @torch.no_grad()
-def look_once(
+def precompute_features(
     conditioner: Any,
     samples: PairedSamples,
     num_views: int,

@@ -17,7 +17,7 @@ from runs import StoppedError, assert_same, metrics
 
 from synesthete import seeding
 from synesthete.objectives import Denoising
-from synesthete.training import loop, returns, stage
+from synesthete.training import loop, rollback, trainer
 from synesthete.training.reports import DivergedError
 from synesthete.training.spikes import SpikeWatch
 from tiny_pictures import tiny_prepared, tiny_recipe
@@ -111,7 +111,7 @@ def data(cache):
 def patch():
     """Patches of the module; a run's level is that of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "SpikeWatch", partial(SpikeWatch, window=8))
+        patch.setattr(trainer, "SpikeWatch", partial(SpikeWatch, window=8))
         yield patch
 
 
@@ -183,8 +183,8 @@ def test_a_run_goes_back_and_goes_on_with_other_batches(data, tmp_path, rising, 
     assert any(note in record.getMessage() for record in caplog.records)
     assert asked[20:left] != asked[left : 2 * left - 20]
     assert len(asked) == left + NUM_STEPS - 20
-    [line] = [line for line in metrics(tmp_path) if "returned_from" in line]
-    assert (line["returned_from"], line["step"], line["figure"]) == (left, 20, "loss")
+    [line] = [line for line in metrics(tmp_path) if "rolled_back_from" in line]
+    assert (line["rolled_back_from"], line["step"], line["figure"]) == (left, 20, "loss")
     assert line["reached"] > 20 * line["level"]
     losses = {line["step"]: line["loss"] for line in metrics(tmp_path) if "loss" in line}
     assert list(losses) == list(range(2, NUM_STEPS + 1, 2))  # each once, of the way that was gone to the end
@@ -201,7 +201,7 @@ def whole(data, tmp_path_factory, rising):
     return folder
 
 
-def test_killed_before_at_or_after_a_return_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising):
+def test_killed_before_at_or_after_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising):
     rising(RISE)
     for stop in (RISE + 1, RISE + 3, RISE + 10):  # the second of these is the report of the return
         folder = tmp_path / str(stop)
@@ -209,37 +209,37 @@ def test_killed_before_at_or_after_a_return_it_is_the_same_run_to_the_bit(data, 
             train(data, folder, report=Reported(stop))
         train(data, folder)
         assert_same(folder, whole)
-        assert (folder / "checkpoints/0-denoise/returns.json").read_text() == (
-            whole / "checkpoints/0-denoise/returns.json"
+        assert (folder / "checkpoints/0-denoise/rollbacks.json").read_text() == (
+            whole / "checkpoints/0-denoise/rollbacks.json"
         ).read_text()
 
 
-@pytest.mark.parametrize("moment", ["before the return is written", "before the old way is deleted", "amid deleting"])
-def test_killed_amid_a_return_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising, monkeypatch, moment):
+@pytest.mark.parametrize("moment", ["before the rollback is written", "before the old way is deleted", "amid deleting"])
+def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising, monkeypatch, moment):
     rising(RISE)
 
     def kill(*_):
         raise StoppedError
 
     def replace(path, to):
-        return kill() if path.name == ".returns.json.partial" else os.replace(path, to)
+        return kill() if path.name == ".rollbacks.json.partial" else os.replace(path, to)
 
     def half_delete(folder, _):
         (folder / "step_0000025" / "state.json").unlink()
         kill()
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        if moment == "before the return is written":
+        if moment == "before the rollback is written":
             patch.setattr(Path, "replace", replace)
         else:
-            patch.setattr(returns, "remove_left", half_delete if moment == "amid deleting" else kill)
+            patch.setattr(rollback, "remove_left", half_delete if moment == "amid deleting" else kill)
         train(data, tmp_path / "run")
     train(data, tmp_path / "run")
     assert_same(tmp_path / "run", whole)
     assert not list((tmp_path / "run").rglob(".*"))
 
 
-def test_the_same_run_twice_returns_alike(data, tmp_path, whole, rising):
+def test_the_same_run_twice_rolls_back_alike(data, tmp_path, whole, rising):
     rising(RISE)
     train(data, tmp_path / "again")
     assert_same(tmp_path / "again", whole)
@@ -260,11 +260,11 @@ def test_before_the_first_checkpoint_it_begins_again(data, tmp_path, rising):
 def test_a_spike_that_comes_again_stops_the_run_with_advice(data, tmp_path, rising):
     rising(RISE, ways=9)
     with pytest.raises(DivergedError) as caught:
-        train(data, tmp_path, "stages.denoise.max_returns=2")
+        train(data, tmp_path, "stages.denoise.max_rollbacks=2")
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"step {RISE + 3} of stage denoise: the loss rose from ")
-    assert "after 2 returns from about here; the last good checkpoint is " in message
+    assert "after 2 rollbacks from about here; the last good checkpoint is " in message
     assert "step_0000020" in message
     assert "Lower learning_rate (now 0.0" in message
     kept = sorted(path.name for path in (tmp_path / "checkpoints/0-denoise").glob("step_*"))
@@ -274,8 +274,8 @@ def test_a_spike_that_comes_again_stops_the_run_with_advice(data, tmp_path, risi
     assert weights.isfinite().all()
     # The same command tries once more, from there, with other batches; here they are good.
     rising(RISE, ways=3)
-    train(data, tmp_path, "stages.denoise.max_returns=2")
-    assert [line["returned_from"] for line in metrics(tmp_path) if "returned_from" in line] == [RISE + 3] * 3
+    train(data, tmp_path, "stages.denoise.max_rollbacks=2")
+    assert [line["rolled_back_from"] for line in metrics(tmp_path) if "rolled_back_from" in line] == [RISE + 3] * 3
 
 
 def _loaded(folder):
@@ -306,8 +306,8 @@ def test_a_checkpoint_from_before_the_steps_in_question_is_kept(data, tmp_path):
     assert kept == [f"step_{step:07d}" for step in range(4, 9)]
 
 
-def test_returns_are_counted_while_a_run_gets_no_further():
-    made = [returns.Return(step, step - 10, "loss", 0.1, 1.0) for step in (100, 1000, 1010, 1005)]
-    assert returns.num_at_same_place(made, 1020, 50) == 3
-    assert returns.num_at_same_place(made, 1100, 50) == 0
-    assert returns.num_at_same_place(made[:1], 130, 50) == 1
+def test_rollbacks_are_counted_while_a_run_gets_no_further():
+    made = [rollback.Rollback(step, step - 10, "loss", 0.1, 1.0) for step in (100, 1000, 1010, 1005)]
+    assert rollback.num_at_same_place(made, 1020, 50) == 3
+    assert rollback.num_at_same_place(made, 1100, 50) == 0
+    assert rollback.num_at_same_place(made[:1], 130, 50) == 1

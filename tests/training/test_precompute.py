@@ -11,7 +11,7 @@ from synesthete.conditioning.residual_stem import ResidualStem
 from synesthete.conditioning.stem import PictureStem
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.spoken import PairedSamples
-from synesthete.training.looks import choose_view, freeze, look_once
+from synesthete.training.precompute import choose_view, freeze, precompute_features
 from synesthete.types import InputError
 
 
@@ -31,7 +31,7 @@ def samples() -> PairedSamples:
 
 def looked(stem, samples, num_views, seed=0, seen=None):
     report = (lambda done, total: seen.append((done, total))) if seen is not None else lambda *_: None
-    return look_once(stem, samples, num_views, seed, autocast=contextlib.nullcontext, report=report)
+    return precompute_features(stem, samples, num_views, seed, autocast=contextlib.nullcontext, report=report)
 
 
 def test_one_view_is_the_picture_as_it_is(stem, samples):

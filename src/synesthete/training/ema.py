@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Averages:
+class EMA:
     """Follows the weights after every optimiser step; over few steps at first, growing to `decay`.
 
     weights: the trained parameters by name, as the optimiser has them.

@@ -1,4 +1,4 @@
-"""Returns of a run to its last good state: kept in a file, for a return has to survive a kill as a checkpoint does."""
+"""Rollbacks of a run to its last good state, kept in a file: a rollback has to survive a kill as a checkpoint does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from synesthete.training.checkpoints import latest_checkpoint, reading
+from synesthete.training.checkpoint import latest_checkpoint, reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from synesthete.training.spikes import Spike
 
-FILE = "returns.json"
-RETURNED_FROM = "returned_from"
+FILE = "rollbacks.json"
+ROLLED_BACK_FROM = "rolled_back_from"
 
 
 @dataclass(frozen=True)
-class Return:
+class Rollback:
     """From `step`, where a spike had lasted, to the checkpoint of step `to`; 0 is the beginning of the stage.
 
     figure, level, reached: as of the `Spike`.
@@ -33,8 +33,8 @@ class Return:
     reached: float
 
 
-def read_returns(folder: Path) -> list[Return]:
-    """The returns of a stage so far, the first one first. folder: that of its checkpoints.
+def read_rollbacks(folder: Path) -> list[Rollback]:
+    """The rollbacks of a stage so far, the first one first. folder: that of its checkpoints.
 
     Raises:
         InputError: a damaged file.
@@ -43,14 +43,14 @@ def read_returns(folder: Path) -> list[Return]:
     if not path.is_file():
         return []
     with reading(path):
-        return [Return(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+        return [Rollback(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def add_return(folder: Path, spike: Spike, step: int, patience: int) -> Return:
+def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> Rollback:
     """Write down that the run leaves `step` for the newest checkpoint from before the spike, and to which."""
     steps = [before for path in folder.glob("step_*") if (before := step_of(path)) <= step - patience]
-    found = Return(step, max(steps, default=0), spike.figure, spike.level, spike.reached)
-    values = [asdict(one) for one in (*read_returns(folder), found)]
+    found = Rollback(step, max(steps, default=0), spike.figure, spike.level, spike.reached)
+    values = [asdict(one) for one in (*read_rollbacks(folder), found)]
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{FILE}.partial"
     partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -58,20 +58,20 @@ def add_return(folder: Path, spike: Spike, step: int, patience: int) -> Return:
     return found
 
 
-def remove_left(folder: Path, returns: Sequence[Return]) -> None:
-    """Delete the checkpoints that a return has left behind."""
+def remove_left(folder: Path, rollbacks: Sequence[Rollback]) -> None:
+    """Delete the checkpoints that a rollback has left behind."""
     for path in folder.glob("step_*"):
         state = path / "state.json"
         # Without it a kill came amid the deleting.
-        made_after = json.loads(state.read_text()).get("returns", 0) if state.is_file() else 0
-        if any(step_of(path) > found.to for found in returns[made_after:]):
+        made_after = json.loads(state.read_text()).get("rollbacks", 0) if state.is_file() else 0
+        if any(step_of(path) > found.to for found in rollbacks[made_after:]):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def num_at_same_place(returns: Sequence[Return], step: int, reach: int) -> int:
-    """How many of the last returns a spike at `step` follows without the run having got `reach` steps past them."""
+def num_at_same_place(rollbacks: Sequence[Rollback], step: int, reach: int) -> int:
+    """How many of the last rollbacks a spike at `step` follows without the run having got `reach` steps past them."""
     count = 0
-    for found in reversed(returns):
+    for found in reversed(rollbacks):
         if step > found.step + reach:
             break
         count += 1
@@ -90,18 +90,18 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step_"))
 
 
-def last_good(folder: Path) -> tuple[Path | None, list[Return]]:
-    """The checkpoint to go on from, and the returns so far; what they have left behind is deleted.
+def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:
+    """The checkpoint to go on from, and the rollbacks so far; what they have left behind is deleted.
 
     Raises:
         InputError: a damaged file.
     """
-    returns: list[Return] = read_returns(folder)
-    if returns:
-        remove_left(folder, returns)
-    return latest_checkpoint(folder), returns
+    rollbacks: list[Rollback] = read_rollbacks(folder)
+    if rollbacks:
+        remove_left(folder, rollbacks)
+    return latest_checkpoint(folder), rollbacks
 
 
-def line_of(found: Return) -> dict[str, Any]:
-    """What metrics.jsonl says of a return, at the step that it went to."""
-    return {RETURNED_FROM: found.step, "figure": found.figure, "level": found.level, "reached": found.reached}
+def line_of(found: Rollback) -> dict[str, Any]:
+    """What metrics.jsonl says of a rollback, at the step that it went to."""
+    return {ROLLED_BACK_FROM: found.step, "figure": found.figure, "level": found.level, "reached": found.reached}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import seeding
 from synesthete.training import latents, sharding
-from synesthete.training.looks import look_once
+from synesthete.training.precompute import precompute_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def gather_samples(
     if latents.is_learned(parts.codec):
         num_views = recipe.data.fields.get("num_views", latents.NUM_VIEWS)
         with sharding.gathered(model):
-            samples = latents.encode_once(
+            samples = latents.precompute_latents(
                 parts.codec,
                 samples,
                 folder,
@@ -51,7 +51,7 @@ def gather_samples(
     if not stage.num_views:
         return samples
     with sharding.gathered(model):
-        return look_once(
+        return precompute_features(
             parts.conditioner,
             samples,
             stage.num_views,

@@ -46,12 +46,13 @@ logger = logging.getLogger(__name__)
 NUM_SAMPLES = 64
 
 
-class Inspection:
+class Validator:
     """Looks at the parts of a run, with the averaged weights in place where there are some.
 
-    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. told: a batch as the
-    stage tells it. at_once: samples that go through the denoiser together: no more than a training step has room for;
-    None: all. sensitivities: of every look so far, as shares of the error; part of the run's state.
+    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. mask_condition: a batch
+    without what the stage never tells. at_once: samples that go through the denoiser together, no more than a training
+    step has room for; None: all. sensitivities: of every validation so far, as shares of the error; part of the run's
+    state.
     """
 
     def __init__(
@@ -64,17 +65,17 @@ class Inspection:
         watch: Watch | None,
         autocast: Callable[[], AbstractContextManager[Any]],
         device: torch.device,
-        told: Callable[[Batch], Batch] = lambda batch: batch,
+        mask_condition: Callable[[Batch], Batch] = lambda batch: batch,
         at_once: int | None = None,
     ) -> None:
         self.recipe, self.stage, self.prepared, self.folder = recipe, stage, prepared, folder
-        self.watch, self.autocast, self.device, self.told = watch, autocast, device, told
+        self.watch, self.autocast, self.device, self.mask_condition = watch, autocast, device, mask_condition
         self.at_once = at_once
         self.sensitivities: list[float] = []
         self.held_out_loss = math.nan
         self._data_range: DataRange | None = None
 
-    def look(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """Write previews and figures of this step; what there is to say of them, in plain words."""
         held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
         seen = latents.encoded(parts.codec, self._batch(self.prepared.train.plain()))
@@ -105,12 +106,12 @@ class Inspection:
             logger.warning(note)
         return [note, *notes]
 
-    def look_at_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """Write what the codec restores of held-out signals, and how far from them it is."""
         held_out = self._batch(latents.signals_of(self.prepared.test))
-        return latents.look(parts.codec, held_out, self.folder / "previews", step, log)
+        return latents.validate_codec(parts.codec, held_out, self.folder / "previews", step, log)
 
-    def look_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
         with self.autocast():
             held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
@@ -138,7 +139,7 @@ class Inspection:
         """The same samples at every look."""
         generator = seeding.generator(self.recipe.seed, "look")
         indices = torch.randperm(len(samples), generator=generator)[:NUM_SAMPLES]
-        return self.told(samples.batch(indices, generator).to(self.device))
+        return self.mask_condition(samples.batch(indices, generator).to(self.device))
 
 
 def say_sources(told: float, without: dict[str, float]) -> list[str]:

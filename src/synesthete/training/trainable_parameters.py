@@ -25,7 +25,7 @@ def groups_of(part: Any) -> dict[str, list[nn.Parameter]]:
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def check_trained(stage: Stage, known: Mapping[str, Iterable[str]]) -> None:
+def check_trainable(stage: Stage, known: Mapping[str, Iterable[str]]) -> None:
     """Make sure that there is what a stage is to train. known: the names of each part.
 
     Raises:
@@ -37,7 +37,7 @@ def check_trained(stage: Stage, known: Mapping[str, Iterable[str]]) -> None:
             raise InputError(f"stage {stage.name} trains {name!r}{suggestion(name, known[part])}")
 
 
-def free(parts: Parts, stage: Stage) -> None:
+def set_trainable(parts: Parts, stage: Stage) -> None:
     """Let what the stage trains learn, and freeze all else.
 
     Raises:
@@ -46,7 +46,7 @@ def free(parts: Parts, stage: Stage) -> None:
     modules = parts.modules()
     groups = {f"{name}.{group}": own for name, part in modules.items() for group, own in groups_of(part).items()}
     known = {name: [name, *(group for group in groups if group.startswith(f"{name}."))] for name in modules}
-    check_trained(stage, known)
+    check_trainable(stage, known)
     for name, module in modules.items():
         module.requires_grad_(name in stage.train)
     for name in stage.train:
@@ -54,7 +54,7 @@ def free(parts: Parts, stage: Stage) -> None:
             parameter.requires_grad_(True)
 
 
-def telling(prepared: Prepared, captions: tuple[str, ...] | None) -> Prepared:
+def select_captions(prepared: Prepared, captions: tuple[str, ...] | None) -> Prepared:
     """The data with those captions alone, where the stage names some.
 
     Raises:
@@ -62,11 +62,11 @@ def telling(prepared: Prepared, captions: tuple[str, ...] | None) -> Prepared:
     """
     if captions is None:
         return prepared
-    told = copy.copy(prepared)
+    selected = copy.copy(prepared)
     for name in ("train", "test", "speakers"):
         samples = getattr(prepared, name, None)
         if samples is not None:
             if not hasattr(samples, "with_captions"):
                 raise InputError(f"stage captions for {type(samples).__name__}, which have none; leave them null")
-            setattr(told, name, samples.with_captions(captions))
-    return told
+            setattr(selected, name, samples.with_captions(captions))
+    return selected

@@ -22,8 +22,8 @@ from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
-from synesthete.training.looks import freeze, look_once
-from synesthete.training.stage import Run
+from synesthete.training.precompute import freeze, precompute_features
+from synesthete.training.trainer import StageTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
 Made: TypeAlias = "PictureSamples | PairedSamples | MusicSamples | PairedSounds"
-# Never written to: a rehearsal saves nothing.
-NOWHERE = Path("rehearsal")
+# Never written to: a dry run saves nothing.
+NOWHERE = Path("dry-run")
 
 
-class Rehearsal:
+class DryRun:
     """Optimiser steps of a stage with fresh weights, grey pictures and noise for sound.
 
     Args:
@@ -52,14 +52,14 @@ class Rehearsal:
         torch.manual_seed(seeding.derive(recipe.seed, "weights"))
         self.parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
         prepared: Any = SimpleNamespace(train=samples)
-        self.run = Run(recipe, self.stage, self.parts, prepared, NOWHERE, NOWHERE, lambda _: None)
-        self.run.model.train()
+        self.trainer = StageTrainer(recipe, self.stage, self.parts, prepared, NOWHERE, NOWHERE, lambda _: None)
+        self.trainer.model.train()
 
     def step(self, batch_size: int, accumulation: int = 1) -> None:
         """One optimiser step: the batches made, the losses, their gradients, the update and the averages."""
         self.stage.gradient_accumulation_steps = accumulation
         steps = Steps(self.samples, batch_size * accumulation, 0, accumulation=accumulation)
-        self.run.optimise(enumerate(self._batches(steps)), steps)
+        self.trainer.optimise(enumerate(self._batches(steps)), steps)
 
     def _batches(self, steps: Steps) -> Iterator[Batch]:
         for item in itertools.count():
@@ -106,7 +106,7 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
     if stage.num_views:
         freeze(conditioner, stage.num_views)
     num_views = max(stage.num_views, 1)
-    return look_once(
+    return precompute_features(
         conditioner, samples, num_views, 0, autocast=contextlib.nullcontext, report=lambda done, total: None
     )
 
