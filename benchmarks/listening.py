@@ -17,7 +17,7 @@ import soundfile
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.music.spectra import draw_spectrograms
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade
 

@@ -17,6 +17,7 @@ from synesthete import seeding
 from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
 from synesthete.data.pieces import loudest_stretch
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.distances import accuracy, confusion, interval
 from synesthete.evaluation.draws import shuffled
 from synesthete.evaluation.facts import listed, run_facts
@@ -25,7 +26,6 @@ from synesthete.evaluation.hearing.answers import JUDGE
 from synesthete.evaluation.hearing.page import enlarged
 from synesthete.evaluation.hearing.painting import paint
 from synesthete.evaluation.hearing.telling import choose_captions
-from synesthete.evaluation.music.spectra import draw_spectrograms
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Report, Section, write_report
 from synesthete.evaluation.sheet import draw_sheet, encode_png

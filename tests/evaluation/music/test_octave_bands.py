@@ -8,7 +8,7 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
-from synesthete.evaluation.music.bands import (
+from synesthete.evaluation.audio_features.bands import (
     band_differences,
     band_error,
     band_floor,
@@ -17,7 +17,7 @@ from synesthete.evaluation.music.bands import (
     third_edges,
     third_power,
 )
-from synesthete.evaluation.music.spectra import as_float
+from synesthete.evaluation.audio_features.spectra import as_float
 
 
 @pytest.fixture(scope="module")

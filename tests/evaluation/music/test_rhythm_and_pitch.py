@@ -8,7 +8,7 @@ import pytest
 import torch
 from players import RATE, chord, clicks, music_samples
 
-from synesthete.evaluation.music.character import (
+from synesthete.evaluation.audio_features.audio_descriptors import (
     BANDS,
     CLASSES,
     INTERVALS,
@@ -21,10 +21,10 @@ from synesthete.evaluation.music.character import (
     earth_mover,
     energy_distance,
 )
-from synesthete.evaluation.music.pitch import LOWEST, pitch_classes
+from synesthete.evaluation.audio_features.pitch import LOWEST, pitch_classes
+from synesthete.evaluation.audio_features.rhythm import SHORTEST
+from synesthete.evaluation.audio_features.spectra import frame_sizes
 from synesthete.evaluation.music.real_sounds import noise_like
-from synesthete.evaluation.music.rhythm import SHORTEST
-from synesthete.evaluation.music.spectra import frame_sizes
 
 FRAME_RATE = RATE / frame_sizes(RATE)[1]
 A, C_SHARP, E = 440.0, 554.37, 659.26

@@ -8,13 +8,13 @@ import pytest
 import torch
 from players import RATE, low_passed, music_samples, prepared_music
 
+from synesthete.evaluation.audio_features.spectra import FLOOR_DB, log_mel
 from synesthete.evaluation.distances import accuracy
 from synesthete.evaluation.music import judge as sound_judge
 from synesthete.evaluation.music.features import frechet_of
 from synesthete.evaluation.music.judge import load_or_train_sound_judge, train_sound_judge, varied
 from synesthete.evaluation.music.kept_judge import keep_sound_judge, read_sound_judge
 from synesthete.evaluation.music.real_sounds import noise_like
-from synesthete.evaluation.music.spectra import FLOOR_DB, log_mel
 from synesthete.evaluation.pictures.kept_judge import read_picture_judge
 from synesthete.types import InputError
 

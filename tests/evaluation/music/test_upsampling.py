@@ -9,8 +9,8 @@ import torch
 
 from synesthete import preparation
 from synesthete.data.audio import write_audio
+from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.music.evaluation import evaluate
-from synesthete.evaluation.music.highs import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.music.upsampling import GIVEN, MADE, evaluate_upsampling, made_octaves, read_low_rate
 from synesthete.objectives import Parts
 from synesthete.pipeline.upsampling import resample

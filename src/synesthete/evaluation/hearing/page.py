@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from synesthete.data.picture import to_images
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.class_answers import by_class, confusions
 from synesthete.evaluation.distances import confusion
 from synesthete.evaluation.figures import confusion_figure, to_png
 from synesthete.evaluation.hearing.answers import JUDGE
 from synesthete.evaluation.hearing.sensitivity import RIGHT, TEXT_ALONE, WRONG, WRONG_ALONE
 from synesthete.evaluation.hearing.stages import stage_section
-from synesthete.evaluation.music.spectra import draw_spectrograms
 from synesthete.evaluation.pictures.page import as_a_set, neighbour_strip
 from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sheet import draw_sheet, encode_png

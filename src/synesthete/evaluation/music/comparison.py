@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe
+from synesthete.evaluation.audio_features.bands import band_error, band_floor
 from synesthete.evaluation.distribution import diversity, kernel_floor
 from synesthete.evaluation.likeness import compare
-from synesthete.evaluation.music.bands import band_error, band_floor
-from synesthete.evaluation.music.character import BANDS, NAMES, apart, describe
 from synesthete.evaluation.report import Metric
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
     from synesthete.evaluation.likeness import Likeness
-    from synesthete.evaluation.music.character import Character
     from synesthete.evaluation.music.features import SoundFeatures
 
     Progress = Callable[[str, int, int], None]
@@ -29,7 +29,7 @@ NOISE, WHITE = "noise of their spectrum", "white noise"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Sets of sounds against those HELD_OUT, in features and in character, each by name; `character` holds these, too.
+    """Sets of sounds against those HELD_OUT, by features and by descriptors; `descriptors` holds these, too.
 
     features: by what sounds are described; width: numbers a sound. num_equal: of each set for the Fréchet distance,
     precision and recall. floor: of the kernel distance, between random halves of the held-out pieces. band_floor: of
@@ -42,7 +42,7 @@ class Comparison:
     num_held_out: int
     num_equal: int
     likeness: dict[str, Likeness]
-    character: dict[str, Character]
+    descriptors: dict[str, AudioDescriptors]
     apart: dict[str, dict[str, float]]
     floor: float
     band_floor: float
@@ -72,8 +72,10 @@ class Comparison:
             if not math.isnan(value):
                 found.append(Metric(f"{name} ({against})", value, chance=worst, ceiling=best))
         # Held-out recordings may be of another balance than any others; what was learned is that of these.
-        errors = [band_error(self.character[name].thirds, self.character[REAL].thirds) for name in (MADE, WHITE, CODED)]
-        name = f"{BANDS}, against recordings trained on (n = {self.num}, {len(self.character[REAL].thirds)} real)"
+        errors = [
+            band_error(self.descriptors[name].thirds, self.descriptors[REAL].thirds) for name in (MADE, WHITE, CODED)
+        ]
+        name = f"{BANDS}, against recordings trained on (n = {self.num}, {len(self.descriptors[REAL].thirds)} real)"
         return [*found, Metric(name, errors[0], chance=errors[1], ceiling=errors[2])]
 
     def over_real(self, value: float) -> float:
@@ -91,9 +93,9 @@ def measure_comparison(
     report: Progress,
 ) -> Comparison:
     """Compare every set of sounds (n, S) int16 with labels (n,), by name, with the one called HELD_OUT."""
-    described, character = {}, {}
+    described, descriptors = {}, {}
     for done, (name, (waveforms, _)) in enumerate(sets.items()):
-        described[name], character[name] = features(waveforms), describe(waveforms, sample_rate)
+        described[name], descriptors[name] = features(waveforms), describe(waveforms, sample_rate)
         report("features, bands, rhythm, pitch", done + 1, len(sets))
     held_out, labels = described[HELD_OUT], sets[HELD_OUT][1]
     others = [name for name in sets if name != HELD_OUT]
@@ -105,10 +107,10 @@ def measure_comparison(
         num_held_out=len(held_out),
         num_equal=num_equal,
         likeness={name: compare(held_out, labels, described[name], sets[name][1], num_equal, seed) for name in others},
-        character=character,
-        apart={name: apart(character[name], character[HELD_OUT]) for name in others},
+        descriptors=descriptors,
+        apart={name: apart(descriptors[name], descriptors[HELD_OUT]) for name in others},
         floor=kernel_floor(held_out, len(described[MADE]), seed=seed),
-        band_floor=band_floor(character[HELD_OUT].thirds, seed),
+        band_floor=band_floor(descriptors[HELD_OUT].thirds, seed),
         real_diversity=diversity(held_out, labels),
         within=within,
     )

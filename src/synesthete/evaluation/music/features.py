@@ -11,16 +11,16 @@ import torch
 
 from synesthete import hub
 from synesthete.conditioning.vision_tower import one_line
+from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.distribution import frechet
-from synesthete.evaluation.music.spectra import band_statistics, log_mel, parts
 from synesthete.nn.device import find_device
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.evaluation.music.judge import SoundJudge
-    from synesthete.evaluation.music.spectra import Sounds
 
 CLAP = "laion/larger_clap_music_and_speech"
 CHOICES = ("auto", "judge", "spectrum", "clap")

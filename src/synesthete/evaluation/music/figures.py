@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.figures import COLOURS
-from synesthete.evaluation.music.bands import (
+from synesthete.evaluation.audio_features.audio_descriptors import mean_histogram
+from synesthete.evaluation.audio_features.bands import (
     THIRDS,
     band_differences,
     octave_names,
@@ -17,21 +17,23 @@ from synesthete.evaluation.music.bands import (
     profile,
     third_edges,
 )
-from synesthete.evaluation.music.character import mean_histogram
-from synesthete.evaluation.music.pitch import LOWEST
+from synesthete.evaluation.audio_features.pitch import LOWEST
+from synesthete.evaluation.figures import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
 
-    from synesthete.evaluation.music.character import Character
+    from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
 
 TONES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 LIMIT_DB = 3.0  # the difference of an octave's level that is hardly heard
 
 
-def bands_figure(character: Mapping[str, Character], real: str, made: str, sample_rate: int, title: str = "") -> Figure:
+def bands_figure(
+    descriptors: Mapping[str, AudioDescriptors], real: str, made: str, sample_rate: int, title: str = ""
+) -> Figure:
     """Level of each third of an octave of every set, and how much louder each octave of `made` is than of `real`.
 
     What a model left out altogether, such as all highs, is where its curve falls away from the real one's.
@@ -40,7 +42,7 @@ def bands_figure(character: Mapping[str, Character], real: str, made: str, sampl
     top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
     edges = third_edges(sample_rate).double()
     centres = (edges[:-1] * edges[1:]).sqrt().tolist()
-    levels = {name: profile(found.thirds) for name, found in character.items()}
+    levels = {name: profile(found.thirds) for name, found in descriptors.items()}
     for (name, level), colour in zip(levels.items(), COLOURS, strict=False):
         thick = name in (made, real)
         top.plot(centres, level.tolist(), color=colour, linewidth=2 if thick else 1, label=name)
@@ -52,7 +54,7 @@ def bands_figure(character: Mapping[str, Character], real: str, made: str, sampl
     top.grid(alpha=0.25)
     top.legend(fontsize=8, frameon=False)
     top.set_title(title, fontsize=10)
-    apart = band_differences(*(octave_power(character[name].thirds) for name in (made, real))).tolist()
+    apart = band_differences(*(octave_power(descriptors[name].thirds) for name in (made, real))).tolist()
     lows = edges[:-1:THIRDS].tolist()
     widths = np.diff([*lows, edges[-1].item()])
     colours = [COLOURS[1] if abs(value) > LIMIT_DB else COLOURS[0] for value in apart]
@@ -74,17 +76,17 @@ def mark_hertz(axes: Axes, low: float, high: float) -> None:
     axes.set_xlabel("frequency (Hz)")
 
 
-def histograms_figure(character: Mapping[str, Character], frame_rate: float, first_lag: int) -> Figure:
+def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: float, first_lag: int) -> Figure:
     """Tempogram, onsets a second, pitches and pitch classes of every set.
 
     frame_rate: of onset strengths, a second. first_lag: of the tempogram, in frames.
     """
     figure = Figure(figsize=(9.6, 5.8), layout="constrained")
     (tempo, onsets), (pitches, classes) = figure.subplots(2, 2)
-    width = 0.8 / len(character)
-    most = max(float(found.onsets.max()) for found in character.values())
+    width = 0.8 / len(descriptors)
+    most = max(float(found.onsets.max()) for found in descriptors.values())
     edges = np.linspace(0, max(most, 1.0), 16)
-    for i, ((name, found), colour) in enumerate(zip(character.items(), COLOURS, strict=False)):
+    for i, ((name, found), colour) in enumerate(zip(descriptors.items(), COLOURS, strict=False)):
         if found.tempogram.shape[1]:
             lags = (np.arange(found.tempogram.shape[1]) + first_lag) / frame_rate
             tempo.plot(lags, found.tempogram.mean(dim=0), color=colour, linewidth=1.2, label=name)
@@ -93,7 +95,7 @@ def histograms_figure(character: Mapping[str, Character], frame_rate: float, fir
         shares = mean_histogram(found.pitches)
         pitches.plot(np.arange(len(shares)) + LOWEST, shares, color=colour, linewidth=1.2)
         classes.bar(
-            np.arange(12) + (i - (len(character) - 1) / 2) * width,
+            np.arange(12) + (i - (len(descriptors) - 1) / 2) * width,
             mean_histogram(found.pitch_classes),
             width,
             color=colour,
@@ -112,9 +114,9 @@ def histograms_figure(character: Mapping[str, Character], frame_rate: float, fir
     return figure
 
 
-def say_bands(character: Mapping[str, Character], real: str, made: str, sample_rate: int) -> str:
+def say_bands(descriptors: Mapping[str, AudioDescriptors], real: str, made: str, sample_rate: int) -> str:
     """Which octaves are more than LIMIT_DB too loud or too quiet, in plain words."""
-    apart = band_differences(*(octave_power(character[name].thirds) for name in (made, real))).tolist()
+    apart = band_differences(*(octave_power(descriptors[name].thirds) for name in (made, real))).tolist()
     names = octave_names(sample_rate)
     far = [f"{name} ({value:+.1f} dB)" for name, value in zip(names, apart, strict=True) if abs(value) > LIMIT_DB]
     if not far:

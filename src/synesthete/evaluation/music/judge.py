@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
+from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
 from synesthete.evaluation.judge_folder import RESULT_NAME, write_judge
-from synesthete.evaluation.music.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import autocast
 from synesthete.types import InputError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.music import MusicSamples
-    from synesthete.evaluation.music.spectra import Sounds
+    from synesthete.evaluation.audio_features.spectra import Sounds
 
     Progress = Callable[[str, int, int], None]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.music.spectra import Sounds
+    from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.preparation import Prepared
 
     Progress = Callable[[str, int, int], None]

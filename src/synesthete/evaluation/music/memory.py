@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
+from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.memorisation import measure_closeness
 from synesthete.evaluation.music.features import JudgeFeatures
-from synesthete.evaluation.music.spectra import band_statistics, log_mel, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.evaluation.memorisation import Closeness
     from synesthete.evaluation.music.judge import SoundJudge
     from synesthete.evaluation.music.real_sounds import RealSounds
-    from synesthete.evaluation.music.spectra import Sounds
     from synesthete.preparation import Prepared
 
     Progress = Callable[[str, int, int], None]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES
+from synesthete.evaluation.audio_features.bands import octave_names, octave_power, profile
+from synesthete.evaluation.audio_features.rhythm import SHORTEST
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms, frame_sizes
 from synesthete.evaluation.class_answers import by_class, confusions
 from synesthete.evaluation.distances import interval
 from synesthete.evaluation.figures import to_png
 from synesthete.evaluation.memorisation import WATCHED
-from synesthete.evaluation.music.bands import octave_names, octave_power, profile
-from synesthete.evaluation.music.character import BANDS, NAMES
 from synesthete.evaluation.music.comparison import CODED, HELD_OUT, MADE, NOISE, REAL, WHITE
 from synesthete.evaluation.music.figures import bands_figure, histograms_figure, say_bands
 from synesthete.evaluation.music.measures import JUDGE
-from synesthete.evaluation.music.rhythm import SHORTEST
-from synesthete.evaluation.music.spectra import draw_spectrograms, frame_sizes
 from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.evaluation.sounds import encode_wav
@@ -70,7 +70,7 @@ def summary(evaluation: MusicEvaluation) -> str:
         f"Fréchet distance to held-out pieces {made:.3g}, where other real music scores {coded:.3g} through the same "
         f"codec and noise {noise:.3g} ({found.features}, n = {found.num_equal})."
     )
-    sentences.append(say_bands(found.character, HELD_OUT, MADE, evaluation.sample_rate))
+    sentences.append(say_bands(found.descriptors, HELD_OUT, MADE, evaluation.sample_rate))
     spectra = evaluation.memory.closeness[0]
     share = spectra.closer(WATCHED[-1])
     low, _ = interval(share, len(spectra.made))
@@ -129,7 +129,7 @@ def seen(evaluation: MusicEvaluation) -> Section:
 def bands(evaluation: MusicEvaluation) -> Section:
     """The level of each band, as a picture and octave by octave."""
     found, rate = evaluation.comparison, evaluation.sample_rate
-    shown = {name: found.character[name] for name in (MADE, HELD_OUT, CODED, REAL)}
+    shown = {name: found.descriptors[name] for name in (MADE, HELD_OUT, CODED, REAL)}
     title = f"{found.num} made, {found.num_held_out} held out"
     figure = bands_figure(shown, HELD_OUT, MADE, rate, title)
     levels = {name: profile(octave_power(each.thirds)).tolist() for name, each in shown.items()}
@@ -138,7 +138,7 @@ def bands(evaluation: MusicEvaluation) -> Section:
         for i, octave in enumerate(octave_names(rate))
     ]
     table = Table(("octave", *(f"{name} (dB)" for name in shown), "made - held out (dB)"), rows, "mean power by octave")
-    text = f"{_BANDS.format(floor=found.band_floor)} {say_bands(found.character, HELD_OUT, MADE, rate)}"
+    text = f"{_BANDS.format(floor=found.band_floor)} {say_bands(found.descriptors, HELD_OUT, MADE, rate)}"
     return Section("Bands", text, [Medium("octave-bands", to_png(figure)), table])
 
 
@@ -146,11 +146,11 @@ def tones(evaluation: MusicEvaluation) -> Section:
     """Rhythm and pitch as histograms, and how far they are apart."""
     found = evaluation.comparison
     frame_rate = evaluation.sample_rate / frame_sizes(evaluation.sample_rate)[1]
-    shown = {name: found.character[name] for name in (MADE, HELD_OUT, NOISE)}
+    shown = {name: found.descriptors[name] for name in (MADE, HELD_OUT, NOISE)}
     figure = histograms_figure(shown, frame_rate, round(SHORTEST * frame_rate))
     names = (MADE, CODED, REAL, NOISE, WHITE)
     rows = [(measure, *(found.apart[name][measure] for name in names)) for measure in NAMES if measure != BANDS]
-    rates = [(f"onsets a second, {name}", each.onsets.mean().item()) for name, each in found.character.items()]
+    rates = [(f"onsets a second, {name}", each.onsets.mean().item()) for name, each in found.descriptors.items()]
     return Section(
         "Rhythm and pitch",
         _TONES,

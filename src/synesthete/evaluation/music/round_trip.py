@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, as_float, log_mel
 from synesthete.evaluation.distances import difference
-from synesthete.evaluation.music.spectra import CHUNK, FLOOR_DB, as_float, log_mel
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,12 +10,18 @@ import torch
 from synesthete import seeding
 from synesthete.data.audio import read_audio, to_int16
 from synesthete.data.recordings import Recordings
+from synesthete.evaluation.audio_features.bands import (
+    band_differences,
+    octave_names,
+    octave_power,
+    profile,
+    third_power,
+)
+from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
+from synesthete.evaluation.audio_features.spectra import as_float, draw_spectrograms
 from synesthete.evaluation.distances import interval_of_mean
 from synesthete.evaluation.draws import drawn, shuffled
-from synesthete.evaluation.music.bands import band_differences, octave_names, octave_power, profile, third_power
-from synesthete.evaluation.music.highs import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.music.real_sounds import through_codec
-from synesthete.evaluation.music.spectra import as_float, draw_spectrograms
 from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Section, Table
 from synesthete.evaluation.sheet import draw_sheet, encode_png
 from synesthete.evaluation.sounds import encode_wav

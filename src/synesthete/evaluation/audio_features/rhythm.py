@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from synesthete.evaluation.music.spectra import FLOOR_DB
+from synesthete.evaluation.audio_features.spectra import FLOOR_DB
 
 if TYPE_CHECKING:
     from torch import Tensor

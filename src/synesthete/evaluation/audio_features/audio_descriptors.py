@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthete.evaluation.music.bands import band_error, third_power
-from synesthete.evaluation.music.pitch import intervals, pitch_classes, pitch_histogram
-from synesthete.evaluation.music.rhythm import onset_rate, onset_strength, tempogram
-from synesthete.evaluation.music.spectra import frame_sizes, log_mel, parts
+from synesthete.evaluation.audio_features.bands import band_error, third_power
+from synesthete.evaluation.audio_features.pitch import intervals, pitch_classes, pitch_histogram
+from synesthete.evaluation.audio_features.rhythm import onset_rate, onset_strength, tempogram
+from synesthete.evaluation.audio_features.spectra import frame_sizes, log_mel, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from synesthete.evaluation.music.spectra import Sounds
+    from synesthete.evaluation.audio_features.spectra import Sounds
 
 BANDS = "octave band error (dB)"
 TEMPO = "tempogram distance"
@@ -31,7 +31,7 @@ QUANTILES = 101
 
 
 @dataclass(frozen=True)
-class Character:
+class AudioDescriptors:
     """Of n sounds: power in thirds of an octave (n, k), tempogram (n, L), onsets a second (n,), pitches (n, 84)."""
 
     thirds: Tensor
@@ -50,8 +50,10 @@ class Character:
         return intervals(self.pitch_classes)
 
 
-def describe(waveforms: Sounds, sample_rate: int, progress: Callable[[int, int], None] | None = None) -> Character:
-    """The character of sounds (n, S), int16 or float in [-1, 1]."""
+def describe(
+    waveforms: Sounds, sample_rate: int, progress: Callable[[int, int], None] | None = None
+) -> AudioDescriptors:
+    """The descriptors of sounds (n, S), int16 or float in [-1, 1]."""
     _n_fft, hop_length = frame_sizes(sample_rate)
     frame_rate = sample_rate / hop_length
     found: list[tuple[Tensor, ...]] = []
@@ -69,10 +71,10 @@ def describe(waveforms: Sounds, sample_rate: int, progress: Callable[[int, int],
         done += len(part)
         if progress:
             progress(done, len(waveforms))
-    return Character(*map(torch.cat, zip(*found, strict=True)))
+    return AudioDescriptors(*map(torch.cat, zip(*found, strict=True)))
 
 
-def apart(made: Character, real: Character) -> dict[str, float]:
+def apart(made: AudioDescriptors, real: AudioDescriptors) -> dict[str, float]:
     """How far two sets are apart, by NAMES: decibels, shares from 0 to 1, and onsets a second.
 
     Tempograms and histograms by `energy_distance`; NaN where sounds are too short for them.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from synesthete.evaluation.music.spectra import FLOOR_DB, frame_sizes
+from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes
 from synesthete.pipeline.upsampling import CROSSING
 
 if TYPE_CHECKING:
