@@ -47,7 +47,7 @@ class ImageToSpeech(Task):
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Grey pictures, and noise for their clips."""
-        from synesthete.training.rehearsal import make_samples
+        from synesthete.training.dry_run import make_samples
 
         return make_samples(recipe, stage, num)
 

@@ -42,7 +42,7 @@ class Images(Task):
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Grey pictures."""
-        from synesthete.training.rehearsal import make_samples
+        from synesthete.training.dry_run import make_samples
 
         return make_samples(recipe, stage, num)
 

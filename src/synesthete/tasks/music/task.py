@@ -50,7 +50,7 @@ class Music(Task):
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Noise."""
-        from synesthete.training.rehearsal import make_samples
+        from synesthete.training.dry_run import make_samples
 
         return make_samples(recipe, stage, num)
 
