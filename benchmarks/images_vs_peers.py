@@ -36,7 +36,7 @@ from safetensors.torch import save_file
 from benchmarks.peers.side import FINISHED, SIDES, run_side, to_image
 from benchmarks.peers.task import Task, count
 from benchmarks.peers.verdict import find_behind, judge_sides, make_table
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.evaluation.distribution import kernel_floor
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
@@ -46,7 +46,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 PHOTOS, DIGITS = "images-photos", "images-digits"
 # What runs unless others are asked for.
@@ -129,7 +129,7 @@ def set_task(options: argparse.Namespace) -> tuple[Task, Prepared]:
     if name == DIGITS and options.data is None:
         print(f"no --data: the built-in digits, recipe {DIGITS}", file=sys.stderr)
     recipe = find_recipe(name, assignments)
-    prepared = preparation.prepare(recipe)
+    prepared = tasks.prepare(recipe)
     network = count(recipe.denoiser()) + count(recipe.conditioner())
     task = Task(
         folder=str(options.out / "data"),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.config import Recipe
 from synesthete.nn.precision import autocast
 from synesthete.objectives import log_spectral_distance, measure_round_trip
@@ -55,7 +55,7 @@ def main() -> None:
     for assignment in options.assignments:
         recipe.set(assignment)
     pipeline = Pipeline.load(str(options.model))
-    prepared = preparation.prepare(recipe, options.data)
+    prepared = tasks.prepare(recipe, options.data)
     rival = read(options.rival) if options.rival else music_stft()
     values = {
         "recipe": recipe.name,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.peers.seed_music_unet import SeedMusicUNet
-from synesthete import hub, preparation, seeding
+from synesthete import hub, seeding, tasks
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
@@ -129,7 +129,7 @@ def measure_distances(model: str, data: Path | None, num: int, slow_steps: int) 
 
     pipeline, folder = Pipeline.load(model), hub.find_model(model)
     recipe = find_recipe(str(folder), [f"data.folder={data}"] if data else [])
-    prepared = preparation.prepare(recipe)
+    prepared = tasks.prepare(recipe)
     judge = judge_of(prepared, pipeline.codec.spec.sample_rate)
     order = torch.randperm(len(prepared.test), generator=torch.Generator().manual_seed(0))
     real = judge.features(prepared.test.waveform(order[:num]))

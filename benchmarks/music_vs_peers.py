@@ -28,7 +28,7 @@ from benchmarks.peers.audio_diffusion import AudioDiffusion
 from benchmarks.peers.hearing import judge_of
 from benchmarks.peers.ours import MANY, Pace
 from benchmarks.peers.task import Budget, count
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.data.audio import write_audio
 from synesthete.evaluation.distribution import frechet
 from synesthete.pipeline import Pipeline
@@ -126,7 +126,7 @@ def run_ours(recipe: Recipe, options: argparse.Namespace, folder: Path) -> tuple
     (stage,) = recipe.stages
     stage.num_steps = stage.preview_every = stage.checkpoint_every = MANY
     shutil.rmtree(folder / "run", ignore_errors=True)
-    prepared, gauge = preparation.prepare(recipe), Gauge()
+    prepared, gauge = tasks.prepare(recipe), Gauge()
     budget = Budget(60 * options.minutes)
     model = loop.train(recipe, prepared, folder / "run", report=Pace(stage, budget))
     seconds, peak = budget.spent, gauge.before + gauge.read()
@@ -146,7 +146,7 @@ def run_ours(recipe: Recipe, options: argparse.Namespace, folder: Path) -> tuple
 
 def run_peer(recipe: Recipe, options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Tensor]:
     """The peer on the waveforms that ours is trained on, in batches as large."""
-    prepared, codec = preparation.prepare(recipe), recipe.codec()
+    prepared, codec = tasks.prepare(recipe), recipe.codec()
     peer = AudioDiffusion(count(recipe.denoiser()), SIDES[options.side])
     batch_size = recipe.stages[0].batch_size
     peer.train(Waveforms(prepared.train), batch_size, 60 * options.minutes)
@@ -201,7 +201,7 @@ def told(
 def judge_sides(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of every side that has finished, and the rows in which ours is not ahead."""
     recipe = the_recipe(options)
-    prepared, spec = preparation.prepare(recipe), recipe.codec().spec
+    prepared, spec = tasks.prepare(recipe), recipe.codec().spec
     judge = judge_of(prepared, spec.sample_rate)
     order = torch.randperm(len(prepared.test), generator=torch.Generator().manual_seed(0))
     real, other = (judge.features(prepared.test.waveform(part)) for part in order.chunk(2))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from matplotlib.figure import Figure
 
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
@@ -41,7 +41,7 @@ def main() -> None:
     started = time.perf_counter()
     if options.out.exists() and any(options.out.iterdir()):
         parser.error(f"{options.out} is not empty; the curve starts from zero, so give another --out")
-    prepared = preparation.prepare(recipe, options.out / "data")
+    prepared = tasks.prepare(recipe, options.out / "data")
     seconds = {"preparation": time.perf_counter() - started, "judging": 0.0}
     corpus = options.out / "data" / "corpus"
     held_out_clips = data.clips(corpus, "test")

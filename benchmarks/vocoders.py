@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.config import build
 from synesthete.data.audio import write_audio
@@ -144,7 +144,7 @@ def read_sounds(options: argparse.Namespace, codec: VocoderCodec) -> Sounds:
     recipe.data.sources, recipe.data.folder = (build(Tones, num=12),), options.data and str(options.data)
     codec_fields = {name: codec.config[name] for name in recipe.codec.fields if name in codec.config}
     recipe.codec = build(VocoderCodec, **codec_fields | {"weights": None})
-    prepared = preparation.prepare(recipe, options.out / "data")
+    prepared = tasks.prepare(recipe, options.out / "data")
     train, test = prepared.train, prepared.test
     places = torch.randperm(len(test), generator=seeding.generator(0, "clips"))[: options.num]
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.training import assembly
 from tiny import awake, debug_recipe
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,7 +62,7 @@ def recipe() -> Recipe:
 def prepared(cache: Path) -> Prepared:
     """The debug twin's data, in its place in the cache; to be read only."""
     pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
-    return preparation.prepare(debug_recipe())
+    return tasks.prepare(debug_recipe())
 
 
 @pytest.fixture

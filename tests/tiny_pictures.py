@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.config import build
 from synesthete.data.swatches import Swatches
 from synesthete.recipes import find_recipe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 COLOURS = ("red", "green", "blue")
 
@@ -40,7 +40,7 @@ def tiny_recipe(*assignments: str) -> Recipe:
 
 def tiny_prepared(folder: Path | None = None, *assignments: str) -> Prepared:
     """Its data; in the tests' own cache where no folder is given."""
-    return preparation.prepare(tiny_recipe(*assignments), folder)
+    return tasks.prepare(tiny_recipe(*assignments), folder)
 
 
 def tiny_pipeline(recipe: Recipe | None = None, **process: Any) -> Pipeline:
@@ -48,7 +48,7 @@ def tiny_pipeline(recipe: Recipe | None = None, **process: Any) -> Pipeline:
     recipe = recipe or tiny_recipe()
     for name, value in process.items():
         setattr(recipe.process, name, value)
-    parts: Parts = awake(make_parts(recipe, preparation.prepare(recipe)))
+    parts: Parts = awake(make_parts(recipe, tasks.prepare(recipe)))
     for module in parts.modules().values():
         module.eval()
     return make_pipeline(recipe, parts, recipe.data.class_names)

@@ -8,7 +8,7 @@ from synesthete.evaluation.music.judge import load_or_train_sound_judge
 
 if TYPE_CHECKING:
     from synesthete.evaluation.music.judge import SoundJudge
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 
 def judge_of(prepared: Prepared, sample_rate: int) -> SoundJudge:

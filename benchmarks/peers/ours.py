@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from benchmarks.peers.task import Budget, Trained, count
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
 from synesthete.training import loop
@@ -33,7 +33,7 @@ def train(task: Task, folder: Path, precision: str) -> Trained:
     (stage,) = recipe.stages
     stage.num_steps = stage.preview_every = stage.checkpoint_every = MANY
     shutil.rmtree(folder / "run", ignore_errors=True)  # of one that was killed: its time is not known
-    prepared = preparation.prepare(recipe)
+    prepared = tasks.prepare(recipe)
     gauge = Gauge()
     model = loop.train(recipe, prepared, folder / "run", report=Pace(stage, Budget(task.seconds)))
     working = gauge.read()

@@ -6,13 +6,17 @@ N denoiser tokens, S samples of a waveform. Spectrograms are pictures: `(B, 1, F
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
+
+
+Progress = Callable[[str, int, int], None]  # progress(what, done, total)
 
 
 class InputError(ValueError):
@@ -139,3 +143,22 @@ class Batch:
     def to(self, device: Any) -> Batch:
         """The batch on another device."""
         return replace(self, signal=self.signal.to(device), raw=self.raw.to(device), label=self.label.to(device))
+
+
+@dataclass
+class Prepared:
+    """A recipe's data, encoded. statistics: the codec's buffers as measured on the training data.
+
+    train, test: `Samples` of the system's kind. judge: pictures that only the judge of a picture model learns from;
+    None where something else is judged. skipped: the files that could not be read. speakers: as `test`, of speakers who
+    are in no other; None where the sources tell of none.
+    """
+
+    train: Any
+    test: Any
+    statistics: dict[str, Tensor]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    judge: Any = None
+    speakers: Any = None

@@ -30,8 +30,8 @@ from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
-from synesthete.preparation.listening import Listening
 from synesthete.seeding import generator
+from synesthete.tasks.audio_to_image.listening import Listening
 from tiny_pictures import tiny_pipeline
 
 if TYPE_CHECKING:

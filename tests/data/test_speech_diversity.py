@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.data.manifest import Entry
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.diversity import FEW_TARGETS, count_targets, few_targets
 from synesthete.data.speech.voices import Voice
-from synesthete.preparation import spoken
+from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -62,22 +62,22 @@ def test_a_corpus_to_judge_by_may_be_small(tmp_path):
 
 
 def test_a_limit_is_overfitting_on_purpose(prepared, cache):
-    notes = preparation.prepare(debug_recipe("data.limit=20")).notes
+    notes = tasks.prepare(debug_recipe("data.limit=20")).notes
     assert any("20 pictures share 20 different clips of 10 classes, 2 of" in note for note in notes)
 
 
 def test_preparation_refuses_what_it_finds_alike(prepared, cache, monkeypatch):
     """Clips that were drawn apart and came out the same, as by an engine that does not vary."""
-    monkeypatch.setattr(spoken, "repeated_targets", lambda *_: ["256 pictures share 10 different clips"])
+    monkeypatch.setattr(preparation, "repeated_targets", lambda *_: ["256 pictures share 10 different clips"])
     with pytest.raises(InputError, match=r"share 10 different clips; to train all the same, --set data.allow_few"):
-        preparation.prepare(debug_recipe("data.limit=null"))
-    allowed = preparation.prepare(debug_recipe("data.limit=null", "data.allow_few_targets=true"))
+        tasks.prepare(debug_recipe("data.limit=null"))
+    allowed = tasks.prepare(debug_recipe("data.limit=null", "data.allow_few_targets=true"))
     assert allowed.notes[0] == "256 pictures share 10 different clips"
 
 
 def test_permission_does_not_rename_a_corpus():
-    key = spoken.corpus_key(debug_recipe())
-    assert spoken.corpus_key(debug_recipe("data.allow_few_targets=true")) == key
-    assert spoken.corpus_key(debug_recipe("data.engine=null", "data.speeds=null")) == key
-    assert spoken.corpus_key(debug_recipe("data.speeds=[0.75,1.35]")) != key
-    assert spoken.corpus_key(debug_recipe("data.words={zero: [nought, nil]}")) != key
+    key = preparation.corpus_key(debug_recipe())
+    assert preparation.corpus_key(debug_recipe("data.allow_few_targets=true")) == key
+    assert preparation.corpus_key(debug_recipe("data.engine=null", "data.speeds=null")) == key
+    assert preparation.corpus_key(debug_recipe("data.speeds=[0.75,1.35]")) != key
+    assert preparation.corpus_key(debug_recipe("data.words={zero: [nought, nil]}")) != key

@@ -10,8 +10,7 @@ from scored import Copier, Means, NearestMean
 
 from synesthete.data.labelled import PictureSamples
 from synesthete.evaluation.pictures.scoring import Scorer, noise_sources
-from synesthete.preparation import Prepared
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_prepared
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.diffusion.process import Process
@@ -169,7 +169,7 @@ def made(tmp_path_factory):
     stage = recipe.stages[0]
     stage.precision, stage.objective.adversarial_weight = "no", 0.1
     stage.objective.discriminator_resolutions, stage.objective.discriminator_channels = SMALL, 4
-    return recipe, preparation.prepare(recipe, tmp_path_factory.mktemp("data"))
+    return recipe, tasks.prepare(recipe, tmp_path_factory.mktemp("data"))
 
 
 def test_the_recipe_fits_at_both_sizes():

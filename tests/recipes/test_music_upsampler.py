@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.denoisers.dit import DiT
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade
@@ -87,7 +87,7 @@ def test_both_halves_train_and_make_a_cascade(tmp_path):
         if function is music_low_debug:
             recipe.codec.sample_rate, recipe.codec.num_samples = 2_000, 2_000
             recipe.codec.num_frames, recipe.denoiser.sample_size = 32, (64, 32)
-        prepared = preparation.prepare(recipe, tmp_path / f"{recipe.name}-data")
+        prepared = tasks.prepare(recipe, tmp_path / f"{recipe.name}-data")
         notes = []
         folder = train(
             recipe, prepared, tmp_path / recipe.name, report=lambda step, notes=notes: notes.extend(step.notes)

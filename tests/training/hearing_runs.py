@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paired_files import CAPTIONS, LENGTH, RATE, write_classes
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.sound_encoder import SoundEncoder
@@ -20,7 +20,7 @@ from synesthete.objectives import Alignment, Denoising
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 NAMED = "a {class}"
 NETWORK = {
@@ -92,4 +92,4 @@ def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = ST
 
 def hearing_data(folder: Path) -> Prepared:
     write_classes(folder)
-    return preparation.prepare(hearing_recipe(folder), folder / "prepared")
+    return tasks.prepare(hearing_recipe(folder), folder / "prepared")

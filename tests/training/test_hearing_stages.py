@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from conditioning.claps import write_clap
 from denoisers.tiny_diffusion import NUM_TEXT, WIDTH, write_stable_diffusion
 from paired_files import RATE, write_classes
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning.clap import Clap
@@ -321,7 +321,7 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
     base, clap = write_stable_diffusion(tmp_path / "base"), write_clap(tmp_path / "clap")
     recipe = published_recipe(tmp_path / "in", base, clap)
     check_fit(recipe)
-    data = preparation.prepare(recipe, tmp_path / "prepared")
+    data = tasks.prepare(recipe, tmp_path / "prepared")
     loop.train(recipe, data, tmp_path / "run")
     whole = Pipeline.load(str(tmp_path / "run"))
     for folder, same in (("model/adapters", True), ("after-lora", True), ("after-tokens", False)):

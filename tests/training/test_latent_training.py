@@ -12,7 +12,7 @@ from runs import StoppedError, metrics, stop_after
 from safetensors.torch import load_file
 from test_resume import assert_same
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.codecs.latent import LatentCodec
 from synesthete.config import Stage, build
 from synesthete.objectives import Autoencoding
@@ -37,7 +37,7 @@ def latent_recipe(**changes):
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
     """Its data: waveforms alone, for what would be encoded now is not what will be."""
-    return preparation.prepare(latent_recipe(), tmp_path_factory.mktemp("sounds"))
+    return tasks.prepare(latent_recipe(), tmp_path_factory.mktemp("sounds"))
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_pictures_go_through_latents_as_well(tmp_path):
 
 
 def test_the_benchmark_compares_both_spaces(trained, sounds, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(preparation, "prepare", lambda recipe, folder: sounds)
+    monkeypatch.setattr(tasks, "prepare", lambda recipe, folder: sounds)
     rival = latent_recipe()
     rival.codec, rival.denoiser.sample_size, rival.denoiser.in_channels = rival.codec.base, (64, 124), 1
     (tmp_path / "rival.yaml").write_text(rival.to_yaml())

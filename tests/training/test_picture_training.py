@@ -11,7 +11,7 @@ import torch
 from runs import StoppedError, metrics, stop_after
 from safetensors.torch import load_file
 
-from synesthete import preparation, seeding
+from synesthete import seeding, tasks
 from synesthete.conditioning.text import ClipText
 from synesthete.conditioning.text_table import PooledText
 from synesthete.conditioning.unconditional import Unconditional
@@ -28,7 +28,7 @@ LONGER = ("num_steps=160", "batch_size=32", "learning_rate=5e-3", "num_warmup_st
 
 
 def trained(recipe, folder, report=None) -> Pipeline:
-    return Pipeline.load(str(loop.train(recipe, preparation.prepare(recipe), folder, report=report)))
+    return Pipeline.load(str(loop.train(recipe, tasks.prepare(recipe), folder, report=report)))
 
 
 def longer(*assignments):
@@ -41,7 +41,7 @@ def longer(*assignments):
 
 def share_of_the_right_colour(pipeline, raw, labels) -> float:
     """How many samples are nearest to the mean colour of their own class."""
-    test = preparation.prepare(tiny_recipe()).test
+    test = tasks.prepare(tiny_recipe()).test
     colours = torch.stack([test.pictures[test.labels == i].float().mean((0, 2, 3)) for i in range(len(COLOURS))])
     made = pipeline(raw, generators=seeding.sample_generators(0, len(labels)), num_inference_steps=8).signal
     nearest = torch.cdist(made.float().mean((2, 3)), colours).argmin(1)
@@ -70,7 +70,7 @@ def test_its_sensitivity_is_logged_and_previews_are_drawn(learned):
 
 def test_ten_steps_are_five_and_five_more(tmp_path):
     recipe = tiny_recipe("stages.denoise.num_steps=10", "stages.denoise.checkpoint_every=5")
-    prepared = preparation.prepare(recipe)
+    prepared = tasks.prepare(recipe)
     loop.train(recipe, prepared, tmp_path / "whole")
     with pytest.raises(StoppedError):
         loop.train(recipe, prepared, tmp_path / "stopped", report=stop_after("denoise", 7))

@@ -107,7 +107,7 @@ def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[t
     from synesthete.data.picture import to_images
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation.listening import Listening
+    from synesthete.tasks.audio_to_image.listening import Listening
 
     folder = hub.find_model(model)
     pipeline, kept = Pipeline.load(model, device), read_picture_judge(folder)

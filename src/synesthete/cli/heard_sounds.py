@@ -58,7 +58,7 @@ def listen(
     import torch
 
     from synesthete.conditioning.sound_and_text import SoundAndText
-    from synesthete.preparation.listening import Listening
+    from synesthete.tasks.audio_to_image.listening import Listening
 
     conditioner = pipeline.conditioner
     listening = Listening.of(conditioner, model_folder(model))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.evaluation.speech.model_judge import ModelJudge
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 AT_PREVIEWS = ("embeddings", "denoising", "classes", "reconstruction", "reconstruction-sweep")
 

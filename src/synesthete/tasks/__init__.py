@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from synesthete.tasks.base import EvaluationRequest, Progress, Task, find_task, register, task_names, task_of
+from synesthete.tasks.base import (
+    EvaluationRequest,
+    Task,
+    default_folder,
+    find_task,
+    prepare,
+    register,
+    task_names,
+    task_of,
+)
 
-__all__ = ["EvaluationRequest", "Progress", "Task", "find_task", "register", "task_names", "task_of"]
+__all__ = [
+    "EvaluationRequest",
+    "Task",
+    "default_folder",
+    "find_task",
+    "prepare",
+    "register",
+    "task_names",
+    "task_of",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-
-Progress = Callable[[str, int, int], None]  # progress(what, done, total)
+    from synesthete.types import Prepared, Progress
 
 
 @dataclass(frozen=True)
@@ -154,6 +151,16 @@ def find_task(name: str) -> Task:
     if name not in _TASKS:
         raise InputError(f"no task {name!r}; there are {', '.join(task_names())}; import the module that registers it")
     return _TASKS[name]
+
+
+def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    """`Task.prepare` of the recipe's task."""
+    return task_of(recipe).prepare(recipe, folder, progress)
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """`Task.default_folder` of the recipe's task."""
+    return task_of(recipe).default_folder(recipe)
 
 
 def task_of(made: Recipe | Pipeline) -> Task:

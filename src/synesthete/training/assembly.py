@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
-    from synesthete.preparation import Prepared
     from synesthete.training.reports import StepReport
     from synesthete.training.validation import Watch
+    from synesthete.types import Prepared
 
 
 def train(

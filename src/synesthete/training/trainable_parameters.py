@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Stage
     from synesthete.objectives import Parts
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 
 def groups_of(part: Any) -> dict[str, list[nn.Parameter]]:

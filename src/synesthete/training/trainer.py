@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
     from synesthete.data.loading import Samples
     from synesthete.objectives import Objective, Parts
-    from synesthete.preparation import Prepared
     from synesthete.training.rollback import Rollback
     from synesthete.training.spikes import Spike
     from synesthete.training.validation import Watch
+    from synesthete.types import Prepared
 
 logger = logging.getLogger(__name__)
 

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
     from synesthete.objectives import DataRange, Parts, Range
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
     from synesthete.training.log import RunLog
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Prepared
 
     Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
 

@@ -18,8 +18,7 @@ from synesthete.data.swatches import Swatches
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
-from synesthete.preparation import Prepared
-from synesthete.types import Condition
+from synesthete.types import Condition, Prepared
 
 if TYPE_CHECKING:
     from torch import Tensor

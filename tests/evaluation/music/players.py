@@ -10,9 +10,9 @@ from synesthete.data.audio import to_int16
 from synesthete.data.music import MusicSamples
 from synesthete.data.tones import TIMBRES, Tone, play
 from synesthete.pipeline import Output, Pipeline
-from synesthete.preparation import Prepared
 from synesthete.recipes.music import music_notes_debug
 from synesthete.training.assembly import make_parts, make_pipeline
+from synesthete.types import Prepared
 from tiny import awake
 
 if TYPE_CHECKING:

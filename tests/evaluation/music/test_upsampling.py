@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.data.audio import write_audio
 from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.music.evaluation import evaluate
@@ -64,7 +64,7 @@ def test_the_octaves_above_the_band_are_the_made_ones():
 
 @pytest.fixture(scope="module")
 def prepared(cache):
-    return preparation.prepare(music_upsampler_debug())
+    return tasks.prepare(music_upsampler_debug())
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.pictures.features import Features
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

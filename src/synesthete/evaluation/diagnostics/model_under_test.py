@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.pictures.features import Features
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Prepared
 
 BATCH_SIZE = 64
 NUM_CLASSES = 12  # that fit beside each other in a picture

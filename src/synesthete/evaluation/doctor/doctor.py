@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.doctor.check import Check
     from synesthete.evaluation.doctor.record import RunRecord
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from synesthete.objectives import Verdict
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Prepared
 
     Progress = Callable[[str, int, int], None]
 

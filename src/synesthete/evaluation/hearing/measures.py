@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.pictures.measures import Memory
     from synesthete.evaluation.pictures.real_pictures import RealPictures
     from synesthete.evaluation.report import Metric
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.music.kept_judge import KeptSoundJudge
     from synesthete.evaluation.music.making import Made
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 BATCH_SIZE = 16
 

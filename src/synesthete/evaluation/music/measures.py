@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.music.round_trip import RoundTrip
     from synesthete.evaluation.report import Section
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.memorisation import Closeness
     from synesthete.evaluation.music.judge import SoundJudge
     from synesthete.evaluation.music.real_sounds import RealSounds
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 FEWEST = 4  # with three, no piece has a third nearest other one
 BATCH_SIZE = 16  # pieces through the codec at once

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

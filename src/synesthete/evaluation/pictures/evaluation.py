@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

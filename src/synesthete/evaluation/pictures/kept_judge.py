@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.pictures.scoring import Score
     from synesthete.evaluation.report import Metric
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.labelled import PictureSamples
     from synesthete.data.paired_sounds import PairedSounds
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
 BATCH_SIZE = 100
 FEWEST = 4  # with three, no picture has a third nearest other one

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.pictures.features import Features
     from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation.prepared import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[int, int], None]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.shards import Rows
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
+    from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
 

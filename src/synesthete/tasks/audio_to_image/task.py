@@ -6,15 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.preparation import paired
+from synesthete.tasks.audio_to_image import preparation
 from synesthete.tasks.base import register
 from synesthete.tasks.images.task import Images
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-    from synesthete.tasks.base import EvaluationRequest, Progress
+    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.types import Prepared, Progress
 
 
 class AudioToImage(Images):
@@ -26,11 +26,11 @@ class AudioToImage(Images):
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
-        return paired.prepare(recipe, folder, progress)
+        return preparation.prepare(recipe, folder, progress)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
-        return paired.default_folder(recipe)
+        return preparation.default_folder(recipe)
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures, sounds and speakers of each split."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.preparation import spoken
 from synesthete.tasks.base import Task, register
+from synesthete.tasks.image_to_speech import preparation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-    from synesthete.tasks.base import EvaluationRequest, Progress
+    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.types import Prepared, Progress
 
 
 class ImageToSpeech(Task):
@@ -26,11 +26,11 @@ class ImageToSpeech(Task):
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """The corpus spoken, its clips encoded, the pictures fitted."""
-        return spoken.prepare(recipe, folder, progress)
+        return preparation.prepare(recipe, folder, progress)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by what decides the sound of the corpus."""
-        return spoken.default_folder(recipe)
+        return preparation.default_folder(recipe)
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures and clips of each split."""
@@ -59,7 +59,7 @@ class ImageToSpeech(Task):
 
         # A twin that trains for seconds gets a classifier that does.
         steps = min(model_judge.NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
-        corpus = spoken.build_corpus(recipe, data)
+        corpus = preparation.build_corpus(recipe, data)
         model_judge.keep_judge(recipe.data(), corpus, model, recipe.codec().spec, num_steps=steps, progress=progress)
 
     def load_classifier(self, model: Path) -> Any | None:
@@ -74,7 +74,7 @@ class ImageToSpeech(Task):
         """Its test pictures, and the voices that it never heard."""
         from synesthete.evaluation.speech.evaluation import evaluate
 
-        corpus = spoken.build_corpus(recipe, request.data, progress)
+        corpus = preparation.build_corpus(recipe, request.data, progress)
         return evaluate(
             pipeline,
             recipe.data(),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.preparation import labelled
 from synesthete.tasks.base import Task, register
+from synesthete.tasks.images import preparation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
-    from synesthete.preparation import Prepared
-    from synesthete.tasks.base import EvaluationRequest, Progress
+    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.types import Prepared, Progress
 
 
 class Images(Task):
@@ -26,11 +26,11 @@ class Images(Task):
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Pictures fitted, and encoded where the codec is a network."""
-        return labelled.prepare(recipe, folder, progress)
+        return preparation.prepare(recipe, folder, progress)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
-        return labelled.default_folder(recipe)
+        return preparation.default_folder(recipe)
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures of each split."""

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from sound_files import melody, write
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
@@ -18,8 +18,7 @@ from synesthete.data.sound_augmentation import Varied
 from synesthete.data.tones import TIMBRES
 from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising
-from synesthete.preparation import music
-from synesthete.recipes import find_recipe
+from synesthete.tasks.music import preparation
 from synesthete.types import InputError
 from tiny_music import LENGTH, RATE, tiny_music
 
@@ -36,15 +35,9 @@ def folder_of(tmp_path, *seconds, rate=RATE):
     return str(tmp_path / "in")
 
 
-def test_what_a_recipe_makes_is_told_by_its_data():
-    assert preparation.makes(tiny_music()) == "music"
-    assert preparation.makes(find_recipe("images-digits")) == "pictures"
-    assert preparation.makes(find_recipe("image-to-speech-digits")) == "speech"
-
-
 def test_each_split_has_pieces_of_its_own_recordings(tmp_path):
     recipe = tiny_music(classes="folders")
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     assert found.class_names == tuple(sorted(TIMBRES))
     names = [set(getattr(found, part).recording_names) for part in PARTS]
     assert sum(map(len, names)) == len(set.union(*names)) == 28
@@ -71,9 +64,9 @@ def test_each_split_has_pieces_of_its_own_recordings(tmp_path):
 
 
 def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(music, "SHARD_SECONDS", 8.0)
-    whole = preparation.prepare(tiny_music(), tmp_path / "whole")
-    written = music.keep
+    monkeypatch.setattr(preparation, "SHARD_SECONDS", 8.0)
+    whole = tasks.prepare(tiny_music(), tmp_path / "whole")
+    written = preparation.keep
     left = 3
 
     def killed(path, make):
@@ -83,24 +76,24 @@ def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return written(path, make)
 
-    monkeypatch.setattr(music, "keep", killed)
+    monkeypatch.setattr(preparation, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(tiny_music(), tmp_path / "killed")
-    monkeypatch.setattr(music, "keep", written)
+        tasks.prepare(tiny_music(), tmp_path / "killed")
+    monkeypatch.setattr(preparation, "keep", written)
     before = files(tmp_path / "killed")
     assert 7 <= len(before) < len(files(tmp_path / "whole"))
-    again = preparation.prepare(tiny_music(), tmp_path / "killed")
+    again = tasks.prepare(tiny_music(), tmp_path / "killed")
     after = files(tmp_path / "killed")
     assert before.items() <= after.items()
     assert {path.name for path in after} == {path.name for path in files(tmp_path / "whole")}
     assert torch.equal(again.train.x_0[:], whole.train.x_0[:])
-    preparation.prepare(tiny_music(), tmp_path / "killed")
+    tasks.prepare(tiny_music(), tmp_path / "killed")
     assert files(tmp_path / "killed") == after
 
 
 def test_progress_ends_at_the_end(tmp_path):
     told = {}
-    preparation.prepare(tiny_music(), tmp_path, lambda what, *counts: told.setdefault(what, []).append(counts))
+    tasks.prepare(tiny_music(), tmp_path, lambda what, *counts: told.setdefault(what, []).append(counts))
     assert set(told) == {
         "seconds of sound decoded", "quarter seconds compared", "pieces encoded, train", "pieces encoded, test"
     }  # fmt: skip
@@ -111,7 +104,7 @@ def test_progress_ends_at_the_end(tmp_path):
 
 def test_views_are_augmented_once_and_for_training_alone(tmp_path):
     recipe = tiny_music(augmentation=build(Varied, semitones=(-4.0, 4.0)), num_views=3)
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     assert found.train.x_0.shape[1] == 3
     assert found.test.x_0.shape[1] == 1
     views = found.train.x_0[:8].float()
@@ -121,13 +114,13 @@ def test_views_are_augmented_once_and_for_training_alone(tmp_path):
     seen = codec.encode(found.train.views(torch.arange(8), torch.full((8,), 2)))
     torch.testing.assert_close(views[:, 2], seen, atol=5e-3, rtol=5e-3)
     recipe.data.num_views = 1
-    assert any("--set data.num_views=4" in note for note in preparation.prepare(recipe, tmp_path).notes)
+    assert any("--set data.num_views=4" in note for note in tasks.prepare(recipe, tmp_path).notes)
 
 
 def test_a_codec_that_is_trained_gets_waveforms(tmp_path):
     recipe = tiny_music()
     recipe.stages.insert(0, Stage("code", build(Denoising), train=("codec",)))
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     assert found.train.x_0 is found.test.x_0 is None
     batch = found.train.batch(torch.arange(3), torch.Generator().manual_seed(0))
     assert batch.signal.shape == (3, LENGTH)
@@ -135,7 +128,7 @@ def test_a_codec_that_is_trained_gets_waveforms(tmp_path):
 
 
 def test_a_limit_keeps_as_many_of_each_class(tmp_path):
-    found = preparation.prepare(tiny_music(classes="folders", limit=8), tmp_path)
+    found = tasks.prepare(tiny_music(classes="folders", limit=8), tmp_path)
     assert torch.bincount(found.train.labels).tolist() == [2, 2, 2, 2]
     assert len(found.judge) == len(found.test) == 8
 
@@ -146,7 +139,7 @@ def test_the_conditioner_has_to_know_the_classes(tmp_path):
     with pytest.raises(
         InputError, match=r"recordings of 4 classes, a conditioner of 3; --set conditioner\.num_classes=4"
     ):
-        preparation.prepare(recipe, tmp_path)
+        tasks.prepare(recipe, tmp_path)
 
 
 # --- what people bring -------------------------------------------------------------------------------------------
@@ -159,7 +152,7 @@ def test_broken_recordings_are_named_and_the_others_used(tmp_path):
     write(tmp_path / "in" / "silent.wav", np.zeros(4 * RATE, np.float32), RATE)
     cut = write(tmp_path / "in" / "cut.wav", melody(3.0, RATE, 77), RATE)
     cut.write_bytes(cut.read_bytes()[:-8000])
-    found = preparation.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
+    found = tasks.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
     assert sorted(line.split(":")[0].rsplit("/", 1)[1] for line in found.skipped) == ["empty.wav", "words.wav"]
     notes = "\n".join(found.notes)
     assert "skipped 2 unreadable recordings: " in notes
@@ -176,7 +169,7 @@ def test_pieces_with_nan_are_left_out_and_the_rest_of_the_recording_stays(tmp_pa
     sound = melody(3.0, RATE, 50)
     sound[int(1.2 * RATE)] = np.nan
     write(tmp_path / "in" / "nan.wav", sound, RATE, subtype="FLOAT")
-    found = preparation.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
+    found = tasks.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
     assert any(note.startswith("1 of 6 pieces of ") and "nan.wav left out: NaN" in note for note in found.notes)
     starts = [
         start
@@ -192,7 +185,7 @@ def test_recordings_of_every_rate_and_channel_count(tmp_path):
     write(tmp_path / "in" / "low.wav", melody(2.0, 2000, 60), 2000)
     write(tmp_path / "in" / "high.flac", melody(2.0, 96_000, 61), 96_000)
     write(tmp_path / "in" / "six.wav", np.repeat(melody(2.0, RATE, 62)[:, None], 6, 1), RATE)
-    found = preparation.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
+    found = tasks.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
     assert sum(len(getattr(found, part)) for part in PARTS) == 5 * 4
     assert any(
         "1 of 5 recordings have a lower sample rate than the codec's 4000 Hz, down to 2000 Hz" in n for n in found.notes
@@ -210,7 +203,7 @@ def test_too_few_recordings(tmp_path, seconds, message):
     folder = folder_of(tmp_path, *seconds)
     (tmp_path / "in").mkdir(exist_ok=True)
     with pytest.raises(InputError, match=message) as caught:
-        preparation.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
+        tasks.prepare(tiny_music(folder=folder, sources=()), tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
@@ -219,20 +212,20 @@ def test_silence_alone_is_refused(tmp_path):
         write(tmp_path / "in" / f"{number}.wav", 1e-4 * melody(1.0, RATE, number), RATE, subtype="FLOAT")
     recipe = tiny_music(folder=str(tmp_path / "in"), sources=())
     with pytest.raises(InputError, match=r"every piece is quiet or damaged; lower data\.silence_db \(now -60\)"):
-        preparation.prepare(recipe, tmp_path / "out")
+        tasks.prepare(recipe, tmp_path / "out")
     recipe.data.silence_db = -100.0
-    assert len(preparation.prepare(recipe, tmp_path / "out").train)
+    assert len(tasks.prepare(recipe, tmp_path / "out").train)
 
 
 def test_a_copy_in_another_split_is_left_out_of_it_and_named(tmp_path):
     folder = folder_of(tmp_path, *[1.0] * 24)
     recipe = tiny_music(folder=folder, sources=(), classes=None)
-    first = preparation.prepare(recipe, tmp_path / "out")
+    first = tasks.prepare(recipe, tmp_path / "out")
     held_out = first.test.recording_names[0]
     sound = as_float(first.test.waveforms.sounds[0]).numpy()
     for level in np.linspace(0.3, 0.6, 6):  # whatever splits these fall into, one of them is in training
         write(tmp_path / "in" / f"once more {level:.2f}.flac", level * sound, RATE)
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert any("recordings sound alike: " in note and held_out in note for note in found.notes)
     copies = {held_out} | {
         name for part in PARTS for name in getattr(found, part).recording_names if "once more" in name
@@ -247,7 +240,7 @@ def test_a_copy_in_another_split_is_left_out_of_it_and_named(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
-    preparation.prepare(tiny_music(), tmp_path)
+    tasks.prepare(tiny_music(), tmp_path)
     before = files(tmp_path)
 
     def full(*_, **__):
@@ -255,7 +248,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr("synesthete.data.waveforms.write_shard", full)
     with pytest.raises(InputError, match=r"cannot be written \(.*No space left.*\); free some space") as caught:
-        preparation.prepare(tiny_music(folder=folder_of(tmp_path, 1.0, 1.0), sources=()), tmp_path)
+        tasks.prepare(tiny_music(folder=folder_of(tmp_path, 1.0, 1.0), sources=()), tmp_path)
     assert "\n" not in str(caught.value)
     assert files(tmp_path) == before
     assert not list(tmp_path.rglob("*.partial"))
@@ -263,14 +256,14 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
 
 def test_a_long_recording_is_decoded_alone_and_read_in_pieces(tmp_path, monkeypatch):
     """An hour in one shard; of it no more than a batch is ever in memory."""
-    monkeypatch.setattr(music, "SHARD_SECONDS", 60.0)
+    monkeypatch.setattr(preparation, "SHARD_SECONDS", 60.0)
     second = melody(1.0, 100, 3)
     write(tmp_path / "in" / "mix.wav", np.tile(second, 3600), 100)
     folder = folder_of(tmp_path, 1.0, 1.0)
     recipe = tiny_music(folder=folder, sources=(), stride=600.0)
     recipe.codec.sample_rate, recipe.codec.num_samples, recipe.codec.n_fft = 100, 400, 32
     recipe.codec.hop_length, recipe.codec.num_bins = 16, 16
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert len(found.train) == 6
     assert found.train.recording_names[0].endswith("mix.wav")
     assert len(list((tmp_path / "out" / "recordings").glob("*.safetensors"))) == 2
@@ -282,7 +275,7 @@ def test_a_long_recording_is_decoded_alone_and_read_in_pieces(tmp_path, monkeypa
 def test_the_shared_recordings(shared_data, tmp_path):
     folder = shared_data / "notes_vsco"
     recipe = tiny_music(folder=str(folder), sources=(), classes=None, stride=4.0)
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     assert sum(getattr(found, part).num_recordings for part in PARTS) > 180
     assert not found.skipped
 

@@ -13,7 +13,7 @@ from synesthete.data.pieces import Pieces, loudest_start
 from synesthete.data.profiles import LEVELS_PER_SECOND
 from synesthete.data.recordings import RecordingFile
 from synesthete.data.waveforms import as_float, keep_waveforms
-from synesthete.preparation.sounds import num_heard, unusable
+from synesthete.tasks.audio_to_image.sounds import num_heard, unusable
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PARTS, PictureSamples
 from synesthete.data.shards import Rows, keep
 from synesthete.locking import alone
-from synesthete.preparation.prepared import Prepared, digest
-from synesthete.types import InputError
+from synesthete.tasks.prepared import digest
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.fitted import FittedPictures
     from synesthete.data.labelled import LabelledPictures, Part
-    from synesthete.preparation.prepared import Progress
+    from synesthete.types import Progress
 
 BATCH = 500
 PART = 32  # pictures that are encoded at once

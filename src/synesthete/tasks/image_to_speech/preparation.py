@@ -16,8 +16,8 @@ from synesthete.data.speech.diversity import few_targets
 from synesthete.data.speech.voices import split_voices
 from synesthete.data.spoken import PairedSamples, SpokenPictures
 from synesthete.locking import alone
-from synesthete.preparation.prepared import Prepared, digest
-from synesthete.types import InputError
+from synesthete.tasks.prepared import digest
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.pictures import Split
     from synesthete.data.speech.clips import Clips
-    from synesthete.preparation.prepared import Progress
+    from synesthete.types import Progress
 
 SHARD = 500
 # Fields of the data that leave the name of a corpus as it was while they have their defaults.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.conditioning.text_table import PooledText
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
@@ -19,7 +19,7 @@ from tiny_pictures import COLOURS, tiny_recipe
 
 
 def test_each_split_is_fitted_to_the_codec(tmp_path):
-    found = preparation.prepare(tiny_recipe(), tmp_path)
+    found = tasks.prepare(tiny_recipe(), tmp_path)
     assert [len(part) for part in (found.train, found.judge, found.test)] == [48, 12, 24]
     for part in (found.train, found.judge, found.test):
         assert (part.pictures.shape[1:], part.pictures.dtype) == ((3, 8, 8), torch.uint8)
@@ -30,16 +30,16 @@ def test_each_split_is_fitted_to_the_codec(tmp_path):
 
 def test_the_codec_is_measured_on_what_is_trained_on(tmp_path):
     recipe = tiny_recipe()
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     x_0 = make_parts(recipe, found).codec.encode(found.train.pictures[:])
     assert x_0.mean((0, 2, 3)).abs().max() < 1e-4
     assert (x_0.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-3
 
 
 def test_what_is_there_is_kept(tmp_path):
-    preparation.prepare(tiny_recipe(), tmp_path)
+    tasks.prepare(tiny_recipe(), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    preparation.prepare(tiny_recipe(), tmp_path)
+    tasks.prepare(tiny_recipe(), tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
 
 
@@ -51,14 +51,14 @@ def test_a_picture_that_is_in_two_splits_is_taken_out_of_training(tmp_path):
             image.save(tmp_path / "all" / split / name / f"{number}.png")
     recipe = tiny_recipe("data.num_judge=3")
     recipe.data.sources = (build(ClassFolders, path=str(tmp_path / "all")),)
-    found = preparation.prepare(recipe, tmp_path / "prepared")
+    found = tasks.prepare(recipe, tmp_path / "prepared")
     assert len(found.test) == 3
     assert len(found.train) + len(found.judge) == 18 - 3
 
 
 def test_the_conditioner_has_to_know_the_classes(tmp_path):
     with pytest.raises(InputError, match=r"a conditioner of 4; --set conditioner\.num_classes=3") as caught:
-        preparation.prepare(tiny_recipe("conditioner.num_classes=4"), tmp_path)
+        tasks.prepare(tiny_recipe("conditioner.num_classes=4"), tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -69,14 +69,14 @@ def test_vectors_of_the_classes_in_another_order_are_refused(tmp_path):
     recipe = tiny_recipe()
     recipe.conditioner = build(PooledText, table=str(tmp_path / "table.npz"), width=16)
     with pytest.raises(InputError, match=r"a conditioner of blue, green, red; --set conditioner\.class_names"):
-        preparation.prepare(recipe, tmp_path)
+        tasks.prepare(recipe, tmp_path)
     recipe.conditioner.class_names = COLOURS
-    preparation.prepare(recipe, tmp_path)
+    tasks.prepare(recipe, tmp_path)
 
 
 def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_path):
     recipe = find_recipe("images-stl10-latent-debug")
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     codec = make_parts(recipe, found).codec
     views = found.train.x_0[:4].float()
     assert views.shape == (4, 4, *codec.shape)
@@ -87,8 +87,3 @@ def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_
     batch = found.train.batch(torch.arange(3), torch.Generator().manual_seed(0))
     assert batch.encoded
     assert batch.signal.shape == (3, *codec.shape)
-
-
-def test_speech_and_pictures_are_told_apart():
-    assert preparation.speaks(find_recipe("image-to-speech-digits"))
-    assert not preparation.speaks(find_recipe("images-digits"))

@@ -23,7 +23,7 @@ from paired_files import (
     write_video,
 )
 from sound_files import melody, write, write_melody
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning.sound_and_text import SoundAndText
@@ -67,15 +67,10 @@ def one_line(caught):
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_recipe_makes_is_told_by_its_data():
-    assert preparation.makes(tiny_hearing()) == "audio-to-image"
-    assert preparation.makes(find_recipe("images-digits")) == "pictures"
-
-
 def test_class_pairs_are_prepared(tmp_path):
     write_classes(tmp_path / "in")
     recipe = tiny_hearing(folder=str(tmp_path / "in"))
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert found.class_names == ("cat", "dog")
     assert [len(part) for part in (found.train, found.judge, found.test)] == [29, 7, 4]
     assert [len(part.sounds) for part in (found.train, found.test)] == [18, 2]
@@ -106,7 +101,7 @@ def read(samples, batch):
 
 def test_captions_tell_the_looks(tmp_path):
     write_classes(tmp_path / "in")
-    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     assert set(found.train.texts_read) == {
         f"{c.format(light=w)}" for c in CAPTIONS for w in ("dark", "medium", "bright")
     }
@@ -118,22 +113,22 @@ def test_captions_tell_the_looks(tmp_path):
     told = {text for seed in range(20) for text in read(found.test, found.test.batch(EVERY, drawn(seed)))}
     assert any(text.startswith("a ") for text in told)
     assert any(text.startswith("something") for text in told)
-    silent = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in"), captions=()), tmp_path / "out")
+    silent = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in"), captions=()), tmp_path / "out")
     assert silent.train.batch(EVERY, drawn()).raw.text is None
 
 
 def test_a_manifests_own_captions_and_those_that_name_the_class(tmp_path):
     write_pairs(tmp_path / "in", 40, text="something bright")
-    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in"), captions="text"), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in"), captions="text"), tmp_path / "out")
     assert found.test.texts_read == ("something bright",)
     assert not any("name a class" in note for note in found.notes)
     recipe = tiny_hearing(folder=str(tmp_path / "in"), captions=("a {class}", "a picture"))
     recipe.conditioner.text.captions = ("a cat", "a dog", "a picture")
-    named = preparation.prepare(recipe, tmp_path / "out")
+    named = tasks.prepare(recipe, tmp_path / "out")
     assert any(note.startswith("2 captions name a class") and "a cat, a dog" in note for note in named.notes)
     write_pairs(tmp_path / "bare", 40)
     with pytest.raises(InputError, match="no line of the manifest has a 'text'") as caught:
-        preparation.prepare(tiny_hearing(folder=str(tmp_path / "bare"), captions="text"), tmp_path / "out")
+        tasks.prepare(tiny_hearing(folder=str(tmp_path / "bare"), captions="text"), tmp_path / "out")
     one_line(caught)
 
 
@@ -141,12 +136,12 @@ def test_fixed_pairs_stay_pairs_through_all_that_is_left_out(tmp_path):
     """A picture that cannot be read, a sound that cannot, a silent one: the others keep their own partners."""
     write_pairs(tmp_path / "in", 40)
     recipe = tiny_hearing(folder=str(tmp_path / "in"))
-    preparation.prepare(recipe, tmp_path / "out")
+    tasks.prepare(recipe, tmp_path / "out")
     (tmp_path / "in" / "5.png").write_text("broken")
     (tmp_path / "in" / "6.wav").write_text("broken")
     write(tmp_path / "in" / "7.wav", np.zeros(4000, np.float32))
     write(tmp_path / "in" / "8.wav", np.full(4000, np.nan, np.float32), subtype="FLOAT")
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert len(found.skipped) == 4
     for name, reason in (("5.png", "no readable"), ("6.wav", "cannot be read"), ("7.wav", "silent"), ("8.wav", "NaN")):
         assert any(f"{name}: " in line and reason in line for line in found.skipped)
@@ -171,15 +166,15 @@ def test_no_profile_is_measured_that_nobody_compares(tmp_path, monkeypatch):
 
     monkeypatch.setattr("synesthete.data.waveforms.measure_profile", measure_profile)
     write_classes(tmp_path / "in", num_sounds=4)
-    assert len(preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out").train)
+    assert len(tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out").train)
 
 
 def test_what_is_there_is_kept(tmp_path):
     write_classes(tmp_path / "in")
     recipe = tiny_hearing(folder=str(tmp_path / "in"))
-    first = preparation.prepare(recipe, tmp_path / "out")
+    first = tasks.prepare(recipe, tmp_path / "out")
     before = files(tmp_path / "out")
-    again = preparation.prepare(recipe, tmp_path / "out")
+    again = tasks.prepare(recipe, tmp_path / "out")
     assert files(tmp_path / "out") == before
     batches = [found.train.batch(EVERY, drawn(3)) for found in (first, again)]
     assert torch.equal(batches[0].raw.sound, batches[1].raw.sound)
@@ -193,9 +188,9 @@ def test_a_frozen_encoder_listens_once(tmp_path):
     recipe.conditioner = build(Listener)
     recipe.data.seconds = 1.0
     Listener.given = 0
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert Listener.given == 11
-    preparation.prepare(recipe, tmp_path / "out")
+    tasks.prepare(recipe, tmp_path / "out")
     assert Listener.given == 11
     for samples in (found.train, found.test):
         sound = samples.waveform(torch.arange(len(samples.sounds)))
@@ -210,9 +205,7 @@ def test_a_frozen_encoder_listens_once(tmp_path):
 def test_training_sounds_are_varied_and_held_out_ones_are_not(tmp_path):
     write_classes(tmp_path / "in", num_sounds=4)
     variation = build(Varied, semitones=(5.0, 5.0), gain_db=(0.0, 0.0))
-    found = preparation.prepare(
-        tiny_hearing(folder=str(tmp_path / "in"), sound_augmentation=variation), tmp_path / "out"
-    )
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in"), sound_augmentation=variation), tmp_path / "out")
     plain = found.train.plain().listened(EVERY, drawn())
     assert not torch.allclose(found.train.listened(EVERY, drawn()), plain, atol=0.05)
     assert torch.equal(found.test.listened(EVERY[:2], drawn()), found.test.waveform(EVERY[:2]))
@@ -239,7 +232,7 @@ def encoded_hearing(**data):
 def test_an_autoencoders_latents_are_kept(tmp_path):
     write_classes(tmp_path / "in", num_sounds=4)
     recipe = encoded_hearing(folder=str(tmp_path / "in"), augmentation=build(FlipCrop))
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert found.train.x_0.shape == (29, 4, 2, 4, 4)
     assert found.test.x_0.shape == (4, 1, 2, 4, 4)
     batch = found.train.batch(EVERY, drawn())
@@ -257,7 +250,7 @@ def test_latents_are_of_their_own_pictures_when_others_come(tmp_path):
     recipe = encoded_hearing(folder=str(tmp_path / "in"), judge_share=0.0)
     for listed in (lines[1:], lines[::-1]):
         write_lines(tmp_path / "in", listed)
-        found = preparation.prepare(recipe, tmp_path / "out")
+        found = tasks.prepare(recipe, tmp_path / "out")
         codec = recipe.codec()
         codec.load_state_dict(found.statistics)
         for part, num in ((found.train, 8), (found.test, len(listed) - 8)):
@@ -270,7 +263,7 @@ def test_of_a_long_sound_the_loudest_stretch_is_heard(tmp_path):
     write_classes(tmp_path / "in", num_sounds=4)
     bark = np.concatenate([np.zeros(2 * RATE), melody(0.6, RATE, 3), np.zeros(RATE)]).astype(np.float32)
     write(tmp_path / "in" / "sounds" / "dog" / "late.wav", bark, RATE)
-    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     assert not found.skipped
     heard = torch.cat([part.waveform(torch.arange(len(part.sounds))) for part in (found.train, found.test)])
     whole = torch.from_numpy(bark)
@@ -289,7 +282,7 @@ def test_speakers_never_heard_are_a_split_of_their_own(tmp_path):
     recipe = tiny_hearing(folder=str(tmp_path / "in"), speakers=("eve",))
     recipe.data.sources = (*recipe.data().sources[:1], SoundFolders(str(tmp_path / "in" / "sounds"), speaker=r"(\w+)_"))
     recipe.data.folder = None
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert set(found.speakers.speakers) == {"eve"}
     assert set(found.train.speakers) | set(found.test.speakers) == {"ann", "bob"}
     assert [len(found.speakers.sounds), len(found.speakers), found.train.num_speakers] == [8, 4, 2]
@@ -301,7 +294,7 @@ def test_balanced_batches(tmp_path):
     for i in range(14):
         (tmp_path / "in" / "pictures" / "cat" / f"{i}.png").unlink()
     recipe = tiny_hearing(folder=str(tmp_path / "in"), balanced_batches=True, num_judge=2)
-    found = preparation.prepare(recipe, tmp_path / "out")
+    found = tasks.prepare(recipe, tmp_path / "out")
     assert len(found.train) > len(found.train.pictures)
     batch = found.train.batch(torch.arange(len(found.train)), drawn())
     counts = torch.bincount(batch.label)
@@ -318,7 +311,7 @@ def test_a_class_whose_sounds_are_all_silent_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"class 'dog': pictures but no sound to train on \(.*: silent \(-\d+ dB\)"
     ) as caught:
-        preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+        tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     one_line(caught)
 
 
@@ -327,29 +320,29 @@ def test_a_class_without_readable_pictures_is_refused(tmp_path):
     for i in range(20):
         (tmp_path / "in" / "pictures" / "dog" / f"{i}.png").write_text("broken")
     with pytest.raises(InputError, match="class 'dog': no readable picture to train on") as caught:
-        preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+        tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     one_line(caught)
 
 
 def test_nothing_held_out_is_refused(tmp_path):
     write_classes(tmp_path / "in", num_sounds=1)
     with pytest.raises(InputError, match=r"nothing is held out: .*raise data\.test_share") as caught:
-        preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+        tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     one_line(caught)
     write_classes(tmp_path / "in", num_sounds=1, classes=("cat",))
     for i in range(5):
         write_melody(tmp_path / "in" / "sounds" / "cat" / f"more{i}.wav", 0.5, 50 + i)
-    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     assert "test leaves out 1 classes without a held-out sound: dog" in found.notes
     assert set(found.test.labels.tolist()) == {0}
 
 
 def test_a_picture_in_two_splits_is_taken_out_of_training(tmp_path):
     write_classes(tmp_path / "in", num_sounds=4)
-    first = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    first = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     for i in range(20):
         write_picture(tmp_path / "in" / "pictures" / "cat" / f"copy{i}.png", i)
-    found = preparation.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     shown = [
         {part.pictures[i].numpy().tobytes() for i in range(len(part.pictures))}
         for part in (found.train, found.judge, found.test)
@@ -370,7 +363,7 @@ def test_videos_are_cut_and_prepared(tmp_path, monkeypatch):
     (tmp_path / "clips" / "v5_000010.mp4").write_text("corrupt")
     (tmp_path / "vggsound.csv").write_text("".join(rows))
     source = build(VggSound, list_file=str(tmp_path / "vggsound.csv"), clips=str(tmp_path / "clips"), num_frames=1)
-    found = preparation.prepare(tiny_hearing(sources=(source,)), tmp_path / "out")
+    found = tasks.prepare(tiny_hearing(sources=(source,)), tmp_path / "out")
     assert found.class_names == ("rain", "thunder")
     assert (len(found.test), len(found.train) + len(found.judge)) == (4, 19)
     assert any("v5_000010.mp4: no sound (moov atom not found)" in line for line in found.skipped)
@@ -386,13 +379,13 @@ def test_built_in_digits_are_told_by_built_in_voices(tmp_path, monkeypatch):
         captions=("something {weight}",),
     )
     recipe.conditioner.text.captions = ("something thin", "something medium", "something bold")
-    found = preparation.prepare(recipe, tmp_path)
+    found = tasks.prepare(recipe, tmp_path)
     assert found.train.num_speakers > 20
     assert not set(found.speakers.speakers) & (set(found.train.speakers) | set(found.test.speakers))
     assert set(found.speakers.sound_labels.tolist()) == {0, 1}
     assert len(found.train.sounds) + len(found.test.sounds) + len(found.speakers.sounds) == 76
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
-    preparation.prepare(recipe, tmp_path)
+    tasks.prepare(recipe, tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
 
 
@@ -434,4 +427,4 @@ def test_settings_survive_yaml(tmp_path):
     assert again.data == recipe.data
     assert isinstance(again.data(), HeardPictures)  # the folder is looked at when it is needed
     with pytest.raises(InputError, match=r"later: no such folder; give one with a metadata\.jsonl"):
-        preparation.prepare(again, tmp_path / "out")
+        tasks.prepare(again, tmp_path / "out")

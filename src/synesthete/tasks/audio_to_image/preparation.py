@@ -17,12 +17,12 @@ from synesthete.data.paired_sounds import PairedSounds, class_note
 from synesthete.data.shards import Rows, keep
 from synesthete.data.waveforms import as_float
 from synesthete.locking import alone
-from synesthete.preparation.labelled import encode_once, measure
-from synesthete.preparation.music import decode
-from synesthete.preparation.prepared import Prepared, digest
-from synesthete.preparation.shots import Shots
-from synesthete.preparation.sounds import Sounds, num_heard
-from synesthete.types import InputError
+from synesthete.tasks.audio_to_image.shots import Shots
+from synesthete.tasks.audio_to_image.sounds import Sounds, num_heard
+from synesthete.tasks.images.preparation import encode_once, measure
+from synesthete.tasks.music.preparation import decode
+from synesthete.tasks.prepared import digest
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.found_pairs import PairPart
     from synesthete.data.paired import HeardPictures, PairListing
-    from synesthete.preparation.prepared import Progress
+    from synesthete.types import Progress
 
 BATCH = 64  # sounds that are listened to at once, and the rows of a shard
 

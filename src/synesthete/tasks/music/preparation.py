@@ -17,9 +17,10 @@ from synesthete.data.labelled import PARTS
 from synesthete.data.shards import Rows, keep
 from synesthete.data.waveforms import keep_waveforms, shard_name
 from synesthete.locking import alone
-from synesthete.preparation.cutting import Cutting, say_all
-from synesthete.preparation.labelled import check_conditioner
-from synesthete.preparation.prepared import Prepared, digest
+from synesthete.tasks.images.preparation import check_conditioner
+from synesthete.tasks.music.cutting import Cutting, say_all
+from synesthete.tasks.prepared import digest
+from synesthete.types import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from synesthete.data.music import Music, MusicSamples
     from synesthete.data.recording_splits import Entry
     from synesthete.data.waveforms import Waveform
-    from synesthete.preparation.prepared import Progress
+    from synesthete.types import Progress
 
 BATCH = 64  # pieces that are encoded at once, and the rows of a shard
 SHARD_SECONDS = 120.0  # of recordings that are decoded into one file; a longer one is alone in its own

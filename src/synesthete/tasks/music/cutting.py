@@ -14,7 +14,7 @@ from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_ali
 from synesthete.data.pieces import Pieces, cut_starts
 from synesthete.data.profiles import FRAMES_PER_SECOND, LEVELS_PER_SECOND
 from synesthete.data.shards import keep
-from synesthete.preparation.prepared import digest
+from synesthete.tasks.prepared import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from synesthete.data.labelled import Part
     from synesthete.data.music import Music
     from synesthete.data.waveforms import Waveform
-    from synesthete.preparation.prepared import Progress
+    from synesthete.types import Progress
 
 NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recording are called empty
 # Which split keeps what two of them have in common.

@@ -12,7 +12,7 @@ from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
 from synesthete.data.pictures import Pictures
-from synesthete.preparation.sounds import PARTS
+from synesthete.tasks.audio_to_image.sounds import PARTS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from synesthete.data.fitted import FittedPictures
     from synesthete.data.found_pairs import PairPart
     from synesthete.data.paired import PairListing
-    from synesthete.preparation.prepared import Progress
-    from synesthete.preparation.sounds import Sounds
+    from synesthete.tasks.audio_to_image.sounds import Sounds
+    from synesthete.types import Progress
 
 
 class Shots:

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from synesthete import preparation
+from synesthete import tasks
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import build
 from synesthete.data import shards
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.spoken import PairedSamples
-from synesthete.preparation import spoken
+from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -25,9 +25,9 @@ from tiny import debug_recipe
 def folder(prepared, tmp_path_factory):
     """A place of their own for tests that break things: the same corpus, prepared anew."""
     made = tmp_path_factory.mktemp("prepared")
-    corpus = preparation.default_folder(debug_recipe()) / "corpus"
+    corpus = tasks.default_folder(debug_recipe()) / "corpus"
     shutil.copytree(corpus, made / "corpus")
-    preparation.prepare(debug_recipe(), made)
+    tasks.prepare(debug_recipe(), made)
     return made
 
 
@@ -37,7 +37,7 @@ def again(folder):
 
     def run(*assignments):
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-        made = preparation.prepare(debug_recipe(*assignments), folder)
+        made = tasks.prepare(debug_recipe(*assignments), folder)
         after = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
         return made, sorted(path.name for path in after if after[path] != before.get(path))
 
@@ -74,7 +74,7 @@ def test_a_missing_or_damaged_shard_is_made_again(again, prepared, folder, name,
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
-    monkeypatch.setattr(spoken, "SHARD", 100)
+    monkeypatch.setattr(preparation, "SHARD", 100)
     seen: list[tuple[str, int, int]] = []
 
     class KilledError(Exception):
@@ -86,10 +86,10 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
             raise KilledError
 
     with pytest.raises(KilledError):
-        preparation.prepare(debug_recipe(), tmp_path, stop)
+        tasks.prepare(debug_recipe(), tmp_path, stop)
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("clips-*.safetensors")}
     assert len(finished) == 2
-    made = preparation.prepare(debug_recipe(), tmp_path, lambda *said: seen.append(said))
+    made = tasks.prepare(debug_recipe(), tmp_path, lambda *said: seen.append(said))
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert_same(made, prepared)  # in shards of another size the same values
     assert ("pictures-test", 256, 256) in seen
@@ -97,7 +97,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
 
 
 def test_the_same_settings_have_the_same_place_and_others_another():
-    place = preparation.default_folder
+    place = tasks.default_folder
     assert place(debug_recipe()) == place(debug_recipe()) == place(debug_recipe("denoiser.depth=9", "seed=3"))
     assert place(debug_recipe()) == place(debug_recipe("data.limit=9", "data.augmentation.degrees=1"))
     assert place(debug_recipe()) != place(debug_recipe("data.takes=2"))
@@ -130,14 +130,14 @@ def samples(num_clips: int, num_classes: int = 10, copies: int = 1) -> PairedSam
 @pytest.mark.parametrize("copies", [1, 20, 100])
 def test_ten_clips_for_a_thousand_pictures_are_noted(copies):
     """13,000 pictures on 10 sounds taught a seed to ignore the picture; copies of a clip are no other clips."""
-    [note] = spoken.repeated_targets(samples(10, copies=copies))
+    [note] = preparation.repeated_targets(samples(10, copies=copies))
     assert "1000 pictures share 10 different clips of 10 classes" in note
     assert "ignore the picture; add voices or takes" in note
 
 
 def test_a_rich_set_is_not_noted(prepared):
-    assert spoken.repeated_targets(samples(200)) == []
-    assert spoken.repeated_targets(prepared.train) == []
+    assert preparation.repeated_targets(samples(200)) == []
+    assert preparation.repeated_targets(prepared.train) == []
     assert not any("share" in note for note in prepared.notes)
 
 
@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, prepared, monkeypa
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be made .*choose another with --out"):
-        preparation.prepare(debug_recipe(), tmp_path / "file" / "data")
+        tasks.prepare(debug_recipe(), tmp_path / "file" / "data")
 
 
 WORDS = ("one", "two")
@@ -192,7 +192,7 @@ def mine(own, tmp_path):
     shutil.copytree(own, tmp_path / "own")
 
     def prepare(*assignments):
-        return preparation.prepare(own_recipe(tmp_path / "own", *assignments), tmp_path / "own" / "data")
+        return tasks.prepare(own_recipe(tmp_path / "own", *assignments), tmp_path / "own" / "data")
 
     prepare.folder = tmp_path / "own" / "mine"
     prepare.shards = tmp_path / "own" / "data"
@@ -258,19 +258,19 @@ class Seeing(PictureStem):
 def test_what_a_frozen_encoder_sees_is_kept_unless_an_augmentation_changes_the_pictures(mine, monkeypatch):
     recipe = own_recipe(mine.folder.parent, "data.augmentation=null")
     recipe.conditioner = build(Seeing, size=28)
-    made = preparation.prepare(recipe, mine.shards)
+    made = tasks.prepare(recipe, mine.shards)
     pixels = mine().train.pictures
     assert (made.train.pictures.dtype, made.train.pictures.shape) == (torch.float16, (36, 1))
     torch.testing.assert_close(made.train.pictures[:], Seeing().look(pixels[:]).half())
     batch = made.train.batch(torch.arange(8), torch.Generator().manual_seed(0))
     assert batch.raw.shape == (8, 1)
     recipe.data.augmentation = build(FlipCrop, padding=1)
-    moved = preparation.prepare(recipe, mine.shards).train
+    moved = tasks.prepare(recipe, mine.shards).train
     assert torch.equal(moved.pictures[:], pixels[:])
     monkeypatch.setattr(Seeing, "identity", lambda self: {"model": "means", "weights": "2"})
     before = set(mine.shards.rglob("pictures-train-*"))
     recipe.data.augmentation = None
-    preparation.prepare(recipe, mine.shards)
+    tasks.prepare(recipe, mine.shards)
     assert len(set(mine.shards.rglob("pictures-train-*")) - before) == 1  # other weights see otherwise
 
 
@@ -279,8 +279,8 @@ def test_other_clips_do_not_ask_for_the_pictures_again(mine, cache):
     places = []
     for takes in (1, 2):
         recipe = own_recipe(mine.folder.parent, f"data.takes={takes}")
-        preparation.prepare(recipe)
-        places.append(preparation.default_folder(recipe))
+        tasks.prepare(recipe)
+        places.append(tasks.default_folder(recipe))
         assert not list(places[-1].rglob("pictures-*"))
     assert places[0] != places[1]
     kept = [load_file(path) for path in (cache / "prepared").glob("pictures-*/pictures-train-*")]
