@@ -33,6 +33,8 @@ def batch_of(num: int = 64) -> Batch:
 class Oracle(nn.Module):
     """Knows x_0 from the label that the condition carries; a deaf one always says the mean."""
 
+    dtype, device = torch.float32, torch.device("cpu")
+
     def __init__(self, process: Process, *, deaf: bool = False) -> None:
         super().__init__()
         self.process, self.deaf = process, deaf

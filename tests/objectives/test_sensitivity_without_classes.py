@@ -12,6 +12,8 @@ from synesthete.types import Batch
 class Knowing(torch.nn.Module):
     """A network that says the low band it is told."""
 
+    dtype = torch.float32
+
     def precompute(self, condition):
         return condition
 

@@ -36,6 +36,8 @@ def test_both_losses_are_in_the_log_at_every_preview(run):
 class Memory(torch.nn.Module):
     """A denoiser that answers with the nearest picture that it remembers."""
 
+    dtype = torch.float32
+
     def __init__(self, process, remembered):
         super().__init__()
         self.process, self.remembered = process, remembered

@@ -6,7 +6,7 @@ import pytest
 import torch
 from runs import metrics
 
-from synesthete.objectives import measuring
+from synesthete.objectives import one_step
 from synesthete.pipeline import Pipeline
 from synesthete.training import loop, previews, validation
 from tiny_pictures import tiny_prepared, tiny_recipe
@@ -73,9 +73,9 @@ def test_averages_that_lag_behind_are_told(data, tmp_path, monkeypatch):
 
 
 def test_a_look_takes_no_more_samples_at_once_than_a_micro_batch(data, tmp_path, monkeypatch):
-    sizes, real = [], measuring.denoising_error
+    sizes, real = [], one_step.predict_x_0
     monkeypatch.setattr(
-        measuring, "denoising_error", lambda parts, x_0, *rest: sizes.append(len(x_0)) or real(parts, x_0, *rest)
+        one_step, "predict_x_0", lambda parts, x_0, *rest: sizes.append(len(x_0)) or real(parts, x_0, *rest)
     )
     train(data, tmp_path, "stages.denoise.gradient_accumulation_steps=2")
     assert max(sizes) == 2

@@ -3,20 +3,24 @@
 from synesthete.objectives.alignment import Alignment, SoundEncoder
 from synesthete.objectives.autoencoding import Autoencoding, RoundTrip, log_spectral_distance, measure_round_trip
 from synesthete.objectives.denoising import Denoising, denoising_error, prediction_error
-from synesthete.objectives.measuring import (
+from synesthete.objectives.objective import Objective, Parts
+from synesthete.objectives.one_step import (
     DEAD_SENSITIVITY,
     LAGGING,
     LARGE_GAP,
     Gap,
+    StepErrors,
     condition_sensitivity,
+    errors_by_condition,
     fixed_error,
     fixed_loss,
     generalisation_gap,
     losses_by_source,
     measure_gap,
     percent,
+    predict_x_0,
+    step_errors,
 )
-from synesthete.objectives.objective import Objective, Parts
 from synesthete.objectives.ranges import DataRange, Range, Verdict, data_range, value_range
 from synesthete.objectives.spectrograms import SpectralDistance, SpectrogramDiscriminator, spectral_distance
 from synesthete.objectives.vocoding import Vocoding
@@ -37,11 +41,13 @@ __all__ = [
     "SoundEncoder",
     "SpectralDistance",
     "SpectrogramDiscriminator",
+    "StepErrors",
     "Verdict",
     "Vocoding",
     "condition_sensitivity",
     "data_range",
     "denoising_error",
+    "errors_by_condition",
     "fixed_error",
     "fixed_loss",
     "generalisation_gap",
@@ -50,7 +56,9 @@ __all__ = [
     "measure_gap",
     "measure_round_trip",
     "percent",
+    "predict_x_0",
     "prediction_error",
     "spectral_distance",
+    "step_errors",
     "value_range",
 ]

@@ -12,9 +12,10 @@ from synesthete.config import build
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.sensitivity_by_timestep import of_another_class, say_where_used
+from synesthete.evaluation.diagnostics.sensitivity_by_timestep import say_where_used
 from synesthete.evaluation.diagnostics.tracing import FRACTIONS, loss_gain, trace, trace_shrinking, training
 from synesthete.objectives import denoising_error, measure_gap
+from synesthete.objectives.one_step import of_others
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
 
@@ -75,7 +76,7 @@ def test_errors_are_those_of_training_and_of_x_0(data, process):
     model = ModelUnderTest(walked(process), data)
     batch = model.held_out(70)  # more than are computed at once
     x_0, pipeline = model.x_0(batch), model.pipeline
-    found = trace(model, x_0, batch.raw, (0.2, 0.9))
+    found = trace(model, x_0, {"own": batch.raw}, (0.2, 0.9))["own"]
     assert found.loss.shape == found.x_0.shape == (2, len(x_0))
     noise, condition = model.noise(len(x_0)), pipeline.conditioner.encode(batch.raw)
     for row, fraction in enumerate((0.2, 0.9)):
@@ -91,8 +92,8 @@ def test_errors_are_those_of_training_and_of_x_0(data, process):
 
 def test_told_nothing_is_the_null(model):
     x_0 = model.x_0(model.held_out(6))
-    told_null = trace(model, x_0, None, (0.8,)).x_0
-    assert not torch.allclose(told_null, trace(model, x_0, torch.arange(6) % 3, (0.8,)).x_0)
+    found = trace(model, x_0, {"null": None, "class": torch.arange(6) % 3}, (0.8,))
+    assert not torch.allclose(found["null"].x_0, found["class"].x_0)
 
 
 def test_the_guess_without_a_network_is_the_best_of_each_pixel(model, monkeypatch):
@@ -195,7 +196,7 @@ def test_it_is_said_from_where_to_where():
 
 def test_another_class_is_another_class():
     labels = torch.tensor([0, 0, 1, 2, 1, 0, 2, 1])
-    other = of_another_class(labels)
+    other = of_others(labels)
     assert (labels[other] != labels).all()
     assert sorted(other.tolist()) == list(range(8))
 

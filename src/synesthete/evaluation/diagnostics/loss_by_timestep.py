@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.diagnostics.tracing import Trace
+    from synesthete.objectives import StepErrors
 
 HOW = (
     "How wrong one step of the network is, by how noisy its input is, on the same noise for samples that it was "
@@ -33,7 +33,7 @@ def loss_by_timestep(model: ModelUnderTest) -> Section:
     num = NUM_TIMES * model.num
     batches = {"training": training(model, num), "held out": model.held_out(num)}
     x_0 = {name: model.x_0(batch) for name, batch in batches.items()}
-    traces = {name: trace(model, x_0[name], batch.raw) for name, batch in batches.items()}
+    traces = {name: trace(model, x_0[name], {name: batch.raw})[name] for name, batch in batches.items()}
     floor = trace_shrinking(model, x_0["held out"])
     gap = measure_gap(traces["training"].loss, traces["held out"].loss)
     space = model.pipeline.process.loss_space
@@ -51,13 +51,15 @@ def loss_by_timestep(model: ModelUnderTest) -> Section:
     return Section("Loss by timestep", f"{HOW} In short, {gap}.", items)
 
 
-def _panel(title: str, ylabel: str, traces: dict[str, Trace], floor: Trace, which: str, log: bool = False) -> Panel:
+def _panel(
+    title: str, ylabel: str, traces: dict[str, StepErrors], floor: StepErrors, which: str, log: bool = False
+) -> Panel:
     curves = {f"{name} (n = {t.loss.shape[1]})": with_interval(getattr(t, which)) for name, t in traces.items()}
     floors = {"no network": getattr(floor, which).mean(dim=1)}
     return Panel(title, TIMESTEP, ylabel, FRACTIONS, curves, floors, log_y=log)
 
 
-def _by_timestep(traces: dict[str, Trace], floor: Trace, space: str) -> Table:
+def _by_timestep(traces: dict[str, StepErrors], floor: StepErrors, space: str) -> Table:
     columns = [f"{which}, {name}" for which in (space, "x_0") for name in ("training", "held out", "no network")]
     every = [*traces.values(), floor]
     means = [t.loss.mean(dim=1).tolist() for t in every] + [t.x_0.mean(dim=1).tolist() for t in every]
@@ -65,7 +67,7 @@ def _by_timestep(traces: dict[str, Trace], floor: Trace, space: str) -> Table:
     return Table(("t / T", *columns), rows, f"mean square error by timestep, n = {every[1].loss.shape[1]}")
 
 
-def _by_class(traces: dict[str, Trace], labels: dict[str, Tensor], class_names: list[str]) -> Table:
+def _by_class(traces: dict[str, StepErrors], labels: dict[str, Tensor], class_names: list[str]) -> Table:
     """The classes with the largest gap first."""
     rows = []
     for number in torch.cat(list(labels.values())).unique().tolist():

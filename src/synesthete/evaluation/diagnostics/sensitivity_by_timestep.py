@@ -17,6 +17,7 @@ from synesthete.evaluation.diagnostics.curves import (
 from synesthete.evaluation.diagnostics.tracing import FRACTIONS, trace, trace_shrinking
 from synesthete.evaluation.figures import to_png
 from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.objectives.one_step import of_others
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     if len(batch.label.unique()) < 2:
         raise InputError("sensitivity-by-timestep: held-out samples of one class alone; add some of another")
     x_0 = model.x_0(batch)
-    told = {RIGHT: batch.raw, SHUFFLED: batch.raw[of_another_class(batch.label)], NULL: None}
-    errors = {name: trace(model, x_0, raw).x_0.double() for name, raw in told.items()}
+    told = {RIGHT: batch.raw, SHUFFLED: batch.raw[of_others(batch.label)], NULL: None}
+    errors = {name: found.x_0.double() for name, found in trace(model, x_0, told).items()}
     floor = trace_shrinking(model, x_0).x_0.mean(dim=1)
     right = errors[RIGHT].mean(dim=1, keepdim=True).clamp(min=1e-12)
     worse = {name: (errors[name] - errors[RIGHT]) / right for name in (SHUFFLED, NULL)}
@@ -103,11 +104,3 @@ def say_where_used(worse: Tensor, fractions: Sequence[float]) -> str:
     else:
         where = "at t / T = " + ", ".join(f"{f:g}" for f, here in zip(fractions, used, strict=True) if here)
     return f"The condition is used {where}; {cost}, the most."
-
-
-def of_another_class(labels: Tensor) -> Tensor:
-    """For each of the labels (n,) the place of a sample of another class, as long as no class has over half of them."""
-    order = labels.argsort(stable=True)
-    other = torch.empty_like(order)
-    other[order] = order.roll(-int(torch.bincount(labels).max()))
-    return other

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import seeding
 from synesthete.data.labelled import in_turn
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, labels_of
-from synesthete.objectives import prediction_error
+from synesthete.objectives import StepErrors, errors_by_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -26,44 +25,18 @@ FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99
 NUM_MEASURED = 500  # training samples that mean and variance of the data are measured on
 
 
-@dataclass(frozen=True)
-class Trace:
-    """Mean square errors of n samples, (fractions, n): in the loss space, and of x_0."""
-
-    loss: Tensor
-    x_0: Tensor
-
-
-@torch.no_grad()
-def trace(model: ModelUnderTest, x_0: Tensor, raw: Tensor | None, fractions: Sequence[float] = FRACTIONS) -> Trace:
+def trace(
+    model: ModelUnderTest, x_0: Tensor, conditions: Mapping[str, Any], fractions: Sequence[float] = FRACTIONS
+) -> dict[str, StepErrors]:
     """The network's errors at x_0 (n, C, H, W) under the model's noise 0 to n - 1, the same at every fraction.
 
-    raw: what the network is told (n, ...); None tells it nothing.
+    conditions: what the network is told by name, raw (n, ...); None tells it nothing.
     """
-    pipeline, process = model.pipeline, model.pipeline.process
-    noise = model.noise(len(x_0)).to(x_0.device)
-    found: list[Trace] = []
-    for places in torch.arange(len(x_0), device=x_0.device).split(BATCH_SIZE):
-        own, num = x_0[places], len(places)
-        if raw is None:
-            condition = pipeline.conditioner.null(num)
-        else:
-            condition = pipeline.conditioner.encode(raw[places.cpu()].to(x_0.device))
-        condition = pipeline.denoiser.precompute(condition)
-        loss, wrong = [], []
-        for fraction in fractions:
-            timestep = process.at(torch.full((num,), fraction)).to(x_0.device)
-            x_t = process.add_noise(own, noise[places], timestep)
-            prediction = pipeline.denoiser(x_t.to(pipeline.denoiser.dtype), timestep, condition).float()
-            loss.append(prediction_error(process, prediction, own, noise[places], x_t, timestep))
-            guess = process.convert(prediction, x_t, timestep, "sample")
-            wrong.append(_mean_square(guess - own))
-        found.append(Trace(torch.stack(loss).cpu(), torch.stack(wrong).cpu()))
-    return Trace(torch.cat([part.loss for part in found], dim=1), torch.cat([part.x_0 for part in found], dim=1))
+    return errors_by_condition(model.pipeline, x_0, model.noise(len(x_0)), conditions, fractions, BATCH_SIZE)
 
 
 @torch.no_grad()
-def trace_shrinking(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> Trace:
+def trace_shrinking(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> StepErrors:
     """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
 
     The best linear guess from that pixel alone (Wiener), by mean and variance over training samples. At noise it is the
@@ -82,7 +55,7 @@ def trace_shrinking(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[floa
         wrong.append(_mean_square(guess - x_0).cpu())
         gains.append(loss_gain(process, timestep).cpu())
     errors = torch.stack(wrong)
-    return Trace(torch.stack(gains) * errors, errors)
+    return StepErrors(errors, torch.stack(gains) * errors)
 
 
 def loss_gain(process: Process, timestep: Tensor) -> Tensor:

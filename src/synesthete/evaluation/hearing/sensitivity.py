@@ -15,7 +15,7 @@ from synesthete.evaluation.hearing.telling import other_captions, other_class
 from synesthete.evaluation.pictures.real_pictures import encoded
 from synesthete.evaluation.report import Medium, Metric, Section, Table
 from synesthete.objectives.denoising import prediction_error
-from synesthete.objectives.measuring import DEAD_SENSITIVITY
+from synesthete.objectives.one_step import DEAD_SENSITIVITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,16 +1,21 @@
-"""How well a model denoises, on fixed noise: what it learned of its condition, and what it knows by heart."""
+"""What one step of the network gets wrong at given noise and timesteps, and what follows from that.
+
+Whether the model uses its condition, and whether it knows its training samples by heart.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from synesthete.objectives.denoising import denoising_error
+from synesthete.objectives.denoising import prediction_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from synesthete.objectives.objective import Parts
     from synesthete.types import Batch, Condition
 
@@ -22,23 +27,81 @@ LAGGING = 0.1
 LARGE_GAP = 0.1  # of the training loss; what is surely more is over-fitting
 
 
-@torch.no_grad()
-def fixed_error(
-    parts: Parts,
-    x_0: torch.Tensor,
-    condition: Condition,
-    fractions: tuple[float, ...] = (0.3, 0.5, 0.8),
-    seed: int = 0,
-    at_once: int | None = None,
-) -> torch.Tensor:
-    """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
+class StepErrors(NamedTuple):
+    """Mean square errors of each sample, (fractions, B): of x_0, and in the process' loss space."""
 
-    fractions: of the way to noise; 0.3 is t = 300 of 1000. at_once: samples that go through the denoiser together;
-    None: all. What is drawn for a sample does not depend on it.
+    x_0: torch.Tensor
+    loss: torch.Tensor
+
+    @staticmethod
+    def concatenate(parts: Sequence[StepErrors]) -> StepErrors:
+        """The errors of all samples, one batch after the other."""
+        return StepErrors(*(torch.cat(kind, dim=1) for kind in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def predict_x_0(
+    parts: Any, x_0: torch.Tensor, noise: torch.Tensor, condition: Condition, fraction: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_0 (B, ...) noised to `fraction` of the way -> (the network's guess of it (B, ...), its loss (B,))."""
+    process = parts.process
+    timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
+    x_t = process.add_noise(x_0, noise, timestep)
+    # Weights kept in half precision take no other input; x_0 and the errors stay float32.
+    prediction = parts.denoiser(x_t.to(parts.denoiser.dtype), timestep, condition).float()
+    guess = process.convert(prediction, x_t, timestep, "sample")
+    return guess, prediction_error(process, prediction, x_0, noise, x_t, timestep)
+
+
+@torch.no_grad()
+def step_errors(
+    parts: Any,
+    x_0: torch.Tensor,
+    noise: torch.Tensor,
+    condition: Condition,
+    fractions: Sequence[float],
+    at_once: int | None = None,
+) -> StepErrors:
+    """The errors at x_0 (B, ...) under one noise (B, ...) at every fraction of the way to it.
+
+    fractions: 0.3 is t = 300 of 1000. at_once: samples that go through the denoiser together; None: all.
     """
-    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
-    runs = split(len(x_0), at_once)
-    return torch.cat([_errors(parts, x_0[run], noise[run], condition[run], fractions) for run in runs], dim=1)
+    found = []
+    for run in split(len(x_0), at_once):
+        told = condition[run]
+        told = parts.denoiser.precompute(told) if told.keys_values is None else told
+        steps = [predict_x_0(parts, x_0[run], noise[run], told, fraction) for fraction in fractions]
+        wrong = [(guess - x_0[run]).square().flatten(1).mean(dim=1) for guess, _ in steps]
+        found.append(StepErrors(torch.stack(wrong), torch.stack([loss for _, loss in steps])))
+    return StepErrors.concatenate(found)
+
+
+@torch.no_grad()
+def errors_by_condition(
+    parts: Any,
+    x_0: torch.Tensor,
+    noise: torch.Tensor,
+    conditions: Mapping[str, Any],
+    fractions: Sequence[float],
+    at_once: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, StepErrors]:
+    """`step_errors` under each of several conditions, on the CPU, `at_once` samples encoded and denoised at a time.
+
+    conditions: what is told of the samples by name, raw (B, ...); None tells nothing. progress(done, total).
+    """
+    device = parts.denoiser.device
+    found: dict[str, list[StepErrors]] = {name: [] for name in conditions}
+    for run in split(len(x_0), at_once):
+        own, drawn = x_0[run].to(device), noise[run].to(device)
+        for name, raw in conditions.items():
+            conditioner = parts.conditioner
+            told = conditioner.null(len(own)) if raw is None else conditioner.encode(raw[run].to(device))
+            errors = step_errors(parts, own, drawn, told, fractions)
+            found[name].append(StepErrors(*(error.cpu() for error in errors)))
+        if progress:
+            progress(run.stop, len(x_0))
+    return {name: StepErrors.concatenate(errors) for name, errors in found.items()}
 
 
 def split(num: int, at_once: int | None) -> list[slice]:
@@ -47,18 +110,29 @@ def split(num: int, at_once: int | None) -> list[slice]:
     return [slice(first, min(first + size, num)) for first in range(0, max(1, num), size)]
 
 
-def _errors(
-    parts: Parts, x_0: torch.Tensor, noise: torch.Tensor, condition: Condition, fractions: tuple[float, ...]
+def fixed_noise(x_0: torch.Tensor, seed: int) -> torch.Tensor:
+    """Noise like x_0 that is the same in every run, drawn on the CPU."""
+    return torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
+
+
+def encode(parts: Any, batch: Batch) -> torch.Tensor:
+    """x_0 of a batch, encoded now unless that was done beforehand."""
+    return batch.signal if batch.encoded else parts.codec.encode(batch.signal)
+
+
+def fixed_error(
+    parts: Any,
+    x_0: torch.Tensor,
+    condition: Condition,
+    fractions: Sequence[float] = (0.3, 0.5, 0.8),
+    seed: int = 0,
+    at_once: int | None = None,
 ) -> torch.Tensor:
-    condition = parts.denoiser.precompute(condition) if condition.keys_values is None else condition
-    errors = []
-    for fraction in fractions:
-        timestep = parts.process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
-        x_t = parts.process.add_noise(x_0, noise, timestep)
-        prediction = parts.denoiser(x_t, timestep, condition).float()
-        guess = parts.process.convert(prediction, x_t, timestep, "sample")
-        errors.append((guess - x_0).square().flatten(1).mean(dim=1))
-    return torch.stack(errors)
+    """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
+
+    at_once: as `step_errors`; what is drawn for a sample does not depend on it.
+    """
+    return step_errors(parts, x_0, fixed_noise(x_0, seed), condition, fractions, at_once).x_0
 
 
 @torch.no_grad()
@@ -76,8 +150,7 @@ def condition_sensitivity(
     where the condition is what decides. at_once: as `fixed_error`.
     """
     wrong = of_others(batch.label)
-    x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
-    condition = parts.conditioner.encode(batch.raw)
+    x_0, condition = encode(parts, batch), parts.conditioner.encode(batch.raw)
     right_error = fixed_error(parts, x_0, condition, fractions, seed, at_once).mean().item()
     wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed, at_once).mean().item()
     return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
@@ -128,15 +201,9 @@ def fixed_loss(
 
     at_once: as `fixed_error`.
     """
-    x_0 = batch.signal if batch.encoded else parts.codec.encode(batch.signal)
-    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
+    x_0 = encode(parts, batch)
     condition = parts.conditioner.encode(batch.raw)
-    timesteps = [parts.process.at(torch.full((len(x_0),), f)).to(x_0.device) for f in fractions]
-    losses = []
-    for run in split(len(x_0), at_once):
-        told = parts.denoiser.precompute(condition[run])
-        losses.append(torch.stack([denoising_error(parts, x_0[run], noise[run], t[run], told) for t in timesteps]))
-    return torch.cat(losses, dim=1)
+    return step_errors(parts, x_0, fixed_noise(x_0, seed), condition, fractions, at_once).loss
 
 
 @dataclass(frozen=True)
