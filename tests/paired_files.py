@@ -104,6 +104,7 @@ def tiny_hearing(**data: Any) -> Recipe:
     """Pictures 8x8 that are told by sounds of a second at 4 kHz, and by captions."""
     return Recipe(
         name="tiny-hearing",
+        task="audio-to-image",
         data=build(HeardPictures, **{"captions": CAPTIONS, **data}),
         codec=build(PixelCodec, size=8),
         conditioner=build(

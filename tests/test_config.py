@@ -133,12 +133,12 @@ def test_yaml_values_become_what_the_signature_says():
         ("name=mine", lambda r: r.name, "mine"),
         ("data.words={one: uno}", lambda r: r.data.words, {"one": "uno"}),
         (
-            "data.sources=[{class: synesthete.data.pictures.ClassFolders, path: here}]",
+            "data.sources=[{class: ClassFolders, path: here}]",
             lambda r: r.data.sources,
             (build(ClassFolders, path="here"),),
         ),
         (
-            "conditioner={class: synesthete.conditioning.labels.Labels, num_tokens: 3}",
+            "conditioner={class: Labels, num_tokens: 3}",
             lambda r: r.conditioner,
             build(Labels, num_tokens=3),
         ),

@@ -170,7 +170,7 @@ def test_the_pictures_of_the_original_experiment():
 
 
 def test_an_unconditional_model_is_a_matter_of_fields():
-    nothing = "conditioner={class: synesthete.conditioning.unconditional.Unconditional}"
+    nothing = "conditioner={class: Unconditional}"
     unread = ["denoiser.condition_width=null", "denoiser.pooled_width=null"]
     recipe = find_recipe("images-digits-debug", [nothing, *unread])
     stage = recipe.stages[0]

@@ -21,6 +21,7 @@ def tiny_music(**data: Any) -> Recipe:
     data = {"sources": (build(Tones, num=7, seconds=2.0, sample_rate=RATE),), "stride": 0.5, **data}
     return Recipe(
         name="tiny-music",
+        task="music",
         data=build(Music, **data),
         codec=build(StftCodec, num_samples=LENGTH, sample_rate=RATE, n_fft=128, hop_length=64, num_bins=64),
         conditioner=build(Unconditional),

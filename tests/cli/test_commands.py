@@ -196,8 +196,8 @@ def test_a_class_folder_without_pictures(run, tmp_path):
     text = run("show", f"{SHIPPED}-debug", "--yaml")[1]
     recipe.write_text(
         text.replace(
-            "synesthete.data.pictures.Mnist\n    path: null",
-            f"synesthete.data.pictures.ClassFolders\n    path: {tmp_path / 'classes'}",
+            "Mnist\n    path: null",
+            f"ClassFolders\n    path: {tmp_path / 'classes'}",
         ).replace("    num_test: 1000\n", "")
     )
     refused(run("prepare", recipe, "--out", tmp_path / "data"), "seven", "without pictures")

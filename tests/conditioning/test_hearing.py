@@ -226,7 +226,7 @@ def test_copies_share_the_towers_and_half_precision_is_of_the_trained_part_alone
 
 def test_it_is_a_part_of_a_recipe():
     part = build(Hearing, sound=build(SoundEncoder, **SMALL), text=build(Words, captions=CAPTIONS, width=32), width=32)
-    recipe = Recipe("mine", *[part] * 5, stages=[])
+    recipe = Recipe("mine", "audio-to-image", *[part] * 5, stages=[])
     recipe.set("conditioner.sound.width=24")
     recipe.set("conditioner.hidden=40")
     again = resolved(plain(recipe.conditioner), "conditioner")

@@ -139,7 +139,7 @@ def test_clips_are_labelled_by_what_they_say(prepared, cache):
 
 
 def test_a_conditioner_that_reads_classes_is_given_classes(prepared, cache):
-    labels = "conditioner={class: synesthete.conditioning.labels.Labels, width: 32}"
+    labels = "conditioner={class: Labels, width: 32}"
     samples = tasks.prepare(debug_recipe(labels)).train
     batch = samples.batch(torch.arange(20), torch.Generator().manual_seed(0))
     assert torch.equal(batch.raw, batch.label)

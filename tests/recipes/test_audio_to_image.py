@@ -97,11 +97,11 @@ def test_captions_that_were_changed_can_be_set_as_told():
         (DIGITS, "codec.size=32", r"denoiser expects 28 x 28; --set denoiser\.sample_size"),
         (EVENTS, "data.class_names=null", r"names classes; give data\.class_names"),
         (EVENTS, "data.class_names=[rain, dog_bark]", "have 'a dark photograph of clock tick'"),
-        (DIGITS, "conditioner={class: synesthete.conditioning.labels.Labels}", "tells sounds, Labels hears none"),
-        ("images-digits", "conditioner={class: synesthete.conditioning.sound_and_text.Hearing, sound: "
-         "{class: synesthete.conditioning.sound_encoder.SoundEncoder}, text: "
-         "{class: synesthete.conditioning.words.Words}}", "Hearing hears, LabelledPictures has no sounds"),
-        ("images-digits", "denoiser={class: synesthete.denoisers.stable_diffusion.StableDiffusion}",
+        (DIGITS, "conditioner={class: Labels}", "tells sounds, Labels hears none"),
+        ("images-digits", "conditioner={class: Hearing, sound: "
+         "{class: SoundEncoder}, text: "
+         "{class: Words}}", "Hearing hears, LabelledPictures has no sounds"),
+        ("images-digits", "denoiser={class: StableDiffusion}",
          "StableDiffusion reads text and sound, Labels tells none"),
     ],
 )  # fmt: skip

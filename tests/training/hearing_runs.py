@@ -60,6 +60,7 @@ def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = ST
     ear = build(SoundEncoder, sample_rate=RATE, num_samples=LENGTH, n_fft=128, n_mels=16, channels=(4, 4), width=8)
     recipe = Recipe(
         name="tiny-hearing",
+        task="audio-to-image",
         data=build(HeardPictures, captions=templates, class_names=("cat", "dog"), folder=str(folder)),
         codec=build(PixelCodec, size=8),
         conditioner=build(

@@ -1,7 +1,19 @@
 """Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
 
 from synesthete.config.build import Build, build
-from synesthete.config.plain import PACKAGE, find_class, plain
+from synesthete.config.plain import plain
 from synesthete.config.recipe import Recipe, Sampling, Stage, read_assignment
+from synesthete.config.registry import class_name, find_class, register
 
-__all__ = ["PACKAGE", "Build", "Recipe", "Sampling", "Stage", "build", "find_class", "plain", "read_assignment"]
+__all__ = [
+    "Build",
+    "Recipe",
+    "Sampling",
+    "Stage",
+    "build",
+    "class_name",
+    "find_class",
+    "plain",
+    "read_assignment",
+    "register",
+]

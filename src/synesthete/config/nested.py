@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synesthete.config.plain import CLASS_KEY, find_class
+from synesthete.config.plain import CLASS_KEY
+from synesthete.config.registry import class_name, find_class
 from synesthete.types import InputError
 
 
@@ -16,7 +17,7 @@ def restored(part: Any, where: str, what: str, has: tuple[str, ...], such_as: st
     every part has. such_as: the class to name where it is none.
 
     Raises:
-        InputError: a part without one of `has`, or a class outside this package.
+        InputError: a part without one of `has`, or a class that is neither of this package nor registered.
     """
     given = not isinstance(part, Mapping)
     kind: Any = type(part) if given else find_class(part.get(CLASS_KEY))
@@ -27,6 +28,5 @@ def restored(part: Any, where: str, what: str, has: tuple[str, ...], such_as: st
 
 def described(part: Any) -> dict[str, Any]:
     """A part as its class and the fields of its constructor, plain values."""
-    kind = type(part)
     fields = {name: value for name, value in part._internal_dict.items() if not name.startswith("_")}
-    return {CLASS_KEY: f"{kind.__module__}.{kind.__qualname__}", **fields}
+    return {CLASS_KEY: class_name(type(part)), **fields}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # The fields of a recipe that are no parts.
-PLAIN = ("name", "weights", "seed")
+PLAIN = ("name", "task", "weights", "seed")
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -147,10 +147,12 @@ class Sampling:
 class Recipe:
     """An experiment: the parts, how they are trained and how the result samples. Each part is a build.
 
+    task: what kind of system it makes: image-to-speech, music, audio-to-image, images, or one that was registered.
     weights: how the finished model's weights are written; training keeps float32 in its checkpoints.
     """
 
     name: Name
+    task: Name
     data: Any
     codec: Any
     conditioner: Any
@@ -174,7 +176,7 @@ class Recipe:
         """The recipe that `to_dict` wrote.
 
         Raises:
-            InputError: a missing or unknown key, or a class outside this package.
+            InputError: a missing or unknown key, or a class that is neither of this package nor registered.
         """
         known = [f.name for f in fields(Recipe)]
         for key in values:

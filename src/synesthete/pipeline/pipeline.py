@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from torch import nn
 
 from synesthete import hub, seeding
 from synesthete.conditioning.unconditional import Unconditional
-from synesthete.config import PACKAGE, Sampling, find_class
+from synesthete.config import Sampling, class_name, find_class
 from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import sample, scheduler_for
+from synesthete.logs import PACKAGE
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import autocast
 from synesthete.pipeline.adapted import adapted, find_adapters
@@ -59,7 +61,7 @@ class Pipeline(DiffusionPipeline):
     Args:
         process: settings of the `Process` that the denoiser was trained on.
         sampling: the fields of `Sampling`, unless a call says otherwise.
-        card: what the model is: recipe name, class names and words, how its pictures are to be read.
+        card: what the model is: recipe and task, class names and words, how its pictures are to be read.
     """
 
     model_cpu_offload_seq = "conditioner->denoiser->codec"
@@ -79,21 +81,29 @@ class Pipeline(DiffusionPipeline):
         self.register_to_config(process=process or {}, sampling=sampling or {}, card=card or {})
         self.process = Process(**self.config.process)
 
+    def register_to_config(self, **values: Any) -> None:
+        """As every diffusers pipeline; parts of this package, and registered ones, by the registry's short names."""
+        for slot, value in values.items():
+            if isinstance(value, tuple) and len(value) == 2 and value[0] not in (None, "diffusers", PACKAGE):
+                values[slot] = (PACKAGE, class_name(getattr(sys.modules[value[0]], value[1])))
+        super().register_to_config(**values)
+
     @classmethod
     def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Pipeline:
-        """As every diffusers pipeline; the modules of this package that the model's parts are in are imported first."""
+        """As every diffusers pipeline; nothing but diffusers' parts and those that the registry names is imported."""
         where = {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
         for slot, part in cls.load_config(str(name), **where).items():
-            if not isinstance(part, list | tuple) or len(part) != 2:
+            if not isinstance(part, list | tuple) or len(part) != 2 or part[0] == "diffusers":
                 continue
-            library = str(part[0])
-            # A model names the modules its parts are in; nothing but diffusers and this package is imported for one.
-            if library != "diffusers" and not library.startswith(f"{PACKAGE}."):
+            library, kind = map(str, part)
+            if library.split(".")[0] != PACKAGE:
                 raise InputError(
                     f"{name}: its {slot} is of {library!r}; only parts of {PACKAGE} and diffusers are loaded"
                 )
-            if library != "diffusers":
-                find_class(f"{library}.{part[1]}")
+            try:
+                find_class(kind if library == PACKAGE else f"{library}.{kind}")
+            except InputError as error:
+                raise InputError(f"{name}: its {slot}: {error}") from None
         kwargs.setdefault("use_safetensors", True)
         return super().from_pretrained(str(name), **kwargs)
 

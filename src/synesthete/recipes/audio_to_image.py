@@ -25,6 +25,7 @@ def audio_to_image() -> Recipe:
     """A sound of 10 s, and perhaps a prompt, becomes a picture, 512x512: Stable Diffusion 1.5 with CLAP; for a GPU."""
     return Recipe(
         name="audio-to-image",
+        task="audio-to-image",
         data=build(
             HeardPictures,
             sources=(build(VggSound),),

@@ -36,6 +36,7 @@ def audio_to_image_digits() -> Recipe:
     captions = (NAMED, UNNAMED)
     return Recipe(
         name="audio-to-image-digits",
+        task="audio-to-image",
         data=build(
             HeardPictures,
             sources=(

@@ -20,6 +20,7 @@ def image_to_speech_digits() -> Recipe:
     """A handwritten digit says its name, in one of many voices; 0.68 s of 100-band log-mel."""
     return Recipe(
         name="image-to-speech-digits",
+        task="image-to-speech",
         data=build(
             SpokenPictures,
             sources=(build(BuiltInDigits), build(Mnist)),

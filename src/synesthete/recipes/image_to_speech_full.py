@@ -31,6 +31,7 @@ def image_to_speech() -> Recipe:
     """A photograph of ten ImageNet classes says its phrase, 3 s; 160M parameters over 875 small patches, as i2m has."""
     return Recipe(
         name="image-to-speech",
+        task="image-to-speech",
         data=build(
             SpokenPictures,
             sources=(build(ImageNet),),

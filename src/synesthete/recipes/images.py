@@ -42,6 +42,7 @@ def images_digits() -> Recipe:
     """A digit's name or number becomes a handwritten digit, 32x32; trains on two cores in minutes, data built in."""
     return Recipe(
         name="images-digits",
+        task="images",
         data=build(
             LabelledPictures,
             sources=(build(BuiltInDigits, num_test=397), build(Mnist)),
@@ -95,6 +96,7 @@ def images_photos() -> Recipe:
     """One of ten names becomes a small photograph, 32x32; trains on two cores within the hour."""
     return Recipe(
         name="images-photos",
+        task="images",
         data=build(
             LabelledPictures,
             sources=(build(ClassTar, num_test=5000),),
@@ -138,6 +140,7 @@ def images_stl10() -> Recipe:
     """One of ten names becomes a photograph, 96x96, as the STL-10 experiment had it; for a GPU, or for patience."""
     return Recipe(
         name="images-stl10",
+        task="images",
         data=build(LabelledPictures, sources=(build(Stl10),), class_names=CLASSES, augmentation=flips(), num_judge=500),
         codec=build(PixelCodec, size=96),
         conditioner=build(Labels, num_classes=10, width=256),

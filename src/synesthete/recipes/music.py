@@ -39,6 +39,7 @@ def music() -> Recipe:
     """Four seconds of music at 32 kHz from a folder of recordings; trains on two cores in an hour."""
     return Recipe(
         name="music",
+        task="music",
         data=build(
             Music,
             sources=(build(Recordings),),
@@ -66,6 +67,7 @@ def music_stft() -> Recipe:
     """Four seconds at 32 kHz as a U-Net over a magnitude spectrogram of 224 x 416, as the music experiment had it."""
     return Recipe(
         name="music-stft",
+        task="music",
         data=recordings(),
         codec=build(StftCodec, num_bins=224, num_frames=416),
         conditioner=build(Unconditional),
@@ -96,6 +98,7 @@ def music_notes() -> Recipe:
     """The name of an instrument's family becomes a single note; trains on two cores within the hour."""
     return Recipe(
         name="music-notes",
+        task="music",
         data=build(
             Music,
             sources=(build(Recordings),),

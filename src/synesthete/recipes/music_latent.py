@@ -15,6 +15,7 @@ def music_latent() -> Recipe:
     """Four seconds at 32 kHz as 28 x 52 latents of 8 channels, an eighth of a spectrogram's numbers; for two cores."""
     return Recipe(
         name="music-latent",
+        task="music",
         data=recordings(),
         codec=build(
             LatentCodec,

@@ -22,6 +22,7 @@ def music_upsampler() -> Recipe:
     data.stride = 1.0
     return Recipe(
         name="music-upsampler",
+        task="music",
         data=data,
         codec=build(StftCodec, scaling="band", **grid),
         conditioner=build(LowBand, low_rate=8_000, **grid),

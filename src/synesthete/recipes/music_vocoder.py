@@ -20,6 +20,7 @@ def music_vocoder() -> Recipe:
     """
     return Recipe(
         name="music-vocoder",
+        task="music",
         data=build(Music, sources=(build(Recordings),), stride=2.0),
         codec=build(VocoderCodec),
         conditioner=build(Unconditional),

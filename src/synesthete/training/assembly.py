@@ -83,7 +83,7 @@ def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.T
 def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) -> Pipeline:
     """The parts as a pipeline with the recipe's sampling settings."""
     sampling = dict(vars(recipe.sampling))
-    card = {"recipe": recipe.name, "class_names": list(class_names)}
+    card = {"recipe": recipe.name, "task": recipe.task, "class_names": list(class_names)}
     return Pipeline(
         parts.codec,
         parts.conditioner,
