@@ -37,7 +37,7 @@ from benchmarks.peers.side import FINISHED, SIDES, run_side, to_image
 from benchmarks.peers.task import Task, count
 from benchmarks.peers.verdict import find_behind, judge_sides, make_table
 from synesthete import tasks
-from synesthete.evaluation.distribution import kernel_floor
+from synesthete.evaluation.metrics.distribution import kernel_floor
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.recipes import find_recipe

@@ -125,7 +125,7 @@ def timed(call: Callable[[], Any]) -> float:
 def measure_distances(model: str, data: Path | None, num: int, slow_steps: int) -> dict[str, Any]:
     """Fréchet distances of the fast default and of the slow way to held-out pieces, and real against real."""
     from benchmarks.peers.hearing import judge_of
-    from synesthete.evaluation.distribution import frechet
+    from synesthete.evaluation.metrics.distribution import frechet
 
     pipeline, folder = Pipeline.load(model), hub.find_model(model)
     recipe = find_recipe(str(folder), [f"data.folder={data}"] if data else [])

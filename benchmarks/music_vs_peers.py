@@ -30,7 +30,7 @@ from benchmarks.peers.ours import MANY, Pace
 from benchmarks.peers.task import Budget, count
 from synesthete import seeding, tasks
 from synesthete.data.audio import write_audio
-from synesthete.evaluation.distribution import frechet
+from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
 from synesthete.training import loop

@@ -45,7 +45,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch)
         assert any(line.startswith(name) and "ceiling" in line for line in printed.splitlines())
     values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert values["facts"]["pictures"].startswith("12 made, seed 3")
-    assert any("kept with the model" in metric["name"] for metric in values["metrics"])
+    assert any("kept with the model" in metric["title"] for metric in values["metrics"])
     assert (tmp_path / "run" / "report" / "pictures" / "gallery.png").is_file()
 
     assert run("evaluate", "run")[::2] == (

@@ -31,7 +31,7 @@ def test_a_tiny_model_is_trained_judged_and_reported_stage_by_stage(run, tmp_pat
     assert [stage["name"] for stage in values["stages"]] == list(STAGES)
     assert values["strength_0_is_base"] is True
     assert set(values["uses"]) == {"sound", "text beside sound", "text alone"}
-    names = [metric["name"] for metric in values["metrics"]]
+    names = [metric["title"] for metric in values["metrics"]]
     for name in (
         "class accuracy, held-out takes (picture judge, n = 10",
         "retrieval, mean rank",

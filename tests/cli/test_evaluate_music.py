@@ -32,7 +32,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkey
         assert any(line.startswith(name) and "ceiling" in line for line in printed.splitlines()), name
     values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert values["facts"]["sounds"].startswith("10 made, seed 3")
-    assert any("kept with the model" in metric["name"] for metric in values["metrics"]) == (make is music_notes_debug)
+    assert any("kept with the model" in metric["title"] for metric in values["metrics"]) == (make is music_notes_debug)
 
     code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
     assert code == 2 and "--listener" in said[0]

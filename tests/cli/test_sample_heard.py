@@ -211,7 +211,7 @@ def test_from_one_sound_to_another(run, model, sounds, tmp_path):
 
 
 def test_the_ends_of_a_strip_are_the_two_sounds(run, model, sounds, tmp_path, monkeypatch):
-    import synesthete.evaluation.sheet as sheet
+    import synesthete.evaluation.reporting.sheet as sheet
 
     rows = []
     true = sheet.draw_sheet

@@ -65,7 +65,7 @@ def test_one_voice_over_and_over_has_no_diversity(real, judge_clips):
         many.__class__ = kind
         clips = [real, judge_clips]
         found = measure_diversity(many, pictures_of(LABELS), LABELS, clips, 0, lambda *call: calls.append(call))
-        ratios[kind] = {metric.name: metric for metric in found.metrics()}
+        ratios[kind] = {metric.title: metric for metric in found.metrics()}
         assert found.num_pictures == 4
         assert len(found.by_class) == 4
     assert calls[-1] == (4 * NUM_SEEDS, 4 * NUM_SEEDS)

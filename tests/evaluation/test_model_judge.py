@@ -51,7 +51,7 @@ def test_it_is_measured_with_its_floor(kept, real):
     assert metric.value == pytest.approx(kept[1].accuracy)
     assert metric.interval[0] <= metric.value <= metric.interval[1]
     assert metric.chance == 0.25
-    assert f"n = {len(real)}" in metric.name
+    assert f"n = {len(real)}" in metric.title
 
 
 def test_a_class_of_one_phrase_is_called_by_it(kept, data, real):

@@ -14,8 +14,8 @@ from painters import make_painter, unseen_swatches
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.data.labelled import PictureSamples
-from synesthete.evaluation.distribution import kernel, kernel_floor
-from synesthete.evaluation.memorisation import measure_closeness
+from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
@@ -97,7 +97,7 @@ def test_a_copyist_is_found_out(untrained, data, measure):
     found = measure(copyist)
     assert found.metric("class accuracy").value == 1.0  # by every other figure it is a good model
     assert found.metric("KID over").value < 4
-    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.name]:
+    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.title]:
         assert metric.value == metric.chance == 1.0
     assert found.metric("memorisation: distance").value == found.metric("memorisation: distance").chance == 0.0
     assert torch.equal(found.memory.copies, found.made[found.memory.suspects])
@@ -108,8 +108,8 @@ def test_a_mirrored_copy_is_a_copy_where_training_pictures_were_mirrored():
     generator = torch.Generator().manual_seed(0)
     training, held_out = (torch.randint(0, 256, (20, 3, 8, 8), generator=generator, dtype=torch.uint8) for _ in "ab")
     made = training[:5].flip(-1)
-    assert measure_closeness("pixels", made, held_out, training).made.min() > 0
-    found = measure_closeness("pixels", made, held_out, training, mirrored=(made.flip(-1), held_out.flip(-1)))
+    assert nearest_training_distance("pixels", made, held_out, training).made.min() > 0
+    found = nearest_training_distance("pixels", made, held_out, training, mirrored=(made.flip(-1), held_out.flip(-1)))
     assert not found.made.any()
     assert found.places.tolist() == [0, 1, 2, 3, 4]
     assert found.nearer(0) == 0.0
@@ -136,11 +136,11 @@ def test_one_picture_over_and_over_has_no_diversity(untrained, measure):
 def test_every_metric_says_how_many_and_by_what(perfect):
     _, found, _ = perfect
     for metric in found.metrics:
-        if "seconds" not in metric.name:
-            assert "n = " in metric.name
+        if "seconds" not in metric.title:
+            assert "n = " in metric.title
     for name in ("FID", "KID", "precision", "recall", "diversity"):
         metric = found.metric(name)
-        assert found.likenesses.features in metric.name
+        assert found.likenesses.features in metric.title
         assert metric.chance is not None
         assert metric.ceiling is not None
 
@@ -182,7 +182,7 @@ def test_progress_ends_where_it_says(perfect):
 
 def test_the_same_call_gives_the_same_figures(perfect, measure):
     first, again = (
-        [m for m in found.metrics if "seconds" not in m.name] for found in (perfect[1], measure(perfect[0]))
+        [m for m in found.metrics if "seconds" not in m.title] for found in (perfect[1], measure(perfect[0]))
     )
     assert first == again
 
@@ -204,7 +204,7 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(data, judge, tmp_path
     recipe.conditioner = build(Unconditional)
     pipeline = tiny_pipeline(recipe)
     found = evaluate(pipeline, data, tmp_path / "report", num=12, judge=judge)
-    names = " ".join(metric.name for metric in found.metrics)
+    names = " ".join(metric.title for metric in found.metrics)
     assert "accuracy" not in names
     assert "sensitivity" not in names
     assert "balanced" not in names

@@ -14,7 +14,7 @@ from synesthete import hub, seeding
 from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.shards import Rows
-from synesthete.evaluation.distribution import frechet, kernel, kernel_floor
+from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
 from synesthete.evaluation.pictures import judge as picture_judge
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge, train_picture_judge
@@ -224,7 +224,7 @@ def test_beside_a_model_it_is_small_and_as_good(kept, trained, digits):
     assert (near - exact).square().mean() < 1e-3 * exact.square().mean()
     metric = again.metric(test.pictures, test.labels)
     assert (metric.value, metric.chance) == (pytest.approx(judge.accuracy), 0.1)
-    assert "n = 297" in metric.name
+    assert "n = 297" in metric.title
 
 
 def test_no_judge_is_none_and_a_damaged_one_an_error(kept, tmp_path):

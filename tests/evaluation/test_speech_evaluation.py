@@ -14,15 +14,15 @@ from speakers import make_speaker, pictures_of
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.facts import listed
-from synesthete.evaluation.report import to_html, write_report
+from synesthete.evaluation.reporting.provenance import listed
+from synesthete.evaluation.reporting.report import to_html, write_report
 from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
 from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.measures import thinned
 from synesthete.evaluation.speech.model_judge import ModelJudge
 from synesthete.evaluation.speech.page import speech_report
 from synesthete.evaluation.speech.seeing import features_of
+from synesthete.evaluation.subsampling import shuffled
 from synesthete.types import InputError
 
 NEAREST = "i2m's metric"
@@ -59,7 +59,7 @@ def test_real_clips_score_at_the_ceiling(perfect):
     _, found, _ = perfect
     for name in (X_0, DECODED, LISTENER):
         metric = found.metric(name)
-        assert f"n = {NUM}" in metric.name
+        assert f"n = {NUM}" in metric.title
         assert metric.chance == 0.25
         assert abs(metric.value - metric.ceiling) < 0.15
         assert metric.interval[0] <= metric.value <= metric.interval[1]
@@ -212,8 +212,8 @@ def test_the_same_call_gives_the_same_figures(perfect, real, judge_clips, traine
     first, again = (
         evaluate_speech(pipeline, pictures_of(LABELS), LABELS, real, judge_clips, **deaf).metrics for _ in range(2)
     )
-    assert [metric for metric in first if "second" not in metric.name] == [
-        metric for metric in again if "second" not in metric.name
+    assert [metric for metric in first if "second" not in metric.title] == [
+        metric for metric in again if "second" not in metric.title
     ]
 
 

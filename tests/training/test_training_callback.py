@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from synesthete.evaluation import training_callback
-from synesthete.evaluation.report import Medium, Section
+from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.training import loop
 from synesthete.types import InputError
 from tiny_pictures import tiny_prepared, tiny_recipe
@@ -114,6 +114,6 @@ def test_an_instrument_that_fails_costs_a_line_not_the_run(data, tmp_path, monke
 
 
 def blank():
-    from synesthete.evaluation.sheet import encode_png
+    from synesthete.evaluation.reporting.sheet import encode_png
 
     return encode_png(Image.new("RGB", (2, 2)))

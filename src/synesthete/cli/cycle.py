@@ -36,7 +36,7 @@ def cycle(
     from synesthete import hub
     from synesthete.evaluation.cycle import evaluate_cycle, shared_classes
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
-    from synesthete.evaluation.report import check_place, finite
+    from synesthete.evaluation.reporting.report import check_place, finite
     from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of

@@ -40,7 +40,7 @@ def demo(
     from synesthete.data.audio import write_audio, write_whole
     from synesthete.data.picture import write_picture
     from synesthete.data.pictures import DIGITS, BuiltInDigits
-    from synesthete.evaluation.figures import spectrogram_figure, to_png
+    from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
     from synesthete.evaluation.speech.listeners import WordListener
     from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.pipeline import Pipeline

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.evaluation.diagnostics.embeddings import Embedding
-    from synesthete.evaluation.report import Report
+    from synesthete.evaluation.reporting.report import Report
 
 DIAGNOSTIC_NAMES = (
     "embeddings, denoising, classes, reconstruction, reconstruction-sweep, loss-by-timestep, sensitivity-by-timestep, "
@@ -65,7 +65,7 @@ def diagnose(
     from synesthete.evaluation.diagnostics.diagnosis import diagnose as diagnose_model
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.report import check_place
+    from synesthete.evaluation.reporting.report import check_place
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
 
@@ -117,7 +117,7 @@ def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: P
     """The report's pictures, and embeddings in the projector, where TensorBoard finds them."""
     from PIL import Image
 
-    from synesthete.evaluation.report import media
+    from synesthete.evaluation.reporting.report import media
     from synesthete.training.event_file import open_event_file
     from synesthete.training.projector import write_embedding
 

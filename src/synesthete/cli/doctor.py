@@ -42,7 +42,7 @@ def doctor(
     `synesthete doctor runs/mine --prepare --out out/doctor`
     """
     from synesthete.evaluation.doctor.check import worst
-    from synesthete.evaluation.report import check_place, finite
+    from synesthete.evaluation.reporting.report import check_place, finite
 
     if out:
         check_place(out)
@@ -59,7 +59,7 @@ def of_installation(out: Path | None) -> list[Check]:
     """The checks of the machine and what is installed on it."""
     from synesthete.evaluation.doctor.check import table
     from synesthete.evaluation.doctor.installation import examine_installation
-    from synesthete.evaluation.report import Report, Section, write_report
+    from synesthete.evaluation.reporting.report import Report, Section, write_report
 
     checks = examine_installation()
     if out:

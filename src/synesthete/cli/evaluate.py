@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
-    from synesthete.evaluation.report import Metric
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
 
 
@@ -72,7 +72,7 @@ def evaluate(
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
     from synesthete import hub
-    from synesthete.evaluation.report import check_place, finite
+    from synesthete.evaluation.reporting.report import check_place, finite
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import EvaluationRequest, task_of
 
@@ -116,6 +116,6 @@ def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> R
 def line(metric: Metric) -> str:
     """A figure and what it is to be read against."""
     beside = {"chance": metric.chance, "shuffled": metric.shuffled, "ceiling": metric.ceiling}
-    return f"{metric.name:<52} {metric.value:8.4g}   " + "   ".join(
+    return f"{metric.title:<52} {metric.value:8.4g}   " + "   ".join(
         f"{name} {value:.4g}" for name, value in beside.items() if value is not None
     )

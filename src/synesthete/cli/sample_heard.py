@@ -128,7 +128,7 @@ def check_targets(targets: Sequence[Path], asked: HeardRequest, num: int, out: P
 def draw_each(work: Work, sounds: Sounds, told: dict[str, Any], num: int, out: Path) -> dict[str, Any]:
     """`num` pictures of each sound, a file each, and a contact sheet where there are several."""
     from synesthete.data.picture import write_picture
-    from synesthete.evaluation.sheet import draw_sheet
+    from synesthete.evaluation.reporting.sheet import draw_sheet
 
     places = [(k, i) for k in range(len(sounds.paths)) for i in range(num)]
     settings = work.settings()

@@ -49,7 +49,7 @@ def play(
     from synesthete import seeding
     from synesthete.data.audio import write_audio, write_whole
     from synesthete.data.picture import write_picture
-    from synesthete.evaluation.sheet import draw_sheet
+    from synesthete.evaluation.reporting.sheet import draw_sheet
 
     maker = Maker(pipeline, upsampler, asked, changes)
     wishes = find_wishes(pipeline, model, labels, []) if not maker.reads_sound else [maker.wish(labels, model)]

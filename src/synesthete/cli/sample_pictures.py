@@ -59,7 +59,7 @@ def paint(
 
     from synesthete import seeding
     from synesthete.data.picture import to_images, write_picture
-    from synesthete.evaluation.sheet import draw_sheet
+    from synesthete.evaluation.reporting.sheet import draw_sheet
 
     wishes = find_wishes(pipeline, model, labels, prompts)
     places = [(wish, i, out / f"{wish.stem}_{i:03d}.png") for wish in wishes for i in range(num)]

@@ -24,7 +24,7 @@ ENLARGED = 256  # pixels of a picture in a GIF, at least
 def draw_strips(work: Work, sounds: Sounds, asked: HeardRequest, told: dict[str, Any], num: int) -> dict[str, Any]:
     """A strip of pictures between two sounds, or of every sound with each strength; a row for each of `num` noises."""
     from synesthete.data.audio import write_whole
-    from synesthete.evaluation.sheet import draw_sheet, encode_gif
+    from synesthete.evaluation.reporting.sheet import draw_sheet, encode_gif
 
     values: dict[str, Any] = {"written": []} | ({"gifs": []} if asked.is_gif else {})
     if asked.between:

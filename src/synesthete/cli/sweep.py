@@ -67,7 +67,7 @@ def sweep(
     from synesthete.cli.evaluate import recipe_of
     from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.evaluation.pictures.scoring import make_scorer
-    from synesthete.evaluation.report import finite
+    from synesthete.evaluation.reporting.report import finite
     from synesthete.evaluation.sweeping.cells import find_labels, plan
     from synesthete.evaluation.sweeping.sweep import Samples
     from synesthete.evaluation.sweeping.sweep import sweep as sweep_model

@@ -51,7 +51,7 @@ def tune(
     from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
     from synesthete.evaluation.pictures.scoring import make_scorer
-    from synesthete.evaluation.report import finite
+    from synesthete.evaluation.reporting.report import finite
     from synesthete.evaluation.tuning.own_settings import check_writable
     from synesthete.evaluation.tuning.search import Wishes
     from synesthete.evaluation.tuning.tune import check_wishes

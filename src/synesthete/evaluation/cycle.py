@@ -18,19 +18,21 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
 from synesthete.data.pieces import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
-from synesthete.evaluation.distances import accuracy, confusion, interval
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.facts import listed, run_facts
-from synesthete.evaluation.figures import confusion_figure, to_png
 from synesthete.evaluation.hearing.answers import JUDGE
 from synesthete.evaluation.hearing.page import enlarged
 from synesthete.evaluation.hearing.painting import paint
 from synesthete.evaluation.hearing.telling import choose_captions
+from synesthete.evaluation.metrics.classification import accuracy, confusion
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
-from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Report, Section, write_report
-from synesthete.evaluation.sheet import draw_sheet, encode_png
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.evaluation.speech.speaking import speak
+from synesthete.evaluation.subsampling import shuffled
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class Cycle:
 
     def metric(self, name: str) -> Metric:
         """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.name)
+        return next(metric for metric in self.metrics if name in metric.title)
 
     def confusion(self) -> Tensor:
         """How often what the first picture shows became each class in the last, (C, C + 1)."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.distances import interval_of_mean
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.objectives import Parts, condition_sensitivity, fixed_error
 
 if TYPE_CHECKING:

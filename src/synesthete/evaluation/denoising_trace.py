@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synesthete.evaluation.denoising import TRACED, denoising_errors, denoising_metrics, sensitivity_metric
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.figures import timestep_figure, to_png
-from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from synesthete.evaluation.report import Metric
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
     from synesthete.types import Batch
 

@@ -11,7 +11,7 @@ from PIL import Image
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.report import Medium
+from synesthete.evaluation.reporting.report import Medium
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

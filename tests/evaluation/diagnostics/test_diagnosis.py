@@ -17,7 +17,7 @@ from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose
 from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
-from synesthete.evaluation.report import Medium, Section
+from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 

@@ -28,7 +28,7 @@ from synesthete.evaluation.diagnostics.embeddings import (
 )
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.reconstruction import denoise_from, reconstruct
-from synesthete.evaluation.report import Medium, Table
+from synesthete.evaluation.reporting.report import Medium, Table
 from synesthete.types import Condition, InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
 

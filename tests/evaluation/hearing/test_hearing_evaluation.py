@@ -149,8 +149,8 @@ def test_worse_pictures_are_further_away(measure, unseen, perfect):
 
 def test_every_metric_says_how_many(perfect):
     for metric in perfect.metrics:
-        if "seconds" not in metric.name:
-            assert "n = " in metric.name
+        if "seconds" not in metric.title:
+            assert "n = " in metric.title
 
 
 def test_every_sound_is_told_once_before_any_again_and_none_is_named(data):

@@ -53,7 +53,7 @@ def test_weights_that_are_here_are_asked(answers, tmp_path):
     assert TEXT["vocab_size"] > 6
     metrics, notes = published_metrics(answers, COLOURS, RATE, QUIET, clip=str(clip), clap=str(clap))
     assert not notes
-    assert [metric.name.split(" (")[0] for metric in metrics] == [
+    assert [metric.title.split(" (")[0] for metric in metrics] == [
         "class accuracy by CLIP, pictures",
         "cosine to the class's name by CLIP, pictures",
         "class accuracy by CLAP, sounds",

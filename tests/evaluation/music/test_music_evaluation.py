@@ -89,13 +89,13 @@ def test_a_perfect_player_is_at_the_ceiling(perfect):
 
 def test_every_metric_says_how_many(perfect):
     for metric in perfect.metrics:
-        if "seconds" not in metric.name:
-            assert "n = " in metric.name
+        if "seconds" not in metric.title:
+            assert "n = " in metric.title
 
 
 def test_a_copyist_is_found_out(measure, data):
     found = measure(data.train.waveforms, data.train.labels)
-    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.name]:
+    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.title]:
         assert metric.value == metric.chance == 1.0
     assert found.metric("memorisation: distance").value == pytest.approx(0, abs=1e-4)
     assert torch.equal(found.memory.copies, found.made.waveforms[found.memory.suspects])
@@ -157,7 +157,7 @@ def test_from_data_to_a_report_that_opens(data, judge, unheard, tmp_path):
     values = json.loads((tmp_path / "report" / "report.json").read_text())
     assert values["facts"]["command"] == "a command"
     assert "to tell 4 classes apart" in values["facts"]["sound judge"]
-    assert [metric["name"] for metric in values["metrics"]] == [metric.name for metric in found.metrics]
+    assert [metric["title"] for metric in values["metrics"]] == [metric.title for metric in found.metrics]
     page = Page((tmp_path / "report" / "report.html").read_text())
     assert page.open == []
     assert sum(tag == "audio" for tag, _ in page.sources) >= 20
@@ -176,9 +176,9 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard, tmp_path):
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=False)
     judge = load_or_train_sound_judge(data.judge, data.test, (), RATE, num_steps=20)
     found = evaluate(player, data, tmp_path / "report", num=10, judge=judge)
-    assert not [metric for metric in found.metrics if "class accuracy" in metric.name or metric.shuffled is not None]
+    assert not [metric for metric in found.metrics if "class accuracy" in metric.title or metric.shuffled is not None]
     assert found.comparison.features == f"judge of {len(data.judge.recording_names)} recordings"
-    assert "diversity within all pieces" in "".join(metric.name for metric in found.metrics)
+    assert "diversity within all pieces" in "".join(metric.title for metric in found.metrics)
     assert any("told no class" in note for note in found.notes)
     assert set(found.denoising.errors) == {"no condition"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
-from synesthete.evaluation.distribution import frechet
+from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.evaluation.music.features import CLAP, ClapFeatures, SpectrumFeatures, find_features
 from synesthete.types import InputError
 

@@ -9,7 +9,7 @@ import torch
 from players import RATE, low_passed, music_samples, prepared_music
 
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, log_mel
-from synesthete.evaluation.distances import accuracy
+from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.music import judge as sound_judge
 from synesthete.evaluation.music.features import frechet_of
 from synesthete.evaluation.music.judge import load_or_train_sound_judge, train_sound_judge, varied

@@ -82,7 +82,7 @@ def found(pipeline, prepared, tmp_path_factory):
 
 
 def named(metrics, text):
-    return next(metric for metric in metrics if text in metric.name)
+    return next(metric for metric in metrics if text in metric.title)
 
 
 def test_every_distance_has_a_floor_and_a_ceiling(found):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.report import Section
+    from synesthete.evaluation.reporting.report import Section
 
     Diagnostic = Callable[[ModelUnderTest], Section]
 

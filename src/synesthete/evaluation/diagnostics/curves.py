@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.distances import Z_95
-from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.metrics.intervals import Z_95
+from synesthete.evaluation.reporting.figures import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

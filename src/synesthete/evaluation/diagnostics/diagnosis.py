@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from synesthete.config.build import suggestion
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.kept_judge import read_picture_judge
-from synesthete.evaluation.report import Report, Section, Table, write_report
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from torch.nn import functional as F
 
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Section
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

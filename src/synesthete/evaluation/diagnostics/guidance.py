@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.distances import interval_of_mean
-from synesthete.evaluation.report import Medium, Section, Table
-from synesthete.evaluation.sheet import draw_sheet, encode_png
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

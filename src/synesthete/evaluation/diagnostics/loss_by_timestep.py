@@ -8,8 +8,8 @@ import torch
 
 from synesthete.evaluation.diagnostics.curves import TIMESTEP, Panel, curves_figure, with_interval
 from synesthete.evaluation.diagnostics.tracing import FRACTIONS, trace, trace_shrinking, training
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.objectives import measure_gap, percent
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import torch
 from matplotlib.figure import Figure
 
 from synesthete.data.picture import to_images
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import COLOURS, to_png
-from synesthete.evaluation.memorisation import measure_closeness
-from synesthete.evaluation.report import Medium, Section, Table
-from synesthete.evaluation.sheet import draw_sheet, encode_png
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.reporting.figures import COLOURS, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.shards import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.memorisation import Closeness
+    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.pictures.features import Features
 
 HOW = (
@@ -52,12 +52,12 @@ def neighbours(model: ModelUnderTest) -> Section:
     mirrored = getattr(model.prepared.train.augmentation, "flip", 0) > 0
     other_way = (made.flip(-1), held_out.flip(-1)) if mirrored else None
     unit = 255 * made[0].numel() ** 0.5  # a distance is the root mean square of a pixel's, 0 to 1
-    spaces = [measure_closeness(PIXELS, made, held_out, training, unit=unit, mirrored=other_way)]
+    spaces = [nearest_training_distance(PIXELS, made, held_out, training, unit=unit, mirrored=other_way)]
     # What is compared in each space: (n, views, ...) against (m, ...), and in which unit.
     looks = [(torch.stack([made, made.flip(-1)] if mirrored else [made], dim=1), training, unit)]
     if model.features is not None:
         of = [features_of(model.features, pictures) for pictures in (made, held_out, training)]
-        spaces.append(measure_closeness(model.features.name, *of))
+        spaces.append(nearest_training_distance(model.features.name, *of))
         looks.append((of[0].unsqueeze(1), of[2], 1.0))
     items: list[Any] = [item for pair in zip(spaces, looks, strict=True) for item in _pictures(model, *pair, training)]
     said = [HOW]
@@ -68,7 +68,10 @@ def neighbours(model: ModelUnderTest) -> Section:
 
 
 def _pictures(
-    model: ModelUnderTest, found: Closeness, looks: tuple[Tensor, Tensor | Rows, float], training: Tensor | Rows
+    model: ModelUnderTest,
+    found: NearestTrainingDistance,
+    looks: tuple[Tensor, Tensor | Rows, float],
+    training: Tensor | Rows,
 ) -> list[Medium]:
     """The strip and the histogram of a space."""
     views, references, unit = looks
@@ -120,7 +123,7 @@ def count_copies(distances: Tensor) -> int:
     return int((distances[:, 0] < COPY * distances[:, -1]).sum())
 
 
-def say(found: Closeness, num_copies: int) -> str:
+def say(found: NearestTrainingDistance, num_copies: int) -> str:
     """Whether samples come from memory, in plain words."""
     share, num = found.closer(QUANTILE), len(found.made)
     low, high = interval(share, num)
@@ -133,7 +136,7 @@ def say(found: Closeness, num_copies: int) -> str:
     return f"{said}: no sign of memorisation."
 
 
-def table(spaces: list[Closeness]) -> Table:
+def table(spaces: list[NearestTrainingDistance]) -> Table:
     """A row a space."""
     rows = []
     for found in spaces:
@@ -158,7 +161,7 @@ def table(spaces: list[Closeness]) -> Table:
     return Table(columns, rows, f"distance to the nearest training picture; {num}")
 
 
-def histogram(found: Closeness) -> Figure:
+def histogram(found: NearestTrainingDistance) -> Figure:
     """How often each distance occurs, of samples and of held-out pictures, and the latter's 5th percentile."""
     figure = Figure(figsize=(6.0, 3.2), layout="constrained")
     axes = figure.add_subplot()

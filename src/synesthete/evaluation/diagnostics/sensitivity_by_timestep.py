@@ -15,8 +15,8 @@ from synesthete.evaluation.diagnostics.curves import (
     with_interval,
 )
 from synesthete.evaluation.diagnostics.tracing import FRACTIONS, trace, trace_shrinking
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.objectives.one_step import of_others
 from synesthete.types import InputError
 

@@ -10,8 +10,8 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.diagnostics.curves import Panel, curves_figure
 from synesthete.evaluation.diagnostics.model_under_test import labels_of
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Section, Table
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from synesthete.evaluation.report import Table
+from synesthete.evaluation.reporting.report import Table
 from synesthete.objectives import Verdict
 
 if TYPE_CHECKING:

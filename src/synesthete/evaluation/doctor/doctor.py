@@ -10,10 +10,10 @@ from synesthete.evaluation.doctor.check import table, worst
 from synesthete.evaluation.doctor.model import examine_model
 from synesthete.evaluation.doctor.picture import loss_figure, timestep_losses_figure
 from synesthete.evaluation.doctor.run import examine_run
-from synesthete.evaluation.facts import run_facts
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Report, Section, write_report
-from synesthete.evaluation.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.provenance import run_facts
+from synesthete.evaluation.reporting.report import Medium, Report, Section, write_report
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.objectives import DataRange
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 
 from synesthete import hub
 from synesthete.evaluation.doctor.check import Check, readable
-from synesthete.evaluation.facts import device_name
+from synesthete.evaluation.reporting.provenance import device_name
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import multiplies_bf16
 

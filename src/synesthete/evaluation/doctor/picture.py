@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.reporting.figures import COLOURS
 
 if TYPE_CHECKING:
     from synesthete.evaluation.doctor.record import StageRecord

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.distances import accuracy, confusion, interval
-from synesthete.evaluation.draws import shuffled
 from synesthete.evaluation.hearing.painting import paint
 from synesthete.evaluation.hearing.telling import other_class
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.classification import accuracy, confusion
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

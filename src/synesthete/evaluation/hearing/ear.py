@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.draws import shuffled
 from synesthete.evaluation.hearing.answers import JUDGE
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.speech.seeing import fit_probe
+from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor

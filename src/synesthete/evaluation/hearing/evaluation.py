@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.facts import listed, run_facts
 from synesthete.evaluation.hearing.answers import SPEAKERS, TAKES, answer, text_metrics
 from synesthete.evaluation.hearing.ear import ear_metrics, fit_ear
 from synesthete.evaluation.hearing.measures import HearingEvaluation, judged_features, measure_set, pictures_of
@@ -17,11 +16,13 @@ from synesthete.evaluation.hearing.sensitivity import measure_sensitivity
 from synesthete.evaluation.hearing.stages import judge_stages, stage_metrics
 from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.evaluation import judge_fact
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.measures import measure_memory, remarks
-from synesthete.evaluation.report import Metric, write_report
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import write_report
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

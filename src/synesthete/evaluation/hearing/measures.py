@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from synesthete.evaluation.hearing.sensitivity import Sensitivity
     from synesthete.evaluation.hearing.stages import StageResult
     from synesthete.evaluation.hearing.strength import Base
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.pictures.features import Features
     from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.measures import Memory
     from synesthete.evaluation.pictures.real_pictures import RealPictures
-    from synesthete.evaluation.report import Metric
     from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
@@ -59,7 +59,7 @@ class HearingEvaluation:
 
     def metric(self, name: str) -> Metric:
         """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.name)
+        return next(metric for metric in self.metrics if name in metric.title)
 
     @property
     def hears(self) -> bool:

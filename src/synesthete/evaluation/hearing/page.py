@@ -8,16 +8,16 @@ from PIL import Image
 
 from synesthete.data.picture import to_images
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
-from synesthete.evaluation.class_answers import by_class, confusions
-from synesthete.evaluation.distances import confusion
-from synesthete.evaluation.figures import confusion_figure, to_png
 from synesthete.evaluation.hearing.answers import JUDGE
 from synesthete.evaluation.hearing.sensitivity import RIGHT, TEXT_ALONE, WRONG, WRONG_ALONE
 from synesthete.evaluation.hearing.stages import stage_section
+from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.pictures.page import as_a_set, neighbour_strip
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
-from synesthete.evaluation.sheet import draw_sheet, encode_png
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.classes import by_class, confusions
+from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, notes_section
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,9 +148,9 @@ def class_sections(evaluation: HearingEvaluation) -> list[Section]:
 def retrieval(evaluation: HearingEvaluation) -> Section:
     """Where the right real picture was found, beside other sounds' pictures and a random order."""
     rows = [
-        (metric.name, metric.value, metric.chance, metric.shuffled, metric.ceiling)
+        (metric.title, metric.value, metric.chance, metric.shuffled, metric.ceiling)
         for metric in evaluation.metrics
-        if metric.name.startswith("retrieval")
+        if metric.title.startswith("retrieval")
     ]
     columns = ("", "value", "chance", "shuffled", "real pictures")
     return Section("From a sound to real pictures", _RETRIEVAL, [Table(columns, rows)] if rows else [])

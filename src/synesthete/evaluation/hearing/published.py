@@ -12,10 +12,11 @@ from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.text_tower import TextTower
 from synesthete.conditioning.vision_tower import one_line
 from synesthete.data.captions import spoken
-from synesthete.evaluation.distances import accuracy, interval, interval_of_mean
-from synesthete.evaluation.draws import shuffled
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.features import ClipFeatures
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.evaluation.distances import interval, interval_of_mean
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.distances import interval_of_mean
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.figures import timestep_figure, to_png
 from synesthete.evaluation.hearing.telling import other_captions, other_class
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.real_pictures import encoded
-from synesthete.evaluation.report import Medium, Metric, Section, Table
+from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.subsampling import shuffled
 from synesthete.objectives.denoising import prediction_error
 from synesthete.objectives.one_step import DEAD_SENSITIVITY
 

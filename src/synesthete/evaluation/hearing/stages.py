@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synesthete.denoisers.adapters import INDEX
-from synesthete.evaluation.distances import accuracy, interval, interval_of_mean
 from synesthete.evaluation.hearing.painting import paint
 from synesthete.evaluation.hearing.sensitivity import RIGHT, WRONG, measure_sensitivity
-from synesthete.evaluation.report import Metric, Section, Table
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.hub import MODEL_INDEX
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.evaluation.hearing.telling import Telling
     from synesthete.evaluation.pictures.judge import PictureJudge
-    from synesthete.evaluation.report import Medium
+    from synesthete.evaluation.reporting.report import Medium
 
 PREFIX, ADAPTERS = "after-", "adapters"
 NUM_JUDGED, NUM_NOISED = 200, 64

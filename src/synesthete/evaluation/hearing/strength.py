@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from synesthete.evaluation.distances import interval_of_mean
 from synesthete.evaluation.hearing.painting import paint
-from synesthete.evaluation.report import Metric, Section, Table
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.report import Section, Table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe
 from synesthete.evaluation.audio_features.bands import band_error, band_floor
-from synesthete.evaluation.distribution import diversity, kernel_floor
-from synesthete.evaluation.likeness import compare
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.distribution import diversity, kernel_floor
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.set_metrics import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
-    from synesthete.evaluation.likeness import Likeness
+    from synesthete.evaluation.metrics.set_metrics import SetMetrics
     from synesthete.evaluation.music.features import SoundFeatures
 
     Progress = Callable[[str, int, int], None]
@@ -41,7 +41,7 @@ class Comparison:
     num: int
     num_held_out: int
     num_equal: int
-    likeness: dict[str, Likeness]
+    likeness: dict[str, SetMetrics]
     descriptors: dict[str, AudioDescriptors]
     apart: dict[str, dict[str, float]]
     floor: float

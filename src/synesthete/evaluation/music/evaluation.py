@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.facts import listed, run_facts
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.comparison import CODED, HELD_OUT, MADE, NOISE, REAL, WHITE, measure_comparison
 from synesthete.evaluation.music.features import find_features
 from synesthete.evaluation.music.judge import load_or_train_sound_judge
@@ -20,7 +20,8 @@ from synesthete.evaluation.music.page import music_report
 from synesthete.evaluation.music.real_sounds import draw_real, noise_like, through_codec
 from synesthete.evaluation.music.round_trip import measure_round_trip
 from synesthete.evaluation.music.upsampling import evaluate_upsampling
-from synesthete.evaluation.report import Metric, write_report
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import write_report
 from synesthete.pipeline.upsampling import check_upsampler
 from synesthete.types import InputError
 

@@ -12,7 +12,7 @@ import torch
 from synesthete import hub
 from synesthete.conditioning.vision_tower import one_line
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
-from synesthete.evaluation.distribution import frechet
+from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.nn.device import find_device
 from synesthete.types import InputError
 

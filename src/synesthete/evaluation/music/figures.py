@@ -18,7 +18,7 @@ from synesthete.evaluation.audio_features.bands import (
     third_edges,
 )
 from synesthete.evaluation.audio_features.pitch import LOWEST
-from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.reporting.figures import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

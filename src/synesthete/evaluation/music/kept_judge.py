@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from synesthete.evaluation.distances import accuracy, interval
 from synesthete.evaluation.judge_folder import RESULT_NAME, check_kind, write_judge
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.judge import SoundJudge, load_or_train_sound_judge, measure
-from synesthete.evaluation.report import Metric
 from synesthete.evaluation.speech.model_judge import FOLDER
 from synesthete.types import InputError
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.class_answers import class_metrics
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.denoising_trace import trace_denoising
-from synesthete.evaluation.distances import accuracy, confusion, interval
+from synesthete.evaluation.metrics.classification import accuracy, class_metrics, confusion
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.memory import WHAT
-from synesthete.evaluation.report import Metric
 from synesthete.types import Batch
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.music.memory import Memory
     from synesthete.evaluation.music.real_sounds import RealSounds
     from synesthete.evaluation.music.round_trip import RoundTrip
-    from synesthete.evaluation.report import Section
+    from synesthete.evaluation.reporting.report import Section
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -105,7 +105,7 @@ class MusicEvaluation:
 
     def metric(self, name: str) -> Metric:
         """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.name)
+        return next(metric for metric in self.metrics if name in metric.title)
 
     def confusion(self, real: bool = False) -> Tensor:
         """How often each class asked for (or shown by real pieces) was taken for each, (C, C + 1)."""

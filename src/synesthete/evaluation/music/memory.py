@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
-from synesthete.evaluation.memorisation import measure_closeness
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.music.features import JudgeFeatures
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.memorisation import Closeness
+    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.music.judge import SoundJudge
     from synesthete.evaluation.music.real_sounds import RealSounds
     from synesthete.types import Prepared
@@ -40,7 +40,7 @@ class Memory:
     real_copies: the training pieces they are nearest to, int16 (k, S).
     """
 
-    closeness: list[Closeness]
+    closeness: list[NearestTrainingDistance]
     suspects: Tensor
     copies: Tensor
     real_suspects: Tensor
@@ -56,12 +56,15 @@ def measure_memory(
     sets.append(outlines(training, sample_rate, lambda *count: report("training pieces", *count)))
     thumbnails, statistics = zip(*sets, strict=True)
     unit = math.sqrt(thumbnails[0].shape[1])
-    spectra = measure_closeness(SPECTROGRAM, *thumbnails, unit=unit, what=WHAT)
-    closeness = [spectra, measure_closeness(STATISTICS, *statistics, unit=math.sqrt(statistics[0].shape[1]), what=WHAT)]
+    spectra = nearest_training_distance(SPECTROGRAM, *thumbnails, unit=unit, what=WHAT)
+    closeness = [
+        spectra,
+        nearest_training_distance(STATISTICS, *statistics, unit=math.sqrt(statistics[0].shape[1]), what=WHAT),
+    ]
     if judge is not None:
         features = JudgeFeatures(judge)
         described = [features(sounds) for sounds in (made, real.held_out, training)]
-        closeness.append(measure_closeness(features.name, *described, what=WHAT))
+        closeness.append(nearest_training_distance(features.name, *described, what=WHAT))
     suspects = spectra.suspects(NUM_SUSPECTS)
     real_suspects = spectra.held_out.argsort(stable=True)[:NUM_SUSPECTS]
     return Memory(

@@ -8,16 +8,16 @@ from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES
 from synesthete.evaluation.audio_features.bands import octave_names, octave_power, profile
 from synesthete.evaluation.audio_features.rhythm import SHORTEST
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms, frame_sizes
-from synesthete.evaluation.class_answers import by_class, confusions
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.memorisation import WATCHED
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.memorization import WATCHED
 from synesthete.evaluation.music.comparison import CODED, HELD_OUT, MADE, NOISE, REAL, WHITE
 from synesthete.evaluation.music.figures import bands_figure, histograms_figure, say_bands
 from synesthete.evaluation.music.measures import JUDGE
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
-from synesthete.evaluation.sheet import draw_sheet, encode_png
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.classes import by_class, confusions
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, notes_section
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ import torch
 from synesthete import seeding
 from synesthete.data.audio import to_int16
 from synesthete.evaluation.audio_features.spectra import as_float, parts
-from synesthete.evaluation.draws import drawn
+from synesthete.evaluation.subsampling import drawn
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, as_float, log_mel
-from synesthete.evaluation.distances import difference
+from synesthete.evaluation.metrics.round_trip import difference
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,12 +19,13 @@ from synesthete.evaluation.audio_features.bands import (
 )
 from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.audio_features.spectra import as_float, draw_spectrograms
-from synesthete.evaluation.distances import interval_of_mean
-from synesthete.evaluation.draws import drawn, shuffled
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.real_sounds import through_codec
-from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Section, Table
-from synesthete.evaluation.sheet import draw_sheet, encode_png
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
+from synesthete.evaluation.subsampling import drawn, shuffled
 from synesthete.pipeline.upsampling import check_upsampler, join_bands, resample, upsample
 from synesthete.types import InputError
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.class_answers import class_metrics
-from synesthete.evaluation.facts import listed, run_facts
+from synesthete.evaluation.metrics.classification import class_metrics
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.likeness import measure_likeness
@@ -21,7 +21,8 @@ from synesthete.evaluation.pictures.measures import (
 from synesthete.evaluation.pictures.page import picture_report
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.report import Metric, write_report
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import write_report
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

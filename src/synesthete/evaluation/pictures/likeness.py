@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.balanced_kernel import balanced_floor
-from synesthete.evaluation.distribution import diversity, kernel_floor
-from synesthete.evaluation.likeness import compare
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.balanced_kernel import balanced_floor
+from synesthete.evaluation.metrics.distribution import diversity, kernel_floor
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.set_metrics import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
-    from synesthete.evaluation.likeness import Likeness
+    from synesthete.evaluation.metrics.set_metrics import SetMetrics
     from synesthete.evaluation.pictures.features import Features
 
 CHUNK = 256  # pictures whose features are computed at once
@@ -27,7 +27,7 @@ CHUNK = 256  # pictures whose features are computed at once
 
 @dataclass(frozen=True)
 class Likenesses:
-    """Likeness of what was made, of other real pictures (`real`) and of pixels at random (`worst`), to real ones.
+    """SetMetrics of what was made, of other real pictures (`real`) and of pixels at random (`worst`), to real ones.
 
     features: by what the pictures are described. num: made. num_equal: of each set for FID, precision and recall.
     width: dimensions of the features. floor: of KID, the root mean square between real sets. real_diversity: of the
@@ -40,9 +40,9 @@ class Likenesses:
     num_held_out: int
     num_equal: int
     width: int
-    made: Likeness
-    real: Likeness
-    worst: Likeness
+    made: SetMetrics
+    real: SetMetrics
+    worst: SetMetrics
     floor: float
     balanced_floor: float
     real_diversity: float

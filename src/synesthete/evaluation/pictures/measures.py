@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.denoising_trace import NUM_DENOISED, trace_denoising
-from synesthete.evaluation.distances import confusion, per_class
-from synesthete.evaluation.memorisation import measure_closeness
+from synesthete.evaluation.metrics.classification import confusion, per_class
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.likeness import features_of
 from synesthete.evaluation.pictures.real_pictures import encoded
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.denoising_trace import DenoisingTrace
-    from synesthete.evaluation.memorisation import Closeness
+    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.real_pictures import RealPictures
     from synesthete.evaluation.pictures.scoring import Score
-    from synesthete.evaluation.report import Metric
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -62,7 +62,7 @@ class PictureEvaluation:
 
     def metric(self, name: str) -> Metric:
         """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.name)
+        return next(metric for metric in self.metrics if name in metric.title)
 
     def confusion(self, real: bool = False) -> Tensor:
         """How often each class asked for (or shown by real pictures) was taken for each, (C, C + 1)."""
@@ -110,7 +110,7 @@ class Memory:
     real_copies: the training pictures they are nearest to, uint8 (k, C, H, W).
     """
 
-    closeness: list[Closeness]
+    closeness: list[NearestTrainingDistance]
     suspects: Tensor
     copies: Tensor
     real_suspects: Tensor
@@ -128,7 +128,7 @@ def measure_memory(
     training = prepared.train.pictures
     flips = getattr(prepared.train.augmentation, "flip", 0) > 0
     progress("nearest training pictures", 0, 1)
-    pixels = measure_closeness(
+    pixels = nearest_training_distance(
         "pixels",
         made,
         real.held_out,
@@ -142,7 +142,7 @@ def measure_memory(
         features = ClassifierFeatures(judge)
         sets = (made, real.held_out, training)
         described = [features_of(features, s, lambda *count: progress("features, training", *count)) for s in sets]
-        closeness.append(measure_closeness(features.name, *described))
+        closeness.append(nearest_training_distance(features.name, *described))
     suspects = pixels.suspects(NUM_SUSPECTS)
     real_suspects = pixels.held_out.argsort(stable=True)[:NUM_SUSPECTS]
     return Memory(

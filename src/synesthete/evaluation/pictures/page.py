@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synesthete.data.picture import to_images
-from synesthete.evaluation.class_answers import by_class, confusions
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import sweep_figure, to_png
-from synesthete.evaluation.memorisation import WATCHED
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.memorization import WATCHED
 from synesthete.evaluation.pictures.measures import JUDGE
-from synesthete.evaluation.report import Medium, Report, Section, Table, notes_section
-from synesthete.evaluation.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.classes import by_class, confusions
+from synesthete.evaluation.reporting.figures import sweep_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.likeness import Likeness
+    from synesthete.evaluation.metrics.set_metrics import SetMetrics
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.measures import PictureEvaluation
 
@@ -112,7 +112,7 @@ def class_sections(evaluation: PictureEvaluation) -> list[Section]:
 def as_a_set(found: Likenesses) -> Section:
     """The figures of the set beside those of real pictures and of pixels at random."""
 
-    def row(name: str, likeness: Likeness) -> tuple[Any, ...]:
+    def row(name: str, likeness: SetMetrics) -> tuple[Any, ...]:
         share = likeness.diversity / found.real_diversity if found.real_diversity else None
         return (
             name,

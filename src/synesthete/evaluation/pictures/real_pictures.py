@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.draws import drawn
+from synesthete.evaluation.subsampling import drawn
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.balanced_kernel import balanced_floor, balanced_kernel
-from synesthete.evaluation.distances import accuracy
-from synesthete.evaluation.distribution import diversity, kernel_floor, precision_recall
-from synesthete.evaluation.facts import listed
+from synesthete.evaluation.metrics.balanced_kernel import balanced_floor, balanced_kernel
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.distribution import diversity, kernel_floor, precision_recall
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
+from synesthete.evaluation.reporting.provenance import listed
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -16,11 +16,13 @@ from synesthete.evaluation.denoising import (
     denoising_metrics,
     sensitivity_metric,
 )
-from synesthete.evaluation.distances import accuracy, confusion, difference, interval, per_class
-from synesthete.evaluation.draws import drawn, first_of_each, shuffled
-from synesthete.evaluation.facts import listed, run_facts
-from synesthete.evaluation.figures import QUIETEST
-from synesthete.evaluation.report import Metric, write_report
+from synesthete.evaluation.metrics.classification import accuracy, confusion, per_class
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.round_trip import difference
+from synesthete.evaluation.reporting.figures import QUIETEST
+from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.report import write_report
 from synesthete.evaluation.speech.diversity import measure_diversity
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import X_0, make_jury, whisper_metric
@@ -38,6 +40,7 @@ from synesthete.evaluation.speech.speaking import (
     speed_metrics,
     through_codec,
 )
+from synesthete.evaluation.subsampling import drawn, first_of_each, shuffled
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

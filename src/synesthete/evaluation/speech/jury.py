@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
 from synesthete.evaluation.speech.listeners import WordListener
 from synesthete.evaluation.speech.phrases import nearest_class, phrases_of

@@ -9,9 +9,10 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.denoising import TRACED
-from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.draws import first_of_each
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.speech.speaking import Speech, speak
+from synesthete.evaluation.subsampling import first_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.distances import Difference
-    from synesthete.evaluation.report import Metric
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.metrics.round_trip import Difference
     from synesthete.evaluation.speech.diversity import Diversity
     from synesthete.evaluation.speech.judges import JudgeTraining
     from synesthete.evaluation.speech.jury import Jury, Transcripts
@@ -71,7 +72,7 @@ class SpeechEvaluation:
 
     def metric(self, name: str) -> Metric:
         """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.name)
+        return next(metric for metric in self.metrics if name in metric.title)
 
     def first_of_each(self) -> list[int]:
         """The place of the first sample of each class that has one."""

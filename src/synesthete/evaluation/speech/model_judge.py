@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.evaluation.distances import interval
 from synesthete.evaluation.judge_folder import RESULT_NAME, check_kind, write_judge
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.speech.judges import NUM_STEPS, MelJudge, load_or_train_judge, log_mels
 from synesthete.types import InputError
 

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.evaluation.denoising import TRACED
-from synesthete.evaluation.figures import difference_figure, spectrogram_figure, sweep_figure, timestep_figure, to_png
-from synesthete.evaluation.report import Card, Gallery, Medium, Report, Section, Table, notes_section
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.figures import (
+    difference_figure,
+    spectrogram_figure,
+    sweep_figure,
+    timestep_figure,
+    to_png,
+)
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, notes_section
+from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.sections import (

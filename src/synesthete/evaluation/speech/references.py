@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.distances import accuracy, interval, interval_of_mean
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.speaking import encoded, pad
 

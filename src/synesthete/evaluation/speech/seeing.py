@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.speech.speaking import BATCH_SIZE
 
 if TYPE_CHECKING:

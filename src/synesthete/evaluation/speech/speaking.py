@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.audio import write_whole
-from synesthete.evaluation.report import finite
-from synesthete.evaluation.sheet import encode_png
+from synesthete.evaluation.reporting.report import finite
+from synesthete.evaluation.reporting.sheet import encode_png
 from synesthete.evaluation.sweeping.cells import Cell
 from synesthete.types import InputError
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Card, Gallery, Medium, Metric, Report, Section, Table, finite, number
-from synesthete.evaluation.sheet import draw_sheet
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
+from synesthete.evaluation.reporting.sheet import draw_sheet
 from synesthete.evaluation.sweeping.cells import unique
 from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, TABLE
 from synesthete.evaluation.sweeping.sheets import heat_map_figure

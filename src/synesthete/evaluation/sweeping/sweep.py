@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.picture import write_picture
-from synesthete.evaluation.facts import device_name, run_facts
-from synesthete.evaluation.report import number, write_report
+from synesthete.evaluation.reporting.provenance import device_name, run_facts
+from synesthete.evaluation.reporting.report import number, write_report
 from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder, fingerprint
 from synesthete.evaluation.sweeping.page import Findings, draw_contact_sheet, sweep_report
 from synesthete.evaluation.sweeping.sheets import draw_grid, draw_mosaic

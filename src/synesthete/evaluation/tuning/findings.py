@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.reporting.figures import COLOURS
 from synesthete.evaluation.tuning.goals import paired
 from synesthete.evaluation.tuning.measurements import together
 

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.figures import to_png
-from synesthete.evaluation.report import Medium, Metric, Report, Section, Table
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
 from synesthete.evaluation.tuning.findings import (
     ASKED,
     eta_figure,

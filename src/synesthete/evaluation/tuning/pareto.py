@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from synesthete.evaluation.figures import COLOURS
+from synesthete.evaluation.reporting.figures import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.labelled import PictureSamples, in_turn
-from synesthete.evaluation.facts import run_facts
 from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.report import check_place, write_report
+from synesthete.evaluation.reporting.provenance import run_facts
+from synesthete.evaluation.reporting.report import check_place, write_report
 from synesthete.evaluation.tuning.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
 from synesthete.evaluation.tuning.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.tuning.goals import GOALS

@@ -1,44 +1,16 @@
-"""What a judge takes samples for: the share right, class by class, and what is mistaken for what, beside real ones."""
+"""Class by class: the share right, and what is mistaken for what, beside real ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.distances import accuracy, interval
-from synesthete.evaluation.draws import shuffled
-from synesthete.evaluation.figures import confusion_figure, to_png
-from synesthete.evaluation.report import Medium, Metric, Section, Table
+from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-
-def class_metrics(
-    names: tuple[str, str],
-    answers: Tensor,
-    labels: Tensor,
-    real_answers: Tensor,
-    real_labels: Tensor,
-    num_classes: int,
-    seed: int,
-) -> list[Metric]:
-    """How often the judge sees the class that was asked for, and the same as a share of what it sees in real ones.
-
-    names: of the judge, and of what it judges, in the plural. answers, labels: (n,) of what was made. real_answers,
-    real_labels: (m,) of what was held out.
-    """
-    judge, what = names
-    share, ceiling = accuracy(labels, answers), accuracy(real_labels, real_answers)
-    wrong, chance = accuracy(labels[shuffled(len(labels), seed)], answers), 1 / num_classes
-    spread, against = interval(share, len(labels)), f"{judge}, n = {len(labels)}"
-    found = [Metric(f"class accuracy ({against})", share, spread, chance, wrong, ceiling)]
-    if ceiling:
-        name = f"class accuracy over that of real {what} ({against}, {len(real_labels)} real)"
-        low, high = (end / ceiling for end in spread)
-        found.append(Metric(name, share / ceiling, (low, high), chance / ceiling, wrong / ceiling, 1.0))
-    return found
 
 
 def by_class(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) -> Section:

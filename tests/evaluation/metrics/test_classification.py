@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from synesthete.evaluation.distances import accuracy, confusion, difference, interval, interval_of_mean
+from synesthete.evaluation.metrics.classification import accuracy, confusion
+from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.types import InputError
 
 

@@ -17,24 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from synesthete.evaluation.metrics.metric import Metric
+
 MISSING = "-"  # in place of a figure that there is not
 MEDIA = {"png": ("pictures", "image/png"), "gif": ("pictures", "image/gif"), "wav": ("sounds", "audio/wav")}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure with what it is to be read against.
-
-    name: says the judge and n. interval: 95%. chance: by guessing. shuffled: with the conditions of other samples.
-    ceiling: of real data.
-    """
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None = None
-    chance: float | None = None
-    shuffled: float | None = None
-    ceiling: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ def headline(metrics: Sequence[Metric]) -> Table:
     """The metrics as one table."""
     rows = [
         (
-            metric.name,
+            metric.title,
             metric.value,
             f"{number(metric.interval[0])} to {number(metric.interval[1])}" if metric.interval else None,
             metric.chance,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from pages import Page, check_media
 
-from synesthete.evaluation.figures import confusion_figure, to_png
-from synesthete.evaluation.report import (
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.report import (
     Card,
     Gallery,
     Medium,
-    Metric,
     Report,
     Section,
     Table,
@@ -22,7 +22,7 @@ from synesthete.evaluation.report import (
     number,
     write_report,
 )
-from synesthete.evaluation.sounds import encode_wav
+from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.types import InputError
 
 
@@ -65,7 +65,7 @@ def test_json_markdown_and_page_say_the_same(report, tmp_path):
     markdown = (folder / "report.md").read_text()
     page = Page((folder / "report.html").read_text())
     for metric in found["metrics"]:
-        row = next(line for line in markdown.splitlines() if line.startswith(f"| {metric['name']} |"))
+        row = next(line for line in markdown.splitlines() if line.startswith(f"| {metric['title']} |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[1] == number(metric["value"])
         assert cells[3:] == [number(metric[key]) for key in ("chance", "shuffled", "ceiling")]
@@ -90,7 +90,9 @@ def test_an_old_report_stays_until_the_new_one_is_whole(report, tmp_path, monkey
     before = (folder / "report.md").read_text()
     report.summary = "Changed."
     with monkeypatch.context() as patch:
-        patch.setattr("synesthete.evaluation.report.to_json", lambda _: (_ for _ in ()).throw(OSError(28, "No space")))
+        patch.setattr(
+            "synesthete.evaluation.reporting.report.to_json", lambda _: (_ for _ in ()).throw(OSError(28, "No space"))
+        )
         with pytest.raises(InputError, match="cannot be written"):
             write_report(report, folder)
     assert (folder / "report.md").read_text() == before

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.distances import interval
-from synesthete.evaluation.distribution import nearest
-from synesthete.evaluation.report import Metric
+from synesthete.evaluation.metrics.distribution import nearest
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.table import metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.shards import Rows
+    from synesthete.evaluation.metrics.metric import Metric
 
 WATCHED = (0.01, 0.05)  # shares of held-out samples that are nearer to training than a distance that is watched
 
 
 @dataclass(frozen=True)
-class Closeness:
+class NearestTrainingDistance:
     """Distance to the nearest training sample, of what was made (n,) and of real held-out samples (m,).
 
     space: what the distance is measured in. places, held_out_places: of the nearest training sample. num_training:
@@ -61,16 +62,16 @@ class Closeness:
         """The ratio and the shares. Chance is what copying training samples gives, the ceiling what real ones give."""
         num = len(self.made)
         against = f"{self.space}, n = {num}, {self.num_training} training {self.what}"
-        name = f"memorisation: distance to the nearest one over held-out's ({against})"
-        found = [Metric(name, self.ratio(), chance=0.0, ceiling=1.0)]
+        title: dict[str, Any] = {"against": against, "variant": self.space}
+        found = [metric("memorization_distance", self.ratio(), chance=0.0, ceiling=1.0, **title)]
         for share in WATCHED:
-            name = f"memorisation: share as near as the nearest {share:.0%} of held-out ({against})"
-            value = self.closer(share)
-            found.append(Metric(name, value, interval(value, num), chance=1.0, ceiling=share))
+            value, title["variant"] = self.closer(share), f"{share:.0%} {self.space}"
+            figures = value, interval(value, num), 1.0, None, share
+            found.append(metric("memorization_share", *figures, share=f"{share:.0%}", **title))
         return found
 
 
-def measure_closeness(
+def nearest_training_distance(
     space: str,
     made: Tensor,
     held_out: Tensor,
@@ -79,7 +80,7 @@ def measure_closeness(
     unit: float = 1.0,
     mirrored: tuple[Tensor, Tensor] | None = None,
     what: str = "pictures",
-) -> Closeness:
+) -> NearestTrainingDistance:
     """Distances in units of `unit`, between features (n, D) or pictures (n, C, H, W).
 
     mirrored: made and held out the other way round, where training pictures were learned both ways round; the nearer
@@ -92,4 +93,4 @@ def measure_closeness(
             other, other_places = nearest(mirrored[number], training)
             distances, places = torch.minimum(distances, other), places.where(distances <= other, other_places)
         found.append((distances / unit, places))
-    return Closeness(space, *found[0], *found[1], len(training), what)
+    return NearestTrainingDistance(space, *found[0], *found[1], len(training), what)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.evaluation.figures import (
+from synesthete.evaluation.reporting.figures import (
     confusion_figure,
     difference_figure,
     pitch_figure,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from synesthete.data.shards import Rows
-from synesthete.evaluation import distribution
-from synesthete.evaluation.distribution import (
+from synesthete.evaluation.metrics import distribution
+from synesthete.evaluation.metrics.distribution import (
     diversity,
     frechet,
     kernel,

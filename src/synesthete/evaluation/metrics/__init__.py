@@ -1,0 +1,1 @@
+"""What is measured: one row a metric, and how each is computed."""

@@ -1,0 +1,1 @@
+"""Reports: figures, galleries, and a folder that holds them."""
