@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from synesthete.evaluation import diagnostics as table
 from synesthete.evaluation import training_callback
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.training import loop
 from synesthete.types import InputError
-from tiny_pictures import tiny_prepared, tiny_recipe
+from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 
 QUICK = (
     "stages.denoise.num_steps=4",
@@ -88,29 +89,51 @@ class Log:
         self.embeddings.append((name, len(vectors), list(metadata)))
 
 
-def test_an_instrument_that_fails_costs_a_line_not_the_run(data, tmp_path, monkeypatch, caplog):
-    from tiny_pictures import tiny_pipeline
+def see(model):
+    return Section("Seen", "", [Medium("seen well", blank(), "")])
 
+
+def shown(monkeypatch, data, folder, log, **diagnostics):
+    """The callback with these diagnostics alone, at step 7."""
+    monkeypatch.setattr(table, "DIAGNOSTICS", diagnostics)
+    monkeypatch.setattr(training_callback, "AT_PREVIEWS", tuple(diagnostics))
+    training_callback.show_diagnostics(tiny_pipeline(), data, folder, 7, log)
+
+
+def test_a_diagnostic_that_fails_costs_a_line_not_the_run(data, tmp_path, monkeypatch, caplog):
     def fail(model):
         raise ZeroDivisionError("no pixels")
 
     def refuse(model):
         raise InputError("not for this model")
 
-    def see(model):
-        return Section("Seen", "", [Medium("seen well", blank(), "")])
-
-    monkeypatch.setattr(training_callback, "DIAGNOSTICS", {"a": fail, "b": refuse, "c": see})
-    monkeypatch.setattr(training_callback, "AT_PREVIEWS", ("a", "b", "c"))
     log = Log()
     with caplog.at_level(logging.WARNING):
-        training_callback.show_diagnostics(tiny_pipeline(), data, tmp_path, 7, log)
+        shown(monkeypatch, data, tmp_path, log, a=fail, b=refuse, c=see)
     assert [record.getMessage() for record in caplog.records] == [
         "step 7: no picture of a (ZeroDivisionError: no pixels)"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["step_0000007-seen-well.png"]
     assert log.pictures == [("seen well", 7)]
     assert log.embeddings == [("pooled", 4, ["class", "kind"]), ("mean token", 4, ["class", "kind"])]
+
+
+def test_what_cannot_be_written_or_logged_costs_a_line_not_the_run(data, tmp_path, monkeypatch, caplog):
+    """A full disk or a broken log stopped the training."""
+
+    class Broken(Log):
+        def embedding(self, name, vectors, metadata):
+            raise OSError("no space left")
+
+    occupied = tmp_path / "previews"
+    occupied.write_text("a file where the folder should be")
+    shown(monkeypatch, data, occupied, Broken(), a=see, b=see)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" (")[0] for line in said] == [
+        "step 7: no picture of a",
+        "step 7: no picture of b",
+        "step 7: no embeddings",
+    ]
 
 
 def blank():

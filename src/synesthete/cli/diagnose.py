@@ -10,6 +10,7 @@ import typer
 
 from synesthete.cli.lists import listed
 from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar
+from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.diagnostics.embeddings import Embedding
     from synesthete.evaluation.reporting.report import Report
-
-DIAGNOSTIC_NAMES = (
-    "embeddings, denoising, classes, reconstruction, reconstruction-sweep, loss-by-timestep, sensitivity-by-timestep, "
-    "guidance, neighbours, spectrum"
-)
 
 
 def diagnose(
@@ -31,7 +27,7 @@ def diagnose(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help=f"Some of the diagnostics, with commas between: {DIAGNOSTIC_NAMES}."),
+        typer.Option(help=f"Some of the diagnostics, with commas between: {', '.join(DIAGNOSTICS)}."),
     ] = None,
     num: Annotated[int, typer.Option(help="Samples and held-out pictures for figures.", min=4)] = 64,
     reconstruct_from: Annotated[

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -41,23 +42,33 @@ class Log(Protocol):
 def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: Log) -> None:
     """Write what the diagnostics see to `folder/step_N-NAME.png` (and .gif) and to the log.
 
-    A diagnostic that cannot look at this model is left out; one that fails costs a line, never the run.
+    A diagnostic that cannot look at this model is left out; one that fails, or a picture that cannot be written, costs
+    a line, never the run.
     """
     model = ModelUnderTest(pipeline, prepared, num=8, num_shown=8, num_seeds=2, num_steps=20)
     for name in AT_PREVIEWS:
-        try:
-            shown = [item for item in DIAGNOSTICS[name](model).items if isinstance(item, Medium)]
-        except InputError:
-            continue
-        except Exception as error:
-            logger.warning("step %d: no picture of %s (%s: %s)", step, name, type(error).__name__, error)
-            continue
-        for medium in shown:
-            path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(medium.content)
-            if medium.kind == "png":
-                log.picture(medium.name, Image.open(io.BytesIO(medium.content)), step)
-    if model.is_conditional:
+        with _costs_a_line(step, f"picture of {name}"):
+            for medium in find_diagnostic(name)(model).items:
+                if isinstance(medium, Medium):
+                    _write(medium, folder, step, log)
+    with _costs_a_line(step, "embeddings"):
         for found in condition_embeddings(model):
             log.embedding(found.name, found.vectors, found.metadata())
+
+
+@contextlib.contextmanager
+def _costs_a_line(step: int, what: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        pass
+    except Exception as error:
+        logger.warning("step %d: no %s (%s: %s)", step, what, type(error).__name__, error)
+
+
+def _write(medium: Medium, folder: Path, step: int, log: Log) -> None:
+    path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(medium.content)
+    if medium.kind == "png":
+        log.picture(medium.name, Image.open(io.BytesIO(medium.content)), step)

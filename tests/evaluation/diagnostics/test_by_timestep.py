@@ -9,7 +9,7 @@ import torch
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.sensitivity_by_timestep import say_where_used
@@ -128,7 +128,7 @@ def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(model):
         places = torch.cdist(x_t.flatten(1) / alpha.flatten()[:, None].clamp(min=1e-4), known).argmin(dim=1)
         return known[places].view_as(x_t)
 
-    section = DIAGNOSTICS["loss-by-timestep"](guessing(model, nearest))
+    section = find_diagnostic("loss-by-timestep")(guessing(model, nearest))
     assert "In short, the model over-fits: loss" in section.text
     by_timestep, by_class = section.items[1:]
     assert [row[0] for row in by_timestep.rows] == list(FRACTIONS)
@@ -139,7 +139,7 @@ def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(model):
 
 
 def test_a_model_that_knows_no_picture_does_not_over_fit(model):
-    section = DIAGNOSTICS["loss-by-timestep"](guessing(model, lambda x_t, alpha, _: 0 * x_t))
+    section = find_diagnostic("loss-by-timestep")(guessing(model, lambda x_t, alpha, _: 0 * x_t))
     assert "In short, the model over-fits" not in section.text
     assert section.items[0].content.startswith(b"\x89PNG")
 
@@ -168,7 +168,7 @@ def test_a_condition_that_is_used_is_said_to_be_and_where(model):
     batch = training(model, 1000)
     x_0, own = model.x_0(batch), model.pipeline.conditioner.pooled.weight
     means = torch.stack([*(x_0[batch.label == label].mean(dim=0) for label in range(3)), x_0.mean(dim=0)])
-    section = DIAGNOSTICS["sensitivity-by-timestep"](
+    section = find_diagnostic("sensitivity-by-timestep")(
         guessing(model, lambda x_t, alpha, pooled: means[torch.cdist(pooled, own).argmin(dim=1)])
     )
     assert "The condition is used all the way; being told of another class costs" in section.text
@@ -177,7 +177,7 @@ def test_a_condition_that_is_used_is_said_to_be_and_where(model):
 
 
 def test_a_condition_that_is_ignored_is_said_to_be(model):
-    section = DIAGNOSTICS["sensitivity-by-timestep"](guessing(model, lambda x_t, alpha, _: x_t * alpha))
+    section = find_diagnostic("sensitivity-by-timestep")(guessing(model, lambda x_t, alpha, _: x_t * alpha))
     assert "The condition is used nowhere" in section.text
     assert all(row[5:] == ("+0.0%", "+0.0%") for row in section.items[1].rows)
 
@@ -215,5 +215,5 @@ def test_a_model_that_is_told_nothing_has_no_sensitivity_but_a_loss(data):
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     model = ModelUnderTest(tiny_pipeline(recipe), data, num=12)
     with pytest.raises(InputError, match="this model is told nothing"):
-        DIAGNOSTICS["sensitivity-by-timestep"](model)
-    assert len(DIAGNOSTICS["loss-by-timestep"](model).items) == 2
+        find_diagnostic("sensitivity-by-timestep")(model)
+    assert len(find_diagnostic("loss-by-timestep")(model).items) == 2

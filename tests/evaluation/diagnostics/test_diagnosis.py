@@ -13,7 +13,8 @@ from PIL import Image
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation import diagnostics
+from synesthete.evaluation.diagnostics import DIAGNOSTICS, register_diagnostic
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose
 from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
@@ -54,6 +55,7 @@ def quick(monkeypatch):
 
     found = {"first": first, "second": lambda model: Section("Second", "", [dot("two")]), "third": refuse}
     monkeypatch.setattr(module, "DIAGNOSTICS", found)
+    monkeypatch.setattr(diagnostics, "DIAGNOSTICS", found)
     return seen
 
 
@@ -96,6 +98,20 @@ def test_only_what_is_asked_for(pipeline, data, tmp_path, quick):
 def test_diagnostics_come_in_their_order_whatever_is_asked_first():
     assert chosen(["classes", "embeddings"]) == ["embeddings", "classes"]
     assert chosen([]) == list(DIAGNOSTICS)
+
+
+def test_one_from_outside_is_shown_like_any_other(pipeline, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(diagnostics, "DIAGNOSTICS", dict(DIAGNOSTICS))
+    monkeypatch.setattr(module, "DIAGNOSTICS", diagnostics.DIAGNOSTICS)
+
+    def mine(model):
+        return Section("Mine", "", [dot("mine")])
+
+    register_diagnostic("mine", mine)
+    diagnose(pipeline, data, tmp_path, only=["mine"])
+    assert (tmp_path / "pictures" / "mine.png").is_file()
+    with pytest.raises(InputError, match="'spectrum'"):
+        register_diagnostic("spectrum", mine)
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("denosing", "'denoising'"), ("xyz", "embeddings, denoising")])

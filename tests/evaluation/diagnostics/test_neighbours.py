@@ -12,7 +12,7 @@ from PIL import Image
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.guidance import Saturation, measure_saturation, say_where_too_much
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.neighbours import count_copies, find_nearest
@@ -41,7 +41,7 @@ def sheets(monkeypatch):
         return Image.new("RGB", (8, 8))
 
     for name in ("neighbours", "guidance"):
-        monkeypatch.setitem(DIAGNOSTICS[name].__globals__, "draw_sheet", draw)
+        monkeypatch.setitem(find_diagnostic(name).__globals__, "draw_sheet", draw)
     return drawn
 
 
@@ -55,7 +55,7 @@ def test_copies_of_training_pictures_are_found(model, sheets):
     training = model.prepared.train.pictures
     made = model.pictures(model.held_out(12)).clone()
     made[7], made[2] = training[5], training[20]
-    section = DIAGNOSTICS["neighbours"](showing(model, made))
+    section = find_diagnostic("neighbours")(showing(model, made))
     assert "and 2 are copies: look at them, the model may draw from memory" in section.text
     (sheet,) = sheets
     assert sheet.column_names == ["sample", "nearest", "second", "third"]
@@ -71,7 +71,7 @@ def test_copies_of_training_pictures_are_found(model, sheets):
 
 
 def test_held_out_pictures_are_no_copies(model, sheets):
-    section = DIAGNOSTICS["neighbours"](showing(model, model.pictures(model.held_out(12))))
+    section = find_diagnostic("neighbours")(showing(model, model.pictures(model.held_out(12))))
     assert "0 are copies: no sign of memorisation." in section.text
     table = section.items[-1]
     row = dict(zip(table.columns, table.rows[0], strict=True))
@@ -83,10 +83,10 @@ def test_held_out_pictures_are_no_copies(model, sheets):
 def test_a_mirrored_training_picture_counts_where_training_mirrored(model, sheets):
     made = model.pictures(model.held_out(12)).clone()
     made[0] = model.prepared.train.pictures[3].flip(-1)
-    assert "1 are copies" in DIAGNOSTICS["neighbours"](showing(model, made)).text  # its recipe flips
+    assert "1 are copies" in find_diagnostic("neighbours")(showing(model, made)).text  # its recipe flips
     unflipped = replace(model.prepared, train=replace(model.prepared.train, augmentation=None))
     plain = ModelUnderTest(model.pipeline, unflipped, num=12)
-    assert "0 are copies" in DIAGNOSTICS["neighbours"](showing(plain, made)).text
+    assert "0 are copies" in find_diagnostic("neighbours")(showing(plain, made)).text
 
 
 def test_features_are_compared_where_there_are_some(model, sheets):
@@ -97,7 +97,7 @@ def test_features_are_compared_where_there_are_some(model, sheets):
     model.features = means
     made = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8)
     made[4] = model.prepared.train.pictures[11].flip(-2)  # the same means
-    section = DIAGNOSTICS["neighbours"](showing(model, made))
+    section = find_diagnostic("neighbours")(showing(model, made))
     assert [sheet.title for sheet in sheets] == ["nearest in pixels", "nearest in means"]
     assert [row[0] for row in section.items[-1].rows] == ["pixels", "means"]
     assert float(sheets[1].captions[0][1]) == pytest.approx(0, abs=1e-4)
@@ -125,7 +125,7 @@ def test_a_copy_is_far_closer_to_one_than_to_the_next():
 
 
 def test_the_strip_is_one_noise_under_rising_guidance(model, sheets):
-    section = DIAGNOSTICS["guidance"](model)
+    section = find_diagnostic("guidance")(model)
     (sheet,) = sheets
     assert sheet.column_names == ["0", "1", "1.5", "2 (own)", "3", "6", "9"]
     assert sheet.row_names == list(COLOURS)
@@ -177,4 +177,4 @@ def test_a_model_that_is_told_nothing_cannot_be_guided(data):
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     with pytest.raises(InputError, match="told nothing that it could be guided by"):
-        DIAGNOSTICS["guidance"](ModelUnderTest(tiny_pipeline(recipe), data, num=12))
+        find_diagnostic("guidance")(ModelUnderTest(tiny_pipeline(recipe), data, num=12))

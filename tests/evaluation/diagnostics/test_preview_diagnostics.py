@@ -14,7 +14,7 @@ from PIL import Image
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.denoising import Record, Step, nearest, walk
 from synesthete.evaluation.diagnostics.embeddings import (
     Embedding,
@@ -65,7 +65,7 @@ def sheets(monkeypatch):
         return Image.new("RGB", (8, 8))
 
     for name in FIVE[1:]:
-        monkeypatch.setattr(sys.modules[DIAGNOSTICS[name].__module__], "draw_sheet", draw)
+        monkeypatch.setattr(sys.modules[find_diagnostic(name).__module__], "draw_sheet", draw)
     return drawn
 
 
@@ -192,7 +192,7 @@ def test_nearest_steps_are_in_order_and_none_is_twice():
 
 
 def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(model, sheets):
-    section = DIAGNOSTICS["denoising"](model)
+    section = find_diagnostic("denoising")(model)
     noisy, clean = sheets[:2]
     assert noisy.row_names == list(COLOURS)
     assert noisy.column_names == clean.column_names
@@ -209,7 +209,7 @@ def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(model, sheets):
 
 
 def test_the_animation_plays(model):
-    *_, medium = DIAGNOSTICS["denoising"](model).items
+    *_, medium = find_diagnostic("denoising")(model).items
     with Image.open(io.BytesIO(medium.content)) as image:
         assert image.n_frames > 3
         first = np.asarray(image.convert("RGB"))
@@ -221,7 +221,7 @@ def test_the_animation_plays(model):
 
 
 def test_rows_are_noises_and_columns_classes_after_the_unconditional_one(model, sheets):
-    DIAGNOSTICS["classes"](model)
+    find_diagnostic("classes")(model)
     [sheet] = sheets
     assert sheet.column_names == ["no class", *COLOURS]
     assert sheet.row_names == ["noise 0", "noise 1"]
@@ -278,7 +278,7 @@ def test_a_place_that_is_not_on_the_way_is_refused(model, fraction):
 
 
 def test_the_original_is_above_and_errors_below(model, sheets):
-    section = DIAGNOSTICS["reconstruction"](model)
+    section = find_diagnostic("reconstruction")(model)
     [sheet] = sheets
     assert sheet.row_names == ["original", "noised", "denoised", "in one step"]
     assert sheet.column_names == ["red", "green", "blue", "red"]
@@ -292,12 +292,12 @@ def test_the_original_is_above_and_errors_below(model, sheets):
 
 def test_the_start_of_a_reconstruction_is_an_option(model, sheets):
     own = ModelUnderTest(model.pipeline, model.prepared, num=3, num_steps=2, reconstruct_from=0.25)
-    DIAGNOSTICS["reconstruction"](own)
+    find_diagnostic("reconstruction")(own)
     assert "t = 250 of 1000" in sheets[0].title
 
 
 def test_the_sweep_has_a_row_a_start_and_a_curve(model, sheets):
-    section = DIAGNOSTICS["reconstruction-sweep"](model)
+    section = find_diagnostic("reconstruction-sweep")(model)
     assert sheets[0].row_names == ["original", "t = 200", "t = 300", "t = 500", "t = 700"]
     table = next(item for item in section.items if isinstance(item, Table))
     errors = [row[2] for row in table.rows]
@@ -393,11 +393,11 @@ def test_samples_are_shown_among_as_many_real_pictures(model):
     assert found.names == ["red", "red", "green", "green", "blue", "blue", *COLOURS, *COLOURS]
     assert torch.allclose(found.vectors[:6], Colour()(own.samples().signal))
     assert "generated" in sample_figure(found, 0).axes[0].get_xlabel()
-    section = DIAGNOSTICS["embeddings"](own)
+    section = find_diagnostic("embeddings")(own)
     names = [medium.name for medium in section.items]
     assert names == ["embeddings-pooled", "embeddings-mean token", "embeddings-samples"]
     assert sample_embedding(model) is None
-    assert len(DIAGNOSTICS["embeddings"](model).items) == 2
+    assert len(find_diagnostic("embeddings")(model).items) == 2
 
 
 # Models of other kinds
@@ -405,7 +405,7 @@ def test_samples_are_shown_among_as_many_real_pictures(model):
 
 @pytest.mark.parametrize("name", FIVE[1:])
 def test_a_model_that_is_told_nothing_is_shown_without_classes(told_nothing, sheets, name):
-    section = DIAGNOSTICS[name](told_nothing)
+    section = find_diagnostic(name)(told_nothing)
     assert section.items
     if name == "classes":
         assert len(sheets[0].rows) == 2
@@ -417,9 +417,9 @@ def test_a_model_that_is_told_nothing_is_shown_without_classes(told_nothing, she
 
 def test_a_model_that_is_told_nothing_has_no_conditions_but_samples(told_nothing):
     with pytest.raises(InputError, match="told nothing"):
-        DIAGNOSTICS["embeddings"](told_nothing)
+        find_diagnostic("embeddings")(told_nothing)
     own = ModelUnderTest(told_nothing.pipeline, told_nothing.prepared, num=6, features=Colour())
-    [medium] = DIAGNOSTICS["embeddings"](own).items
+    [medium] = find_diagnostic("embeddings")(own).items
     assert medium.name == "embeddings-samples"
     assert sample_embedding(own).names[:6] == ["sample"] * 6
 
@@ -428,7 +428,7 @@ def test_a_model_that_is_told_nothing_has_no_conditions_but_samples(told_nothing
 def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
     speech = ModelUnderTest(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=Colour())
     assert not speech.makes_pictures
-    media = [item for item in DIAGNOSTICS[name](speech).items if isinstance(item, Medium)]
+    media = [item for item in find_diagnostic(name)(speech).items if isinstance(item, Medium)]
     assert media
     for medium in media:
         with Image.open(io.BytesIO(medium.content)) as image:
@@ -438,5 +438,5 @@ def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
 
 def test_every_instrument_is_the_same_twice(model):
     for name in FIVE:
-        first, second = (DIAGNOSTICS[name](model).items for _ in range(2))
+        first, second = (find_diagnostic(name)(model).items for _ in range(2))
         assert [getattr(a, "content", None) for a in first] == [getattr(b, "content", None) for b in second]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.spectrum import (
     decibels,
@@ -116,7 +116,7 @@ def test_the_floor_falls_with_more_pictures():
 def test_the_section_is_of_samples_against_held_out_pictures(cache):
     model = ModelUnderTest(tiny_pipeline(), tiny_prepared(), num=12)
     model._samples[model.per_class] = Output(model.pictures(model.held_out(12)), torch.empty(0))
-    section = DIAGNOSTICS["spectrum"](model)
+    section = find_diagnostic("spectrum")(model)
     figure, table = section.items
     assert figure.content.startswith(b"\x89PNG")
     assert [row[0] for row in table.rows] == ["2 to 4 pixels", "4 to 8 pixels"]

@@ -1,18 +1,15 @@
-"""Diagnostics: what one looks at to see how a model does, each a function of a model that returns a section."""
+"""Diagnostics: what shows how a model does, each a function of a `ModelUnderTest` that returns a section of a report.
+
+A diagnostic that cannot look at a model raises InputError, in one line.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.diagnostics.classes import classes
-from synesthete.evaluation.diagnostics.denoising import denoising
-from synesthete.evaluation.diagnostics.embeddings import embeddings
-from synesthete.evaluation.diagnostics.guidance import guidance
-from synesthete.evaluation.diagnostics.loss_by_timestep import loss_by_timestep
-from synesthete.evaluation.diagnostics.neighbours import neighbours
-from synesthete.evaluation.diagnostics.reconstruction import reconstruction, reconstruction_sweep
-from synesthete.evaluation.diagnostics.sensitivity_by_timestep import sensitivity_by_timestep
-from synesthete.evaluation.diagnostics.spectrum import spectrum
+from synesthete.config.build import suggestion
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +19,41 @@ if TYPE_CHECKING:
 
     Diagnostic = Callable[[ModelUnderTest], Section]
 
-# In the order they are shown. One that cannot look at a model raises InputError, in one line.
-DIAGNOSTICS: dict[str, Diagnostic] = {
-    "embeddings": embeddings,
-    "denoising": denoising,
-    "classes": classes,
-    "reconstruction": reconstruction,
-    "reconstruction-sweep": reconstruction_sweep,
-    "loss-by-timestep": loss_by_timestep,
-    "sensitivity-by-timestep": sensitivity_by_timestep,
-    "guidance": guidance,
-    "neighbours": neighbours,
-    "spectrum": spectrum,
+# In the order they are shown. Those of this package by "module:function", so that asking for names imports nothing.
+DIAGNOSTICS: dict[str, str | Diagnostic] = {
+    "embeddings": "embeddings:embeddings",
+    "denoising": "denoising:denoising",
+    "classes": "classes:classes",
+    "reconstruction": "reconstruction:reconstruction",
+    "reconstruction-sweep": "reconstruction:reconstruction_sweep",
+    "loss-by-timestep": "loss_by_timestep:loss_by_timestep",
+    "sensitivity-by-timestep": "sensitivity_by_timestep:sensitivity_by_timestep",
+    "guidance": "guidance:guidance",
+    "neighbours": "neighbours:neighbours",
+    "spectrum": "spectrum:spectrum",
 }
+
+
+def register_diagnostic(name: str, diagnostic: Diagnostic) -> None:
+    """Make a diagnostic known by its name, from anywhere: `diagnose` uses it and names it.
+
+    Raises:
+        InputError: another diagnostic has the name.
+    """
+    if DIAGNOSTICS.setdefault(name, diagnostic) is not diagnostic:
+        raise InputError(f"there is a diagnostic {name!r} already; give yours another name")
+
+
+def find_diagnostic(name: str) -> Diagnostic:
+    """A diagnostic by its name.
+
+    Raises:
+        InputError: an unknown one, with the nearest that there is.
+    """
+    if name not in DIAGNOSTICS:
+        raise InputError(f"diagnose has no diagnostic {name!r}{suggestion(name, list(DIAGNOSTICS))}")
+    found = DIAGNOSTICS[name]
+    if isinstance(found, str):
+        module, _, function = found.partition(":")
+        found = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return found

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from synesthete.config.build import suggestion
-from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
@@ -77,7 +76,7 @@ def diagnose(
     for done, name in enumerate(names):
         under_test.progress = partial(report, name)
         try:
-            sections[name] = DIAGNOSTICS[name](under_test)
+            sections[name] = find_diagnostic(name)(under_test)
         except InputError as error:
             if only:
                 raise
@@ -101,8 +100,7 @@ def chosen(only: Sequence[str]) -> list[str]:
         InputError: an unknown one, with the nearest that there is.
     """
     for name in only:
-        if name not in DIAGNOSTICS:
-            raise InputError(f"diagnose has no diagnostic {name!r}{suggestion(name, list(DIAGNOSTICS))}")
+        find_diagnostic(name)
     return [name for name in DIAGNOSTICS if not only or name in only]
 
 
