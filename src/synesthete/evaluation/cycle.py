@@ -27,7 +27,7 @@ from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.evaluation.reporting.sounds import encode_wav
@@ -124,7 +124,7 @@ def evaluate_cycle(
     if judge is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)
-    facts = run_facts(painter, start, " -> ".join(filter(None, models)), command) | {
+    facts = provenance(painter, start, " -> ".join(filter(None, models)), command) | {
         "speaks": models[0] or str(speech.config.card.get("recipe", "")),
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
         "pictures": f"{len(found.labels)} of {len(prepared.test.labels)} held out by the painter's data, seed {seed}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 
@@ -70,10 +71,20 @@ def test_json_markdown_and_page_say_the_same(report, tmp_path):
         assert cells[1] == number(metric["value"])
         assert cells[3:] == [number(metric[key]) for key in ("chance", "shuffled", "ceiling")]
         for cell in cells:
-            assert cell in page.text
+            assert html.unescape(cell) in page.text
     assert found["metrics"][0]["value"] == 0.875
     assert found["more"]["snr"] is None
     assert found["tables"]["Heard"] == [{"class": "cat", "share": None}]
+
+
+def test_neither_lets_a_name_be_markup(report, tmp_path):
+    """A class, a caption or a command with < in it stays what it says."""
+    folder = write_report(report, tmp_path / "report").parent
+    for written in ("Does it <speak>?", 'a "cat" & <dog>'):
+        assert written in Page((folder / "report.html").read_text()).text
+        markdown = (folder / "report.md").read_text()
+        assert written not in markdown
+        assert written in html.unescape(markdown)
 
 
 def test_what_the_markdown_shows_is_there(report, tmp_path):

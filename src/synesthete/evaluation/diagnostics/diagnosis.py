@@ -11,7 +11,7 @@ from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.kept_judge import read_picture_judge
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError
 
@@ -85,7 +85,7 @@ def diagnose(
     found = Report(
         title=f"Diagnosis {model}".strip(),
         summary=SUMMARY,
-        facts=run_facts(pipeline, start, model) | {"seed": seed},
+        facts=provenance(pipeline, start, model) | {"seed": seed},
         sections=[*sections.values(), *_left_out(left_out)],
         data={"diagnostics": list(sections), "left_out": left_out},
     )

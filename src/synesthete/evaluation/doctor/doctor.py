@@ -11,7 +11,7 @@ from synesthete.evaluation.doctor.model import examine_model
 from synesthete.evaluation.doctor.picture import loss_figure, timestep_losses_figure
 from synesthete.evaluation.doctor.run import examine_run
 from synesthete.evaluation.reporting.figures import to_png
-from synesthete.evaluation.reporting.provenance import run_facts
+from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Medium, Report, Section, write_report
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.objectives import DataRange
@@ -65,7 +65,7 @@ def examine(
         )
         checks += [replace(check, name=f"model: {check.name}") for check in found] if run else found
     if folder:
-        facts: dict[str, Any] = run_facts(pipeline, start, name) if pipeline else {"run": name}
+        facts: dict[str, Any] = provenance(pipeline, start, name) if pipeline else {"run": name}
         items = _pictures(run) + _samples(pipeline, x_0)
         sections = [Section("Checks", f"The worst verdict is {worst(checks)}.", [table(checks)])]
         sections += [Section("Pictures", "", items)] if items else []

@@ -21,7 +21,7 @@ from synesthete.evaluation.pictures.evaluation import judge_fact
 from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.measures import measure_memory, remarks
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.types import InputError
 
@@ -90,7 +90,7 @@ def evaluate(
     found.skipped = list(prepared.skipped)
     found.notes += list(prepared.notes)
     told = [f"{len(each.seen)} pictures of {each.telling.num_sounds} sounds, {each.what}" for each in found.splits()]
-    facts = run_facts(pipeline, start, model, command) | {
+    facts = provenance(pipeline, start, model, command) | {
         "sounds": f"{'; '.join(told)}; seed {seed}",
         "pictures": f"{len(found.real.labels)} of {len(prepared.test.labels)} held-out ones to compare with, "
         f"{len(prepared.train.labels)} that it was trained on",

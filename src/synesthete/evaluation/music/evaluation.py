@@ -20,7 +20,7 @@ from synesthete.evaluation.music.page import music_report
 from synesthete.evaluation.music.real_sounds import draw_real, noise_like, through_codec
 from synesthete.evaluation.music.round_trip import measure_round_trip
 from synesthete.evaluation.music.upsampling import evaluate_upsampling
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.pipeline.upsampling import check_upsampler
 from synesthete.types import InputError
@@ -104,7 +104,7 @@ def evaluate(
     found.skipped = list(prepared.skipped)
     found.notes += [*notes, *prepared.notes]
     vocoder = getattr(pipeline.codec, "vocoder_in_use", type(pipeline.codec).__name__)
-    facts = run_facts(pipeline, start, model, command) | {
+    facts = provenance(pipeline, start, model, command) | {
         "sounds": f"{len(found.made.labels)} made, seed {seed}; {len(found.real.labels)} of {len(prepared.test)} "
         f"held-out pieces, {len(prepared.train)} that it was trained on",
         "length": f"{found.made.waveforms.shape[1] / sample_rate:.3g} s at {sample_rate} Hz",

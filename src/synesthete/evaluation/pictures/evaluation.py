@@ -21,7 +21,7 @@ from synesthete.evaluation.pictures.measures import (
 from synesthete.evaluation.pictures.page import picture_report
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.types import InputError
 
@@ -86,7 +86,7 @@ def evaluate(
         found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels))
     found.skipped = list(prepared.skipped)
     found.notes += list(prepared.notes)
-    facts = run_facts(pipeline, start, model, command) | {
+    facts = provenance(pipeline, start, model, command) | {
         "pictures": f"{len(found.made)} made, seed {seed}; {len(found.real.labels)} of {len(prepared.test)} held-out "
         f"ones, {len(prepared.train)} that it was trained on",
         "features": f"{found.likenesses.features}, {found.likenesses.width} numbers a picture",

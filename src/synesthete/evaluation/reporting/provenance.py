@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def run_facts(pipeline: Any, start: datetime, model: str = "", command: str | None = None) -> dict[str, Any]:
+def provenance(pipeline: Any, start: datetime, model: str = "", command: str | None = None) -> dict[str, Any]:
     """The facts that every report on a model begins with.
 
     start: when the work began. model: what the report calls it; its recipe where empty. command: the command line of

@@ -9,13 +9,13 @@ import math
 import re
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from synesthete.evaluation.metrics.metric import Metric
 
@@ -196,12 +196,12 @@ def finite(value: Any) -> Any:
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown; pictures and sounds are files beside it."""
-    lines = [f"# {report.title}", "", report.summary, ""]
+    lines = [f"# {_escaped(report.title)}", "", _escaped(report.summary), ""]
     lines += [*_markdown_table(Table(("", ""), list(report.facts.items()))), ""]
     if report.metrics:
         lines += ["## Figures", "", *_markdown_table(headline(report.metrics)), ""]
     for section in report.sections:
-        lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
+        lines += [f"## {_escaped(section.title)}", "", *([_escaped(section.text), ""] if section.text else [])]
         for item in section.items:
             lines += [*_markdown_item(item), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
@@ -209,109 +209,47 @@ def to_markdown(report: Report) -> str:
 
 def _markdown_item(item: Table | Medium | Gallery) -> list[str]:
     if isinstance(item, Table):
-        return [*([f"**{item.caption}**", ""] if item.caption else []), *_markdown_table(item)]
+        return [*([f"**{_escaped(item.caption)}**", ""] if item.caption else []), *_markdown_table(item)]
     if isinstance(item, Medium):
-        return [f"{'' if item.kind == 'wav' else '!'}[{item.caption or item.name}]({place(item)})"]
-    rows = [
-        (card.title, " ".join(line for medium in card.media for line in _markdown_item(medium)), "; ".join(card.lines))
-        for card in item.cards
-    ]
-    return _markdown_table(Table(("", "", ""), rows))
+        return [_markdown_medium(item)]
+    rows = [(card.title, " ".join(map(_markdown_medium, card.media)), "; ".join(card.lines)) for card in item.cards]
+    return _markdown_table(Table(("", "", ""), rows), links=1)
 
 
-def _markdown_table(table: Table) -> list[str]:
+def _markdown_medium(medium: Medium) -> str:
+    text = re.sub(r"([\[\]])", r"\\\1", _escaped(medium.caption or medium.name))
+    return f"{'' if medium.kind == 'wav' else '!'}[{text}]({place(medium)})"
+
+
+def _markdown_table(table: Table, links: int | None = None) -> list[str]:
+    """The table; the column `links` is Markdown already."""
+
     def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(number(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        said = [number(cell) if i == links else _escaped(number(cell)) for i, cell in enumerate(cells)]
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in said) + " |"
 
     return [line(table.columns), "|" + " --- |" * len(table.columns), *(line(row) for row in table.rows)]
 
 
+def _escaped(text: str) -> str:
+    """The text with what Markdown would take for HTML written out."""
+    return html.escape(text, quote=False)
+
+
 def to_html(report: Report) -> str:
     """The report as one HTML page that needs no other file and runs no script."""
-    parts = [f"<h1>{_escape(report.title)}</h1>", f"<p class=summary>{_escape(report.summary)}</p>"]
-    if report.metrics:
-        parts += ["<h2>Figures</h2>", _html_table(headline(report.metrics))]
-    for section in report.sections:
-        parts += [f"<h2>{_escape(section.title)}</h2>"]
-        parts += [f"<p>{_escape(section.text)}</p>"] if section.text else []
-        parts += [_html_item(item) for item in section.items]
-    parts += ["<h2>How this was made</h2>", _html_table(Table(("", ""), list(report.facts.items())))]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n{STYLE}'
-    body = "\n".join(parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{_escape(report.title)}</title></head>\n'
-        f"<body><main>\n{body}\n</main></body></html>\n"
+    # Jinja is loaded where a page is written: nobody else waits for it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {"number": number, "kind": lambda item: type(item).__name__}
+    environment.tests["figure"] = lambda value: value is None or isinstance(value, int | float)
+    facts = Table(("", ""), list(report.facts.items()))
+    page = environment.get_template("report.html.jinja")
+    return page.render(report=report, figures=headline(report.metrics), facts=facts, source=_source)
 
 
-def _html_item(item: Table | Medium | Gallery) -> str:
-    if isinstance(item, Table):
-        return _html_table(item)
-    if isinstance(item, Medium):
-        return _html_medium(item)
-    cards = "".join(_html_card(card) for card in item.cards)
-    if item.columns is None:
-        return f'<div class="gallery">{cards}</div>'
-    # Wider than a telephone: the row is to be compared as one, so it scrolls.
-    style = f"grid-template-columns: repeat({item.columns}, minmax(10rem, 1fr))"
-    return f'<div class="scroll"><div class="gallery" style="{style}">{cards}</div></div>'
-
-
-def _html_card(card: Card) -> str:
-    lines = "".join(f"<p>{_escape(line)}</p>" for line in card.lines)
-    return f'<div class="card"><h3>{_escape(card.title)}</h3>{"".join(map(_html_medium, card.media))}{lines}</div>'
-
-
-def _html_medium(medium: Medium) -> str:
-    source = f"data:{MEDIA[medium.kind][1]};base64,{base64.b64encode(medium.content).decode()}"
-    caption = _escape(medium.caption)
-    if medium.kind == "wav":
-        return f'<audio controls preload="none" src="{source}" aria-label="{caption}"></audio>'
-    pixelated = ' class="pixelated"' if medium.pixelated else ""
-    below = f"<figcaption>{caption}</figcaption>" if caption and not medium.pixelated else ""
-    return f'<figure><img{pixelated} alt="{caption}" src="{source}">{below}</figure>'
-
-
-def _html_table(table: Table) -> str:
-    def cell(tag: str, value: Any) -> str:
-        numeric = isinstance(value, int | float) or value is None
-        return f"<{tag}{' class=number' if numeric else ''}>{_escape(number(value))}</{tag}>"
-
-    head = "".join(f"<th>{_escape(str(name))}</th>" for name in table.columns) if any(table.columns) else ""
-    rows = "".join(f"<tr>{''.join(cell('td', value) for value in row)}</tr>\n" for row in table.rows)
-    caption = f"<caption>{_escape(table.caption)}</caption>" if table.caption else ""
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _escape(text: str) -> str:
-    return html.escape(text, quote=True)
-
-
-STYLE = """<style>
-:root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #1b1f24; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid #d8dde3; padding-bottom: .2rem; }
-h3 { font-size: 1rem; margin: 0 0 .4rem; }
-p { margin: .4rem 0; max-width: 46rem; }
-.summary { color: #4a5561; }
-.scroll { overflow-x: auto; margin: .6rem 0 1rem; }
-table { border-collapse: collapse; font-size: .88rem; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th, td { text-align: left; padding: .28rem .8rem .28rem 0; border-bottom: 1px solid #e6e9ed; vertical-align: top; }
-th { color: #4a5561; font-weight: 600; }
-.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: .4rem 0; }
-img { max-width: 100%; height: auto; }
-img.pixelated { image-rendering: pixelated; width: 84px; height: 84px; object-fit: contain; background: #000; }
-figcaption { font-size: .82rem; color: #4a5561; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: .9rem; }
-.card { border: 1px solid #d8dde3; border-radius: 6px; padding: .7rem; break-inside: avoid; }
-.card p { font-size: .85rem; margin: .15rem 0; }
-audio { width: 100%; height: 36px; }
-@media print { body { font-size: 11px; } main { max-width: none; padding: 0; } audio { display: none; }
-  h2 { break-after: avoid; } figure, table { break-inside: avoid; }
-  .gallery { grid-template-columns: repeat(3, 1fr); } }
-</style>
-"""
+def _source(medium: Medium) -> str:
+    return f"data:{MEDIA[medium.kind][1]};base64,{base64.b64encode(medium.content).decode()}"

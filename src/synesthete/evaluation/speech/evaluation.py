@@ -21,7 +21,7 @@ from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.evaluation.reporting.figures import QUIETEST
-from synesthete.evaluation.reporting.provenance import listed, run_facts
+from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.evaluation.speech.diversity import measure_diversity
 from synesthete.evaluation.speech.judges import log_mel_of
@@ -120,7 +120,7 @@ def evaluate(
         evaluation.metrics.append(own_judge.metric(real))
     evaluation.skipped = [*pictures.skipped, *real.skipped]
     evaluation.notes += [f"skipped {name}" for name in evaluation.skipped]
-    facts = run_facts(pipeline, start, model, command) | {
+    facts = provenance(pipeline, start, model, command) | {
         "pictures": f"{len(raw)} of {len(pictures)} of the test split, seed {seed}",
         "vocoder": pipeline.codec.vocoder_in_use,
         "mel judge": judge_fact(evaluation, len(judge_clips), len(set(judge_clips.speakers))),

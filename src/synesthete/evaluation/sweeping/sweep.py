@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.picture import write_picture
-from synesthete.evaluation.reporting.provenance import device_name, run_facts
+from synesthete.evaluation.reporting.provenance import device_name, provenance
 from synesthete.evaluation.reporting.report import number, write_report
 from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder, fingerprint
 from synesthete.evaluation.sweeping.page import Findings, draw_contact_sheet, sweep_report
@@ -91,7 +91,7 @@ def sweep(
         labels = samples.all_labels()
         real = scorer.reference(labels) | {"kid_floor": scorer.kid_floor(labels)}
         found = Findings(cells, real, len(scorer.prepared.class_names), scorer.features.name, plan.notes)
-        facts = run_facts(scorer.pipeline, start, model, command) | {
+        facts = provenance(scorer.pipeline, start, model, command) | {
             "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, seeds "
             f"{', '.join(map(str, samples.seeds))}, {samples.num} of both",
             "features": scorer.features.name,

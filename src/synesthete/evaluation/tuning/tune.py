@@ -12,7 +12,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.labelled import PictureSamples, in_turn
 from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.reporting.provenance import run_facts
+from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import check_place, write_report
 from synesthete.evaluation.tuning.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
 from synesthete.evaluation.tuning.findings import NUM_REPEATS as NUM_ASKED
@@ -87,7 +87,7 @@ def tune(
         tuning.fresh = compared is not searched
         tuning.num_classes = len(prepared.class_names)
         settle(tuning, pipeline, folder)
-        facts = run_facts(pipeline, start, model, command) | facts_of(tuning)
+        facts = provenance(pipeline, start, model, command) | facts_of(tuning)
         facts["classes"] = f"{len(classes)} of {len(prepared.class_names)}"
         write_report(tuning.report(facts), out / REPORT)
     return tuning
