@@ -70,13 +70,15 @@ while [ $# -gt 1 ]; do
   case "$1" in
     -i) video="${2#file:}" ;;
     -ss) start="$2" ;;
+    -f) kind="${2#image2}" ;;
   esac
   shift
 done
 made="${1#file:}"
-echo "$video $start ${made##*.}" >> "LOG"
+kind="${kind:-jpg}"
+echo "$video $start $kind" >> "LOG"
 if grep -q corrupt "$video"; then echo "moov atom not found" >&2; exit 1; fi
-[ -f "$video.${made##*.}" ] && cp "$video.${made##*.}" "$made"
+[ -f "$video.$kind" ] && cp "$video.$kind" "$made"
 exit 0
 """
 

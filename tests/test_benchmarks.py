@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from synesthete.config import Stage
-from synesthete.data.shards import Rows
+from synesthete.data.rows import Rows
 from synesthete.training.reports import StepReport
 from synesthete.types import InputError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synesthete.cli.app import choose_level, main
-from synesthete.data.shards import keep
+from synesthete.io import load_or_compute
 from synesthete.logs import DETAIL, LEVELS, StandardError, listen
 from synesthete.types import InputError
 
@@ -157,5 +157,5 @@ def test_every_shard_of_a_preparation_is_detail(tmp_path, capsys, bare):
     for level, lines in (("info", []), ("detail", [f"{tmp_path / 'detail.safetensors'}: written"])):
         logging.getLogger().handlers[:] = []
         listen(level)
-        keep(tmp_path / f"{level}.safetensors", lambda: {"values": torch.zeros(2)})
+        load_or_compute(tmp_path / f"{level}.safetensors", lambda: {"values": torch.zeros(2)})
         assert capsys.readouterr().err.splitlines() == lines

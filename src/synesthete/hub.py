@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
-from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -244,13 +244,13 @@ def weights_digest(folder: Path) -> str:
 
     Files already read in this process are read again only if their size or time changed.
     """
-    total = blake2b(digest_size=16)
+    total = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if any(fnmatch(name, pattern) for pattern in ("*.onnx", *PICKLED)):
             stat = path.stat()
-            total.update(f"{name}\0{_digest(path, stat.st_size, stat.st_mtime_ns)}\0".encode())
-    return total.hexdigest()
+            total.append(f"{name}\0{_digest(path, stat.st_size, stat.st_mtime_ns)}\0")
+    return digest("".join(total).encode(), size=16)
 
 
 def is_hub_id(name: str) -> bool:
@@ -260,8 +260,7 @@ def is_hub_id(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "blake2b").hexdigest()
+    return digest(path, size=64)
 
 
 def _kind(repository: str, kind: Kind | None) -> Kind:

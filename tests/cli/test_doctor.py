@@ -20,7 +20,7 @@ from synesthete.evaluation.doctor.doctor import examine
 from synesthete.evaluation.doctor.model import examine_model, some_conditions, told_apart
 from synesthete.evaluation.doctor.record import read_run
 from synesthete.evaluation.doctor.run import seconds_left
-from synesthete.locking import locked
+from synesthete.io import locked
 from synesthete.training import loop
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 

@@ -13,7 +13,8 @@ from synesthete.data import fitted
 from synesthete.data.fitted import fit_pictures
 from synesthete.data.picture import PictureArray, PictureFile, content
 from synesthete.data.pictures import ClassFolders, Pictures
-from synesthete.data.shards import Rows, keep
+from synesthete.data.rows import Rows
+from synesthete.io import load_or_compute
 from synesthete.types import InputError
 
 NUM = 40
@@ -189,7 +190,10 @@ def test_pictures_that_show_the_same_are_left_out(photos, tmp_path):
 def rows(tmp_path) -> tuple[Rows, torch.Tensor]:
     values = torch.arange(60).view(20, 3)
     parts = [values[:7], values[7:7], values[7:19], values[19:]]
-    files = [keep(tmp_path / f"{i}.safetensors", lambda part=part: {"v": part.clone()}) for i, part in enumerate(parts)]
+    files = [
+        load_or_compute(tmp_path / f"{i}.safetensors", lambda part=part: {"v": part.clone()})
+        for i, part in enumerate(parts)
+    ]
     return Rows([file["v"] for file in files]), values
 
 

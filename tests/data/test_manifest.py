@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synesthete.data import manifest
 from synesthete.data.manifest import Entry, read_manifest, write_manifest
 from synesthete.types import InputError
 
@@ -70,6 +70,6 @@ def test_no_manifest_and_an_empty_one_are_one_line(tmp_path):
 def test_a_kill_while_writing_keeps_the_one_before(tmp_path, monkeypatch):
     write_manifest(tmp_path, [Entry("six")])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(manifest.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         write_manifest(tmp_path, [Entry("seven")])
     assert read_manifest(tmp_path) == [Entry("six")]

@@ -13,7 +13,7 @@ import torch
 from synesthete import hub, seeding
 from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
-from synesthete.data.shards import Rows
+from synesthete.data.rows import Rows
 from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
 from synesthete.evaluation.pictures import judge as picture_judge
 from synesthete.evaluation.pictures.features import ClassifierFeatures

@@ -152,9 +152,9 @@ def test_a_model_killed_while_its_settings_are_written_loads(model, monkeypatch,
         if count[0] == number:
             raise KeyboardInterrupt
         count[0] += 1
-        path.write_bytes(content)
+        path.write_text(content)
 
-    monkeypatch.setattr(own_settings, "write_whole", write)
+    monkeypatch.setattr(own_settings, "write_file", write)
     with pytest.raises(KeyboardInterrupt):
         write_sampling(model, WINNER, Pipeline.load(str(model)).process)
     assert Pipeline.load(str(model))(labels_in_turn(1)).signal.shape == (1, 3, 8, 8)

@@ -66,7 +66,7 @@ def test_each_split_has_pieces_of_its_own_recordings(tmp_path):
 def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "SHARD_SECONDS", 8.0)
     whole = tasks.prepare(tiny_music(), tmp_path / "whole")
-    written = preparation.keep
+    written = preparation.load_or_compute
     left = 3
 
     def killed(path, make):
@@ -76,10 +76,10 @@ def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return written(path, make)
 
-    monkeypatch.setattr(preparation, "keep", killed)
+    monkeypatch.setattr(preparation, "load_or_compute", killed)
     with pytest.raises(KeyboardInterrupt):
         tasks.prepare(tiny_music(), tmp_path / "killed")
-    monkeypatch.setattr(preparation, "keep", written)
+    monkeypatch.setattr(preparation, "load_or_compute", written)
     before = files(tmp_path / "killed")
     assert 7 <= len(before) < len(files(tmp_path / "whole"))
     again = tasks.prepare(tiny_music(), tmp_path / "killed")

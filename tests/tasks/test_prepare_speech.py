@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from synesthete import tasks
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import build
-from synesthete.data import shards
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.spoken import PairedSamples
 from synesthete.tasks.image_to_speech import preparation
@@ -139,18 +138,6 @@ def test_a_rich_set_is_not_noted(prepared):
     assert preparation.repeated_targets(samples(200)) == []
     assert preparation.repeated_targets(prepared.train) == []
     assert not any("share" in note for note in prepared.notes)
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, prepared, monkeypatch):
-    def full(tensors, path):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shards, "save_file", full)
-    with pytest.raises(InputError, match=r"cannot be written .*No space left.* free some space") as caught:
-        shards.keep(tmp_path / "a.safetensors", lambda: {"values": torch.zeros(2)})
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

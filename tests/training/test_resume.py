@@ -134,7 +134,7 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_bit(prepared, cache, tmp_pa
 
 
 def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp_path, monkeypatch):
-    """At every call of os.replace that a run makes, and at one of os.fsync."""
+    """At every call of os.replace and os.rename that a run makes, and at one of os.fsync."""
 
     def run(folder):
         recipe = debug_recipe(*QUICK, "stages.denoise.num_steps=4", "stages.denoise.checkpoint_every=2")
@@ -160,9 +160,10 @@ def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp
                     run(tmp_path / f"{name}-{at}")
         return len(calls)
 
-    total = kill("replace", None)
-    assert total >= 9  # recipe, metrics, model, checkpoint; the preview, the old model away, the new one there, ...
-    for name, at in (*(("replace", i + 1) for i in range(total)), ("fsync", 12)):
+    totals = {name: kill(name, None) for name in ("replace", "rename")}
+    assert totals["replace"] >= 4  # recipe, environment, metrics, the preview
+    assert totals["rename"] >= 4  # the model twice, two checkpoints
+    for name, at in (*((call, i + 1) for call in totals for i in range(totals[call])), ("fsync", 12)):
         kill(name, at)
         folder = tmp_path / f"{name}-{at}"
         for path in folder.rglob("*.safetensors"):  # what does not look half-written is whole
@@ -202,7 +203,7 @@ def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, mon
         open_run(debug_recipe(), folder)
     folder = tmp_path / "partial"
     folder.mkdir()
-    (folder / ".recipe.yaml.partial").write_text("na")
+    (folder / ".recipe.yaml.0a1b2c3d.partial").write_text("na")
     open_run(debug_recipe(), folder)
     assert (folder / "recipe.yaml").is_file()
 

@@ -37,12 +37,13 @@ def demo(
     from PIL import Image
 
     from synesthete import hub, seeding
-    from synesthete.data.audio import write_audio, write_whole
+    from synesthete.data.audio import write_audio
     from synesthete.data.picture import write_picture
     from synesthete.data.pictures import DIGITS, BuiltInDigits
     from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
     from synesthete.evaluation.speech.listeners import WordListener
     from synesthete.evaluation.speech.model_judge import read_judge
+    from synesthete.io import write_file
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
 
@@ -69,7 +70,7 @@ def demo(
         write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
         write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))
         figure = spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says")
-        write_whole(out / f"{name}.png", to_png(figure))
+        write_file(out / f"{name}.png", to_png(figure))
         heard = listener.hear(waveform.cpu(), spec.sample_rate) if listener else None
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
         if verdict:

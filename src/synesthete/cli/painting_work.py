@@ -69,10 +69,10 @@ class Work:
 
 def write_told(path: Path, picture: Image.Image, told: dict[str, Any]) -> None:
     """A PNG that tells how it was made, and the same as JSON beside it."""
-    from synesthete.data.audio import write_whole
     from synesthete.data.picture import write_picture
+    from synesthete.io import write_file
 
     how = json.dumps(told, indent=2, ensure_ascii=False)
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in json.loads(how).items()}
     write_picture(path, picture, texts)
-    write_whole(path.with_suffix(".json"), f"{how}\n".encode())
+    write_file(path.with_suffix(".json"), f"{how}\n")

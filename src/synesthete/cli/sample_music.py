@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.cli.options import check_unwritten, progress_bar
 from synesthete.cli.sample_pictures import SHEET, find_wishes, folded
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def play(
     import torch
 
     from synesthete import seeding
-    from synesthete.data.audio import write_audio, write_whole
+    from synesthete.data.audio import write_audio
     from synesthete.data.picture import write_picture
     from synesthete.evaluation.reporting.sheet import draw_sheet
 
@@ -78,7 +79,7 @@ def play(
                 write_picture(
                     path.with_suffix(".png"), picture, {k: str(value) for k, value in json.loads(how).items()}
                 )
-                write_whole(path.with_suffix(".json"), f"{how}\n".encode())
+                write_file(path.with_suffix(".json"), f"{how}\n")
                 drawn[wish.stem].append(picture)
                 length += waveform.shape[-1] / maker.sample_rate
     seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synesthete.cli.painting_work import write_told
+from synesthete.io import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ ENLARGED = 256  # pixels of a picture in a GIF, at least
 
 def draw_strips(work: Work, sounds: Sounds, asked: HeardRequest, told: dict[str, Any], num: int) -> dict[str, Any]:
     """A strip of pictures between two sounds, or of every sound with each strength; a row for each of `num` noises."""
-    from synesthete.data.audio import write_whole
     from synesthete.evaluation.reporting.sheet import draw_sheet, encode_gif
 
     values: dict[str, Any] = {"written": []} | ({"gifs": []} if asked.is_gif else {})
@@ -42,7 +42,7 @@ def draw_strips(work: Work, sounds: Sounds, asked: HeardRequest, told: dict[str,
                 draw_sheet([[enlarged(row[x]) for row in strip.rows]], [""], captions=[[caption] * num])
                 for x, caption in enumerate(strip.captions)
             ]
-            write_whole(strip.target.with_suffix(".gif"), encode_gif(frames, milliseconds=250))
+            write_file(strip.target.with_suffix(".gif"), encode_gif(frames, milliseconds=250))
             values["gifs"].append(str(strip.target.with_suffix(".gif")))
     return values
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from functools import cached_property
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from synesthete import hub
 from synesthete.conditioning import kept, trial_towers
 from synesthete.conditioning.vision_tower import find_folder, one_line
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ class ClapTower:
         keys = []
         for samples in waveform.detach().float().cpu().numpy():
             samples = np.trim_zeros(samples, "b")
-            key = blake2b(samples.tobytes(), digest_size=16)
-            key.update(f"{self.model}\0{self.weights}\0{self.sample_rate}".encode())
-            name = key.hexdigest()
+            name = digest(samples, [self.model, self.weights, self.sample_rate], size=16)
             keys.append(name)
             if name in found:
                 continue

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synesthete import hub
+from synesthete.io import replacing
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,5 @@ def recall(folder: str, key: str) -> Tensor | None:
 def keep(folder: str, key: str, features: Tensor, about: Mapping[str, str]) -> None:
     """Keep it under a key, `about` in the file's header. A cache that cannot be written costs time, no more."""
     place = hub.cache_folder() / folder / f"{key}.safetensors"
-    partial = place.with_suffix(f".{os.getpid()}.partial")
-    with contextlib.suppress(OSError, SafetensorError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(InputError), replacing(place) as partial:
         save_file({"features": features}, partial, dict(about))
-        partial.replace(place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from synesthete import hub
 from synesthete.conditioning import kept
 from synesthete.conditioning.vision_families import FIELD
 from synesthete.conditioning.vision_tower import find_folder, one_line
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class TextTower:
         return hub.weights_digest(self.folder)
 
     def _key(self, prompt: str) -> str:
-        return blake2b(json.dumps([self.model, self._weights, prompt]).encode(), digest_size=16).hexdigest()
+        return digest([self.model, self._weights, prompt], size=16)
 
     def _recall(self, prompt: str) -> Tensor | None:
         """What was said of a prompt before; None where it was not, or the file is damaged."""

@@ -6,18 +6,17 @@ published ones are, and read from there by the same code.
 
 from __future__ import annotations
 
-import shutil
 import string
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import hub
+from synesthete.io import write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CLAP, PROMPTS = "trial-clap", "trial-stable-diffusion"
 CLAP_WIDTH, PROMPT_WIDTH = 24, 16
@@ -52,15 +51,9 @@ def find_trial(model: str) -> Path | None:
         return None
     folder = hub.cache_folder() / "trials" / model
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent))
         with torch.random.fork_rng(devices=()), torch.device("cpu"):
             torch.manual_seed(0)
-            write(beside)
-        try:
-            beside.rename(folder)
-        except OSError:  # another process was first
-            shutil.rmtree(beside)
+            write_folder(folder, write)
     return folder
 
 

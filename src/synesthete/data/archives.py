@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import lzma
 import mmap
@@ -12,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from synesthete import hub
-from synesthete.data.audio import write_whole
 from synesthete.data.picture import SUFFIXES, PictureBytes
 from synesthete.data.pictures import SPLIT_FOLDERS, Listed, Pictures, divide
+from synesthete.io import digest, replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def list_archive(archive: Path) -> list[Listed]:
     """Every picture of an archive, in order of name."""
     status = archive.stat()
     named = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
-    folder = hub.cache_folder() / "archives" / hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
+    folder = hub.cache_folder() / "archives" / digest(named.encode(), size=8)
     if not (folder / INDEX).is_file():
         write_index(archive, folder)
     try:
@@ -106,7 +105,7 @@ def write_index(archive: Path, folder: Path) -> None:
         raise InputError(f"{archive}: cannot be read ({error.strerror}); give a tar of class folders") from None
     if not entries:
         raise InputError(f"{archive}: no pictures in class folders ({', '.join(SUFFIXES[:3])}, ...); give another tar")
-    write_whole(folder / INDEX, json.dumps(entries).encode())
+    write_file(folder / INDEX, json.dumps(entries))
 
 
 def locate(archive: Path) -> list[Entry]:
@@ -121,18 +120,11 @@ def unpack(archive: Path, target: Path) -> list[Entry]:
     Raises:
         InputError: not a tar, a damaged one, or a full disk.
     """
-    partial = target.with_name(f".{target.name}.partial")
     entries: list[Entry] = []
-    try:
-        with partial.open("wb") as file:
-            for name, content in stream(archive):
-                entries.append((name, file.tell(), len(content)))
-                file.write(content)
-        partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); free some space and run again") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as partial, partial.open("wb") as file:
+        for name, content in stream(archive):
+            entries.append((name, file.tell(), len(content)))
+            file.write(content)
     return entries
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import struct
@@ -14,6 +13,7 @@ import soundfile
 import soxr
 import torch
 
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
@@ -80,26 +80,8 @@ def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> P
     encoded = io.BytesIO()
     samples = to_int16(waveform).numpy().T  # (S,) or (S, C)
     soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format=_FORMATS[path.suffix.lower()])
-    write_whole(path, encoded.getvalue())
+    write_file(path, encoded.getvalue())
     return path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it; a failure leaves nothing behind.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        if partial.is_file():
-            partial.unlink()
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another folder"
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy} and run again") from None
 
 
 def to_int16(waveform: torch.Tensor) -> torch.Tensor:

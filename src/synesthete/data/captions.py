@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
 # What a template may have in braces, and its words from the least third of a class's pictures to the greatest.
 LOOKS: dict[str, tuple[str, str, str]] = {

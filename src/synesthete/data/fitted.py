@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,8 @@ import torch
 from PIL import Image
 
 from synesthete.data.picture import content
-from synesthete.data.shards import Rows, keep
-from synesthete.locking import alone
+from synesthete.data.rows import Rows
+from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -85,9 +84,9 @@ def fit_pictures(
     shards = []
     for first in range(0, len(pictures), size):
         files = pictures.files[first : first + size]
-        stamps = hashlib.blake2b("\n".join(file.stamp() for file in files).encode(), digest_size=8).hexdigest()
+        stamps = digest("\n".join(file.stamp() for file in files).encode(), size=8)
         path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
-        shards.append(keep(path, partial(fitter, files, partial(report, first))))
+        shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
         report(first, len(files))
     places = torch.cat([shard["places"] + number * size for number, shard in enumerate(shards)])
     if not len(places):

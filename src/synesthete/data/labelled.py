@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.pictures import Pictures, PictureSource
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]

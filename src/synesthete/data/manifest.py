@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def stays_inside(path: object) -> bool:
 
 
 def write_manifest(folder: Path, entries: Iterable[Entry]) -> Path:
-    """Write `folder/metadata.jsonl` beside its final place and rename it, so that it is whole or absent."""
+    """Write `folder/metadata.jsonl`, whole or not at all."""
     path = Path(folder) / FILE_NAME
-    partial = path.with_name(f".{FILE_NAME}.partial")
-    partial.write_text("".join(entry.to_json() + "\n" for entry in entries), encoding="utf-8")
-    os.replace(partial, path)
+    write_file(path, "".join(entry.to_json() + "\n" for entry in entries))
     return path

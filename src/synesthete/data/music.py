@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.data.labelled import Part
     from synesthete.data.recording_splits import Entry
     from synesthete.data.recordings import Recording, RecordingSource
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.data.sound_augmentation import Varied
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"

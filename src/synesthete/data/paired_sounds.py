@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.labelled import Augmentation
     from synesthete.data.pieces import Pieces
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.data.sound_augmentation import Varied
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from synesthete.data.audio import write_whole
+from synesthete.io import digest, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | No
         chunks.add_text(key, value)
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", pnginfo=chunks)
-    write_whole(path, encoded.getvalue())
+    write_file(path, encoded.getvalue())
     return path
 
 
@@ -173,4 +172,4 @@ def content(image: Image.Image) -> str:
 
 def hash_array(values: np.ndarray) -> str:
     """A name for an array's values and shape."""
-    return hashlib.blake2b(repr(values.shape).encode() + values.tobytes(), digest_size=12).hexdigest()
+    return digest(values, size=12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import soundfile
 
 from synesthete.data.audio import check_whole_wav
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ class RecordingFile:
         try:
             size = Path(self.path).stat().st_size
             num_parts = 1 if size <= HASHED_BYTES else 64
-            found = hashlib.blake2b(str(size).encode(), digest_size=12)
+            parts = [str(size).encode()]
             with Path(self.path).open("rb") as file:
                 for part in range(num_parts):
                     file.seek(part * size // num_parts)
-                    found.update(file.read(HASHED_BYTES // num_parts))
+                    parts.append(file.read(HASHED_BYTES // num_parts))
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); check the file") from None
-        return found.hexdigest()
+        return digest(b"".join(parts), size=12)
 
     def header(self) -> Header:
         """Rate, length and channels; the length of a stream that does not tell it is found by reading it once.

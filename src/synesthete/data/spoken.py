@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.labelled import Augmentation
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.data.speech.engines import Engine
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from synesthete import seeding
-from synesthete.data.audio import write_whole
 from synesthete.data.pictures import Pictures
+from synesthete.io import replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -165,11 +164,11 @@ def write_stl10(
     if labels is None:
         return
     numbers = np.array([names.index(label) + 1 for label in labels], np.uint8)
-    write_whole(folder / f"{part}_y.bin", numbers.tobytes())
-    write_whole(folder / CLASS_FILE, "".join(f"{name}\n" for name in names).encode())
+    write_file(folder / f"{part}_y.bin", numbers.tobytes())
+    write_file(folder / CLASS_FILE, "".join(f"{name}\n" for name in names))
     if part == "train":
         folds = [" ".join(str(i) for i in draw_fold(numbers, fold)) for fold in range(NUM_FOLDS)]
-        write_whole(folder / FOLD_FILE, "".join(f"{line}\n" for line in folds).encode())
+        write_file(folder / FOLD_FILE, "".join(f"{line}\n" for line in folds))
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -183,10 +182,8 @@ def check_names(names: tuple[str, ...]) -> None:
 
 def write_pixels(path: Path, pictures: Iterable[Image.Image], num: int | None) -> None:
     """Write the pixels of pictures, one after the other, whole or not at all. num: how many labels there are."""
-    partial = path.with_name(f".{path.name}.partial")
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         with partial.open("wb") as file:
             for count, picture in enumerate(pictures, 1):
                 if picture.size != (SIZE, SIZE):
@@ -196,13 +193,6 @@ def write_pixels(path: Path, pictures: Iterable[Image.Image], num: int | None) -
         if not count or num not in (None, count):
             labels = "no" if num is None else str(num)
             raise InputError(f"{path}: {count} pictures and {labels} labels; give pictures, and one label for each")
-        partial.replace(path)
-    except OSError as error:
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another folder"
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy} and run again") from None
-    finally:
-        if partial.is_file():
-            partial.unlink()
 
 
 def draw_fold(numbers: np.ndarray, fold: int) -> list[int]:

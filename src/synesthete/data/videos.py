@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from synesthete.data.found_pairs import Found, Heard, Shown
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import SPLIT_FOLDERS, list_folders
 from synesthete.data.recordings import RecordingFile
+from synesthete.io import digest, replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple
     except OSError as error:
         raise CutError(f"{clip.path}: cannot be read ({error.strerror}); check the path") from None
     facts = f"{clip.path} {status.st_size} {status.st_mtime_ns} {clip.start} {seconds}"
-    name = f"{clip.path.stem}-{hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()}"
+    name = f"{clip.path.stem}-{digest(facts.encode())}"
     at = [] if clip.start is None else ["-ss", f"{clip.start:g}"]
     sound = folder / f"{name}.flac"
     if not sound.is_file():
-        only_sound = ["-t", f"{seconds:g}", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "flac"]
+        only_sound = ["-t", f"{seconds:g}", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "flac", "-f", "flac"]
         run_ffmpeg(clip.path, at, only_sound, sound, "no sound")
     try:
         length = soundfile.info(sound).duration
@@ -170,7 +170,7 @@ def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple
         frame = folder / f"{name}-{number + 1}of{num_frames}.jpg"
         time = (clip.start or 0.0) + length * (number + 0.5) / num_frames
         if not frame.is_file():
-            one_frame = ["-frames:v", "1", "-an", "-q:v", "2", "-update", "1"]
+            one_frame = ["-frames:v", "1", "-an", "-q:v", "2", "-update", "1", "-c:v", "mjpeg", "-f", "image2"]
             run_ffmpeg(clip.path, ["-ss", f"{time:.3f}"], one_frame, frame, f"no frame at {time:.1f} s")
         frames.append(frame)
     return sound, frames
@@ -185,22 +185,30 @@ def run_ffmpeg(video: Path, before: list[str], after: list[str], made: Path, mis
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         raise InputError(NO_FFMPEG)
-    partial_file = made.with_name(f".partial-{made.name}")  # the suffix tells ffmpeg what to write
-    # "file:", or a name with a colon is taken for a protocol.
-    command = [ffmpeg, "-nostdin", "-v", "error", "-y", *before, "-i", f"file:{video}", *after, f"file:{partial_file}"]
-    reason = ""
-    try:
-        told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
-        if told.returncode:
-            said = told.stderr.decode(errors="replace").strip().splitlines()
-            reason = said[-1].removeprefix("[").strip()[:200] if said else f"ffmpeg ended with {told.returncode}"
-    except subprocess.TimeoutExpired:
-        reason = f"longer than {PATIENCE:.0f} s"
-    except OSError as error:
-        raise InputError(f"{ffmpeg}: cannot be run ({error.strerror}); install ffmpeg again") from None
-    if not reason and partial_file.is_file() and partial_file.stat().st_size:
-        partial_file.replace(made)
-        return
-    partial_file.unlink(missing_ok=True)
-    why = f" ({reason})" if reason else ""
-    raise CutError(f"{video}: {missing}{why}; copy the video again or remove it")
+    with replacing(made) as partial_file:
+        # "file:", or a name with a colon is taken for a protocol.
+        command = [
+            ffmpeg,
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            *before,
+            "-i",
+            f"file:{video}",
+            *after,
+            f"file:{partial_file}",
+        ]
+        reason = ""
+        try:
+            told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+            if told.returncode:
+                said = told.stderr.decode(errors="replace").strip().splitlines()
+                reason = said[-1].removeprefix("[").strip()[:200] if said else f"ffmpeg ended with {told.returncode}"
+        except subprocess.TimeoutExpired:
+            reason = f"longer than {PATIENCE:.0f} s"
+        except OSError as error:
+            raise InputError(f"{ffmpeg}: cannot be run ({error.strerror}); install ffmpeg again") from None
+        if reason or not (partial_file.is_file() and partial_file.stat().st_size):
+            why = f" ({reason})" if reason else ""
+            raise CutError(f"{video}: {missing}{why}; copy the video again or remove it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from synesthete.data.profiles import NUM_BANDS, measure_energy, measure_profile
+from synesthete.io import digest, replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -131,16 +131,9 @@ def keep_waveforms(
             return found
         except (SafetensorError, OSError, ValueError, KeyError):
             path.unlink(missing_ok=True)
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w+b") as file:
-            write_shard(file, recordings, sample_rate, report, profiled)
-        os.replace(unfinished, path)
-        return read_shard(path, profiled)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); free some space and run again") from None
+    with replacing(path) as partial, partial.open("w+b") as file:
+        write_shard(file, recordings, sample_rate, report, profiled)
+    return read_shard(path, profiled)
 
 
 def write_shard(
@@ -217,7 +210,7 @@ def read_shard(path: Path, profiled: bool = True) -> list[Waveform]:
 def shard_name(recordings: Sequence[Recording], sample_rate: int) -> str:
     """A file's name that changes with its recordings and the rate."""
     stamps = "\n".join([str(sample_rate), *(recording.stamp() for recording in recordings)])
-    return f"{hashlib.blake2b(stamps.encode(), digest_size=8).hexdigest()}.safetensors"
+    return f"{digest(stamps.encode(), size=8)}.safetensors"
 
 
 def as_float(samples: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from synesthete.denoisers.base_network import telling
 from synesthete.denoisers.gated_attention import make_processors, processors
 from synesthete.denoisers.low_rank import ADAPTER, lora_places, lora_settings, set_lora_strength
 from synesthete.denoisers.stable_diffusion import group_of
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -190,17 +190,17 @@ def base_digests(unet: Any) -> dict[str, str]:
     training changes them all.
     """
     settings = json.dumps(telling(unet.config), sort_keys=True)
-    totals = {dtype: blake2b(settings.encode(), digest_size=16) for dtype in PRECISIONS}
+    contents = {dtype: [settings.encode()] for dtype in PRECISIONS}
     named = {name.replace(".base_layer.", "."): value for name, value in unet.named_parameters()}
     for name, value in sorted(named.items()):
         if group_of(name) != "base":
             continue
         values = value.detach().flatten()
         values = values[:: -(-len(values) // SAMPLED)].cpu()
-        for dtype, total in totals.items():
-            total.update(f"{name} {tuple(value.shape)}".encode())
-            total.update(values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes())
-    return {str(dtype).removeprefix("torch."): total.hexdigest() for dtype, total in totals.items()}
+        for dtype, parts in contents.items():
+            parts.append(f"{name} {tuple(value.shape)}".encode())
+            parts.append(values.to(dtype).contiguous().view(torch.uint8).numpy().tobytes())
+    return {str(dtype).removeprefix("torch."): digest(b"".join(parts), size=16) for dtype, parts in contents.items()}
 
 
 def check_base(unet: Any, index: Mapping[str, Any], folder: str | Path) -> None:

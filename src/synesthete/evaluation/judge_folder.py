@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
-from synesthete.data.audio import write_whole
+from synesthete.io import write_file, write_folder
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -33,24 +31,17 @@ def check_kind(folder: Path, kind: type, makes: str) -> None:
         raise InputError(f"{folder}: a {found}, and the model makes {makes}; remove it and train the model's run again")
 
 
-def write_judge(judge: ModelMixin, result: dict[str, Any], folder: Path, advice: str = "free some space") -> None:
+def write_judge(judge: ModelMixin, result: dict[str, Any], folder: Path) -> None:
     """Write a judge's folder beside its place and rename it, over one that is there.
 
-    result: plain values, written as RESULT_NAME. advice: what to do where it cannot be written.
+    result: plain values, written as RESULT_NAME.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+
+    def fill(partial: Path) -> None:
         judge.save_pretrained(partial)
-        write_whole(partial / RESULT_NAME, (json.dumps(result, indent=1) + "\n").encode())
-        for path in partial.iterdir():
-            # safetensors writes for the owner alone; a model is to be read by whoever may read its folder.
-            path.chmod(partial.stat().st_mode & 0o666)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); {advice}") from None
+        write_file(partial / RESULT_NAME, json.dumps(result, indent=1) + "\n")
+
+    write_folder(folder, fill)

@@ -13,6 +13,7 @@ from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def _costs_a_line(step: int, what: str) -> Iterator[None]:
 
 def _write(medium: Medium, folder: Path, step: int, log: Log) -> None:
     path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(medium.content)
+    write_file(path, medium.content)
     if medium.kind == "png":
         log.picture(medium.name, Image.open(io.BytesIO(medium.content)), step)

@@ -7,7 +7,6 @@ import copy
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from torch import nn
 from synesthete.export.decoders import decoder_graph
 from synesthete.export.description import describe
 from synesthete.export.graph import conditioner_graph, denoiser_graph
+from synesthete.io import replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -99,14 +99,9 @@ def write(graph: Graph, path: Path, said: dict[str, str]) -> Written:
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.module.state_dict().values())
     if size > MOST_BYTES:
         raise InputError(f"{path}: {size / 1e9:.1f} GB of weights; one ONNX file holds 2 GB, export a smaller model")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(serialised(graph, said | {name: json.dumps(fact) for name, fact in graph.facts.items()}))
-        written = compared(graph, beside, path)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return written
+    with replacing(path) as partial:
+        partial.write_bytes(serialised(graph, said | {name: json.dumps(fact) for name, fact in graph.facts.items()}))
+        return compared(graph, partial, path)
 
 
 @torch.no_grad()

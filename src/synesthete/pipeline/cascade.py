@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import hub, seeding
-from synesthete.data.audio import write_whole
+from synesthete.io import write_file
 from synesthete.pipeline.canvas import blank
 from synesthete.pipeline.frames import Frames, encode
 from synesthete.pipeline.painting import paint
@@ -67,7 +67,7 @@ class Cascade:
         """Write both model folders, FOLDER/base and FOLDER/upsampler."""
         self.base.save(folder / "base", dtype)
         self.upsampler.save(folder / "upsampler", dtype)
-        write_whole(folder / hub.MODEL_INDEX, (json.dumps({"_class_name": KIND}) + "\n").encode())
+        write_file(folder / hub.MODEL_INDEX, json.dumps({"_class_name": KIND}) + "\n")
 
     @torch.no_grad()
     def __call__(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from synesthete.io import write_folder
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
@@ -34,42 +34,6 @@ if TYPE_CHECKING:
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # An alignment has no gradient for the null condition, and so no optimiser state.
 SOME = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `folder`, then put it in its place: it is whole, or it is not there.
-
-    Raises:
-        InputError: a full disk, or a place that cannot be written; what was there before is kept.
-    """
-    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write(partial)
-        for path in partial.rglob("*"):
-            if path.is_file():
-                # safetensors writes for the owner alone; a model is to be read by whoever may read its folder.
-                path.chmod(partial.stat().st_mode & 0o666)
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(folder, old)
-        os.replace(partial, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder}: cannot be written ({reason}); free some space and run the same command") from None
-
-
-def recover(folder: Path) -> None:
-    """Finish what a kill between the two renames of `write_folder` left: the old folder goes back."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            os.replace(old, folder)
 
 
 def gather(model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.data.shards import Rows, keep
+from synesthete.data.rows import Rows
+from synesthete.io import digest, load_or_compute
 from synesthete.objectives import measure_round_trip
 from synesthete.training.previews import write_codec_previews
 from synesthete.training.run_folder import processes
@@ -88,7 +88,7 @@ def precompute_latents(
         path = folder / f"{name}-{number:05d}.safetensors"
         make = partial(_encoded, codec, samples, places, num_views, device)
         with processes().main_process_first():
-            shards.append(keep(path, make)["values"])
+            shards.append(load_or_compute(path, make)["values"])
         report(int(places[-1]) + 1, len(samples))
     return replace(samples, x_0=Rows(shards))
 
@@ -107,15 +107,6 @@ def signals(samples: Any, places: Tensor, view: int) -> Tensor:
         return samples.views(places, torch.full_like(places, view))
     generator = seeding.generator(0, "view", view, int(places[0]))
     return (samples if view else samples.plain()).batch(places, generator).signal
-
-
-def digest(codec: Any, *settings: int) -> str:
-    """A short name for a codec's weights and the settings it is used with."""
-    found = hashlib.blake2b(repr(settings).encode(), digest_size=6)
-    for name, value in codec.state_dict().items():
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
 
 
 @torch.no_grad()

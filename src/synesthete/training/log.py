@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.io import write_file
 from synesthete.training.event_file import open_event_file
 from synesthete.training.projector import write_embedding
 from synesthete.training.rollback import ROLLED_BACK_FROM, line_of
@@ -34,9 +35,7 @@ class RunLog:
     def __init__(self, folder: Path, stage: str, first_step: int, rollbacks: Sequence[Rollback] = ()) -> None:
         self.path, self.stage = folder / "metrics.jsonl", stage
         kept = [line for line in self._lines() if self._is_rollback(line) or not self._is_later(line, first_step)]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        partial.replace(self.path)
+        write_file(self.path, "".join(line + "\n" for line in kept))
         self.board = folder / "tensorboard" / stage
         self.events = open_event_file(self.board, first_step)
         for found in rollbacks[sum(self._is_rollback(line) for line in kept) :]:
@@ -107,4 +106,4 @@ def write_environment(folder: Path) -> None:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": versions,
     }
-    (folder / "environment.json").write_text(json.dumps(values, indent=1) + "\n")
+    write_file(folder / "environment.json", json.dumps(values, indent=1) + "\n")

@@ -9,8 +9,8 @@ import torch
 
 from synesthete.denoisers.adapters import save_adapters
 from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.io import write_folder
 from synesthete.objectives import Denoising
-from synesthete.training import checkpoint
 from synesthete.training.assembly import make_pipeline
 from synesthete.training.trainable_parameters import groups_of
 
@@ -92,12 +92,12 @@ class Models:
                 self._write_end(parts)
 
     def _write_now(self, parts: Parts) -> None:
-        checkpoint.write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
+        write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
 
     def _write_end(self, parts: Parts) -> None:
         if self._end is not None:
             alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
-            checkpoint.write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
+            write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
 
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
         """The pipeline and its adapters, and the recipe that it can be judged and repeated by."""

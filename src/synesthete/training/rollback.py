@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from synesthete.io import write_file
 from synesthete.training.checkpoint import latest_checkpoint, reading
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> Rollba
     steps = [before for path in folder.glob("step_*") if (before := step_of(path)) <= step - patience]
     found = Rollback(step, max(steps, default=0), spike.figure, spike.level, spike.reached)
     values = [asdict(one) for one in (*read_rollbacks(folder), found)]
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE}.partial"
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / FILE)
+    write_file(folder / FILE, json.dumps(values, indent=1) + "\n")
     return found
 
 

@@ -10,8 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe
-from synesthete.locking import LOCK, locked
-from synesthete.training import checkpoint
+from synesthete.io import LOCK, PARTIAL, locked, recover_folder, remove_partial, write_file
 from synesthete.training.log import write_environment
 from synesthete.types import InputError
 
@@ -47,7 +46,7 @@ def open_run(recipe: Recipe, folder: Path) -> None:
 
 
 def _open_run(recipe: Recipe, folder: Path) -> None:
-    path, partial = folder / "recipe.yaml", folder / ".recipe.yaml.partial"
+    path = folder / "recipe.yaml"
     if path.is_file():
         difference = first_difference(Recipe.load(path).to_dict(), recipe.to_dict())
         begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
@@ -55,20 +54,16 @@ def _open_run(recipe: Recipe, folder: Path) -> None:
             raise InputError(
                 f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
             )
-        checkpoint.recover(folder / "model")
+        remove_partial(folder)
+        recover_folder(folder / "model")
         for kept in folder.glob(".after-*.old"):
-            checkpoint.recover(folder / kept.name[1 : -len(".old")])
+            recover_folder(folder / kept.name[1 : -len(".old")])
         if not difference and (folder / "environment.json").is_file():
             return
-    elif folder.is_dir() and any(entry not in (partial, folder / LOCK) for entry in folder.iterdir()):
+    elif folder.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in folder.iterdir()):
         raise InputError(f"{folder}: not empty and not a run; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(recipe.to_yaml(), encoding="utf-8")
-        partial.replace(path)
-        write_environment(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+    write_file(path, recipe.to_yaml())
+    write_environment(folder)
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> str | None:

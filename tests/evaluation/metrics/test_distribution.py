@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg
 
-from synesthete.data.shards import Rows
+from synesthete.data.rows import Rows
 from synesthete.evaluation.metrics import distribution
 from synesthete.evaluation.metrics.distribution import (
     diversity,

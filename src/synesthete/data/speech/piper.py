@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from functools import cached_property, lru_cache
@@ -14,6 +13,7 @@ import torch
 
 from synesthete import hub
 from synesthete.data.speech.piper_voices import PIPER_VOICES, check_split, default_voices, split_by_speaker
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class Piper:
 
     def identity(self) -> str:
         """The engine's version and settings, and a digest of the voices it speaks with."""
-        digest = hashlib.blake2b(digest_size=6)
+        contents = []
         for name in sorted({_file_name(voice.name) for group in self.split_voices().values() for voice in group}):
             path = self._path(name)
             settings = Path(f"{path}.json").read_bytes()
-            digest.update(f"{name}/{path.stat().st_size}/".encode() + settings)
-        return f"piper-tts {self._version}, noise {self.noise:g}, voices {digest.hexdigest()}"
+            contents.append(f"{name}/{path.stat().st_size}/".encode() + settings)
+        return f"piper-tts {self._version}, noise {self.noise:g}, voices {digest(b''.join(contents))}"
 
     def split_voices(self) -> dict[str, tuple[Voice, ...]]:
         """The voices to speak with, by split.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from synesthete.data.speech.voices import SPLITS, Voice
+from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
     shared: dict[str, list[str]] = {split: [] for split in SPLITS}
     for speaker in sorted(best.keys() & known.keys()):
         shared[known[speaker]].append(best[speaker])
-    others = sorted(best.keys() - known.keys(), key=lambda name: hashlib.blake2b(name.encode()).digest())
+    others = sorted(best.keys() - known.keys(), key=lambda name: digest(name.encode(), size=64))
     for split in ("judge", "test"):
         share = max(len(best.keys() - known.keys()) // 5, 0 if shared[split] else 1)
         shared[split] += [best[speaker] for speaker in others[:share]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from synesthete.data.audio import write_whole
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
     """
     path = folder / FILE_NAME
     if not path.exists():
-        write_whole(path, (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode())
+        write_file(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         return
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.pieces import Pieces
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
     Sounds = Tensor | Rows | Pieces
 

@@ -18,7 +18,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.pictures.features import Features

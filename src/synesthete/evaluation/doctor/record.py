@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from synesthete.config import Recipe
-from synesthete.locking import LOCK
+from synesthete.io import LOCK
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.paired_sounds import PairedSounds
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
 BATCH_SIZE = 64
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
 ROWS = 1024  # at once, where they are not too wide
 VALUES = 2**23  # at once, 64 MB in float64

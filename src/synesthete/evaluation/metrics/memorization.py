@@ -15,7 +15,7 @@ from synesthete.evaluation.metrics.table import metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.evaluation.metrics.metric import Metric
 
 WATCHED = (0.01, 0.05)  # shares of held-out samples that are nearer to training than a distance that is watched

@@ -249,7 +249,7 @@ def load_or_train_sound_judge(
     accuracy, num_test = measure(judge, test_samples), len(test_samples) if hears == "classes" else 0
     result: dict[str, Any] = {"num_test": num_test, "seconds": time.perf_counter() - start}
     kept = {"accuracy": None if math.isnan(accuracy) else accuracy} | result
-    write_judge(judge, kept, folder, "free some space or set SYNESTHETE_CACHE")
+    write_judge(judge, kept, folder)
     return SoundJudgeTraining(judge, accuracy, **result)
 
 

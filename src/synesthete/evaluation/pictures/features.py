@@ -18,7 +18,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.evaluation.pictures.judge import PictureJudge
 
 CLIP = "openai/clip-vit-base-patch32"

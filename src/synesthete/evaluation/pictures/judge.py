@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.labelled import PictureSamples
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
 
     Progress = Callable[[str, int, int], None]
 
@@ -237,7 +237,7 @@ def load_or_train_picture_judge(
         "num_test": len(test_samples.labels),
         "seconds": time.perf_counter() - start,
     }
-    write_judge(judge, result, folder, "free some space or set SYNESTHETE_CACHE")
+    write_judge(judge, result, folder)
     return PictureJudgeTraining(judge, **result)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.evaluation.metrics.set_metrics import SetMetrics
     from synesthete.evaluation.pictures.features import Features
 

@@ -7,11 +7,11 @@ import html
 import json
 import math
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete.io import write_file, write_folder
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -129,29 +129,16 @@ def write_report(report: Report, folder: Path) -> Path:
     Raises:
         InputError: a full disk, a folder that cannot be written, or one that holds something else.
     """
-    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     check_place(folder)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+
+    def fill(partial: Path) -> None:
         for medium in media(report):
-            path = partial / place(medium)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(medium.content)
-        (partial / "report.md").write_text(to_markdown(report), encoding="utf-8")
-        (partial / "report.html").write_text(to_html(report), encoding="utf-8")
-        (partial / "report.json").write_text(to_json(report), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot be written ({reason}); free some space or choose another folder") from None
+            write_file(partial / place(medium), medium.content)
+        write_file(partial / "report.md", to_markdown(report))
+        write_file(partial / "report.html", to_html(report))
+        write_file(partial / "report.json", to_json(report))
+
+    write_folder(folder, fill)
     return folder / "report.html"
 
 

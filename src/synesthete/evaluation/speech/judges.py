@@ -234,7 +234,7 @@ def load_or_train_judge(
         "num_voices": len(set(test_clips.speakers)),
         "seconds": seconds,
     }
-    write_judge(judge, result, folder, "free some space or set SYNESTHETE_CACHE")
+    write_judge(judge, result, folder)
     return JudgeTraining(judge, **result)
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from synesthete.data.audio import write_whole
 from synesthete.evaluation.reporting.report import finite
 from synesthete.evaluation.reporting.sheet import encode_png
 from synesthete.evaluation.sweeping.cells import Cell
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -57,7 +54,7 @@ class SweepFolder:
         if not (path / IDENTITY).is_file():
             if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
                 raise InputError(f"{path}: holds something that is no sweep; choose another --out")
-            write_whole(path / IDENTITY, (json.dumps(identity, indent=1) + "\n").encode())
+            write_file(path / IDENTITY, json.dumps(identity, indent=1) + "\n")
             return
         there = read_json(path / IDENTITY)
         if there is None:
@@ -73,10 +70,10 @@ class SweepFolder:
 
     def write(self, made: Made, grid: Image.Image, mosaic: Image.Image) -> None:
         """Keep a finished cell, each file whole; its figures come last, and say that it is done."""
-        write_whole(self.place(made.cell, "grid"), encode_png(grid))
-        write_whole(self.place(made.cell, "mosaic"), encode_png(mosaic))
+        write_file(self.place(made.cell, "grid"), encode_png(grid))
+        write_file(self.place(made.cell, "mosaic"), encode_png(mosaic))
         content = json.dumps(finite(asdict(made)), indent=1)
-        write_whole(self.place(made.cell, "cell"), (content + "\n").encode())
+        write_file(self.place(made.cell, "cell"), content + "\n")
 
     def read(self, cell: Cell) -> Made | None:
         """A cell that is done, or None."""
@@ -108,7 +105,7 @@ class SweepFolder:
             figures = ["" if math.isnan(made.figures[name]) else f"{made.figures[name]:.6g}" for name in COLUMNS]
             grid = self.place(made.cell, "grid").relative_to(self.path).as_posix()
             table.writerow([*(getattr(made.cell, key) for key in settings), *figures, made.num, made.device, grid])
-        write_whole(self.path / TABLE, text.getvalue().encode())
+        write_file(self.path / TABLE, text.getvalue())
 
 
 def order(cell: Cell) -> tuple[Any, ...]:
@@ -122,16 +119,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def fingerprint(modules: Iterable[torch.nn.Module], *settings: Any) -> str:
-    """A name for the weights of modules and for plain settings."""
-    name = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=8)
-    for module in modules:
-        for key, value in module.state_dict().items():
-            name.update(key.encode())
-            name.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return name.hexdigest()
 
 
 def shown(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +12,10 @@ import torch
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.provenance import device_name, provenance
 from synesthete.evaluation.reporting.report import number, write_report
-from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder, fingerprint
+from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder
 from synesthete.evaluation.sweeping.page import Findings, draw_contact_sheet, sweep_report
 from synesthete.evaluation.sweeping.sheets import draw_grid, draw_mosaic
-from synesthete.locking import locked
+from synesthete.io import digest, locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -148,9 +147,9 @@ def identity(scorer: Scorer, samples: Samples, changes: Mapping[str, Any]) -> di
     names = list(scorer.prepared.class_names)
     real = repr(tuple(held_out.pictures.shape)).encode() + held_out.labels.numpy().tobytes()
     return {
-        "model": fingerprint((pipeline.codec, pipeline.conditioner, pipeline.denoiser), pipeline.process.settings()),
-        "judge": fingerprint((scorer.judge,)),
-        "real": hashlib.blake2b(real, digest_size=8).hexdigest(),
+        "model": digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings()),
+        "judge": digest(scorer.judge),
+        "real": digest(real),
         "features": scorer.features.name,
         "labels": [names[label] for label in samples.labels],
         "seeds": list(samples.seeds),

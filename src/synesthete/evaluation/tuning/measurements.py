@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from synesthete import seeding
-from synesthete.data.audio import write_whole
 from synesthete.evaluation.tuning.space import name_of, plain
+from synesthete.io import digest, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from synesthete.evaluation.pictures.scoring import Score
 
@@ -122,14 +121,14 @@ class Measurements:
         """
         settings = plain(settings)
         key = {"subject": self.subject, "settings": settings, "num": num, "seed": seed}
-        path = self.folder / f"{named(key)}.json"
+        path = self.folder / f"{digest(key, size=12)}.json"
         figures = read_figures(path)
         if figures is None:
             labels = labels_of(num, self.classes, seed)
             score = self.scorer.score(settings, labels, seed)
             figures = {name: float(getattr(score, name)) for name in FIGURES}
             kept = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-            write_whole(path, (json.dumps({**key, "figures": kept}, indent=1) + "\n").encode())
+            write_file(path, json.dumps({**key, "figures": kept}, indent=1) + "\n")
             self.num_new += 1
         found = Measurement(settings, num, seed, **figures)
         own = self.made.setdefault(name_of(settings), [])
@@ -158,21 +157,6 @@ def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
     """(num,) labels, as many of each of the classes (k,) as can be; the rest goes to classes drawn by the seed."""
     order = classes[torch.randperm(len(classes), generator=seeding.generator(seed, "labels"))]
     return order.repeat(-(-num // len(order)))[:num].sort().values
-
-
-def digest(modules: Sequence[nn.Module], *values: Any) -> str:
-    """A name for what is measured: the weights of the modules and plain values."""
-    total = hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=12)
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            total.update(name.encode())
-            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
-
-
-def named(key: Mapping[str, Any]) -> str:
-    """A short name for a measurement."""
-    return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def to_dict(measurement: Measurement) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
-from synesthete.data.audio import write_whole
 from synesthete.diffusion.sampling import scheduler_for
+from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,6 @@ def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) 
     if (folder / RECIPE).exists():
         recipe = Recipe.load(folder / RECIPE)
         recipe.sampling = own
-        write_whole(folder / RECIPE, recipe.to_yaml().encode())
-    write_whole(folder / SCHEDULER / scheduler.config_name, scheduler.to_json_string().encode())
-    write_whole(folder / hub.MODEL_INDEX, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
+        write_file(folder / RECIPE, recipe.to_yaml())
+    write_file(folder / SCHEDULER / scheduler.config_name, scheduler.to_json_string())
+    write_file(folder / hub.MODEL_INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")

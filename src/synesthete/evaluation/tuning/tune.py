@@ -17,12 +17,12 @@ from synesthete.evaluation.reporting.report import check_place, write_report
 from synesthete.evaluation.tuning.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
 from synesthete.evaluation.tuning.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.tuning.goals import GOALS
-from synesthete.evaluation.tuning.measurements import Measurements, digest
+from synesthete.evaluation.tuning.measurements import Measurements
 from synesthete.evaluation.tuning.own_settings import check_writable, write_sampling
 from synesthete.evaluation.tuning.page import Tuning, facts_of
 from synesthete.evaluation.tuning.search import BATCH_SIZE, FINDINGS, Search, Wishes
 from synesthete.evaluation.tuning.space import Space
-from synesthete.locking import locked
+from synesthete.io import digest, locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from synesthete.data.shards import Rows
+    from synesthete.data.rows import Rows
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -203,4 +203,5 @@ def subject_of(scorer: Scorer, data: Prepared, seed: int) -> str:
     pipeline = scorer.pipeline
     modules: list[nn.Module] = [pipeline.codec, pipeline.conditioner, pipeline.denoiser, scorer.judge]
     machine = [str(pipeline.device), torch.get_num_threads()]
-    return digest(modules, pipeline.process.settings(), scorer.features.name, data.test.labels.tolist(), seed, machine)
+    values = [pipeline.process.settings(), scorer.features.name, data.test.labels.tolist(), seed, machine]
+    return digest(*modules, values, size=12)

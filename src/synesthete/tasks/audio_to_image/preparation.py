@@ -14,14 +14,13 @@ from synesthete.config import plain
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.music import some
 from synesthete.data.paired_sounds import PairedSounds, class_note
-from synesthete.data.shards import Rows, keep
+from synesthete.data.rows import Rows
 from synesthete.data.waveforms import as_float
-from synesthete.locking import alone
+from synesthete.io import alone, digest, load_or_compute
 from synesthete.tasks.audio_to_image.shots import Shots
 from synesthete.tasks.audio_to_image.sounds import Sounds, num_heard
 from synesthete.tasks.images.preparation import encode_once, measure
 from synesthete.tasks.music.preparation import decode
-from synesthete.tasks.prepared import digest
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     waveforms = decode(listing.entries, place / "recordings", rate, progress, profiled=False)
     sounds = Sounds(data, listing, waveforms, length, rate)
     pictures = Shots(listing, sounds, codec, place, report)
-    statistics = keep(
+    statistics = load_or_compute(
         place / f"statistics-{digest(plain(recipe.codec))}-{pictures.shown}.safetensors",
         partial(measure, codec, pictures.samples["train"]),
     )
@@ -168,7 +167,7 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
     for places in torch.arange(len(contents)).split(BATCH):
         key = digest([contents[i] for i in places.tolist()])
         make = partial(_heard, conditioner, sounds, places, device)
-        shards.append(keep(place / f"heard-{named}" / f"{key}.safetensors", make)["values"])
+        shards.append(load_or_compute(place / f"heard-{named}" / f"{key}.safetensors", make)["values"])
         report("sounds heard", int(places[-1]) + 1, len(contents))
     return Rows(shards)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
 from synesthete.data.pictures import Pictures
+from synesthete.io import digest
 from synesthete.tasks.audio_to_image.sounds import PARTS
 from synesthete.types import InputError
 
@@ -75,7 +75,7 @@ class Shots:
         fitted["train"] = fitted["train"].without(unseen)
         self.order: dict[PairPart, str] = {}
         for part, rows in fitted.items():
-            self.order[part] = hashlib.blake2b(b"".join(rows.contents), digest_size=6).hexdigest()
+            self.order[part] = digest(b"".join(rows.contents))
             self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
             self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
         if "judge" not in self.samples:
@@ -88,7 +88,7 @@ class Shots:
         for label, name in enumerate(listing.class_names):
             if label not in kept:
                 raise InputError(f"class {name!r}: no readable picture to train on; mend some or take the class out")
-        self.shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
+        self.shown = digest(b"".join(sorted(fitted["train"].contents)))
 
     def pairs(self, part: PairPart, chosen: Tensor) -> Tensor | None:
         """Fixed pairs (p, 2) of a split, by the numbers of its samples. chosen: (m',) the split's sounds."""

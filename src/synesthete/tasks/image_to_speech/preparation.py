@@ -11,12 +11,11 @@ from synesthete import hub
 from synesthete.config import build, plain
 from synesthete.data.fitted import fit_pictures
 from synesthete.data.pictures import SPLITS
-from synesthete.data.shards import Rows, keep
+from synesthete.data.rows import Rows
 from synesthete.data.speech.diversity import few_targets
 from synesthete.data.speech.voices import split_voices
 from synesthete.data.spoken import PairedSamples, SpokenPictures
-from synesthete.locking import alone
-from synesthete.tasks.prepared import digest
+from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -80,7 +79,9 @@ def prepare_clips(
     # Named by what was read, too: a clip that has become unreadable must not shift the others' labels.
     named = [[found.labels.tolist(), found.speakers] for found in clips.values()]
     shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
-    statistics = keep(shards / "statistics.safetensors", lambda: _statistics(codec, clips["train"].waveforms))
+    statistics = load_or_compute(
+        shards / "statistics.safetensors", lambda: _statistics(codec, clips["train"].waveforms)
+    )
     codec.load_state_dict(statistics)
     x_0 = {
         split: _encoded(shards, f"clips-{split}", len(found), partial(encode_clips, codec, found.waveforms), report)
@@ -196,7 +197,7 @@ def _encoded(folder: Path, name: str, num: int, encode: Callable[[slice], Tensor
     for first in range(0, num, SHARD):
         part = slice(first, min(first + SHARD, num))
         path = folder / f"{name}-{first // SHARD:05d}.safetensors"
-        parts.append(keep(path, partial(_named_values, encode, part))["values"])
+        parts.append(load_or_compute(path, partial(_named_values, encode, part))["values"])
         report(name, part.stop, num)
     if not parts:
         raise InputError(f"{folder}: no {name.replace('-', ' of split ')}; add some")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from synesthete import hub, seeding
 from synesthete.config import plain
 from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PARTS, PictureSamples
-from synesthete.data.shards import Rows, keep
-from synesthete.locking import alone
-from synesthete.tasks.prepared import digest
+from synesthete.data.rows import Rows
+from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -57,8 +55,8 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
     samples["train"].augmentation = data.augmentation
     check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
-    shown = hashlib.blake2b(b"".join(sorted(fitted["train"].contents)), digest_size=6).hexdigest()
-    statistics = keep(place / f"statistics-{shown}.safetensors", partial(measure, codec, samples["train"]))
+    shown = digest(b"".join(sorted(fitted["train"].contents)))
+    statistics = load_or_compute(place / f"statistics-{shown}.safetensors", partial(measure, codec, samples["train"]))
     if getattr(codec, "encodes_once", False):
         codec.load_state_dict(statistics)
         named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
@@ -87,9 +85,9 @@ def encode_once(codec: Any, samples: PictureSamples, folder: Path, name: str, pr
     views = NUM_VIEWS if samples.augmentation else 1
     for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
         shards.append(
-            keep(folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views, device))[
-                "values"
-            ]
+            load_or_compute(
+                folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views, device)
+            )["values"]
         )
         if progress:
             progress(f"latents-{name}", int(places[-1]) + 1, len(samples))

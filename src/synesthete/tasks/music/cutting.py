@@ -13,8 +13,7 @@ from synesthete.data.music import MusicSamples, some
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.pieces import Pieces, cut_starts
 from synesthete.data.profiles import FRAMES_PER_SECOND, LEVELS_PER_SECOND
-from synesthete.data.shards import keep
-from synesthete.tasks.prepared import digest
+from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -110,7 +109,9 @@ class Cutting:
         report = partial(progress, "quarter seconds compared") if progress else lambda done, total: None
         key = digest([[entry.content for entry in self.entries], [s.tolist() for s in self.starts], seconds, ALIKE])
         path = place / f"alike-{key}.safetensors"
-        pairs = keep(path, lambda: {"pairs": as_pairs(find_alike(tracks, seconds, report))})["pairs"].tolist()
+        pairs = load_or_compute(path, lambda: {"pairs": as_pairs(find_alike(tracks, seconds, report))})[
+            "pairs"
+        ].tolist()
         self._note("{} pairs of recordings sound alike: {}", [f"{self.names[a]} ~ {self.names[b]}" for a, b in pairs])
         for number, part in enumerate(ORDER[1:], 1):
             kept = dict(enumerate(self.starts))

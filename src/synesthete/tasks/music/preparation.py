@@ -14,12 +14,11 @@ import torch
 from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.labelled import PARTS
-from synesthete.data.shards import Rows, keep
+from synesthete.data.rows import Rows
 from synesthete.data.waveforms import keep_waveforms, shard_name
-from synesthete.locking import alone
+from synesthete.io import alone, digest, load_or_compute
 from synesthete.tasks.images.preparation import check_conditioner
 from synesthete.tasks.music.cutting import Cutting, say_all
-from synesthete.tasks.prepared import digest
 from synesthete.types import Prepared
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         found.reads = getattr(recipe.conditioner.target, "reads", "label")
     samples["train"].augmentation = data.augmentation
     key = digest([plain(recipe.codec), identity(samples["train"])])
-    statistics = keep(place / f"statistics-{key}.safetensors", partial(_statistics, codec, samples["train"]))
+    statistics = load_or_compute(place / f"statistics-{key}.safetensors", partial(_statistics, codec, samples["train"]))
     notes = cutting.notes
     if not any("codec" in stage.train for stage in recipe.stages):
         codec.load_state_dict(statistics)
@@ -141,7 +140,7 @@ def encode_once(
     shards = []
     for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
         path = folder / f"{number:05d}.safetensors"
-        shards.append(keep(path, partial(_encoded, codec, samples, places, num_views))["values"])
+        shards.append(load_or_compute(path, partial(_encoded, codec, samples, places, num_views))["values"])
         if progress:
             progress(f"pieces encoded, {part}", int(places[-1]) + 1, len(samples))
     samples.x_0 = Rows(shards)

@@ -1,32 +1,22 @@
-"""Rows in shards on disk: written whole, read back through memory mapping, indexed like one tensor."""
+"""Tensors in several memory-mapped files, indexed like one."""
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from synesthete.logs import DETAIL
-from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 
 class Rows:
     """Shards (n_i, ...) as one tensor (n, ...) that is never whole in memory: an index reads the rows it names.
 
     Args:
-        shards: tensors of one shape but for their length, memory-mapped as `keep` reads them.
+        shards: tensors of one shape but for their length, memory-mapped as `load_or_compute` reads them.
         chosen: the rows that are counted, in their order; None counts all.
     """
 
@@ -62,27 +52,3 @@ class Rows:
             mine = (where == number).nonzero().flatten()
             read[mine] = self.shards[number][rows[mine] - self._starts[number]]
         return read
-
-
-def keep(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors in a file, memory-mapped; made and written (beside, then renamed) where it is missing or damaged.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
-    if path.is_file():
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError):
-            logger.info("%s: damaged, made again", path)
-    unfinished = path.with_name(f".{path.name}.partial")
-    tensors = make()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished)
-        os.replace(unfinished, path)
-        logger.log(DETAIL, "%s: written", path)
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); free some space and run again") from None

@@ -1,0 +1,317 @@
+"""Files that are whole or not there, names for contents, caches on disk, and folders that one process has to itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import threading
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from filelock import FileLock, SoftFileLock, Timeout
+from safetensors import SafetensorError
+
+from synesthete.logs import DETAIL
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOCK = ".lock"
+PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
+STALE_SECONDS = 3600  # without a change, after which what a killed process was writing is removed
+ROWS = 256  # of a tensor that are in memory at a time while it is named
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
+
+logger = logging.getLogger(__name__)
+# What this process holds, by thread: whoever holds a folder may ask for it again.
+held: set[tuple[Path, int]] = set()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file to, which takes the place of `path` when the context ends without an error.
+
+    Missing folders are made; after an error nothing is left and an older file stays. Two processes may write one file.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    partial = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode & 0o777
+        yield partial
+        partial.chmod(mode)  # safetensors writes for the owner alone
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file whole, or not at all; text as UTF-8.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a new folder beside `folder`, then put it in its place: it is whole, or it is not there.
+
+    A folder that was there is replaced in one step where the system can exchange two names (Linux); elsewhere a kill
+    between two renames can leave none, which `recover_folder` mends.
+
+    Raises:
+        InputError: a full disk, or a place that cannot be written; what was there before is kept.
+    """
+    partial = _beside(folder)
+    try:
+        _remove_stale(folder)
+        partial.mkdir(parents=True)
+        fill(partial)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                path.chmod(partial.stat().st_mode & 0o666)  # safetensors writes for the owner alone
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        _put(partial, folder)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # after an exchange it is what was there before
+
+
+def recover_folder(folder: Path) -> None:
+    """Finish what a kill between the two renames of `write_folder` left: the old folder goes back."""
+    old = _old(folder)
+    if old.is_dir() and not folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.replace(old, folder)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process was writing below a folder; only for who has the folder locked."""
+    for path in [*folder.rglob(f".*{PARTIAL}")]:
+        _remove(path)
+
+
+def cannot_write(path: Path, error: Exception) -> InputError:
+    """What to say, in one line, of a file or folder that could not be written."""
+    denied = getattr(error, "errno", None) not in (None, errno.ENOSPC, errno.EDQUOT)
+    remedy = "choose another folder" if denied else "free some space"
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path}: cannot be written ({reason}); {remedy} and run again")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _remove_stale(path: Path) -> None:
+    for partial in path.parent.glob(f".{path.name}.*{PARTIAL}"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _put(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        if _exchange(partial, folder):
+            return
+        old = _old(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+        try:
+            os.replace(partial, folder)
+        except OSError:
+            os.replace(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
+    try:
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+
+
+def digest(*values: Any, size: int = 6) -> str:
+    """A name for values by content, `size` bytes in hexadecimal: another whenever one of them is another.
+
+    A value is bytes; a `Path`, which stands for the content of its file; a tensor, an array or `Rows`, by dtype, shape
+    and content; a module, by its state dictionary; or anything that JSON holds (what is in it otherwise, by `str`).
+    """
+    total = blake2b(digest_size=size)
+    for number, value in enumerate(values):
+        if number:
+            total.update(b"\0")
+        for content in _contents(value):
+            total.update(content)
+    return total.hexdigest()
+
+
+def _contents(value: Any) -> Iterator[Any]:
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, Path):
+        with value.open("rb") as file:
+            while content := file.read(1 << 20):
+                yield content
+    elif value is None or isinstance(value, str | int | float | list | tuple | dict):
+        yield json.dumps(value, sort_keys=True, default=str).encode()
+    else:
+        import torch  # which plain values do without
+
+        if isinstance(value, torch.nn.Module):
+            for name, tensor in value.state_dict().items():
+                yield name.encode()
+                yield from _contents(tensor)
+            return
+        yield f"{value.dtype} {tuple(value.shape)}".encode()
+        rows = value if value.shape else value[None]
+        for first in range(0, len(rows), ROWS):
+            part = rows[first : first + ROWS]
+            if isinstance(part, torch.Tensor):
+                yield part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+            else:
+                yield part.tobytes()
+
+
+def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors in a file, memory-mapped; computed and written where it is missing or damaged.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    from safetensors.torch import load_file, save_file  # imports torch, which locks do without
+
+    if path.is_file():
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError):
+            logger.info("%s: damaged, made again", path)
+    tensors = {name: value.contiguous() for name, value in compute().items()}
+    _remove_stale(path)
+    with replacing(path) as partial:
+        save_file(tensors, partial)
+    logger.log(DETAIL, "%s: written", path)
+    return load_file(path)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Alone in a folder for as long as the context lasts; the folder is made where it is missing.
+
+    The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once. The file
+    tells the process and a hash of the machine's name, for the message. wait: say so and wait, instead of refusing.
+
+    Raises:
+        InputError: another process is there, or the folder cannot be made.
+    """
+    key = (folder.resolve(), threading.get_ident())
+    if key in held:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from None
+    lock = FileLock(folder / LOCK, mode=0o666)
+    taken = take(lock, folder, wait)
+    held.add(key)
+    try:
+        yield
+    finally:
+        held.discard(key)
+        if taken:
+            if not wait and not isinstance(lock, SoftFileLock):
+                with contextlib.suppress(OSError):  # Windows does not let go of an open file
+                    (folder / LOCK).unlink()
+            lock.release()
+
+
+def take(lock: FileLock, folder: Path, wait: bool) -> bool:
+    """Take the lock; False where the file system knows none, which is said and no reason to stop."""
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise InputError(f"{folder}: {owner(folder)} is writing to it; wait for it or choose another") from None
+            logger.warning("%s: %s is preparing it; waiting", folder, owner(folder))
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        logger.warning("%s: cannot be locked (%s); let nothing else write there", folder, error)
+        return False
+    if not isinstance(lock, SoftFileLock):  # which keeps notes of its own in the file
+        with contextlib.suppress(OSError):
+            (folder / LOCK).write_text(json.dumps({"process": os.getpid(), "machine": machine()}))
+    return True
+
+
+def owner(folder: Path) -> str:
+    """Who holds a folder, as far as its lock tells."""
+    try:
+        notes = json.loads((folder / LOCK).read_text())
+        return f"process {notes['process']}" + ("" if notes["machine"] == machine() else " of another machine")
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def machine() -> str:
+    """The machine, without its name."""
+    return digest(platform.node().encode(), size=6)
+
+
+def alone(place: Callable[..., Path]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Calls of a function that write to the same place, named by its arguments, wait for each other."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with locked(place(*args, **kwargs), wait=True):
+                return function(*args, **kwargs)
+
+        return call
+
+    return decorate
