@@ -15,8 +15,8 @@ from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.sound_encoder import SoundEncoder
 from synesthete.conditioning.words import Words
 from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
-from synesthete.data.paired import HeardPictures
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
@@ -107,7 +107,7 @@ def tiny_hearing(**data: Any) -> Recipe:
     return Recipe(
         name="tiny-hearing",
         task="audio-to-image",
-        data=build(HeardPictures, **{"captions": CAPTIONS, **data}),
+        data=build(AudioImagePairs, **{"captions": CAPTIONS, **data}),
         codec=build(PixelCodec, size=8),
         conditioner=build(
             Hearing,

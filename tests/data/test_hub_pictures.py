@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import sys
 
 import huggingface_hub
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from synesthete.config import build, plain
 from synesthete.config.plain import resolved
 from synesthete.data.hub_pictures import HubPictures, place_of
 from synesthete.data.labelled import LabelledPictures
 from synesthete.types import InputError
-
-pyarrow = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
-from pyarrow import parquet  # noqa: E402
 
 NAME = "somebody/animals"
 CLASSES = ["cat", "dog", "a big frog"]
@@ -202,12 +200,6 @@ def test_another_layout_is_one_line(tmp_path):
 def test_labels_beyond_the_names_are_refused(tmp_path):
     write(tmp_path / "train.parquet", range(2), [0, 7])
     refused(HubPictures(str(tmp_path)), "label 7 of 3 named classes")
-
-
-def test_without_pyarrow_it_is_told_what_to_install(tmp_path, monkeypatch):
-    animals(tmp_path)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(HubPictures(str(tmp_path)), r"pip install 'synesthete\[parquet\]'")
 
 
 def test_it_is_a_source_of_a_recipe(tmp_path):

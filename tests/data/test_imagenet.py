@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from synesthete import hub
 from synesthete.data.imagenet import FIRST_TEN, ImageNet
@@ -103,9 +104,6 @@ def test_a_gated_data_set_is_one_line(monkeypatch, tmp_path):
 
 def make_parquet(path, rows, **options) -> None:
     """As the Hub writes them: a column `image` of bytes and path, and a column `label`."""
-    pyarrow = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
-    from pyarrow import parquet
-
     path.parent.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": content, "path": name} for name, content, _ in rows]
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
@@ -151,8 +149,3 @@ def test_a_damaged_file_is_one_line(published):
     refused(ImageNet(), "no Parquet with a column of pictures")
     make_parquet(published / "train-00001-of-00002.parquet", [("a.JPEG", b"", 0)])
     assert len(ImageNet(classes=("tench",)).pictures("train")) > 0
-
-
-def test_without_pyarrow_it_is_told_what_to_install(published, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(ImageNet(), r"pip install 'synesthete\[parquet\]'")

@@ -8,6 +8,7 @@ import torch
 
 from sound_files import melody, write_melody
 from synesthete.config import build
+from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.labelled import PARTS
 from synesthete.data.music import Music, MusicSamples
 from synesthete.data.near_duplicates import Track, alike_pieces, find_alike
@@ -15,7 +16,6 @@ from synesthete.data.pieces import Pieces, cut_starts
 from synesthete.data.profiles import measure_energy, measure_profile
 from synesthete.data.recording_splits import Entry, divide
 from synesthete.data.recordings import RecordingFile, Recordings
-from synesthete.data.sound_augmentation import Varied
 from synesthete.data.tones import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder
 from synesthete.types import InputError
@@ -229,7 +229,7 @@ def test_a_batch_of_waveforms_and_one_of_what_was_encoded():
 
 def test_views_are_drawn_while_there_is_augmentation_and_a_listening_conditioner_hears_the_one_that_was():
     x_0 = torch.arange(3.0).half().view(1, 3, 1, 1, 1).expand(6, 3, 1, 1, 1)
-    found = samples(x_0=x_0, augmentation=Varied(gain_db=(-9.0, -3.0)), reads="sound")
+    found = samples(x_0=x_0, augmentation=AudioAugmentation(gain_db=(-9.0, -3.0)), reads="sound")
     indices = torch.arange(6).repeat(4)
     batch = found.batch(indices, torch.Generator().manual_seed(0))
     views = batch.signal.flatten().long()
@@ -266,7 +266,7 @@ def pitch_of(sound):
 @pytest.mark.parametrize("semitones", [-12.0, -3.0, 0.0, 5.0, 12.0])
 def test_pitch_moves_by_semitones_and_the_piece_goes_on_in_its_recording(semitones):
     pieces = Pieces([sine(4.0)], torch.tensor([0, 0]), torch.tensor([0, RATE]), RATE)
-    varied = Varied(semitones=(semitones, semitones), gain_db=(0.0, 0.0))
+    varied = AudioAugmentation(semitones=(semitones, semitones), gain_db=(0.0, 0.0))
     sound = varied(pieces, 1, RATE, torch.Generator().manual_seed(0))
     assert sound.shape == (RATE,)
     assert pitch_of(sound) == pytest.approx(500 * 2 ** (semitones / 12), abs=1.5)
@@ -275,11 +275,15 @@ def test_pitch_moves_by_semitones_and_the_piece_goes_on_in_its_recording(semiton
 
 def test_gain_never_clips_and_the_same_draw_gives_the_same_sound():
     pieces = Pieces.of(sine(0.5)[None])
-    loud = Varied(semitones=(0.0, 0.0), gain_db=(40.0, 40.0))(pieces, 0, RATE, torch.Generator().manual_seed(0))
+    loud = AudioAugmentation(semitones=(0.0, 0.0), gain_db=(40.0, 40.0))(
+        pieces, 0, RATE, torch.Generator().manual_seed(0)
+    )
     assert loud.abs().max() == pytest.approx(1.0, abs=1e-4)
-    quiet = Varied(semitones=(0.0, 0.0), gain_db=(-6.0, -6.0))(pieces, 0, RATE, torch.Generator().manual_seed(0))
+    quiet = AudioAugmentation(semitones=(0.0, 0.0), gain_db=(-6.0, -6.0))(
+        pieces, 0, RATE, torch.Generator().manual_seed(0)
+    )
     assert quiet.abs().max() == pytest.approx(0.5 * 10 ** (-6 / 20), abs=1e-3)
-    draws = [Varied()(pieces, 0, RATE, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    draws = [AudioAugmentation()(pieces, 0, RATE, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
@@ -287,7 +291,7 @@ def test_gain_never_clips_and_the_same_draw_gives_the_same_sound():
 def test_a_shift_never_cuts_the_beginning_of_a_recording():
     sound = torch.arange(1, 4 * RATE + 1).clamp(max=30_000).to(torch.int16)
     pieces = Pieces([sound], torch.tensor([0, 0]), torch.tensor([0, 2 * RATE]), RATE)
-    varied = Varied(semitones=(0.0, 0.0), gain_db=(0.0, 0.0), shift=0.25)
+    varied = AudioAugmentation(semitones=(0.0, 0.0), gain_db=(0.0, 0.0), shift=0.25)
     firsts = [varied(pieces, 0, RATE, torch.Generator().manual_seed(seed)) for seed in range(8)]
     for moved in firsts:
         silence = int((moved == 0).sum())
@@ -299,14 +303,14 @@ def test_a_shift_never_cuts_the_beginning_of_a_recording():
 
 def test_augmentation_that_cannot_be_is_refused():
     with pytest.raises(InputError, match="give the lower one first"):
-        Varied(semitones=(2.0, -2.0))
+        AudioAugmentation(semitones=(2.0, -2.0))
 
 
 def test_a_recipe_holds_the_data_as_plain_values():
     from synesthete.config import plain
     from synesthete.config.plain import resolved
 
-    made = build(Music, sources=(build(Tones),), classes={"a": ("a*", "b/*")}, augmentation=build(Varied))
+    made = build(Music, sources=(build(Tones),), classes={"a": ("a*", "b/*")}, augmentation=build(AudioAugmentation))
     back = resolved(plain(made), "test")
     assert back == made
     assert back().class_names == ("a",)

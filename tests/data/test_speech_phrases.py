@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from synesthete.config import Recipe
+from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.phrases import PHRASES, phrases_for, phrases_of, read_words, spoken_name
-from synesthete.data.spoken import SpokenPictures
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -41,7 +41,7 @@ def test_one_phrase_or_several():
         "cat": ("a cat, asleep",),
         "red_fox": ("red fox",),
     }
-    data = SpokenPictures((), ("tench", "cat"), words="imagenet-10")
+    data = ImageSpeechPairs((), ("tench", "cat"), words="imagenet-10")
     assert data.words == {"tench": ("A tench, a freshwater fish",), "cat": ("cat",)}
 
 

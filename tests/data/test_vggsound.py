@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paired_files import fake_ffmpeg, write_video
+from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.found_pairs import divide_pairs
-from synesthete.data.paired import HeardPictures
 from synesthete.data.vggsound import EIGHT, VggSound, read_rows
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
@@ -123,7 +123,7 @@ def test_missing_places_are_named(files):
 def test_what_to_set_is_said_where_no_list_is_given(tmp_path):
     settings = "--set data.sources.vggsound.list_file=vggsound.csv --set data.sources.vggsound.clips=FOLDER"
     with pytest.raises(InputError, match=f"no pictures; --set data.folder=FOLDER .*, or {settings}$") as caught:
-        HeardPictures(sources=(VggSound(),)).pairs(tmp_path)
+        AudioImagePairs(sources=(VggSound(),)).pairs(tmp_path)
     assert "\n" not in str(caught.value)
     recipe = find_recipe("audio-to-image")
     for setting in settings.replace("--set ", "").split():

@@ -218,7 +218,7 @@ def test_the_same_call_gives_the_same_figures(perfect, real, judge_clips, traine
 
 
 class Data:
-    """Grey pictures for the words of the corpus, as `SpokenPictures` gives them."""
+    """Grey pictures for the words of the corpus, as `ImageSpeechPairs` gives them."""
 
     def __init__(self, class_names):
         self.class_names, self.words = class_names, {}

@@ -28,13 +28,13 @@ from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning.sound_and_text import SoundAndText
 from synesthete.config import build
-from synesthete.data.augmentation import FlipCrop
+from synesthete.data.audio_augmentation import AudioAugmentation
+from synesthete.data.audio_image_pairs import AudioImagePairs
+from synesthete.data.image_augmentation import FlipCrop
 from synesthete.data.pair_sources import PairManifest, SoundFolders, SpokenWords
-from synesthete.data.paired import HeardPictures
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.data.pieces import loudest_stretch
-from synesthete.data.sound_augmentation import Varied
 from synesthete.data.vggsound import VggSound
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
@@ -184,7 +184,7 @@ def test_what_is_there_is_kept(tmp_path):
 def test_a_frozen_encoder_listens_once(tmp_path):
     write_classes(tmp_path / "in", num_sounds=5)
     write(tmp_path / "in" / "sounds" / "cat" / "silent.wav", np.zeros(4000, np.float32))
-    recipe = tiny_hearing(folder=str(tmp_path / "in"), captions=(), sound_augmentation=build(Varied))
+    recipe = tiny_hearing(folder=str(tmp_path / "in"), captions=(), sound_augmentation=build(AudioAugmentation))
     recipe.conditioner = build(Listener)
     recipe.data.seconds = 1.0
     Listener.given = 0
@@ -204,7 +204,7 @@ def test_a_frozen_encoder_listens_once(tmp_path):
 
 def test_training_sounds_are_varied_and_held_out_ones_are_not(tmp_path):
     write_classes(tmp_path / "in", num_sounds=4)
-    variation = build(Varied, semitones=(5.0, 5.0), gain_db=(0.0, 0.0))
+    variation = build(AudioAugmentation, semitones=(5.0, 5.0), gain_db=(0.0, 0.0))
     found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in"), sound_augmentation=variation), tmp_path / "out")
     plain = found.train.plain().listened(EVERY, drawn())
     assert not torch.allclose(found.train.listened(EVERY, drawn()), plain, atol=0.05)
@@ -425,6 +425,6 @@ def test_settings_survive_yaml(tmp_path):
     (tmp_path / "tiny.yaml").write_text(recipe.to_yaml())
     again = find_recipe(str(tmp_path / "tiny.yaml"))
     assert again.data == recipe.data
-    assert isinstance(again.data(), HeardPictures)  # the folder is looked at when it is needed
+    assert isinstance(again.data(), AudioImagePairs)  # the folder is looked at when it is needed
     with pytest.raises(InputError, match=r"later: no such folder; give one with a metadata\.jsonl"):
         tasks.prepare(again, tmp_path / "out")

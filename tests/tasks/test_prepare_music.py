@@ -14,7 +14,7 @@ from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
-from synesthete.data.sound_augmentation import Varied
+from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.tones import TIMBRES
 from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising
@@ -103,7 +103,7 @@ def test_progress_ends_at_the_end(tmp_path):
 
 
 def test_views_are_augmented_once_and_for_training_alone(tmp_path):
-    recipe = tiny_music(augmentation=build(Varied, semitones=(-4.0, 4.0)), num_views=3)
+    recipe = tiny_music(augmentation=build(AudioAugmentation, semitones=(-4.0, 4.0)), num_views=3)
     found = tasks.prepare(recipe, tmp_path)
     assert found.train.x_0.shape[1] == 3
     assert found.test.x_0.shape[1] == 1

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from synesthete import tasks
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import build
-from synesthete.data.augmentation import FlipCrop
-from synesthete.data.spoken import PairedSamples
+from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError
 from tiny import debug_recipe
@@ -120,10 +120,12 @@ def test_what_a_change_does_not_touch_is_not_made_again(again, change, written):
     assert len(made.train) == (50 if "limit" in change else 256)
 
 
-def samples(num_clips: int, num_classes: int = 10, copies: int = 1) -> PairedSamples:
+def samples(num_clips: int, num_classes: int = 10, copies: int = 1) -> ImageSpeechSamples:
     x_0 = torch.randn(num_clips, 1, 4, 4, generator=torch.Generator().manual_seed(0)).repeat(copies, 1, 1, 1)
     labels = (torch.arange(num_clips) % num_classes).repeat(copies)
-    return PairedSamples(x_0, labels, torch.zeros(1000, 1, 2, 2, dtype=torch.uint8), torch.arange(1000) % num_classes)
+    return ImageSpeechSamples(
+        x_0, labels, torch.zeros(1000, 1, 2, 2, dtype=torch.uint8), torch.arange(1000) % num_classes
+    )
 
 
 @pytest.mark.parametrize("copies", [1, 20, 100])

@@ -11,8 +11,8 @@ from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.sound_encoder import SoundEncoder
 from synesthete.conditioning.words import Words
 from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
-from synesthete.data.paired import HeardPictures
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising
@@ -61,7 +61,7 @@ def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = ST
     recipe = Recipe(
         name="tiny-hearing",
         task="audio-to-image",
-        data=build(HeardPictures, captions=templates, class_names=("cat", "dog"), folder=str(folder)),
+        data=build(AudioImagePairs, captions=templates, class_names=("cat", "dog"), folder=str(folder)),
         codec=build(PixelCodec, size=8),
         conditioner=build(
             Hearing,

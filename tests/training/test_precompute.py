@@ -9,8 +9,8 @@ import torch
 
 from synesthete.conditioning.residual_stem import ResidualStem
 from synesthete.conditioning.stem import PictureStem
-from synesthete.data.augmentation import FlipCrop
-from synesthete.data.spoken import PairedSamples
+from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.training.precompute import choose_view, freeze, precompute_features
 from synesthete.types import InputError
 
@@ -22,11 +22,11 @@ def stem() -> ResidualStem:
 
 
 @pytest.fixture
-def samples() -> PairedSamples:
+def samples() -> ImageSpeechSamples:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (300, 3, 16, 16), generator=generator, dtype=torch.uint8)
     labels = torch.arange(300) % 3
-    return PairedSamples(torch.randn(6, 1, 4, 8), torch.arange(6) % 3, pictures, labels, FlipCrop(padding=2))
+    return ImageSpeechSamples(torch.randn(6, 1, 4, 8), torch.arange(6) % 3, pictures, labels, FlipCrop(padding=2))
 
 
 def looked(stem, samples, num_views, seed=0, seen=None):

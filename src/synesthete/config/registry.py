@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 # The module in this package of every class that a recipe or a saved model may name. A class that moves is moved here.
 MODULES: dict[str, str] = {
     # data, and where it is from
-    "HeardPictures": "data.paired",
+    "AudioImagePairs": "data.audio_image_pairs",
     "LabelledPictures": "data.labelled",
     "Music": "data.music",
-    "SpokenPictures": "data.spoken",
+    "ImageSpeechPairs": "data.image_speech_pairs",
     "BuiltInDigits": "data.pictures",
     "ClassFolders": "data.pictures",
     "ClassTar": "data.archives",
@@ -38,9 +38,9 @@ MODULES: dict[str, str] = {
     "ToneSounds": "data.tone_sounds",
     "VggSound": "data.vggsound",
     "Videos": "data.videos",
-    "Affine": "data.augmentation",
-    "FlipCrop": "data.augmentation",
-    "Varied": "data.sound_augmentation",
+    "Affine": "data.image_augmentation",
+    "FlipCrop": "data.image_augmentation",
+    "AudioAugmentation": "data.audio_augmentation",
     # codecs
     "AutoencoderCodec": "codecs.autoencoder",
     "LatentCodec": "codecs.latent",

@@ -17,7 +17,7 @@ K = TypeVar("K")
 PairPart = Literal["train", "judge", "test", "speakers"]
 
 
-class Shown(NamedTuple):
+class ImageEntry(NamedTuple):
     """A picture as a source finds it. place: its name inside the source. text: a caption of its own."""
 
     picture: Picture
@@ -27,7 +27,7 @@ class Shown(NamedTuple):
     text: str | None = None
 
 
-class Heard(NamedTuple):
+class AudioEntry(NamedTuple):
     """A sound as a source finds it. group: sounds of one group are never in two splits. split: the source's own."""
 
     recording: Recording
@@ -45,8 +45,8 @@ class Found:
     class. skipped, notes: a line for each file that cannot be used, and what else is to be said.
     """
 
-    pictures: list[Shown] = field(default_factory=list)
-    sounds: list[Heard] = field(default_factory=list)
+    pictures: list[ImageEntry] = field(default_factory=list)
+    sounds: list[AudioEntry] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

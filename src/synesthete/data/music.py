@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
     from synesthete.data.recording_splits import Entry
     from synesthete.data.recordings import Recording, RecordingSource
     from synesthete.data.rows import Rows
-    from synesthete.data.sound_augmentation import Varied
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"
 
@@ -85,7 +85,7 @@ class Music:
         self.sources: tuple[RecordingSource, ...] = sources if folder is None else (Recordings(folder),)
         self.classes = "folders" if classes and folder is not None else classes
         self.stride, self.silence_db = stride, silence_db
-        self.augmentation: Varied | None = augmentation
+        self.augmentation: AudioAugmentation | None = augmentation
         self.num_views, self.limit, self.seed = num_views, limit, seed
         self.shares: dict[Part, float] = {"test": test_share, "judge": judge_share}
 
@@ -190,7 +190,7 @@ class MusicSamples:
     recording_names: tuple[str, ...]
     x_0: Rows | Tensor | None = None
     reads: Literal["label", "sound"] = "label"
-    augmentation: Varied | None = None
+    augmentation: AudioAugmentation | None = None
     sample_rate: int = 32_000
     seed: int = 0
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
-from synesthete.data.found_pairs import Found, Heard, Shown
+from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
 from synesthete.data.manifest import read_manifest
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS, SPLIT_FOLDERS
@@ -76,13 +76,13 @@ class PairManifest:
             if entry.image is not None and (entry.image, label) not in pictures:
                 pictures[entry.image, label] = len(found.pictures)
                 picture = PictureFile(str(root / entry.image))
-                found.pictures.append(Shown(picture, label, entry.image, split, entry.text))
+                found.pictures.append(ImageEntry(picture, label, entry.image, split, entry.text))
             if entry.audio is not None and (entry.audio, label) not in sounds:
                 sounds[entry.audio, label] = len(found.sounds)
                 speaker = entry.speaker or first_group(self.speaker, entry.audio)
                 group = first_group(self.group, entry.audio) or entry.audio
                 sound = RecordingFile(str(root / entry.audio), entry.audio)
-                found.sounds.append(Heard(sound, label, group, speaker, split))
+                found.sounds.append(AudioEntry(sound, label, group, speaker, split))
             if self.pairing == "fixed":
                 found.pairs.append((pictures[str(entry.image), label], sounds[str(entry.audio), label]))
         return found
@@ -126,7 +126,7 @@ class SoundFolders:
             name = folders[int(in_splits)]
             group = first_group(self.group, recording.place) or recording.place
             speaker = first_group(self.speaker, recording.place)
-            found.sounds.append(Heard(recording, self.names.get(name, name), group, speaker, split))
+            found.sounds.append(AudioEntry(recording, self.names.get(name, name), group, speaker, split))
         if not found.sounds:
             raise InputError(f"{self.path}: no class folders with sounds in it; put each class's into one of its name")
         if outside:
@@ -157,7 +157,7 @@ class Fsdd:
         found = Found()
         for recording in Recordings(str(root)).recordings():
             if match := re.fullmatch(r"(\d)_(.+)_(\d+)", PurePosixPath(recording.place).stem):
-                found.sounds.append(Heard(recording, DIGITS[int(match[1])], recording.place, match[2]))
+                found.sounds.append(AudioEntry(recording, DIGITS[int(match[1])], recording.place, match[2]))
         if not found.sounds:
             raise InputError(f"{root}: no file such as 7_jackson_12.wav in it; give FSDD's recordings")
         return found
@@ -171,7 +171,7 @@ class SpokenWords:
     Args:
         words: class name -> what is said for it; in a recipe a dictionary. None gives nothing.
         takes: clips of a word by a voice. seconds: of the longest clip; a longer one is said faster.
-        rates, pitches, speeds, semitones, shares, engine: as of `SpokenPictures`. sample_rate: in Hz.
+        rates, pitches, speeds, semitones, shares, engine: as of `ImageSpeechPairs`. sample_rate: in Hz.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class SpokenWords:
             # None: which takes are held out is drawn with all other sounds of the class.
             split = None if VOICE_SPLITS[str(entry.split)] == "train" else VOICE_SPLITS[str(entry.split)]
             recording = RecordingFile(str(corpus / str(entry.audio)), str(entry.audio))
-            found.sounds.append(Heard(recording, entry.label, recording.place, entry.speaker, split))
+            found.sounds.append(AudioEntry(recording, entry.label, recording.place, entry.speaker, split))
         return found
 
 

@@ -57,7 +57,7 @@ def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
     """Every picture of a file, as they come; its path is read, its bytes are not.
 
     Raises:
-        InputError: pyarrow is not installed, a damaged file, or one without that column of pictures.
+        InputError: a damaged file, or one without that column of pictures.
     """
     changed, first = file.stat().st_mtime_ns, 0
     for group, places in enumerate(read_places(file, column)):
@@ -134,14 +134,10 @@ def open_parquet(file: Path) -> Any:
     """A Parquet file, open.
 
     Raises:
-        InputError: pyarrow is not installed, or a damaged file.
+        InputError: a damaged file.
     """
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise InputError(
-            f"{file}: Parquet needs the package pyarrow; pip install 'synesthete[parquet]', or give a folder"
-        ) from None
+    from pyarrow import parquet
+
     try:
         return parquet.ParquetFile(file)
     except _errors() as error:

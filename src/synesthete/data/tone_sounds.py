@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.data.found_pairs import Found, Heard
+from synesthete.data.found_pairs import AudioEntry, Found
 from synesthete.data.tones import TIMBRES, Tone
 from synesthete.types import InputError
 
@@ -35,5 +35,5 @@ class ToneSounds:
         for number, name in enumerate(self.class_names):
             for i in range(self.num):
                 tone = Tone(TIMBRES[number % len(TIMBRES)], APART * number + i, self.seconds, self.sample_rate)
-                found.sounds.append(Heard(tone, name, f"{name}/{i:03d}.wav"))
+                found.sounds.append(AudioEntry(tone, name, f"{name}/{i:03d}.wav"))
         return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import soundfile
 
-from synesthete.data.found_pairs import Found, Heard, Shown
+from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import SPLIT_FOLDERS, list_folders
 from synesthete.data.recordings import RecordingFile
@@ -119,11 +119,11 @@ def cut_clips(
                 continue
             sound, frames = made
             heard = RecordingFile(str(sound), clip.place)
-            found.sounds.append(Heard(heard, clip.label, clip.group, split=clip.split))
+            found.sounds.append(AudioEntry(heard, clip.label, clip.group, split=clip.split))
             for number, frame in enumerate(frames):
                 found.pairs.append((len(found.pictures), len(found.sounds) - 1))
                 shown = f"{clip.place} {number}"
-                found.pictures.append(Shown(PictureFile(str(frame)), clip.label, shown, clip.split))
+                found.pictures.append(ImageEntry(PictureFile(str(frame)), clip.label, shown, clip.split))
     if not found.sounds:
         raise InputError(f"not one of {len(clips)} videos can be cut; the first: {found.skipped[0]}")
     return found

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.paired_sounds import PairedSounds
+    from synesthete.data.audio_image_samples import AudioImageSamples
     from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.evaluation.speech.model_judge import ModelJudge
@@ -146,7 +146,7 @@ def go_round(
 ) -> Cycle:
     """Speak held-out pictures, paint what was said, and judge both; real recordings in the middle are the ceiling."""
     names, notes = shared_classes(speech, painter)
-    samples: PairedSounds = prepared.test.plain()
+    samples: AudioImageSamples = prepared.test.plain()
     known = torch.tensor([name in names for name in prepared.class_names])
     there = (known[samples.labels] & torch.isin(samples.labels, samples.sound_labels)).nonzero().flatten()
     if not len(there):

@@ -8,7 +8,7 @@ from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.paired import HeardPictures
+from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.vggsound import EIGHT, VggSound
 from synesthete.denoisers.base_network import BASE
 from synesthete.denoisers.stable_diffusion import StableDiffusion
@@ -27,7 +27,7 @@ def audio_to_image() -> Recipe:
         name="audio-to-image",
         task="audio-to-image",
         data=build(
-            HeardPictures,
+            AudioImagePairs,
             sources=(build(VggSound),),
             class_names=tuple(EIGHT),
             captions=CAPTIONS,

@@ -9,12 +9,12 @@ from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.sound_encoder import SoundEncoder
 from synesthete.conditioning.words import Words
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.augmentation import Affine, FlipCrop
+from synesthete.data.audio_augmentation import AudioAugmentation
+from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
+from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.data.pair_sources import Fsdd, PairManifest, SpokenWords
-from synesthete.data.paired import HeardPictures
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.sound_augmentation import Varied
 from synesthete.data.swatches import Swatches
 from synesthete.data.tone_sounds import ToneSounds
 from synesthete.denoisers.stable_diffusion import StableDiffusion
@@ -38,7 +38,7 @@ def audio_to_image_digits() -> Recipe:
         name="audio-to-image-digits",
         task="audio-to-image",
         data=build(
-            HeardPictures,
+            AudioImagePairs,
             sources=(
                 build(BuiltInDigits, num_test=397),
                 build(Mnist),
@@ -48,7 +48,7 @@ def audio_to_image_digits() -> Recipe:
             class_names=DIGITS,
             captions=captions,
             augmentation=build(Affine, degrees=3.0, scale=0.03, shear=0.03, shift=0.015),
-            sound_augmentation=build(Varied, semitones=(-3.0, 3.0), shift=0.1),
+            sound_augmentation=build(AudioAugmentation, semitones=(-3.0, 3.0), shift=0.1),
             num_judge=400,
         ),
         codec=build(PixelCodec, size=28, channels=1),
@@ -97,14 +97,14 @@ def audio_to_image_events() -> Recipe:
     recipe = audio_to_image_digits()
     recipe.name = "audio-to-image-events"
     recipe.data = build(
-        HeardPictures,
+        AudioImagePairs,
         # One clip of ESC-50 may give several files: `fold-clip-take`.
         sources=(build(PairManifest, pairing="class", group=r"(\d-\d+)-[A-Z]"),),
         class_names=EVENTS,
         captions=captions,
         balanced_batches=True,
         augmentation=build(FlipCrop, padding=2),
-        sound_augmentation=build(Varied, semitones=(-2.0, 2.0), shift=0.5),
+        sound_augmentation=build(AudioAugmentation, semitones=(-2.0, 2.0), shift=0.5),
     )
     recipe.codec = build(PixelCodec, size=32)
     recipe.conditioner.sound = build(

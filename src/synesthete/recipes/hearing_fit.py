@@ -28,7 +28,7 @@ def check_hearing(recipe: Recipe) -> None:
     if told != heard:
         says = f"{data} tells sounds, {conditioner} hears none"
         says = says if told else f"{conditioner} hears, {data} has no sounds"
-        field, target = ("conditioner", HEARING) if told else ("data", "HeardPictures")
+        field, target = ("conditioner", HEARING) if told else ("data", "AudioImagePairs")
         raise InputError(f"recipe {recipe.name}: {says}; --set {field}='{{class: {target}, ...}}'")
     if not heard:
         if hasattr(recipe.denoiser, "num_sound_tokens"):

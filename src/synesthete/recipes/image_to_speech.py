@@ -5,9 +5,9 @@ from __future__ import annotations
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.augmentation import Affine
+from synesthete.data.image_augmentation import Affine
+from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.spoken import SpokenPictures
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising
@@ -22,7 +22,7 @@ def image_to_speech_digits() -> Recipe:
         name="image-to-speech-digits",
         task="image-to-speech",
         data=build(
-            SpokenPictures,
+            ImageSpeechPairs,
             sources=(build(BuiltInDigits), build(Mnist)),
             class_names=DIGITS,
             num_samples=NUM_SAMPLES,

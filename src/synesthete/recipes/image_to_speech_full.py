@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.patches import PicturePatches
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.augmentation import FlipCrop
+from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.imagenet import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE
-from synesthete.data.spoken import SpokenPictures
 from synesthete.data.swatches import Swatches
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
@@ -33,7 +33,7 @@ def image_to_speech() -> Recipe:
         name="image-to-speech",
         task="image-to-speech",
         data=build(
-            SpokenPictures,
+            ImageSpeechPairs,
             sources=(build(ImageNet),),
             class_names=tuple(phrase.name for phrase in PHRASES),
             words=TABLE,

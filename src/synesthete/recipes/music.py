@@ -9,9 +9,9 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
-from synesthete.data.sound_augmentation import Varied
 from synesthete.data.tones import TIMBRES, Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
@@ -44,7 +44,7 @@ def music() -> Recipe:
             Music,
             sources=(build(Recordings),),
             stride=0.5,
-            augmentation=build(Varied, semitones=(-1.0, 1.0), gain_db=(0.0, 0.0), shift=0.25),
+            augmentation=build(AudioAugmentation, semitones=(-1.0, 1.0), gain_db=(0.0, 0.0), shift=0.25),
             num_views=4,
         ),
         codec=mel(num_samples=128_000, sample_rate=32_000),
@@ -105,7 +105,7 @@ def music_notes() -> Recipe:
             classes=FAMILIES,
             stride=10.0,  # a note begins with its attack
             silence_db=-75.0,
-            augmentation=build(Varied, semitones=(-3.0, 3.0), gain_db=(-6.0, 3.0), shift=0.05),
+            augmentation=build(AudioAugmentation, semitones=(-3.0, 3.0), gain_db=(-6.0, 3.0), shift=0.05),
             num_views=24,
             test_share=0.2,
             judge_share=0.25,

@@ -6,7 +6,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.low_band import LowBand
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, build
-from synesthete.data.sound_augmentation import Varied
+from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.recipes.music import denoise, log_snr_sampling, recordings, shrink
@@ -18,7 +18,7 @@ def music_upsampler() -> Recipe:
     grid |= {"num_bins": 240, "num_frames": 448}
     data = recordings()
     # Played slower, a recording has no highs left to learn from. Old recordings are faint.
-    data.augmentation, data.num_views = build(Varied, semitones=(0.0, 2.0), gain_db=(-12.0, 3.0)), 3
+    data.augmentation, data.num_views = build(AudioAugmentation, semitones=(0.0, 2.0), gain_db=(-12.0, 3.0)), 3
     data.stride = 1.0
     return Recipe(
         name="music-upsampler",

@@ -14,12 +14,12 @@ from PIL import Image
 
 from synesthete import seeding
 from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.captions import spell
+from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.loading import Steps
 from synesthete.data.music import MusicSamples
-from synesthete.data.paired_sounds import PairedSounds
-from synesthete.data.spoken import PairedSamples
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.precompute import freeze, precompute_features
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from synesthete.types import Batch
 
 SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
-Made: TypeAlias = "PictureSamples | PairedSamples | MusicSamples | PairedSounds"
+Made: TypeAlias = "PictureSamples | ImageSpeechSamples | MusicSamples | AudioImageSamples"
 # Never written to: a dry run saves nothing.
 NOWHERE = Path("dry-run")
 
@@ -95,10 +95,10 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
     with torch.device("meta"):
         conditioner: Any = recipe.conditioner()
     if not hasattr(conditioner, "preprocess"):
-        return PairedSamples(x_0, labels, labels, labels)
+        return ImageSpeechSamples(x_0, labels, labels, labels)
     picture = conditioner.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
     pictures = picture.expand(num, *picture.shape[1:]).contiguous()
-    samples = PairedSamples(x_0, labels, pictures, labels, data.augmentation)
+    samples = ImageSpeechSamples(x_0, labels, pictures, labels, data.augmentation)
     never_changes = hasattr(conditioner, "identity") and data.augmentation is None
     if not stage.num_views and not never_changes:
         return samples
@@ -111,7 +111,7 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
     )
 
 
-def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> PairedSounds:
+def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> AudioImageSamples:
     """Pictures with noise for sound, or for what a frozen encoder made of one, and a caption of each template."""
     data, codec, num = recipe.data(), recipe.codec(), len(labels)
     with torch.device("meta"):
@@ -120,7 +120,7 @@ def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> PairedSo
     once = getattr(conditioner, "listens_once", False)
     templates = () if isinstance(data.captions, str) else tuple(data.captions)
     read = [spell([template], data.class_names or ("thing",))[0] for template in templates] or [""]
-    return PairedSounds(
+    return AudioImageSamples(
         pictures,
         labels,
         torch.randint(-3000, 3000, (num, length), dtype=torch.int16),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.spoken import PairedSamples
+    from synesthete.data.image_speech_pairs import ImageSpeechSamples
 
 SHARD = 250
 
@@ -39,13 +39,13 @@ def freeze(conditioner: Any, num_views: int) -> None:
 @torch.no_grad()
 def precompute_features(
     conditioner: Any,
-    samples: PairedSamples,
+    samples: ImageSpeechSamples,
     num_views: int,
     seed: int,
     *,
     autocast: Callable[[], AbstractContextManager[Any]],
     report: Callable[[int, int], None],
-) -> PairedSamples:
+) -> ImageSpeechSamples:
     """The samples with what is seen in place of their pictures, in half precision.
 
     Each picture is looked at num_views times, the first time as it is, then as the augmentation changes it; a batch

@@ -12,8 +12,8 @@ from diffusers.configuration_utils import register_to_config
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.sound_and_text import SoundAndText, joined
 from synesthete.config import Sampling
+from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.labelled import PictureSamples
-from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.swatches import Swatches
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
@@ -44,13 +44,13 @@ def sounds(num: int, first: int = 0) -> tuple[Tensor, Tensor]:
     return waves, labels
 
 
-def paired(split: str, num: int, first: int, speakers: tuple[str, ...] = (), own: bool = False) -> PairedSounds:
+def paired(split: str, num: int, first: int, speakers: tuple[str, ...] = (), own: bool = False) -> AudioImageSamples:
     """`num` pictures and sounds of each class, and captions: two that name none, and one that does."""
     pictures, labels = swatches(split, num)
     waves, sound_labels = sounds(num, first)
     captions = torch.stack([torch.zeros_like(labels), torch.ones_like(labels), 2 + labels], dim=1)
     texts = torch.tensor([[0, 1], [0, 2], *([label + 1, 1] for label in range(len(COLOURS)))])
-    return PairedSounds(
+    return AudioImageSamples(
         pictures,
         labels,
         waves,

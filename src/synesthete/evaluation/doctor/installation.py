@@ -25,7 +25,6 @@ PACKAGES = ("synesthete", "torch", "diffusers", "transformers", "accelerate", "s
 # What each extra installs, and what it is for.
 EXTRAS = {
     "speech": (("espeakng-loader", "pocketsphinx"), "speech corpora, and a listener that judges them"),
-    "parquet": (("pyarrow",), "pictures in parquet files"),
     "piper": (("piper-tts",), "neural voices"),
     "export": (("onnx", "onnxscript", "onnxruntime"), "export to ONNX"),
     "studio": (("gradio",), "the studio"),

@@ -17,7 +17,7 @@ from synesthete.evaluation.subsampling import shuffled
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.paired_sounds import PairedSounds
+    from synesthete.data.audio_image_samples import AudioImageSamples
     from synesthete.evaluation.hearing.answers import Answers
     from synesthete.evaluation.speech.seeing import Probe
 
@@ -25,7 +25,7 @@ NUM_TRAINING = 2000  # sounds that the probe learns from
 BATCH_SIZE = 64
 
 
-def fit_ear(pipeline: Any, train: PairedSounds, num_classes: int, seed: int) -> Probe | None:
+def fit_ear(pipeline: Any, train: AudioImageSamples, num_classes: int, seed: int) -> Probe | None:
     """A probe on the vectors of training sounds, as they are; None of a conditioner that has no such vectors."""
     if not hasattr(pipeline.conditioner, "listen"):
         return None
@@ -34,7 +34,7 @@ def fit_ear(pipeline: Any, train: PairedSounds, num_classes: int, seed: int) -> 
 
 
 @torch.no_grad()
-def vectors(pipeline: Any, samples: PairedSounds, sounds: Tensor) -> Tensor:
+def vectors(pipeline: Any, samples: AudioImageSamples, sounds: Tensor) -> Tensor:
     """What the conditioner's encoder makes of sounds by number (n,), (n, E)."""
     plain, conditioner = samples.plain(), pipeline.conditioner
     heard = [conditioner.listen(plain.listened(part).to(pipeline.device)) for part in sounds.split(BATCH_SIZE)]

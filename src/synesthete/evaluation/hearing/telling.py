@@ -14,7 +14,7 @@ from synesthete.data.labelled import in_turn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.paired_sounds import PairedSounds
+    from synesthete.data.audio_image_samples import AudioImageSamples
     from synesthete.data.rows import Rows
 
 BATCH_SIZE = 64
@@ -28,7 +28,7 @@ class Telling:
     numbers in `samples.texts` of captions that do not name the class; naming: of ones that do. None: there are none.
     """
 
-    samples: PairedSounds
+    samples: AudioImageSamples
     sounds: Tensor
     labels: Tensor
     pictures: Tensor
@@ -68,7 +68,7 @@ class Telling:
         return "" if self.captions is None else self.samples.texts_read[int(self.captions[place])]
 
 
-def draw_telling(samples: PairedSounds, class_names: tuple[str, ...], num: int, seed: int) -> Telling:
+def draw_telling(samples: AudioImageSamples, class_names: tuple[str, ...], num: int, seed: int) -> Telling:
     """`num` sounds of a split, every one before any comes again, each with a picture and captions drawn by chance.
 
     Classes take turns, so that the first few are as many of each. Sounds of classes that no picture of the split shows
@@ -93,7 +93,7 @@ def draw_telling(samples: PairedSounds, class_names: tuple[str, ...], num: int, 
     return Telling(samples, sounds, labels, pictures, captions, naming)
 
 
-def picture_partners(samples: PairedSounds) -> list[list[int]]:
+def picture_partners(samples: AudioImageSamples) -> list[list[int]]:
     """For each sound the places of the pictures that may be told with it: those it is paired with, or of its class."""
     own: dict[int, list[int]] = {}
     for picture, sound in [] if samples.pairs is None else samples.pairs.tolist():
@@ -105,7 +105,7 @@ def picture_partners(samples: PairedSounds) -> list[list[int]]:
 
 
 def choose_captions(
-    samples: PairedSounds,
+    samples: AudioImageSamples,
     class_names: tuple[str, ...],
     pictures: Tensor,
     labels: Tensor,

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
-from synesthete.data.augmentation import Affine, FlipCrop
+from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.evaluation.judge_folder import RESULT_NAME, write_judge
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import autocast

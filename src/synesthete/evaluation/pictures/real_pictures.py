@@ -14,8 +14,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from synesthete.data.audio_image_samples import AudioImageSamples
     from synesthete.data.labelled import PictureSamples
-    from synesthete.data.paired_sounds import PairedSounds
     from synesthete.types import Prepared
 
 BATCH_SIZE = 100
@@ -73,7 +73,7 @@ def draw_labels(prepared: Prepared, num: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def encoded(codec: Any, samples: PictureSamples | PairedSounds, places: Tensor) -> Tensor:
+def encoded(codec: Any, samples: PictureSamples | AudioImageSamples, places: Tensor) -> Tensor:
     """x_0 (n, C, H, W) float32 of the pictures at these places, on the CPU."""
     if samples.x_0 is not None:
         return samples.x_0[places][:, 0].float()  # the first view is the picture as it is

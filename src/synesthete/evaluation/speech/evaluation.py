@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.data.spoken import PairedSamples
+from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.evaluation.denoising import (
     TRACED,
     denoising_errors,
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.clips import Clips
-    from synesthete.data.spoken import SpokenPictures
     from synesthete.evaluation.speech.judges import JudgeTraining
     from synesthete.evaluation.speech.model_judge import ModelJudge
 
@@ -64,7 +64,7 @@ NUM_REAL, CLIPS_PER_CLASS = 1000, 12  # real clips: the larger of both, and no f
 
 def evaluate(
     pipeline: Any,
-    data: SpokenPictures,
+    data: ImageSpeechPairs,
     corpus_folder: Path,
     out: Path,
     *,
@@ -192,7 +192,7 @@ def evaluate_speech(
 
     # All of them: a few drawn at random may lack a class that the pictures have.
     real_x_0 = encoded(codec, pad(real.waveforms, codec))
-    clips = PairedSamples(real_x_0, real.labels, pictures, labels)
+    clips = ImageSpeechSamples(real_x_0, real.labels, pictures, labels)
     pairs = clips.batch(torch.arange(len(labels)), seeding.generator(seed, "pairs"))
     loss, mean_clip_error = denoising_metrics(pipeline, pairs, rebuilt.x_0, other, seed, report)
     loss.append(sensitivity_metric(pipeline, pairs, seed))
@@ -251,7 +251,7 @@ def evaluate_speech(
     )
 
 
-def training_features(pipeline: Any, data: SpokenPictures, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
+def training_features(pipeline: Any, data: ImageSpeechPairs, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
     """What the probe learns from: features (k, D) and labels (k,) of at most NUM_TRAINING training pictures."""
     pictures, labels = data.pictures("train")
     places = drawn(len(pictures), NUM_TRAINING, seed, "training pictures")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.clips import Clips
-    from synesthete.data.spoken import SpokenPictures
     from synesthete.types import AudioSpec
 
     Progress = Callable[[str, int, int], None]
@@ -87,7 +87,7 @@ class ModelJudge:
 
 
 def keep_judge(
-    data: SpokenPictures,
+    data: ImageSpeechPairs,
     corpus_folder: Path,
     model: Path,
     spec: AudioSpec,

@@ -11,9 +11,9 @@ import torch
 from synesthete import hub
 from synesthete.conditioning.sound_and_text import SoundAndText
 from synesthete.config import plain
+from synesthete.data.audio_image_samples import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.music import some
-from synesthete.data.paired_sounds import PairedSounds, class_note
 from synesthete.data.rows import Rows
 from synesthete.data.waveforms import as_float
 from synesthete.io import alone, digest, load_or_compute
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe
+    from synesthete.data.audio_image_pairs import AudioImagePairs, PairListing
     from synesthete.data.found_pairs import PairPart
-    from synesthete.data.paired import HeardPictures, PairListing
     from synesthete.types import Progress
 
 BATCH = 64  # sounds that are listened to at once, and the rows of a shard
@@ -45,7 +45,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     Raises:
         InputError: whatever is wrong with the data, in one line.
     """
-    data: HeardPictures = recipe.data()
+    data: AudioImagePairs = recipe.data()
     codec, conditioner, place = recipe.codec(), recipe.conditioner(), folder or default_folder(recipe)
     report = progress or (lambda *_: None)
     listing = data.pairs(place, report)
@@ -77,10 +77,10 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
             notes.append("data.sound_augmentation is left out, since the encoder is frozen and sounds are heard once")
     notes += told.notes
 
-    def samples(part: PairPart) -> PairedSounds:
+    def samples(part: PairPart) -> AudioImageSamples:
         own = pictures.samples[part]
         chosen = sounds.places(part)
-        return PairedSounds(
+        return AudioImageSamples(
             own.pictures,
             own.labels,
             sounds.pieces.take(chosen),
@@ -118,7 +118,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
 class Told:
     """What may be said of each picture: token ids of every caption, and which of them fit the picture."""
 
-    def __init__(self, data: HeardPictures, listing: PairListing, pictures: Shots, conditioner: Any) -> None:
+    def __init__(self, data: AudioImagePairs, listing: PairListing, pictures: Shots, conditioner: Any) -> None:
         self.notes: list[str] = []
         self.texts: Tensor | None = None
         self.read: tuple[str, ...] = ()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
 from synesthete.data.pictures import Pictures
+from synesthete.data.preprocessed import preprocess_images
 from synesthete.io import digest
 from synesthete.tasks.audio_to_image.sounds import PARTS
 from synesthete.types import InputError
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.fitted import FittedPictures
+    from synesthete.data.audio_image_pairs import PairListing
     from synesthete.data.found_pairs import PairPart
-    from synesthete.data.paired import PairListing
+    from synesthete.data.preprocessed import PreprocessedImages
     from synesthete.tasks.audio_to_image.sounds import Sounds
     from synesthete.types import Progress
 
@@ -36,7 +36,7 @@ class Shots:
             what those to train on show, in any order.
 
     Raises:
-        InputError: no readable training picture of a class, no picture held out, and as `fit_pictures`.
+        InputError: no readable training picture of a class, no picture held out, and as `preprocess_images`.
     """
 
     def __init__(self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress) -> None:
@@ -117,11 +117,11 @@ class Shots:
             self.notes.append(f"test leaves out {len(silent)} classes without a held-out sound: {some(list(silent))}")
         return kept
 
-    def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> FittedPictures:
+    def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> PreprocessedImages:
         shown = [self.listing.found.pictures[i] for i in places]
         pictures = Pictures([one.picture for one in shown], [one.label for one in shown])
         name = f"pictures-{part}"
-        fitted = fit_pictures(pictures, codec, place, name, progress=partial(report, name))
+        fitted = preprocess_images(pictures, codec, place, name, progress=partial(report, name))
         self.skipped += [f"{line}: no readable picture" for line in fitted.skipped]
         return fitted
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.data.audio_image_pairs import AudioImagePairs, PairListing
     from synesthete.data.found_pairs import PairPart
-    from synesthete.data.paired import HeardPictures, PairListing
     from synesthete.data.waveforms import Waveform
 
 SECONDS = 10.0  # of a sound, where neither data nor encoder says
@@ -47,7 +47,7 @@ class Sounds:
     """
 
     def __init__(
-        self, data: HeardPictures, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
+        self, data: AudioImagePairs, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
     ) -> None:
         self.listing, self.rate, self.length = listing, rate, length
         hop = rate // LEVELS_PER_SECOND

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
 from synesthete.config import build, plain
-from synesthete.data.fitted import fit_pictures
+from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.pictures import SPLITS
+from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Rows
 from synesthete.data.speech.diversity import few_targets
 from synesthete.data.speech.voices import split_voices
-from synesthete.data.spoken import PairedSamples, SpokenPictures
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
 
@@ -46,14 +46,14 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     Raises:
         InputError: whatever is wrong with the data, in one line.
     """
-    data: SpokenPictures = recipe.data()
+    data: ImageSpeechPairs = recipe.data()
     report = progress or (lambda *_: None)
     # Pictures first: a path that leads nowhere should not be found out after minutes of speaking.
     shown = prepare_pictures(recipe, data, folder, report)
     corpus = build_corpus(recipe, folder, progress)
     x_0, clips, statistics = prepare_clips(recipe, data, corpus, report)
     sets = {
-        split: PairedSamples(
+        split: ImageSpeechSamples(
             x_0[split], clips[split].labels, shown[split].raw, shown[split].labels, shown[split].augmentation
         )
         for split in SPLITS
@@ -71,7 +71,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
 
 
 def prepare_clips(
-    recipe: Recipe, data: SpokenPictures, corpus: Path, report: Progress
+    recipe: Recipe, data: ImageSpeechPairs, corpus: Path, report: Progress
 ) -> tuple[dict[Split, Rows], dict[Split, Clips], dict[str, Tensor]]:
     """x_0 of every clip and the clips themselves, by split, and the codec's statistics."""
     codec = recipe.codec()
@@ -91,7 +91,7 @@ def prepare_clips(
 
 
 @dataclass
-class Shown:
+class SplitImages:
     """What the conditioner is shown of a split: raw (n, ...), labels (n,), and what was left out as unreadable."""
 
     raw: Rows | Tensor
@@ -100,19 +100,21 @@ class Shown:
     skipped: list[str] = field(default_factory=list)
 
 
-def prepare_pictures(recipe: Recipe, data: SpokenPictures, folder: Path | None, report: Progress) -> dict[Split, Shown]:
+def prepare_pictures(
+    recipe: Recipe, data: ImageSpeechPairs, folder: Path | None, report: Progress
+) -> dict[Split, SplitImages]:
     """The pictures of each split as the conditioner reads them, each read once; no training picture is a test picture.
 
     A conditioner with an `identity` has a `look` that never changes: where no augmentation changes the pictures, what
     it sees is kept in their place, in half precision. With augmentation the pixels are kept, and every step looks.
 
     Raises:
-        InputError: a class without a readable training picture, and as `fit_pictures`.
+        InputError: a class without a readable training picture, and as `preprocess_images`.
     """
     conditioner = recipe.conditioner()
     listed = {split: data.pictures(split) for split in SPLITS}
     if not hasattr(conditioner, "preprocess"):  # it reads the class, not the picture
-        return {split: Shown(labels, labels) for split, (_, labels) in listed.items()}
+        return {split: SplitImages(labels, labels) for split, (_, labels) in listed.items()}
     named = conditioner.identity() if hasattr(conditioner, "identity") else plain(recipe.conditioner)
     looked_at = hasattr(conditioner, "identity") and hasattr(conditioner, "look") and data.augmentation is None
     # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
@@ -121,12 +123,12 @@ def prepare_pictures(recipe: Recipe, data: SpokenPictures, folder: Path | None, 
     fitted = {}
     for split, (pictures, _) in listed.items():
         name = f"pictures-{split}"
-        fitted[split] = fit_pictures(
+        fitted[split] = preprocess_images(
             pictures, conditioner, place, name, looked_at=looked_at, progress=partial(report, name)
         )
     fitted["train"] = fitted["train"].without(set(fitted["test"].contents))
     shown = {
-        split: Shown(found.rows, listed[split][1][found.places], skipped=found.skipped)
+        split: SplitImages(found.rows, listed[split][1][found.places], skipped=found.skipped)
         for split, found in fitted.items()
     }
     shown["train"].augmentation = data.augmentation
@@ -163,7 +165,7 @@ def default_folder(recipe: Recipe) -> Path:
 def corpus_key(recipe: Recipe) -> str:
     """A name for what decides the sound of the corpus."""
     ignored = ("sources", "folder", "augmentation", "limit", "allow_few_targets")
-    data, defaults = recipe.data(), plain(build(SpokenPictures, sources=()))
+    data, defaults = recipe.data(), plain(build(ImageSpeechPairs, sources=()))
     groups = data.engine.split_voices() if data.engine else split_voices()
     voices = {split: [voice.name for voice in group] for split, group in groups.items()}
     fields = plain(recipe.data) | {"class_names": list(data.class_names)}
@@ -172,7 +174,7 @@ def corpus_key(recipe: Recipe) -> str:
     return digest([voices, fields | ({"engine": data.engine.identity()} if data.engine else {})])
 
 
-def repeated_targets(samples: PairedSamples, class_names: Sequence[str] = ()) -> list[str]:
+def repeated_targets(samples: ImageSpeechSamples, class_names: Sequence[str] = ()) -> list[str]:
     """A note in plain words where the clips are too few for a model to need the picture (`speech.diversity`)."""
     different: dict[str, set[int]] = {}
     for x_0, label in zip(samples.x_0, samples.clip_labels.tolist(), strict=True):

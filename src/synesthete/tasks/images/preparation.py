@@ -10,8 +10,8 @@ import torch
 
 from synesthete import hub, seeding
 from synesthete.config import plain
-from synesthete.data.fitted import fit_pictures
 from synesthete.data.labelled import PARTS, PictureSamples
+from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Rows
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe
-    from synesthete.data.fitted import FittedPictures
     from synesthete.data.labelled import LabelledPictures, Part
+    from synesthete.data.preprocessed import PreprocessedImages
     from synesthete.types import Progress
 
 BATCH = 500
@@ -39,16 +39,17 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     """Fit every picture to the codec and measure the codec on those to train on; no picture is in two splits.
 
     Raises:
-        InputError: a class without a readable training picture, a conditioner of other classes, and as `fit_pictures`.
+        InputError: a class without a readable training picture, a conditioner of other classes, and as
+            `preprocess_images`.
     """
     data: LabelledPictures = recipe.data()
     codec, place = recipe.codec(), folder or default_folder(recipe)
     listed = {part: data.pictures(part) for part in PARTS}
-    fitted: dict[Part, FittedPictures] = {}
+    fitted: dict[Part, PreprocessedImages] = {}
     for part in PARTS:
         name = f"pictures-{part}"
         report = partial(progress, name) if progress else None
-        fitted[part] = fit_pictures(listed[part][0], codec, place, name, progress=report)
+        fitted[part] = preprocess_images(listed[part][0], codec, place, name, progress=report)
     held_out = set(fitted["test"].contents)
     fitted["judge"] = fitted["judge"].without(held_out)
     fitted["train"] = fitted["train"].without(held_out | set(fitted["judge"].contents))

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from synesthete import tasks
-from synesthete.data.augmentation import Affine
+from synesthete.data.image_augmentation import Affine
+from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.loading import Steps
 from synesthete.data.pictures import DIGITS, BuiltInDigits
-from synesthete.data.spoken import PairedSamples, SpokenPictures
 from synesthete.types import InputError
 from tiny import debug_recipe
 
 
-def paired(num_classes=3, clips=5, pictures=4, augmentation=None) -> PairedSamples:
+def paired(num_classes=3, clips=5, pictures=4, augmentation=None) -> ImageSpeechSamples:
     """Clips and pictures that tell their class and their number."""
     clip_labels = torch.arange(num_classes).repeat(clips)
     picture_labels = torch.arange(num_classes).repeat_interleave(pictures)
-    return PairedSamples(
+    return ImageSpeechSamples(
         x_0=torch.arange(len(clip_labels)).view(-1, 1, 1, 1).half(),
         clip_labels=clip_labels,
         pictures=torch.arange(len(picture_labels)).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8).contiguous(),
@@ -77,11 +77,11 @@ def test_a_class_without_a_clip_is_one_line():
     samples = paired()
     keep = samples.clip_labels != 1
     with pytest.raises(InputError, match="class number 1: pictures but no clip; build the corpus with that class"):
-        PairedSamples(samples.x_0[keep], samples.clip_labels[keep], samples.pictures, samples.picture_labels)
+        ImageSpeechSamples(samples.x_0[keep], samples.clip_labels[keep], samples.pictures, samples.picture_labels)
 
 
 def test_a_class_without_a_picture_is_one_line():
-    data = SpokenPictures((BuiltInDigits(),), (*DIGITS, "ten"))
+    data = ImageSpeechPairs((BuiltInDigits(),), (*DIGITS, "ten"))
     with pytest.raises(
         InputError, match=r"no training picture of class 'ten'; add some or take it from data.class_names"
     ):
@@ -93,17 +93,17 @@ def test_a_picture_of_no_class_is_one_line():
     with pytest.raises(
         InputError, match=r"pictures of class 'nine', which data.class_names lacks; add it or remove them"
     ):
-        SpokenPictures((BuiltInDigits(),), DIGITS[:9]).pictures("train")
+        ImageSpeechPairs((BuiltInDigits(),), DIGITS[:9]).pictures("train")
 
 
 def test_labels_are_places_in_the_class_names_whatever_their_order():
     backwards = DIGITS[::-1]
-    pictures, labels = SpokenPictures((BuiltInDigits(),), backwards).pictures("test")
+    pictures, labels = ImageSpeechPairs((BuiltInDigits(),), backwards).pictures("test")
     assert [backwards[label] for label in labels] == pictures.labels
 
 
 def test_a_limit_keeps_the_same_few(prepared, cache):
-    limited = SpokenPictures((BuiltInDigits(),), DIGITS, limit=100)
+    limited = ImageSpeechPairs((BuiltInDigits(),), DIGITS, limit=100)
     pictures, labels = limited.pictures("train")
     assert len(pictures) == len(labels) == len(pictures.labels) == 100
     assert torch.bincount(labels).tolist() == [10] * 10  # a small limit leaves no class without a sample

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class FittedPictures:
+class PreprocessedImages:
     """What a conditioner reads of the readable pictures of a split.
 
     rows: (n, ...). places: (n,), which of the listed pictures each shows. contents: a name for what each shows.
@@ -47,15 +47,15 @@ class FittedPictures:
     contents: list[bytes]
     skipped: list[str]
 
-    def without(self, contents: set[bytes]) -> FittedPictures:
+    def without(self, contents: set[bytes]) -> PreprocessedImages:
         """The pictures that show none of these."""
         kept = torch.tensor([i for i, shown in enumerate(self.contents) if shown not in contents], dtype=torch.int64)
         shown = [self.contents[i] for i in kept.tolist()]
-        return FittedPictures(self.rows.take(kept), self.places[kept], shown, self.skipped)
+        return PreprocessedImages(self.rows.take(kept), self.places[kept], shown, self.skipped)
 
 
 @alone(lambda pictures, conditioner, folder, *_, **__: folder)
-def fit_pictures(
+def preprocess_images(
     pictures: Pictures,
     conditioner: Any,
     folder: Path,
@@ -63,7 +63,7 @@ def fit_pictures(
     *,
     looked_at: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> FittedPictures:
+) -> PreprocessedImages:
     """Every readable picture through `conditioner.preprocess`, and through its `look` where they are `looked_at`.
 
     A picture is read, fitted and forgotten before the next; a shard is written when it is full, and kept under a name
@@ -79,7 +79,7 @@ def fit_pictures(
         if progress:
             progress(first + done, len(pictures))
 
-    fitter = Fitter(conditioner, looked_at)
+    fitter = Preprocessor(conditioner, looked_at)
     size = min(SHARD_ROWS, max(1, SHARD_BYTES // fitter.row_bytes))
     shards = []
     for first in range(0, len(pictures), size):
@@ -94,10 +94,10 @@ def fit_pictures(
     readable = set(places.tolist())
     skipped = [file.name for place, file in enumerate(pictures.files) if place not in readable]
     contents = [bytes(row) for shard in shards for row in shard["contents"].numpy()]
-    return FittedPictures(Rows([shard["values"] for shard in shards]), places, contents, skipped)
+    return PreprocessedImages(Rows([shard["values"] for shard in shards]), places, contents, skipped)
 
 
-class Fitter:
+class Preprocessor:
     """Turns pictures into the rows of a shard. row_bytes: memory of one row."""
 
     def __init__(self, conditioner: Any, looked_at: bool) -> None:

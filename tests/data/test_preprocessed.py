@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.data import fitted
-from synesthete.data.fitted import fit_pictures
+from synesthete.data import preprocessed
 from synesthete.data.picture import PictureArray, PictureFile, content
 from synesthete.data.pictures import ClassFolders, Pictures
+from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Rows
 from synesthete.io import load_or_compute
 from synesthete.types import InputError
@@ -50,12 +50,12 @@ def photos(tmp_path) -> Pictures:
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(fitted, "SHARD_ROWS", 16)
-    monkeypatch.setattr(fitted, "BATCH_SIZE", 8)
+    monkeypatch.setattr(preprocessed, "SHARD_ROWS", 16)
+    monkeypatch.setattr(preprocessed, "BATCH_SIZE", 8)
 
 
 def fit(pictures, folder, **options):
-    return fit_pictures(pictures, Corners(), folder / "kept", "pictures-train", **options)
+    return preprocess_images(pictures, Corners(), folder / "kept", "pictures-train", **options)
 
 
 def test_rows_are_the_pictures_in_their_order(photos, tmp_path, small_shards):
@@ -133,20 +133,20 @@ def test_a_picture_found_odd_only_when_it_is_fitted_stops_nothing(tmp_path):
             return super().preprocess(pictures)
 
     files = [PictureArray(str(side), np.full((side, side), side, np.uint8)) for side in (8, 3, 9)]
-    found = fit_pictures(Pictures(files, ["a"] * 3), Fussy(), tmp_path, "pictures-train")
+    found = preprocess_images(Pictures(files, ["a"] * 3), Fussy(), tmp_path, "pictures-train")
     assert (found.places.tolist(), found.skipped) == ([0, 2], ["3"])
 
 
 def test_what_an_encoder_sees_is_kept_in_place_of_pixels(photos, tmp_path, small_shards):
     conditioner = Corners()
     options = {"looked_at": True}
-    found = fit_pictures(photos, conditioner, tmp_path / "kept", "pictures-train", **options)
+    found = preprocess_images(photos, conditioner, tmp_path / "kept", "pictures-train", **options)
     assert conditioner.looks == NUM + 1  # one to know the shape
     expected = conditioner.look(conditioner.preprocess(list(photos.images))).half()
     assert found.rows.dtype == torch.float16
     assert torch.equal(found.rows[:], expected)
     looked = conditioner.looks
-    fit_pictures(photos, conditioner, tmp_path / "kept", "pictures-train", **options)
+    preprocess_images(photos, conditioner, tmp_path / "kept", "pictures-train", **options)
     assert conditioner.looks == looked + 1
 
 
@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_where_it_was(photos, tmp_path, small_shards):
 
 
 def test_shards_are_small_whatever_the_size_of_a_row(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitted, "SHARD_BYTES", 16 * 7)  # seven rows of 4 x 4 bytes
+    monkeypatch.setattr(preprocessed, "SHARD_BYTES", 16 * 7)  # seven rows of 4 x 4 bytes
     fit(photos, tmp_path)
     assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 6
 

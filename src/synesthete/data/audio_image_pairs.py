@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.found_pairs import Found, Shown, divide_pairs
+from synesthete.data.found_pairs import Found, ImageEntry, divide_pairs
 from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
@@ -23,9 +23,9 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.found_pairs import PairPart
     from synesthete.data.labelled import Augmentation
-    from synesthete.data.sound_augmentation import Varied
 
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"
 # Of a folder that keeps pictures and sounds apart, as they may be called.
@@ -47,7 +47,7 @@ class PairListing:
     notes: list[str] = field(default_factory=list)
 
 
-class HeardPictures:
+class AudioImagePairs:
     """Pictures, and sounds that belong to them: any sound of a picture's class, or its own where the source has pairs.
 
     No picture file, no sound file, no video and no group of sounds is in two splits: train, judge (pictures from which
@@ -107,7 +107,7 @@ class HeardPictures:
         self.class_names, self.captions, self.seconds = class_names, captions, seconds
         self.balanced, self.balanced_batches = balanced, balanced_batches
         self.augmentation: Augmentation | None = augmentation
-        self.sound_augmentation: Varied | None = sound_augmentation
+        self.sound_augmentation: AudioAugmentation | None = sound_augmentation
         self.speakers, self.limit, self.seed = speakers, limit, seed
         self.test_share, self.judge_share, self.num_judge = test_share, judge_share, num_judge
         self.silence_db = silence_db
@@ -225,7 +225,7 @@ def pictures_of(source: Any) -> Found:
     for split, own in listed.items():
         told = split if len(listed["test"]) else None
         found.pictures += [
-            Shown(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
+            ImageEntry(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
         ]
         found.skipped += own.skipped
     return found

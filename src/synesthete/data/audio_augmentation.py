@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from synesthete.data.pieces import Pieces
 
 
-class Varied:
+class AudioAugmentation:
     """Another pitch and speed, another level, another moment: drawn evenly, each on its own.
 
     Pitch and speed change together, as on a turntable, by resampling: a piece that is played faster goes on in its
@@ -38,8 +38,8 @@ class Varied:
     ) -> None:
         if semitones[0] > semitones[1] or gain_db[0] > gain_db[1] or shift < 0 or max(map(abs, semitones)) > 24:
             raise InputError(
-                f"Varied: semitones {semitones}, gain_db {gain_db}, shift {shift}; give the lower one first, two "
-                "octaves at most, and no negative shift"
+                f"AudioAugmentation: semitones {semitones}, gain_db {gain_db}, shift {shift}; give the lower one "
+                "first, two octaves at most, and no negative shift"
             )
         self.semitones, self.gain_db, self.shift = semitones, gain_db, shift
 

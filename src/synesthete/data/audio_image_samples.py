@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.labelled import Augmentation
     from synesthete.data.pieces import Pieces
     from synesthete.data.rows import Rows
-    from synesthete.data.sound_augmentation import Varied
 
 
 @dataclass
-class PairedSounds:
+class AudioImageSamples:
     """Pictures and sounds, in memory or in shards on disk, paired anew for every batch.
 
     pictures: (n, C, H, W) uint8. labels: (n,). sounds: (m, S) int16, sample / 32768 is the sound. sound_labels: (m,).
@@ -49,7 +49,7 @@ class PairedSounds:
     heard: Tensor | Rows | None = None
     pairs: Tensor | None = None
     augmentation: Augmentation | None = None
-    sound_augmentation: Varied | None = None
+    sound_augmentation: AudioAugmentation | None = None
     order: Tensor | None = None
     speakers: tuple[str, ...] = ()
     sample_rate: int = 48_000
@@ -77,11 +77,11 @@ class PairedSounds:
         """How many speakers are known among the sounds."""
         return len({name for name in self.speakers if name})
 
-    def plain(self) -> PairedSounds:
+    def plain(self) -> AudioImageSamples:
         """The same pictures and sounds as they are, not augmented."""
         return replace(self, augmentation=None, sound_augmentation=None)
 
-    def with_captions(self, templates: Sequence[str]) -> PairedSounds:
+    def with_captions(self, templates: Sequence[str]) -> AudioImageSamples:
         """The same, of whose captions only those made from some of the templates are told.
 
         Raises:
@@ -99,7 +99,7 @@ class PairedSounds:
         told.templates = tuple(templates)
         return told
 
-    def in_balance(self) -> PairedSounds:
+    def in_balance(self) -> AudioImageSamples:
         """The same, in an order that shows pictures of smaller classes again, every class as often as the largest."""
         own = [(self.labels == label).nonzero().flatten() for label in self.labels.unique().tolist()]
         most = max(len(places) for places in own)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.data.speech.engines import Engine
 
 
-class SpokenPictures(LabelledPictures):
+class ImageSpeechPairs(LabelledPictures):
     """Pictures of things, and many voices that say what the things are called.
 
     Any picture of a class goes with any clip of that class. Pictures are split into train and test, voices into train,
@@ -114,7 +114,7 @@ class SpokenPictures(LabelledPictures):
 
 
 @dataclass
-class PairedSamples:
+class ImageSpeechSamples:
     """Encoded clips and preprocessed pictures, in memory or in shards on disk, paired anew for every batch.
 
     x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). picture_labels: (n,). pictures: (n, C, H, W) uint8, or
@@ -142,7 +142,7 @@ class PairedSamples:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def plain(self) -> PairedSamples:
+    def plain(self) -> ImageSpeechSamples:
         """The same samples with their pictures as they are, not augmented."""
         return replace(self, augmentation=None)
 

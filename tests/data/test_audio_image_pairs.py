@@ -10,11 +10,11 @@ import torch
 
 from paired_files import write_classes, write_lines, write_pairs, write_picture
 from sound_files import write_melody
-from synesthete.data.found_pairs import Found, Heard, Shown, divide_pairs
+from synesthete.data.audio_image_pairs import AudioImagePairs
+from synesthete.data.audio_image_samples import AudioImageSamples
+from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, divide_pairs
 from synesthete.data.manifest import read_manifest
 from synesthete.data.pair_sources import Fsdd, PairManifest, SoundFolders
-from synesthete.data.paired import HeardPictures
-from synesthete.data.paired_sounds import PairedSounds
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS, ClassFolders
 from synesthete.data.recordings import RecordingFile
@@ -41,7 +41,7 @@ def samples(labels, sound_labels, **fields):
     labels, sound_labels = torch.tensor(labels), torch.tensor(sound_labels)
     pictures = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
     sounds = torch.arange(len(sound_labels), dtype=torch.int16)[:, None].expand(-1, 5)
-    return PairedSounds(pictures, labels, sounds, sound_labels, told, **fields)
+    return AudioImageSamples(pictures, labels, sounds, sound_labels, told, **fields)
 
 
 def heard_in(batch):
@@ -113,14 +113,14 @@ def test_a_class_without_a_sound_is_refused():
 
 def unit(label, number, group=None, speaker=None, split=None):
     group = group or f"{label}{number}"
-    return Heard(RecordingFile(f"{label}{number}.wav", f"{label}{number}.wav"), label, group, speaker, split)
+    return AudioEntry(RecordingFile(f"{label}{number}.wav", f"{label}{number}.wav"), label, group, speaker, split)
 
 
 def test_what_belongs_together_is_in_one_split():
     """Sounds of one group or content, and pictures with a sound in common, however long the chain."""
     sounds = [unit("a", i, group=f"g{i // 2}") for i in range(40)]
     contents = [f"content {i}" for i in range(39)] + ["content 0"]
-    pictures = [Shown(PictureFile(f"{i}.png"), "a", f"{i}.png") for i in range(20)]
+    pictures = [ImageEntry(PictureFile(f"{i}.png"), "a", f"{i}.png") for i in range(20)]
     pairs = [(i, 2 * i) for i in range(20)] + [(0, 4), (2, 6)]
     picture_parts, sound_parts = divide_pairs(Found(pictures, sounds, pairs), contents, 0.2, 0.2)
     assert all(sound_parts[2 * i] == sound_parts[2 * i + 1] for i in range(20))
@@ -150,7 +150,7 @@ def test_a_source_says_the_split_and_a_new_file_moves_no_other():
 
 def test_no_file_is_in_two_splits(tmp_path):
     write_classes(tmp_path)
-    listing = HeardPictures(folder=str(tmp_path)).pairs(tmp_path / "made")
+    listing = AudioImagePairs(folder=str(tmp_path)).pairs(tmp_path / "made")
     assert listing.class_names == ("cat", "dog")
     assert [listing.picture_parts.count(part) for part in PARTS] == [29, 7, 4, 0]
     assert [listing.sound_parts.count(part) for part in PARTS] == [18, 0, 2, 0]
@@ -158,13 +158,13 @@ def test_no_file_is_in_two_splits(tmp_path):
     for part, num in (("judge", 3), ("test", 1)):
         labels = [p.label for p, own in zip(listing.found.pictures, listing.picture_parts, strict=True) if own == part]
         assert min(labels.count("cat"), labels.count("dog")) >= num
-    again = HeardPictures(folder=str(tmp_path), seed=5).pairs(tmp_path / "made")
+    again = AudioImagePairs(folder=str(tmp_path), seed=5).pairs(tmp_path / "made")
     assert again.picture_parts == listing.picture_parts  # whatever the seed of a run, what is held out is held out
 
 
 def test_fixed_pairs_of_a_manifest_go_to_a_split_together(tmp_path):
     write_pairs(tmp_path, 40)
-    listing = HeardPictures(folder=str(tmp_path)).pairs(tmp_path / "made")
+    listing = AudioImagePairs(folder=str(tmp_path)).pairs(tmp_path / "made")
     for picture, sound in listing.found.pairs:
         assert listing.picture_parts[picture] == listing.sound_parts[sound]
         assert listing.found.pictures[picture].place.split(".")[0] == listing.found.sounds[sound].group.split(".")[0]
@@ -176,7 +176,7 @@ def test_a_manifests_own_splits_are_kept(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     lines[0]["split"], lines[1]["split"] = "val", "test"
     write_lines(tmp_path, lines)
-    listing = HeardPictures(folder=str(tmp_path), judge_share=0).pairs(tmp_path / "made")
+    listing = AudioImagePairs(folder=str(tmp_path), judge_share=0).pairs(tmp_path / "made")
     assert [part == "test" for part in listing.picture_parts] == [True, True, *[False] * 6]
 
 
@@ -217,14 +217,14 @@ def test_a_class_needs_pictures_and_sounds(tmp_path):
     write_classes(tmp_path, 3, 3)
     write_picture(tmp_path / "pictures" / "cow" / "0.png")
     with pytest.raises(InputError, match="class 'cow': pictures but no sound; add some, or leave it out") as caught:
-        HeardPictures(folder=str(tmp_path)).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path)).pairs(tmp_path)
     one_line(caught)
     write_melody(tmp_path / "sounds" / "eel" / "0.wav", 0.5)
     with pytest.raises(InputError, match="class 'eel': sounds but no picture"):
-        HeardPictures(folder=str(tmp_path), class_names=("cat", "eel")).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path), class_names=("cat", "eel")).pairs(tmp_path)
     with pytest.raises(InputError, match=r"class 'owl' of data\.class_names: no picture and no sound"):
-        HeardPictures(folder=str(tmp_path), class_names=("cat", "owl")).pairs(tmp_path)
-    chosen = HeardPictures(folder=str(tmp_path), class_names=("dog", "cat")).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path), class_names=("cat", "owl")).pairs(tmp_path)
+    chosen = AudioImagePairs(folder=str(tmp_path), class_names=("dog", "cat")).pairs(tmp_path)
     assert chosen.class_names == ("dog", "cat")
     assert {entry.label for entry in chosen.entries} == {0, 1}
     assert len(chosen.entries) == len(chosen.found.sounds) == 6
@@ -234,35 +234,35 @@ def test_nothing_to_pair_is_one_line(tmp_path):
     for sources, what in (((), "pictures"), ((ClassFolders(str(tmp_path / "pictures")),), "sounds")):
         write_picture(tmp_path / "pictures" / "cat" / "0.png")
         with pytest.raises(InputError, match=f"no {what}; --set data.folder=FOLDER") as caught:
-            HeardPictures(sources).pairs(tmp_path)
+            AudioImagePairs(sources).pairs(tmp_path)
         one_line(caught)
     with pytest.raises(InputError, match="no such folder"):
-        HeardPictures(folder=str(tmp_path / "nowhere")).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path / "nowhere")).pairs(tmp_path)
     with pytest.raises(InputError, match="'text' for the manifest's own"):
-        HeardPictures(captions="a picture")
+        AudioImagePairs(captions="a picture")
     with pytest.raises(InputError, match=r"shares 0\.6 and 0\.6"):
-        HeardPictures(test_share=0.6, judge_share=0.6)
+        AudioImagePairs(test_share=0.6, judge_share=0.6)
 
 
 def test_sounds_that_cannot_be_opened_are_named_and_their_pictures_go_with_them(tmp_path):
     write_pairs(tmp_path, 10)
     (tmp_path / "3.wav").write_text("no sound")
     (tmp_path / "4.wav").unlink()
-    listing = HeardPictures(folder=str(tmp_path)).pairs(tmp_path)
+    listing = AudioImagePairs(folder=str(tmp_path)).pairs(tmp_path)
     assert len(listing.found.sounds) == len(listing.entries) == len(listing.found.pictures) == 8
     assert [line.split(":")[0] for line in listing.found.skipped] == [str(tmp_path / f"{i}.wav") for i in (3, 4)]
     for i in range(10):
         (tmp_path / f"{i}.wav").unlink(missing_ok=True)
     with pytest.raises(InputError, match=r"not one of 10 sounds can be read; the first: .*0\.wav: cannot be read"):
-        HeardPictures(folder=str(tmp_path)).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path)).pairs(tmp_path)
 
 
 def test_balanced_keeps_as_many_pictures_of_every_class(tmp_path):
     write_classes(tmp_path, 20, 4)
     for i in range(15):
         (tmp_path / "pictures" / "cat" / f"{i}.png").unlink()
-    plain = HeardPictures(folder=str(tmp_path), num_judge=2).pairs(tmp_path)
-    even = HeardPictures(folder=str(tmp_path), num_judge=2, balanced=True).pairs(tmp_path)
+    plain = AudioImagePairs(folder=str(tmp_path), num_judge=2).pairs(tmp_path)
+    even = AudioImagePairs(folder=str(tmp_path), num_judge=2, balanced=True).pairs(tmp_path)
 
     def counts(listing):
         shown = zip(listing.found.pictures, listing.picture_parts, strict=True)
@@ -271,7 +271,7 @@ def test_balanced_keeps_as_many_pictures_of_every_class(tmp_path):
 
     assert counts(plain)[0] < counts(plain)[1]
     assert counts(even) == (counts(plain)[0],) * 2
-    limited = HeardPictures(folder=str(tmp_path), num_judge=2, limit=2).pairs(tmp_path)
+    limited = AudioImagePairs(folder=str(tmp_path), num_judge=2, limit=2).pairs(tmp_path)
     assert counts(limited) == (1, 1)
 
 
@@ -290,7 +290,7 @@ def test_free_spoken_digits_tell_class_and_speaker(tmp_path):
 def test_a_speaker_nobody_knows_is_refused(tmp_path):
     write_classes(tmp_path)
     with pytest.raises(InputError, match=r"data\.speakers 'eve': no sound by that speaker"):
-        HeardPictures(folder=str(tmp_path), speakers=("eve",)).pairs(tmp_path)
+        AudioImagePairs(folder=str(tmp_path), speakers=("eve",)).pairs(tmp_path)
 
 
 def test_folders_of_sounds_may_be_split_already_and_name_speakers_and_groups(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from synesthete.data.augmentation import FlipCrop, gather, interpolate, mirror
+from synesthete.data.image_augmentation import FlipCrop, gather, interpolate, mirror
 from synesthete.types import InputError
 
 
