@@ -50,7 +50,7 @@ def main() -> None:
 
     run, points, begun = options.out / "run", [], time.perf_counter()
     chosen = torch.randperm(len(prepared.test), generator=seeding.generator(0, "curve"))[: options.num]
-    pictures, labels = prepared.test.pictures[chosen], prepared.test.picture_labels[chosen]
+    pictures, labels = prepared.test.pictures[chosen], prepared.test.labels[chosen]
 
     def on_step(report: StepReport) -> None:
         stage = next(stage for stage in recipe.stages if stage.name == report.stage)

@@ -8,8 +8,8 @@ import torch
 from synesthete import tasks
 from synesthete.data.image_augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
-from synesthete.data.loading import Steps
 from synesthete.data.pictures import DIGITS, BuiltInDigits
+from synesthete.data.samples import Steps
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -17,12 +17,12 @@ from tiny import debug_recipe
 def paired(num_classes=3, clips=5, pictures=4, augmentation=None) -> ImageSpeechSamples:
     """Clips and pictures that tell their class and their number."""
     clip_labels = torch.arange(num_classes).repeat(clips)
-    picture_labels = torch.arange(num_classes).repeat_interleave(pictures)
+    labels = torch.arange(num_classes).repeat_interleave(pictures)
     return ImageSpeechSamples(
         x_0=torch.arange(len(clip_labels)).view(-1, 1, 1, 1).half(),
         clip_labels=clip_labels,
-        pictures=torch.arange(len(picture_labels)).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8).contiguous(),
-        picture_labels=picture_labels,
+        pictures=torch.arange(len(labels)).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8).contiguous(),
+        labels=labels,
         augmentation=augmentation,
     )
 
@@ -37,7 +37,7 @@ def test_a_picture_is_paired_with_a_clip_of_its_class():
         batch = batch_of(samples, range(12), seed)
         clips = batch.signal.flatten().long()
         assert torch.equal(samples.clip_labels[clips], batch.label)
-        assert torch.equal(batch.label, samples.picture_labels)
+        assert torch.equal(batch.label, samples.labels)
         assert torch.equal(batch.raw, samples.pictures)
     assert batch.encoded
     assert (batch.signal.dtype, batch.raw.dtype, batch.label.dtype) == (torch.float32, torch.uint8, torch.int64)
@@ -77,7 +77,7 @@ def test_a_class_without_a_clip_is_one_line():
     samples = paired()
     keep = samples.clip_labels != 1
     with pytest.raises(InputError, match="class number 1: pictures but no clip; build the corpus with that class"):
-        ImageSpeechSamples(samples.x_0[keep], samples.clip_labels[keep], samples.pictures, samples.picture_labels)
+        ImageSpeechSamples(samples.x_0[keep], samples.clip_labels[keep], samples.pictures, samples.labels)
 
 
 def test_a_class_without_a_picture_is_one_line():

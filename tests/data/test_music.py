@@ -222,7 +222,7 @@ def test_a_batch_of_waveforms_and_one_of_what_was_encoded():
     batch = samples(x_0=x_0).batch(torch.tensor([3, 0]), generator)
     assert batch.encoded
     assert batch.signal[:, 0, 0, 0].tolist() == [3, 0]
-    assert samples(x_0=x_0).sounds().x_0 is None
+    assert samples(x_0=x_0).signals().x_0 is None
     with pytest.raises(ValueError, match="6 pieces with 6 labels"):
         samples(x_0=x_0[:5])
 

@@ -45,7 +45,7 @@ def again(folder):
 
 def assert_same(made, prepared) -> None:
     for split in ("train", "test"):
-        for part in ("x_0", "clip_labels", "pictures", "picture_labels"):
+        for part in ("x_0", "clip_labels", "pictures", "labels"):
             assert torch.equal(getattr(getattr(made, split), part)[:], getattr(getattr(prepared, split), part)[:])
     assert made.statistics.keys() == prepared.statistics.keys()
     assert all(torch.equal(made.statistics[k], v) for k, v in prepared.statistics.items())
@@ -209,7 +209,7 @@ def test_a_broken_picture_is_counted_and_shifts_no_label(mine):
 
 
 def labelled(samples) -> dict[bytes, int]:
-    pairs = zip(samples.pictures, samples.picture_labels.tolist(), strict=True)
+    pairs = zip(samples.pictures, samples.labels.tolist(), strict=True)
     return {picture.numpy().tobytes(): label for picture, label in pairs}
 
 
@@ -221,7 +221,7 @@ def test_a_test_picture_is_in_no_training_whatever_it_is_called(mine):
     made = mine()
     shown = [{picture.numpy().tobytes() for picture in part.pictures} for part in (made.train, made.test)]
     assert not shown[0] & shown[1]
-    assert len(made.train.pictures) == len(made.train.picture_labels)
+    assert len(made.train.pictures) == len(made.train.labels)
 
 
 def test_a_class_of_broken_pictures_is_one_line(mine):

@@ -54,7 +54,7 @@ def codec_of(folder, stage: str) -> dict[str, torch.Tensor]:
 
 
 def signals_of(samples, num: int | None = None) -> torch.Tensor:
-    return samples.sounds().waveform(torch.arange(num or len(samples)))
+    return samples.signals().waveform(torch.arange(num or len(samples)))
 
 
 def test_after_the_autoencoder_x_0_is_white(trained, sounds):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.found_pairs import PairPart
-    from synesthete.data.labelled import Augmentation
+    from synesthete.data.samples import Augmentation
 
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"
 # Of a folder that keeps pictures and sounds apart, as they may be called.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from synesthete.data.music import some
+from synesthete.data.samples import Samples, draw_view
 from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
 
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.audio_augmentation import AudioAugmentation
-    from synesthete.data.labelled import Augmentation
     from synesthete.data.pieces import Pieces
     from synesthete.data.rows import Rows
+    from synesthete.data.samples import Augmentation
 
 
 @dataclass
-class AudioImageSamples:
+class AudioImageSamples(Samples):
     """Pictures and sounds, in memory or in shards on disk, paired anew for every batch.
 
     pictures: (n, C, H, W) uint8. labels: (n,). sounds: (m, S) int16, sample / 32768 is the sound. sound_labels: (m,).
@@ -36,6 +37,8 @@ class AudioImageSamples:
     templates: what each of the T columns was filled from. texts_read: the captions as people read them. speakers: of
     each sound, "" where nobody says.
     """
+
+    augmentations: ClassVar = ("augmentation", "sound_augmentation")
 
     pictures: Tensor | Rows
     labels: Tensor
@@ -76,10 +79,6 @@ class AudioImageSamples:
     def num_speakers(self) -> int:
         """How many speakers are known among the sounds."""
         return len({name for name in self.speakers if name})
-
-    def plain(self) -> AudioImageSamples:
-        """The same pictures and sounds as they are, not augmented."""
-        return replace(self, augmentation=None, sound_augmentation=None)
 
     def with_captions(self, templates: Sequence[str]) -> AudioImageSamples:
         """The same, of whose captions only those made from some of the templates are told.
@@ -128,9 +127,7 @@ class AudioImageSamples:
         )
         raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]))
         if self.x_0 is not None:
-            views = self.x_0[places]
-            chosen = torch.randint(views.shape[1], (len(views),), generator=generator)
-            x_0 = views[torch.arange(len(views)), chosen].float()
+            x_0, _ = draw_view(self.x_0, places, generator)
             return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
         pictures = self.pictures[places]
         if self.augmentation is not None:

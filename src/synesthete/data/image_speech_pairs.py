@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete.data.labelled import LabelledPictures
+from synesthete.data.samples import Samples
 from synesthete.data.speech.clips import Clips, load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.labelled import Augmentation
     from synesthete.data.rows import Rows
+    from synesthete.data.samples import Augmentation
     from synesthete.data.speech.engines import Engine
 
 
@@ -114,41 +115,41 @@ class ImageSpeechPairs(LabelledPictures):
 
 
 @dataclass
-class ImageSpeechSamples:
+class ImageSpeechSamples(Samples):
     """Encoded clips and preprocessed pictures, in memory or in shards on disk, paired anew for every batch.
 
-    x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). picture_labels: (n,). pictures: (n, C, H, W) uint8, or
+    x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). labels: (n,). pictures: (n, C, H, W) uint8, or
     what a frozen encoder saw in them (n, ...) floating, or the labels again for a conditioner that reads these.
     """
 
     x_0: Tensor | Rows
     clip_labels: Tensor
     pictures: Tensor | Rows
-    picture_labels: Tensor
+    labels: Tensor
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        if len(self.x_0) != len(self.clip_labels) or len(self.pictures) != len(self.picture_labels):
+        if len(self.x_0) != len(self.clip_labels) or len(self.pictures) != len(self.labels):
             raise ValueError(
                 f"{len(self.x_0)} clips with {len(self.clip_labels)} labels, "
-                f"{len(self.pictures)} pictures with {len(self.picture_labels)}"
+                f"{len(self.pictures)} pictures with {len(self.labels)}"
             )
-        num_classes = int(max(self.clip_labels.max(), self.picture_labels.max())) + 1
+        num_classes = int(max(self.clip_labels.max(), self.labels.max())) + 1
         self._clips = [(self.clip_labels == label).nonzero().flatten() for label in range(num_classes)]
-        for label in self.picture_labels.unique().tolist():
+        for label in self.labels.unique().tolist():
             if not len(self._clips[label]):
                 raise InputError(f"class number {label}: pictures but no clip; build the corpus with that class")
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def plain(self) -> ImageSpeechSamples:
-        """The same samples with their pictures as they are, not augmented."""
-        return replace(self, augmentation=None)
+    def signals(self) -> ImageSpeechSamples:
+        """These very samples: of their clips, what was encoded is all that is kept."""
+        return self
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each with a clip of its class drawn by `generator`."""
-        labels = self.picture_labels[indices]
+        labels = self.labels[indices]
         draws = torch.rand(len(indices), generator=generator)
         clips = torch.stack(
             [

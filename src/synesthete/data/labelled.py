@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from synesthete.data.pictures import SPLITS, ClassFolders, list_sources
+from synesthete.data.samples import Samples, draw_view
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from synesthete.data.pictures import Pictures, PictureSource
     from synesthete.data.rows import Rows
-
-    # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
-    Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+    from synesthete.data.samples import Augmentation
 
 Part = Literal["train", "judge", "test"]
 PARTS: tuple[Part, ...] = ("train", "judge", "test")
@@ -123,7 +120,7 @@ def in_turn(labels: Tensor, seed: int) -> Tensor:
 
 
 @dataclass
-class PictureSamples:
+class PictureSamples(Samples):
     """Pictures with their labels, in memory or in shards on disk.
 
     pictures: (n, C, H, W) uint8. labels: (n,), which are also what the conditioner reads. x_0: (n, V, c, h, w), V views
@@ -142,17 +139,11 @@ class PictureSamples:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def plain(self) -> PictureSamples:
-        """The same pictures as they are, not augmented."""
-        return replace(self, augmentation=None)
-
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each augmented by its own draw of `generator`."""
         labels = self.labels[indices]
         if self.x_0 is not None:
-            views = self.x_0[indices]
-            chosen = torch.randint(views.shape[1], (len(views),), generator=generator)
-            x_0 = views[torch.arange(len(views)), chosen].float()
+            x_0, _ = draw_view(self.x_0, indices, generator)
             return Batch(signal=x_0, raw=labels, label=labels, encoded=True)
         pictures = self.pictures[indices]
         if self.augmentation is not None:

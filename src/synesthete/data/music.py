@@ -16,6 +16,7 @@ from synesthete import seeding
 from synesthete.data.pieces import Pieces
 from synesthete.data.recording_splits import divide, open_recording
 from synesthete.data.recordings import Recordings
+from synesthete.data.samples import Samples, draw_view
 from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
 
@@ -175,7 +176,7 @@ def some(names: Sequence[str], num: int = 5) -> str:
 
 
 @dataclass
-class MusicSamples:
+class MusicSamples(Samples):
     """Pieces of recordings, in shards on disk or in memory, and what belongs to each.
 
     waveforms: (n, S) int16, sample / 32768 is the sound. labels: (n,) places among the classes, 0 where there are none.
@@ -220,30 +221,23 @@ class MusicSamples:
         x_0 = self.x_0[places] if isinstance(self.x_0, torch.Tensor) else self.x_0 and self.x_0.take(places)
         return replace(self, waveforms=chosen, labels=self.labels[places], recordings=self.recordings[places], x_0=x_0)
 
-    def plain(self) -> MusicSamples:
-        """The same pieces as they are, not augmented."""
-        return replace(self, augmentation=None)
-
-    def sounds(self) -> MusicSamples:
-        """The same pieces without what was encoded: batches of waveforms, for a codec that is being trained."""
-        return replace(self, x_0=None)
-
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pieces at `indices` (B,), each in a view or an augmentation of its own, drawn by `generator`."""
         labels = self.labels[indices]
         if self.x_0 is None:
             sounds = self._varied(indices, generator) if self.augmentation else self.waveform(indices)
             return Batch(signal=sounds, raw=sounds if self.reads == "sound" else labels, label=labels)
-        views = self.x_0[indices]
-        num_views = views.shape[1] if self.augmentation else 1
-        chosen = torch.randint(num_views, (len(views),), generator=generator)
-        x_0 = views[torch.arange(len(views)), chosen].float()
+        x_0, chosen = draw_view(self.x_0, indices, generator, None if self.augmentation else 1)
         raw = self.views(indices, chosen) if self.reads == "sound" else labels
         return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
 
     def waveform(self, indices: Tensor) -> Tensor:
         """The pieces at `indices` (B,) as float32 (B, S) in [-1, 1]."""
         return as_float(self.waveforms[indices])
+
+    def view(self, places: Tensor, number: int) -> Tensor:
+        """One view (B, S) of the pieces at `places` (B,): 0 as they are, any other augmented, each always the same."""
+        return self.views(places, torch.full_like(places, number))
 
     def views(self, indices: Tensor, numbers: Tensor) -> Tensor:
         """Views (B, S) of the pieces by number (B,): 0 as it is, others augmented, each always the same."""

@@ -54,11 +54,11 @@ class Denoising(Objective):
         """Find the weight of each class (classes,), where they differ."""
         if not self.class_weights:
             return
-        if not hasattr(samples, "class_weights"):
+        self.weights = samples.class_weights()
+        if self.weights is None:
             raise InputError(
                 f"class_weights: {type(samples).__name__} have none; --set stages.NAME.objective.class_weights=false"
             )
-        self.weights = samples.class_weights()
 
     def mask_condition(self, batch: Batch) -> Batch:
         """The batch without its sounds where none is ever told."""

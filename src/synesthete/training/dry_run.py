@@ -18,8 +18,8 @@ from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.captions import spell
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.data.labelled import PictureSamples
-from synesthete.data.loading import Steps
 from synesthete.data.music import MusicSamples
+from synesthete.data.samples import Steps
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.precompute import freeze, precompute_features

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import seeding
 from synesthete.data.rows import Rows
 from synesthete.io import digest, load_or_compute
 from synesthete.objectives import measure_round_trip
@@ -35,11 +34,6 @@ def is_learned(codec: Any) -> bool:
     return getattr(codec, "is_learned", False)
 
 
-def signals_of(samples: Any) -> Any:
-    """The samples as signals, without what was encoded beforehand."""
-    return samples.sounds() if hasattr(samples, "sounds") else samples
-
-
 def encoded(codec: Any, batch: Batch) -> Batch:
     """The batch with x_0 for its signals where the codec is a network, so that it is asked once."""
     if batch.encoded or not is_learned(codec):
@@ -54,7 +48,7 @@ def measure(codec: Any, samples: Any, device: torch.device) -> None:
     samples: those it was trained on.
     """
     codec.eval()
-    samples = signals_of(samples).plain()
+    samples = samples.signals().plain()
     drawn = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED].sort().values
 
     def batches() -> Iterator[Tensor]:
@@ -80,7 +74,7 @@ def precompute_latents(
     report(done, total) in samples.
     """
     codec.eval()
-    samples = signals_of(samples)
+    samples = samples.signals()
     num_views = num_views if samples.augmentation else 1
     name = digest(codec, len(samples), num_views)
     shards = []
@@ -96,17 +90,9 @@ def precompute_latents(
 def _encoded(codec: Any, samples: Any, places: Tensor, num_views: int, device: torch.device) -> dict[str, Tensor]:
     shown = []
     for part in places.split(BATCH):
-        views = [codec.encode(signals(samples, part, view).to(device)) for view in range(num_views)]
+        views = [codec.encode(samples.view(part, view).to(device)) for view in range(num_views)]
         shown.append(torch.stack(views, dim=1).half().cpu())  # (BATCH, V, c, h, w)
     return {"values": torch.cat(shown)}
-
-
-def signals(samples: Any, places: Tensor, view: int) -> Tensor:
-    """A view of the samples at `places` (B,): 0 as they are, any other augmented, the same each time."""
-    if hasattr(samples, "views"):
-        return samples.views(places, torch.full_like(places, view))
-    generator = seeding.generator(0, "view", view, int(places[0]))
-    return (samples if view else samples.plain()).batch(places, generator).signal
 
 
 @torch.no_grad()

@@ -66,7 +66,5 @@ def select_captions(prepared: Prepared, captions: tuple[str, ...] | None) -> Pre
     for name in ("train", "test", "speakers"):
         samples = getattr(prepared, name, None)
         if samples is not None:
-            if not hasattr(samples, "with_captions"):
-                raise InputError(f"stage captions for {type(samples).__name__}, which have none; leave them null")
             setattr(selected, name, samples.with_captions(captions))
     return selected

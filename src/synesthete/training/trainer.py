@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
 from synesthete import seeding
-from synesthete.data.loading import Steps
+from synesthete.data.samples import Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.precision import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.data.loading import Samples
+    from synesthete.data.samples import Samples
     from synesthete.objectives import Objective, Parts
     from synesthete.training.rollback import Rollback
     from synesthete.training.spikes import Spike

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from synesthete.config import Recipe, Stage
-    from synesthete.data.loading import Samples
+    from synesthete.data.samples import Samples
     from synesthete.objectives import Parts
 
 
@@ -36,7 +36,7 @@ def gather_samples(
     folder: for latents. model: holds the parts, in pieces or whole. report(what, done, total) in samples.
     """
     if "codec" in stage.train:
-        return latents.signals_of(samples)
+        return samples.signals()
     if latents.is_learned(parts.codec):
         num_views = recipe.data.fields.get("num_views", latents.NUM_VIEWS)
         with sharding.gathered(model):

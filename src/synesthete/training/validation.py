@@ -107,7 +107,7 @@ class Validator:
 
     def validate_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """Write what the codec restores of held-out signals, and how far from them it is."""
-        held_out = self._batch(latents.signals_of(self.prepared.test))
+        held_out = self._batch(self.prepared.test.signals())
         return latents.validate_codec(parts.codec, held_out, self.folder / "previews", step, log)
 
     def validate_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:

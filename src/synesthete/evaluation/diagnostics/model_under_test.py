@@ -114,7 +114,7 @@ class ModelUnderTest:
         if self.reads_classes:
             return labels
         samples = self.prepared.test
-        own = labels_of(samples)
+        own = samples.labels
         places = [int((own == label).nonzero()[0]) for label in labels.tolist()]
         return samples.batch(torch.tensor(places), seeding.generator(self.seed, "raw")).raw
 
@@ -151,7 +151,7 @@ class ModelUnderTest:
     def held_out(self, num: int | None = None) -> Batch:
         """Real held-out samples, `num` of them or as many as there are: one of each class in order, then another."""
         samples = self.prepared.test
-        own = labels_of(samples)
+        own = samples.labels
         order = in_turn(own, self.seed)
         turn = torch.zeros_like(own)
         for label in own.unique():
@@ -185,8 +185,3 @@ def check_fraction(fraction: float) -> None:
     """
     if not 0 < fraction < 1:
         raise InputError(f"reconstruction from {fraction:g} of the way: give a number between 0 and 1, such as 0.6")
-
-
-def labels_of(samples: Any) -> Tensor:
-    """The class (n,) of each of the prepared samples."""
-    return samples.labels if hasattr(samples, "labels") else samples.picture_labels

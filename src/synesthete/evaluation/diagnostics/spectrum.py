@@ -9,7 +9,6 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.diagnostics.curves import Panel, curves_figure
-from synesthete.evaluation.diagnostics.model_under_test import labels_of
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.types import InputError
@@ -100,7 +99,7 @@ def _panel(title: str, frequencies: Tensor, curves: dict[str, Tensor], floors: d
 
 def real_pictures(model: ModelUnderTest, num: int) -> Tensor:
     """Held-out pictures (n, C, H, W) uint8 of the classes that samples are made of."""
-    batch = model.held_out(min(num * 4, len(labels_of(model.prepared.test))))
+    batch = model.held_out(min(num * 4, len(model.prepared.test.labels)))
     pictures = model.pictures(batch)
     if model.is_conditional:
         pictures = pictures[torch.isin(batch.label, model.classes())]

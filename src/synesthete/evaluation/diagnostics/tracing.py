@@ -8,7 +8,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.labelled import in_turn
-from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, labels_of
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
 from synesthete.objectives import StepErrors, errors_by_condition
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def loss_gain(process: Process, timestep: Tensor) -> Tensor:
 def training(model: ModelUnderTest, num: int) -> Batch:
     """Samples that the model was trained on, as they are, not augmented; the classes take turns."""
     samples = model.prepared.train.plain()
-    places = in_turn(labels_of(samples), model.seed)[:num]
+    places = in_turn(samples.labels, model.seed)[:num]
     return samples.batch(places, seeding.generator(model.seed, "training"))
 
 

@@ -178,5 +178,5 @@ def _statistics(codec: Any, samples: MusicSamples) -> dict[str, Tensor]:
 
 
 def _encoded(codec: Any, samples: MusicSamples, places: Tensor, num_views: int) -> dict[str, Tensor]:
-    views = [codec.encode(samples.views(places, torch.full_like(places, view))) for view in range(num_views)]
+    views = [codec.encode(samples.view(places, view)) for view in range(num_views)]
     return {"values": torch.stack(views, dim=1).half().contiguous()}  # (n, V, C, H, W)

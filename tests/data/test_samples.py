@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.data.loading import Steps
+from synesthete.data.samples import Steps
 
 
 class Numbers:
