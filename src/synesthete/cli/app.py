@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from synesthete.cli.compare import compare
 from synesthete.cli.cycle import cycle
 from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose
@@ -38,7 +39,7 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__mro__[1]
 VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
-for command in (recipes, show, prepare, train, evaluate, cycle, tune, export, demo, doctor):
+for command in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
     app.command()(command)
 app.command(cls=NumbersCommand)(sample)
 app.command(cls=ListCommand)(diagnose)

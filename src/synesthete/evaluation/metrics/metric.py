@@ -38,6 +38,7 @@ class Metric:
 class MetricRow:
     """A kind of figure: its key, the title with places for what differs, unit, and which way is better.
 
+    depends_on_num: whether its expectation does, so that only figures of equal n can be compared.
     compute: value of a set of samples beside real ones, (real, made) -> float, for what every evaluation computes by
     itself, of what was made, of chance and of real samples; None where an evaluation knows more than sets.
     """
@@ -47,6 +48,7 @@ class MetricRow:
     unit: str = ""
     higher_is_better: bool | None = None
     compute: Callable[[SampleSet, SampleSet], float] | None = None
+    depends_on_num: bool = False
 
 
 def by_key(metrics: Sequence[Metric], key: str) -> Metric:

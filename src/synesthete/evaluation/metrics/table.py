@@ -36,12 +36,12 @@ _ROWS = (
     # Sets of samples; those that are computed from sets alone are registered where they are defined
     MetricRow("kid_over_floor", "KID over its real-vs-real floor ({against})", "ratio", False),
     MetricRow("balanced_kid_over_floor", "class-balanced KID over its floor ({against})", "ratio", False),
-    MetricRow("fid", "FID ({against})", "", False),
+    MetricRow("fid", "FID ({against})", "", False, depends_on_num=True),
     MetricRow("kid", "KID ({against})", "", False),
-    MetricRow("frechet_distance", "Fréchet distance ({against})", "", False),
+    MetricRow("frechet_distance", "Fréchet distance ({against})", "", False, depends_on_num=True),
     MetricRow("kernel_distance", "kernel distance ({against})", "", False),
-    MetricRow("precision", "precision ({against})", "share", True),
-    MetricRow("recall", "recall ({against})", "share", True),
+    MetricRow("precision", "precision ({against})", "share", True, depends_on_num=True),
+    MetricRow("recall", "recall ({against})", "share", True, depends_on_num=True),
     MetricRow("diversity", "diversity within {within} over that of real {what} ({against})", "ratio"),
     MetricRow("audio_descriptor", "{what} ({against})", "", False),
     # Memorization

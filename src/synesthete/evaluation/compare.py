@@ -1,0 +1,290 @@
+"""Two or more reports side by side: their figures joined by key, with the differences and how sure they are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.table import METRICS
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, number
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+REPORT = "report.json"
+MOST_DRAWN = 40
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What was read of a report: a short name for it, where it lies, its metrics by key and its facts."""
+
+    name: str
+    path: Path
+    metrics: dict[str, Metric]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure minus that of the first report. interval: 95%; None where one of the two has none.
+
+    differs: whether 0 is outside the interval; None where there is none. better: by the metric's own direction.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    differs: bool | None
+    better: bool | None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.value:+.3g}"
+        low, high = self.interval
+        verdict = {None: "differs", True: "better", False: "worse"}[self.better] if self.differs else "not sure"
+        return f"{self.value:+.3g} ({low:+.3g} to {high:+.3g}): {verdict}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric in every report that is compared, None where one lacks it; differences: of all but the first."""
+
+    key: str
+    title: str
+    metrics: tuple[Metric | None, ...]
+    differences: tuple[Difference | None, ...]
+
+
+def read_report(run: str | Path) -> ReadReport:
+    """Read a report: a report.json, a folder that holds one, or a run or model that was evaluated.
+
+    Raises:
+        InputError: there is none, it is damaged, or its metrics have no keys.
+    """
+    given = Path(run).expanduser()
+    places = (given, given / REPORT, given / "report" / REPORT, Path("out/report") / given.name / REPORT)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise InputError(f"{run}: no report; give a {REPORT} or its folder, or run `synesthete evaluate {run}` first")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = [_metric(values) for values in content["metrics"]]
+        facts = dict(content.get("facts", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: no report of this program, or a damaged one; evaluate again") from None
+    if not found or not all(metric.key for metric in found):
+        raise InputError(f"{path}: no metrics with keys, as this program writes them now; evaluate again")
+    return ReadReport(_name(given), path, {metric.key: metric for metric in found}, facts)
+
+
+def _metric(values: dict[str, Any]) -> Metric:
+    """A metric as `report.json` holds it; a figure that was not finite is NaN again."""
+    spread = values.pop("interval")
+    value = values.pop("value")
+    known = None if spread is None or None in spread else (float(spread[0]), float(spread[1]))
+    return Metric(value=math.nan if value is None else float(value), interval=known, **values)
+
+
+def _name(path: Path) -> str:
+    """What a report is called: its run, whatever the file in it is called."""
+    parts = [part for part in path.parts if part not in (REPORT, "report", "/")]
+    return parts[-1] if parts else str(path)
+
+
+def join(reports: Sequence[ReadReport]) -> list[Row]:
+    """A row for each key that any report has, in the order of the first one, then of those after it."""
+    keys = dict.fromkeys(key for report in reports for key in report.metrics)
+    rows = []
+    for key in keys:
+        found = tuple(report.metrics.get(key) for report in reports)
+        first, *others = found
+        differences = tuple(difference(first, other) if first and other else None for other in others)
+        title = next(metric.title for metric in found if metric)
+        rows.append(Row(key, without_n(title), found, differences))
+    return rows
+
+
+def difference(first: Metric, other: Metric) -> Difference:
+    """The other minus the first.
+
+    The interval is that of two independent estimates, from the arms of their own (Newcombe 1998, method 10): exact
+    enough for shares near 0 and 1 too. Samples of one seed share their noise, for which it is too wide rather than too
+    narrow.
+    """
+    value, spread = other.value - first.value, None
+    if first.interval and other.interval:
+        below = math.hypot(other.value - other.interval[0], first.interval[1] - first.value)
+        above = math.hypot(other.interval[1] - other.value, first.value - first.interval[0])
+        spread = value - below, value + above
+    differs = None if spread is None or math.isnan(value) else not spread[0] <= 0 <= spread[1]
+    higher = first.higher_is_better
+    better = None if higher is None or math.isnan(value) or value == 0 else (value > 0) == higher
+    return Difference(value, spread, differs, better)
+
+
+def without_n(title: str) -> str:
+    """A metric's title without how many samples it was measured on."""
+    plain = re.sub(r"(, )?n = [\d x]+( of \d+ sounds)?(, \d+ real)?", "", title)
+    return plain.replace("(, ", "(").replace(" ()", "")
+
+
+def comparison_report(reports: Sequence[ReadReport]) -> Report:
+    """The report on two or more reports, the first of which the others are held against.
+
+    Raises:
+        InputError: fewer than two, or reports that have no metric in common.
+    """
+    if len(reports) < 2:
+        raise InputError("one report has nothing to be compared with; give two or more")
+    rows, names = join(reports), names_of(reports)
+    shared = [row for row in rows if any(row.differences)]
+    if not shared:
+        raise InputError(f"{reports[0].path} and the others have no metric in common; compare models of one kind")
+    sections = [Section("Differences", _DIFFERENCES, [Table(*difference_table(shared, names))])]
+    sections.append(Section("Figures side by side", "", [Table(*value_table(rows, names))]))
+    sections.append(Section("In one picture", _PICTURE, [Medium("comparison", _png(comparison_figure(shared, names)))]))
+    sections.append(Section("How they were made", "", [Table(*fact_table(reports, names))]))
+    notes = [note for note in map(caution, shared) if note]
+    if notes:
+        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in notes])]))
+    return Report(
+        title=f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared",
+        summary=summary(shared, names),
+        facts={name: str(report.path) for name, report in zip(names, reports, strict=True)},
+        sections=sections,
+        data={"compared": [to_dict(row, names) for row in rows]},
+    )
+
+
+def names_of(reports: Sequence[ReadReport]) -> list[str]:
+    """A name of each report, all different."""
+    names = [report.name for report in reports]
+    return [f"{name} [{place + 1}]" if names.count(name) > 1 else name for place, name in enumerate(names)]
+
+
+def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """How many metrics of each report surely differ from the first's, and which way."""
+    sentences = []
+    for place, name in enumerate(names[1:]):
+        found = [(row.title, row.differences[place]) for row in rows]
+        sure = [(title, each) for title, each in found if each and each.differs]
+        open_ = sum(each is not None and each.differs is False for _, each in found)
+        unknown = sum(each is not None and each.differs is None for _, each in found)
+        better, worse = (sum(each.better is way for _, each in sure) for way in (True, False))
+        sentences.append(
+            f"{name} against {names[0]}: {better} metrics better and {worse} worse beyond their 95% intervals, "
+            f"{len(sure) - better - worse} other, {open_} no different beyond them, {unknown} without an interval."
+        )
+    return " ".join(sentences)
+
+
+def caution(row: Row) -> str:
+    """A warning about a figure whose expectation depends on the number of samples, where that differs."""
+    kind = METRICS.get(row.key)
+    titles = {metric.title for metric in row.metrics if metric}
+    if kind is None or not kind.depends_on_num or len(titles) < 2:
+        return ""
+    return f"{row.title}: depends on the number of samples or their features, which differ: {'; '.join(sorted(titles))}"
+
+
+def difference_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of the differences."""
+    columns = ("metric", names[0], *(f"{name} minus {names[0]}" for name in names[1:]), "unit", "better is")
+    way = {True: "higher", False: "lower", None: None}
+    found = []
+    for row in rows:
+        known = next(metric for metric in row.metrics if metric)
+        said = [None if each is None else str(each) for each in row.differences]
+        value = row.metrics[0].value if row.metrics[0] else None
+        found.append((row.title, value, *said, known.unit or None, way[known.higher_is_better]))
+    return columns, found
+
+
+def value_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of every figure with its interval, and what the first that has it says of chance and ceiling."""
+
+    def said(metric: Metric | None) -> str | None:
+        if metric is None:
+            return None
+        spread = f" ({number(metric.interval[0])} to {number(metric.interval[1])})" if metric.interval else ""
+        return number(metric.value) + spread
+
+    found = []
+    for row in rows:
+        known = next(metric for metric in row.metrics if metric)
+        found.append((row.key, row.title, *map(said, row.metrics), known.chance, known.ceiling))
+    return ("key", "metric", *names, "chance", "ceiling"), found
+
+
+def fact_table(reports: Sequence[ReadReport], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and rows of the facts that differ between the reports."""
+    keys = dict.fromkeys(key for report in reports for key in report.facts)
+    rows = [(key, *(report.facts.get(key) for report in reports)) for key in keys]
+    return ("", *names), [row for row in rows if len({str(cell) for cell in row[1:]}) > 1]
+
+
+def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
+    """A strip a metric, each with its own scale: the figures with their intervals, chance and ceiling as ticks."""
+    from matplotlib.figure import Figure
+
+    from synesthete.evaluation.reporting.figures import COLOURS
+
+    shown = rows[:MOST_DRAWN]
+    figure = Figure(figsize=(8.0, 0.8 + 0.55 * len(shown)), layout="constrained")
+    strips = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for axes, row in zip(strips, shown, strict=True):
+        for place, metric in enumerate(row.metrics):
+            if metric is None or not math.isfinite(metric.value):
+                continue
+            low, high = metric.interval or (metric.value, metric.value)
+            spread = [[max(metric.value - low, 0)], [max(high - metric.value, 0)]]
+            colour = COLOURS[place % len(COLOURS)]
+            axes.errorbar(metric.value, -place, xerr=spread, fmt="o", markersize=4, capsize=2, color=colour)
+        known = next(metric for metric in row.metrics if metric)
+        for value, style in ((known.chance, ":"), (known.ceiling, "--")):
+            if value is not None and math.isfinite(value):
+                axes.axvline(value, color="0.6", linestyle=style, linewidth=1)
+        axes.set_ylim(-len(names) + 0.4, 0.6)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        axes.set_ylabel(row.title, rotation=0, ha="right", va="center", fontsize=7)
+    for place, name in enumerate(names):
+        strips[0].plot([], [], "o", color=COLOURS[place % len(COLOURS)], label=name)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    from synesthete.evaluation.reporting.figures import to_png
+
+    return to_png(figure)
+
+
+def to_dict(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    """A row as plain values."""
+    return {
+        "key": row.key,
+        "title": row.title,
+        "values": {name: asdict(metric) for name, metric in zip(names, row.metrics, strict=True) if metric},
+        "differences": {
+            name: asdict(each) for name, each in zip(names[1:], row.differences, strict=True) if each is not None
+        },
+    }
+
+
+_DIFFERENCES = (
+    "Each figure minus that of the first report, with the 95% interval of the difference of two independent estimates "
+    "(Newcombe 1998, from their own intervals). 'Not sure': 0 is inside. A figure without an interval is compared by "
+    "its value alone; its chance and ceiling, below, say how much a difference means."
+)
+_PICTURE = (
+    "A strip a metric, each with its own scale; bars: 95%. Dotted: chance, dashed: the ceiling, of the first report."
+)
