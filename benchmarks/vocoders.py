@@ -38,7 +38,7 @@ from synesthete.data.audio import write_audio
 from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.clips import load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
-from synesthete.data.tones import Tones
+from synesthete.data.synthetic import Tones
 from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.speech.listeners import WordListener

@@ -10,7 +10,7 @@ import torch
 from synesthete.cli.recipes import count_parameters
 from synesthete.config import Recipe
 from synesthete.data.pictures import ClassFolders
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.diffusion.sampling import make_scheduler, set_timesteps
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.recipes.hundred_phrases import HUNDRED_PHRASES

@@ -8,7 +8,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.music import Music
-from synesthete.data.tones import Tones
+from synesthete.data.synthetic import Tones
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising

@@ -8,7 +8,7 @@ import torch
 
 from synesthete import tasks
 from synesthete.config import build
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.recipes import find_recipe
 from synesthete.training.assembly import make_parts, make_pipeline
 from tiny import awake

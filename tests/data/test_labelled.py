@@ -9,7 +9,7 @@ from synesthete import seeding
 from synesthete.data.image_augmentation import FlipCrop
 from synesthete.data.labelled import PARTS, LabelledPictures, PictureSamples, in_turn
 from synesthete.data.pictures import BuiltInDigits
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.types import InputError
 
 NAMES = ("ash", "birch", "cedar")

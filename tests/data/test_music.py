@@ -14,9 +14,8 @@ from synesthete.data.music import Music, MusicSamples
 from synesthete.data.near_duplicates import Track, alike_pieces, find_alike
 from synesthete.data.pieces import Pieces, cut_starts
 from synesthete.data.profiles import measure_energy, measure_profile
-from synesthete.data.recording_splits import Entry, divide
-from synesthete.data.recordings import RecordingFile, Recordings
-from synesthete.data.tones import TIMBRES, Tones
+from synesthete.data.recordings import Entry, RecordingFile, Recordings, divide
+from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder
 from synesthete.types import InputError
 

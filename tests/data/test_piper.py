@@ -12,8 +12,7 @@ from melody import median_pitch, semitones_between
 
 from synesthete.data.manifest import read_manifest
 from synesthete.data.speech.corpus import build_speech_corpus
-from synesthete.data.speech.piper import REPOSITORY, Piper
-from synesthete.data.speech.piper_voices import PIPER_VOICES, speaker_of, split_by_speaker
+from synesthete.data.speech.piper import PIPER_VOICES, REPOSITORY, Piper, speaker_of, split_by_speaker
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError
 from tiny import debug_recipe

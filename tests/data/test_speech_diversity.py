@@ -7,7 +7,7 @@ import pytest
 from synesthete import tasks
 from synesthete.data.manifest import Entry
 from synesthete.data.speech.corpus import build_speech_corpus
-from synesthete.data.speech.diversity import FEW_TARGETS, count_targets, few_targets
+from synesthete.data.speech.plan import FEW_TARGETS, count_targets, few_targets
 from synesthete.data.speech.voices import Voice
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError

@@ -13,7 +13,7 @@ from synesthete.data.manifest import read_manifest
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.phrases import PHRASES
-from synesthete.data.speech.variation import Variation
+from synesthete.data.speech.plan import Variation
 from synesthete.data.speech.voices import Voice, split_voices
 from synesthete.types import InputError
 

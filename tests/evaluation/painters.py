@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.pipeline import Output, Pipeline
 from tiny_pictures import COLOURS
 

@@ -11,7 +11,7 @@ from synesthete.conditioning import trial_towers
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.data.captions import names_class, spell
-from synesthete.data.tone_sounds import ToneSounds
+from synesthete.data.synthetic import ToneSounds
 from synesthete.data.vggsound import EIGHT
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.types import InputError

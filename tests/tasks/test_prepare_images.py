@@ -11,7 +11,7 @@ from synesthete.conditioning.text_table import PooledText
 from synesthete.config import build
 from synesthete.data.image_augmentation import FlipCrop
 from synesthete.data.pictures import ClassFolders
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.recipes import find_recipe
 from synesthete.training.assembly import make_parts
 from synesthete.types import InputError

@@ -15,7 +15,7 @@ from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
 from synesthete.data.audio_augmentation import AudioAugmentation
-from synesthete.data.tones import TIMBRES
+from synesthete.data.synthetic import TIMBRES
 from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising
 from synesthete.tasks.music import preparation

@@ -16,7 +16,7 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import SPLITS, ClassFolders, list_folders
-from synesthete.data.recording_splits import Entry, open_recording
+from synesthete.data.recordings import Entry, open_recording
 from synesthete.data.videos import Videos, list_videos
 from synesthete.types import InputError
 

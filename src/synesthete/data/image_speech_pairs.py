@@ -14,7 +14,7 @@ from synesthete.data.speech.clips import Clips, load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.phrases import Words, phrases_of  # noqa: TC001 (the same)
-from synesthete.data.speech.variation import SHARES, Variation
+from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, Batch, InputError
 
 if TYPE_CHECKING:

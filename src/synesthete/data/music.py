@@ -14,8 +14,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.pieces import Pieces
-from synesthete.data.recording_splits import divide, open_recording
-from synesthete.data.recordings import Recordings
+from synesthete.data.recordings import Recordings, divide, open_recording
 from synesthete.data.samples import Samples, draw_view
 from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
-    from synesthete.data.recording_splits import Entry
-    from synesthete.data.recordings import Recording, RecordingSource
+    from synesthete.data.recordings import Entry, Recording, RecordingSource
     from synesthete.data.rows import Rows
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"

@@ -15,7 +15,7 @@ from synesthete.data.recordings import RecordingFile, Recordings
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.variation import SHARES, Variation
+from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import soundfile
 
+from synesthete import seeding
 from synesthete.data.audio import check_whole_wav
 from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from synesthete.data.labelled import Part
+
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff")
 BLOCK = 2**18  # samples of each channel that are handed on at once: 8 s at 32 kHz
@@ -222,3 +226,51 @@ def is_sound(path: Path, root: Path) -> bool:
     """Whether a path below `root` has a sound's suffix and is not hidden, nor in a hidden folder."""
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+
+
+SPARE = 1.25  # how far a split may be filled beyond its share
+LEAST_SECONDS = 2.0  # that a recording counts as, however short: a strike is a sample like any other
+
+
+@dataclass
+class Entry:
+    """A recording that could be opened: a name for its content, how long it is, and the place of its class."""
+
+    recording: Recording
+    content: str
+    seconds: float
+    label: int = 0
+    part: Part = "train"
+
+
+def open_recording(recording: Recording) -> Entry | str:
+    """A recording's content and length, or why it cannot be read."""
+    try:
+        return Entry(recording, recording.content(), recording.header().seconds)
+    except InputError as error:
+        return str(error)
+
+
+def divide(entries: Sequence[Entry], shares: dict[Part, float]) -> list[Part]:
+    """The split of each recording of a class.
+
+    The held-out splits are filled to their shares of the seconds, in an order drawn from the contents; a recording
+    that is too long for one is passed over, and where all are, the shortest is taken; a short one counts as two
+    seconds. One is left to train on: of a single recording nothing is held out, of two one, to test on.
+    """
+    parts: list[Part] = ["train"] * len(entries)
+    order = sorted(range(len(entries)), key=lambda i: seeding.derive(0, "split", entries[i].content))
+    lengths = [max(entry.seconds, LEAST_SECONDS) for entry in entries]
+    for part, share in shares.items():
+        left = [i for i in order if parts[i] == "train"]
+        if not share or len(left) < 2:
+            continue
+        wanted, seconds = share * sum(lengths), 0.0
+        taken: list[int] = []
+        for i in left:
+            if seconds < wanted and seconds + lengths[i] <= SPARE * wanted and len(taken) < len(left) - 1:
+                taken.append(i)
+                seconds += lengths[i]
+        for i in taken or [min(left, key=lambda i: lengths[i])]:
+            parts[i] = part
+    return parts

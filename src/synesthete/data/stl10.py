@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
+from synesthete import seeding
 from synesthete.data.pictures import Pictures, split_indices
-from synesthete.data.stl10_files import FOLD_FILE, UNLABELED, WHERE, map_pictures, read_fold, read_part
+from synesthete.io import replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from synesthete.data.pictures import Split
 
 
@@ -88,3 +95,189 @@ def find_folder(path: str | None) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; unpack {WHERE} (2.6 GB) there")
     return folder / "stl10_binary" if (folder / "stl10_binary").is_dir() else folder
+
+
+SIZE = 96
+# Red, green, blue, each column by column from the left: the file's order of (channel, x, y).
+STORED = (3, SIZE, SIZE)
+NUM_BYTES = 3 * SIZE * SIZE
+CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+CLASS_FILE, FOLD_FILE, UNLABELED = "class_names.txt", "fold_indices.txt", "unlabeled"
+WHERE = "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
+NUM_FOLDS, FOLD_SHARE = 10, 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredPicture:
+    """One picture of a mapped file. values: all of the file's, (N, 3, 96, 96) uint8. file: its path, size and time."""
+
+    path: str
+    file: str
+    values: np.ndarray
+    index: int
+
+    @property
+    def name(self) -> str:
+        """The file and the place in it, from 0."""
+        return f"{self.path} {self.index}"
+
+    def stamp(self) -> str:
+        """The file's stamp and the place in it."""
+        return f"{self.file} {self.index}"
+
+    def read(self) -> Image.Image:
+        """The picture, 96x96 RGB."""
+        return Image.fromarray(np.ascontiguousarray(self.values[self.index].transpose(2, 1, 0)))
+
+
+def read_part(folder: Path, part: Split) -> Pictures:
+    """The pictures of `PART_X.bin` with the names of their labels in `PART_y.bin`."""
+    names = read_names(folder)
+    path = folder / f"{part}_y.bin"
+    labels = map_bytes(path)
+    wrong = np.flatnonzero((labels < 1) | (labels > len(names)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise InputError(
+            f"{path}: label {labels[first]} of picture {first}; need 1 to {len(names)}, the lines of {CLASS_FILE}"
+        )
+    return Pictures(
+        list(map_pictures(folder / f"{part}_X.bin", len(labels))), [names[int(label) - 1] for label in labels]
+    )
+
+
+def map_pictures(path: Path, num: int | None = None) -> list[StoredPicture]:
+    """The pictures of a file, mapped and not read. num: how many labels they have, where they have any.
+
+    Raises:
+        InputError: no such file, or one of another size.
+    """
+    content = map_bytes(path)
+    found = len(content)
+    if num is not None and found != num * NUM_BYTES:
+        labels = path.name.replace("_X", "_y")
+        expected = f"expected {num * NUM_BYTES:,} ({num:,} labels in {labels}, {NUM_BYTES:,} bytes a picture)"
+        raise InputError(f"{path}: {found:,} bytes, {expected}; copy both again from {WHERE}")
+    if not found or found % NUM_BYTES:
+        expected = f"expected a multiple of {NUM_BYTES:,} (one 96x96 RGB picture)"
+        raise InputError(f"{path}: {found:,} bytes, {expected}; copy it again from {WHERE}")
+    values = content.reshape(-1, *STORED)
+    stamp = f"{path} {found} {path.stat().st_mtime_ns}"
+    return [StoredPicture(str(path), stamp, values, i) for i in range(len(values))]
+
+
+def read_names(folder: Path) -> tuple[str, ...]:
+    """The class names, one a line in `class_names.txt`; label 1 is the first."""
+    path = folder / CLASS_FILE
+    if not path.is_file():
+        return CLASSES
+    names = tuple(name.strip() for name in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return tuple(name for name in names if name)
+
+
+def read_fold(path: Path, fold: int, num: int) -> list[int]:
+    """Which of `num` training pictures belong to a fold: the numbers, from 0, of its line in `fold_indices.txt`.
+
+    Raises:
+        InputError: no such file, no such fold, or numbers that are not places of pictures.
+    """
+    check_file(path)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not 0 <= fold < len(lines):
+        raise InputError(f"{path}: no fold {fold} among its {len(lines)}, which count from 0; give another, or none")
+    words = lines[fold].split()
+    if not words or not all(word.isdecimal() and int(word) < num for word in words):
+        raise InputError(f"{path}: fold {fold} has other than numbers from 0 to {num - 1}; copy it again from {WHERE}")
+    return [int(word) for word in words]
+
+
+def map_bytes(path: Path) -> np.ndarray:
+    """A file's bytes, (n,) uint8, each read when it is looked at."""
+    check_file(path)
+    try:
+        return np.asarray(np.memmap(path, np.uint8, "r"))
+    except ValueError:  # an empty file cannot be mapped
+        return np.empty(0, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a copy that can") from None
+
+
+def check_file(path: Path) -> None:
+    """Say where a missing file is to be had."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; STL-10's are in {WHERE} (2.6 GB)")
+
+
+def write_stl10(
+    pictures: Iterable[Image.Image],
+    labels: Sequence[str] | None,
+    folder: Path,
+    split: Split = "train",
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write pictures, each 96x96, as one part of STL-10; `Stl10` reads them back to the pixel.
+
+    Writes `SPLIT_X.bin`, `SPLIT_y.bin` and `class_names.txt`, and with the training split `fold_indices.txt`: ten
+    folds, each with a fifth of every class, as published. Pictures are taken one by one and converted to RGB.
+
+    Args:
+        pictures: the pictures; `Pictures.images` reads them from any source.
+        labels: the class name of each; None writes `unlabeled_X.bin` alone.
+        folder: made where it is missing.
+        split: which part.
+        class_names: in the order of their numbers; None keeps the folder's own, or takes the labels' in order of name.
+
+    Raises:
+        InputError: a picture of another size, not one label for each, a label of no class, more than 255 classes, no
+            pictures, or a full disk.
+    """
+    part = UNLABELED if labels is None else split
+    if labels is not None:
+        kept = read_names(folder) if (folder / CLASS_FILE).is_file() else tuple(sorted(set(labels)))
+        names = tuple(class_names) if class_names is not None else kept
+        check_names(names)
+        if unknown := sorted(set(labels) - set(names)):
+            raise InputError(f"class {unknown[0]!r} is not among {', '.join(names)}; give class_names with every class")
+    write_pixels(folder / f"{part}_X.bin", pictures, None if labels is None else len(labels))
+    if labels is None:
+        return
+    numbers = np.array([names.index(label) + 1 for label in labels], np.uint8)
+    write_file(folder / f"{part}_y.bin", numbers.tobytes())
+    write_file(folder / CLASS_FILE, "".join(f"{name}\n" for name in names))
+    if part == "train":
+        folds = [" ".join(str(i) for i in draw_fold(numbers, fold)) for fold in range(NUM_FOLDS)]
+        write_file(folder / FOLD_FILE, "".join(f"{line}\n" for line in folds))
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse class names that cannot be read back."""
+    if len(names) > 255:
+        raise InputError(f"{len(names)} classes: a label of STL-10's layout is one byte; give at most 255")
+    odd = [name for name in names if not name or name.splitlines() != [name.strip()] or names.count(name) > 1]
+    if odd:
+        raise InputError(f"class name {odd[0]!r} is empty, padded, of several lines or there twice; rename it")
+
+
+def write_pixels(path: Path, pictures: Iterable[Image.Image], num: int | None) -> None:
+    """Write the pixels of pictures, one after the other, whole or not at all. num: how many labels there are."""
+    count = 0
+    with replacing(path) as partial:
+        with partial.open("wb") as file:
+            for count, picture in enumerate(pictures, 1):
+                if picture.size != (SIZE, SIZE):
+                    width, height = picture.size
+                    raise InputError(f"picture {count - 1} is {width}x{height}; STL-10's are 96x96: resize it before")
+                file.write(np.asarray(picture.convert("RGB")).transpose(2, 1, 0).tobytes())
+        if not count or num not in (None, count):
+            labels = "no" if num is None else str(num)
+            raise InputError(f"{path}: {count} pictures and {labels} labels; give pictures, and one label for each")
+
+
+def draw_fold(numbers: np.ndarray, fold: int) -> list[int]:
+    """A fifth of every class, at least one of it: their places, always the same."""
+    random = np.random.default_rng(seeding.derive(0, "fold", fold))
+    chosen: list[int] = []
+    for number in np.unique(numbers):
+        places = random.permutation(np.flatnonzero(numbers == number))
+        chosen += places[: max(1, len(places) // FOLD_SHARE)].tolist()
+    return sorted(chosen)

@@ -15,8 +15,7 @@ from synesthete.data.captions import spell
 from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.data.pair_sources import Fsdd, PairManifest, SpokenWords
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.swatches import Swatches
-from synesthete.data.tone_sounds import ToneSounds
+from synesthete.data.synthetic import Swatches, ToneSounds
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.objectives import Alignment, Denoising
 from synesthete.recipes.images import cosine

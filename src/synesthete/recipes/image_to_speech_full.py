@@ -11,7 +11,7 @@ from synesthete.data.image_augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.imagenet import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising

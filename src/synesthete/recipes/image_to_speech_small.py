@@ -9,7 +9,7 @@ from synesthete.config import Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.image_augmentation import FlipCrop
 from synesthete.data.pictures import DIGITS
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.objectives import Alignment, Denoising
 from synesthete.recipes.image_to_speech import image_to_speech_digits, shrink
 

@@ -12,9 +12,8 @@ from synesthete.data.archives import ClassTar
 from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.stl10 import Stl10
-from synesthete.data.stl10_files import CLASSES
-from synesthete.data.swatches import Swatches
+from synesthete.data.stl10 import CLASSES, Stl10
+from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process

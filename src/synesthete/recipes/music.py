@@ -12,7 +12,7 @@ from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
-from synesthete.data.tones import TIMBRES, Tones
+from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process

@@ -7,7 +7,7 @@ from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
-from synesthete.data.tones import Tones
+from synesthete.data.synthetic import Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Vocoding

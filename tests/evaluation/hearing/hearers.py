@@ -14,7 +14,7 @@ from synesthete.conditioning.sound_and_text import SoundAndText, joined
 from synesthete.config import Sampling
 from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.labelled import PictureSamples
-from synesthete.data.swatches import Swatches
+from synesthete.data.synthetic import Swatches
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline

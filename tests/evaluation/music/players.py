@@ -8,7 +8,7 @@ import torch
 
 from synesthete.data.audio import to_int16
 from synesthete.data.music import MusicSamples
-from synesthete.data.tones import TIMBRES, Tone, play
+from synesthete.data.synthetic import TIMBRES, Tone, play
 from synesthete.pipeline import Output, Pipeline
 from synesthete.recipes.music import music_notes_debug
 from synesthete.training.assembly import make_parts, make_pipeline

@@ -12,7 +12,7 @@ from players import RATE, low_passed, make_player, music_samples, prepared_music
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.data.tones import TIMBRES
+from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.music.evaluation import evaluate, evaluate_music

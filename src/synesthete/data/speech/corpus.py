@@ -13,18 +13,16 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import soundfile
 
 from synesthete.data import manifest
 from synesthete.data.manifest import Entry
-from synesthete.data.speech.diversity import count_targets, few_targets
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.plan import Plan
-from synesthete.data.speech.settings import keep_settings
+from synesthete.data.speech.plan import Plan, Variation, count_targets, few_targets
 from synesthete.data.speech.speaking import Job, speak_jobs
-from synesthete.data.speech.variation import Variation
+from synesthete.io import write_file
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.speech.engines import Engine
     from synesthete.data.speech.voices import Voice
+
 
 JOURNAL_NAME = ".clips.jsonl"  # the lines of the clips made so far, until the manifest is written
 
@@ -204,3 +203,38 @@ def _speak_all(
 def _path(entry: Entry) -> str:
     """The clip's path relative to the corpus, which every entry of a corpus has."""
     return entry.audio or ""
+
+
+FILE_NAME = "corpus.json"
+
+
+def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a corpus into its folder, or make sure that those there say the same.
+
+    Raises:
+        InputError: they say something else, or cannot be read or written.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        write_file(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+        return
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError):
+        raise InputError(f"{path}: not the settings of a corpus; remove {folder} or choose another folder") from None
+    for key in sorted(settings.keys() | found.keys()):
+        if settings.get(key) != found.get(key):
+            raise InputError(
+                f"{folder}: holds a corpus of other settings, {_difference(key, found.get(key), settings.get(key))}; "
+                "choose another folder or remove this one"
+            )
+
+
+def _difference(key: str, found: Any, wanted: Any) -> str:
+    """`takes 12 there, 6 asked for`; of a table or a list only the first parts that differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        part = next(k for k in (*found, *wanted) if found.get(k) != wanted.get(k))
+        return _difference(f"{key} of {part}", found.get(part), wanted.get(part))
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) > 3:
+        return f"{key}: {len(found)} there, {len(wanted)} asked for, not the same ones"
+    return f"{key} {json.dumps(found)} there, {json.dumps(wanted)} asked for"

@@ -13,7 +13,7 @@ from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamp
 from synesthete.data.pictures import SPLITS
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Rows
-from synesthete.data.speech.diversity import few_targets
+from synesthete.data.speech.plan import few_targets
 from synesthete.data.speech.voices import split_voices
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.labelled import Part
     from synesthete.data.music import Music, MusicSamples
-    from synesthete.data.recording_splits import Entry
+    from synesthete.data.recordings import Entry
     from synesthete.data.waveforms import Waveform
     from synesthete.types import Progress
 

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from synesthete import seeding
+from synesthete.data.found_pairs import AudioEntry, Found
+from synesthete.data.picture import PictureArray
+from synesthete.data.pictures import Pictures
 from synesthete.data.recordings import BLOCK, Header
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from synesthete.data.pictures import Split
     from synesthete.data.recordings import Recording
+
 
 Timbre = Literal["plucked", "organ", "drum", "noise"]
 TIMBRES: tuple[Timbre, ...] = get_args(Timbre)
@@ -121,3 +127,53 @@ def note(timbre: Timbre, frequency: float, length: int, rate: int, draw: np.rand
     # A plucked string: harmonic h of strength 1 / h, dying away the faster the higher it is.
     strings = (wave / h * np.exp(-3 * h * time) for h, wave in zip(harmonics, waves, strict=True))
     return np.sum(list(strings), axis=0) * fade
+
+
+APART = 1000  # between the melodies' numbers of two classes
+
+
+class ToneSounds:
+    """Melodies for sounds of each class, of its own timbre as far as there are timbres; nothing is downloaded.
+
+    Args:
+        class_names: the classes. num: sounds of each. seconds, sample_rate: of each sound.
+    """
+
+    def __init__(
+        self, class_names: tuple[str, ...], num: int = 8, seconds: float = 1.0, sample_rate: int = 16_000
+    ) -> None:
+        if not 1 <= num < APART or not seconds > 0 or sample_rate < 1000:
+            raise InputError(f"ToneSounds: num {num}, {seconds} s at {sample_rate} Hz; give 1 to {APART - 1} of some")
+        self.class_names, self.num, self.seconds, self.sample_rate = class_names, num, seconds, sample_rate
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+        """The sounds, each synthesised when it is read; nothing is written to the folder."""
+        found = Found()
+        for number, name in enumerate(self.class_names):
+            for i in range(self.num):
+                tone = Tone(TIMBRES[number % len(TIMBRES)], APART * number + i, self.seconds, self.sample_rate)
+                found.sounds.append(AudioEntry(tone, name, f"{name}/{i:03d}.wav"))
+        return found
+
+
+class Swatches:
+    """Small noisy pictures, each class with a colour of its own: enough to see that everything runs, and to learn from.
+
+    Args:
+        class_names: the classes. num_train, num_test: pictures of each class in a split. size: side in pixels.
+    """
+
+    def __init__(self, class_names: tuple[str, ...], num_train: int = 16, num_test: int = 4, size: int = 32) -> None:
+        self.class_names, self.num_train, self.num_test, self.size = class_names, num_train, num_test, size
+
+    def pictures(self, split: Split) -> Pictures:
+        """The split's pictures, drawn anew each time, always the same."""
+        found = Pictures()
+        for number, name in enumerate(self.class_names):
+            colour = np.random.default_rng(seeding.derive(number, "colour")).uniform(40, 215, size=3)
+            draw = np.random.default_rng(seeding.derive(number, "swatches", split))
+            for i in range(self.num_train if split == "train" else self.num_test):
+                values = np.clip(colour + draw.normal(0, 20, (self.size, self.size, 3)), 0, 255).astype(np.uint8)
+                found.files.append(PictureArray(f"{split} swatch {i} of {name}", values))
+                found.labels.append(name)
+        return found
