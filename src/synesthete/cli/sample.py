@@ -248,13 +248,14 @@ def check_inputs(inputs: list[Path]) -> None:
     Raises:
         InputError: an input that does not exist, or a folder with neither pictures nor sounds.
     """
+    from synesthete.data.files import list_files
     from synesthete.data.picture import list_pictures
-    from synesthete.data.recordings import is_sound
+    from synesthete.data.recordings import SUFFIXES
 
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: no such file; give a picture or a sound, or a folder of either")
-        if path.is_dir() and not list_pictures(path) and not any(is_sound(file, path) for file in path.rglob("*")):
+        if path.is_dir() and not list_pictures(path) and not list_files(path, SUFFIXES):
             raise InputError(f"{path}: no pictures in it, nor sounds; give another folder")
 
 

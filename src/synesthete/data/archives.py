@@ -11,15 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from synesthete import hub
+from synesthete.data.files import SPLIT_FOLDERS
 from synesthete.data.picture import SUFFIXES, PictureBytes
-from synesthete.data.pictures import SPLIT_FOLDERS, Listed, Pictures, divide
+from synesthete.data.pictures import Listed, Pictures, divide
 from synesthete.io import digest, replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synesthete.data.pictures import Split
+    from synesthete.data.files import Split
 
 INDEX, CONTENT = "index.json", "pictures.bin"
 # What a damaged archive makes the libraries say.

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.data.files import SPLITS, list_files, list_folders
 from synesthete.data.found_pairs import Found, ImageEntry, divide_pairs
 from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
-from synesthete.data.pictures import SPLITS, ClassFolders, list_folders
+from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import Entry, open_recording
-from synesthete.data.videos import Videos, list_videos
+from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -244,6 +245,6 @@ def own_sources(folder: Path) -> tuple[Any, ...]:
     apart = [next((folder / name for name in names if (folder / name).is_dir()), None) for names in APART]
     if apart[0] and apart[1]:
         return (ClassFolders(str(apart[0]), num_test=0), SoundFolders(str(apart[1])))
-    if any(list_videos(entry) for entry in list_folders(folder)):
+    if any(list_files(entry, SUFFIXES) for entry in list_folders(folder)):
         return (Videos(str(folder)),)
     return (ClassFolders(str(folder), num_test=0), SoundFolders(str(folder)))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete import hub
+from synesthete.data.files import SPLIT_FOLDERS, SPLITS
 from synesthete.data.parquet import list_rows, read_labels
-from synesthete.data.pictures import SPLIT_FOLDERS, SPLITS, Listed, divide
+from synesthete.data.pictures import Listed, divide
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from synesthete.data.pictures import Pictures, Split
+    from synesthete.data.files import Split
+    from synesthete.data.pictures import Pictures
 
 FIELD = "data.sources.hubpictures.name"
 # What data sets call their splits, the likelier first.

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete import hub
+from synesthete.data.files import list_folders
 from synesthete.data.parquet import list_rows
 from synesthete.data.picture import list_pictures
-from synesthete.data.pictures import Listed, divide, in_folder, list_folders
+from synesthete.data.pictures import Listed, divide, in_folder
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synesthete.data.pictures import Pictures, Split
+    from synesthete.data.files import Split
+    from synesthete.data.pictures import Pictures
 
 NAMES = {phrase.wnid: phrase.name for phrase in PHRASES}
 FIRST_TEN = tuple(NAMES)

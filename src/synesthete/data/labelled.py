@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from synesthete.data.pictures import SPLITS, ClassFolders, list_sources
+from synesthete.data.files import SPLITS
+from synesthete.data.pictures import ClassFolders, list_sources
 from synesthete.data.samples import Samples, draw_view
 from synesthete.types import Batch, InputError
 

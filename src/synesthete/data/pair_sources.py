@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
+from synesthete.data.files import SPLIT_FOLDERS
 from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
 from synesthete.data.manifest import read_manifest
 from synesthete.data.picture import PictureFile
-from synesthete.data.pictures import DIGITS, SPLIT_FOLDERS
+from synesthete.data.pictures import DIGITS
 from synesthete.data.recordings import RecordingFile, Recordings
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)

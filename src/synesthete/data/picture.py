@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from synesthete.data.files import SourceFile, list_files
 from synesthete.io import digest, write_file
 from synesthete.types import InputError
 
@@ -45,23 +46,8 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFile:
+class PictureFile(SourceFile):
     """A picture in a file of its own."""
-
-    path: str
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return self.path
-
-    def stamp(self) -> str:
-        """Path, size and time of the last change; a file that is gone has a stamp, too."""
-        try:
-            status = Path(self.path).stat()
-        except OSError:
-            return f"{self.path} gone"
-        return f"{self.path} {status.st_size} {status.st_mtime_ns}"
 
     def read(self) -> Image.Image:
         """As `read_picture`."""
@@ -139,9 +125,7 @@ def decode_picture(file: BinaryIO, name: str) -> Image.Image:
 
 def list_pictures(path: Path) -> list[Path]:
     """A picture file, or every picture in a folder and below it, in order of name."""
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return [path] if path.is_file() else list_files(path, SUFFIXES)
 
 
 def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> Path:

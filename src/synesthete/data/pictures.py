@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 import numpy as np
 
 from synesthete import seeding
+from synesthete.data.files import list_classes
 from synesthete.data.manifest import FILE_NAME, read_manifest
 from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
 from synesthete.types import InputError
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from synesthete.data.files import Split
     from synesthete.data.picture import Picture
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Folders that name a split, and the split they are.
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "test": "test", "val": "test", "validation": "test"}
 
 logger = logging.getLogger(__name__)
 
@@ -228,33 +226,22 @@ class ClassFolders:
 
     @staticmethod
     def _from_folders(folder: Path) -> list[Listed]:
-        splits = [entry for entry in list_folders(folder) if entry.name in SPLIT_FOLDERS and list_folders(entry)]
-        splits = splits if len({SPLIT_FOLDERS[entry.name] for entry in splits}) == 2 else []
+        classes = list_classes(folder)
+        if not classes:
+            raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
         listed: list[Listed] = []
-        for parent in splits or [folder]:
-            classes = list_folders(parent)
-            if not classes:
-                raise InputError(
-                    f"{folder}: no class folders in it; put each class's pictures into a folder of its name"
-                )
-            for entry in classes:
-                files = list_pictures(entry)
-                if not files:
-                    kinds = ", ".join(SUFFIXES[:3])
-                    raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
-                own = SPLIT_FOLDERS[parent.name] if splits else None
-                listed += [in_folder(folder, path, entry.name, own) for path in files]
+        for entry, split in classes:
+            files = list_pictures(entry)
+            if not files:
+                kinds = ", ".join(SUFFIXES[:3])
+                raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
+            listed += [in_folder(folder, path, entry.name, split) for path in files]
         return listed
 
     @staticmethod
     def _from_manifest(folder: Path) -> list[Listed]:
         entries = [entry for entry in read_manifest(folder) if entry.image]
         return [in_folder(folder, folder / str(entry.image), entry.label, entry.split) for entry in entries]
-
-
-def list_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, in order of name, without hidden ones."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def in_folder(folder: Path, path: Path, label: str, split: str | None) -> Listed:

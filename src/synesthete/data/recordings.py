@@ -13,6 +13,7 @@ import soundfile
 
 from synesthete import seeding
 from synesthete.data.audio import check_whole_wav
+from synesthete.data.files import SourceFile, list_files
 from synesthete.io import digest
 from synesthete.types import InputError
 
@@ -94,24 +95,10 @@ class RecordingSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingFile:
+class RecordingFile(SourceFile):
     """A recording in a file of any kind that libsndfile reads: wav, flac, ogg, mp3, opus, aiff."""
 
-    path: str
     place: str
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return self.path
-
-    def stamp(self) -> str:
-        """Path, size and time of the last change; a file that is gone has a stamp, too."""
-        try:
-            status = Path(self.path).stat()
-        except OSError:
-            return f"{self.path} gone"
-        return f"{self.path} {status.st_size} {status.st_mtime_ns}"
 
     def content(self) -> str:
         """A hash of the file; of a very long one, of its size and of 64 parts from all over it."""
@@ -211,7 +198,7 @@ class Recordings:
             return [RecordingFile(str(root), root.name)]
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give one with recordings in it ({', '.join(SUFFIXES[:4])})")
-        places = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if is_sound(path, root))
+        places = sorted(path.relative_to(root).as_posix() for path in list_files(root, SUFFIXES))
         if not places:
             raise InputError(f"{root}: no recordings in it; put some there ({', '.join(SUFFIXES[:4])})")
         chosen = [place for place in places if any(fnmatch.fnmatchcase(place, p) for p in self.patterns)]
@@ -220,12 +207,6 @@ class Recordings:
                 f"{root}: none of {len(places)} recordings fits {', '.join(self.patterns)}; mend the patterns"
             )
         return [RecordingFile(str(root / place), place) for place in chosen]
-
-
-def is_sound(path: Path, root: Path) -> bool:
-    """Whether a path below `root` has a sound's suffix and is not hidden, nor in a hidden folder."""
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 SPARE = 1.25  # how far a split may be filled beyond its share

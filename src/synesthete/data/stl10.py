@@ -17,7 +17,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from synesthete.data.pictures import Split
+    from synesthete.data.files import Split
 
 
 class Stl10:

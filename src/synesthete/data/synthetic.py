@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from synesthete.data.pictures import Split
+    from synesthete.data.files import Split
     from synesthete.data.recordings import Recording
 
 

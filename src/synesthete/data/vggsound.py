@@ -7,6 +7,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from synesthete.data.files import list_files
 from synesthete.data.found_pairs import Found
 from synesthete.data.videos import SUFFIXES, Clip, check_cut, cut_clips
 from synesthete.types import InputError
@@ -78,7 +79,7 @@ class VggSound:
         if self.clips is None or not Path(self.clips).is_dir():
             raise InputError(f"{self.clips or 'clips'}: no such folder; give the one of the videos of {self.list_file}")
         rows = self._chosen(read_rows(Path(self.list_file)))
-        videos = {path.stem: path for path in sorted(Path(self.clips).rglob("*")) if path.suffix.lower() in SUFFIXES}
+        videos = {path.stem: path for path in list_files(Path(self.clips), SUFFIXES)}
         clips, missing = [], []
         for row, name in rows:
             if (clip := find_clip(row, name, videos)) is None:

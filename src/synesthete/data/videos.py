@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import soundfile
 
+from synesthete.data.files import list_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
 from synesthete.data.picture import PictureFile
-from synesthete.data.pictures import SPLIT_FOLDERS, list_folders
 from synesthete.data.recordings import RecordingFile
 from synesthete.io import digest, replacing
 from synesthete.types import InputError
@@ -68,24 +68,15 @@ class Videos:
         root = Path(self.path)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give one with a folder of videos for each class")
-        parents = [entry for entry in list_folders(root) if entry.name in SPLIT_FOLDERS]
-        in_splits = len({SPLIT_FOLDERS[parent.name] for parent in parents}) == 2
         clips = []
-        for parent in parents if in_splits else [root]:
-            split = SPLIT_FOLDERS[parent.name] if in_splits else None
-            for entry in list_folders(parent):
-                for path in list_videos(entry):
-                    place = path.relative_to(root).as_posix()
-                    clips.append(Clip(path, entry.name, place, place, split=split))
+        for entry, split in list_classes(root):
+            for path in list_files(entry, SUFFIXES):
+                place = path.relative_to(root).as_posix()
+                clips.append(Clip(path, entry.name, place, place, split=split))
         if not clips:
             kinds = ", ".join(SUFFIXES[:3])
             raise InputError(f"{root}: no class folders with videos in it ({kinds}); put each class's into one")
         return cut_clips(clips, folder, self.num_frames, self.seconds, progress)
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """Every video below a folder, in order of name."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def check_cut(num_frames: int, seconds: float) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
 from synesthete.config import build, plain
+from synesthete.data.files import SPLITS
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
-from synesthete.data.pictures import SPLITS
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Rows
 from synesthete.data.speech.plan import few_targets
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe
-    from synesthete.data.pictures import Split
+    from synesthete.data.files import Split
     from synesthete.data.speech.clips import Clips
     from synesthete.types import Progress
 
