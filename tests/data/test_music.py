@@ -14,7 +14,7 @@ from synesthete.data.music import Music, MusicSamples
 from synesthete.data.near_duplicates import Track, alike_pieces, find_alike
 from synesthete.data.pieces import Pieces, cut_starts
 from synesthete.data.profiles import measure_energy, measure_profile
-from synesthete.data.recordings import Entry, RecordingFile, Recordings, divide
+from synesthete.data.recordings import RecordingEntry, RecordingFile, Recordings, divide_recordings
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder
 from synesthete.types import InputError
@@ -27,7 +27,9 @@ def places(data, part):
 
 
 def entries(*seconds):
-    return [Entry(RecordingFile(str(i), ""), f"content {i}", float(length)) for i, length in enumerate(seconds)]
+    return [
+        RecordingEntry(RecordingFile(str(i), ""), f"content {i}", float(length)) for i, length in enumerate(seconds)
+    ]
 
 
 def counts(parts):
@@ -82,14 +84,14 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 @pytest.mark.parametrize(("num", "expected"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (20, [14, 3, 3])])
 def test_few_recordings_go_to_training_then_testing_then_the_judge(num, expected):
-    assert counts(divide(entries(*[10] * num), {"test": 0.15, "judge": 0.15})) == expected
+    assert counts(divide_recordings(entries(*[10] * num), {"test": 0.15, "judge": 0.15})) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_splits_are_by_seconds_and_one_long_recording_makes_none(seed):
     seconds = np.random.default_rng(seed).permutation([3000, *[60] * 30]).tolist()
     found = entries(*seconds)
-    parts = divide(found, {"test": 0.15, "judge": 0.15})
+    parts = divide_recordings(found, {"test": 0.15, "judge": 0.15})
     assert parts[seconds.index(3000)] == "train"
     for part in ("test", "judge"):
         taken = sum(length for length, where in zip(seconds, parts, strict=True) if where == part)
@@ -97,7 +99,7 @@ def test_splits_are_by_seconds_and_one_long_recording_makes_none(seed):
 
 
 def test_a_share_of_none_holds_nothing_out():
-    assert counts(divide(entries(*[10] * 9), {"test": 0.2, "judge": 0.0})) == [7, 0, 2]
+    assert counts(divide_recordings(entries(*[10] * 9), {"test": 0.2, "judge": 0.0})) == [7, 0, 2]
 
 
 def test_a_recording_stays_in_its_split_whatever_it_is_called_and_each_class_trains(tmp_path):

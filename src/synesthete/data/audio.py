@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import struct
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -15,6 +16,9 @@ import torch
 
 from synesthete.io import write_file
 from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 # Sizes that a program which writes to a pipe puts in the header, since it does not know the end yet.
@@ -47,21 +51,32 @@ def read_samples(path: Path | str, dtype: str) -> tuple[np.ndarray[Any, Any], in
     Raises:
         InputError: no such file, not a sound, cut short, or 0 samples.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
+    with opened(path) as file:
         check_whole_wav(Path(path))
-        with soundfile.SoundFile(path) as file:
-            num_samples, file_rate = file.frames, file.samplerate
-            samples = file.read(dtype=dtype, always_2d=True)  # (S, C)
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = str(getattr(error, "error_string", None) or error).strip().rstrip(".").splitlines()[0]
-        raise InputError(f"{path}: cannot be read as sound ({reason}); give wav, flac, ogg or mp3") from None
+        num_samples, file_rate = file.frames, file.samplerate
+        samples = file.read(dtype=dtype, always_2d=True)  # (S, C)
     if num_samples == 0:
         raise InputError(f"{path}: 0 samples; record it again or remove it")
     if len(samples) < num_samples:
         raise InputError(f"{path}: cut short ({len(samples)} of {num_samples} samples); copy it again or remove it")
     return samples, file_rate
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
+    """A sound file, open.
+
+    Raises:
+        InputError: it cannot be opened, or what is read of it in this context cannot be decoded.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = str(getattr(error, "error_string", None) or error).strip().rstrip(".").splitlines()[0]
+        raise InputError(f"{path}: cannot be read as sound ({reason}); give wav, flac, ogg or mp3") from None
 
 
 def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> Path:

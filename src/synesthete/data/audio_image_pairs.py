@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,7 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
-from synesthete.data.recordings import Entry, open_recording
+from synesthete.data.recordings import open_recordings
 from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.types import InputError
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.found_pairs import PairPart
+    from synesthete.data.recordings import RecordingEntry
     from synesthete.data.samples import Augmentation
 
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"
@@ -42,7 +41,7 @@ class PairListing:
 
     found: Found
     picture_parts: list[PairPart]
-    entries: list[Entry]
+    entries: list[RecordingEntry]
     sound_parts: list[PairPart]
     class_names: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
@@ -155,16 +154,12 @@ class AudioImagePairs:
         parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
         return PairListing(left, parts, entries, sound_parts, names, found.notes)
 
-    def _opened(self, found: Found) -> tuple[Found, list[Entry]]:
+    def _opened(self, found: Found) -> tuple[Found, list[RecordingEntry]]:
         """What is left when sounds that cannot be opened are left out, and each of the others opened."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
-            opened = list(readers.map(open_recording, [sound.recording for sound in found.sounds]))
-        unread = [reason for reason in opened if isinstance(reason, str)]
-        if len(unread) == len(opened):
-            raise InputError(f"not one of {len(opened)} sounds can be read; the first: {unread[0]}")
-        found.skipped += unread
-        entries = [entry for entry in opened if isinstance(entry, Entry)]
-        return found.keep([True] * len(found.pictures), [isinstance(one, Entry) for one in opened]), entries
+        opened = open_recordings([sound.recording for sound in found.sounds], "sounds")
+        found.skipped += [reason for reason in opened if isinstance(reason, str)]
+        entries = [entry for entry in opened if not isinstance(entry, str)]
+        return found.keep([True] * len(found.pictures), [not isinstance(one, str) for one in opened]), entries
 
     def _classes(self, found: Found) -> tuple[str, ...]:
         shown, heard = {p.label for p in found.pictures}, {s.label for s in found.sounds}

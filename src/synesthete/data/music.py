@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -14,7 +12,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.pieces import Pieces
-from synesthete.data.recordings import Recordings, divide, open_recording
+from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
 from synesthete.data.samples import Samples, draw_view
 from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.audio_augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
-    from synesthete.data.recordings import Entry, Recording, RecordingSource
+    from synesthete.data.recordings import Recording, RecordingEntry, RecordingSource
     from synesthete.data.rows import Rows
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"
@@ -36,7 +34,7 @@ NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac,
 class Listing:
     """Recordings in the order of their sources; a line for each that cannot be opened, and what else is to be said."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RecordingEntry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -124,11 +122,8 @@ class Music:
         if left_out := [r.name for r, name in zip(found, names, strict=True) if name is None]:
             listing.notes.append(f"{len(left_out)} recordings of no class left out: {some(left_out)}")
         chosen = [(r, name) for r, name in zip(found, names, strict=True) if name is not None]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
-            opened = list(readers.map(open_recording, [recording for recording, _ in chosen]))
+        opened = open_recordings([recording for recording, _ in chosen])
         listing.skipped = [reason for reason in opened if isinstance(reason, str)]
-        if chosen and len(listing.skipped) == len(chosen):
-            raise InputError(f"not one of {len(chosen)} recordings can be read; the first: {listing.skipped[0]}")
         copies: list[str] = []
         seen: dict[str, str] = {}
         for (recording, name), entry in zip(chosen, opened, strict=True):
@@ -146,7 +141,7 @@ class Music:
             entries = [entry for entry in listing.entries if entry.label == label]
             if not entries:
                 raise InputError(f"no recording of class {class_name!r}; mend its globs in data.classes or take it out")
-            for entry, part in zip(entries, divide(entries, self.shares), strict=True):
+            for entry, part in zip(entries, divide_recordings(entries, self.shares), strict=True):
                 entry.part = part
         return listing
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from contextlib import contextmanager
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import soundfile
 
 from synesthete import seeding
-from synesthete.data.audio import check_whole_wav
+from synesthete.data.audio import check_whole_wav, opened
 from synesthete.data.files import SourceFile, list_files
 from synesthete.io import digest
 from synesthete.types import InputError
@@ -157,23 +157,6 @@ class RecordingFile(SourceFile):
             raise InputError(f"{self.path}: cut short ({num_read / rate:.1f} of {told / rate:.1f} s)")
 
 
-@contextmanager
-def opened(path: str) -> Iterator[soundfile.SoundFile]:
-    """A sound file, open.
-
-    Raises:
-        InputError: it cannot be opened, or what is read of it in this context cannot be decoded.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = str(getattr(error, "error_string", None) or error).strip().rstrip(".").splitlines()[0]
-        raise InputError(f"{path}: cannot be read as sound ({reason}); give wav, flac, ogg or mp3") from None
-
-
 class Recordings:
     """A folder of recordings, those in folders within it included.
 
@@ -214,7 +197,7 @@ LEAST_SECONDS = 2.0  # that a recording counts as, however short: a strike is a 
 
 
 @dataclass
-class Entry:
+class RecordingEntry:
     """A recording that could be opened: a name for its content, how long it is, and the place of its class."""
 
     recording: Recording
@@ -224,15 +207,28 @@ class Entry:
     part: Part = "train"
 
 
-def open_recording(recording: Recording) -> Entry | str:
+def open_recordings(recordings: Sequence[Recording], what: str = "recordings") -> list[RecordingEntry | str]:
+    """The content and length of each, or why it cannot be read; none is decoded. what: they are called.
+
+    Raises:
+        InputError: not one of them can be read.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
+        opened = list(readers.map(open_recording, recordings))
+    if opened and all(isinstance(found, str) for found in opened):
+        raise InputError(f"not one of {len(opened)} {what} can be read; the first: {opened[0]}")
+    return opened
+
+
+def open_recording(recording: Recording) -> RecordingEntry | str:
     """A recording's content and length, or why it cannot be read."""
     try:
-        return Entry(recording, recording.content(), recording.header().seconds)
+        return RecordingEntry(recording, recording.content(), recording.header().seconds)
     except InputError as error:
         return str(error)
 
 
-def divide(entries: Sequence[Entry], shares: dict[Part, float]) -> list[Part]:
+def divide_recordings(entries: Sequence[RecordingEntry], shares: dict[Part, float]) -> list[Part]:
     """The split of each recording of a class.
 
     The held-out splits are filled to their shares of the seconds, in an order drawn from the contents; a recording

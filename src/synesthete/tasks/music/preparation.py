@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.labelled import Part
     from synesthete.data.music import Music, MusicSamples
-    from synesthete.data.recordings import Entry
+    from synesthete.data.recordings import RecordingEntry
     from synesthete.data.waveforms import Waveform
     from synesthete.types import Progress
 
@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
 
 
 def decode(
-    entries: Sequence[Entry], folder: Path, sample_rate: int, progress: Progress | None, profiled: bool = True
+    entries: Sequence[RecordingEntry], folder: Path, sample_rate: int, progress: Progress | None, profiled: bool = True
 ) -> list[Waveform]:
     """Every recording decoded, in as many threads as there are cores. profiled: as `keep_waveforms`.
 
@@ -103,7 +103,7 @@ def decode(
             if progress:
                 progress("seconds of sound decoded", min(round(done), total), total)
 
-    def work(group: Sequence[Entry]) -> list[Waveform]:
+    def work(group: Sequence[RecordingEntry]) -> list[Waveform]:
         recordings = [entry.recording for entry in group]
         path = folder / shard_name(recordings, sample_rate)
         return keep_waveforms(path, recordings, sample_rate, report, profiled)
@@ -117,9 +117,9 @@ def decode(
             pool.shutdown(cancel_futures=True)
 
 
-def grouped(entries: Sequence[Entry]) -> list[list[Entry]]:
+def grouped(entries: Sequence[RecordingEntry]) -> list[list[RecordingEntry]]:
     """Recordings in groups of at most SHARD_SECONDS, in their order."""
-    groups: list[list[Entry]] = []
+    groups: list[list[RecordingEntry]] = []
     seconds = float("inf")
     for entry in entries:
         if seconds + entry.seconds > SHARD_SECONDS:
