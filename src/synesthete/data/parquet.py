@@ -1,11 +1,16 @@
-"""Pictures and their classes in Parquet files, as the Hugging Face Hub keeps data sets of pictures."""
+"""Pictures and their classes in Parquet files, as the Hugging Face Hub keeps data sets of pictures.
+
+Read by pyarrow, from where they lie: `datasets` would write all of them again, into Arrow files of its own.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.data.picture import decode_picture
@@ -13,7 +18,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from PIL import Image
 
@@ -59,24 +63,22 @@ def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
     Raises:
         InputError: a damaged file, or one without that column of pictures.
     """
+    opened = open_parquet(file)
+    check_column(opened, column, file, "image")
+    kind = opened.schema_arrow.field(column).type
+    fields = [kind.field(i).name for i in range(kind.num_fields)]  # none where the column is of bytes itself
+    if "bytes" not in fields and "binary" not in str(kind):
+        raise InputError(f"{file}: column {column!r} holds {kind}, no encoded pictures; set image to one that does")
     changed, first = file.stat().st_mtime_ns, 0
-    for group, places in enumerate(read_places(file, column)):
+    for group in range(opened.num_row_groups):
+        places: list[str | None] = [None] * opened.metadata.row_group(group).num_rows
+        if "path" in fields:
+            with reading(file):
+                values = opened.read_row_group(group, columns=[f"{column}.path"])[column].to_pylist()
+                places = [value["path"] if value else None for value in values]
         for row, place in enumerate(places):
             yield PictureRow(str(file), changed, group, row, place or str(first + row), column)
         first += len(places)
-
-
-def read_places(file: Path, column: str = IMAGE) -> list[list[str | None]]:
-    """The paths that the pictures of a column tell, None where they tell none, by row group."""
-    opened = open_parquet(file)
-    fields = picture_fields(opened, column, file)
-    try:
-        if "path" not in fields:
-            return [[None] * opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
-        groups = (opened.read_row_group(i, columns=[f"{column}.path"]) for i in range(opened.num_row_groups))
-        return [[value["path"] if value else None for value in group[column].to_pylist()] for group in groups]
-    except _errors() as error:
-        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
 
 
 @lru_cache(maxsize=GROUPS_KEPT)
@@ -86,15 +88,11 @@ def read_group(file: str, changed: int, group: int, column: str = IMAGE) -> list
     Raises:
         InputError: a damaged file.
     """
-    from pyarrow import parquet
-
-    try:
-        opened = parquet.ParquetFile(file)
-        whole = f"{column}.bytes" not in {opened.schema.column(i).path for i in range(len(opened.schema))}
+    opened = open_parquet(Path(file))
+    whole = f"{column}.bytes" not in {opened.schema.column(i).path for i in range(len(opened.schema))}
+    with reading(Path(file)):
         values = opened.read_row_group(group, columns=[column if whole else f"{column}.bytes"])[column].to_pylist()
         return values if whole else [value["bytes"] if value else None for value in values]
-    except _errors() as error:
-        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
 
 
 def read_labels(file: Path, column: str = "label") -> list[str | None]:
@@ -104,15 +102,13 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
     published, are None.
 
     Raises:
-        InputError: as `list_rows`, or a number beyond the names.
+        InputError: a damaged file, no such column, or a number beyond the names.
     """
     opened = open_parquet(file)
-    _check_column(opened, column, file, "label")
+    check_column(opened, column, file, "label")
     names = class_names(opened.schema_arrow.metadata or {}, column)
-    try:
+    with reading(file):
         values = opened.read(columns=[column])[column].to_pylist()
-    except _errors() as error:
-        raise InputError(f"{file}: damaged ({_said(error)}); download it again") from None
     labels: list[str | None] = []
     for value in values:
         hidden = value is None or (isinstance(value, int) and value < 0)
@@ -138,38 +134,27 @@ def open_parquet(file: Path) -> Any:
     """
     from pyarrow import parquet
 
-    try:
+    with reading(file, "no Parquet with a column of pictures"):
         return parquet.ParquetFile(file)
-    except _errors() as error:
-        raise InputError(f"{file}: no Parquet with a column of pictures ({_said(error)}); download it again") from None
 
 
-def picture_fields(opened: Any, column: str, file: Path) -> tuple[str, ...]:
-    """What a column of encoded pictures consists of: `bytes` and perhaps `path`, or nothing where it is bytes itself.
-
-    Raises:
-        InputError: no such column, or no pictures in it.
-    """
-    _check_column(opened, column, file, "image")
-    kind = opened.schema_arrow.field(column).type
-    fields = tuple(kind.field(i).name for i in range(kind.num_fields))
-    if "bytes" not in fields and "binary" not in str(kind):
-        raise InputError(f"{file}: column {column!r} holds {kind}, no encoded pictures; set image to one that does")
-    return fields
-
-
-def _check_column(opened: Any, column: str, file: Path, field: str) -> None:
+def check_column(opened: Any, column: str, file: Path, field: str) -> None:
+    """Refuse a file without a column; field: of the source, that names it."""
     names = opened.schema_arrow.names
     if column not in names:
         raise InputError(f"{file}: no column {column!r}; set {field} to one of {', '.join(map(repr, names))}")
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    """What a damaged file makes pyarrow say."""
+@contextmanager
+def reading(file: Path, found: str = "damaged") -> Iterator[None]:
+    """Whatever a damaged file makes the library say, in one line.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     from pyarrow import ArrowException
 
-    return (ArrowException, OSError, KeyError, TypeError)
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())
+    try:
+        yield
+    except (ArrowException, OSError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: {found} ({' '.join(str(error).split())}); download it again") from None

@@ -78,18 +78,22 @@ class PictureBytes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureArray:
-    """A picture that is an array already, (H, W) or (H, W, C) uint8."""
+    """A picture that is an array already, (H, W) or (H, W, C) uint8, in memory or mapped.
+
+    stored: what is another whenever the file that it is mapped from has changed.
+    """
 
     name: str
     values: np.ndarray
+    stored: str | None = None
 
     def stamp(self) -> str:
-        """A hash of the values."""
-        return hash_array(self.values)
+        """That of the file, or else a hash of the values."""
+        return self.stored or hash_array(self.values)
 
     def read(self) -> Image.Image:
         """The picture of these values."""
-        return Image.fromarray(self.values)
+        return Image.fromarray(np.ascontiguousarray(self.values))
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from synesthete import seeding
+from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, split_indices
 from synesthete.io import replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from PIL import Image
 
     from synesthete.data.files import Split
 
@@ -107,29 +108,6 @@ WHERE = "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 NUM_FOLDS, FOLD_SHARE = 10, 5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredPicture:
-    """One picture of a mapped file. values: all of the file's, (N, 3, 96, 96) uint8. file: its path, size and time."""
-
-    path: str
-    file: str
-    values: np.ndarray
-    index: int
-
-    @property
-    def name(self) -> str:
-        """The file and the place in it, from 0."""
-        return f"{self.path} {self.index}"
-
-    def stamp(self) -> str:
-        """The file's stamp and the place in it."""
-        return f"{self.file} {self.index}"
-
-    def read(self) -> Image.Image:
-        """The picture, 96x96 RGB."""
-        return Image.fromarray(np.ascontiguousarray(self.values[self.index].transpose(2, 1, 0)))
-
-
 def read_part(folder: Path, part: Split) -> Pictures:
     """The pictures of `PART_X.bin` with the names of their labels in `PART_y.bin`."""
     names = read_names(folder)
@@ -146,7 +124,7 @@ def read_part(folder: Path, part: Split) -> Pictures:
     )
 
 
-def map_pictures(path: Path, num: int | None = None) -> list[StoredPicture]:
+def map_pictures(path: Path, num: int | None = None) -> list[PictureArray]:
     """The pictures of a file, mapped and not read. num: how many labels they have, where they have any.
 
     Raises:
@@ -161,9 +139,9 @@ def map_pictures(path: Path, num: int | None = None) -> list[StoredPicture]:
     if not found or found % NUM_BYTES:
         expected = f"expected a multiple of {NUM_BYTES:,} (one 96x96 RGB picture)"
         raise InputError(f"{path}: {found:,} bytes, {expected}; copy it again from {WHERE}")
-    values = content.reshape(-1, *STORED)
+    values = content.reshape(-1, *STORED).transpose(0, 3, 2, 1)
     stamp = f"{path} {found} {path.stat().st_mtime_ns}"
-    return [StoredPicture(str(path), stamp, values, i) for i in range(len(values))]
+    return [PictureArray(f"{path} {i}", pixels, f"{stamp} {i}") for i, pixels in enumerate(values)]
 
 
 def read_names(folder: Path) -> tuple[str, ...]:
