@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from synesthete import hub
 from synesthete.data.files import SPLIT_FOLDERS
 from synesthete.data.picture import SUFFIXES, PictureBytes
-from synesthete.data.pictures import Listed, Pictures, divide
+from synesthete.data.pictures import Listed, Pictures, PictureSource, divide
 from synesthete.io import digest, replacing, write_file
 from synesthete.types import InputError
 
@@ -29,7 +29,7 @@ DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, Valu
 Entry = tuple[str, int, int]
 
 
-class ClassTar:
+class ClassTar(PictureSource):
     """Class folders in a tar, plain or compressed (gzip, bzip2, xz): `CLASS/PICTURE`, below any folders or none.
 
     Where classes lie below `train` and below `test`, `val` or `validation`, these are the splits. A compressed archive

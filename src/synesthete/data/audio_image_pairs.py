@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.files import SPLITS, list_files, list_folders
-from synesthete.data.found_pairs import Found, ImageEntry, divide_pairs
+from synesthete.data.files import list_files, list_folders
+from synesthete.data.found_pairs import Found, divide_pairs
 from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from synesthete.data.audio_augmentation import AudioAugmentation
-    from synesthete.data.found_pairs import PairPart
+    from synesthete.data.found_pairs import PairPart, PairSource
     from synesthete.data.recordings import RecordingEntry
     from synesthete.data.samples import Augmentation
 
@@ -113,7 +113,7 @@ class AudioImagePairs:
         self.silence_db = silence_db
 
     @cached_property
-    def sources(self) -> tuple[Any, ...]:
+    def sources(self) -> tuple[PairSource, ...]:
         """Where pictures and sounds come from.
 
         Raises:
@@ -131,7 +131,7 @@ class AudioImagePairs:
         """
         found = Found()
         for source in self.sources:
-            found.extend(source.pairs(folder, progress) if hasattr(source, "pairs") else pictures_of(source))
+            found.extend(source.pairs(folder, progress))
         for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
             if not listed:
                 raise InputError(NO_PAIRS.format(what, give_sources(self.sources)))
@@ -204,30 +204,17 @@ def check_class(name: str, shown: bool, heard: bool) -> None:
         raise InputError(f"class {name!r} of data.class_names: no picture and no sound; add some or take it out")
 
 
-def give_sources(sources: Sequence[Any]) -> str:
+def give_sources(sources: Sequence[PairSource]) -> str:
     """How to give sources what they lack: the settings of the first that asks for some."""
     for source in sources:
-        asked = {field: value for field, value in getattr(source, "asks", {}).items() if getattr(source, field) is None}
+        asked = {field: value for field, value in source.asks.items() if getattr(source, field) is None}
         if asked:
             name = f"data.sources.{type(source).__name__.lower()}"
             return " ".join(f"--set {name}.{field}={value}" for field, value in asked.items())
     return "give sources"
 
 
-def pictures_of(source: Any) -> Found:
-    """The pictures of a source that has no sounds; one that holds none out leaves it to be drawn class by class."""
-    found = Found()
-    listed = {split: source.pictures(split) for split in SPLITS}
-    for split, own in listed.items():
-        told = split if len(listed["test"]) else None
-        found.pictures += [
-            ImageEntry(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
-        ]
-        found.skipped += own.skipped
-    return found
-
-
-def own_sources(folder: Path) -> tuple[Any, ...]:
+def own_sources(folder: Path) -> tuple[PairSource, ...]:
     """The sources that fit what a folder holds.
 
     Raises:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 
 from synesthete import seeding
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from synesthete.data.picture import Picture
     from synesthete.data.recordings import Recording
@@ -74,6 +75,24 @@ class Found:
             self.skipped,
             self.notes,
         )
+
+
+class PairSource:
+    """Where pictures, sounds, or pairs of both come from.
+
+    Attributes:
+        asks: the fields without which it gives nothing, and what to set them to.
+    """
+
+    asks: ClassVar[dict[str, str]] = {}
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+        """All that it has; nothing is decoded. folder: for what it has to make first.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        raise NotImplementedError
 
 
 def divide_pairs(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synesthete import hub
 from synesthete.data.files import SPLIT_FOLDERS, SPLITS
 from synesthete.data.parquet import list_rows, read_labels
-from synesthete.data.pictures import Listed, divide
+from synesthete.data.pictures import Listed, PictureSource, divide
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NAMES: dict[Split, tuple[str, ...]] = {
 SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
 
 
-class HubPictures:
+class HubPictures(PictureSource):
     """A data set of the Hugging Face Hub that keeps pictures and their classes in Parquet files.
 
     A class goes by the name that the files tell for its number, by its text, or else by its number. Rows without a

@@ -10,7 +10,7 @@ from synesthete import hub
 from synesthete.data.files import list_folders
 from synesthete.data.parquet import list_rows
 from synesthete.data.picture import list_pictures
-from synesthete.data.pictures import Listed, divide, in_folder
+from synesthete.data.pictures import Listed, PictureSource, divide, in_folder
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.types import InputError
 
@@ -29,7 +29,7 @@ ROOTS = (".", "ILSVRC/Data/CLS-LOC")
 FIELD = "data.sources.imagenet.path"
 
 
-class ImageNet:
+class ImageNet(PictureSource):
     """ImageNet (Deng et al. 2009): `train/<wnid>/*.JPEG`, or the Parquet files of a Hub data set.
 
     A class goes by its name: of `names`, of the ten that this package has phrases for, of the `LOC_synset_mapping.txt`

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
 from synesthete.data.files import SPLIT_FOLDERS
-from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
+from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, PairSource
 from synesthete.data.manifest import read_manifest
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VOICE_SPLITS = {"train": "train", "judge": "train", "test": "speakers"}
 
 
-class PairManifest:
+class PairManifest(PairSource):
     """A `metadata.jsonl` or any list of its kind: lines of `class`, `image` and `audio`, perhaps `text` and `speaker`.
 
     Args:
@@ -89,7 +89,7 @@ class PairManifest:
         return found
 
 
-class SoundFolders:
+class SoundFolders(PairSource):
     """A folder with one folder of sounds a class; or with these in a folder `train` and one of `test` or `val`.
 
     Args:
@@ -135,7 +135,7 @@ class SoundFolders:
         return found
 
 
-class Fsdd:
+class Fsdd(PairSource):
     """Spoken digits of the Free Spoken Digit Dataset: `<digit>_<speaker>_<take>.wav`, classes "zero" to "nine".
 
     Args:
@@ -164,7 +164,7 @@ class Fsdd:
         return found
 
 
-class SpokenWords:
+class SpokenWords(PairSource):
     """Voices of this machine that say the classes' names; nothing is downloaded.
 
     Held-out takes are of voices that are trained on; the corpus' test voices are the speakers never heard.

@@ -11,18 +11,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
 from synesthete import seeding
-from synesthete.data.files import list_classes
+from synesthete.data.files import SPLITS, list_classes
+from synesthete.data.found_pairs import Found, ImageEntry, PairSource
 from synesthete.data.manifest import FILE_NAME, read_manifest
 from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from PIL import Image
 
@@ -114,15 +115,27 @@ class Listed(NamedTuple):
     split: str | None = None
 
 
-class PictureSource(Protocol):
+class PictureSource(PairSource):
     """Anything that lists the pictures of a split. `train` and `test` share no picture."""
 
     def pictures(self, split: Split) -> Pictures:
         """The split's pictures, in a fixed order; none is read."""
-        ...
+        raise NotImplementedError
+
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+        """The pictures, without sounds; a source that holds none out leaves it to be drawn class by class."""
+        found = Found()
+        listed = {split: self.pictures(split) for split in SPLITS}
+        for split, own in listed.items():
+            told = split if len(listed["test"]) else None
+            found.pictures += [
+                ImageEntry(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
+            ]
+            found.skipped += own.skipped
+        return found
 
 
-class BuiltInDigits:
+class BuiltInDigits(PictureSource):
     """The 1,797 handwritten digits, 8x8, that scikit-learn carries (UCI Optical Recognition, test half).
 
     Args:
@@ -141,7 +154,7 @@ class BuiltInDigits:
         return digits(values, numbers, split_indices(len(table), self.num_test, split), "digits.csv.gz")
 
 
-class Mnist:
+class Mnist(PictureSource):
     """Handwritten digits, 28x28, from an npz file (`images` (N, 28, 28) uint8, `labels` (N,)).
 
     Args:
@@ -198,7 +211,7 @@ class Mnist:
         return images, numbers
 
 
-class ClassFolders:
+class ClassFolders(PictureSource):
     """A folder with one folder of pictures a class, the ImageFolder convention, or with a `metadata.jsonl`.
 
     Where it has a folder `train` and one of `test`, `val` and `validation`, and the classes are in these, they are the

@@ -9,7 +9,7 @@ import numpy as np
 
 from synesthete import seeding
 from synesthete.data.picture import PictureArray
-from synesthete.data.pictures import Pictures, split_indices
+from synesthete.data.pictures import Pictures, PictureSource, split_indices
 from synesthete.io import replacing, write_file
 from synesthete.types import InputError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from synesthete.data.files import Split
 
 
-class Stl10:
+class Stl10(PictureSource):
     """STL-10 (Coates, Ng & Lee 2011): 5,000 training and 8,000 test pictures of ten classes, 96x96, 100,000 of none.
 
     Read from `train_X.bin`, `train_y.bin`, `test_X.bin` and `test_y.bin`, and where asked for `unlabeled_X.bin` and

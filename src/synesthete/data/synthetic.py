@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from synesthete import seeding
-from synesthete.data.found_pairs import AudioEntry, Found
+from synesthete.data.found_pairs import AudioEntry, Found, PairSource
 from synesthete.data.picture import PictureArray
-from synesthete.data.pictures import Pictures
+from synesthete.data.pictures import Pictures, PictureSource
 from synesthete.data.recordings import BLOCK, Header
 from synesthete.types import InputError
 
@@ -132,7 +132,7 @@ def note(timbre: Timbre, frequency: float, length: int, rate: int, draw: np.rand
 APART = 1000  # between the melodies' numbers of two classes
 
 
-class ToneSounds:
+class ToneSounds(PairSource):
     """Melodies for sounds of each class, of its own timbre as far as there are timbres; nothing is downloaded.
 
     Args:
@@ -156,7 +156,7 @@ class ToneSounds:
         return found
 
 
-class Swatches:
+class Swatches(PictureSource):
     """Small noisy pictures, each class with a colour of its own: enough to see that everything runs, and to learn from.
 
     Args:

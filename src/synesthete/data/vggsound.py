@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from synesthete.data.files import list_files
-from synesthete.data.found_pairs import Found
+from synesthete.data.found_pairs import Found, PairSource
 from synesthete.data.videos import SUFFIXES, Clip, check_cut, cut_clips
 from synesthete.types import InputError
 
@@ -39,15 +39,12 @@ class Row(NamedTuple):
     split: str
 
 
-class VggSound:
+class VggSound(PairSource):
     """The clips of VGGSound that are on this machine: its list, and a folder of videos.
 
     A video is found by its name, of whatever kind it is: `<id>_<start>` with the start in six digits or as it is, or
     `<id>_<start>_<end>`, are ten seconds cut already; `<id>` alone is the whole video, and is cut here. The list's own
     test clips are held out, and of one video there are never clips in two splits.
-
-    Attributes:
-        asks: the fields without which it gives nothing, and what to set them to.
 
     Args:
         list_file: vggsound.csv, lines of (YouTube id, start in seconds, label, train or test). None gives nothing.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import soundfile
 
 from synesthete.data.files import list_classes, list_files
-from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry
+from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
 from synesthete.io import digest, replacing
@@ -45,7 +45,7 @@ class Clip(NamedTuple):
     split: str | None = None
 
 
-class Videos:
+class Videos(PairSource):
     """A folder with one folder of videos a class; or with these in a folder `train` and one of `test` or `val`.
 
     Args:
