@@ -37,9 +37,9 @@ from benchmarks.peers.side import FINISHED, SIDES, run_side, to_image
 from benchmarks.peers.task import Task, count
 from benchmarks.peers.verdict import find_behind, judge_sides, make_table
 from synesthete import tasks
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.metrics.distribution import kernel_floor
 from synesthete.evaluation.pictures.features import find_features
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
 
@@ -96,10 +96,10 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         if not (options.out / side / FINISHED).is_file():
             start_side(side, task, options)
     # Not learned beside any of them: its pictures are kept from training, and no side reads anything else.
-    judged = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names)
-    features = find_features(options.features, judged.judge)
+    judged = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names)
+    features = find_features(options.features, judged.classifier)
     real = features(prepared.test.pictures)
-    sides = judge_sides(options.out, task, judged.judge, features, real)
+    sides = judge_sides(options.out, task, judged.classifier, features, real)
     values = {
         "recipe": task.recipe,
         "minutes": options.minutes,

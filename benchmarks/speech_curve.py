@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 from synesthete import seeding, tasks
-from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
+from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
 from synesthete.training.loop import train
@@ -45,7 +45,7 @@ def main() -> None:
     seconds = {"preparation": time.perf_counter() - started, "judging": 0.0}
     corpus = options.out / "data" / "corpus"
     held_out_clips = data.clips(corpus, "test")
-    training = load_or_train_judge(data.clips(corpus, "judge"), held_out_clips, spec=data.spec)
+    training = load_or_train_speech_classifier(data.clips(corpus, "judge"), held_out_clips, spec=data.spec)
     print(f"preparation {seconds['preparation']:.0f} s; the judge hears {training.accuracy:.3f} of real held-out clips")
 
     run, points, begun = options.out / "run", [], time.perf_counter()
@@ -59,7 +59,7 @@ def main() -> None:
             return
         paused = time.perf_counter()
         minutes = (paused - begun - seconds["judging"] + seconds["preparation"]) / 60
-        accuracy = judged(Pipeline.load(str(run)), training.judge, pictures, labels)
+        accuracy = judged(Pipeline.load(str(run)), training.classifier, pictures, labels)
         points.append({"step": report.step, "minutes": round(minutes, 3), "accuracy": accuracy})
         print(f"step {report.step:6d}  {minutes:6.2f} min  accuracy {accuracy:.3f}", flush=True)
         seconds["judging"] += time.perf_counter() - paused
@@ -77,7 +77,7 @@ def judged(pipeline: Pipeline, judge: torch.nn.Module, pictures: torch.Tensor, l
         part = slice(first, first + 50)
         noise = seeding.sample_generators(1, len(labels[part]), first)
         *_, x_0 = pipeline.trajectory(pictures[part], generators=noise)
-        right += int((judge.judge(log_mel_of(pipeline.codec, x_0)) == labels[part]).sum())
+        right += int((judge.classify(log_mel_of(pipeline.codec, x_0)) == labels[part]).sum())
     return right / len(labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from synesthete.config import Stage
 from synesthete.data.rows import Rows
+from synesthete.evaluation.classifiers.image import ImageClassifier
 from synesthete.training.reports import StepReport
 from synesthete.types import InputError
 
@@ -46,7 +48,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         run_side(side, task, options.out / side)
 
     monkeypatch.setattr(images_vs_peers, "start_side", start)
-    monkeypatch.setattr("synesthete.evaluation.pictures.judge.MOST_STEPS", 10)
+    quick = replace(ImageClassifier.training_settings, most_steps=10)
+    monkeypatch.setattr(ImageClassifier, "training_settings", quick)
     return ran
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.music.judge import load_or_train_sound_judge
+from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 
 if TYPE_CHECKING:
-    from synesthete.evaluation.music.judge import SoundJudge
+    from synesthete.evaluation.classifiers.sound import SoundClassifier
     from synesthete.types import Prepared
 
 
-def judge_of(prepared: Prepared, sample_rate: int) -> SoundJudge:
+def judge_of(prepared: Prepared, sample_rate: int) -> SoundClassifier:
     """A classifier of the pieces that are kept from all training but its own."""
-    return load_or_train_sound_judge(prepared.judge, prepared.test, prepared.class_names, sample_rate).judge
+    return load_or_train_sound_classifier(prepared.judge, prepared.test, prepared.class_names, sample_rate).classifier

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.peers.task import Task
+    from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.judge import PictureJudge
 
 # Whether more of a row is better.
 ROWS = {
@@ -34,7 +34,7 @@ HEAD = ("side, sampler", "KID", "accuracy", "pictures/s", "samples/s", "memory",
 
 
 def judge_sides(
-    folder: Path, task: Task, judge: PictureJudge, features: Features, real: Tensor
+    folder: Path, task: Task, judge: ImageClassifier, features: Features, real: Tensor
 ) -> dict[str, dict[str, Any]]:
     """The figures of every side that has finished; kid and class_accuracy (None where it was told no class) added."""
     sides: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def judge_sides(
             pictures = load_file(folder / side / f"{sampler}.safetensors")["pictures"]
             found["kid"] = kernel(real, features(pictures), num_subsets=0).value
             told = figures["conditional"]
-            found["class_accuracy"] = accuracy(task.labels(), judge.judge(pictures)) if told else None
+            found["class_accuracy"] = accuracy(task.labels(), judge.classify(pictures)) if told else None
     return sides
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from synesthete import hub
 from synesthete.cli.app import main
 from synesthete.data.pictures import DIGITS, BuiltInDigits
-from synesthete.evaluation.speech.judges import MelJudge
+from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.recipes import RECIPES
 
 SHIPPED = "image-to-speech-digits"
@@ -101,11 +101,11 @@ def test_what_was_said_is_printed_with_how_sure_the_judge_is(run, model, drawing
     assert "no judge with it" in printed
     assert "synesthete train" in printed
     torch.manual_seed(0)
-    judge = MelJudge(DIGITS, width=4)
-    judge.save_pretrained(model / "judge")
+    judge = SpeechClassifier(DIGITS, width=4)
+    judge.save_pretrained(model / "classifier")
     words = [[f"the number {name}"] for name in DIGITS]
     result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
-    (model / "judge" / "judge.json").write_text(json.dumps(result))
+    (model / "classifier" / "classifier.json").write_text(json.dumps(result))
     code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "b")
     lines = printed.splitlines()
     pattern = r"digit_0.png: says 'the number \w+' \(judge [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
@@ -120,9 +120,9 @@ def test_what_was_said_is_printed_with_how_sure_the_judge_is(run, model, drawing
 
 
 def test_a_damaged_judge_is_one_line(run, model, drawings, tmp_path):
-    (model / "judge").mkdir()
-    (model / "judge" / "judge.json").write_text("{}")
-    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "judge", "cannot be loaded")
+    (model / "classifier").mkdir()
+    (model / "classifier" / "classifier.json").write_text("{}")
+    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "classifier", "cannot be loaded")
 
 
 def test_seeds_and_settings_change_the_sound_and_nothing_else_does(run, model, drawings, tmp_path):
@@ -239,15 +239,15 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_pat
     assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()
     assert "loss" in err
     assert any("ignores its condition" in note for note in values["notes"])  # after six steps it must
-    judge = Path(values["model"]) / "judge"
-    found = json.loads((judge / "judge.json").read_text())
+    judge = Path(values["model"]) / "classifier"
+    found = json.loads((judge / "classifier.json").read_text())
     assert found["num_voices"] == 6
     assert 0 <= found["accuracy"] <= 1
     shutil.rmtree(judge)  # as a model that was trained without one
     assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-judge")[0] == 0
     assert not judge.is_dir()
     assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
-    assert json.loads((judge / "judge.json").read_text()) == found
+    assert json.loads((judge / "classifier.json").read_text()) == found
     refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
 
 
@@ -266,6 +266,6 @@ def test_the_shipped_model_is_small_and_names_no_folder(run):
     folder = hub.find_model(SHIPPED)
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
     assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
-    assert sum(path.stat().st_size for path in (folder / "judge").iterdir()) < 1_000_000
-    assert json.loads((folder / "judge" / "judge.json").read_text())["accuracy"] > 0.95
+    assert sum(path.stat().st_size for path in (folder / "classifier").iterdir()) < 1_000_000
+    assert json.loads((folder / "classifier" / "classifier.json").read_text())["accuracy"] > 0.95
     assert "path: null" in (folder / "recipe.yaml").read_text()

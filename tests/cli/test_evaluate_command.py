@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
 from synesthete.cli.app import main
+from synesthete.evaluation.classifiers.image import ImageClassifier
 from tiny_pictures import tiny_recipe
 
 
@@ -32,12 +34,13 @@ def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch)
     (tmp_path / "tiny.yaml").write_text(tiny_recipe().to_yaml())
     code, printed, said = run("train", "tiny.yaml", "--out", "run", "--json")
     assert code == 0, said
-    kept = json.loads((tmp_path / "run" / "model" / "judge" / "judge.json").read_text())
+    kept = json.loads((tmp_path / "run" / "model" / "classifier" / "classifier.json").read_text())
     assert kept["num_test"] == 24
     assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
 
     # The judge of the evaluation trains for longer; this one is to take no more of a test's time than it must.
-    monkeypatch.setattr("synesthete.evaluation.pictures.judge.FEWEST_STEPS", 40)
+    quick = replace(ImageClassifier.training_settings, fewest_steps=40)
+    monkeypatch.setattr(ImageClassifier, "training_settings", quick)
     code, printed, said = run("evaluate", "run", "--num", 12, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from test_evaluate_command import run  # noqa: F401 - a fixture
 
 from paired_files import write_classes
+from synesthete.evaluation.classifiers.image import ImageClassifier
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
@@ -19,7 +21,8 @@ STAGES = ("base", "tokens", "gates")
 
 def test_a_tiny_model_is_trained_judged_and_reported_stage_by_stage(run, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("synesthete.evaluation.pictures.judge.FEWEST_STEPS", 30)
+    quick = replace(ImageClassifier.training_settings, fewest_steps=30)
+    monkeypatch.setattr(ImageClassifier, "training_settings", quick)
     write_classes(tmp_path / "files")
     (tmp_path / "tiny.yaml").write_text(hearing_recipe(tmp_path / "files", stages=STAGES).to_yaml())
     code, _, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from test_evaluate_command import run  # noqa: F401 - a fixture
 
+from synesthete.evaluation.classifiers.sound import SoundClassifier
 from synesthete.recipes.music import music_debug, music_notes_debug
 
 
@@ -16,11 +18,11 @@ def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkey
     (tmp_path / "tiny.yaml").write_text(make().to_yaml())
     code, printed, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")
     assert code == 0, said
-    kept = json.loads((tmp_path / "run" / "model" / "judge" / "judge.json").read_text())
+    kept = json.loads((tmp_path / "run" / "model" / "classifier" / "classifier.json").read_text())
     assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
 
-    monkeypatch.setattr("synesthete.evaluation.music.judge.FEWEST_STEPS", 20)
-    monkeypatch.setattr("synesthete.evaluation.music.judge.NUM_PASSES", 1)
+    quick = replace(SoundClassifier.training_settings, num_passes=1, fewest_steps=20)
+    monkeypatch.setattr(SoundClassifier, "training_settings", quick)
     code, printed, said = run("evaluate", "run", "--num", 10, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"

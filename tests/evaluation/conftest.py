@@ -8,7 +8,7 @@ from speakers import NUM_SAMPLES, WORDS
 from synesthete.data.speech.clips import load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.voices import split_voices
-from synesthete.evaluation.speech.judges import load_or_train_judge
+from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,4 @@ def judge_clips(corpus):
 
 @pytest.fixture(scope="session")
 def trained(judge_clips, real):
-    return load_or_train_judge(judge_clips, real, num_steps=120)
+    return load_or_train_speech_classifier(judge_clips, real, num_steps=120)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from synesthete import hub
+from synesthete.evaluation.classifiers.image import ImageClassifier
 from synesthete.evaluation.pictures.features import ClassifierFeatures, ClipFeatures, InceptionFeatures, find_features
 from synesthete.evaluation.pictures.inception import (
     FILES,
@@ -24,7 +25,6 @@ from synesthete.evaluation.pictures.inception import (
     read_inception,
     resize,
 )
-from synesthete.evaluation.pictures.judge import PictureJudge
 from synesthete.types import InputError
 
 # Of the weights of `published_weights` and the pictures below, computed by torch-fidelity 0.4's extractor.
@@ -234,7 +234,7 @@ def test_clip_reads_grey_pictures_of_any_size_and_a_batch_as_its_singles(clip):
 
 def test_the_best_features_at_hand_are_taken(nowhere, inception, weights, clip, tmp_path, monkeypatch):
     monkeypatch.setattr("synesthete.evaluation.pictures.features.read_inception", lambda path: inception.network)
-    judge = PictureJudge(("a", "b", "c"), channels=1)
+    judge = ImageClassifier(("a", "b", "c"), channels=1)
     assert find_features("auto", judge).name == find_features("classifier", judge).name == "classifier-3"
     assert isinstance(find_features("auto", judge), ClassifierFeatures)
     by_hand = tmp_path / "weights" / MODEL

@@ -14,12 +14,16 @@ from painters import make_painter, unseen_swatches
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.data.labelled import PictureSamples
+from synesthete.evaluation.classifiers.image import (
+    ImageClassifier,
+    load_or_train_image_classifier,
+    save_image_classifier,
+)
+from synesthete.evaluation.classifiers.saved import TrainedClassifier, load_classifier
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
 from synesthete.evaluation.pictures.features import ClassifierFeatures
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
-from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge, keep_picture_judge, read_picture_judge
 from synesthete.evaluation.pictures.page import summary
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.types import InputError
@@ -38,7 +42,7 @@ def data(cache):
 
 @pytest.fixture(scope="module")
 def judge(data):
-    return load_or_train_picture_judge(data.judge, data.test, data.class_names, num_steps=STEPS)
+    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,8 @@ def measure(data, judge):
     """`measure(pipeline)`: everything but the report, at two guidance scales."""
 
     def call(pipeline, guidance=(), **options):
-        features = ClassifierFeatures(judge.judge)
-        return evaluate_pictures(pipeline, data, judge.judge, features, num=NUM, guidance=guidance, **options)
+        features = ClassifierFeatures(judge.classifier)
+        return evaluate_pictures(pipeline, data, judge.classifier, features, num=NUM, guidance=guidance, **options)
 
     return call
 
@@ -189,9 +193,9 @@ def test_the_same_call_gives_the_same_figures(perfect, measure):
 
 def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, judge):
     few = replace(data, test=PictureSamples(data.test.pictures[:20], data.test.labels[:20]))
-    features = ClassifierFeatures(judge.judge)
+    features = ClassifierFeatures(judge.classifier)
     painter = make_painter(untrained, *unseen_swatches())
-    found = evaluate_pictures(painter, few, judge.judge, features, num=50, guidance=())
+    found = evaluate_pictures(painter, few, judge.classifier, features, num=50, guidance=())
     assert found.likenesses.num_equal == 20
     assert "n = 20" in found.metric("FID").name
     assert "n = 50, 20 real" in found.metric("KID").name
@@ -220,7 +224,7 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(data, judge, tmp_path
 
 def test_from_data_to_a_report_that_opens(untrained, data, judge, tmp_path):
     painter = make_painter(untrained, *unseen_swatches())
-    own = KeptPictureJudge(judge.judge, judge.accuracy, judge.num_test)
+    own = TrainedClassifier[ImageClassifier](judge.classifier, judge.accuracy, judge.num_test)
     out = tmp_path / "run" / "report"
     found = evaluate(
         painter,
@@ -295,19 +299,19 @@ def test_dealt_pixels_keep_their_colours():
 
 
 def test_a_judge_is_kept_with_the_model_and_read_back(data, judge, tmp_path):
-    assert read_picture_judge(tmp_path) is None
-    kept = keep_picture_judge(data, tmp_path, num_steps=STEPS)
-    again = read_picture_judge(tmp_path)
+    assert load_classifier(tmp_path, ImageClassifier) is None
+    kept = save_image_classifier(data, tmp_path, num_steps=STEPS)
+    again = load_classifier(tmp_path, ImageClassifier)
     assert again.accuracy == kept.accuracy == judge.accuracy == 1.0
     assert again.num_test == len(data.test)
     pictures, labels = unseen_swatches()
-    assert torch.equal(again.judge.judge(pictures), labels)
+    assert torch.equal(again.classifier.classify(pictures), labels)
     metric = again.metric(pictures, labels)
     assert metric.value == 1.0
     assert metric.chance == pytest.approx(1 / len(COLOURS))
     assert math.isclose(metric.interval[1], 1.0)
-    (tmp_path / "judge" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut")
-    with pytest.raises(InputError, match="judge: cannot be loaded"):
-        read_picture_judge(tmp_path)
-    with pytest.raises(InputError, match="no pictures for a judge"):
-        keep_picture_judge(replace(data, judge=None), tmp_path)
+    (tmp_path / "classifier" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut")
+    with pytest.raises(InputError, match="classifier: cannot be loaded"):
+        load_classifier(tmp_path, ImageClassifier)
+    with pytest.raises(InputError, match="no pictures for a classifier"):
+        save_image_classifier(replace(data, judge=None), tmp_path)

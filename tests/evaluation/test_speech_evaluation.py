@@ -14,12 +14,13 @@ from speakers import make_speaker, pictures_of
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
+from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import to_html, write_report
 from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
 from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.measures import thinned
-from synesthete.evaluation.speech.model_judge import ModelJudge
 from synesthete.evaluation.speech.page import speech_report
 from synesthete.evaluation.speech.seeing import features_of
 from synesthete.evaluation.subsampling import shuffled
@@ -234,7 +235,9 @@ class Data:
 def test_from_data_to_report(perfect, corpus, real, trained, tmp_path):
     pipeline, _, _ = perfect
     out = tmp_path / "run" / "report"
-    own = ModelJudge(trained.judge, trained.accuracy, trained.num_test, trained.num_voices, ((),) * 4)
+    own = TrainedClassifier[SpeechClassifier](
+        trained.classifier, trained.accuracy, trained.num_test, trained.num_voices, ((),) * 4
+    )
     found = evaluate(
         pipeline,
         Data(real.class_names),

@@ -14,7 +14,7 @@ import torch
 
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
-from synesthete.evaluation.pictures.judge import PictureJudge
+from synesthete.evaluation.classifiers.image import ImageClassifier
 from synesthete.evaluation.pictures.scoring import Scorer
 from synesthete.evaluation.tuning import findings, own_settings, search, space
 from synesthete.evaluation.tuning.own_settings import check_writable, write_sampling
@@ -46,7 +46,7 @@ def prepared():
 @pytest.fixture
 def scorer(prepared):
     torch.manual_seed(0)
-    return Scorer(tiny_pipeline(), prepared, PictureJudge(COLOURS, 3, 8, width=8).eval(), Colours())
+    return Scorer(tiny_pipeline(), prepared, ImageClassifier(COLOURS, 3, 8, width=8).eval(), Colours())
 
 
 @pytest.fixture

@@ -34,10 +34,11 @@ def cycle(
     Example: `synesthete cycle image-to-speech-digits audio-to-image-digits --num 300`
     """
     from synesthete import hub
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import load_classifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.cycle import evaluate_cycle, shared_classes
-    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
     from synesthete.evaluation.reporting.report import check_place, finite
-    from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
 
@@ -62,8 +63,8 @@ def cycle(
             models=(speech, painter),
             num=num,
             seed=seed,
-            own_judge=read_picture_judge(folder),
-            listener=read_judge(hub.find_model(speech)),
+            own_judge=load_classifier(folder, ImageClassifier),
+            listener=load_classifier(hub.find_model(speech), SpeechClassifier),
             progress=report,
         )
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}

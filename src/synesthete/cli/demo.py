@@ -40,9 +40,10 @@ def demo(
     from synesthete.data.audio import write_audio
     from synesthete.data.picture import write_picture
     from synesthete.data.pictures import DIGITS, BuiltInDigits
+    from synesthete.evaluation.classifiers.saved import load_classifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
     from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
     from synesthete.evaluation.speech.listeners import WordListener
-    from synesthete.evaluation.speech.model_judge import read_judge
     from synesthete.io import write_file
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
@@ -59,8 +60,8 @@ def demo(
     except InputError as error:  # speaking needs no recogniser
         listener = None
         typer.echo(f"  nobody listens: {error}", err=True)
-    judge = read_judge(hub.find_model(model))
-    verdicts = judge.hear(output.signal) if judge else [None] * len(pictures)
+    judge = load_classifier(hub.find_model(model), SpeechClassifier)
+    verdicts = recognise(judge, output.signal) if judge else [None] * len(pictures)
     spec = pipeline.codec.spec
     rows: list[dict[str, Any]] = []
     log_mels = pipeline.codec.denormalise(output.x_0)
@@ -106,16 +107,19 @@ def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[t
     """What a model paints of each sound, and of which class its judge takes that to be; None without a judge."""
     from synesthete import hub, seeding
     from synesthete.data.picture import to_images
-    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import load_classifier
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.audio_to_image.listening import Listening
 
     folder = hub.find_model(model)
-    pipeline, kept = Pipeline.load(model, device), read_picture_judge(folder)
+    pipeline, kept = Pipeline.load(model, device), load_classifier(folder, ImageClassifier)
     listening = Listening.of(pipeline.conditioner, folder)
     raw = pipeline.conditioner.compose([listening.hear(path).waveform for path in wavs])
     pictures = pipeline(raw, generators=[seeding.generator(seed, "sample", 0) for _ in wavs]).signal.cpu()
-    seen = [pipeline.class_names[n] for n in kept.judge.judge(pictures).tolist()] if kept else [None] * len(wavs)
+    seen = (
+        [pipeline.class_names[n] for n in kept.classifier.classify(pictures).tolist()] if kept else [None] * len(wavs)
+    )
     return list(zip(to_images(pictures), seen, strict=True))
 
 

@@ -14,7 +14,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from synesthete.evaluation.speech.model_judge import Verdict
+    from synesthete.evaluation.classifiers.speech import Prediction
     from synesthete.pipeline import Pipeline
 
 BATCH = 32
@@ -50,12 +50,13 @@ def speak(
     from synesthete import hub, seeding
     from synesthete.data.audio import write_audio
     from synesthete.data.picture import read_picture, write_picture
-    from synesthete.evaluation.speech.model_judge import read_judge
+    from synesthete.evaluation.classifiers.saved import load_classifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 
-    judge = read_judge(hub.find_model(model))
+    judge = load_classifier(hub.find_model(model), SpeechClassifier)
     skipped: list[str] = []
     spoken: list[str] = []
-    said: list[tuple[Path, Verdict]] = []
+    said: list[tuple[Path, Prediction]] = []
     started = time.perf_counter()
     with progress_bar() as show:
         for first in range(0, len(found), BATCH):
@@ -70,7 +71,7 @@ def speak(
                 raw = pipeline.preprocess([picture for _, picture in readable])
                 output = pipeline(raw, generators=generators, **changes)
                 if judge:
-                    verdicts = judge.hear(output.signal)
+                    verdicts = recognise(judge, output.signal)
                     said += [(found[i], verdict) for (i, _), verdict in zip(readable, verdicts, strict=True)]
                 for (i, _), waveform, picture in zip(
                     readable, output.signal, pipeline.codec.pictures(output.x_0), strict=True

@@ -65,7 +65,8 @@ def sweep(
     """
     from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
-    from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import load_classifier
     from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.reporting.report import finite
     from synesthete.evaluation.sweeping.cells import find_labels, plan
@@ -100,8 +101,8 @@ def sweep(
             show(what, done, total, "")
 
         prepared = task_of(recipe).prepare(recipe, data, report)
-        kept = read_picture_judge(folder)
-        own_judge = kept.judge if kept else None
+        kept = load_classifier(folder, ImageClassifier)
+        own_judge = kept.classifier if kept else None
         scorer = make_scorer(pipeline, prepared, features=features, own_judge=own_judge, progress=report)
         samples = Samples(tuple(chosen), own_seeds, num)
         found = sweep_model(scorer, cells, samples, target, model=model, changes=changes, progress=report)

@@ -39,7 +39,7 @@ def train(
     """
     from synesthete import hub
     from synesthete.evaluation import training_callback
-    from synesthete.evaluation.speech import model_judge
+    from synesthete.evaluation.classifiers.saved import FOLDER
     from synesthete.pipeline.adapted import find_adapters
     from synesthete.recipes import find_recipe
     from synesthete.tasks import task_of
@@ -70,7 +70,7 @@ def train(
         try:
             look = training_callback.show_diagnostics if watch else None
             model = loop.train(found, prepared, folder, report=on_step, start=begin, watch=look)
-            wanted = judge and state.is_main_process and not (model / model_judge.FOLDER).is_dir()
+            wanted = judge and state.is_main_process and not (model / FOLDER).is_dir()
             try:
                 if wanted:
                     task.train_classifier(found, prepared, model, data=data, progress=report)

@@ -18,6 +18,8 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
 from synesthete.data.pieces import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.classifiers.speech import recognise
 from synesthete.evaluation.hearing.answers import JUDGE
 from synesthete.evaluation.hearing.page import enlarged
 from synesthete.evaluation.hearing.painting import paint
@@ -25,7 +27,6 @@ from synesthete.evaluation.hearing.telling import choose_captions
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.audio_image_samples import AudioImageSamples
-    from synesthete.evaluation.pictures.judge import PictureJudge
-    from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
-    from synesthete.evaluation.speech.model_judge import ModelJudge
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -99,9 +100,9 @@ def evaluate_cycle(
     models: tuple[str, str] = ("", ""),
     num: int = 200,
     seed: int = 0,
-    judge: PictureJudge | None = None,
-    own_judge: KeptPictureJudge | None = None,
-    listener: ModelJudge | None = None,
+    judge: ImageClassifier | None = None,
+    own_judge: TrainedClassifier[ImageClassifier] | None = None,
+    listener: TrainedClassifier[SpeechClassifier] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> Cycle:
@@ -118,9 +119,11 @@ def evaluate_cycle(
     start = datetime.now(UTC)
     report = progress or (lambda *_: None)
     if judge is None and own_judge is not None:
-        judge = own_judge.judge
+        judge = own_judge.classifier
     if judge is None and prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=report).judge
+        judge = load_or_train_image_classifier(
+            prepared.judge, prepared.test, prepared.class_names, progress=report
+        ).classifier
     if judge is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)
@@ -137,11 +140,11 @@ def go_round(
     speech: Pipeline,
     painter: Pipeline,
     prepared: Prepared,
-    judge: PictureJudge,
+    judge: ImageClassifier,
     *,
     num: int = 200,
     seed: int = 0,
-    listener: ModelJudge | None = None,
+    listener: TrainedClassifier[SpeechClassifier] | None = None,
     report: Progress = lambda *_: None,
 ) -> Cycle:
     """Speak held-out pictures, paint what was said, and judge both; real recordings in the middle are the ceiling."""
@@ -174,7 +177,7 @@ def go_round(
     )
     middle = samples.tell(samples.waveform(recorded), text)
     real = paint(painter, middle, seed, progress=lambda *count: report("painting real recordings", *count)).pictures
-    seen_first, seen_last, seen_real = (judge.judge(pictures) for pictures in (first, last, real))
+    seen_first, seen_last, seen_real = (judge.classify(pictures) for pictures in (first, last, real))
     metrics = agreement(labels, seen_first, seen_last, seen_real, len(names), seed)
     if listener is not None:
         metrics.append(said_metric(listener, said, [prepared.class_names[i] for i in labels.tolist()], len(names)))
@@ -238,11 +241,15 @@ def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_cla
     return found
 
 
-def said_metric(listener: ModelJudge, waveforms: Tensor, names: Sequence[str], num_classes: int) -> Metric:
+def said_metric(
+    listener: TrainedClassifier[SpeechClassifier], waveforms: Tensor, names: Sequence[str], num_classes: int
+) -> Metric:
     """How often the speech between says the picture's class, by the judge kept with the model that speaks."""
-    known = listener.judge.config.class_names
+    known = listener.classifier.class_names
     words = {name: own[0] if len(own) == 1 else name for name, own in zip(known, listener.words, strict=True)}
-    right = [verdict.says == words.get(name) for verdict, name in zip(listener.hear(waveforms), names, strict=True)]
+    right = [
+        verdict.says == words.get(name) for verdict, name in zip(recognise(listener, waveforms), names, strict=True)
+    ]
     share = sum(right) / len(right)
     title = f"cycle: the speech between says the class of the first picture (mel judge, n = {len(right)})"
     return Metric(title, share, interval(share, len(right)), 1 / num_classes, ceiling=listener.accuracy)

@@ -14,10 +14,10 @@ from PIL import Image
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.evaluation import diagnostics
+from synesthete.evaluation.classifiers.image import save_image_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, register_diagnostic
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose
-from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
@@ -149,8 +149,8 @@ def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path)
 
 
 def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):
-    keep_picture_judge(data, tmp_path, num_steps=2)
-    monkeypatch.setattr(module, "load_or_train_picture_judge", lambda *_, **__: pytest.fail("trained"))
+    save_image_classifier(data, tmp_path, num_steps=2)
+    monkeypatch.setattr(module, "load_or_train_image_classifier", lambda *_, **__: pytest.fail("trained"))
     features = choose_features("classifier", ["embeddings"], data, tmp_path)
     assert features.name == "classifier-3"
     assert features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape[0] == 2

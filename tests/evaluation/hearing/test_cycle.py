@@ -12,9 +12,9 @@ from hearers import COLOURS, RATE, make_hearer, prepared_sounds, sounds, swatche
 from PIL import Image
 
 from synesthete.evaluation import cycle
+from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.cycle import evaluate_cycle, fitted, go_round, shared_classes
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
-from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
 from synesthete.pipeline import Output
 from synesthete.types import InputError
 
@@ -33,7 +33,7 @@ class Speaker:
         return torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
 
     def __call__(self, raw, *, generators=None, **_):
-        shown = self.judge.judge(raw)
+        shown = self.judge.classify(raw)
         if not self.looks:
             shown = torch.tensor([int(torch.randint(len(COLOURS), (), generator=g)) for g in generators])
         waves, _ = sounds(1)
@@ -48,7 +48,7 @@ def data(cache):
 
 @pytest.fixture(scope="module")
 def judge(data):
-    return load_or_train_picture_judge(data.judge, data.test, data.class_names, num_steps=60).judge
+    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=60).classifier
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +121,8 @@ def test_the_judge_kept_with_the_painter_goes_before_one_of_the_data(data, judge
     def trained(*_, **__):
         raise AssertionError("a judge was trained although the painter has one")
 
-    monkeypatch.setattr(cycle, "load_or_train_picture_judge", trained)
-    kept = KeptPictureJudge(judge, accuracy=0.9, num_test=10)
+    monkeypatch.setattr(cycle, "load_or_train_image_classifier", trained)
+    kept = TrainedClassifier[ImageClassifier](judge, accuracy=0.9, num_test=10)
     found = evaluate_cycle(
         Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, own_judge=kept
     )

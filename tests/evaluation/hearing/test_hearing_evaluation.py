@@ -16,6 +16,8 @@ from synesthete.denoisers.gated_attention import SoundProcessor
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
+from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.hearing import strength
 from synesthete.evaluation.hearing.evaluation import evaluate, evaluate_hearing
 from synesthete.evaluation.hearing.page import summary
@@ -23,8 +25,6 @@ from synesthete.evaluation.hearing.sensitivity import RIGHT, WRONG
 from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling, other_captions, other_class
 from synesthete.evaluation.pictures.features import ClassifierFeatures
-from synesthete.evaluation.pictures.judge import PictureJudge, load_or_train_picture_judge
-from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 
@@ -39,7 +39,7 @@ def data(cache):
 
 @pytest.fixture(scope="module")
 def judge(data):
-    return load_or_train_picture_judge(data.judge, data.test, data.class_names, num_steps=60)
+    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,9 @@ def measure(data, judge, unseen):
 
     def call(follows, pictures=unseen, **options):
         hearer = make_hearer(follows, *pictures, deaf=options.pop("deaf", False))
-        return evaluate_hearing(hearer, data, judge.judge, ClassifierFeatures(judge.judge), num=NUM, **options)
+        return evaluate_hearing(
+            hearer, data, judge.classifier, ClassifierFeatures(judge.classifier), num=NUM, **options
+        )
 
     return call
 
@@ -256,7 +258,7 @@ def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
 def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_path, monkeypatch):
     monkeypatch.setattr(strength, "NUM_COMPARED", 2)
     stages = {name: lambda follows=follows: make_hearer(follows, *unseen) for name, follows in KINDS.items()}
-    blind = PictureJudge(tuple(data.class_names)).eval()  # it has learned nothing
+    blind = ImageClassifier(tuple(data.class_names)).eval()  # it has learned nothing
     found = evaluate(
         make_hearer("sound", *unseen),
         data,
@@ -264,7 +266,7 @@ def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_pat
         model="mine",
         num=12,
         judge=judge,
-        own_judge=KeptPictureJudge(blind, accuracy=0.3, num_test=9),
+        own_judge=TrainedClassifier[ImageClassifier](blind, accuracy=0.3, num_test=9),
         stages=stages,
     )
     assert found.metric("held-out takes (judge kept with the model").value < found.takes.share

@@ -14,10 +14,10 @@ from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback
+from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.music.evaluation import evaluate, evaluate_music
 from synesthete.evaluation.music.features import JudgeFeatures, SpectrumFeatures
-from synesthete.evaluation.music.judge import load_or_train_sound_judge
 from synesthete.evaluation.music.page import summary
 from synesthete.recipes.music import music_notes_debug
 from synesthete.types import InputError
@@ -41,7 +41,7 @@ def few_denoised():
 
 @pytest.fixture(scope="module")
 def judge(data):
-    return load_or_train_sound_judge(data.judge, data.test, data.class_names, RATE, num_steps=STEPS)
+    return load_or_train_sound_classifier(data.judge, data.test, data.class_names, RATE, num_steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def measure(data, judge):
 
     def call(waveforms, labels, listens=True, **options):
         player = make_player(music_notes_debug(), data, waveforms, labels, listens)
-        return evaluate_music(player, data, judge.judge, JudgeFeatures(judge.judge), num=NUM, **options)
+        return evaluate_music(player, data, judge.classifier, JudgeFeatures(judge.classifier), num=NUM, **options)
 
     return call
 
@@ -174,7 +174,7 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard, tmp_path):
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=False)
-    judge = load_or_train_sound_judge(data.judge, data.test, (), RATE, num_steps=20)
+    judge = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
     found = evaluate(player, data, tmp_path / "report", num=10, judge=judge)
     assert not [metric for metric in found.metrics if "class accuracy" in metric.title or metric.shuffled is not None]
     assert found.comparison.features == f"judge of {len(data.judge.recording_names)} recordings"

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+from synesthete.evaluation.classifiers.saved import load_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.pictures.features import find_features
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
-from synesthete.evaluation.pictures.kept_judge import read_picture_judge
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError
@@ -118,11 +118,11 @@ def choose_features(
         return None
     if choice not in ("auto", "classifier"):  # no judge is needed
         return find_features(choice, None)
-    kept = read_picture_judge(folder)
-    judge = kept.judge if kept else None
+    kept = load_classifier(folder, ImageClassifier)
+    judge = kept.classifier if kept else None
     if judge is None and len(prepared.judge):
-        trained = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=progress)
-        judge = trained.judge
+        trained = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names, progress=progress)
+        judge = trained.classifier
     return find_features(choice, judge)
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.hearing.painting import Painted
     from synesthete.evaluation.hearing.telling import Telling
-    from synesthete.evaluation.pictures.judge import PictureJudge
 
 JUDGE = "picture judge"
 TAKES, SPEAKERS = "held-out takes", "speakers never heard"
@@ -60,11 +60,11 @@ class Answers:
         """Whether the pictures are surely better than guessing."""
         return self.spread[0] > self.chance
 
-    def seen_by(self, judge: PictureJudge) -> Answers:
+    def seen_by(self, judge: ImageClassifier) -> Answers:
         """What another judge sees in the same pictures."""
         samples = self.telling.samples
-        real = accuracy(samples.labels, judge.judge(samples.pictures))
-        return replace(self, seen=judge.judge(self.painted.pictures), real=real)
+        real = accuracy(samples.labels, judge.classify(samples.pictures))
+        return replace(self, seen=judge.classify(self.painted.pictures), real=real)
 
     def metric(self, judge: str = JUDGE) -> Metric:
         """The class accuracy; shuffled: against the classes of other sounds; ceiling: of real pictures."""
@@ -91,7 +91,7 @@ class Answers:
 
 def answer(
     pipeline: Any,
-    judge: PictureJudge,
+    judge: ImageClassifier,
     telling: Telling,
     what: str,
     num_classes: int,
@@ -101,13 +101,13 @@ def answer(
     """Paint every sound, told a caption beside it that does not name its class, and ask the judge."""
     painted = paint(pipeline, telling.raw(), seed, progress=lambda *count: progress(f"painting, {what}", *count))
     samples = telling.samples
-    real = accuracy(samples.labels, judge.judge(samples.pictures))
-    return Answers(what, telling, painted, judge.judge(painted.pictures), real, num_classes, seed)
+    real = accuracy(samples.labels, judge.classify(samples.pictures))
+    return Answers(what, telling, painted, judge.classify(painted.pictures), real, num_classes, seed)
 
 
 def text_metrics(
     pipeline: Any,
-    judge: PictureJudge,
+    judge: ImageClassifier,
     heard: Answers,
     num: int,
     progress: Callable[[str, int, int], None],
@@ -122,7 +122,7 @@ def text_metrics(
     found = []
 
     def ask(name: str, raw: Any, wanted: Tensor, **beside: Any) -> float:
-        seen = judge.judge(paint(pipeline, raw, seed, progress=lambda *count: progress(name, *count)).pictures)
+        seen = judge.classify(paint(pipeline, raw, seed, progress=lambda *count: progress(name, *count)).pictures)
         share = accuracy(wanted, seen)
         found.append(Metric(f"{name} ({JUDGE}, n = {num})", share, interval(share, num), chance, **beside))
         return accuracy(labels, seen)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.hearing.answers import SPEAKERS, TAKES, answer, text_metrics
 from synesthete.evaluation.hearing.ear import ear_metrics, fit_ear
 from synesthete.evaluation.hearing.measures import HearingEvaluation, judged_features, measure_set, pictures_of
@@ -19,7 +20,6 @@ from synesthete.evaluation.hearing.telling import draw_telling
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.evaluation import judge_fact
 from synesthete.evaluation.pictures.features import find_features
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.measures import measure_memory, remarks
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
@@ -28,9 +28,9 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
-    from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -50,8 +50,8 @@ def evaluate(
     num: int = 500,
     seed: int = 0,
     features: str = "auto",
-    judge: PictureJudgeTraining | None = None,
-    own_judge: KeptPictureJudge | None = None,
+    judge: TrainedClassifier[ImageClassifier] | None = None,
+    own_judge: TrainedClassifier[ImageClassifier] | None = None,
     stages: Mapping[str, Callable[[], Any]] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
@@ -75,8 +75,8 @@ def evaluate(
     start = datetime.now(UTC)
     report = progress or (lambda *_: None)
     if judge is None and prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=report)
-    sees = judge.judge if judge else own_judge.judge if own_judge else None
+        judge = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names, progress=report)
+    sees = judge.classifier if judge else own_judge.classifier if own_judge else None
     if sees is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = evaluate_hearing(
@@ -85,8 +85,10 @@ def evaluate(
     found.judge = judge
     if own_judge is not None:
         # Of a model that learned from other pictures than these data have, it alone knows what they look like.
-        found.metrics += [each.seen_by(own_judge.judge).metric("judge kept with the model") for each in found.splits()]
-        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels))
+        found.metrics += [
+            each.seen_by(own_judge.classifier).metric("judge kept with the model") for each in found.splits()
+        ]
+        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels, "held-out pictures"))
     found.skipped = list(prepared.skipped)
     found.notes += list(prepared.notes)
     told = [f"{len(each.seen)} pictures of {each.telling.num_sounds} sounds, {each.what}" for each in found.splits()]
@@ -105,7 +107,7 @@ def evaluate(
 def evaluate_hearing(
     pipeline: Pipeline,
     prepared: Prepared,
-    judge: PictureJudge,
+    judge: ImageClassifier,
     features: Features,
     *,
     num: int = 500,
@@ -171,7 +173,7 @@ def evaluate_hearing(
         takes=takes,
         speakers=speakers,
         real=real,
-        real_seen=judge.judge(real.held_out),
+        real_seen=judge.classify(real.held_out),
         likenesses=likenesses,
         memory=memory,
         retrievals=retrievals,

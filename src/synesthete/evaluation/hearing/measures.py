@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.hearing.answers import Answers
     from synesthete.evaluation.hearing.retrieval import Retrieval
     from synesthete.evaluation.hearing.sensitivity import Sensitivity
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from synesthete.evaluation.hearing.strength import Base
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.measures import Memory
     from synesthete.evaluation.pictures.real_pictures import RealPictures
@@ -53,7 +54,7 @@ class HearingEvaluation:
     metrics: list[Metric]
     sample_rate: int
     stages: list[StageResult] = field(default_factory=list)
-    judge: PictureJudgeTraining | None = None
+    judge: TrainedClassifier[ImageClassifier] | None = None
     notes: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -126,6 +127,6 @@ def measure_set(
     return measure_likeness(features, painted, labels, sets, seed=seed, report=report), real
 
 
-def judged_features(judge: PictureJudge, pictures: Any) -> Tensor:
+def judged_features(judge: ImageClassifier, pictures: Any) -> Tensor:
     """What pictures (n, C, H, W) look like to the judge, (n, D)."""
     return features_of(ClassifierFeatures(judge), pictures, lambda *_: None)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.hearing.telling import Telling
-    from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.evaluation.reporting.report import Medium
 
 PREFIX, ADAPTERS = "after-", "adapters"
@@ -65,7 +65,7 @@ def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
 
 def judge_stages(
     models: Mapping[str, Callable[[], Any]],
-    judge: PictureJudge,
+    judge: ImageClassifier,
     telling: Telling,
     seed: int,
     progress: Callable[[str, int, int], None],
@@ -83,7 +83,7 @@ def judge_stages(
         found.append(
             StageResult(
                 name=name,
-                share=accuracy(few.labels, judge.judge(painted.pictures)),
+                share=accuracy(few.labels, judge.classify(painted.pictures)),
                 num=few.num_sounds,
                 worth=worth.mean().item(),
                 worth_interval=interval_of_mean(worth),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.comparison import CODED, HELD_OUT, MADE, NOISE, REAL, WHITE, measure_comparison
 from synesthete.evaluation.music.features import find_features
-from synesthete.evaluation.music.judge import load_or_train_sound_judge
 from synesthete.evaluation.music.making import BATCH_SIZE, make
 from synesthete.evaluation.music.measures import MusicEvaluation, measure_classes, measure_denoising
 from synesthete.evaluation.music.memory import measure_memory
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.sound import SoundClassifier
     from synesthete.evaluation.music.comparison import Comparison
     from synesthete.evaluation.music.features import SoundFeatures
-    from synesthete.evaluation.music.judge import SoundJudge, SoundJudgeTraining
-    from synesthete.evaluation.music.kept_judge import KeptSoundJudge
     from synesthete.evaluation.music.making import Made
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
@@ -52,8 +52,8 @@ def evaluate(
     num: int = 100,
     seed: int = 0,
     features: str = "auto",
-    judge: SoundJudgeTraining | None = None,
-    own_judge: KeptSoundJudge | None = None,
+    judge: TrainedClassifier[SoundClassifier] | None = None,
+    own_judge: TrainedClassifier[SoundClassifier] | None = None,
     recorded: Path | None = None,
     command: str | None = None,
     progress: Progress | None = None,
@@ -82,14 +82,14 @@ def evaluate(
     sample_rate, notes = pipeline.codec.spec.sample_rate, []
     if judge is None and prepared.judge is not None and len(prepared.judge):
         try:
-            judge = load_or_train_sound_judge(
+            judge = load_or_train_sound_classifier(
                 prepared.judge, prepared.test, prepared.class_names, sample_rate, progress=report
             )
         except InputError as error:
             notes.append(f"No judge was trained: {error}. Sets are compared by what needs none.")
     elif judge is None:
         notes.append("No judge was trained: the data keep no recordings for one (data.judge_share).")
-    hears = judge.judge if judge else own_judge.judge if own_judge else None
+    hears = judge.classifier if judge else own_judge.classifier if own_judge else None
     fitted = prepared.train.waveforms[: min(NUM_FITTED, len(prepared.train))]
     described = find_features(features, hears, sample_rate, fitted)
     found = evaluate_music(pipeline, prepared, hears, described, num=num, seed=seed, progress=report)
@@ -99,8 +99,8 @@ def evaluate(
             pipeline, prepared, num=num, seed=seed, recorded=recorded, progress=report
         )
         found.metrics[:0] = measured
-    if own_judge is not None and own_judge.knows_classes:
-        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels))
+    if own_judge is not None and own_judge.classifier.knows_classes:
+        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels, "held-out pieces"))
     found.skipped = list(prepared.skipped)
     found.notes += [*notes, *prepared.notes]
     vocoder = getattr(pipeline.codec, "vocoder_in_use", type(pipeline.codec).__name__)
@@ -120,7 +120,7 @@ def evaluate(
 def evaluate_music(
     pipeline: Pipeline,
     prepared: Prepared,
-    judge: SoundJudge | None,
+    judge: SoundClassifier | None,
     features: SoundFeatures,
     *,
     num: int = 100,
@@ -148,7 +148,7 @@ def evaluate_music(
     metrics: list[Metric] = []
     answers = None
     told = pipeline.is_conditional and len(names) > 1
-    if told and judge is not None and judge.config.hears == "classes":
+    if told and judge is not None and judge.knows_classes:
         answers, metrics = measure_classes(judge, made, real, again, names, seed)
     grouped: Callable[[Tensor], Tensor] = (lambda labels: labels) if told else torch.zeros_like
     others = grouped(real.other_labels)
@@ -206,10 +206,11 @@ def remarks(made: Made, comparison: Comparison, told: bool, judged: bool) -> lis
     return found
 
 
-def judge_fact(judge: SoundJudgeTraining, prepared: Prepared) -> str:
+def judge_fact(judge: TrainedClassifier[SoundClassifier], prepared: Prepared) -> str:
     """How the judge came to be, in one line."""
     known = f"; accuracy {judge.accuracy:.3f} on {judge.num_test} held-out ones" if judge.num_test else ""
+    names, targets = judge.classifier.class_names, judge.classifier.config.targets
     return (
-        f"trained in {judge.seconds:.0f} s to tell {len(judge.judge.config.class_names)} {judge.judge.config.hears} "
+        f"trained in {judge.seconds:.0f} s to tell {len(names)} {targets} "
         f"apart, on {len(prepared.judge)} pieces of recordings that the model never heard{known}"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.music.judge import SoundJudge
+    from synesthete.evaluation.classifiers.sound import SoundClassifier
 
 CLAP = "laion/larger_clap_music_and_speech"
 CHOICES = ("auto", "judge", "spectrum", "clap")
@@ -45,9 +45,9 @@ class JudgeFeatures:
     Figures on them compare models of one data set only: another data set has another judge.
     """
 
-    def __init__(self, judge: SoundJudge) -> None:
+    def __init__(self, judge: SoundClassifier) -> None:
         self.judge = judge
-        self.name = f"judge of {len(judge.config.class_names)} {judge.config.hears}"
+        self.name = f"judge of {len(judge.config.class_names)} {judge.config.targets}"
 
     def __call__(self, waveforms: Sounds) -> Tensor:
         """(n, S) -> (n, D)."""
@@ -133,7 +133,7 @@ class ClapFeatures:
         ]
 
 
-def find_features(choice: str, judge: SoundJudge | None, sample_rate: int, real: Sounds) -> SoundFeatures:
+def find_features(choice: str, judge: SoundClassifier | None, sample_rate: int, real: Sounds) -> SoundFeatures:
     """The features called `choice`: one of CHOICES, or the folder or Hub id of a CLAP.
 
     "auto" is the judge where there is one, else log-mel statistics: nothing is downloaded for it. real: pieces (n, S)
@@ -157,7 +157,7 @@ def find_features(choice: str, judge: SoundJudge | None, sample_rate: int, real:
     raise InputError(f"no features {choice!r}; give {', '.join(CHOICES)}, or a folder of weights")
 
 
-def frechet_of(real: Sounds, made: Sounds, judge: SoundJudge) -> float:
+def frechet_of(real: Sounds, made: Sounds, judge: SoundClassifier) -> float:
     """Fréchet distance of sounds (n, S) from real ones (m, S), int16 or float in [-1, 1], in a judge's features.
 
     It is biased upwards, the more the fewer sounds there are: compare figures of equal n and m only.

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.sound import SoundClassifier
     from synesthete.evaluation.denoising_trace import DenoisingTrace
     from synesthete.evaluation.music.comparison import Comparison
-    from synesthete.evaluation.music.judge import SoundJudge, SoundJudgeTraining
     from synesthete.evaluation.music.making import Made
     from synesthete.evaluation.music.memory import Memory
     from synesthete.evaluation.music.real_sounds import RealSounds
@@ -49,10 +50,10 @@ class Answers:
 
 
 def measure_classes(
-    judge: SoundJudge, made: Made, real: RealSounds, coded: Tensor, class_names: tuple[str, ...], seed: int
+    judge: SoundClassifier, made: Made, real: RealSounds, coded: Tensor, class_names: tuple[str, ...], seed: int
 ) -> tuple[Answers, list[Metric]]:
     """What the judge takes each sound for, beside real held-out pieces and the same through the codec (m, S)."""
-    answers = Answers(*(judge.judge(waveforms) for waveforms in (made.waveforms, real.held_out, coded)))
+    answers = Answers(*(judge.classify(waveforms) for waveforms in (made.waveforms, real.held_out, coded)))
     num, num_classes = len(answers.coded), len(class_names)
     found = class_metrics((JUDGE, WHAT), answers.made, made.labels, answers.real, real.labels, num_classes, seed)
     share, ceiling = (accuracy(real.labels, own) for own in (answers.coded, answers.real))
@@ -98,7 +99,7 @@ class MusicEvaluation:
     denoising: DenoisingTrace
     round_trip: RoundTrip
     answers: Answers | None = None
-    judge: SoundJudgeTraining | None = None
+    judge: TrainedClassifier[SoundClassifier] | None = None
     notes: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     highs: list[Section] = field(default_factory=list)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
+    from synesthete.evaluation.classifiers.sound import SoundClassifier
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
-    from synesthete.evaluation.music.judge import SoundJudge
     from synesthete.evaluation.music.real_sounds import RealSounds
     from synesthete.types import Prepared
 
@@ -48,7 +48,12 @@ class Memory:
 
 
 def measure_memory(
-    prepared: Prepared, judge: SoundJudge | None, made: Tensor, real: RealSounds, sample_rate: int, report: Progress
+    prepared: Prepared,
+    judge: SoundClassifier | None,
+    made: Tensor,
+    real: RealSounds,
+    sample_rate: int,
+    report: Progress,
 ) -> Memory:
     """Nearest training pieces, as they are before augmentation, of what was made and of what was held out."""
     training = prepared.train.waveforms

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.metrics.classification import class_metrics
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.features import find_features
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.pictures.likeness import measure_likeness
 from synesthete.evaluation.pictures.measures import (
     JUDGE,
@@ -28,9 +28,9 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
-    from synesthete.evaluation.pictures.kept_judge import KeptPictureJudge
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -50,8 +50,8 @@ def evaluate(
     seed: int = 0,
     features: str = "auto",
     guidance: Sequence[float] = GUIDANCE,
-    judge: PictureJudgeTraining | None = None,
-    own_judge: KeptPictureJudge | None = None,
+    judge: TrainedClassifier[ImageClassifier] | None = None,
+    own_judge: TrainedClassifier[ImageClassifier] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> PictureEvaluation:
@@ -74,8 +74,8 @@ def evaluate(
     start = datetime.now(UTC)
     report = progress or (lambda *_: None)
     if judge is None and prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_picture_judge(prepared.judge, prepared.test, prepared.class_names, progress=report)
-    sees = judge.judge if judge else own_judge.judge if own_judge else None
+        judge = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names, progress=report)
+    sees = judge.classifier if judge else own_judge.classifier if own_judge else None
     if sees is None and pipeline.is_conditional:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = evaluate_pictures(
@@ -83,7 +83,7 @@ def evaluate(
     )
     found.judge = judge
     if own_judge is not None:
-        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels))
+        found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels, "held-out pictures"))
     found.skipped = list(prepared.skipped)
     found.notes += list(prepared.notes)
     facts = provenance(pipeline, start, model, command) | {
@@ -100,7 +100,7 @@ def evaluate(
 def evaluate_pictures(
     pipeline: Pipeline,
     prepared: Prepared,
-    judge: PictureJudge | None,
+    judge: ImageClassifier | None,
     features: Features,
     *,
     num: int = 500,
@@ -129,7 +129,7 @@ def evaluate_pictures(
     metrics: list[Metric] = []
     answers = real_answers = None
     if told and judge is not None:
-        answers, real_answers = judge.judge(made), judge.judge(real.held_out)
+        answers, real_answers = judge.classify(made), judge.classify(real.held_out)
         names, num_classes = (JUDGE, "pictures"), len(prepared.class_names)
         metrics += class_metrics(names, answers, labels, real_answers, real.labels, num_classes, seed)
     groups = (labels, real.labels, real.other_labels) if told else (0 * labels, 0 * real.labels, 0 * real.other_labels)
@@ -173,7 +173,7 @@ def evaluate_pictures(
     )
 
 
-def judge_fact(judge: PictureJudgeTraining, prepared: Prepared) -> str:
+def judge_fact(judge: TrainedClassifier[ImageClassifier], prepared: Prepared) -> str:
     """How the judge came to be, in one line."""
     return (
         f"trained in {judge.seconds:.0f} s on {len(prepared.judge)} real pictures that the model never saw; "

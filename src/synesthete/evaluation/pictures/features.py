@@ -10,8 +10,8 @@ from PIL import Image
 
 from synesthete import hub
 from synesthete.conditioning.vision_tower import VisionTower, one_line
+from synesthete.evaluation.classifiers.image import check_pictures
 from synesthete.evaluation.pictures.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
-from synesthete.evaluation.pictures.judge import check_pictures
 from synesthete.nn.device import find_device
 from synesthete.types import InputError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.pictures.judge import PictureJudge
+    from synesthete.evaluation.classifiers.image import ImageClassifier
 
 CLIP = "openai/clip-vit-base-patch32"
 CHOICES = ("auto", "classifier", "inception", "clip")
@@ -45,7 +45,7 @@ class ClassifierFeatures:
     Figures on them compare models of one data set only: another data set has another judge.
     """
 
-    def __init__(self, judge: PictureJudge) -> None:
+    def __init__(self, judge: ImageClassifier) -> None:
         self.judge = judge
         self.name = f"classifier-{len(judge.config.class_names)}"
 
@@ -113,7 +113,7 @@ class ClipFeatures:
         return torch.cat(found) if found else torch.zeros(0, self.network.config.projection_dim)
 
 
-def find_features(choice: str, judge: PictureJudge | None) -> Features:
+def find_features(choice: str, judge: ImageClassifier | None) -> Features:
     """The features called `choice`, one of CHOICES, a folder or file of weights, or the Hub id of a CLIP.
 
     "auto" is Inception where its weights are on this machine, else the classifier: nothing is downloaded for it.

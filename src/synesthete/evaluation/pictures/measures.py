@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.denoising_trace import DenoisingTrace
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.pictures.judge import PictureJudge, PictureJudgeTraining
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.real_pictures import RealPictures
     from synesthete.evaluation.pictures.scoring import Score
@@ -56,7 +57,7 @@ class PictureEvaluation:
     answers: Tensor | None = None
     real_answers: Tensor | None = None
     sweep: dict[float, Score] = field(default_factory=dict)
-    judge: PictureJudgeTraining | None = None
+    judge: TrainedClassifier[ImageClassifier] | None = None
     notes: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ class Memory:
 
 def measure_memory(
     prepared: Prepared,
-    judge: PictureJudge | None,
+    judge: ImageClassifier | None,
     made: Tensor,
     real: RealPictures,
     progress: Progress,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.metrics.balanced_kernel import balanced_floor, balanced_kernel
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import diversity, kernel_floor, precision_recall
 from synesthete.evaluation.pictures.features import find_features
-from synesthete.evaluation.pictures.judge import load_or_train_picture_judge
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.types import InputError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.pictures.features import Features
-    from synesthete.evaluation.pictures.judge import PictureJudge
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -81,7 +81,7 @@ class Scorer:
         self,
         pipeline: Pipeline,
         prepared: Prepared,
-        judge: PictureJudge,
+        judge: ImageClassifier,
         features: Features,
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
@@ -113,7 +113,7 @@ class Scorer:
         pictures, seconds = self.sample(settings, labels, seed, pipeline=pipeline, progress=progress)
         told = self.pipeline.is_conditional
         return Score(
-            accuracy=accuracy(labels, self.judge.judge(pictures).cpu()) if told else math.nan,
+            accuracy=accuracy(labels, self.judge.classify(pictures).cpu()) if told else math.nan,
             kid_floor=self.kid_floor(labels),
             seconds_per_picture=seconds,
             pictures=pictures,
@@ -158,7 +158,7 @@ class Scorer:
         first, second = order[:num], order[num : 2 * num]
         figures = distances(real[first], own[first], real[second], own[second])
         held_out = self.prepared.test.pictures
-        seen = torch.cat([self.judge.judge(held_out[places]).cpu() for places in self._chosen(labels).split(CHUNK)])
+        seen = torch.cat([self.judge.classify(held_out[places]).cpu() for places in self._chosen(labels).split(CHUNK)])
         return {"accuracy": accuracy(own, seen)} | {key: figures[key] for key in figures if key != "kid"}
 
     def real_features(self, labels: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def make_scorer(
     prepared: Prepared,
     *,
     features: str = "auto",
-    own_judge: PictureJudge | None = None,
+    own_judge: ImageClassifier | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Scorer:
@@ -238,9 +238,9 @@ def make_scorer(
         )
     judge = own_judge
     if prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_picture_judge(
+        judge = load_or_train_image_classifier(
             prepared.judge, prepared.test, prepared.class_names, seed=seed, progress=progress
-        ).judge
+        ).classifier
     if judge is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     return Scorer(pipeline, prepared, judge, find_features(features, judge), seed)

@@ -9,10 +9,10 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.voice_pitch import track_pitch
+from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.reporting.figures import DECIBELS
-from synesthete.evaluation.speech.judges import QUIETEST, log_mel_of
 from synesthete.evaluation.speech.speaking import pad, speak, through_codec
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.evaluation.classifiers.speech import log_mel_of, own_classifier_metric
 from synesthete.evaluation.denoising import (
     TRACED,
     denoising_errors,
@@ -24,7 +25,6 @@ from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.evaluation.speech.diversity import measure_diversity
-from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import X_0, make_jury, whisper_metric
 from synesthete.evaluation.speech.measures import SpeechEvaluation, guidance_sweep, thinned
 from synesthete.evaluation.speech.page import speech_report
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.speech.judges import JudgeTraining
-    from synesthete.evaluation.speech.model_judge import ModelJudge
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
     Progress = Callable[[str, int, int], None]
 
@@ -74,8 +74,8 @@ def evaluate(
     seed: int = 0,
     listener: str = "auto",
     command: str | None = None,
-    judge: JudgeTraining | None = None,
-    own_judge: ModelJudge | None = None,
+    judge: TrainedClassifier[SpeechClassifier] | None = None,
+    own_judge: TrainedClassifier[SpeechClassifier] | None = None,
     progress: Progress | None = None,
 ) -> SpeechEvaluation:
     """Evaluate a model on its data's test pictures and write the report into the folder `out`.
@@ -117,7 +117,7 @@ def evaluate(
         progress=progress,
     )
     if own_judge is not None:
-        evaluation.metrics.append(own_judge.metric(real))
+        evaluation.metrics.append(own_classifier_metric(own_judge, real))
     evaluation.skipped = [*pictures.skipped, *real.skipped]
     evaluation.notes += [f"skipped {name}" for name in evaluation.skipped]
     facts = provenance(pipeline, start, model, command) | {
@@ -141,7 +141,7 @@ def evaluate_speech(
     guidance: Sequence[float] = GUIDANCE,
     seed: int = 0,
     listener: str = "auto",
-    judge: JudgeTraining | None = None,
+    judge: TrainedClassifier[SpeechClassifier] | None = None,
     trained_on: tuple[Tensor, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> SpeechEvaluation:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.speech.judges import load_or_train_judge, log_mel_of
 from synesthete.evaluation.speech.listeners import WordListener
 from synesthete.evaluation.speech.phrases import nearest_class, phrases_of
 from synesthete.evaluation.speech.speaking import encoded
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.speech.judges import JudgeTraining
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.speech.speaking import Speech
 
     Progress = Callable[[str, int, int], None]
@@ -38,16 +39,16 @@ class Jury:
     """The mel judge and, where there are such, the listeners; phrases: what may be said for each class."""
 
     codec: Any
-    training: JudgeTraining
+    training: TrainedClassifier[SpeechClassifier]
     listener: WordListener | None
     phrases: tuple[tuple[str, ...], ...]
     whisper: WhisperListener | None = None
 
     def answers(self, speech: Speech, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
         """What each hears in each of n sounds, (n,) by judge: a class, or -1. Whisper is too slow to be among them."""
-        judge, codec = self.training.judge, self.codec
+        judge, codec = self.training.classifier, self.codec
         again = log_mel_of(codec, encoded(codec, speech.waveforms))
-        found = {X_0: judge.judge(log_mel_of(codec, speech.x_0)), DECODED: judge.judge(again)}
+        found = {X_0: judge.classify(log_mel_of(codec, speech.x_0)), DECODED: judge.classify(again)}
         if self.listener is not None:
             found[LISTENER] = self.heard(speech.waveforms, progress)
         return found
@@ -82,7 +83,7 @@ def make_jury(
     real: Clips,
     judge_clips: Clips,
     words: Sequence[str | Sequence[str]] | None,
-    judge: JudgeTraining | None,
+    judge: TrainedClassifier[SpeechClassifier] | None,
     listener: str,
     seed: int,
     progress: Progress,
@@ -106,7 +107,7 @@ def make_jury(
             words_heard = WordListener([phrase for own in phrases for phrase in own])
         except InputError as error:
             notes.append(f"no pocketsphinx: {error}")
-    judge = judge or load_or_train_judge(judge_clips, real, spec=codec.spec, seed=seed, progress=progress)
+    judge = judge or load_or_train_speech_classifier(judge_clips, real, spec=codec.spec, seed=seed, progress=progress)
     return Jury(codec, judge, words_heard, phrases, whisper), notes
 
 

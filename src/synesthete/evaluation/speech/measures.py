@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.clips import Clips
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.metrics.round_trip import Difference
     from synesthete.evaluation.speech.diversity import Diversity
-    from synesthete.evaluation.speech.judges import JudgeTraining
     from synesthete.evaluation.speech.jury import Jury, Transcripts
 
     Progress = Callable[[str, int, int], None]
@@ -62,7 +63,7 @@ class SpeechEvaluation:
     errors: dict[str, tuple[float, float]]
     diversity: Diversity
     restored: dict[str, Speech]
-    judge: JudgeTraining
+    judge: TrainedClassifier[SpeechClassifier]
     seconds_per_sample: float
     real_time_factor: float
     seen: Tensor | None = None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.speaking import encoded, pad
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.reporting.figures import confusion_figure, pitch_figure, spectrogram_figure, to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.reporting.sounds import encode_wav
-from synesthete.evaluation.speech.judges import log_mel_of
 from synesthete.evaluation.speech.jury import DECODED, X_0
 from synesthete.evaluation.speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 

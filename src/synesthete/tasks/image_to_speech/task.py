@@ -55,18 +55,18 @@ class ImageToSpeech(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of voices that the model never heard."""
-        from synesthete.evaluation.speech import model_judge
+        from synesthete.evaluation.classifiers.speech import SpeechClassifier, save_speech_classifier
 
-        # A twin that trains for seconds gets a classifier that does.
-        steps = min(model_judge.NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
-        corpus = preparation.build_corpus(recipe, data)
-        model_judge.keep_judge(recipe.data(), corpus, model, recipe.codec().spec, num_steps=steps, progress=progress)
+        few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
+        corpus, spec = preparation.build_corpus(recipe, data), recipe.codec().spec
+        save_speech_classifier(recipe.data(), corpus, model, spec, num_steps=few, progress=progress)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.speech.model_judge import read_judge
+        from synesthete.evaluation.classifiers.saved import load_classifier
+        from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
-        return read_judge(model)
+        return load_classifier(model, SpeechClassifier)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

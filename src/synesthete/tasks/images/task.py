@@ -50,18 +50,17 @@ class Images(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of pictures that the model never saw."""
-        from synesthete.evaluation.pictures.judge import FEWEST_STEPS
-        from synesthete.evaluation.pictures.kept_judge import keep_picture_judge
+        from synesthete.evaluation.classifiers.image import ImageClassifier, save_image_classifier
 
-        # A twin that trains for seconds gets a classifier that does.
-        steps = sum(stage.num_steps for stage in recipe.stages)
-        keep_picture_judge(prepared, model, num_steps=steps if steps < FEWEST_STEPS else None, progress=progress)
+        few = ImageClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
+        save_image_classifier(prepared, model, num_steps=few, progress=progress)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.pictures.kept_judge import read_picture_judge
+        from synesthete.evaluation.classifiers.image import ImageClassifier
+        from synesthete.evaluation.classifiers.saved import load_classifier
 
-        return read_picture_judge(model)
+        return load_classifier(model, ImageClassifier)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

@@ -58,19 +58,17 @@ class Music(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of recordings that the model never heard."""
-        from synesthete.evaluation.music.judge import FEWEST_STEPS
-        from synesthete.evaluation.music.kept_judge import keep_sound_judge
+        from synesthete.evaluation.classifiers.sound import SoundClassifier, save_sound_classifier
 
-        # A twin that trains for seconds gets a classifier that does.
-        steps = sum(stage.num_steps for stage in recipe.stages)
-        few = steps if steps < FEWEST_STEPS else None
-        keep_sound_judge(prepared, model, recipe.codec().spec.sample_rate, num_steps=few, progress=progress)
+        few = SoundClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
+        save_sound_classifier(prepared, model, recipe.codec().spec.sample_rate, num_steps=few, progress=progress)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.music.kept_judge import read_sound_judge
+        from synesthete.evaluation.classifiers.saved import load_classifier
+        from synesthete.evaluation.classifiers.sound import SoundClassifier
 
-        return read_sound_judge(model)
+        return load_classifier(model, SoundClassifier)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

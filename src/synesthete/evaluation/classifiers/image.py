@@ -1,0 +1,169 @@
+"""A classifier of pictures: which class one shows, learned from pictures that no generator has seen."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from synesthete.data.image_augmentation import Affine, FlipCrop
+from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
+from synesthete.evaluation.classifiers.saved import load_or_train, save_classifier
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.data.labelled import PictureSamples
+    from synesthete.data.rows import Rows
+    from synesthete.evaluation.classifiers.classifier import Progress
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.types import Prepared
+
+SMALLEST = 8
+INNER = 32  # side in pixels that larger pictures are brought down to by the first convolution's stride
+
+
+class Residual(nn.Module):
+    """(B, width, H, W) -> the same: two convolutions beside the identity (He et al. 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(convolution(width, width), convolution(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> the same."""
+        return x + self.layers(x)
+
+
+def convolution(width: int, out_width: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution, batch norm and ReLU; at stride 1 the size stays."""
+    return nn.Sequential(
+        nn.Conv2d(width, out_width, kernel_size, stride, 1, bias=False), nn.BatchNorm2d(out_width), nn.ReLU()
+    )
+
+
+class ImageClassifier(Classifier):
+    """Pictures (B, channels, H, W) uint8 of SMALLEST pixels or more -> logits (B, num_classes).
+
+    Its features are the mean over the picture of what the last layer reads.
+
+    Args:
+        class_names: in the order of the logits. channels: 1 or 3. size: side in pixels of the pictures it is for.
+        width: channels of the first convolution; the last ones have four times as many, which are the features.
+    """
+
+    training_settings = TrainingSettings(64, 4e-3, 0.05, 0.1, 0.25, num_passes=32, fewest_steps=500, most_steps=3000)
+    chunk_size = 256
+
+    @register_to_config
+    def __init__(self, class_names: tuple[str, ...] = (), channels: int = 3, size: int = 32, width: int = 32) -> None:
+        super().__init__()
+        stride = max(1, size // INNER)
+        self.layers = nn.Sequential(
+            convolution(channels, width, stride + 2, stride),
+            convolution(width, 2 * width, stride=2),
+            convolution(2 * width, 4 * width, stride=2),
+            Residual(4 * width),
+        )
+        self.head = nn.Linear(4 * width, len(class_names) or 1)
+        self.register_buffer("feature_mean", torch.zeros(4 * width))
+        self.register_buffer("feature_scale", torch.ones(4 * width))
+
+    def inputs(self, samples: Tensor | Rows) -> Iterator[Tensor]:
+        """Pictures (n, C, H, W) uint8, a chunk at a time.
+
+        Raises:
+            InputError: not uint8, other channels than its own, or too small.
+        """
+        check_pictures(samples, self.config.channels)
+        return (samples[first : first + self.chunk_size] for first in range(0, len(samples), self.chunk_size))
+
+    def pooled(self, inputs: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 -> what the last layer reads, (B, 4 * width)."""
+        x = inputs.float() / 127.5 - 1
+        x = self.layers(x.contiguous(memory_format=torch.channels_last))  # (B, 4 * width, h, w)
+        return x.mean(dim=(2, 3))
+
+    def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Grey pictures turned, scaled and moved, as drawn or scanned ones may be; colour ones mirrored and cropped."""
+        change = Affine() if self.config.channels == 1 else FlipCrop(padding=self.config.size // 8)
+        return change(inputs, generator)
+
+
+def check_pictures(pictures: Tensor | Rows, channels: int | None = None) -> None:
+    """Refuse what is no (n, C, H, W) uint8 of 1 or 3 channels (`channels` where given) and SMALLEST pixels.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    shape, wanted = tuple(pictures.shape), (channels,) if channels else (1, 3)
+    if pictures.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in wanted or min(shape[2:]) < SMALLEST:
+        raise InputError(
+            f"pictures {shape} {str(pictures.dtype).removeprefix('torch.')}: a classifier reads (n, "
+            f"{' or '.join(map(str, wanted))}, H, W) uint8 of {SMALLEST} x {SMALLEST} pixels and more"
+        )
+
+
+def untrained_image_classifier(pictures: Tensor | Rows, class_names: Sequence[str], width: int = 32) -> ImageClassifier:
+    """One for such pictures (n, C, H, W) uint8.
+
+    Raises:
+        InputError: pictures that no classifier can read.
+    """
+    check_pictures(pictures)
+    return ImageClassifier(tuple(class_names), pictures.shape[1], min(pictures.shape[2:]), width)
+
+
+def load_or_train_image_classifier(
+    samples: PictureSamples,
+    test: PictureSamples,
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+    num_steps: int | None = None,
+    progress: Progress | None = None,
+) -> TrainedClassifier[ImageClassifier]:
+    """The classifier for these pictures, as `load_or_train`; its accuracy is measured on `test`.
+
+    Raises:
+        InputError: nothing to train on, or pictures that no classifier can read.
+    """
+    return load_or_train(
+        lambda: untrained_image_classifier(samples.pictures, class_names),
+        samples.pictures,
+        samples.labels,
+        (test.pictures, test.labels),
+        lambda classifier: measure(classifier, test),
+        seed=seed,
+        num_steps=num_steps,
+        progress=progress,
+    )
+
+
+def save_image_classifier(
+    prepared: Prepared, model: Path, *, num_steps: int | None = None, progress: Progress | None = None
+) -> TrainedClassifier[ImageClassifier]:
+    """Train one on the pictures that no model sees, or take it from the cache, and write it into the model's folder.
+
+    Raises:
+        InputError: data without pictures for it, or a folder that cannot be written.
+    """
+    if prepared.judge is None or not len(prepared.judge):
+        raise InputError("no pictures for a classifier; --set data.num_judge=400")
+    trained = load_or_train_image_classifier(
+        prepared.judge, prepared.test, prepared.class_names, num_steps=num_steps, progress=progress
+    )
+    return save_classifier(trained, model, lambda classifier: measure(classifier, prepared.test))
+
+
+def measure(classifier: ImageClassifier, samples: PictureSamples) -> float:
+    """Its accuracy on real pictures; NaN where there are none."""
+    return accuracy(samples.labels, classifier.classify(samples.pictures)) if len(samples.labels) else math.nan

@@ -1,0 +1,229 @@
+"""A classifier of log-mels of speech: which word a clip says, learned from voices that no generator has heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+from torch.nn import functional as F
+
+from synesthete.codecs.mel import MelCodec
+from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
+from synesthete.evaluation.classifiers.saved import load_or_train, save_classifier
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.types import AudioSpec, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.data.image_speech_pairs import ImageSpeechPairs
+    from synesthete.data.speech.clips import Clips
+    from synesthete.evaluation.classifiers.classifier import Progress
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.metrics.metric import Metric
+
+# Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
+# must not count: generated silence is never as deep as the digital silence around a real clip.
+QUIETEST, LOUDEST = -5.0, 5.0
+
+
+class SpeechClassifier(Classifier):
+    """Log-mel (B, 1, n_mels, T), not normalised -> logits (B, num_classes).
+
+    Its own fixed range (QUIETEST to LOUDEST) stands in for any codec's statistics, so that generators with other
+    statistics are judged alike. Every convolution strides, the first one by 4: it trains in seconds on two cores.
+
+    Args:
+        class_names: in the order of the logits. sample_rate, n_fft, hop_length, n_mels: of the log-mel it reads.
+        width: channels of the first convolution; the later ones have two and four times as many.
+    """
+
+    training_settings = TrainingSettings(
+        64, 4e-3, 0.02, 0.05, 0.2, num_passes=1, fewest_steps=800, most_steps=800, precision="no"
+    )
+    chunk_size = 100
+    standardised = False
+
+    @register_to_config
+    def __init__(
+        self,
+        class_names: tuple[str, ...] = (),
+        sample_rate: int = 24_000,
+        n_fft: int = 1024,
+        hop_length: int = 256,
+        n_mels: int = 100,
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, width, 8, 4, 4),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 3, (2, 1), 1),
+            nn.BatchNorm2d(4 * width),
+            nn.ReLU(),
+        )
+        # Where in the spectrum matters, and roughly when in the word: kept, the rest averaged away.
+        self.pool = nn.AdaptiveAvgPool2d((4, 4))
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * width, len(class_names) or 1))
+
+    @property
+    def spec(self) -> AudioSpec:
+        """Of the log-mels it reads."""
+        return AudioSpec(self.config.sample_rate, self.config.n_fft, self.config.hop_length, self.config.n_mels)
+
+    def inputs(self, samples: Tensor) -> Iterator[Tensor]:
+        """Log-mels (n, 1, n_mels, T), a chunk at a time."""
+        return iter(samples.float().split(self.chunk_size))
+
+    def training_inputs(self, samples: Tensor) -> Tensor:
+        """Waveforms (n, S) as log-mels (n, 1, n_mels, T)."""
+        return log_mels(samples, self.spec)
+
+    def pooled(self, inputs: Tensor) -> Tensor:
+        """Log-mel (B, 1, n_mels, T) -> what the head reads, (B, 64 * width)."""
+        middle, half = (LOUDEST + QUIETEST) / 2, (LOUDEST - QUIETEST) / 2
+        x = (inputs.clamp(QUIETEST, LOUDEST) - middle) / half
+        x = self.layers(x.contiguous(memory_format=torch.channels_last))  # (B, 4 * width, n_mels / 16, T / 8)
+        return self.pool(x).flatten(1)
+
+    def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Log-mels (B, 1, n_mels, T) as other speakers, rooms and recordings would have them.
+
+        Level within 9 dB, up to 0.1 of the frames later or earlier, the spectrum stretched by up to 12% (other vocal
+        tracts) and tilted by up to 9 dB, grain on every cell, a floor of noise, and bands and frames wiped out
+        (SpecAugment, Park et al. 2019).
+        """
+        num, _, num_bands, num_frames = inputs.shape
+
+        def draw(low: float, high: float) -> Tensor:
+            return torch.rand(num, 1, 1, 1, generator=generator) * (high - low) + low
+
+        theta = torch.zeros(num, 2, 3)
+        theta[:, 0, 0] = draw(0.9, 1.12).flatten()
+        theta[:, 1, 1] = draw(0.88, 1.12).flatten()
+        theta[:, 0, 2] = theta[:, 0, 0] - 1 + draw(-0.2, 0.2).flatten()  # the word starts where the clip does
+        theta[:, 1, 2] = theta[:, 1, 1] - 1  # the lowest band stays the lowest
+        grid = F.affine_grid(theta, list(inputs.shape), align_corners=False)
+        # Beyond the edge is silence, which is 0 after this shift.
+        x = F.grid_sample(inputs.clamp(min=QUIETEST) - QUIETEST, grid, align_corners=False) + QUIETEST
+        bands = torch.linspace(-1, 1, num_bands).view(1, 1, -1, 1)
+        x = x + draw(-1, 1) + draw(-0.5, 0.5) * bands + draw(0, 0.4) * torch.randn(x.shape, generator=generator)
+        x = torch.logaddexp(x, draw(QUIETEST - 1, QUIETEST / 2) + 0.5 * torch.randn(x.shape, generator=generator))
+        for axis, size, largest in ((2, num_bands, 0.15), (3, num_frames, 0.12)):
+            place = torch.arange(size).view([-1 if i == axis else 1 for i in range(4)])
+            start, width = draw(0, size), draw(0, largest * size)
+            x = x.masked_fill((place >= start) & (place < start + width), QUIETEST)
+        return x
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a sound most likely says and how probable that is, 0 to 1, and what comes next; None for one class."""
+
+    says: str
+    confidence: float
+    next_says: str | None = None
+    next_confidence: float = 0.0
+
+    def __str__(self) -> str:
+        """One line: says 'seven' (judge 0.97; next 'one' 0.02)."""
+        after = f"; next {self.next_says!r} {self.next_confidence:.2f}" if self.next_says is not None else ""
+        return f"says {self.says!r} (judge {self.confidence:.2f}{after})"
+
+
+def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -> list[Prediction]:
+    """What each sound (n, S) in [-1, 1] says: the phrase of its class, or the class' name if it has several."""
+    classifier = trained.classifier
+    names = [own[0] if len(own) == 1 else name for own, name in zip(trained.words, classifier.class_names, strict=True)]
+    found = []
+    for row in classifier.probabilities(log_mels(waveforms, classifier.spec)):
+        shares, places = row.topk(min(2, len(names)))
+        after = (names[int(places[1])], shares[1].item()) if len(places) > 1 else ()
+        found.append(Prediction(names[int(places[0])], shares[0].item(), *after))
+    return found
+
+
+def own_classifier_metric(trained: TrainedClassifier[SpeechClassifier], real: Clips) -> Metric:
+    """Its accuracy on real clips, measured now."""
+    samples = log_mels(real.waveforms, trained.classifier.spec)
+    return trained.metric(samples, real.labels, f"real clips of {len(set(real.speakers))} unheard voices")
+
+
+def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
+    """A mel codec's x_0 (B, 1, n_mels, T) as log-mel of the same shape, its normalisation undone."""
+    return x_0.float() * codec.scale.to(x_0.device) + codec.mean.to(x_0.device)
+
+
+def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
+    """Waveforms (n, S), int16 or in [-1, 1] -> log-mels (n, 1, n_mels, T) as `MelCodec.log_mel`, on the CPU."""
+    codec = MelCodec(waveforms.shape[-1], spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
+    sounds = waveforms.cpu() if waveforms.is_floating_point() else waveforms / 32768
+    return torch.cat([codec.log_mel(part.float()).unsqueeze(1) for part in sounds.split(100)])
+
+
+def load_or_train_speech_classifier(
+    clips: Clips,
+    test: Clips,
+    *,
+    spec: AudioSpec | None = None,
+    seed: int = 0,
+    num_steps: int | None = None,
+    progress: Progress | None = None,
+) -> TrainedClassifier[SpeechClassifier]:
+    """The classifier for this corpus, as `load_or_train`; its accuracy is measured on `test`, whose voices are others.
+
+    Raises:
+        InputError: the two share a voice, or there is nothing to train on.
+    """
+    if shared := set(clips.speakers) & set(test.speakers) - {""}:
+        raise InputError(f"voice {min(shared)}: in the judge's split and in the test split; build the corpus again")
+    spec = spec or AudioSpec()
+    return load_or_train(
+        lambda: SpeechClassifier(clips.class_names, spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels),
+        clips.waveforms,
+        clips.labels,
+        (test.waveforms, test.labels),
+        lambda classifier: measure(classifier, test),
+        seed=seed,
+        num_steps=num_steps,
+        num_voices=len(set(test.speakers)),
+        progress=progress,
+    )
+
+
+def save_speech_classifier(
+    data: ImageSpeechPairs,
+    corpus_folder: Path,
+    model: Path,
+    spec: AudioSpec,
+    *,
+    num_steps: int | None = None,
+    progress: Progress | None = None,
+) -> TrainedClassifier[SpeechClassifier]:
+    """Train one on the voices that no model hears, or take it from the cache, and write it into the model's folder.
+
+    corpus_folder: where `data.build` spoke the corpus. spec: of the model's log-mels.
+
+    Raises:
+        InputError: a corpus without those voices, or a folder that cannot be written.
+    """
+    clips, test = data.clips(corpus_folder, "judge"), data.clips(corpus_folder, "test")
+    trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=num_steps, progress=progress)
+    phrases = [data.words.get(name, name) for name in data.class_names]
+    words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
+    return save_classifier(replace(trained, words=words), model, lambda classifier: measure(classifier, test))
+
+
+def measure(classifier: SpeechClassifier, clips: Clips) -> float:
+    """Its accuracy on real clips."""
+    return accuracy(clips.labels, classifier.classify(log_mels(clips.waveforms, classifier.spec)))
