@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -17,9 +16,8 @@ from synesthete.data.labelled import PictureSamples
 from synesthete.evaluation.classifiers.image import (
     ImageClassifier,
     load_or_train_image_classifier,
-    save_image_classifier,
 )
-from synesthete.evaluation.classifiers.saved import TrainedClassifier, load_classifier
+from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
@@ -27,7 +25,7 @@ from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.page import summary
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.types import InputError
-from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
+from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 
 NUM = 60
 STEPS = 60  # of the judge; three colours are told apart after a few
@@ -296,22 +294,3 @@ def test_dealt_pixels_keep_their_colours():
     as_rows = [p.transpose(0, 1).flatten(1).T for p in (pictures, found)]
     assert torch.equal(*(rows[rows.long().matmul(torch.tensor([65536, 256, 1])).argsort()] for rows in as_rows))
     assert found.float().mean(dim=(2, 3)).std(dim=0).max() < pictures.float().mean(dim=(2, 3)).std(dim=0).min()
-
-
-def test_a_judge_is_kept_with_the_model_and_read_back(data, judge, tmp_path):
-    assert load_classifier(tmp_path, ImageClassifier) is None
-    kept = save_image_classifier(data, tmp_path, num_steps=STEPS)
-    again = load_classifier(tmp_path, ImageClassifier)
-    assert again.accuracy == kept.accuracy == judge.accuracy == 1.0
-    assert again.num_test == len(data.test)
-    pictures, labels = unseen_swatches()
-    assert torch.equal(again.classifier.classify(pictures), labels)
-    metric = again.metric(pictures, labels)
-    assert metric.value == 1.0
-    assert metric.chance == pytest.approx(1 / len(COLOURS))
-    assert math.isclose(metric.interval[1], 1.0)
-    (tmp_path / "classifier" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut")
-    with pytest.raises(InputError, match="classifier: cannot be loaded"):
-        load_classifier(tmp_path, ImageClassifier)
-    with pytest.raises(InputError, match="no pictures for a classifier"):
-        save_image_classifier(replace(data, judge=None), tmp_path)
