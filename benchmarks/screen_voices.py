@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.voices import split_voices
-from synesthete.evaluation.speech.listeners import WordListener
+from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 RATES = (130, 165)
 
 
-def heard_share(engine: Espeak, listener: WordListener, voice: str) -> tuple[float, list[str]]:
+def heard_share(engine: Espeak, listener: GrammarRecognizer, voice: str) -> tuple[float, list[str]]:
     """The share of the 20 utterances heard right, and the wrong ones as said>heard."""
     wrong = []
     for rate, word in product(RATES, WORDS):
         waveform, sample_rate = engine.speak(word, voice, rate)
-        heard = listener.hear(waveform, sample_rate)
+        heard = listener.recognize(waveform, sample_rate)
         if heard != word:
             wrong.append(f"{word}>{heard or '-'}")
     return 1 - len(wrong) / (len(RATES) * len(WORDS)), wrong
@@ -50,7 +50,7 @@ def voice_names(arguments: Sequence[str] | None = None) -> list[str]:
 
 def main() -> None:
     """Print one line a voice: its name, the share heard, and what was misheard."""
-    engine, listener = Espeak(), WordListener(WORDS)
+    engine, listener = Espeak(), GrammarRecognizer(WORDS)
     for name in voice_names():
         try:
             share, wrong = heard_share(engine, listener, name)

@@ -41,8 +41,8 @@ from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.synthetic import Tones
 from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.speech.listeners import WordListener
-from synesthete.evaluation.speech.phrases import normalise
+from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
+from synesthete.evaluation.recognizers.phrases import normalise
 from synesthete.objectives import Parts, Vocoding, log_spectral_distance, spectral_distance
 from synesthete.objectives.vocoding import QUIETEST
 from synesthete.recipes.music_vocoder import music_vocoder
@@ -232,12 +232,12 @@ def compare(codec: VocoderCodec, sounds: Sounds, folder: Path) -> dict[str, dict
         "original": (sounds.test, None),
         "another": (sounds.test.roll(1, dims=0), None),
     }
-    listener = WordListener(sorted(set(sounds.words))) if sounds.words else None
+    listener = GrammarRecognizer(sorted(set(sounds.words))) if sounds.words else None
     found = {}
     for side, (made, seconds) in sides.items():
         found[side] = distances(codec, sounds.test, made)
         if listener and sounds.words:
-            heard = listener.hear_all(made, rate)
+            heard = listener.recognize_all(made, rate)
             right = [word == normalise(said) for word, said in zip(heard, sounds.words, strict=True)]
             found[side]["understood"] = sum(right) / len(right)
         if seconds is not None:

@@ -16,10 +16,10 @@ from synesthete.data.pictures import Pictures
 from synesthete.data.speech.clips import load_clips
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
+from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import to_html, write_report
 from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
-from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.measures import thinned
 from synesthete.evaluation.speech.page import speech_report
 from synesthete.evaluation.speech.seeing import features_of
@@ -142,11 +142,11 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, judge_clips, trained
         def __init__(self, name):
             assert name == "some/whisper"
 
-        def hear_all(self, waveforms, sample_rate, progress=None):
+        def recognize_all(self, waveforms, sample_rate, progress=None):
             progress(len(waveforms), len(waveforms))
             return [f"{'Two.' if i % 2 else 'Thank you for watching'}" for i in range(len(waveforms))]
 
-    monkeypatch.setattr("synesthete.evaluation.speech.jury.WhisperListener", Parrot)
+    monkeypatch.setattr("synesthete.evaluation.recognizers.panel.WhisperRecognizer", Parrot)
     pipeline = make_speaker(real, looks=True)
     labels = torch.full((8,), real.class_names.index("two"))
     found = evaluate_speech(

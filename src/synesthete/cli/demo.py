@@ -42,8 +42,8 @@ def demo(
     from synesthete.data.pictures import DIGITS, BuiltInDigits
     from synesthete.evaluation.classifiers.saved import load_classifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
+    from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
     from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
-    from synesthete.evaluation.speech.listeners import WordListener
     from synesthete.io import write_file
     from synesthete.pipeline import Pipeline
     from synesthete.training.previews import contact_sheet
@@ -56,7 +56,7 @@ def demo(
     pictures = [held_out.images[i] for i in chosen]
     output = pipeline(pipeline.preprocess(pictures), generators=seeding.sample_generators(seed, len(pictures)))
     try:
-        listener = WordListener(DIGITS)
+        listener = GrammarRecognizer(DIGITS)
     except InputError as error:  # speaking needs no recogniser
         listener = None
         typer.echo(f"  nobody listens: {error}", err=True)
@@ -72,7 +72,7 @@ def demo(
         write_picture(out / f"{name}_picture.png", picture.resize((224, 224), Image.Resampling.NEAREST))
         figure = spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says")
         write_file(out / f"{name}.png", to_png(figure))
-        heard = listener.hear(waveform.cpu(), spec.sample_rate) if listener else None
+        heard = listener.recognize(waveform.cpu(), spec.sample_rate) if listener else None
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
         if verdict:
             rows[-1]["judge"] = asdict(verdict)

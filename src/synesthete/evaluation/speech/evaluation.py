@@ -21,11 +21,11 @@ from synesthete.evaluation.metrics.classification import accuracy, confusion, pe
 from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.metrics.round_trip import difference
+from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
 from synesthete.evaluation.speech.diversity import measure_diversity
-from synesthete.evaluation.speech.jury import X_0, make_jury, whisper_metric
 from synesthete.evaluation.speech.measures import SpeechEvaluation, guidance_sweep, thinned
 from synesthete.evaluation.speech.page import speech_report
 from synesthete.evaluation.speech.references import generation_metrics, nearest_metrics, pair
@@ -81,7 +81,7 @@ def evaluate(
     """Evaluate a model on its data's test pictures and write the report into the folder `out`.
 
     corpus_folder: where `data.build` spoke the corpus. model, command: how the report calls them; the command line of
-    this process where None. listener: as `jury.make_jury`. own_judge: the one that is kept with the model, which is
+    this process where None. listener: as `panel.make_panel`. own_judge: the one that is kept with the model, which is
     then measured as well. progress(what, done, total).
 
     Raises:
@@ -166,23 +166,23 @@ def evaluate_speech(
     if real.class_names != judge_clips.class_names:
         raise InputError("the splits 'test' and 'judge' have other classes; build the corpus again")
     codec, class_names = pipeline.codec, real.class_names
-    jury, notes = make_jury(codec, real, judge_clips, words, judge, listener, seed, report)
+    panel, notes = make_panel(codec, real, judge_clips, words, judge, listener, seed, report)
     real = thinned(real, max(num, NUM_REAL, CLIPS_PER_CLASS * len(class_names)), seed)
     chosen = drawn(len(pictures), num, seed, "pictures")
     pictures, labels = pictures[chosen], labels[chosen]
     other = shuffled(len(labels), seed)
 
     speech = speak(pipeline, pictures, seed=seed, progress=lambda done, all_: report("speaking", done, all_))
-    answers = jury.answers(speech, lambda done, all_: report("listening", done, all_))
+    answers = panel.answers(speech, lambda done, all_: report("listening", done, all_))
     kept = drawn(len(real), num, seed, "clips")
     sounds, true = pad(real.waveforms[kept], codec), real.labels[kept]
     rebuilt = through_codec(codec, sounds, seed)
-    real_answers = jury.answers(rebuilt, lambda done, all_: report("listening to real clips", done, all_))
+    real_answers = panel.answers(rebuilt, lambda done, all_: report("listening to real clips", done, all_))
     ceilings = {name: accuracy(true, found) for name, found in real_answers.items()}
     metrics = accuracy_metrics(answers, labels, other, ceilings, len(class_names))
     transcripts = None
-    if jury.whisper is not None:
-        metric, transcripts = whisper_metric(jury, speech, labels, other, rebuilt, true, report)
+    if panel.whisper is not None:
+        metric, transcripts = whisper_metric(panel, speech, labels, other, rebuilt, true, report)
         metrics.append(metric)
     seen = None
     if trained_on is not None:
@@ -208,7 +208,7 @@ def evaluate_speech(
         pipeline, pictures, labels, [real, judge_clips], seed, lambda done, all_: report("voices", done, all_)
     )
     num_swept = min(NUM_SWEPT, len(labels))
-    sweep = guidance_sweep(pipeline, jury, pictures[:num_swept], labels[:num_swept], guidance, speech, seed, report)
+    sweep = guidance_sweep(pipeline, panel, pictures[:num_swept], labels[:num_swept], guidance, speech, seed, report)
     places = first_of_each(labels)[:NUM_RESTORED]
     said = Speech(speech.x_0[places], speech.waveforms[places])
     seconds = seconds_per_sample(pipeline, pictures, speech, seed)
@@ -237,12 +237,12 @@ def evaluate_speech(
             "waveform": difference(sounds, rebuilt.waveforms),
         },
         num_real=len(true),
-        heard_directly=accuracy(true, jury.heard(sounds)) if jury.listener else None,
+        heard_directly=accuracy(true, panel.grammar_answers(sounds)) if panel.grammar else None,
         example=(before[0], after[0]),
         errors=errors,
         diversity=diversity,
         restored=restorations(pipeline, real_x_0[pairing.paired[places]], pictures[places], said, seed),
-        judge=jury.training,
+        judge=panel.trained,
         seconds_per_sample=seconds,
         real_time_factor=factor,
         seen=seen,

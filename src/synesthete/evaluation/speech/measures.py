@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.metrics.round_trip import Difference
+    from synesthete.evaluation.recognizers.panel import RecognizerPanel, Transcripts
     from synesthete.evaluation.speech.diversity import Diversity
-    from synesthete.evaluation.speech.jury import Jury, Transcripts
 
     Progress = Callable[[str, int, int], None]
 
@@ -102,7 +102,7 @@ class SpeechEvaluation:
 
 def guidance_sweep(
     pipeline: Any,
-    jury: Jury,
+    panel: RecognizerPanel,
     pictures: Tensor,
     labels: Tensor,
     guidance: Sequence[float],
@@ -124,7 +124,7 @@ def guidance_sweep(
                 guidance_scale=scale,
                 progress=lambda done, total, scale=scale: progress(f"guidance {scale:g}", done, total),  # type: ignore[misc]
             )
-        shares = {name: accuracy(labels, found) for name, found in jury.answers(speech).items()}
+        shares = {name: accuracy(labels, found) for name, found in panel.answers(speech).items()}
         sweep[scale] = {name: (share, *interval(share, len(labels))) for name, share in shares.items()}
     return sweep
 

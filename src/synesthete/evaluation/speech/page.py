@@ -8,6 +8,7 @@ import torch
 
 from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.figures import (
     difference_figure,
     spectrogram_figure,
@@ -17,7 +18,6 @@ from synesthete.evaluation.reporting.figures import (
 )
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, notes_section
 from synesthete.evaluation.reporting.sounds import encode_wav
-from synesthete.evaluation.speech.jury import DECODED, LISTENER, X_0
 from synesthete.evaluation.speech.sections import (
     by_class,
     confusions,

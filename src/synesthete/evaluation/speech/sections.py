@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from synesthete.evaluation.classifiers.speech import log_mel_of
+from synesthete.evaluation.recognizers.panel import DECODED, X_0
 from synesthete.evaluation.reporting.figures import confusion_figure, pitch_figure, spectrogram_figure, to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.reporting.sounds import encode_wav
-from synesthete.evaluation.speech.jury import DECODED, X_0
 from synesthete.evaluation.speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:

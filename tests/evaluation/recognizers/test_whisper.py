@@ -13,7 +13,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from synesthete.evaluation.speech.whisper import AT_HAND, WhisperListener, whisper_at_hand
+from synesthete.evaluation.recognizers.whisper import AT_HAND, WhisperRecognizer, local_whisper
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000
@@ -80,10 +80,10 @@ def folder(tmp_path_factory, request):
 
 
 def test_it_writes_down_what_it_learned(folder):
-    listener = WhisperListener(str(folder))
+    listener = WhisperRecognizer(str(folder))
     calls = []
     clips = torch.stack([tone(3000), tone(200), tone(3000, 0.05), torch.zeros(SAMPLE_RATE // 2)])
-    heard = listener.hear_all(clips, SAMPLE_RATE, lambda *call: calls.append(call))
+    heard = listener.recognize_all(clips, SAMPLE_RATE, lambda *call: calls.append(call))
     assert heard == ["seven", "two", "seven", ""]
     assert calls == [(4, 4)]
 
@@ -92,20 +92,20 @@ def test_only_what_is_on_this_machine_is_used_unasked(folder, monkeypatch, tmp_p
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path))
-    assert whisper_at_hand() is None
+    assert local_whisper() is None
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(folder.parents[1]))
-    assert whisper_at_hand() == "openai/whisper-tiny.en"
+    assert local_whisper() == "openai/whisper-tiny.en"
     assert "openai/whisper-tiny.en" in AT_HAND
 
 
 def test_another_folder_is_an_error(tmp_path, folder):
     with pytest.raises(InputError, match="no such folder"):
-        WhisperListener(str(tmp_path / "nowhere"))
+        WhisperRecognizer(str(tmp_path / "nowhere"))
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="no Whisper as transformers saves it"):
-        WhisperListener(str(tmp_path))
+        WhisperRecognizer(str(tmp_path))
 
 
 def test_samples_that_are_no_sound_are_an_error(folder):
     with pytest.raises(InputError, match="NaN"):
-        WhisperListener(str(folder)).hear_all(torch.full((1, 100), torch.nan), SAMPLE_RATE)
+        WhisperRecognizer(str(folder)).recognize_all(torch.full((1, 100), torch.nan), SAMPLE_RATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete.evaluation.speech.phrases import edit_distance, nearest_class, normalise, phrases_of
+from synesthete.evaluation.recognizers.phrases import nearest_class, normalise, phrases_of
 
 PHRASES = phrases_of(["two", ("seven", "the number seven"), "A goldfish, bright orange fish"])
 
@@ -25,11 +25,6 @@ def test_phrases_are_written_as_they_are_heard(phrase, plain):
 
 def test_a_class_may_have_several_phrases():
     assert PHRASES == (("two",), ("seven", "the number seven"), ("a goldfish bright orange fish",))
-
-
-@pytest.mark.parametrize(("a", "b", "edits"), [("kitten", "sitting", 3), ("", "abc", 3), ("same", "same", 0)])
-def test_edits_by_hand(a, b, edits):
-    assert edit_distance(a, b) == edit_distance(b, a) == edits
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who says what a sound says: the mel judge, pocketsphinx, and Whisper where its weights are at hand."""
+"""Who says what a sound says: the classifier of log-mels, pocketsphinx, and Whisper where its weights are at hand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.speech.listeners import WordListener
-from synesthete.evaluation.speech.phrases import nearest_class, phrases_of
-from synesthete.evaluation.speech.speaking import encoded
-from synesthete.evaluation.speech.whisper import WhisperListener, whisper_at_hand
+from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
+from synesthete.evaluation.recognizers.phrases import nearest_class, phrases_of
+from synesthete.evaluation.recognizers.whisper import WhisperRecognizer, local_whisper
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -25,47 +24,50 @@ if TYPE_CHECKING:
     from synesthete.data.speech.clips import Clips
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.speech.speaking import Speech
 
     Progress = Callable[[str, int, int], None]
 
 X_0, DECODED, LISTENER = "mel judge on x_0", "mel judge on the decoded sound", "pocketsphinx on the decoded sound"
+BATCH_SIZE = 50  # sounds that are encoded at once
 WHISPER = "Whisper on the decoded sound"
 NUM_WHISPERED = 100  # sounds that Whisper hears; on a CPU it needs about a second for each
 
 
 @dataclass(frozen=True)
-class Jury:
-    """The mel judge and, where there are such, the listeners; phrases: what may be said for each class."""
+class RecognizerPanel:
+    """The classifier and, where there are such, the recognisers; phrases: what may be said for each class."""
 
     codec: Any
-    training: TrainedClassifier[SpeechClassifier]
-    listener: WordListener | None
+    trained: TrainedClassifier[SpeechClassifier]
+    grammar: GrammarRecognizer | None
     phrases: tuple[tuple[str, ...], ...]
-    whisper: WhisperListener | None = None
+    whisper: WhisperRecognizer | None = None
 
     def answers(self, speech: Speech, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
-        """What each hears in each of n sounds, (n,) by judge: a class, or -1. Whisper is too slow to be among them."""
-        judge, codec = self.training.classifier, self.codec
-        again = log_mel_of(codec, encoded(codec, speech.waveforms))
-        found = {X_0: judge.classify(log_mel_of(codec, speech.x_0)), DECODED: judge.classify(again)}
-        if self.listener is not None:
-            found[LISTENER] = self.heard(speech.waveforms, progress)
+        """What each hears in each of n sounds, (n,) by name: a class, or -1. Whisper is too slow to be among them."""
+        classifier, codec = self.trained.classifier, self.codec
+        parts = speech.waveforms.split(BATCH_SIZE)
+        again = torch.cat([codec.encode(part.to(codec.mean.device)).cpu() for part in parts])
+        found = {name: classifier.classify(log_mel_of(codec, x)) for name, x in ((X_0, speech.x_0), (DECODED, again))}
+        if self.grammar is not None:
+            found[LISTENER] = self.grammar_answers(speech.waveforms, progress)
         return found
 
-    def heard(self, waveforms: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
+    def grammar_answers(self, waveforms: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
         """The answers of pocketsphinx alone, (n,)."""
-        assert self.listener is not None
+        assert self.grammar is not None
         meant = {phrase: i for i, own in enumerate(self.phrases) for phrase in own}
-        heard = self.listener.hear_all(waveforms, self.codec.spec.sample_rate, progress)
+        heard = self.grammar.recognize_all(waveforms, self.codec.spec.sample_rate, progress)
         return torch.tensor([meant.get(phrase, -1) if phrase else -1 for phrase in heard])
 
-    def whispered(
+    def whisper_answers(
         self, waveforms: Tensor, progress: Callable[[int, int], None] | None = None
     ) -> tuple[Tensor, list[str]]:
         """Whisper's answers (n,), -1 where it wrote none of the phrases, and what it wrote."""
         assert self.whisper is not None
-        written = self.whisper.hear_all(waveforms, self.codec.spec.sample_rate, progress)
+        written = self.whisper.recognize_all(waveforms, self.codec.spec.sample_rate, progress)
         return torch.tensor([nearest_class(text, self.phrases) for text in written]), written
 
 
@@ -78,7 +80,7 @@ class Transcripts:
     answers: Tensor
 
 
-def make_jury(
+def make_panel(
     codec: Any,
     real: Clips,
     judge_clips: Clips,
@@ -87,8 +89,8 @@ def make_jury(
     listener: str,
     seed: int,
     progress: Progress,
-) -> tuple[Jury, list[str]]:
-    """The judges, and a note where pocketsphinx cannot be one of them.
+) -> tuple[RecognizerPanel, list[str]]:
+    """The panel, and a note where pocketsphinx cannot be part of it.
 
     listener: "auto", pocketsphinx and whichever Whisper is on this machine; "pocketsphinx" alone; "none"; or the
     folder or Hub id of a Whisper, beside pocketsphinx.
@@ -97,32 +99,45 @@ def make_jury(
         InputError: a named Whisper that cannot be had.
     """
     phrases = phrases_of(words or real.class_names)
-    notes, words_heard, whisper = [], None, None
+    notes, grammar, whisper = [], None, None
     if listener not in ("auto", "pocketsphinx", "none"):
-        whisper = WhisperListener(listener)
-    elif listener == "auto" and (name := whisper_at_hand()):
-        whisper = WhisperListener(name)
+        whisper = WhisperRecognizer(listener)
+    elif listener == "auto" and (name := local_whisper()):
+        whisper = WhisperRecognizer(name)
     if listener != "none":
         try:
-            words_heard = WordListener([phrase for own in phrases for phrase in own])
+            grammar = GrammarRecognizer([phrase for own in phrases for phrase in own])
         except InputError as error:
             notes.append(f"no pocketsphinx: {error}")
     judge = judge or load_or_train_speech_classifier(judge_clips, real, spec=codec.spec, seed=seed, progress=progress)
-    return Jury(codec, judge, words_heard, phrases, whisper), notes
+    return RecognizerPanel(codec, judge, grammar, phrases, whisper), notes
 
 
 def whisper_metric(
-    jury: Jury, speech: Speech, labels: Tensor, other: Tensor, rebuilt: Speech, true: Tensor, progress: Progress
+    panel: RecognizerPanel,
+    speech: Speech,
+    labels: Tensor,
+    other: Tensor,
+    rebuilt: Speech,
+    true: Tensor,
+    progress: Progress,
 ) -> tuple[Metric, Transcripts]:
     """Accuracy by Whisper of the first sounds, with floors and the ceiling of real clips through the codec."""
     num, num_real = min(NUM_WHISPERED, len(labels)), min(NUM_WHISPERED, len(true))
-    answers, written = jury.whispered(speech.waveforms[:num], lambda done, all_: progress("Whisper", done, all_))
-    ceiling = accuracy(
-        true[:num_real],
-        jury.whispered(rebuilt.waveforms[:num_real], lambda done, all_: progress("Whisper, real", done, all_))[0],
-    )
+    answers, written = panel.whisper_answers(speech.waveforms[:num], lambda done, all_: progress("Whisper", done, all_))
+    real_sounds = rebuilt.waveforms[:num_real]
+    again, _ = panel.whisper_answers(real_sounds, lambda done, all_: progress("Whisper, real", done, all_))
     share, wrong = accuracy(labels[:num], answers), accuracy(labels[other[:num]], answers)
-    name = f"accuracy ({WHISPER}, nearest phrase, n = {num})"
-    metric = Metric(name, share, interval(share, num), 1 / len(jury.phrases), wrong, ceiling)
-    assert jury.whisper is not None
-    return metric, Transcripts(jury.whisper.name, written, answers)
+    assert panel.whisper is not None
+    found = metric(
+        "accuracy",
+        share,
+        interval(share, num),
+        1 / len(panel.phrases),
+        wrong,
+        accuracy(true[:num_real], again),
+        variant="whisper",
+        judge=f"{WHISPER}, nearest phrase",
+        num=num,
+    )
+    return found, Transcripts(panel.whisper.name, written, answers)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.data.speech.espeak import Espeak
-from synesthete.evaluation.speech.listeners import WordListener
+from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
@@ -18,8 +18,8 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 @pytest.fixture(scope="module")
-def listener() -> WordListener:
-    return WordListener(DIGITS)
+def listener() -> GrammarRecognizer:
+    return GrammarRecognizer(DIGITS)
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +29,23 @@ def seven() -> tuple[torch.Tensor, int]:
 
 def test_it_hears_seven_at_any_level_and_length(listener, seven):
     waveform, sample_rate = seven
-    assert listener.hear(waveform, sample_rate) == "seven"
-    assert listener.hear(0.01 * waveform, sample_rate) == "seven"
+    assert listener.recognize(waveform, sample_rate) == "seven"
+    assert listener.recognize(0.01 * waveform, sample_rate) == "seven"
     padded = torch.nn.functional.pad(waveform, (sample_rate, 3 * sample_rate))
-    assert listener.hear(padded, sample_rate) == "seven"
+    assert listener.recognize(padded, sample_rate) == "seven"
 
 
 def test_hiss_is_not_seven(listener):
     """Ten kinds of hiss are not heard as one word after another at will: no word gets most of them right by luck."""
     hiss = torch.randn(10, 16_000, generator=torch.Generator().manual_seed(0))
-    heard = listener.hear_all(hiss, 24_000)
+    heard = listener.recognize_all(hiss, 24_000)
     assert sum(word == digit for word, digit in zip(heard, DIGITS, strict=True)) <= 2
     assert "seven" not in heard
 
 
 def test_silence_is_nothing(listener):
-    assert listener.hear(torch.zeros(16_000), 24_000) is None
-    assert listener.hear(torch.zeros(0), 24_000) is None
+    assert listener.recognize(torch.zeros(16_000), 24_000) is None
+    assert listener.recognize(torch.zeros(0), 24_000) is None
 
 
 def test_what_it_heard_before_does_not_matter(listener, seven):
@@ -54,39 +54,39 @@ def test_what_it_heard_before_does_not_matter(listener, seven):
     others = [torch.randn(length, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     calls: list[int] = []
     clips = torch.stack([waveform, *others, waveform])
-    heard = listener.hear_all(clips, sample_rate, lambda done, total: calls.append(done))
+    heard = listener.recognize_all(clips, sample_rate, lambda done, total: calls.append(done))
     assert heard[0] == heard[-1] == "seven"
-    assert heard[::-1] == listener.hear_all(clips.flip(0), sample_rate)
+    assert heard[::-1] == listener.recognize_all(clips.flip(0), sample_rate)
     assert calls == [1, 2, 3, 4, 5]
 
 
 def test_it_hears_only_its_words(seven):
-    assert WordListener(("Seven", "ice cream")).hear(*seven) == "seven"
-    assert WordListener(("ice cream", "elephant")).hear(*seven) != "seven"
+    assert GrammarRecognizer(("Seven", "ice cream")).recognize(*seven) == "seven"
+    assert GrammarRecognizer(("ice cream", "elephant")).recognize(*seven) != "seven"
 
 
 def test_a_word_that_it_cannot_know_is_named():
     with pytest.raises(InputError, match="'qwzx'"):
-        WordListener(("seven", "a qwzx"))
+        GrammarRecognizer(("seven", "a qwzx"))
     for words in ((), ("",), ("seven | six;",)):
         with pytest.raises(InputError):
-            WordListener(words)
+            GrammarRecognizer(words)
 
 
 def test_phrases_with_commas_and_compounds_are_heard():
     """The dictionary lacks stingray and hammerhead, but not their halves."""
     waveform, sample_rate = Espeak().speak("A stingray, gliding through water", "en-us+m1", 150)
-    listener = WordListener(("A hammerhead shark", "A stingray, gliding through water", "7 sharks"))
+    listener = GrammarRecognizer(("A hammerhead shark", "A stingray, gliding through water", "7 sharks"))
     assert listener.words[2] == "seven sharks"
-    assert listener.hear(waveform, sample_rate) == "a stingray gliding through water"
+    assert listener.recognize(waveform, sample_rate) == "a stingray gliding through water"
 
 
 def test_samples_that_are_no_sound_are_an_error(listener):
     with pytest.raises(InputError, match="NaN"):
-        listener.hear(torch.tensor([0.1, float("nan"), 0.2]), 24_000)
+        listener.recognize(torch.tensor([0.1, float("nan"), 0.2]), 24_000)
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(InputError, match=r"pip install 'synesthete\[speech\]'"):
-        WordListener(DIGITS)
+        GrammarRecognizer(DIGITS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from synesthete.evaluation.speech.phrases import normalise
+from synesthete.evaluation.recognizers.phrases import normalise
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PADDING = 0.2  # seconds of quiet on both sides
 NOISE = 0.0045
 
 
-class WordListener:
+class GrammarRecognizer:
     """pocketsphinx with its own English model and a grammar of the given words: it hears one of them, or nothing.
 
     What it hears in a clip does not depend on what it heard before. A word may be a phrase; `words` keeps them as
@@ -65,7 +65,7 @@ class WordListener:
                 return True
         return False
 
-    def hear(self, waveform: torch.Tensor | np.ndarray, sample_rate: int) -> str | None:
+    def recognize(self, waveform: torch.Tensor | np.ndarray, sample_rate: int) -> str | None:
         """The word in a waveform (S,) of any level, or None where it hears none; exact zeros at the ends are left out.
 
         Raises:
@@ -91,13 +91,13 @@ class WordListener:
         heard = self._decoder.hyp()
         return heard.hypstr or None if heard else None
 
-    def hear_all(
+    def recognize_all(
         self, waveforms: torch.Tensor, sample_rate: int, progress: Callable[[int, int], None] | None = None
     ) -> list[str | None]:
         """What it hears in each of (n, S); progress(done, total) is called after every clip."""
         heard = []
         for waveform in waveforms:
-            heard.append(self.hear(waveform.cpu(), sample_rate))
+            heard.append(self.recognize(waveform.cpu(), sample_rate))
             if progress:
                 progress(len(heard), len(waveforms))
         return heard

@@ -1,10 +1,12 @@
-"""What is said for each class, one phrase or several, in the letters that a listener writes."""
+"""What is said for each class, one phrase or several, in the letters that a recogniser writes."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from typing import TYPE_CHECKING
+
+from rapidfuzz.distance import Levenshtein
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,7 @@ def phrases_of(words: Sequence[str | Sequence[str]]) -> tuple[tuple[str, ...], .
     return tuple(tuple(dict.fromkeys(map(normalise, own))) for own in several)
 
 
+# Whisper's own normaliser, in transformers, writes numbers as digits: of one letter each, edits a letter tell nothing.
 def normalise(phrase: str) -> str:
     """Small letters, single spaces, no accents or punctuation, numbers below a hundred in words.
 
@@ -42,22 +45,12 @@ def _number(value: int) -> str:
 
 
 def nearest_class(transcript: str, phrases: Sequence[Sequence[str]], farthest: float = FARTHEST) -> int:
-    """The class whose phrase has the least edits a letter to what was heard.
+    """The class whose phrase has the least edits a letter (Levenshtein 1966) to what was heard.
 
     -1 where all are further than `farthest`, or where two classes are equally near: then it cannot be told which was
     meant. phrases: as `phrases_of` makes them.
     """
     heard = normalise(transcript)
-    distances = [min(edit_distance(heard, one) / max(len(heard), len(one), 1) for one in own) for own in phrases]
+    distances = [min(Levenshtein.normalized_distance(heard, one) for one in own) for own in phrases]
     least = min(distances)
     return distances.index(least) if least <= farthest and distances.count(least) == 1 else -1
-
-
-def edit_distance(a: str, b: str) -> int:
-    """Fewest letters put in, taken out or changed that make `b` of `a` (Levenshtein 1966)."""
-    row = list(range(len(b) + 1))
-    for i, letter in enumerate(a, start=1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(b, start=1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (letter != other))
-    return row[-1]

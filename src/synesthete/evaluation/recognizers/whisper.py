@@ -8,7 +8,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from synesthete import hub
-from synesthete.evaluation.speech.listeners import SAMPLE_RATE, level
+from synesthete.evaluation.recognizers.grammar import SAMPLE_RATE, level
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ BATCH_SIZE = 8
 NUM_TOKENS = 40  # of a transcript; a phrase of ten words has about fifteen
 
 
-def whisper_at_hand() -> str | None:
+def local_whisper() -> str | None:
     """The Hub id of a Whisper that is on this machine, or None; nothing is downloaded."""
     return next((name for name in AT_HAND if hub.local_weights(name)), None)
 
 
-class WhisperListener:
+class WhisperRecognizer:
     """Whisper (Radford et al. 2022), greedy, told that the language is English; it is not told which words there are.
 
     name: a folder in the layout of transformers, or a Hub id.
@@ -45,7 +45,7 @@ class WhisperListener:
         self.name = name
 
     @torch.no_grad()
-    def hear_all(
+    def recognize_all(
         self, waveforms: torch.Tensor, sample_rate: int, progress: Callable[[int, int], None] | None = None
     ) -> list[str]:
         """What it writes down for each of (n, S), empty where there is no sound.

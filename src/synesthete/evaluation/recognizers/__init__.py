@@ -1,0 +1,1 @@
+"""What recognises speech, made by others or here: which words were said."""
