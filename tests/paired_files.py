@@ -11,9 +11,9 @@ from PIL import Image
 
 from sound_files import write_melody
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
@@ -110,11 +110,11 @@ def tiny_hearing(**data: Any) -> Recipe:
         data=build(AudioImagePairs, **{"captions": CAPTIONS, **data}),
         codec=build(PixelCodec, size=8),
         conditioner=build(
-            Hearing,
+            AudioTextConditioner,
             sound=build(
                 SoundEncoder, sample_rate=RATE, num_samples=LENGTH, n_fft=128, n_mels=16, channels=(4, 4), width=8
             ),
-            text=build(Words, captions=spell(CAPTIONS), width=8),
+            text=build(TextTransformer, captions=spell(CAPTIONS), width=8),
             width=8,
             num_sound_tokens=2,
             hidden=8,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from synesthete.codecs.mel import MelCodec
+from synesthete.conditioning.base import Conditioner
 from synesthete.conditioning.labels import Labels
 from synesthete.diffusion.process import PREDICTION_TYPES, Process
 from synesthete.objectives import (
@@ -49,10 +50,10 @@ class Oracle(nn.Module):
         return self.process.target(x_0, (x_t - alpha * x_0) / sigma, timestep, self.process.prediction_type)
 
 
-class Telling(nn.Module):
+class Telling(Conditioner):
     """Labels as the number that their samples are, 0 being the null."""
 
-    def encode(self, raw):
+    def encode(self, raw, generator=None):
         return Condition(pooled=(raw / 5 - 1).view(-1, 1), tokens=torch.ones(len(raw), 2, 1))
 
     def null(self, batch_size):

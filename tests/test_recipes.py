@@ -61,9 +61,9 @@ def test_every_part_of_a_recipe_can_be_made(name):
 
 def tell(conditioner):
     """A condition without values; of a conditioner that reads, whose texts have values, one of its shape."""
-    if not hasattr(conditioner, "listen"):
+    if conditioner.reads != "audio_text":
         return conditioner.null(1)
-    num_tokens = conditioner.reader.config.num_tokens + conditioner.config.num_sound_tokens
+    num_tokens = conditioner.text_encoder.config.num_tokens + conditioner.config.num_sound_tokens
     return Condition(torch.zeros(1, num_tokens, conditioner.config.width), torch.ones(1, num_tokens, dtype=torch.bool))
 
 

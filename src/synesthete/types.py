@@ -113,7 +113,7 @@ class Condition:
         for name, value in chosen._parts():
             if name == "keys_values":
                 raise ValueError("mix conditions before their keys and values are computed")
-            mixed[name] = value.where(keep.view(-1, *[1] * (value.ndim - 1)), getattr(other, name))
+            mixed[name] = value.where(keep.to(value.device).view(-1, *[1] * (value.ndim - 1)), getattr(other, name))
         return replace(chosen, **mixed)
 
 

@@ -19,11 +19,11 @@ from synesthete.cli.demo import paint_spoken
 from synesthete.cli.lists import spread
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Sampling
 from synesthete.denoisers.adapters import save_adapters
 from synesthete.denoisers.stable_diffusion import StableDiffusion
@@ -61,17 +61,17 @@ def small_pipeline() -> Pipeline:
     """Untrained, with encoders of its own; both ways in which a sound is heard are open."""
     torch.manual_seed(0)
     sound = SoundEncoder(RATE, LENGTH, 256, 80, 16, channels=(8, 12), width=20)
-    text = Words(("a red picture", "a blue picture"), width=16, num_tokens=6, num_heads=2)
+    text = TextTransformer(("a red picture", "a blue picture"), width=16, num_tokens=6, num_heads=2)
     denoiser = wake(StableDiffusion(None, NETWORK, (8, 8), 3, condition_width=16, lora_rank=2))
     process = Process(schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
-    return assembled(PixelCodec(size=8), Hearing(sound, text, width=16, hidden=24), denoiser, process)
+    return assembled(PixelCodec(size=8), AudioTextConditioner(sound, text, width=16, hidden=24), denoiser, process)
 
 
 def adapted_pipeline(base: str, clap: str) -> Pipeline:
     """A published base and frozen encoders, heard through adapters."""
     torch.manual_seed(0)
     codec = AutoencoderCodec(model=base, size=16, scaling_factor=0.2).fit(())
-    conditioner = Hearing(
+    conditioner = AudioTextConditioner(
         Clap(clap, CLAP_RATE), ClipPrompts(base, num_tokens=NUM_TEXT), width=WIDTH, hidden=12, num_sound_tokens=2
     )
     denoiser = wake(
@@ -143,7 +143,7 @@ def test_pictures_of_one_sound_and_how_they_were_made(run, model, sounds, tmp_pa
     kept = json.loads((tmp_path / "dog_1.json").read_text())
     expected = {"sound": "dog.wav", "prompt": "a red picture", "number": 1, "seed": 5, "model": "small"}
     assert expected.items() <= kept.items()
-    assert {"guidance_scale": 3.0, "num_inference_steps": 3, "sound_strength": 1.0}.items() <= kept.items()
+    assert {"guidance_scale": 3.0, "num_inference_steps": 3, "adapter_scale": 1.0}.items() <= kept.items()
     told = Image.open(tmp_path / "dog_1.png").text
     assert {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()} == told
     assert np.abs(pixels(tmp_path / "dog.png") - pixels(tmp_path / "dog_1.png")).max() > 1
@@ -183,7 +183,7 @@ def test_what_is_told_and_how_far_it_leads(run, model, sounds, tmp_path):
         "prompt": ("--prompt", "a red picture"),
         "away": ("--prompt", "a red picture", "--negative-prompt", "a blue picture"),
         "far": ("--prompt", "a red picture", "--guidance-scale", 2, "--audio-guidance-scale", 6),
-        "deaf": ("--prompt", "a red picture", "--sound-strength", 0),
+        "deaf": ("--prompt", "a red picture", "--adapter-scale", 0),
     }
     made = {}
     for name, options in ways.items():
@@ -223,7 +223,7 @@ def test_the_ends_of_a_strip_are_the_two_sounds(run, model, sounds, tmp_path, mo
     monkeypatch.undo()
     for name in ("dog", "cat"):
         run(model, sounds / f"{name}.wav", "--out", tmp_path)
-    run(model, sounds / "dog.wav", "--sound-strength", 0, "--out", tmp_path / "deaf")
+    run(model, sounds / "dog.wav", "--adapter-scale", 0, "--out", tmp_path / "deaf")
     dog, cat, deaf = (pixels(tmp_path / place) for place in ("dog.png", "cat.png", "deaf/dog.png"))
     for picture, expected in ((between[0], dog), (between[2], cat), (strengths[0], deaf), (strengths[2], dog)):
         assert np.abs(np.asarray(picture).astype(int) - expected).max() <= 1
@@ -288,9 +288,9 @@ BAD = [
     (("DOG", "--label", "red"), ("no labels; leave out --label",)),
     (("DOG", "--seconds", "3"), ("makes no music; leave out --seconds",)),
     (("DOG", "--strength", "0.5"), ("--strength", "--init FILE")),
-    (("DOG", "--sound-strength", "3"), ("--sound-strength 3: give 0, which is deaf, to 2",)),
+    (("DOG", "--adapter-scale", "3"), ("--adapter-scale 3: give 0, which is deaf, to 2",)),
     (("DOG", "--strengths", "nan"), ("--strengths nan: give 0",)),
-    (("DOG", "--strengths", "0", "1", "--sound-strength", "1"), ("leave out --sound-strength",)),
+    (("DOG", "--strengths", "0", "1", "--adapter-scale", "1"), ("leave out --adapter-scale",)),
     (("DOG", "--strengths", "much"), ("'much' is no number",)),
     (("DOG", "--gif"), ("--gif shows a strip", "--between")),
     (("DOG", "--frames", "3"), ("--frames: between which sounds?",)),
@@ -318,7 +318,7 @@ def test_bad_input_is_one_line(run, model, sounds, options, words, tmp_path):
 
 def test_a_model_that_hears_nothing(run, sounds, tmp_path):
     tiny_pipeline().save(tmp_path / "colours")
-    for options in (("--sound-strength", "0.5"), ("--negative-prompt", "x"), ("--strengths", "0", "1")):
+    for options in (("--adapter-scale", "0.5"), ("--negative-prompt", "x"), ("--strengths", "0", "1")):
         result = run(tmp_path / "colours", "--label", "red", *options, "--out", tmp_path / "out")
         refused(result, "hears no sound that it could paint; leave out " + options[0])
     refused(run(tmp_path / "colours", sounds, "--out", tmp_path / "out"), "makes pictures, and reads none")

@@ -79,10 +79,10 @@ def test_four_seconds_on_grids_of_any_size(settings, shape):
 def test_a_full_scale_sine_is_0_db():
     codec = StftCodec(num_samples=8000)
     sine = torch.sin(2 * math.pi * 2000 * torch.arange(8000) / 32_000)  # in the middle of bin 30
-    db = codec.magnitude_db(codec.encode(sine[None]))[0, :, 3:-3]
+    db = codec.decibels(codec.encode(sine[None]))[0, :, 3:-3]
     assert db.argmax(0).unique().tolist() == [30]
     torch.testing.assert_close(db[30], torch.zeros_like(db[30]), rtol=0, atol=0.05)
-    half = codec.magnitude_db(codec.encode(sine[None] / 2))[0, 30, 3:-3]
+    half = codec.decibels(codec.encode(sine[None] / 2))[0, 30, 3:-3]
     torch.testing.assert_close(half, torch.full_like(half, -6.02), rtol=0, atol=0.05)
 
 
@@ -192,8 +192,8 @@ def test_complex_cells_need_no_guess(codecs, sounds, scaling):
 def test_guessed_phases_have_about_the_magnitudes_they_were_made_for(codecs, sounds, scaling):
     """The waveform itself is another one: its SNR is below 0 dB or little more."""
     codec = codecs["magnitude", scaling]
-    wanted = codec.magnitude_db(codec.encode(sounds))
-    found = codec.magnitude_db(codec.encode(codec.decode(codec.encode(sounds), seeding.sample_generators(0, 6))))
+    wanted = codec.decibels(codec.encode(sounds))
+    found = codec.decibels(codec.encode(codec.decode(codec.encode(sounds), seeding.sample_generators(0, 6))))
     heard = wanted > wanted.amax((1, 2), keepdim=True) - 40
     assert (found - wanted)[heard].abs().mean() < 2.5
 
@@ -248,7 +248,7 @@ def test_any_x_0_decodes_to_a_finite_waveform(seed, spread, offset):
         x_0 = offset + spread * torch.randn(1, *codec.shape, generator=torch.Generator().manual_seed(seed))
         heard = codec.decode(x_0)
         assert heard.isfinite().all()
-        assert codec.magnitude_db(x_0).max() <= LOUDEST_DB + 1e-3
+        assert codec.decibels(x_0).max() <= LOUDEST_DB + 1e-3
 
 
 @every_variant

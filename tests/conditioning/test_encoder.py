@@ -84,18 +84,20 @@ def test_what_is_seen_is_what_the_published_model_gives(folders):
     raw = clip.preprocess(photographs())
     whole = CLIPModel.from_pretrained(folders["clip"])
     seen = whole.vision_model(pixel_values=clip.tower.normalise(raw))
-    torch.testing.assert_close(clip.look(raw)[:, 0], seen.pooler_output)
-    torch.testing.assert_close(clip.look(raw)[:, 1:], seen.last_hidden_state[:, 1:])  # the class token is no place
+    torch.testing.assert_close(clip.extract_features(raw)[:, 0], seen.pooler_output)
+    torch.testing.assert_close(
+        clip.extract_features(raw)[:, 1:], seen.last_hidden_state[:, 1:]
+    )  # the class token is no place
 
     dino = encoder(folders["dinov2"])
     seen = Dinov2Model.from_pretrained(folders["dinov2"])(pixel_values=dino.tower.normalise(raw))
-    torch.testing.assert_close(dino.look(raw)[:, 0], seen.pooler_output)
-    torch.testing.assert_close(dino.look(raw)[:, 1:], seen.last_hidden_state[:, 1:])
+    torch.testing.assert_close(dino.extract_features(raw)[:, 0], seen.pooler_output)
+    torch.testing.assert_close(dino.extract_features(raw)[:, 1:], seen.last_hidden_state[:, 1:])
 
     registers = encoder(folders["dinov2-registers"])
     seen = AutoModel.from_pretrained(folders["dinov2-registers"])(pixel_values=registers.tower.normalise(raw))
     assert seen.last_hidden_state.shape[1] == 1 + 4 + 16
-    torch.testing.assert_close(registers.look(raw)[:, 1:], seen.last_hidden_state[:, 5:])
+    torch.testing.assert_close(registers.extract_features(raw)[:, 1:], seen.last_hidden_state[:, 5:])
 
 
 def test_qwen_sees_what_its_language_model_would_read(folders):
@@ -105,8 +107,8 @@ def test_qwen_sees_what_its_language_model_would_read(folders):
     inputs = AutoImageProcessor.from_pretrained(folders["qwen3-vl"], backend="pil")(square, return_tensors="pt")
     whole = Qwen3VLForConditionalGeneration.from_pretrained(folders["qwen3-vl"])
     seen = torch.stack(tuple(whole.get_image_features(**inputs).pooler_output))  # 4 of (16, 24)
-    torch.testing.assert_close(qwen.look(raw)[:, 1:], seen, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(qwen.look(raw)[:, 0], seen.mean(dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(qwen.extract_features(raw)[:, 1:], seen, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(qwen.extract_features(raw)[:, 0], seen.mean(dim=1), rtol=1e-4, atol=1e-5)
 
 
 def test_shapes_of_the_condition_and_of_its_null(conditioner):
@@ -128,21 +130,21 @@ def test_a_batch_of_four_equals_four_singles(conditioner):
 def test_more_pictures_than_go_through_at_once(folders, monkeypatch):
     conditioner = encoder(folders["siglip"])
     raw = conditioner.preprocess(photographs(7))
-    whole = conditioner.look(raw)
+    whole = conditioner.extract_features(raw)
     monkeypatch.setattr("synesthete.conditioning.vision_tower.CHUNK", 3)
-    torch.testing.assert_close(conditioner.look(raw), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(conditioner.extract_features(raw), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_features_computed_beforehand_say_the_same(conditioner):
     raw = conditioner.preprocess(photographs())
-    features = conditioner.look(raw)
+    features = conditioner.extract_features(raw)
     assert features.dtype == torch.float32 and not features.requires_grad
     told, again = conditioner.encode(raw), conditioner.encode(features)
     assert torch.equal(told.tokens, again.tokens)
     assert torch.equal(told.pooled, again.pooled)
-    assert torch.equal(conditioner.look(features.half()), features.half())  # as they are kept
+    assert torch.equal(conditioner.extract_features(features.half()), features.half())  # as they are kept
     with torch.autocast("cpu", torch.bfloat16):  # as in training
-        assert torch.equal(conditioner.look(raw), features)
+        assert torch.equal(conditioner.extract_features(raw), features)
 
 
 def test_every_parameter_learns_and_none_of_the_encoders_does(conditioner):
@@ -198,11 +200,11 @@ def test_a_pipeline_is_saved_and_loaded_around_it(folders, tmp_path):
     again = Pipeline.load(str(tmp_path / "model"))
     assert torch.equal(again(raw).x_0, before)
     assert torch.equal(again(again.preprocess(photographs(2))).x_0, before)
-    assert torch.equal(again(conditioner.look(raw)).x_0, before)
+    assert torch.equal(again(conditioner.extract_features(raw)).x_0, before)
 
     shutil.rmtree(folder)  # loading asks for nothing of the encoder; only looking does
     again = Pipeline.load(str(tmp_path / "model"))
-    assert torch.equal(again(conditioner.look(raw)).x_0, before)
+    assert torch.equal(again(conditioner.extract_features(raw)).x_0, before)
     with pytest.raises(InputError, match="siglip: no such folder"):
         again(raw)
 
@@ -288,7 +290,7 @@ def test_an_id_that_cannot_be_had_is_one_line(model, monkeypatch, tmp_path):
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(InputError) as caught:
-        VisionEncoder(model, width=WIDTH).look(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
+        VisionEncoder(model, width=WIDTH).extract_features(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
     assert one_line(caught).startswith(f"{model} is not on this machine and the Hub cannot be reached; put its files")
     assert str(tmp_path / model) in str(caught.value)
     assert "--set conditioner.model=PATH" in str(caught.value)
@@ -304,14 +306,14 @@ def test_an_id_is_found_where_weights_are_put_by_hand(folders, monkeypatch, tmp_
 def test_a_published_bin_is_read_as_tensors_alone(folders, tmp_path):
     folder = shutil.copytree(folders["clip-vision"], tmp_path / "clip")
     raw = encoder(folder).preprocess(photographs())
-    expected = encoder(folder).look(raw)
+    expected = encoder(folder).extract_features(raw)
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
-    assert torch.equal(encoder(folder).look(raw), expected)
+    assert torch.equal(encoder(folder).extract_features(raw), expected)
     torch.save({**weights, "trap": Trap(tmp_path)}, folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="cannot be read as a vision encoder"):
-        encoder(folder).look(raw)
+        encoder(folder).extract_features(raw)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -361,7 +363,7 @@ def test_damaged_files_are_one_line(folders, tmp_path, damage, named):
     damage(folder)
     with pytest.raises(InputError) as caught:
         conditioner = encoder(folder)
-        conditioner.look(conditioner.preprocess(photographs()))
+        conditioner.extract_features(conditioner.preprocess(photographs()))
     assert named in one_line(caught)
 
 

@@ -42,7 +42,7 @@ def test_it_lies_on_the_codecs_grid():
 def test_what_is_given_is_what_the_codec_sees_there():
     sounds, codec = noise(), StftCodec(**GRID)
     told = low_band().encode(sounds).spatial[:, 0]
-    level = codec.magnitude_db(codec.encode(sounds))
+    level = codec.decibels(codec.encode(sounds))
     whole = int(0.85 * GIVEN)
     torch.testing.assert_close(told[:, :whole] * SPREAD_DB + TYPICAL_DB, level[:, :whole], rtol=0, atol=1e-3)
 
@@ -96,8 +96,7 @@ def test_in_training_the_band_ends_elsewhere_each_time_and_repeats_by_the_seed()
     conditioner, sounds = low_band(noise=0.0).train(), noise(8)
     ends = []
     for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        told = conditioner.encode(sounds).spatial[:, 0]
+        told = conditioner.encode(sounds, torch.Generator().manual_seed(seed)).spatial[:, 0]
         assert (told[:, GIVEN:] == conditioner.silence).all()
         # The highest bin that is still about as loud as the lowest ones.
         ends.append((told.mean(dim=2) > told[:, :16].mean(dim=(1, 2), keepdim=True)[..., 0] - 0.3).sum(dim=1))
@@ -109,11 +108,20 @@ def test_in_training_the_band_ends_elsewhere_each_time_and_repeats_by_the_seed()
 
 def test_in_training_the_band_is_noisy_and_nothing_else():
     conditioner, sounds = low_band(noise=0.5, variation=0.0).train(), noise()
-    torch.manual_seed(0)
-    change = (conditioner.encode(sounds).spatial - conditioner.eval().encode(sounds).spatial).abs()
+    noisy = conditioner.encode(sounds, torch.Generator().manual_seed(0)).spatial
+    change = (noisy - conditioner.eval().encode(sounds).spatial).abs()
     assert change[:, 0, : int(0.8 * GIVEN)].mean(dim=(1, 2)).min() > 1e-3
     assert change[:, 0, :GIVEN].max() < 0.5 * 6
     assert not change[:, 0, GIVEN:].any() and not change[:, 1].any()
+
+
+def test_nothing_is_drawn_but_from_the_generator_that_it_is_given():
+    conditioner, sounds = low_band(noise=0.5).train(), noise()
+    state = torch.get_rng_state()
+    plain = conditioner.encode(sounds).spatial
+    conditioner.encode(sounds, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(plain, conditioner.eval().encode(sounds, torch.Generator()).spatial)
 
 
 def test_a_complex_one_keeps_the_phase():

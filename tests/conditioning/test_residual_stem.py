@@ -37,7 +37,7 @@ def test_a_batch_equals_its_singles():
 
 def test_what_was_seen_is_read_as_the_picture_itself():
     network, raw = stem().eval(), photographs()
-    seen = network.look(raw)
+    seen = network.extract_features(raw)
     assert seen.shape == (4, 16, 4, 4)
     shown, kept = network.encode(raw), network.encode(seen)
     assert torch.equal(shown.tokens, kept.tokens) and torch.equal(shown.pooled, kept.pooled)
@@ -76,11 +76,11 @@ def test_every_parameter_learns():
 def test_a_frozen_stem_sees_the_same_whatever_it_is_trained_on():
     network, raw = stem().train(), photographs()
     network.freeze()
-    before = network.look(raw).clone()
+    before = network.extract_features(raw).clone()
     network.train()
     told = network.encode(photographs(8))
     told.tokens.sum().backward()
-    assert torch.equal(network.look(raw), before)
+    assert torch.equal(network.extract_features(raw), before)
     assert all(p.grad is None for p in network.backbone.parameters())
     assert network.to_tokens.weight.grad.any()
 
@@ -90,5 +90,5 @@ def test_a_freed_stem_measures_its_batches_again():
     network.freeze()
     network.freeze(False)
     before = network.backbone[1].running_mean.clone()
-    network.look(photographs())
+    network.extract_features(photographs())
     assert not torch.equal(network.backbone[1].running_mean, before)

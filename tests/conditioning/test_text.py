@@ -68,7 +68,7 @@ def test_what_is_said_is_what_the_published_model_gives(folders, kind):
     tokenizer = CLIPTokenizer.from_pretrained(folders[kind])
     published = {"text": CLIPTextModelWithProjection, "unprojected": CLIPTextModel, "whole": CLIPModel}[kind]
     network = published.from_pretrained(folders[kind]).eval()
-    for prompt, seen in zip(PROMPTS, conditioner.look(PROMPTS), strict=True):
+    for prompt, seen in zip(PROMPTS, conditioner.extract_features(PROMPTS), strict=True):
         inputs = tokenizer(prompt, return_tensors="pt")
         if kind == "whole":
             expected = network.text_model(**inputs)
@@ -103,18 +103,20 @@ def test_shapes_and_mask_of_the_condition_and_of_its_null(folders):
 def test_a_class_is_its_prompt_and_the_null_is_the_empty_one(folders):
     conditioner = make(folders["text"], template="the {} here")
     told = conditioner.encode(torch.tensor([1, 0]))
-    prompted = conditioner.encode(conditioner.look(["the dog here", "the cat here"]))
-    null, empty = conditioner.null(1), conditioner.encode(conditioner.look([""]))
+    prompted = conditioner.encode(conditioner.extract_features(["the dog here", "the cat here"]))
+    null, empty = conditioner.null(1), conditioner.encode(conditioner.extract_features([""]))
     for one, other in ((told, prompted), (null, empty)):
         torch.testing.assert_close(one.tokens, other.tokens)
         torch.testing.assert_close(one.pooled, other.pooled)
         assert torch.equal(one.mask, other.mask)
-    assert torch.equal(conditioner.look("the dog here"), conditioner.look(["the dog here"]))  # not letter by letter
+    assert torch.equal(
+        conditioner.extract_features("the dog here"), conditioner.extract_features(["the dog here"])
+    )  # not letter by letter
 
 
 def test_another_prompt_is_another_condition(folders):
     conditioner = make(folders["text"])
-    told = conditioner.encode(conditioner.look(["a cat", "a dog", "a dog a cat"]))
+    told = conditioner.encode(conditioner.extract_features(["a cat", "a dog", "a dog a cat"]))
     for i, j in ((0, 1), (0, 2), (1, 2)):
         both = told.mask[i] & told.mask[j]
         # A token sees what stands before it, so the first ones are the same.
@@ -125,12 +127,12 @@ def test_another_prompt_is_another_condition(folders):
 
 
 def test_a_batch_of_four_equals_four_singles(folders, cache):
-    batch = make(folders["text"]).look(PROMPTS)
+    batch = make(folders["text"]).extract_features(PROMPTS)
     shutil.rmtree(cache)
     conditioner = make(folders["text"])
     singles = []
     for prompt in PROMPTS:
-        singles.append(conditioner.look([prompt]))
+        singles.append(conditioner.extract_features([prompt]))
     torch.testing.assert_close(torch.cat(singles), batch, rtol=1e-4, atol=1e-5)
     told = conditioner.encode(batch)
     alone = Condition.concatenate([conditioner.encode(batch[i : i + 1]) for i in range(4)])
@@ -140,10 +142,10 @@ def test_a_batch_of_four_equals_four_singles(folders, cache):
 
 
 def test_more_prompts_than_go_through_at_once(folders, cache, monkeypatch):
-    whole = make(folders["text"]).look(PROMPTS)
+    whole = make(folders["text"]).extract_features(PROMPTS)
     shutil.rmtree(cache)
     monkeypatch.setattr(text_tower, "CHUNK", 3)
-    torch.testing.assert_close(make(folders["text"]).look(PROMPTS), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(make(folders["text"]).extract_features(PROMPTS), whole, rtol=1e-4, atol=1e-5)
 
 
 def awake_denoiser() -> DiT:
@@ -227,50 +229,50 @@ def test_a_pipeline_reads_class_numbers_and_features_of_prompts(folders, tmp_pat
     pipeline.save(tmp_path / "model")
     again = Pipeline.load(str(tmp_path / "model"))
     assert torch.equal(again(labels).x_0, expected)
-    prompted = again(again.conditioner.look(["a photo of a cat", "a photo of a dog"])).x_0
+    prompted = again(again.conditioner.extract_features(["a photo of a cat", "a photo of a dog"])).x_0
     torch.testing.assert_close(prompted, expected)
-    assert (again(again.conditioner.look(["a horse", "a frog"])).x_0 - expected).abs().mean() > 1e-3
+    assert (again(again.conditioner.extract_features(["a horse", "a frog"])).x_0 - expected).abs().mean() > 1e-3
 
 
 def test_a_prompt_is_read_once_and_kept_by_weights_and_words(folders, cache, monkeypatch, tmp_path):
-    first = make(folders["text"]).look(PROMPTS)
+    first = make(folders["text"]).extract_features(PROMPTS)
     assert len(list(cache.iterdir())) == len(PROMPTS)
     other = write_text_tower(tmp_path / "other", seed=1)
-    assert not torch.allclose(make(other).look(PROMPTS), first)
+    assert not torch.allclose(make(other).extract_features(PROMPTS), first)
     with monkeypatch.context() as without:
         without.setattr(text_tower.TextTower, "_read", deaf)
-        assert torch.equal(make(folders["text"]).look(PROMPTS), first)
+        assert torch.equal(make(folders["text"]).extract_features(PROMPTS), first)
         with pytest.raises(AssertionError, match="was asked"):
-            make(folders["text"]).look(["a horse"])
+            make(folders["text"]).extract_features(["a horse"])
     for file in cache.iterdir():
         file.write_bytes(b"damaged")
-    torch.testing.assert_close(make(folders["text"]).look(PROMPTS), first)
+    torch.testing.assert_close(make(folders["text"]).extract_features(PROMPTS), first)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(folders, cache):
     cache.parent.mkdir(parents=True)
     cache.write_text("a file where the folder should be")
-    assert make(folders["text"]).look(["a cat"]).any()
+    assert make(folders["text"]).extract_features(["a cat"]).any()
 
 
 def test_classes_are_read_once_by_one_conditioner(folders, monkeypatch):
     conditioner = make(folders["text"])
     first = conditioner.encode(LABELS)
-    monkeypatch.setattr(text_tower.TextTower, "look", deaf)
+    monkeypatch.setattr(text_tower.TextTower, "extract_features", deaf)
     assert torch.equal(conditioner.encode(LABELS).tokens, first.tokens)
     assert conditioner.null(2).pooled.shape == (2, WIDTH)
 
 
 def test_features_say_the_same_under_autocast_and_in_half(folders, cache):
     conditioner = make(folders["text"])
-    features = conditioner.look(PROMPTS)
+    features = conditioner.extract_features(PROMPTS)
     assert features.dtype == torch.float32 and not features.requires_grad
-    assert torch.equal(conditioner.look(features), features)
+    assert torch.equal(conditioner.extract_features(features), features)
     half = conditioner.encode(features.half())
     assert torch.equal(half.mask, conditioner.encode(features).mask)
     shutil.rmtree(cache)
     with torch.autocast("cpu", torch.bfloat16):  # as in training
-        assert torch.equal(make(folders["text"]).look(PROMPTS), features)
+        assert torch.equal(make(folders["text"]).extract_features(PROMPTS), features)
 
 
 def test_copies_share_the_encoder_and_keep_its_precision(folders):
@@ -359,9 +361,9 @@ def test_what_cannot_be_told_is_one_line(folders, fields, raw, named):
 
 
 def test_a_prompt_kept_for_longer_models_is_refused_by_a_shorter(folders):
-    make(folders["text"]).look(["a photo of a dog"])
+    make(folders["text"]).extract_features(["a photo of a dog"])
     with pytest.raises(InputError, match="this model reads 4; shorten it"):
-        make(folders["text"], num_tokens=4, class_names=()).look(["a photo of a dog"])
+        make(folders["text"], num_tokens=4, class_names=()).extract_features(["a photo of a dog"])
 
 
 @pytest.mark.gpu

@@ -28,7 +28,7 @@ class Corners:
     def preprocess(self, pictures):
         return torch.stack([torch.from_numpy(np.array(p.convert("L"))[None, :4, :4].copy()) for p in pictures])
 
-    def look(self, raw):
+    def extract_features(self, raw):
         self.looks += len(raw)
         return torch.stack([raw.float().mean((1, 2, 3)), raw[:, 0, 0, 0].float()], dim=1)
 
@@ -142,7 +142,7 @@ def test_what_an_encoder_sees_is_kept_in_place_of_pixels(photos, tmp_path, small
     options = {"looked_at": True}
     found = preprocess_images(photos, conditioner, tmp_path / "kept", "pictures-train", **options)
     assert conditioner.looks == NUM + 1  # one to know the shape
-    expected = conditioner.look(conditioner.preprocess(list(photos.images))).half()
+    expected = conditioner.extract_features(conditioner.preprocess(list(photos.images))).half()
     assert found.rows.dtype == torch.float16
     assert torch.equal(found.rows[:], expected)
     looked = conditioner.looks

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from denoisers.tiny_diffusion import NETWORK, NUM_TEXT, draw, inputs, make_denoiser, told, wake, write_stable_diffusion
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_and_text import Hearing
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.denoisers.adapters import (
     INDEX,
     PREFIX,
@@ -28,7 +28,7 @@ from synesthete.denoisers.adapters import (
     prompt_embeds,
     put_into,
     save_adapters,
-    set_strength,
+    set_adapter_scale,
 )
 from synesthete.denoisers.low_rank import lora_places
 from synesthete.types import Condition, InputError
@@ -79,8 +79,8 @@ def conditions(batch=2):
 
 
 @torch.no_grad()
-def predict(denoiser, condition=None, strength=1.0):
-    denoiser.strength = strength
+def predict(denoiser, condition=None, adapter_scale=1.0):
+    denoiser.adapter_scale = adapter_scale
     return denoiser(*inputs(), told() if condition is None else condition)
 
 
@@ -141,9 +141,9 @@ def test_a_plain_pipeline_makes_what_ours_makes(folder, tmp_path, settings):
     parts, pipeline = make_parts(folder, **settings), load_plain(folder)
     save_adapters(parts, tmp_path)
     condition, null = conditions()
-    for strength in (1.0, 0.4):
-        put_into(pipeline, tmp_path, strength)
-        parts.denoiser.strength = strength
+    for adapter_scale in (1.0, 0.4):
+        put_into(pipeline, tmp_path, adapter_scale)
+        parts.denoiser.adapter_scale = adapter_scale
         expected = walk(parts.denoiser, condition, null, pipeline.scheduler.config)
         torch.testing.assert_close(sampled(pipeline, condition, null), expected, atol=1e-4, rtol=1e-3)
 
@@ -155,7 +155,7 @@ def test_a_plain_pipeline_hears(folder, plain, tmp_path):
     condition, null = conditions()
     heard, other = sampled(pipeline, condition, null), sampled(pipeline, told(seed=5), null)
     assert (heard - other).abs().max() > 1e-2
-    set_strength(pipeline.unet, 0.0)
+    set_adapter_scale(pipeline.unet, 0.0)
     text, nothing = (
         Condition(tokens=told_.tokens[:, :NUM_TEXT], mask=told_.mask[:, :NUM_TEXT]) for told_ in (condition, null)
     )
@@ -163,7 +163,7 @@ def test_a_plain_pipeline_hears(folder, plain, tmp_path):
 
 
 def test_a_plain_pipeline_still_reads_prompts(folder, plain, tmp_path):
-    """With no sound to tell, what is left is the LoRA; at strength 0 the base."""
+    """With no sound to tell, what is left is the LoRA; at adapter_scale 0 the base."""
     save_adapters(make_parts(folder), tmp_path)
     pipeline = load_plain(folder)
     put_into(pipeline, tmp_path)
@@ -172,7 +172,7 @@ def test_a_plain_pipeline_still_reads_prompts(folder, plain, tmp_path):
     expected = plain("a b c", **asked).images
     assert with_lora.isfinite().all()
     assert not torch.equal(with_lora, expected)
-    set_strength(pipeline.unet, 0.0)
+    set_adapter_scale(pipeline.unet, 0.0)
     torch.testing.assert_close(pipeline("a b c", **asked).images, expected)
 
 
@@ -317,17 +317,19 @@ def test_a_pipeline_without_the_network_is_refused(folder, tmp_path):
 
 def test_a_conditioner_of_frozen_encoders_comes_with_the_adapters(folder, tmp_path):
     parts = make_parts(folder)
-    parts.conditioner = Hearing(Clap(), ClipPrompts(), num_sound_tokens=3, hidden=8)
+    parts.conditioner = AudioTextConditioner(Clap(), ClipPrompts(), num_sound_tokens=3, hidden=8)
     save_adapters(parts, tmp_path)
     again = load_conditioner(tmp_path)
-    assert isinstance(again, Hearing)
+    assert isinstance(again, AudioTextConditioner)
     for name, value in parts.conditioner.named_parameters():
         assert torch.equal(dict(again.named_parameters())[name], value)
 
 
 def test_a_conditioner_that_was_trained_itself_does_not(folder, tmp_path):
     parts = make_parts(folder)
-    parts.conditioner = Hearing(Clap(), Words(("a", "b"), width=16), width=16, num_sound_tokens=3, hidden=8)
+    parts.conditioner = AudioTextConditioner(
+        Clap(), TextTransformer(("a", "b"), width=16), width=16, num_sound_tokens=3, hidden=8
+    )
     save_adapters(parts, tmp_path)
     with pytest.raises(InputError, match="its conditioner's text was trained, too; load the model"):
         load_conditioner(tmp_path)

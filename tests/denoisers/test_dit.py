@@ -257,9 +257,9 @@ def test_a_wide_patch_passes_noise_through_only_as_an_x_0_network(prediction_typ
 
 def test_seams_start_as_nothing_and_then_see_across_the_borders_of_patches():
     x_t, timestep, told = inputs((100, 64))
-    plain, asleep = network(awake=False), network(awake=False, seam_width=8)
+    plain, asleep = network(awake=False), network(awake=False, boundary_width=8)
     assert torch.equal(asleep(x_t, timestep, told), plain(x_t, timestep, told))
-    awake = network(seam_width=8, depth=1)
+    awake = network(boundary_width=8, depth=1)
     for weight in awake.blocks.parameters():
         torch.nn.init.zeros_(weight)  # each token alone: what still crosses a border does so in the seams
     changed = x_t.clone()
@@ -271,4 +271,4 @@ def test_seams_start_as_nothing_and_then_see_across_the_borders_of_patches():
 
 def test_a_network_with_seams_takes_a_shorter_piece():
     x_t, timestep, told = inputs((100, 30))
-    assert network(seam_width=8)(x_t, timestep, told).shape == x_t.shape
+    assert network(boundary_width=8)(x_t, timestep, told).shape == x_t.shape

@@ -56,8 +56,8 @@ def plain(unet, x_t, timestep, tokens, mask=None):
 
 
 @torch.no_grad()
-def predict(denoiser, condition=None, size=(8, 8), strength=1.0, batch=2):
-    denoiser.strength = strength
+def predict(denoiser, condition=None, size=(8, 8), adapter_scale=1.0, batch=2):
+    denoiser.adapter_scale = adapter_scale
     return denoiser(*inputs(batch, size), told(batch) if condition is None else condition)
 
 
@@ -74,8 +74,8 @@ def test_strength_0_is_the_base_to_the_bit(folder, unet, ways):
     for size, mask in itertools.product(SIZES, (True, None)):
         condition = told(mask=mask)
         expected = plain(unet, *inputs(size=size), condition.tokens[:, :NUM_TEXT])
-        assert torch.equal(predict(denoiser, condition, size, strength=0.0), expected)
-        assert torch.equal(predict(denoiser, denoiser.precompute(condition), size, strength=0.0), expected)
+        assert torch.equal(predict(denoiser, condition, size, adapter_scale=0.0), expected)
+        assert torch.equal(predict(denoiser, denoiser.precompute(condition), size, adapter_scale=0.0), expected)
         assert not torch.equal(predict(denoiser, condition, size), expected)
 
 
@@ -114,29 +114,29 @@ def test_a_mask_of_text_is_followed(folder, unet):
     condition.mask[0, 4:NUM_TEXT] = False
     expected = plain(unet, *inputs(), condition.tokens[:, :NUM_TEXT], condition.mask[:, :NUM_TEXT])
     torch.testing.assert_close(predict(make_denoiser(folder), condition), expected)
-    torch.testing.assert_close(predict(make_denoiser(folder, awake=True), condition, strength=0.0), expected)
+    torch.testing.assert_close(predict(make_denoiser(folder, awake=True), condition, adapter_scale=0.0), expected)
     condition.mask[:] = False
     assert predict(make_denoiser(folder, awake=True), condition).isfinite().all()
 
 
 def test_strength_weighs_the_sound_tokens_beside_the_text(folder):
-    """A token of strength 2 is that token twice; of strength 1/2, one of two that are equal."""
+    """A token of adapter_scale 2 is that token twice; of adapter_scale 1/2, one of two that are equal."""
     denoiser, condition = make_denoiser(folder, gated=False, lora_rank=None), told()
     text, sound = condition.tokens[:, :NUM_TEXT], condition.tokens[:, NUM_TEXT:]
     twice = make_denoiser(folder, gated=False, lora_rank=None, num_sound_tokens=2 * NUM_SOUND)
     doubled = Condition(tokens=torch.cat([text, sound, sound], dim=1))
-    torch.testing.assert_close(predict(denoiser, condition, strength=2.0), predict(twice, doubled))
-    torch.testing.assert_close(predict(denoiser, condition), predict(twice, doubled, strength=0.5))
+    torch.testing.assert_close(predict(denoiser, condition, adapter_scale=2.0), predict(twice, doubled))
+    torch.testing.assert_close(predict(denoiser, condition), predict(twice, doubled, adapter_scale=0.5))
 
 
 @pytest.mark.parametrize("ways", [*WAYS[1:3], {}], ids=str)
 def test_the_stronger_the_further_from_the_base(folder, ways):
     denoiser = make_denoiser(folder, awake=True, **ways)
-    base = predict(denoiser, strength=0.0)
-    moved = [(predict(denoiser, strength=s) - base).square().mean() for s in (0.0, 0.25, 0.5, 1.0)]
+    base = predict(denoiser, adapter_scale=0.0)
+    moved = [(predict(denoiser, adapter_scale=s) - base).square().mean() for s in (0.0, 0.25, 0.5, 1.0)]
     assert moved[0] == 0
     assert moved == sorted(moved)
-    near = (predict(denoiser, strength=1e-6) - base).abs().max()
+    near = (predict(denoiser, adapter_scale=1e-6) - base).abs().max()
     assert near < 1e-3  # no jump at 0
 
 
@@ -160,14 +160,16 @@ def test_each_way_of_hearing_reaches_the_output(folder):
 @every_way
 def test_precomputed_keys_and_values_give_the_same(folder, ways):
     denoiser = make_denoiser(folder, awake=True, **ways)
-    for strength in (0.0, 0.3, 1.0):
-        denoiser.strength = strength
+    for adapter_scale in (0.0, 0.3, 1.0):
+        denoiser.adapter_scale = adapter_scale
         once = denoiser.precompute(told())
-        torch.testing.assert_close(predict(denoiser, once, strength=strength), predict(denoiser, strength=strength))
+        torch.testing.assert_close(
+            predict(denoiser, once, adapter_scale=adapter_scale), predict(denoiser, adapter_scale=adapter_scale)
+        )
         half = Condition.concatenate([once[:1], denoiser.precompute(silent(told()))[1:]])
         again = Condition.concatenate([told()[:1], silent(told())[1:]])
         torch.testing.assert_close(
-            predict(denoiser, half, strength=strength), predict(denoiser, again, strength=strength)
+            predict(denoiser, half, adapter_scale=adapter_scale), predict(denoiser, again, adapter_scale=adapter_scale)
         )
 
 
@@ -189,12 +191,12 @@ def test_precomputing_saves_the_projections(folder):
 
 
 def test_keys_and_values_of_another_strength_are_not_taken_for_none(folder):
-    """They hold LoRA's share and the sound: at strength 0, and from it, they are computed anew."""
+    """They hold LoRA's share and the sound: at adapter_scale 0, and from it, they are computed anew."""
     denoiser = make_denoiser(folder, awake=True)
-    expected = {strength: predict(denoiser, strength=strength) for strength in (0.0, 1.0)}
+    expected = {adapter_scale: predict(denoiser, adapter_scale=adapter_scale) for adapter_scale in (0.0, 1.0)}
     for before, after in ((0.0, 1.0), (1.0, 0.0)):
-        denoiser.strength = before
-        torch.testing.assert_close(predict(denoiser, denoiser.precompute(told()), strength=after), expected[after])
+        denoiser.adapter_scale = before
+        torch.testing.assert_close(predict(denoiser, denoiser.precompute(told()), adapter_scale=after), expected[after])
 
 
 @every_way
@@ -204,7 +206,7 @@ def test_a_batch_equals_its_singles(folder, ways):
     condition.mask[1, -NUM_SOUND:] = False
     condition.mask[2, 3:NUM_TEXT] = False
     x_t, timestep = inputs(4)
-    denoiser.strength = 0.7
+    denoiser.adapter_scale = 0.7
     with torch.no_grad():
         whole = denoiser(x_t, timestep, condition)
         singles = [denoiser(x_t[i : i + 1], timestep[i : i + 1], condition[i : i + 1]) for i in range(4)]
@@ -296,21 +298,21 @@ def test_the_same_seed_makes_the_same_network(folder):
 def test_a_saved_model_needs_no_file_of_the_base(folder, tmp_path, ways):
     shutil.copytree(folder, tmp_path / "base")
     denoiser = make_denoiser(tmp_path / "base", awake=True, **ways)
-    expected = predict(denoiser, strength=0.5)
+    expected = predict(denoiser, adapter_scale=0.5)
     denoiser.save_pretrained(tmp_path / "saved")
     shutil.rmtree(tmp_path / "base")
     again = StableDiffusion.from_pretrained(tmp_path / "saved").eval()
-    assert again.strength == 1.0  # a setting of sampling, which is not saved
-    assert "strength" not in json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert torch.equal(predict(again, strength=0.5), expected)
-    assert torch.equal(predict(copy.deepcopy(again), strength=0.5), expected)
+    assert again.adapter_scale == 1.0  # a setting of sampling, which is not saved
+    assert "adapter_scale" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert torch.equal(predict(again, adapter_scale=0.5), expected)
+    assert torch.equal(predict(copy.deepcopy(again), adapter_scale=0.5), expected)
 
 
 @pytest.mark.parametrize("inside", ["", "unet"])
 def test_a_folder_may_be_the_pipeline_or_the_network_alone(folder, unet, inside):
     condition = told()
     expected = plain(unet, *inputs(), condition.tokens[:, :NUM_TEXT])
-    assert torch.equal(predict(make_denoiser(folder / inside), condition, strength=0.0), expected)
+    assert torch.equal(predict(make_denoiser(folder / inside), condition, adapter_scale=0.0), expected)
 
 
 @pytest.mark.parametrize("how", ["half", "shards", "beside others"])
@@ -328,7 +330,7 @@ def test_other_layouts_of_safetensors_are_read(tmp_path, how):
         made.save_pretrained(tmp_path / "unet")
     condition = told()
     expected = plain(made, *inputs(), condition.tokens[:, :NUM_TEXT])
-    assert torch.equal(predict(make_denoiser(tmp_path), condition, strength=0.0), expected)
+    assert torch.equal(predict(make_denoiser(tmp_path), condition, adapter_scale=0.0), expected)
 
 
 @pytest.mark.parametrize("where", ["by hand", "on the Hub"])
@@ -349,7 +351,7 @@ def test_a_hub_id_is_found(folder, unet, tmp_path, monkeypatch, where):
         shutil.copytree(folder, tmp_path / BASE)
     condition = told()
     expected = plain(unet, *inputs(), condition.tokens[:, :NUM_TEXT])
-    assert torch.equal(predict(make_denoiser(BASE), condition, strength=0.0), expected)
+    assert torch.equal(predict(make_denoiser(BASE), condition, adapter_scale=0.0), expected)
     if where == "by hand":
         assert not asked
         return
@@ -388,7 +390,7 @@ def test_its_own_weights_are_apart_from_another_networks(folder):
     """Strength is set for one denoiser, not for all that were made."""
     first, second = make_denoiser(folder, awake=True), make_denoiser(folder, awake=True)
     expected = predict(second)
-    first.strength = 0.0
+    first.adapter_scale = 0.0
     assert torch.equal(second(*inputs(), told()).detach(), expected)
 
 
@@ -468,12 +470,12 @@ def test_a_width_that_the_base_has_not_is_said_with_what_to_set(folder):
         make_denoiser(folder, condition_width=12)
 
 
-@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
-def test_no_such_strength(strength):
+@pytest.mark.parametrize("adapter_scale", [-0.1, float("nan"), float("inf")])
+def test_no_such_strength(adapter_scale):
     denoiser = make_denoiser()
     with pytest.raises(InputError, match="give a number from 0"):
-        denoiser.strength = strength
-    assert denoiser.strength == 1.0
+        denoiser.adapter_scale = adapter_scale
+    assert denoiser.adapter_scale == 1.0
 
 
 @pytest.mark.parametrize("shape", [(2, NUM_SOUND, WIDTH), (2, NUM_TEXT + NUM_SOUND, WIDTH + 1)])

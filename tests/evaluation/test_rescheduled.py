@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.sweeping.rescheduled import Rescheduled, nearest_timestep
 from synesthete.pipeline import Pipeline
@@ -24,7 +24,7 @@ TRAINED = (
 WALKED = (("cosine", "ddim"), ("linear", "dpmsolver++"), ("linear", "heun"), ("flow", "flow-euler"))
 
 
-class Ideal(ModelMixin, ConfigMixin):
+class Ideal(Denoiser):
     """The ideal denoiser of Gaussian data of spread STD on one process; notes the timesteps that it is told."""
 
     @register_to_config

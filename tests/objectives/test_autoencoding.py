@@ -101,7 +101,7 @@ def test_loud_cells_weigh_more():
     """The same error costs more where it would be heard."""
     objective = objective_over("magnitude", quiet_weight=0.2)
     x = objective.parts.codec.signal_grid(signals("magnitude"))
-    level = objective.parts.codec.decibels(x).unsqueeze(1)
+    level = objective.parts.codec.base.decibels(x).unsqueeze(1)
     loud = level > level.amax(dim=(2, 3), keepdim=True) - 12
     faint = level < level.amax(dim=(2, 3), keepdim=True) - 60
     errors = [objective._l1(x, x + one) * one.numel() / one.sum() for one in (loud.float(), faint.float())]

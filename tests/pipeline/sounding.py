@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete import seeding
@@ -14,6 +13,7 @@ from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.low_band import LowBand
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Sampling
+from synesthete.denoisers.base import Denoiser
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
@@ -26,7 +26,7 @@ RATE, N_FFT, HOP, WINDOW = 4_000, 32, 16, 40
 ALIKE = 0.95  # correlation of neighbouring frames in the data that the ideal denoiser knows
 
 
-class Ideal(ModelMixin, ConfigMixin):
+class Ideal(Denoiser):
     """The best possible denoiser of x_0 ~ N(0, S) with S[i, j] = alike^|i - j| between frames; bins are independent."""
 
     @register_to_config

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.sounding import noise, nothing, random_pipeline, random_upsampler, small_codec
 from synesthete import seeding
-from synesthete.pipeline import Cascade, Pipeline, blank, continued
+from synesthete.pipeline import Canvas, Cascade, Pipeline
 from synesthete.types import InputError
 
 LOW_RATE = 1_000
@@ -49,8 +49,8 @@ def test_a_batch_equals_its_singles(cascade):
 
 def test_long_sound_and_loops(cascade):
     codec = cascade.base.codec
-    assert cascade(nothing(1), canvas=blank(codec, 1, 700)).signal.shape == (1, 2_800)
-    loop = cascade(nothing(4), canvas=blank(codec, 4, 400, is_loop=True)).signal
+    assert cascade(nothing(1), canvas=Canvas.unconditional(codec, 1, 700)).signal.shape == (1, 2_800)
+    loop = cascade(nothing(4), canvas=Canvas.unconditional(codec, 4, 400, is_loop=True)).signal
     assert loop.shape == (4, 1_600)
     step = (loop - loop.roll(1, dims=-1)).abs()
     beside = torch.cat([step[:, 1:20], step[:, -20:]], dim=-1)
@@ -63,7 +63,7 @@ def test_the_given_low_band_comes_back(cascade):
     smooth = torch.fft.rfft(clip)
     smooth[:, len(smooth[0]) // 2 :] = 0
     clip = torch.fft.irfft(smooth, n=400)
-    canvas = continued(cascade.base.codec, clip, 800)
+    canvas = Canvas.continuation(cascade.base.codec, clip, 800)
     signal = cascade(nothing(1), canvas=canvas).signal
     low = torch.fft.irfft(torch.fft.rfft(signal)[:, : 1 + 800 // 2] / 4, n=800)
     torch.testing.assert_close(low[:, 40:320], clip[:, 40:320], rtol=0, atol=0.02)

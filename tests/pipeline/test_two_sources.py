@@ -7,10 +7,10 @@ import torch
 
 from synesthete import seeding
 from synesthete.codecs.pixels import PixelCodec
+from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.sound_and_text import Hearing, SoundAndText
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Sampling
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.denoisers.unet import UNet
@@ -47,8 +47,8 @@ def pipeline() -> Pipeline:
     """Untrained, but both ways in which a sound is heard are open."""
     torch.manual_seed(0)
     sound = SoundEncoder(RATE, RATE // 2, 256, 80, 16, channels=(8, 12), width=20)
-    text = Words(("a red picture", "a blue picture"), width=WIDTH, num_tokens=6, num_heads=2)
-    conditioner = Hearing(sound, text, width=WIDTH, hidden=24)
+    text = TextTransformer(("a red picture", "a blue picture"), width=WIDTH, num_tokens=6, num_heads=2)
+    conditioner = AudioTextConditioner(sound, text, width=WIDTH, hidden=24)
     denoiser = StableDiffusion(None, NETWORK, (8, 8), 3, condition_width=WIDTH, lora_rank=2)
     for group, std in (("lora", 0.05), ("gates", 0.3)):
         for parameter in denoiser.groups()[group]:
@@ -106,26 +106,26 @@ def test_a_sound_scale_of_0_or_a_strength_of_0_is_the_text_alone(pipeline, raw):
     wordy = SoundAndText(text=raw.text)
     expected = pipeline(wordy, guidance_scale=5.0).x_0
     torch.testing.assert_close(pipeline(raw, guidance_scale=5.0, audio_guidance_scale=0.0).x_0, expected)
-    deaf = pipeline(wordy, guidance_scale=5.0, sound_strength=0.0).x_0  # LoRA is weaker, too
+    deaf = pipeline(wordy, guidance_scale=5.0, adapter_scale=0.0).x_0  # LoRA is weaker, too
     for audio in (None, 3.0):
-        found = pipeline(raw, guidance_scale=5.0, audio_guidance_scale=audio, sound_strength=0.0).x_0
+        found = pipeline(raw, guidance_scale=5.0, audio_guidance_scale=audio, adapter_scale=0.0).x_0
         torch.testing.assert_close(found, deaf, rtol=1e-4, atol=1e-4)
-    assert (pipeline(raw, sound_strength=2.0).x_0 - pipeline(raw).x_0).abs().mean() > 1e-3
+    assert (pipeline(raw, adapter_scale=2.0).x_0 - pipeline(raw).x_0).abs().mean() > 1e-3
 
 
 def test_the_strength_is_put_back(pipeline, raw):
-    assert pipeline.denoiser.strength == 1.0
-    steps = pipeline.trajectory(raw, sound_strength=0.5)
+    assert pipeline.denoiser.adapter_scale == 1.0
+    steps = pipeline.trajectory(raw, adapter_scale=0.5)
     next(steps)
-    assert pipeline.denoiser.strength == 1.0  # while the caller looks
-    assert len(list(steps)) >= 2 and pipeline.denoiser.strength == 1.0
+    assert pipeline.denoiser.adapter_scale == 1.0  # while the caller looks
+    assert len(list(steps)) >= 2 and pipeline.denoiser.adapter_scale == 1.0
 
     def failing(denoise):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        list(pipeline.trajectory(raw, around=lambda _: lambda *_: failing(None), sound_strength=0.5))
-    assert pipeline.denoiser.strength == 1.0
+        list(pipeline.trajectory(raw, around=lambda _: lambda *_: failing(None), adapter_scale=0.5))
+    assert pipeline.denoiser.adapter_scale == 1.0
 
 
 def test_a_negative_prompt_leads_away(pipeline, raw):
@@ -148,9 +148,9 @@ def test_saved_and_loaded_it_makes_the_same(pipeline, raw, tmp_path):
     ("asked", "named"),
     [
         ({"audio_guidance_scale": 3.0}, "audio_guidance_scale 3.0: this model hears no sound beside a text; leave"),
-        ({"sound_strength": 0.5}, "sound_strength 0.5: this model hears no sound that could be made weaker"),
+        ({"adapter_scale": 0.5}, "adapter_scale 0.5: this model hears no sound that could be made weaker"),
         ({"negative": "blue"}, "reads no prompts of one's own: leave the negative prompt out"),
-        ({"sound_strength": 3.0}, "sound_strength"),
+        ({"adapter_scale": 3.0}, "adapter_scale"),
     ],
 )
 def test_a_model_without_sound_refuses_what_is_of_sounds(asked, named):
@@ -160,12 +160,12 @@ def test_a_model_without_sound_refuses_what_is_of_sounds(asked, named):
     with pytest.raises(InputError, match=named) as caught:
         model(labels, **asked)
     assert "\n" not in str(caught.value)
-    assert model(labels, sound_strength=1.0).x_0.shape == (3, 3, 8, 8)
+    assert model(labels, adapter_scale=1.0).x_0.shape == (3, 3, 8, 8)
 
 
 def test_a_strength_out_of_range_is_one_line(pipeline, raw):
-    with pytest.raises(InputError, match="sound_strength"):
-        pipeline(raw, sound_strength=2.5)
+    with pytest.raises(InputError, match="adapter_scale"):
+        pipeline(raw, adapter_scale=2.5)
 
 
 def test_training_drops_text_and_sound_each_by_itself(pipeline, raw):

@@ -6,18 +6,18 @@ import itertools
 
 import pytest
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.low_band import SPREAD_DB, TYPICAL_DB, LowBand
 from synesthete.conditioning.unconditional import Unconditional
+from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
-from synesthete.pipeline.frames import Frames
 from synesthete.pipeline.upsampling import crossfade, join_bands, make_frames, resample, upsample, window_starts
+from synesthete.pipeline.windows import Frames
 from synesthete.types import InputError
 
 RATE, LOW_RATE = 8_000, 2_000
@@ -25,7 +25,7 @@ GRID = {"num_samples": 4_000, "sample_rate": RATE, "n_fft": 128, "hop_length": 3
 SAMPLING = {"sampler": "flow-euler", "num_inference_steps": 1, "guidance_scale": 1.0}
 
 
-class Saying(ModelMixin, ConfigMixin):
+class Saying(Denoiser):
     """A network whose x_0 is what `say` makes of x_t and the spatial condition."""
 
     @register_to_config

@@ -98,9 +98,9 @@ def test_captions_that_were_changed_can_be_set_as_told():
         (EVENTS, "data.class_names=null", r"names classes; give data\.class_names"),
         (EVENTS, "data.class_names=[rain, dog_bark]", "have 'a dark photograph of clock tick'"),
         (DIGITS, "conditioner={class: Labels}", "tells sounds, Labels hears none"),
-        ("images-digits", "conditioner={class: Hearing, sound: "
+        ("images-digits", "conditioner={class: AudioTextConditioner, sound: "
          "{class: SoundEncoder}, text: "
-         "{class: Words}}", "Hearing hears, LabelledPictures has no sounds"),
+         "{class: TextTransformer}}", "AudioTextConditioner hears, LabelledPictures has no sounds"),
         ("images-digits", "denoiser={class: StableDiffusion}",
          "StableDiffusion reads text and sound, Labels tells none"),
     ],

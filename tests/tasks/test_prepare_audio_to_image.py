@@ -26,7 +26,7 @@ from sound_files import melody, write, write_melody
 from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
-from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import build
 from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.audio_image_pairs import AudioImagePairs
@@ -45,12 +45,12 @@ EVERY = torch.arange(4)
 class Listener(nn.Module):
     """A frozen encoder that hears how loud a sound is, and counts how many it was given."""
 
-    sample_rate, listens_once, given = RATE, True, 0
+    sample_rate, has_fixed_features, reads, given = RATE, True, "audio_text", 0
 
     def identity(self):
         return {"model": "loudness"}
 
-    def look(self, raw):
+    def extract_features(self, raw):
         Listener.given += len(raw)
         return SoundAndText(sound=torch.stack([raw.sound.abs().mean(1), raw.sound.abs().amax(1)], dim=1))
 

@@ -237,10 +237,12 @@ def test_a_class_of_broken_pictures_is_one_line(mine):
 class Seeing(PictureStem):
     """A stem with a part that never changes, as the frozen encoders are."""
 
+    has_fixed_features = True
+
     def identity(self):
         return {"model": "means", "weights": "1"}
 
-    def look(self, raw):
+    def extract_features(self, raw):
         return raw.float().mean(dim=(2, 3))
 
 
@@ -250,7 +252,7 @@ def test_what_a_frozen_encoder_sees_is_kept_unless_an_augmentation_changes_the_p
     made = tasks.prepare(recipe, mine.shards)
     pixels = mine().train.pictures
     assert (made.train.pictures.dtype, made.train.pictures.shape) == (torch.float16, (36, 1))
-    torch.testing.assert_close(made.train.pictures[:], Seeing().look(pixels[:]).half())
+    torch.testing.assert_close(made.train.pictures[:], Seeing().extract_features(pixels[:]).half())
     batch = made.train.batch(torch.arange(8), torch.Generator().manual_seed(0))
     assert batch.raw.shape == (8, 1)
     recipe.data.augmentation = build(FlipCrop, padding=1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from paired_files import CAPTIONS, LENGTH, RATE, write_classes
 from synesthete import tasks
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
@@ -64,9 +64,9 @@ def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = ST
         data=build(AudioImagePairs, captions=templates, class_names=("cat", "dog"), folder=str(folder)),
         codec=build(PixelCodec, size=8),
         conditioner=build(
-            Hearing,
+            AudioTextConditioner,
             sound=ear,
-            text=build(Words, captions=spell(templates, ("cat", "dog")), width=8),
+            text=build(TextTransformer, captions=spell(templates, ("cat", "dog")), width=8),
             width=8,
             num_sound_tokens=2,
             hidden=8,

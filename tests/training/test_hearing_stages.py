@@ -107,27 +107,27 @@ def test_an_alignment_computes_neither_base_nor_text(place, data):
     def refuse(*_, **__):
         raise AssertionError("computed")
 
-    run.parts.denoiser.forward = run.parts.conditioner.encode = run.parts.conditioner.reader.forward = refuse
-    run.parts.conditioner.reader.read = refuse
+    run.parts.denoiser.forward = run.parts.conditioner.encode = run.parts.conditioner.text_encoder.forward = refuse
+    run.parts.conditioner.text_encoder.read = refuse
     stepped(run)
     assert not isinstance(run.model, Denoising)
 
 
 def test_an_alignment_learns_which_sounds_go_with_which_pictures():
     """Three classes that either side tells apart easily; then a picture's nearest sound is of its class."""
-    from synesthete.conditioning.sound_and_text import SoundAndText
+    from synesthete.conditioning.audio_text import SoundAndText
     from synesthete.objectives import Parts
     from synesthete.types import Batch
 
     class Ear(torch.nn.Module):
-        listens_once, embedding_width = False, 4
+        has_fixed_features, embedding_width, reads = False, 4, "audio_text"
 
         def __init__(self):
             super().__init__()
             self.linear = torch.nn.Linear(3, 4)
 
-        def listen(self, sound):
-            return self.linear(sound)
+        def embed_audio(self, raw, generator=None):
+            return self.linear(raw.sound)
 
     class Squares(torch.nn.Module):
         shape = (1, 8, 8)
@@ -191,12 +191,12 @@ def test_a_frozen_encoder_cannot_be_aligned(place):
     with pytest.raises(InputError, match=r"stage align trains 'conditioner.encoder'; did you mean"):
         check_fit(recipe)
     parts = make_parts(hearing_recipe(place), hearing_data_of(recipe))
-    type(parts.conditioner.ear).is_frozen = True
+    type(parts.conditioner.audio_encoder).is_frozen = True
     try:
         with pytest.raises(InputError, match="nothing to learn"):
             Alignment().attach(parts)
     finally:
-        type(parts.conditioner.ear).is_frozen = False
+        type(parts.conditioner.audio_encoder).is_frozen = False
 
 
 def hearing_data_of(recipe):
@@ -238,7 +238,7 @@ def test_a_stage_tells_its_own_captions(data):
 
 def test_a_stage_that_is_never_told_a_sound_computes_none(place, data):
     run = begun(place, data, "base")
-    run.parts.conditioner.ear.embed = None
+    run.parts.conditioner.audio_encoder.embed = None
     run.parts.conditioner.to_tokens.forward = None
     stepped(run)
 

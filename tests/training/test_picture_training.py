@@ -111,7 +111,7 @@ def test_it_reads_words_and_its_classes_without_the_encoder(tmp_path):
     pipeline = trained(recipe, tmp_path / "run")
     labels = labels_in_turn(30)
     assert share_of_the_right_colour(pipeline, labels, labels) > 0.9
-    words = pipeline.conditioner.look([COLOURS[label] for label in labels])
+    words = pipeline.conditioner.extract_features([COLOURS[label] for label in labels])
     assert share_of_the_right_colour(pipeline, words, labels) > 0.9
     tower.rename(tmp_path / "gone")
     again = Pipeline.load(str(tmp_path / "run"))

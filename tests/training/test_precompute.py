@@ -37,7 +37,7 @@ def looked(stem, samples, num_views, seed=0, seen=None):
 def test_one_view_is_the_picture_as_it_is(stem, samples):
     kept = looked(stem, samples, 1)
     batch = kept.batch(torch.tensor([5, 299]), torch.Generator().manual_seed(0))
-    own = stem.eval().look(samples.pictures[[5, 299]])
+    own = stem.eval().extract_features(samples.pictures[[5, 299]])
     torch.testing.assert_close(batch.raw.float(), own, rtol=1e-2, atol=1e-2)
     assert batch.label.tolist() == [2, 2]
 

@@ -24,7 +24,7 @@ class HeardRequest:
 
     negative: str | None = None
     audio_guidance_scale: float | None = None
-    sound_strength: float | None = None
+    adapter_scale: float | None = None
     between: tuple[Path, Path] | None = None
     frames: int | None = None
     strengths: tuple[float, ...] = ()
@@ -35,7 +35,7 @@ class HeardRequest:
         given = {
             "--negative-prompt": self.negative,
             "--audio-guidance-scale": self.audio_guidance_scale,
-            "--sound-strength": self.sound_strength,
+            "--adapter-scale": self.adapter_scale,
             "--between": self.between,
             "--frames": self.frames,
             "--strengths": self.strengths or None,
@@ -49,7 +49,7 @@ class HeardRequest:
         Raises:
             InputError: they do not, or one is out of range.
         """
-        for option, values in (("--sound-strength", [self.sound_strength or 0.0]), ("--strengths", self.strengths)):
+        for option, values in (("--adapter-scale", [self.adapter_scale or 0.0]), ("--strengths", self.strengths)):
             for value in values:
                 if not 0 <= value <= STRONGEST:
                     raise InputError(
@@ -57,8 +57,8 @@ class HeardRequest:
                     )
         if self.audio_guidance_scale is not None and not math.isfinite(self.audio_guidance_scale):
             raise InputError(f"--audio-guidance-scale {self.audio_guidance_scale}: give a number")
-        if self.strengths and self.sound_strength is not None:
-            raise InputError("--strengths has the strength of every picture; leave out --sound-strength")
+        if self.strengths and self.adapter_scale is not None:
+            raise InputError("--strengths has the strength of every picture; leave out --adapter-scale")
         if self.between and self.strengths:
             raise InputError("--between and --strengths: one strip at a time; leave out one of them")
         if self.between and inputs:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.cli.painting_work import Show
-    from synesthete.conditioning.sound_and_text import SoundAndText
+    from synesthete.conditioning.audio_text import SoundAndText
     from synesthete.pipeline import Pipeline
 
 LISTENED = 32  # sounds in memory at once
@@ -57,7 +57,7 @@ def listen(
     """
     import torch
 
-    from synesthete.conditioning.sound_and_text import SoundAndText
+    from synesthete.conditioning.audio_text import SoundAndText
     from synesthete.tasks.audio_to_image.listening import Listening
 
     conditioner = pipeline.conditioner
@@ -81,14 +81,14 @@ def listen(
             notes += [sound.note] if sound.note else []
         if waveforms:
             raw = conditioner.compose(waveforms).to(pipeline.device)
-            vectors.append(conditioner.look(raw).sound)
+            vectors.append(conditioner.extract_features(raw).sound)
         show("sounds", min(first + LISTENED, len(found)), len(found), "")
     if not places:
         many = f"not one of {len(found)} sounds can be used; the first: " if len(found) > 1 else ""
         raise InputError(f"{many}{skipped[0]}")
     notes += say_lengths([found[i] for i in places], lengths, listening.seconds)
-    text = None if prompt is None else conditioner.reader.tokenise([prompt]).expand(len(places), -1)
-    raw = SoundAndText(torch.cat(vectors), text)
+    text = None if prompt is None else conditioner.text_encoder.tokenise([prompt]).expand(len(places), -1)
+    raw = SoundAndText(torch.cat(vectors), text, is_embedded=True)
     return Sounds([found[i] for i in places], [targets[i] for i in places], raw, skipped, notes)
 
 

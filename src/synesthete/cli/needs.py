@@ -50,7 +50,6 @@ def find_needs(recipe: Recipe) -> Needs:
     from synesthete import hub
     from synesthete.objectives import Parts
     from synesthete.recipes import make_cheaply
-    from synesthete.training.precompute import freeze
     from synesthete.training.trainable_parameters import set_trainable
     from synesthete.training.trainer import KEEP_CHECKPOINTS
 
@@ -61,7 +60,7 @@ def find_needs(recipe: Recipe) -> Needs:
     for stage in recipe.stages:
         set_trainable(parts, stage)
         if stage.num_views:
-            freeze(parts.conditioner, stage.num_views)
+            parts.conditioner.freeze(stage.num_views > 0)
         num_trained = sum(p.numel() for p in every if p.requires_grad)
         kept = 3 + (stage.ema_decay is not None)  # numbers beside each trained weight
         stages.append(StageNeeds(stage.name, num_trained, stage.num_steps, 4 * (num_weights + kept * num_trained)))

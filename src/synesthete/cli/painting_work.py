@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from synesthete.conditioning.sound_and_text import SoundAndText
+    from synesthete.conditioning.audio_text import SoundAndText
     from synesthete.pipeline import Pipeline
 
     Show = Callable[[str, int, int, str], None]

@@ -51,7 +51,7 @@ def show(
         typer.echo(found.to_yaml(), nl=False)
         return
     counts = count_parameters(found)
-    vocoder = make_cheaply(found, "codec", lambda codec: getattr(codec, "vocoder_in_use", None))
+    vocoder = make_cheaply(found, "codec", lambda codec: codec.vocoder_in_use)
     needs = find_needs(found)
     values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "needs": asdict(needs)}
     values["recipe"] = found.to_dict()

@@ -96,7 +96,7 @@ def sample(
         float | None,
         typer.Option(help="How far the sound leads, beside --guidance-scale for the text, which else is for both."),
     ] = None,
-    sound_strength: Annotated[
+    adapter_scale: Annotated[
         float | None, typer.Option(help="How much is heard: 0 is deaf, 1 as it was trained, at most 2.")
     ] = None,
     between: Annotated[
@@ -157,7 +157,7 @@ def sample(
     heard = HeardRequest(
         negative,
         audio_guidance_scale,
-        sound_strength,
+        adapter_scale,
         between,
         frames,
         tuple(numbers("--strengths", strengths, float)),
@@ -166,7 +166,7 @@ def sample(
     inputs = inputs or []
     heard.check(inputs)
     settings = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale}
-    settings |= {"audio_guidance_scale": audio_guidance_scale, "sound_strength": sound_strength}
+    settings |= {"audio_guidance_scale": audio_guidance_scale, "adapter_scale": adapter_scale}
     changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
     check_inputs(inputs)
 
@@ -174,7 +174,7 @@ def sample(
     if heard.options() and not pipeline.has_two_sources:
         raise InputError(f"{model}: hears no sound that it could paint; leave out {' and '.join(heard.options())}")
     pipeline.sampling_settings(**changes)
-    makes_sound, reads_pictures = hasattr(pipeline.codec, "spec"), hasattr(pipeline.conditioner, "preprocess")
+    makes_sound, reads_pictures = pipeline.codec.spec is not None, pipeline.conditioner.reads == "image"
     of_music = asked.options() + (["--upsampler"] if highs else [])
     if of_music and (reads_pictures or not makes_sound):
         what = "speaks" if makes_sound else "makes pictures"

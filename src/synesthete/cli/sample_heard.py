@@ -47,7 +47,7 @@ def paint_heard(
     Raises:
         InputError: no sounds, none that can be used, a prompt that cannot be read, or files that are there already.
     """
-    reader = pipeline.conditioner.reader
+    reader = pipeline.conditioner.text_encoder
     for text in (prompt, asked.negative):  # refused before an hour of listening
         if text is not None:
             reader.tokenise([text])

@@ -109,14 +109,13 @@ class Maker:
 
     def __init__(self, pipeline: Pipeline, upsampler: Pipeline | None, asked: Asked, changes: dict[str, Any]) -> None:
         from synesthete.pipeline import Cascade
-        from synesthete.pipeline.frames import Frames
-        from synesthete.pipeline.windows import find_overlap
+        from synesthete.pipeline.windows import Frames, find_overlap
 
         self.pipeline, self.asked, self.changes = pipeline, asked, changes
         self.cascade = None if upsampler is None else Cascade(pipeline, upsampler)
         self.last = upsampler or pipeline
         self.sample_rate: int = self.last.codec.spec.sample_rate
-        self.reads_sound = getattr(pipeline.conditioner, "reads", None) == "sound"
+        self.reads_sound = pipeline.conditioner.reads == "sound"
         find_overlap(Frames.of(pipeline.codec), asked.overlap)
         self.clip, self.clip_rate = self._read_clip()
         self.canvas = None if self.reads_sound else self._begin()
@@ -141,17 +140,17 @@ class Maker:
 
     def _begin(self) -> Canvas:
         """What is known of a sound, and what is to be made."""
-        from synesthete.pipeline import blank, continued, gapped, varied
+        from synesthete.pipeline import Canvas
 
         codec, asked, rate = self.pipeline.codec, self.asked, self.pipeline.codec.spec.sample_rate
         num_samples = None if asked.seconds is None else round(asked.seconds * rate)
         if self.clip is None:
-            return blank(codec, 1, num_samples, is_loop=asked.is_loop)
+            return Canvas.unconditional(codec, 1, num_samples, is_loop=asked.is_loop)
         waveform = self.clip.to(self.pipeline.device)
         try:
             if asked.goes_on:
                 assert num_samples is not None
-                return continued(codec, waveform, num_samples, is_loop=asked.is_loop)
+                return Canvas.continuation(codec, waveform, num_samples, is_loop=asked.is_loop)
             if num_samples is not None and num_samples > waveform.shape[-1]:
                 raise InputError(
                     f"{waveform.shape[-1] / rate:.2f} s, shorter than --seconds; give --continue to go on after it"
@@ -159,8 +158,8 @@ class Maker:
             waveform = waveform[:, :num_samples]
             if asked.gap is not None:
                 start, end = (round(second * rate) for second in asked.gap)
-                return gapped(codec, waveform, start, end)
-            return varied(codec, waveform, is_loop=asked.is_loop)
+                return Canvas.inpaint(codec, waveform, start, end)
+            return Canvas.variation(codec, waveform, is_loop=asked.is_loop)
         except InputError as error:
             raise InputError(f"{asked.init}: {error}") from None
 
@@ -170,10 +169,10 @@ class Maker:
         """The sounds of a batch of conditions."""
         import torch
 
-        from synesthete.pipeline import Output, painting
-        from synesthete.pipeline.frames import encode
-        from synesthete.pipeline.rendering import render
+        from synesthete.pipeline import Output, long_form_steps
+        from synesthete.pipeline.decode_audio import decode_canvas
         from synesthete.pipeline.upsampling import upsample
+        from synesthete.pipeline.windows import encode
 
         def count_windows(now: int, total: int) -> None:
             progress("windows of highs", now, total)
@@ -194,17 +193,17 @@ class Maker:
         }
         if asked.num_corrections is not None:
             how["num_corrections"] = asked.num_corrections
-        for now, total in painting(self.pipeline, raw, canvas, generators=generators, **how, **self.changes):
+        for now, total in long_form_steps(self.pipeline, raw, canvas, generators=generators, **how, **self.changes):
             progress("steps", now, total)
         with torch.no_grad():
-            signal = render(self.pipeline.codec, canvas, generators)
+            signal = decode_canvas(self.pipeline.codec, canvas, generators)
         if self.cascade is None:
             return Output(signal, canvas.x_0)
         return self.cascade.add_highs(signal, generators, is_loop=canvas.is_loop, progress=count_windows)
 
     def pictures(self, x_0: torch.Tensor) -> list[Image.Image]:
         """The spectrogram of each, of its first minute."""
-        from synesthete.pipeline.frames import Frames
+        from synesthete.pipeline.windows import Frames
 
         frames = Frames.of(self.last.codec)
         shown = min(x_0.shape[-1], frames.covering(round(PICTURED * self.sample_rate)))

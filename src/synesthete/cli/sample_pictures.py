@@ -109,7 +109,7 @@ def find_wishes(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: 
         if labels or prompts:
             raise InputError(f"{model}: is told nothing, so it has no labels; leave out --label and --prompt")
         return [Wish("sample", {}, "", torch.zeros(1, dtype=torch.int64))]
-    reads_text = hasattr(conditioner, "tower") and not hasattr(conditioner, "preprocess")
+    reads_text = conditioner.reads_text
     there = f"0 to {len(class_names) - 1}, {', '.join(class_names[:3])}, ..., or all" if class_names else "none"
     if prompts and not reads_text:
         raise InputError(f"{model}: reads labels, not text; instead of --prompt give --label ({there})")
@@ -123,7 +123,7 @@ def find_wishes(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: 
         for number in find_labels([label], class_names):
             chosen.setdefault(number, class_names[number] if label == "all" else label)
     # Class numbers and words of one's own come in one batch as what the encoder says of them.
-    look = conditioner.look if reads_text else torch.as_tensor
+    look = conditioner.extract_features if reads_text else torch.as_tensor
     wishes = [Wish(name, {"label": class_names[n]}, n, look(torch.tensor([n]))) for n, name in chosen.items()]
     wishes += [Wish(prompt, {"prompt": prompt}, prompt, look([prompt])) for prompt in dict.fromkeys(prompts)]
     return [wish._replace(stem=stem) for wish, stem in zip(wishes, file_safe(w.stem for w in wishes), strict=True)]

@@ -84,11 +84,11 @@ def at_strengths(
     """One sound heard as strongly as each of `strengths` says, from the same noise."""
     total = len(sounds.paths) * len(strengths) * num
     columns = [
-        work.draw(sounds.raw[[k] * num], range(num), (k * len(strengths) + j) * num, total, sound_strength=strength)
+        work.draw(sounds.raw[[k] * num], range(num), (k * len(strengths) + j) * num, total, adapter_scale=strength)
         for j, strength in enumerate(strengths)
     ]
     rows = [[column[i] for column in columns] for i in range(num)]
-    settings = {name: value for name, value in work.settings().items() if name != "sound_strength"}
+    settings = {name: value for name, value in work.settings().items() if name != "adapter_scale"}
     how = {"sound": sounds.paths[k].name, "strengths": list(strengths), "num": num, **told, **settings}
     captions = [f"strength {strength:g}" for strength in strengths]
     return Strip(rows, captions, sounds.paths[k].stem, sounds.targets[k], how)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
+from diffusers import AutoencoderKL
 from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
+from synesthete.codecs.base import Codec
 from synesthete.codecs.measuring import measure_channels
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.tiny_autoencoder import TinyAutoencoder, read_layout
@@ -33,7 +34,7 @@ PUBLISHED = (*(f"{place}{FILE}.safetensors" for place in ("", "vae/")), "vae/con
 AT_HAND = tuple(f"{place}{FILE}*.safetensors" for place in ("", "vae/"))
 
 
-class AutoencoderCodec(ModelMixin, ConfigMixin):
+class AutoencoderCodec(Codec):
     """Pictures (B, C, H, W), uint8 or float in [0, 1] <-> normalised latents x_0 (B, c, h, w).
 
     x_0 is the latent (the posterior's mean, so nothing is drawn) minus `mean`, divided by `scale`: two buffers with a
@@ -52,8 +53,7 @@ class AutoencoderCodec(ModelMixin, ConfigMixin):
         InputError: no such model, another kind of one, or sides that its network does not divide.
     """
 
-    # Its x_0 is worth keeping: a network has to be asked for it.
-    encodes_once = True
+    caches_latents = True
 
     @register_to_config
     def __init__(

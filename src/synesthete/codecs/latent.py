@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
+from diffusers import AutoencoderKL
 from diffusers.configuration_utils import FrozenDict, register_to_config
 from torch.nn import functional as F
 
+from synesthete.codecs.base import Codec
 from synesthete.codecs.measuring import measure_channels
 from synesthete.config.nested import described, restored
 from synesthete.types import InputError
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
 
 LEAST_DEVIATION = 1e-4
 CHUNK = 16  # samples that go through the network at once
-TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
-# What only the base can say: of signals, and of what it makes of them.
-OF_SIGNALS, OF_BASE_X_0 = ("spec", "preprocess", "vocoder_in_use"), ("magnitude_db", "denormalise", "share_cut")
 
 
-class LatentCodec(ModelMixin, ConfigMixin):
+class LatentCodec(Codec):
     """Signal <-> whitened latents x_0 (B, c, h, w) of the grid (B, C, H, W) that another codec makes of it.
 
     signal -> base.encode -> autoencoder -> latents, minus `mean`, divided by `scale`: two buffers with a number for
@@ -86,12 +84,33 @@ class LatentCodec(ModelMixin, ConfigMixin):
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # ModelMixin would give the field of that name
             return self.__dict__["_modules"][name]
-        if name in OF_SIGNALS:
-            return getattr(self.base, name)
-        if name in OF_BASE_X_0:
-            ask = getattr(self.base, name)
-            return lambda x_0: ask(self.grid(x_0))
         return super().__getattr__(name)
+
+    @property
+    def spec(self) -> Any:
+        """As the base's."""
+        return self.base.spec
+
+    @property
+    def vocoder_in_use(self) -> str | None:
+        """As the base's."""
+        return self.base.vocoder_in_use
+
+    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """As the base's, of pictures."""
+        return self.base.preprocess(pictures)
+
+    def denormalise(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, c, h, w) -> what the base says of its own x_0."""
+        return self.base.denormalise(self.grid(x_0))
+
+    def share_cut(self, x_0: Tensor) -> float | None:
+        """As the base says of its own x_0."""
+        return self.base.share_cut(self.grid(x_0))
+
+    def decibels(self, x_0: Tensor) -> Tensor | None:
+        """As the base says of its own x_0."""
+        return self.base.decibels(self.grid(x_0))
 
     @property
     def config(self) -> Any:
@@ -201,12 +220,6 @@ class LatentCodec(ModelMixin, ConfigMixin):
         """Latents (B, c, h, w) -> x_0 of the base (B, C, H, columns), with nothing on the output; gradients flow."""
         x = F.pixel_shuffle(self.autoencoder.decode(latents.to(self.dtype)).sample, self.config.patch_size)
         return x[..., : self.base.shape[1], :columns].contiguous()
-
-    def decibels(self, x: Tensor) -> Tensor | None:
-        """x_0 of the base (B, C, H, W) -> the level of each cell in dB (B, H, W); None where it is no sound."""
-        if hasattr(self.base, "magnitude_db"):
-            return self.base.magnitude_db(x)
-        return TO_DB * self.base.denormalise(x) if hasattr(self.base, "spec") else None
 
     def _whitened(self, latents: Tensor) -> Tensor:
         return (latents - self.mean.float()) / self.scale.float()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from librosa.filters import mel as mel_filters
 from PIL import Image
 from torch.nn import functional as F
 
+from synesthete.codecs.base import Codec
 from synesthete.codecs.griffin_lim import griffin_lim
 from synesthete.types import InputError
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from synesthete.codecs.vocos import Vocos
     from synesthete.types import AudioSpec
 
+TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
 
-class LogMelCodec(ModelMixin, ConfigMixin):
+
+class LogMelCodec(Codec):
     """Base of the codecs of log-mels: waveform (B, S) in [-1, 1] <-> normalised log-mel x_0 (B, 1, n_mels, num_frames).
 
     The log-mel is |STFT| (Hann, centred) through HTK triangles without area norm, then log(max(mel, floor)), as in
@@ -96,6 +98,10 @@ class LogMelCodec(ModelMixin, ConfigMixin):
     def denormalise(self, x_0: Tensor) -> Tensor:
         """x_0 (B, 1, n_mels, T) -> the log-mel it stands for, (B, n_mels, T)."""
         return x_0.float().squeeze(1) * self.scale + self.mean
+
+    def decibels(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, 1, n_mels, T) -> the level of each cell in dB (B, n_mels, T)."""
+        return TO_DB * self.denormalise(x_0)
 
     @torch.no_grad()
     def decode(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete.codecs.log_mel import LogMelCodec
@@ -13,7 +12,7 @@ from synesthete.hub import PICKLED, find_weights, local_weights
 from synesthete.types import AudioSpec, InputError
 
 
-class MelCodec(LogMelCodec, ModelMixin, ConfigMixin):  # diffusers looks for both in the module of a part
+class MelCodec(LogMelCodec):
     """Waveform (B, S) in [-1, 1] <-> normalised log-mel x_0 (B, 1, n_mels, num_frames), for published vocoders.
 
     Args:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from PIL import Image, ImageOps
 
+from synesthete.codecs.base import Codec
 from synesthete.codecs.measuring import measure_channels
 from synesthete.types import InputError
 
@@ -22,7 +22,7 @@ MODES = {1: "L", 3: "RGB"}
 LEVEL = 1 / 255  # the least difference of two 8-bit pixels
 
 
-class PixelCodec(ModelMixin, ConfigMixin):
+class PixelCodec(Codec):
     """Pictures (B, C, H, W), uint8 or float in [0, 1] <-> normalised x_0 (B, C, H, W).
 
     x_0 is the picture in [0, 1] minus `mean`, divided by `scale`: two buffers with a number for each channel which

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import matplotlib
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from PIL import Image
 from torch.nn import functional as F
 
+from synesthete.codecs.base import Codec
 from synesthete.codecs.griffin_lim import griffin_lim
 from synesthete.codecs.measuring import measure_channels
 from synesthete.types import AudioSpec, InputError
@@ -26,7 +26,7 @@ LOUDEST_DB = 20.0  # above a full-scale sine by more than any recording: a wild 
 LEAST_DB, BELOW_FLOOR_DB = 3.0, 20.0
 
 
-class StftCodec(ModelMixin, ConfigMixin):
+class StftCodec(Codec):
     """Waveform (B, S) in [-1, 1] <-> normalised spectrogram x_0 (B, C, num_bins, num_frames), low frequencies first.
 
     0 dB is a sine of amplitude 1. "magnitude" is one channel in dB, whose phase Griffin-Lim guesses: of |z| plus the
@@ -163,12 +163,12 @@ class StftCodec(ModelMixin, ConfigMixin):
         """x_0 (B, C, num_bins, T) -> dB, or compressed real and imaginary parts, of the same shape."""
         return x_0.float() * self.scale.float() + self.mean.float()
 
-    def magnitude_db(self, x_0: Tensor) -> Tensor:
+    def decibels(self, x_0: Tensor) -> Tensor:
         """x_0 (B, C, num_bins, T) -> the level of each cell in dB (B, num_bins, T), `floor_db` where it is silent."""
         cells = self.denormalise(x_0)
         if self.config.kind == "magnitude":
             return cells.squeeze(1).clamp(self.config.floor_db, LOUDEST_DB)
-        return self._decibels(torch.linalg.vector_norm(cells, dim=1) ** (1 / self.config.power)).clamp(max=LOUDEST_DB)
+        return self._to_db(torch.linalg.vector_norm(cells, dim=1) ** (1 / self.config.power)).clamp(max=LOUDEST_DB)
 
     @torch.no_grad()
     def decode(
@@ -220,7 +220,7 @@ class StftCodec(ModelMixin, ConfigMixin):
 
     def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
         """Each x_0 of (B, C, num_bins, T) as a picture, low frequencies at the bottom, silence dark."""
-        shade = 1 - self.magnitude_db(x_0) / self.config.floor_db  # (B, num_bins, T), 0 dB is 1
+        shade = 1 - self.decibels(x_0) / self.config.floor_db  # (B, num_bins, T), 0 dB is 1
         colours = matplotlib.colormaps["magma"](shade.clamp(0, 1).flip(-2).cpu().numpy())[..., :3]
         images = [Image.fromarray((one * 255).astype("uint8")) for one in colours]
         return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]
@@ -239,7 +239,7 @@ class StftCodec(ModelMixin, ConfigMixin):
         spectrum = self.spectrum(F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1])))
         spectrum = spectrum[..., : self._grid[1]]
         if self.config.kind == "magnitude":
-            return self._decibels(spectrum.abs()).unsqueeze(1)
+            return self._to_db(spectrum.abs()).unsqueeze(1)
         return torch.view_as_real(compressed(spectrum, self.config.power)).movedim(-1, 1)
 
     def _measured(self, waveform: Tensor) -> Tensor:
@@ -260,7 +260,7 @@ class StftCodec(ModelMixin, ConfigMixin):
             return -high, high
         return cells.amin(dim=(1, 2, 3), keepdim=True), cells.amax(dim=(1, 2, 3), keepdim=True)
 
-    def _decibels(self, level: Tensor) -> Tensor:
+    def _to_db(self, level: Tensor) -> Tensor:
         return 20 * (level + 10 ** (self.config.floor_db / 20)).log10()
 
     def _invert(

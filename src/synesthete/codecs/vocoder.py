@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -28,7 +27,7 @@ FIELD = "codec.weights"
 FIRST_LOG_MAGNITUDE = -5.0
 
 
-class VocoderCodec(LogMelCodec, ModelMixin, ConfigMixin):  # diffusers looks for both in the module of a part
+class VocoderCodec(LogMelCodec):
     """Waveform (B, S) in [-1, 1] <-> normalised log-mel x_0 (B, 1, n_mels, num_frames), with a vocoder of its own.
 
     As `MelCodec`, for rates and frames that have no published vocoder: `network`, a `Vocos` of any size, is a part of

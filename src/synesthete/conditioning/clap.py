@@ -14,8 +14,8 @@ from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.conditioning import kept, trial_towers
-from synesthete.conditioning.vision_tower import find_folder, one_line
+from synesthete.conditioning import feature_cache, trial_towers
+from synesthete.conditioning.frozen_encoder import FrozenEncoder, find_folder, one_line
 from synesthete.io import digest
 from synesthete.types import InputError
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FIELD = "conditioner.sound.model"
-KEPT = "clap"  # in the cache folder
+FIELD, ENCODER = "conditioner.sound.model", "a CLAP"
+CACHE = "clap"  # in the cache folder
 # Widths of the shared space, as their config.json on the Hub say.
 KNOWN = {
     "laion/larger_clap_music_and_speech": 512,
@@ -80,7 +80,7 @@ class Clap(ModelMixin, ConfigMixin):
 
     def identity(self) -> dict[str, Any]:
         """What decides the vector of a waveform."""
-        return {"model": self.config.model, "weights": self.tower.weights, "sample_rate": self.config.sample_rate}
+        return {"model": self.config.model, "weights": self.tower.digest, "sample_rate": self.config.sample_rate}
 
     def embed(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
         """Waveforms (B, S) -> (B, width) float32, without gradient; what is kept of a sound is not computed again.
@@ -90,7 +90,7 @@ class Clap(ModelMixin, ConfigMixin):
         Raises:
             InputError: no such model on this machine or the Hub, or one of another width.
         """
-        found = self.tower.listen(waveform, keep=keep)
+        found = self.tower.embed_audio(waveform, keep=keep)
         if found.shape[-1] != self.width:
             raise InputError(
                 f"{self.config.model}: vectors {found.shape[-1]} wide, not {self.width}; "
@@ -99,14 +99,14 @@ class Clap(ModelMixin, ConfigMixin):
         return found
 
 
-class ClapTower:
-    """The audio tower of a CLAP, found and read when it is first listened with; copies share it."""
+class ClapTower(FrozenEncoder):
+    """The audio tower of a CLAP and its projection."""
+
+    kind = ENCODER
 
     def __init__(self, model: str, sample_rate: int) -> None:
-        self.model, self.sample_rate = model, sample_rate
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ClapTower:
-        return self
+        super().__init__(model, FIELD)
+        self.sample_rate = sample_rate
 
     @cached_property
     def folder(self) -> Path:
@@ -114,43 +114,33 @@ class ClapTower:
         return trial_towers.find_trial(self.model) or find_folder(self.model, FIELD)
 
     @cached_property
-    def weights(self) -> str:
-        """The digest of its files."""
-        return hub.weights_digest(self.folder)
-
-    @cached_property
     def extractor(self) -> Any:
         """What makes log-mels of sounds, as the model's preprocessor_config.json says."""
         # Imported here, as below: most commands listen through no CLAP.
         from transformers import ClapFeatureExtractor
 
-        with one_line(self.model, "a CLAP", FIELD):
+        with one_line(self.model, ENCODER, FIELD):
             return ClapFeatureExtractor.from_pretrained(self.folder)
 
-    @cached_property
-    def network(self) -> Any:
-        """The audio tower and its projection in float32, in evaluation mode, asking for no gradient."""
-        return read_network(self.model, self.folder)
+    def _read_network(self) -> Any:
+        from transformers import ClapAudioModelWithProjection
 
-    def to(self, device: torch.device) -> None:
-        """Move the network, if it was read already."""
-        if "network" in self.__dict__ and device.type != "meta":
-            self.network.to(device)
+        return self.read(ClapAudioModelWithProjection, read_config(self.model, self.folder))
 
-    def listen(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
+    def embed_audio(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
         """Waveforms (B, S) -> (B, E) float32 on their device."""
         found: dict[str, Tensor] = {}
         keys = []
         for samples in waveform.detach().float().cpu().numpy():
             samples = np.trim_zeros(samples, "b")
-            name = digest(samples, [self.model, self.weights, self.sample_rate], size=16)
+            name = digest(samples, [self.model, self.digest, self.sample_rate], size=16)
             keys.append(name)
             if name in found:
                 continue
-            recalled = kept.recall(KEPT, name)
+            recalled = feature_cache.load(CACHE, name)
             found[name] = self._hear(samples, waveform.device) if recalled is None else recalled.to(waveform.device)
             if keep and recalled is None:
-                kept.keep(KEPT, name, found[name].cpu(), {"model": self.model, "weights": self.weights})
+                feature_cache.save(CACHE, name, found[name].cpu(), {"model": self.model, "weights": self.digest})
         return torch.stack([found[name] for name in keys])
 
     @torch.no_grad()
@@ -204,26 +194,8 @@ def read_config(model: str, folder: Path) -> Any:
     """The configuration of the audio tower in a model's folder."""
     from transformers import ClapConfig
 
-    with one_line(model, "a CLAP", FIELD):
+    with one_line(model, ENCODER, FIELD):
         settings, _ = ClapConfig.get_config_dict(folder)
         if settings.get("model_type") != "clap":
             raise InputError(f"a {settings.get('model_type') or 'model without a type'}")
         return ClapConfig.from_pretrained(folder).audio_config
-
-
-def read_network(model: str, folder: Path) -> Any:
-    """The audio tower of a model's folder with its projection, frozen, in float32.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
-    """
-    from transformers import ClapAudioModelWithProjection
-
-    config = read_config(model, folder)
-    with one_line(model, "a CLAP", FIELD):
-        network, loading = ClapAudioModelWithProjection.from_pretrained(
-            folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
-        )
-    if loading["missing_keys"]:
-        raise InputError(f"{folder}: lacks {min(loading['missing_keys'])}; download the model again")
-    return network.eval().requires_grad_(False)

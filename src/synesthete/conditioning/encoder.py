@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from synesthete import hub
+from synesthete.conditioning.image_conditioner import ImageConditioner
 from synesthete.conditioning.vision_tower import VisionTower, find_geometry
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from PIL import Image
     from torch import Tensor
 
 
-class VisionEncoder(ModelMixin, ConfigMixin):
+class VisionEncoder(ImageConditioner):
     """Pictures through a frozen vision encoder of transformers, its tokens and pooled vector brought to `width`.
 
     CLIP, SigLIP, DINOv2 and any other plain ViT, or the vision tower of Qwen3-VL. The encoder is found by its id when
     it is first needed; only the two projections and the learned null are trained and saved with a model. What it says
-    of a picture never changes, so `look` can be done beforehand, once.
+    of a picture never changes, so `extract_features` can be done beforehand, once.
 
     Args:
         model: Hub id, or a folder with config.json, preprocessor_config.json and weights.
@@ -68,17 +67,16 @@ class VisionEncoder(ModelMixin, ConfigMixin):
         self.null_tokens = nn.Parameter(0.5 * torch.randn(num_tokens, width))
         self.null_pooled = nn.Parameter(0.5 * torch.randn(width))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VisionEncoder:
-        """As every module; the encoder, which is none of its parts, goes to the same device and keeps its precision."""
-        super()._apply(fn, recurse)
-        self.tower.to(self.null_pooled.device)
-        return self
+    @property
+    def has_fixed_features(self) -> bool:
+        """Whether what it sees in a picture never changes: always."""
+        return True
 
     def identity(self) -> dict[str, Any]:
         """What decides the features of a picture: the model, the digest of its files, and how pictures are fitted."""
         return {
             "model": self.config.model,
-            "weights": hub.weights_digest(self.tower.folder),
+            "weights": self.tower.digest,
             "size": self.config.size,
         }
 
@@ -86,7 +84,7 @@ class VisionEncoder(ModelMixin, ConfigMixin):
         """Pictures of any size and mode -> (B, 3, H, W) uint8, of the size that the encoder reads."""
         return self.tower.preprocess(pictures)
 
-    def look(self, raw: Tensor) -> Tensor:
+    def extract_features(self, raw: Tensor) -> Tensor:
         """What the frozen encoder sees: (B, 3, H, W) uint8 -> (B, 1 + L, encoder_width) float32, without gradient.
 
         The pooled vector comes first, then the tokens row by row. What was seen already (floating) is left as it is.
@@ -94,7 +92,7 @@ class VisionEncoder(ModelMixin, ConfigMixin):
         Raises:
             InputError: no such model on this machine or the Hub, or another than the projections were made for.
         """
-        seen = raw if raw.is_floating_point() else self.tower.look(raw)
+        seen = raw if raw.is_floating_point() else self.tower.extract_features(raw)
         expected = (1 + self.config.num_tokens, self.config.encoder_width)
         if tuple(seen.shape[1:]) != expected:
             raise InputError(
@@ -103,13 +101,7 @@ class VisionEncoder(ModelMixin, ConfigMixin):
             )
         return seen
 
-    def encode(self, raw: Tensor) -> Condition:
-        """raw: pictures (B, 3, H, W) uint8, or what `look` said of them, (B, 1 + L, encoder_width) floating."""
-        seen = self.look(raw).to(self.null_pooled.dtype)
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
+        """raw: pictures (B, 3, H, W) uint8, or their `extract_features` (B, 1 + L, encoder_width)."""
+        seen = self.extract_features(raw).to(self.null_pooled.dtype)
         return Condition(tokens=self.to_tokens(seen[:, 1:]), pooled=self.to_pooled(seen[:, 0]))
-
-    def null(self, batch_size: int) -> Condition:
-        """The condition that shows nothing, (batch_size, ...)."""
-        return Condition(
-            tokens=self.null_tokens.expand(batch_size, -1, -1), pooled=self.null_pooled.expand(batch_size, -1)
-        )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from synesthete.types import Condition, InputError
+from synesthete.conditioning.base import Conditioner, check_labels
+from synesthete.types import Condition
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Labels(ModelMixin, ConfigMixin):
+class Labels(Conditioner):
     """A class number (B,) as `num_tokens` learned tokens and one pooled vector; the null is a class of its own.
 
     Several tokens, since over a single key softmax is 1 and cross-attention a constant (DESIGN law 4).
@@ -29,16 +29,13 @@ class Labels(ModelMixin, ConfigMixin):
         nn.init.normal_(self.tokens.weight, std=0.5)
         nn.init.normal_(self.pooled.weight, std=0.5)
 
-    def encode(self, raw: Tensor) -> Condition:
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: class numbers (B,) int64 in 0..num_classes - 1.
 
         Raises:
             InputError: a number out of that range.
         """
-        num_classes = self.config.num_classes
-        if len(raw) and not (int(raw.min()) >= 0 and int(raw.max()) < num_classes):
-            raise InputError(f"label {raw.tolist()}: out of range; this model has classes 0 to {num_classes - 1}")
-        return self._look_up(raw)
+        return self._look_up(check_labels(raw, self.config.num_classes))
 
     def null(self, batch_size: int) -> Condition:
         """The condition that says nothing, (batch_size, ...)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
+from synesthete.conditioning.base import Conditioner
 from synesthete.types import AudioSpec, Condition, InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ TYPICAL_DB, SPREAD_DB = -40.0, 20.0
 TYPICAL_MODULUS = 0.1  # of compressed cells
 
 
-class LowBand(ModelMixin, ConfigMixin):
+class LowBand(Conditioner):
     """Waveforms (B, S) at the full rate -> their spectrogram below low_rate / 2 as `Condition.spatial` (B, C, H, W).
 
     The first channel (two where `kind` is "complex") is the spectrogram on the codec's grid, a full-scale sine at 0 dB,
@@ -30,8 +30,8 @@ class LowBand(ModelMixin, ConfigMixin):
     since convolutions do not know how high they are. The null is silence.
 
     In training mode the band ends, and how steeply, at random, as recordings do, and the spectrogram is noisy
-    (conditioning augmentation, Ho et al. 2021, section 4); both are drawn from torch's global generator, like dropout,
-    so a training repeats to the bit. In evaluation mode nothing is random.
+    (conditioning augmentation, Ho et al. 2021, section 4); both are drawn from the generator that `encode` is given. In
+    evaluation mode, and without one, nothing is random.
 
     Args:
         num_samples, sample_rate, n_fft, hop_length, num_bins, num_frames, multiple, kind, floor_db, power: of the
@@ -107,8 +107,10 @@ class LowBand(ModelMixin, ConfigMixin):
         return (self.config.floor_db - TYPICAL_DB) / SPREAD_DB if self.config.kind == "magnitude" else 0.0
 
     @torch.no_grad()
-    def encode(self, raw: Tensor) -> Condition:
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: waveforms (B, S) in [-1, 1] at `sample_rate`, of the full band or of the low one.
+
+        generator: for what is drawn in training; None draws nothing.
 
         Raises:
             InputError: no waveforms, longer than `num_samples`, or values that are not finite.
@@ -122,10 +124,12 @@ class LowBand(ModelMixin, ConfigMixin):
             )
         if not torch.isfinite(raw).all():
             raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
-        cells = self._cells(self._spectrum(raw) * self._response(len(raw)).to(raw.device))  # (B, C - 1, F, T)
-        if self.training and self.config.noise:
-            level = self.config.noise * torch.rand(len(raw), 1, 1, 1)
-            noisy = cells + (level * torch.randn(cells.shape)).to(cells.device)
+        cells = self._cells(
+            self._spectrum(raw) * self._response(len(raw), generator).to(raw.device)
+        )  # (B, C - 1, F, T)
+        if self.training and generator is not None:
+            level = self.config.noise * torch.rand(len(raw), 1, 1, 1, generator=generator)
+            noisy = cells + (level * torch.randn(cells.shape, generator=generator)).to(cells.device)
             below = self.place == 1
             cells = torch.where(below, noisy.clamp(min=self.silence) if cells.shape[1] == 1 else noisy, cells)
         frames = self._grid[1]
@@ -146,12 +150,12 @@ class LowBand(ModelMixin, ConfigMixin):
         bins = self._grid[0]
         return F.pad(stft, (0, 0, 0, max(bins - stft.shape[1], 0)))[:, :bins] / (window.sum() / 2)
 
-    def _response(self, batch_size: int) -> Tensor:
+    def _response(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """What is left of each bin's amplitude, (B, num_bins, 1) or (1, num_bins, 1): 1, half a cosine, then 0."""
         end, slope = torch.tensor([END]), torch.tensor([SLOPE])
-        if self.training and self.config.variation:
-            end = 1 - self.config.variation * torch.rand(batch_size)
-            slope = self.config.variation * torch.rand(batch_size)
+        if self.training and generator is not None and self.config.variation:
+            end, slope = self.config.variation * torch.rand(2, batch_size, generator=generator)
+            end = 1 - end
         frequency = self.frequency.float().cpu()
         turn = ((frequency - end[:, None]) / slope[:, None].clamp(min=1e-3) + 1).clamp(0, 1)  # 0 .. 1 down the slope
         kept = (1 + torch.cos(torch.pi * turn)) / 2

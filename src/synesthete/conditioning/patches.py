@@ -5,26 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.conditioning.fitting import fit_picture
+from synesthete.conditioning.image_conditioner import ImageConditioner
 from synesthete.nn.embeddings import grid_positions
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from PIL import Image
     from torch import Tensor
 
 
 NUM_REGIONS = 4  # a side
 
 
-class PicturePatches(ModelMixin, ConfigMixin):
+class PicturePatches(ImageConditioner):
     """Pictures (B, C, size, size) uint8 -> a token a patch, (size / patch_size)^2 of them, and a pooled vector.
 
     A patch's values, in [-1, 1], colour by colour and row by row, go through one linear layer, and its place is added.
@@ -70,19 +66,13 @@ class PicturePatches(ModelMixin, ConfigMixin):
         self.null_tokens = nn.Parameter(0.5 * torch.randn(self.side**2, width))
         self.null_pooled = nn.Parameter(torch.randn(width))
 
-    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Pictures of any size and mode -> (B, C, size, size) uint8."""
-        mode = "L" if self.config.channels == 1 else "RGB"
-        fitted = [fit_picture(picture, self.config.size, mode, self.config.fit) for picture in pictures]
-        return torch.stack([torch.from_numpy(array) for array in fitted])
-
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, L, C * P * P), patches row by row, the values of one in the order (C, P, P)."""
         patch = self.config.patch_size
         x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (B, C, rows, P, columns, P)
         return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
-    def encode(self, raw: Tensor) -> Condition:
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: (B, C, size, size), uint8 0..255 or float in [-1, 1]."""
         x = raw.to(self.to_tokens.weight.dtype)
         if not raw.is_floating_point():
@@ -93,9 +83,3 @@ class PicturePatches(ModelMixin, ConfigMixin):
         means = F.adaptive_avg_pool2d(features.unflatten(2, (self.side, -1)), self.num_regions)
         pooled = self.to_pooled(torch.cat([means.flatten(1), features.amax(dim=2)], dim=1))  # (B, D)
         return Condition(tokens=tokens, pooled=self.norm_pooled(pooled))
-
-    def null(self, batch_size: int) -> Condition:
-        """The condition that shows nothing, (batch_size, ...)."""
-        return Condition(
-            tokens=self.null_tokens.expand(batch_size, -1, -1), pooled=self.null_pooled.expand(batch_size, -1)
-        )

@@ -13,9 +13,9 @@ from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
 from synesthete.conditioning import trial_towers
+from synesthete.conditioning.frozen_encoder import find_folder
 from synesthete.conditioning.text_tower import KNOWN, TextTower, check_length, read_config
-from synesthete.conditioning.vision_tower import find_folder
-from synesthete.conditioning.words import in_table
+from synesthete.conditioning.text_transformer import in_table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.conditioning.fitting import fit_picture
+from synesthete.conditioning.image_conditioner import ImageConditioner
 from synesthete.nn.blocks import PooledResidual
 from synesthete.nn.embeddings import grid_positions
 from synesthete.types import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from PIL import Image
     from torch import Tensor
 
 
-class ResidualStem(ModelMixin, ConfigMixin):
+class ResidualStem(ImageConditioner):
     """Photographs (B, C, size, size) uint8 -> a grid of tokens and a pooled vector.
 
     Every stage halves the picture; what is left is averaged down to `grid` x `grid` places, so that pictures of other
@@ -30,8 +26,8 @@ class ResidualStem(ModelMixin, ConfigMixin):
     that learns small photographs with the fewest operations (Page 2018, "How to train your ResNet"; Jordan 2024,
     "94% on CIFAR-10 in 3.29 seconds", section 3).
 
-    `look` is the part that sees, `encode` reads what was seen. A stage of training that computes looks once and keeps
-    them calls `freeze` first.
+    `extract_features` is the part that sees, `encode` reads what was seen. A stage of training that computes features
+    once and keeps them calls `freeze` first.
 
     Args:
         size: side of the square picture, in pixels. channels: 1 reads grey, 3 colour.
@@ -67,33 +63,21 @@ class ResidualStem(ModelMixin, ConfigMixin):
         self.null_pooled = nn.Parameter(torch.randn(width))
         self.frozen = False
 
-    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Pictures of any size and mode -> (B, C, size, size) uint8."""
-        mode = "L" if self.config.channels == 1 else "RGB"
-        fitted = [fit_picture(picture, self.config.size, mode, self.config.fit) for picture in pictures]
-        return torch.stack([torch.from_numpy(array) for array in fitted])
-
-    def look(self, raw: Tensor) -> Tensor:
+    def extract_features(self, raw: Tensor) -> Tensor:
         """raw: (B, C, H, W) uint8 -> what is seen, (B, widths[-1], grid, grid)."""
         x = raw.to(self.to_tokens.weight.dtype) / 127.5 - 1
         x = self.backbone(x.contiguous(memory_format=torch.channels_last))
         return F.adaptive_avg_pool2d(x, self.config.grid)
 
-    def encode(self, raw: Tensor) -> Condition:
-        """raw: (B, C, H, W) uint8, or what `look` made of it (floating)."""
-        seen = raw.to(self.to_tokens.weight.dtype) if raw.is_floating_point() else self.look(raw)
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
+        """raw: (B, C, H, W) uint8, or what `extract_features` made of it (floating)."""
+        seen = raw.to(self.to_tokens.weight.dtype) if raw.is_floating_point() else self.extract_features(raw)
         tokens = self.norm_tokens(self.to_tokens(seen.flatten(2).transpose(1, 2)))  # (B, L, D)
         pooled = self.norm_pooled(self.to_pooled(torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], dim=1)))  # (B, D)
         return Condition(tokens=tokens + self.positions.to(tokens.dtype), pooled=pooled)
 
-    def null(self, batch_size: int) -> Condition:
-        """The condition that shows nothing, (batch_size, ...)."""
-        return Condition(
-            tokens=self.null_tokens.expand(batch_size, -1, -1), pooled=self.null_pooled.expand(batch_size, -1)
-        )
-
     def freeze(self, frozen: bool = True) -> None:
-        """From now on `look` learns nothing more and always gives the same, until it is freed again."""
+        """From now on `extract_features` learns nothing more and always gives the same, until it is freed again."""
         if frozen:
             self.backbone.requires_grad_(False)
         self.frozen = frozen

@@ -95,23 +95,26 @@ class SoundEncoder(ModelMixin, ConfigMixin):
         top = level.amax(dim=(1, 2), keepdim=True).clamp(min=QUIETEST_DB)
         return ((level - top) / RANGE_DB).clamp(min=-1) * 2 + 1
 
-    def embed(self, waveform: Tensor) -> Tensor:
-        """Waveforms (B, S) in [-1, 1] -> (B, width), of length 1; gradients flow."""
+    def embed(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Waveforms (B, S) in [-1, 1] -> (B, width), of length 1; gradients flow.
+
+        generator: for the masks; None, and evaluation mode, mask nothing.
+        """
         x = self.log_mel(waveform)
-        if self.training and self.config.num_masks:
-            x = self._masked(x)
+        if self.training and generator is not None:
+            x = self._masked(x, generator)
         x = self.levels(x.unsqueeze(1).to(self.weigh.weight.dtype))  # (B, C, bands, columns)
         columns = self.to_columns(x.flatten(1, 2).transpose(1, 2))  # (B, columns, width)
         mean = (self.weigh(columns).softmax(dim=1) * columns).sum(dim=1)
         return F.normalize(self.to_embedding(torch.cat([mean, columns.amax(dim=1)], dim=-1)).float(), dim=-1)
 
-    def _masked(self, x: Tensor) -> Tensor:
+    def _masked(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Log-mels (B, n_mels, T) with stripes up to an eighth of either side made silent, drawn for each."""
         for dim in (1, 2):
             size = x.shape[dim]
             places = torch.arange(size, device=x.device)
             for _ in range(self.config.num_masks):
-                drawn = torch.rand(2, len(x), 1).to(x.device)
+                drawn = torch.rand(2, len(x), 1, generator=generator).to(x.device)
                 first = drawn[0] * size
                 hidden = (places >= first) & (places < first + drawn[1] * size / 8)  # (B, size)
                 x = x.masked_fill(hidden.unsqueeze(3 - dim), -1.0)

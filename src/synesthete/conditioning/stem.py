@@ -7,27 +7,23 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.conditioning.fitting import fit_picture
+from synesthete.conditioning.image_conditioner import ImageConditioner
 from synesthete.nn.blocks import ResidualConv
 from synesthete.nn.embeddings import grid_positions
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from PIL import Image
     from torch import Tensor
 
 
 NUM_REGIONS = 8  # a side, of what the pooled vector reads
 
 
-class PictureStem(ModelMixin, ConfigMixin):
+class PictureStem(ImageConditioner):
     """Pictures (B, C, size, size) uint8 -> a grid of tokens and a pooled vector.
 
     Each stage halves the picture; the grid of the last stage, row by row, gives the tokens. The pooled vector is read
@@ -80,13 +76,7 @@ class PictureStem(ModelMixin, ConfigMixin):
         self.null_tokens = nn.Parameter(torch.randn(self.num_tokens, width))
         self.null_pooled = nn.Parameter(torch.randn(width))
 
-    def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Pictures of any size and mode -> (B, C, size, size) uint8, white strokes on black where `fit` is "ink"."""
-        mode = "L" if self.config.channels == 1 else "RGB"
-        fitted = [fit_picture(picture, self.config.size, mode, self.config.fit) for picture in pictures]
-        return torch.stack([torch.from_numpy(array) for array in fitted])
-
-    def encode(self, raw: Tensor) -> Condition:
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: (B, C, size, size), uint8 0..255 or float in [-1, 1]."""
         x = raw.to(self.to_tokens.weight.dtype)
         if not raw.is_floating_point():
@@ -100,9 +90,3 @@ class PictureStem(ModelMixin, ConfigMixin):
             x = F.adaptive_avg_pool2d(x, self.num_regions)
         pooled = self.norm_pooled(self.to_pooled(x.flatten(1)))  # (B, D)
         return Condition(tokens=tokens + self.positions.to(tokens.dtype), pooled=pooled)
-
-    def null(self, batch_size: int) -> Condition:
-        """The condition that shows nothing, (batch_size, ...)."""
-        return Condition(
-            tokens=self.null_tokens.expand(batch_size, -1, -1), pooled=self.null_pooled.expand(batch_size, -1)
-        )

@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from synesthete.conditioning.base import Conditioner, check_labels
 from synesthete.conditioning.text_tower import TextTower, find_geometry
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
 
-class ClipText(ModelMixin, ConfigMixin):
+class ClipText(Conditioner):
     """Class numbers or prompts through a frozen CLIP text encoder: its whole token sequence and its pooled vector.
 
     Both go through a LayerNorm and a projection to `width`, all that is trained. The null is the empty prompt, read
     and projected like any other. The encoder is found by its id when it is first needed and is not saved; what it says
     of the classes and of the empty prompt is, so that a saved model samples its classes without it. Prompts of one's
-    own need the encoder: `look(prompts)` gives features that stand for raw conditions wherever class numbers do.
+    own need the encoder: `extract_features(prompts)` stands for raw conditions wherever class numbers do.
 
     Args:
         model: Hub id, or a folder with config.json, vocab.json, merges.txt and weights.
@@ -38,6 +38,8 @@ class ClipText(ModelMixin, ConfigMixin):
     Raises:
         InputError: a model whose settings are neither known nor found, or a template without a place for the name.
     """
+
+    reads_text = True
 
     @register_to_config
     def __init__(
@@ -67,18 +69,12 @@ class ClipText(ModelMixin, ConfigMixin):
         shape = (len(class_names) + 1, 1 + num_tokens, max(encoder_width, encoder_pooled_width))
         self.register_buffer("features", torch.zeros(shape))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClipText:
-        """As every module; the encoder, which is none of its parts, goes to the same device and keeps its precision."""
-        super()._apply(fn, recurse)
-        self.tower.to(self.features.device)
-        return self
-
     @property
     def prompts(self) -> list[str]:
         """What the classes are called to the encoder, in the order of their numbers; the empty prompt is the last."""
         return [self.config.template.replace("{}", name) for name in self.config.class_names] + [""]
 
-    def look(self, raw: Tensor | Sequence[str]) -> Tensor:
+    def extract_features(self, raw: Tensor | Sequence[str]) -> Tensor:
         """Prompts, or class numbers (B,) int64 -> (B, 1 + L, E), what the frozen encoder says, without gradient.
 
         The pooled vector comes first, then the tokens; behind the end of text rows are zero, which is how the mask
@@ -91,7 +87,7 @@ class ClipText(ModelMixin, ConfigMixin):
         if not isinstance(raw, torch.Tensor):
             return self._read([raw] if isinstance(raw, str) else list(raw))
         if not raw.is_floating_point():
-            return self._known()[self._checked(raw)]
+            return self._known()[check_labels(raw, len(self.config.class_names))]
         if raw.shape[1:] != self.features.shape[1:]:
             raise InputError(
                 f"features of shape {tuple(raw.shape[1:])} for {self.config.model}, which gives "
@@ -99,12 +95,12 @@ class ClipText(ModelMixin, ConfigMixin):
             )
         return raw
 
-    def encode(self, raw: Tensor | Sequence[str]) -> Condition:
-        """raw: class numbers (B,) int64, what `look` said, (B, 1 + L, E) floating, or prompts.
+    def encode(self, raw: Tensor | Sequence[str], generator: torch.Generator | None = None) -> Condition:
+        """raw: class numbers (B,) int64, what `extract_features` said, (B, 1 + L, E) floating, or prompts.
 
         The mask keeps all up to and including the end of text.
         """
-        seen = self.look(raw)
+        seen = self.extract_features(raw)
         tokens, pooled = seen[:, 1:, : self.config.encoder_width], seen[:, 0, : self.config.encoder_pooled_width]
         mask = tokens.ne(0).any(dim=-1)  # (B, L); no token of CLIP's last LayerNorm is zero throughout
         dtype = next(self.to_pooled.parameters()).dtype
@@ -113,13 +109,6 @@ class ClipText(ModelMixin, ConfigMixin):
     def null(self, batch_size: int) -> Condition:
         """The condition of the empty prompt, (batch_size, ...)."""
         return self.encode(self._known()[-1:]).apply(lambda x: x.expand(batch_size, *x.shape[1:]))
-
-    def _checked(self, raw: Tensor) -> Tensor:
-        num_classes = len(self.config.class_names)
-        if len(raw) and not (int(raw.min()) >= 0 and int(raw.max()) < num_classes):
-            known = f"has classes 0 to {num_classes - 1}" if num_classes else "has no classes; give it prompts"
-            raise InputError(f"label {raw.tolist()}: out of range; this model {known}")
-        return raw
 
     @torch.no_grad()
     def _known(self) -> Tensor:
@@ -131,6 +120,6 @@ class ClipText(ModelMixin, ConfigMixin):
     def _read(self, prompts: list[str]) -> Tensor:
         device = self.features.device
         seen = torch.zeros(len(prompts), *self.features.shape[1:])
-        for row, said in zip(seen, self.tower.look(prompts, device, self.config.num_tokens), strict=True):
+        for row, said in zip(seen, self.tower.extract_features(prompts, device, self.config.num_tokens), strict=True):
             row[: len(said)] = said
         return seen.to(device)

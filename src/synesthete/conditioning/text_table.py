@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from safetensors import safe_open
 from torch import nn
 
+from synesthete.conditioning.base import Conditioner, check_labels
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class PooledText(ModelMixin, ConfigMixin):
+class PooledText(Conditioner):
     """A class number (B,) as the pooled text embedding that was published for its name, and tokens made from it.
 
     Several tokens, since over a single key softmax is 1 and cross-attention a constant (DESIGN law 4). The null is the
@@ -64,16 +64,13 @@ class PooledText(ModelMixin, ConfigMixin):
         self.to_tokens = nn.Linear(table_width, num_tokens * width)
         self.to_pooled = nn.Linear(table_width, width)
 
-    def encode(self, raw: Tensor) -> Condition:
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: class numbers (B,) int64 in the order of `class_names`.
 
         Raises:
             InputError: a number out of range.
         """
-        num_classes = len(self.config.class_names)
-        if len(raw) and not (int(raw.min()) >= 0 and int(raw.max()) < num_classes):
-            raise InputError(f"label {raw.tolist()}: out of range; this model has classes 0 to {num_classes - 1}")
-        return self._project(self._known()[raw])
+        return self._project(self._known()[check_labels(raw, len(self.config.class_names))])
 
     def null(self, batch_size: int) -> Condition:
         """The condition of the empty prompt, (batch_size, ...)."""

@@ -1,4 +1,4 @@
-"""A published CLIP text encoder, frozen: prompts as it was trained to read them, and what it says of them, kept."""
+"""A published CLIP text encoder: prompts as it was trained to read them, and what it says of them, kept."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import hub
-from synesthete.conditioning import kept
-from synesthete.conditioning.vision_families import FIELD
-from synesthete.conditioning.vision_tower import find_folder, one_line
+from synesthete.conditioning import feature_cache
+from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line
 from synesthete.io import digest
 from synesthete.types import InputError
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
 # Prompts that go through the encoder at once.
 CHUNK = 64
-KEPT = "clip-text"  # in the cache folder
-ENCODER = "a CLIP text encoder"
+CACHE = "clip-text"  # in the cache folder
+ENCODER, PROJECTION = "a CLIP text encoder", "text_projection.weight"
 
 
 @dataclass(frozen=True)
@@ -56,27 +55,19 @@ def find_geometry(model: str) -> TextGeometry:
     return TextGeometry(config.hidden_size, config.projection_dim if projected else config.hidden_size)
 
 
-class TextTower:
-    """The text encoder of a CLIP, found and read when it is first asked; never trained.
+class TextTower(FrozenEncoder):
+    """The text encoder of a CLIP.
 
-    Copies share it. It has no place in a module's parameters, so no optimiser, checkpoint or model folder holds it.
     What it says of a prompt is kept in the cache folder, by the model's id, the digest of its files, and the prompt.
 
     Args:
-        model: a Hub id, or a folder with config.json, vocab.json, merges.txt and weights. field: of the recipe, which
-            the model came from.
+        model: a Hub id, or a folder with config.json, vocab.json, merges.txt and weights. field: as of every encoder.
     """
 
+    kind = ENCODER
+
     def __init__(self, model: str, field: str = FIELD) -> None:
-        self.model, self.field = model, field
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TextTower:
-        return self
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where its files are; a CLIP's pictures and texts are read from the same ones."""
-        return find_folder(self.model, self.field)
+        super().__init__(model, field)
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -95,17 +86,16 @@ class TextTower:
         with one_line(self.model, ENCODER, self.field):
             return CLIPTokenizer.from_pretrained(folder)
 
-    @cached_property
-    def network(self) -> Any:
-        """The encoder in float32, in evaluation mode, asking for no gradient."""
-        return read_network(self.model, self.folder, self.field)
+    def _read_network(self) -> Any:
+        from transformers import CLIPTextModelWithProjection
 
-    def to(self, device: torch.device) -> None:
-        """Move the network, if it was read already."""
-        if "network" in self.__dict__ and device.type != "meta":
-            self.network.to(device)
+        config, projected = read_config(self.model, self.folder, self.field)
+        network = self.read(CLIPTextModelWithProjection, config, may_lack=None if projected else PROJECTION)
+        if not projected:
+            network.text_projection = torch.nn.Identity()
+        return network
 
-    def look(self, prompts: Sequence[str], device: torch.device, max_tokens: int) -> list[Tensor]:
+    def extract_features(self, prompts: Sequence[str], device: torch.device, max_tokens: int) -> list[Tensor]:
         """Of each prompt (1 + l, E) float32 on the CPU: the pooled vector, then its l tokens, the end of text last.
 
         E is the wider of tokens and pooled vector; the narrower end in zeros. Prompts said before are not read again.
@@ -113,13 +103,14 @@ class TextTower:
         Raises:
             InputError: a prompt of more than max_tokens tokens, or files that are missing or damaged.
         """
-        said: dict[str, Tensor | None] = {prompt: self._recall(prompt) for prompt in prompts}
+        said = {prompt: feature_cache.load(CACHE, self._key(prompt)) for prompt in prompts}
         new = [prompt for prompt, seen in said.items() if seen is None]
         for first in range(0, len(new), CHUNK):
             part = new[first : first + CHUNK]
             for prompt, seen in zip(part, self._read(part, device, max_tokens), strict=True):
                 said[prompt] = seen
-                self._keep(prompt, seen)
+                about = {"model": self.model, "weights": self.digest, "prompt": prompt}
+                feature_cache.save(CACHE, self._key(prompt), seen, about)
         found = []
         for prompt in prompts:
             features = said[prompt]
@@ -130,7 +121,7 @@ class TextTower:
 
     @torch.no_grad()
     def _read(self, prompts: Sequence[str], device: torch.device, max_tokens: int) -> list[Tensor]:
-        """As `look`, by the network."""
+        """As `extract_features`, by the network."""
         written = self.tokenizer(list(prompts), padding=True, return_tensors="pt", verbose=False)
         lengths = written["attention_mask"].sum(dim=1)  # to the end of text, which is one of them
         network = self.network.to(device)
@@ -149,20 +140,8 @@ class TextTower:
         both = torch.cat([pooled[:, None], tokens], dim=1)
         return [seen[: 1 + length].clone() for seen, length in zip(both, lengths.tolist(), strict=True)]
 
-    @cached_property
-    def _weights(self) -> str:
-        return hub.weights_digest(self.folder)
-
     def _key(self, prompt: str) -> str:
-        return digest([self.model, self._weights, prompt], size=16)
-
-    def _recall(self, prompt: str) -> Tensor | None:
-        """What was said of a prompt before; None where it was not, or the file is damaged."""
-        return kept.recall(KEPT, self._key(prompt))
-
-    def _keep(self, prompt: str, seen: Tensor) -> None:
-        about = {"model": self.model, "weights": self._weights, "prompt": prompt}
-        kept.keep(KEPT, self._key(prompt), seen, about)
+        return digest([self.model, self.digest, prompt], size=16)
 
 
 def check_length(model: str, prompt: str, length: int, limit: int) -> None:
@@ -187,25 +166,3 @@ def read_config(model: str, folder: Path, field: str = FIELD) -> tuple[Any, bool
             return whole.text_config, True
         # Published without a projection where only tokens were asked for, as in Stable Diffusion.
         return CLIPTextConfig.from_pretrained(folder), settings.get("architectures") != ["CLIPTextModel"]
-
-
-def read_network(model: str, folder: Path, field: str = FIELD) -> Any:
-    """The text encoder of a model's folder, alone, frozen, in float32.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
-    """
-    from transformers import CLIPTextModelWithProjection
-
-    config, projected = read_config(model, folder, field)
-    with one_line(model, ENCODER, field):
-        network, loading = CLIPTextModelWithProjection.from_pretrained(
-            folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True
-        )
-    missing = set(loading["missing_keys"])
-    if not projected:
-        network.text_projection = torch.nn.Identity()
-        missing.discard("text_projection.weight")
-    if missing:
-        raise InputError(f"{folder}: lacks {min(missing)}; download the model again")
-    return network.eval().requires_grad_(False)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.conditioning.frozen_encoder import FIELD
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-
-FIELD = "conditioner.model"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,19 @@ import torch
 
 from synesthete import hub
 from synesthete.conditioning.fitting import fit_picture, flatten
-from synesthete.conditioning.vision_families import FIELD, family_of
+from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line
+from synesthete.conditioning.vision_families import family_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from PIL import Image
     from torch import Tensor
 
 SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
+ENCODER = "a vision encoder"
 # Pictures that go through an encoder at once: a shard of hundreds would fill the memory with activations.
 CHUNK = 32
 # A tower inside a larger model has its name before its weights'.
@@ -74,41 +75,31 @@ def find_geometry(model: str) -> Geometry:
     return Geometry(family.width(config), family.cell(config), own, own=own is not None)
 
 
-class VisionTower:
-    """A vision encoder of transformers, found and read when it is first looked through; never trained.
-
-    Copies share it. It has no place in a module's parameters, so no optimiser, checkpoint or model folder holds it.
+class VisionTower(FrozenEncoder):
+    """A vision encoder of transformers.
 
     Args:
         model: a Hub id, or a folder with config.json, preprocessor_config.json and weights.
         size: side in pixels to which pictures are scaled and cropped; None leaves that to the model's preprocessor.
     """
 
+    kind = ENCODER
+
     def __init__(self, model: str, size: int | None = None) -> None:
-        self.model, self.size = model, size
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> VisionTower:
-        return self
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where its files are."""
-        return find_folder(self.model)
+        super().__init__(model, FIELD)
+        self.size = size
 
     @cached_property
     def processor(self) -> Any:
         """Its image processor, over Pillow."""
         return read_processor(self.model, self.folder)
 
-    @cached_property
-    def network(self) -> torch.nn.Module:
-        """The encoder in float32, in evaluation mode, asking for no gradient."""
-        return read_network(self.model, self.folder)
+    def _read_network(self) -> Any:
+        from transformers import AutoModel
 
-    def to(self, device: torch.device) -> None:
-        """Move the network, if it was read already."""
-        if "network" in self.__dict__ and device.type != "meta":
-            self.network.to(device)
+        config = read_config(self.model, self.folder)
+        family_of(self.model, config)
+        return self.read(AutoModel, config, key_mapping=PREFIXES, trust_remote_code=False)
 
     def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (B, 3, size, size) uint8, before normalisation.
@@ -136,26 +127,13 @@ class VisionTower:
         return x
 
     @torch.no_grad()
-    def look(self, raw: Tensor) -> Tensor:
+    def extract_features(self, raw: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float32 (B, 1 + L, width): the pooled vector, then the tokens row by row."""
         network = self.network.to(raw.device)
         read = family_of(self.model, network.config).read
         # What is computed beforehand must be what training would see under autocast, too.
         with torch.autocast(raw.device.type, enabled=False):
             return torch.cat([read(network, self.normalise(part)) for part in raw.split(CHUNK)])
-
-
-def find_folder(model: str, field: str = FIELD) -> Path:
-    """Where an encoder's files are; safetensors are preferred, a published `.bin` is read as tensors alone.
-
-    Raises:
-        InputError: neither on this machine nor to be had.
-    """
-    local = hub.local_weights(model) or hub.local_weights(model, hub.PICKLED)
-    folder = local or hub.find_weights(model, field=field)
-    if any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", "*.bin")):
-        return folder
-    return hub.find_weights(model, hub.PICKLED, field=field)
 
 
 def own_size(processor: Any) -> int | None:
@@ -173,7 +151,7 @@ def read_config(model: str, folder: Path) -> Any:
     # Imported here, as below: most commands look through no published encoder.
     from transformers import AutoConfig
 
-    with one_line(model):
+    with one_line(model, ENCODER):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return getattr(config, "vision_config", config)
 
@@ -182,52 +160,5 @@ def read_processor(model: str, folder: Path) -> Any:
     """The image processor of a model's folder."""
     from transformers import AutoImageProcessor
 
-    with one_line(model):
+    with one_line(model, ENCODER):
         return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-
-
-def read_network(model: str, folder: Path) -> torch.nn.Module:
-    """The vision encoder of a model's folder, alone, frozen, in float32.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
-    """
-    from transformers import AutoModel
-
-    config = read_config(model, folder)
-    family_of(model, config)
-    with one_line(model):
-        network, loading = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            key_mapping=PREFIXES,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-        )
-    if loading["missing_keys"]:
-        raise InputError(f"{folder}: lacks {sorted(loading['missing_keys'])[0]}; download the model again")
-    return network.eval().requires_grad_(False)
-
-
-@contextlib.contextmanager
-def one_line(model: str, what: str = "a vision encoder", field: str = FIELD) -> Iterator[None]:
-    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `what`.
-
-    field: of the recipe, which the model came from.
-    """
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except Exception as error:  # of whatever kind: damaged json, a type it does not know, code that it would run
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{model}: cannot be read as {what} ({reason}); give another with --set {field}=ID") from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -121,7 +121,7 @@ class Sampling:
         audio_guidance_scale: of a model that is told a text and a sound, how far the sound leads beside the text, whose
             scale guidance_scale then is (Brooks et al. 2023, section 3.2.1). None leads by both at once.
         guidance_interval: where guidance is on, in fractions of the way to noise.
-        sound_strength: of such a model, how much its network listens to the sound; 1 as it was trained, 0 not at all.
+        adapter_scale: of such a model, how much its network listens to the sound; 1 as it was trained, 0 not at all.
         guidance_rescale: how far a guided prediction is given the spread of the plain one (Lin et al. 2024, 3.4).
         eta: of ddim, which adds that share of ddpm's noise in every step.
         precision: of the matrix products: "no" is float32, "auto" bf16 where the processor has it in hardware.
@@ -136,7 +136,7 @@ class Sampling:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_rescale: Fraction = 0.0
     audio_guidance_scale: float | None = None
-    sound_strength: Annotated[float, Field(ge=0, le=2)] = 1.0
+    adapter_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
     eta: Fraction = 0.0
     precision: Literal["auto", "no", "bf16"] = "no"
 

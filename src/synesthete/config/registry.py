@@ -49,10 +49,10 @@ MODULES: dict[str, str] = {
     "StftCodec": "codecs.stft",
     "VocoderCodec": "codecs.vocoder",
     # conditioners, and encoders in them
+    "AudioTextConditioner": "conditioning.audio_text",
     "Clap": "conditioning.clap",
     "ClipPrompts": "conditioning.prompts",
     "ClipText": "conditioning.text",
-    "Hearing": "conditioning.sound_and_text",
     "Labels": "conditioning.labels",
     "LowBand": "conditioning.low_band",
     "PicturePatches": "conditioning.patches",
@@ -60,9 +60,9 @@ MODULES: dict[str, str] = {
     "PooledText": "conditioning.text_table",
     "ResidualStem": "conditioning.residual_stem",
     "SoundEncoder": "conditioning.sound_encoder",
+    "TextTransformer": "conditioning.text_transformer",
     "Unconditional": "conditioning.unconditional",
     "VisionEncoder": "conditioning.encoder",
-    "Words": "conditioning.words",
     # denoisers and their process
     "DiT": "denoisers.dit",
     "StableDiffusion": "denoisers.stable_diffusion",

@@ -29,7 +29,8 @@ class AudioImageSamples(Samples):
     """Pictures and sounds, in memory or in shards on disk, paired anew for every batch.
 
     pictures: (n, C, H, W) uint8. labels: (n,). sounds: (m, S) int16, sample / 32768 is the sound. sound_labels: (m,).
-    tell: makes what the conditioner reads of waveforms (B, S) or vectors (B, E), and of token ids (B, L) or None.
+    tell(sound, text, is_embedded): makes what the conditioner reads of waveforms (B, S), or of vectors (B, E) that its
+        encoder made of them, and of token ids (B, L) or None.
     x_0: (n, V, c, h, w), V views of each picture, where they were encoded beforehand. heard: (m, E), what a frozen
     encoder makes of each sound, where it listened beforehand. texts: (k, L) token ids of captions; captions: (n, T),
     which T of them may be told of each picture. pairs: (p, 2), picture and sound that belong together; a picture in
@@ -44,7 +45,7 @@ class AudioImageSamples(Samples):
     labels: Tensor
     sounds: Pieces | Rows | Tensor
     sound_labels: Tensor
-    tell: Callable[[Tensor | None, Tensor | None], Any]
+    tell: Callable[..., Any]
     x_0: Tensor | Rows | None = None
     captions: Tensor | None = None
     texts: Tensor | None = None
@@ -125,7 +126,7 @@ class AudioImageSamples(Samples):
             ],
             dtype=torch.int64,
         )
-        raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]))
+        raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]), self.heard is not None)
         if self.x_0 is not None:
             x_0, _ = draw_view(self.x_0, places, generator)
             return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
@@ -143,6 +144,10 @@ class AudioImageSamples(Samples):
         pieces: Any = self.sounds
         varied = [self.sound_augmentation(pieces, i, self.sample_rate, generator) for i in sounds.tolist()]
         return torch.stack(varied)
+
+    def sounds_alone(self, sounds: Tensor) -> Any:
+        """Sounds by number (B,) as a raw condition without a text."""
+        return self.tell(self.listened(sounds), None, self.heard is not None)
 
     def waveform(self, sounds: Tensor) -> Tensor:
         """Sounds by number (B,) as float32 (B, S) in [-1, 1]."""

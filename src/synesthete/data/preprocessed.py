@@ -64,7 +64,7 @@ def preprocess_images(
     looked_at: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PreprocessedImages:
-    """Every readable picture through `conditioner.preprocess`, and through its `look` where they are `looked_at`.
+    """Every readable picture through `conditioner.preprocess`, and its `extract_features` where they are `looked_at`.
 
     A picture is read, fitted and forgotten before the next; a shard is written when it is full, and kept under a name
     that changes with its pictures. progress(done, total) counts pictures.
@@ -150,4 +150,4 @@ class Preprocessor:
     def _see(self, raw: list[Tensor]) -> Tensor:
         """Fitted pictures, each (1, ...), as they are kept."""
         fitted = torch.cat(raw)
-        return self.conditioner.look(fitted.to(self.device)).half().cpu() if self.looked_at else fitted
+        return self.conditioner.extract_features(fitted.to(self.device)).half().cpu() if self.looked_at else fitted

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synesthete.config.nested import described, restored
-from synesthete.denoisers.base_network import telling
+from synesthete.denoisers.base_network import changed_settings
 from synesthete.denoisers.gated_attention import make_processors, processors
-from synesthete.denoisers.low_rank import ADAPTER, lora_places, lora_settings, set_lora_strength
+from synesthete.denoisers.low_rank import ADAPTER, lora_places, lora_settings, set_lora_scale
 from synesthete.denoisers.stable_diffusion import group_of
 from synesthete.io import digest
 from synesthete.types import InputError
@@ -95,12 +95,13 @@ def load_adapters(parts: Any, folder: str | Path) -> None:
         fill(own, given[file])
 
 
-def put_into(pipeline: Any, folder: str | Path, strength: float = 1.0) -> None:
+def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> None:
     """Let a plain diffusers `StableDiffusionPipeline` hear.
 
     Call it with `prompt_embeds=prompt_embeds(condition)` of the text and the sound, and with
-    `negative_prompt_embeds` of the null; with a prompt it makes what the base and the LoRA make of that. strength: as
-    `StableDiffusion.strength`; call this again to change it, or to put other adapters in their place.
+    `negative_prompt_embeds` of the null; with a prompt it makes what the base and the LoRA make of that.
+    adapter_scale: as `StableDiffusion.adapter_scale`; call this again to change it, or to put other adapters in
+    their place.
 
     Raises:
         InputError: no Stable Diffusion, or adapters as `load_adapters` refuses them.
@@ -129,14 +130,14 @@ def put_into(pipeline: Any, folder: str | Path, strength: float = 1.0) -> None:
         pipeline.load_lora_weights(str(folder), weight_name=LORA, adapter_name=ADAPTER)
     for layer, processor in made.items():
         unet.get_submodule(layer).set_processor(processor)
-    set_strength(unet, strength)
+    set_adapter_scale(unet, adapter_scale)
 
 
-def set_strength(unet: nn.Module, strength: float) -> None:
-    """How strongly a plain pipeline's network, which has adapters, hears; as `StableDiffusion.strength`."""
-    set_lora_strength(unet, strength)
+def set_adapter_scale(unet: nn.Module, adapter_scale: float) -> None:
+    """How strongly a plain pipeline's network, which has adapters, hears; as `StableDiffusion.adapter_scale`."""
+    set_lora_scale(unet, adapter_scale)
     for _, processor in processors(unet):
-        processor.strength = strength
+        processor.adapter_scale = adapter_scale
 
 
 def prompt_embeds(condition: Condition) -> Tensor:
@@ -156,7 +157,9 @@ def load_conditioner(folder: str | Path) -> Any:
     kept = read_index(folder)["conditioner"]
     if kept is None:
         raise InputError(f"{folder}: adapters without a conditioner; load the model that they were saved with")
-    conditioner = restored(kept, f"{Path(folder) / INDEX}: conditioner", "conditioner", ("encode", "null"), "Hearing")
+    conditioner = restored(
+        kept, f"{Path(folder) / INDEX}: conditioner", "conditioner", ("encode", "null"), "AudioTextConditioner"
+    )
     if others := sorted(set(conditioner.groups()) - {"sound"}):
         raise InputError(f"{folder}: its conditioner's {others[0]} was trained, too; load the model it was saved with")
     own = sound_parameters(conditioner)
@@ -177,7 +180,7 @@ def gates_of(unet: nn.Module) -> dict[str, Tensor]:
 
 def sound_parameters(conditioner: Any) -> dict[str, Tensor]:
     """The parameters of a conditioner's group `sound` by name; empty where it has none."""
-    groups = conditioner.groups() if hasattr(conditioner, "groups") else {}
+    groups = conditioner.groups()
     own = {id(parameter) for parameter in groups.get("sound", ())}
     return {name: value for name, value in conditioner.named_parameters() if id(value) in own}
 
@@ -189,7 +192,7 @@ def base_digests(unet: Any) -> dict[str, str]:
     So a base is known again in whichever of them it is loaded. At most 4,096 evenly spaced values of a tensor are read:
     training changes them all.
     """
-    settings = json.dumps(telling(unet.config), sort_keys=True)
+    settings = json.dumps(changed_settings(unet.config), sort_keys=True)
     contents = {dtype: [settings.encode()] for dtype in PRECISIONS}
     named = {name.replace(".base_layer.", "."): value for name, value in unet.named_parameters()}
     for name, value in sorted(named.items()):

@@ -54,10 +54,10 @@ def read_network(model: str) -> dict[str, Any]:
             f"{model}: a {config.get('_class_name')}, not a {UNet2DConditionModel.__name__}; give a Stable Diffusion 1 "
             f"or 2 as {FIELD}"
         )
-    return telling(config)
+    return changed_settings(config)
 
 
-def telling(config: Mapping[str, Any]) -> dict[str, Any]:
+def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network that are not `UNet2DConditionModel`'s defaults, but for sample_size: any will do."""
     defaults = {name: p.default for name, p in inspect.signature(UNet2DConditionModel.__init__).parameters.items()}
     chosen = {key: _listed(value) for key, value in config.items() if not key.startswith("_") and key != "sample_size"}
@@ -80,7 +80,7 @@ def make_network(network: Mapping[str, Any], settings: Mapping[str, Any]) -> UNe
     known = inspect.signature(UNet2DConditionModel.__init__).parameters
     if strange := [key for key in network if key not in known]:
         raise InputError(f"denoiser.network: {UNet2DConditionModel.__name__} has no argument {strange[0]!r}")
-    told = telling(network)
+    told = changed_settings(network)
     foreign = {key: told[key] for key in FOREIGN if told.get(key)}
     foreign |= {key: told[key] for key in ("down_block_types", "up_block_types") if set(told.get(key, ())) - FAMILIAR}
     if foreign:

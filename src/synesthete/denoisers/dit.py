@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from synesthete.denoisers.base import Denoiser
 from synesthete.nn.blocks import ConditionedBlock, modulate
 from synesthete.nn.embeddings import TimestepEmbedding, grid_positions
-from synesthete.nn.seams import Seams
+from synesthete.nn.patch_boundaries import PatchBoundaryRefiner
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from synesthete.types import Condition
 
 
-class DiT(ModelMixin, ConfigMixin):
+class DiT(Denoiser):
     """Transformer over rectangular patches of x_t, told the condition by cross-attention and by adaptive normalisation.
 
     Inputs of any size are padded to whole patches and the output is cut back, so 282 frames need no trimming.
@@ -37,14 +37,12 @@ class DiT(ModelMixin, ConfigMixin):
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         num_modulation_networks: 1 serves all layers (PixArt-alpha), `depth` gives each its own (DiT); between them,
             neighbours share one.
-        seam_width: of two last layers that see neighbouring columns across the borders of patches, which otherwise
+        boundary_width: of two last layers that see neighbouring columns across the borders of patches, which otherwise
             show in whatever is continuous there; None leaves them out.
 
     Raises:
         InputError: a width that does not divide into heads, or more modulation networks than layers.
     """
-
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -59,7 +57,7 @@ class DiT(ModelMixin, ConfigMixin):
         condition_width: int | None = 256,
         pooled_width: int | None = 256,
         num_modulation_networks: int = 1,
-        seam_width: int | None = None,
+        boundary_width: int | None = None,
     ) -> None:
         super().__init__()
         if width % num_heads:
@@ -83,7 +81,11 @@ class DiT(ModelMixin, ConfigMixin):
         self.norm_out = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * width)
         self.to_out = nn.Linear(width, patch_values)
-        self.seams = None if seam_width is None else Seams(in_channels * sample_size[0], seam_width, width)
+        self.boundaries = (
+            None
+            if boundary_width is None
+            else PatchBoundaryRefiner(in_channels * sample_size[0], boundary_width, width)
+        )
         self.gradient_checkpointing = False
         self._initialise()
 
@@ -94,8 +96,8 @@ class DiT(ModelMixin, ConfigMixin):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         last = [self.modulate_out, self.to_out]
-        if self.seams is not None:
-            last += [self.seams.modulation, self.seams.out]
+        if self.boundaries is not None:
+            last += [self.boundaries.modulation, self.boundaries.out]
         for layer in (*self.modulations, *last):
             nn.init.zeros_(layer.weight)
 
@@ -151,7 +153,7 @@ class DiT(ModelMixin, ConfigMixin):
         shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
         x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
         prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
-        return prediction if self.seams is None else prediction + self.seams(prediction, x_t, signal)
+        return prediction if self.boundaries is None else prediction + self.boundaries(prediction, x_t, signal)
 
     def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
         """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one forward pass tells every cross-attention layer, as `tell` puts it together.
+class AudioCrossAttentionInputs:
+    """What one forward pass tells every cross-attention layer, as `cross_attention_inputs` puts it together.
 
     tokens: (B, L, D), text and then `num_sound` of sound. heard: (B, num_sound), True = keep; None keeps all.
     bias: (B, 1, 1, L), added to the attention logits of the base's own layers; None adds nothing.
@@ -32,7 +32,7 @@ class Told:
 
     tokens: Tensor
     num_sound: int
-    strength: float
+    adapter_scale: float
     heard: Tensor | None = None
     bias: Tensor | None = None
     keys_values: KeysValues | None = None
@@ -43,25 +43,25 @@ class Told:
         return self.tokens[:, self.tokens.shape[1] - self.num_sound :]
 
 
-def tell(
-    tokens: Tensor, mask: Tensor | None, num_sound: int, strength: float, keys_values: KeysValues | None = None
-) -> Told:
+def cross_attention_inputs(
+    tokens: Tensor, mask: Tensor | None, num_sound: int, adapter_scale: float, keys_values: KeysValues | None = None
+) -> AudioCrossAttentionInputs:
     """Tokens (B, L, D), of which the last `num_sound` are sound, and their mask (B, L), as the layers take them.
 
-    At strength 0 there is no sound, and nothing that a network without it would not be given. Otherwise strength
-    multiplies what the sound tokens weigh in the base's softmax beside the text, by log(strength) on their logits.
+    At adapter_scale 0 there is no sound, and nothing that a network without it would not be given. Otherwise it
+    multiplies what the sound tokens weigh in the base's softmax beside the text, by log(adapter_scale) on their logits.
     """
     num_text = tokens.shape[1] - num_sound
-    if strength == 0:
+    if adapter_scale == 0:
         text, kept = tokens[:, :num_text].contiguous(), None if mask is None else mask[:, :num_text]
         bias = None if kept is None or bool(kept.all()) else _bias(text, kept)
-        return Told(text, 0, strength, bias=bias, keys_values=keys_values)
-    bias = None if mask is None and strength == 1 else _bias(tokens, mask)
-    if strength != 1:
+        return AudioCrossAttentionInputs(text, 0, adapter_scale, bias=bias, keys_values=keys_values)
+    bias = None if mask is None and adapter_scale == 1 else _bias(tokens, mask)
+    if adapter_scale != 1:
         assert bias is not None
-        bias[..., num_text:] += math.log(strength)
+        bias[..., num_text:] += math.log(adapter_scale)
     heard = None if mask is None else mask[:, num_text:]
-    return Told(tokens, num_sound, strength, heard, bias, keys_values)
+    return AudioCrossAttentionInputs(tokens, num_sound, adapter_scale, heard, bias, keys_values)
 
 
 def _bias(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -96,9 +96,11 @@ class GatedAttention(nn.Module):
         sound = self.norm(sound)
         return split_heads(self.key(sound), self.num_heads), split_heads(self.value(sound), self.num_heads)
 
-    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], heard: Tensor | None, strength: float) -> Tensor:
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], heard: Tensor | None, adapter_scale: float
+    ) -> Tensor:
         """(B, N, width) -> what is added to a layer's output, (B, N, width); 0 for a sample that hears nothing."""
-        gate = torch.tanh(self.gate) * strength
+        gate = torch.tanh(self.gate) * adapter_scale
         if heard is not None:
             some = heard.any(dim=1)  # (B,)
             gate = gate * some[:, None, None]
@@ -111,7 +113,7 @@ class SoundProcessor(nn.Module):
     """diffusers' attention processor of a cross-attention layer that reads text and sound.
 
     It computes what `AttnProcessor2_0` computes, and adds the gated attention. In a `StableDiffusion` it is given a
-    `Told`; in a plain diffusers pipeline a tensor (B, L, D), of which a token of zeros is not there.
+    `AudioCrossAttentionInputs`; in a plain diffusers pipeline a tensor (B, L, D), whose tokens of zeros are not there.
 
     Args:
         index: the place of its layer among those with a processor like this.
@@ -124,39 +126,39 @@ class SoundProcessor(nn.Module):
     ) -> None:
         super().__init__()
         self.index, self.gated, self.num_sound, self.num_text_tokens = index, gated, num_sound, num_text_tokens
-        self.strength = 1.0  # of a plain pipeline's sound
+        self.adapter_scale = 1.0  # of a plain pipeline's sound
 
     def forward(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
     ) -> Tensor:
         """(B, N, width) -> (B, N, width)."""
         told = encoder_hidden_states
-        if not isinstance(told, Told):
+        if not isinstance(told, AudioCrossAttentionInputs):
             told = self._read(told)
         (key, value), *own = self._keys_values(attn, told)
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         x = attn.to_out[1](attn.to_out[0](attend_to_all(query, key, value, told.bias)))
         if own:
             assert self.gated is not None
-            x = x + self.gated(hidden_states, own[0], told.heard, told.strength)
+            x = x + self.gated(hidden_states, own[0], told.heard, told.adapter_scale)
         return x
 
-    def keys_values(self, attn: Any, told: Told) -> KeysValues:
+    def keys_values(self, attn: Any, told: AudioCrossAttentionInputs) -> KeysValues:
         """Of the layer `attn`, and of the gated attention where there is one that hears: (B, heads, L, D / heads)."""
         tokens = told.tokens
         base = split_heads(attn.to_k(tokens), attn.heads), split_heads(attn.to_v(tokens), attn.heads)
         return (base, self.gated.keys_values(told.sound)) if self.gated is not None and told.num_sound else (base,)
 
-    def _keys_values(self, attn: Any, told: Told) -> KeysValues:
+    def _keys_values(self, attn: Any, told: AudioCrossAttentionInputs) -> KeysValues:
         if told.keys_values is None:
             return self.keys_values(attn, told)
         num = 2 if self.gated is not None and told.num_sound else 1
         return told.keys_values[self.index * num : (self.index + 1) * num]
 
-    def _read(self, tokens: Tensor) -> Told:
+    def _read(self, tokens: Tensor) -> AudioCrossAttentionInputs:
         if tokens.shape[1] == self.num_text_tokens:
-            return Told(tokens, 0, self.strength)
-        return tell(tokens, tokens.ne(0).any(dim=-1), self.num_sound, self.strength)
+            return AudioCrossAttentionInputs(tokens, 0, self.adapter_scale)
+        return cross_attention_inputs(tokens, tokens.ne(0).any(dim=-1), self.num_sound, self.adapter_scale)
 
 
 def attend_to_all(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:

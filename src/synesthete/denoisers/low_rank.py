@@ -36,8 +36,8 @@ def lora_settings(rank: int, alpha: float) -> dict[str, Any]:
     return {"r": rank, "lora_alpha": alpha, "target_modules": TARGETS}
 
 
-def set_lora_strength(unet: nn.Module, strength: float) -> None:
-    """Multiply the changes by `strength`, beside their own scale of alpha / rank."""
+def set_lora_scale(unet: nn.Module, adapter_scale: float) -> None:
+    """Multiply the changes by `adapter_scale`, beside their own scale of alpha / rank."""
     for module in unet.modules():
         if isinstance(module, LoraLayer) and ADAPTER in module.scaling:
-            module.set_scale(ADAPTER, strength)
+            module.set_scale(ADAPTER, adapter_scale)

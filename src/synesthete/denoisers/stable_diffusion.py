@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from synesthete.denoisers.base import Denoiser
 from synesthete.denoisers.base_network import BASE, FIELD, load_network, make_network, read_network
-from synesthete.denoisers.gated_attention import GatedAttention, add_processors, processors, tell
-from synesthete.denoisers.low_rank import add_lora, set_lora_strength
+from synesthete.denoisers.gated_attention import GatedAttention, add_processors, cross_attention_inputs, processors
+from synesthete.denoisers.low_rank import add_lora, set_lora_scale
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from synesthete.types import Condition
 
 
-class StableDiffusion(ModelMixin, ConfigMixin):
+class StableDiffusion(Denoiser):
     """A `UNet2DConditionModel` whose cross-attention reads text and sound; pixels or latents of any size.
 
     The last `num_sound_tokens` of a condition's tokens are sound. They are heard in two ways: beside the text tokens in
     the base's own cross-attention, and in a gated cross-attention of their own in each of these layers. LoRA (Hu et al.
-    2021) lets the base's projections follow. `strength` holds for all three: 0 is the base to the bit, as if it had
-    been given the text alone.
+    2021) lets the base's projections follow. `adapter_scale` holds for all three: 0 is the base to the bit, as if it
+    had been given the text alone.
 
     Its text is read as the condition's mask says. A published base was trained on 77 tokens, padding among them.
 
@@ -45,8 +45,6 @@ class StableDiffusion(ModelMixin, ConfigMixin):
     Raises:
         InputError: no such model, one of another kind or without safetensors, or fields that contradict it.
     """
-
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -82,10 +80,10 @@ class StableDiffusion(ModelMixin, ConfigMixin):
         if lora_rank is not None:
             add_lora(self.unet, lora_rank, lora_alpha)
         self.requires_grad_(True)  # peft has frozen all but its own; a stage says what is trained
-        self.strength = 1.0
+        self.adapter_scale = 1.0
 
     @property
-    def strength(self) -> float:
+    def adapter_scale(self) -> float:
         """How strongly sound is heard: 0 not at all, 1 as in training; a setting of sampling that is not saved.
 
         Set it before `precompute`: keys and values hold LoRA's share.
@@ -95,12 +93,12 @@ class StableDiffusion(ModelMixin, ConfigMixin):
         """
         return self._strength
 
-    @strength.setter
-    def strength(self, value: float) -> None:
+    @adapter_scale.setter
+    def adapter_scale(self, value: float) -> None:
         if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"sound strength {value}: give a number from 0 (the base alone); 1 is as in training")
+            raise InputError(f"sound adapter_scale {value}: give a number from 0 (the base alone); 1 is as in training")
         self._strength = float(value)
-        set_lora_strength(self.unet, self._strength)
+        set_lora_scale(self.unet, self._strength)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Its parameters by what a stage may train: the `base`, `lora`, and the `gates` with their attentions."""
@@ -116,25 +114,25 @@ class StableDiffusion(ModelMixin, ConfigMixin):
         return {name.split(".transformer_blocks")[0]: float(module.gate.detach().tanh()) for name, module in found}
 
     def precompute(self, condition: Condition) -> Condition:
-        """The condition with the keys and values of every cross-attention layer, for the strength that is set.
+        """The condition with the keys and values of every cross-attention layer, for the adapter_scale that is set.
 
         Raises:
             ValueError: no tokens. InputError: tokens of another width, or none beside the sound's.
         """
-        told = self._tell(condition)
+        told = self._inputs(condition)
         pairs = (processor.keys_values(layer, told) for layer, processor in processors(self.unet))
         return replace(condition, keys_values=tuple(pair for layer in pairs for pair in layer))
 
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
-        told = self._tell(condition)
+        told = self._inputs(condition)
         if condition.keys_values is not None:
             first, _ = condition.keys_values[0]
             if first.shape[2] == told.tokens.shape[1]:  # else precomputed with sound, and now without, or so
                 told = replace(told, keys_values=condition.keys_values)
         return self.unet(x_t, timestep.expand(len(x_t)), told, return_dict=False)[0]
 
-    def _tell(self, condition: Condition) -> Any:
+    def _inputs(self, condition: Condition) -> Any:
         tokens, num_sound = condition.tokens, self.config.num_sound_tokens
         if tokens is None:
             raise ValueError("StableDiffusion reads a condition's tokens, which are None")
@@ -143,7 +141,9 @@ class StableDiffusion(ModelMixin, ConfigMixin):
                 f"tokens {tuple(tokens.shape[1:])} for a denoiser that reads text and then {num_sound} of sound, each "
                 f"{self.config.condition_width} wide; set condition_width and num_sound_tokens as the conditioner's"
             )
-        return tell(tokens.to(self.unet.conv_in.weight.dtype), condition.mask, num_sound, self.strength)
+        return cross_attention_inputs(
+            tokens.to(self.unet.conv_in.weight.dtype), condition.mask, num_sound, self.adapter_scale
+        )
 
 
 def group_of(name: str) -> str:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from synesthete.denoisers.base import Denoiser
 from synesthete.nn.embeddings import TimestepEmbedding
 from synesthete.nn.unet_blocks import GroupNorm, UNetBlock, Upsample, start_at_zero
 from synesthete.types import InputError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from synesthete.types import Condition
 
 
-class UNet(ModelMixin, ConfigMixin):
+class UNet(Denoiser):
     """Convolutions on ever coarser grids and back, told the condition by cross-attention and by adaptive group norm.
 
     Inputs of any size, square or not, are padded to whole cells of the coarsest grid and the output is cut back.
@@ -48,8 +48,6 @@ class UNet(ModelMixin, ConfigMixin):
         InputError: no channels or blocks, a level that does not exist, channels that do not divide into heads, or
             tokens that no level would read.
     """
-
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(

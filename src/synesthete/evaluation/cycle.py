@@ -202,9 +202,9 @@ def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list
     Raises:
         InputError: fewer than two, or models that do not speak or do not hear.
     """
-    if not hasattr(speech.conditioner, "preprocess") or not hasattr(speech.codec, "spec"):
+    if speech.conditioner.reads != "image" or speech.codec.spec is None:
         raise InputError("the first model speaks no pictures; give one that does, such as image-to-speech-digits")
-    if not hasattr(painter.conditioner, "branches"):
+    if painter.conditioner.reads != "audio_text":
         raise InputError("the second model paints no sounds; give one that does, such as audio-to-image-digits")
     spoken, painted = speech.class_names, painter.class_names
     names = [name for name in painted if name in spoken]

@@ -65,8 +65,8 @@ class Alignment(Objective):
     def attach(self, parts: Parts) -> Objective:
         """As every objective; the other side's encoder is made here, where the shape of x_0 is known."""
         super().attach(parts)
-        if hasattr(parts.conditioner, "listen"):
-            if parts.conditioner.listens_once:
+        if parts.conditioner.reads == "audio_text":
+            if parts.conditioner.has_fixed_features:
                 raise InputError("Alignment: the sound encoder is frozen, so there is nothing to learn; omit the stage")
             self.picture_encoder = PictureEncoder(parts.codec.shape, parts.conditioner.embedding_width, self.hidden)
             return self
@@ -76,11 +76,11 @@ class Alignment(Objective):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """{"loss", "retrieval" (share of pictures whose nearest sound in the batch is of their class)}."""
-        if hasattr(self.parts.conditioner, "listen"):
-            heard = self.parts.conditioner.listen(batch.raw.sound)
+        if self.parts.conditioner.reads == "audio_text":
+            heard = self.parts.conditioner.embed_audio(batch.raw, generator)
             loss, retrieval = self._contrast(self.picture_encoder(self.encode(batch)), heard, batch.label)
             return {"loss": loss, "retrieval": retrieval}
-        condition = self.parts.conditioner.encode(batch.raw)
+        condition = self.parts.conditioner.encode(batch.raw, generator)
         sound = self.sound_encoder(self.encode(batch))
         loss, retrieval = self._contrast(condition.pooled, sound, batch.label)
         tokens_loss, _ = self._contrast(self.tokens_head(condition.tokens.mean(dim=1)), sound, batch.label)

@@ -61,7 +61,7 @@ class Autoencoding(Objective):
         Raises:
             InputError: a codec without an autoencoder of its own to train.
         """
-        if not getattr(parts.codec, "is_learned", False):
+        if not parts.codec.is_learned:
             raise InputError(
                 f"a {type(parts.codec).__name__} has nothing that autoencoding could train; give the recipe a "
                 "LatentCodec over it, or leave the stage out"
@@ -96,7 +96,7 @@ class Autoencoding(Objective):
         return x[..., (first + torch.arange(self.num_columns)).to(x.device)]
 
     def _l1(self, x: Tensor, restored: Tensor) -> Tensor:
-        error, level = (restored - x).abs(), self.parts.codec.decibels(x)
+        error, level = (restored - x).abs(), self.parts.codec.base.decibels(x)
         if level is None:
             return error.mean()
         depth = level.amax(dim=(1, 2), keepdim=True) - level  # (B, H, W)
@@ -106,7 +106,7 @@ class Autoencoding(Objective):
     def _at_scales(self, x: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Errors of levels and of their differences, each the mean over scales."""
         codec = self.parts.codec
-        real, made = codec.decibels(x), codec.decibels(restored)
+        real, made = codec.base.decibels(x), codec.base.decibels(restored)
         sound = real is not None
         real, made = (real.unsqueeze(1), made.unsqueeze(1)) if sound else (x, restored)  # (B, 1 or C, H, W)
         spectral, edges = [], [edge_error(real, made)]
@@ -154,7 +154,7 @@ def measure_round_trip(codec: Any, signal: Tensor) -> RoundTrip:
     """Signals (B, ...) through the latents alone: the base's own loss is left out, nothing is drawn."""
     x = codec.signal_grid(signal)
     restored = codec.grid(codec.encode(signal))
-    real, made = codec.decibels(x), codec.decibels(restored)
+    real, made = codec.base.decibels(x), codec.base.decibels(restored)
     if real is None:
         error, floor = ((x - other).square().mean().sqrt().item() for other in (restored, x.roll(1, dims=0)))
         return RoundTrip(error, floor, "spreads of x_0")

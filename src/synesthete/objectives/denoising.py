@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 
 from synesthete.objectives.objective import Objective
-from synesthete.types import Condition, InputError
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
     from synesthete.objectives.objective import Parts
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Condition
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,7 +43,7 @@ class Denoising(Objective):
 
     def attach(self, parts: Parts) -> Objective:
         """As every objective."""
-        if self.sound_dropout is not None and not hasattr(parts.conditioner, "listen"):
+        if self.sound_dropout is not None and parts.conditioner.reads != "audio_text":
             raise InputError(
                 f"sound_dropout {self.sound_dropout:g}: a {type(parts.conditioner).__name__} hears no sound; leave it "
                 "null"
@@ -74,18 +74,13 @@ class Denoising(Objective):
         x_0 = self.encode(batch)
         noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.parts.process.draw_timesteps(len(x_0), generator).to(x_0.device)
-        condition = self._dropped(batch.raw, x_0.device, generator)
+        conditioner = self.parts.conditioner
+        condition = conditioner.drop(
+            conditioner.encode(batch.raw, generator), batch.raw, generator, self.condition_dropout, self.sound_dropout
+        )
         per_sample = denoising_error(self.parts, x_0, noise, timestep, condition)
         loss = per_sample if self.weights is None else self.weights.to(x_0.device)[batch.label] * per_sample
         return {"loss": loss.mean(), "per_sample": per_sample.detach(), "timestep": timestep}
-
-    def _dropped(self, raw: Any, device: torch.device, generator: torch.Generator) -> Condition:
-        conditioner, share = self.parts.conditioner, self.condition_dropout
-        condition = conditioner.encode(raw)
-        if hasattr(conditioner, "drop"):
-            return conditioner.drop(condition, raw, generator, share, self.sound_dropout)
-        keep = (torch.rand(len(raw), generator=generator) >= share).to(device)
-        return Condition.where(keep, condition, conditioner.null(len(raw)))
 
 
 def denoising_error(

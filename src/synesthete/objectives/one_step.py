@@ -174,7 +174,7 @@ def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> 
     at_once: as `fixed_error`.
     """
     raw = batch.raw
-    if not hasattr(parts.conditioner, "listen"):
+    if parts.conditioner.reads != "audio_text":
         return {}
     told: dict[str, Any] = {}
     if raw.sound is not None and raw.text is not None:

@@ -104,8 +104,8 @@ def value_range(codec: Any, x_0: Tensor, data: DataRange, signal: Tensor | None 
 
 def share_clipped(codec: Any, x_0: Tensor, signal: Tensor) -> float:
     """Share of the signal at its limits: what the codec says that it cuts, else pixels or samples at full scale."""
-    if hasattr(codec, "share_cut"):
-        return codec.share_cut(x_0)
+    if (cut := codec.share_cut(x_0)) is not None:
+        return cut
     if signal.dtype == torch.uint8:
         return ((signal == 0) | (signal == 255)).float().mean().item()
     return (signal.abs() >= FULL_SCALE).float().mean().item()

@@ -9,12 +9,12 @@ import torch
 
 from synesthete import hub, seeding
 from synesthete.io import write_file
-from synesthete.pipeline.canvas import blank
-from synesthete.pipeline.frames import Frames, encode
-from synesthete.pipeline.painting import paint
+from synesthete.pipeline.canvas import Canvas
+from synesthete.pipeline.decode_audio import CROSSFADE, WRAP, close_loop
+from synesthete.pipeline.long_form import sample_long_form
 from synesthete.pipeline.pipeline import Output, Pipeline
-from synesthete.pipeline.rendering import CROSSFADE, WRAP, close_loop
 from synesthete.pipeline.upsampling import check_upsampler, upsample
+from synesthete.pipeline.windows import Frames, encode
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-    from synesthete.pipeline.canvas import Canvas
 
 KIND = "Cascade"
 
@@ -81,15 +79,15 @@ class Cascade:
         """Samples for a batch of the base's raw conditions: the waveform at `sample_rate`, and its x_0.
 
         generators: one a sample, of seed 0 where None; the upsampler goes on with them. canvas: what the base is to
-            make, of any length; its own clip where None. how: as for `painting`; sampling settings are the base's, the
-            upsampler samples as it was saved.
+            make, of any length; its own clip where None. how: as for `long_form_steps`; sampling settings are the
+            base's, the upsampler samples as it was saved.
 
         Raises:
-            InputError: as `painting`.
+            InputError: as `long_form_steps`.
         """
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        canvas = canvas or blank(self.base.codec, len(raw))
-        low = paint(self.base, raw, canvas, generators=generators, **how).signal
+        canvas = canvas or Canvas.unconditional(self.base.codec, len(raw))
+        low = sample_long_form(self.base, raw, canvas, generators=generators, **how).signal
         return self.add_highs(low, generators, is_loop=canvas.is_loop)
 
     @torch.no_grad()

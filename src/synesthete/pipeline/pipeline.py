@@ -15,7 +15,6 @@ from diffusers.utils import logging
 from torch import nn
 
 from synesthete import hub, seeding
-from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Sampling, class_name, find_class
 from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
@@ -156,7 +155,7 @@ class Pipeline(DiffusionPipeline):
     @property
     def is_conditional(self) -> bool:
         """Whether the model is told anything; one that is not has nothing to be guided by."""
-        return not isinstance(self.conditioner, Unconditional)
+        return self.conditioner.reads != "nothing"
 
     def preprocess(self, pictures: Sequence[Any]) -> torch.Tensor:
         """Pictures as the conditioner reads them, (B, C, H, W) uint8.
@@ -164,14 +163,14 @@ class Pipeline(DiffusionPipeline):
         Raises:
             InputError: a model that is told classes, not shown pictures.
         """
-        if not hasattr(self.conditioner, "preprocess"):
+        if self.conditioner.reads != "image":
             raise InputError(f"this model reads {type(self.conditioner).__name__}, not pictures; give another model")
         return self.conditioner.preprocess(pictures)
 
     @property
     def has_two_sources(self) -> bool:
         """Whether the model is told a text and a sound, each with a scale of guidance of its own."""
-        return hasattr(self.conditioner, "branches")
+        return self.conditioner.reads == "audio_text"
 
     @torch.no_grad()
     def conditions(self, raw: torch.Tensor) -> tuple[Condition, Condition]:
@@ -213,7 +212,7 @@ class Pipeline(DiffusionPipeline):
         settings = self.sampling_settings(**sampling)
         if negative is not None and not self.has_two_sources:
             raise InputError("this model reads no prompts of one's own: leave the negative prompt out")
-        with autocast(self.device, settings["precision"]), self._hearing(settings):
+        with autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
             branches = self.branches(raw, negative)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
         scheduler = scheduler_for(settings, self.process)
@@ -243,7 +242,7 @@ class Pipeline(DiffusionPipeline):
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
         while True:
-            with torch.no_grad(), autocast(self.device, settings["precision"]), self._hearing(settings):
+            with torch.no_grad(), autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
                 x_t = next(steps, None)
             if x_t is None:
                 return
@@ -308,10 +307,10 @@ class Pipeline(DiffusionPipeline):
                 f"audio_guidance_scale {settings['audio_guidance_scale']}: this model hears no sound beside a text; "
                 "leave it unset, guidance_scale is all it has"
             )
-        if settings["sound_strength"] != 1.0 and not hasattr(self.denoiser, "strength"):
+        if settings["adapter_scale"] != 1.0 and self.denoiser.adapter_scale is None:
             raise InputError(
-                f"sound_strength {settings['sound_strength']}: this model hears no sound that could be made weaker or "
-                "stronger; leave sound_strength unset"
+                f"adapter_scale {settings['adapter_scale']}: this model hears no sound that could be made weaker or "
+                "stronger; leave adapter_scale unset"
             )
         checked = Sampling()
         for name, value in settings.items():
@@ -320,17 +319,17 @@ class Pipeline(DiffusionPipeline):
         return dict(vars(checked))
 
     @contextlib.contextmanager
-    def _hearing(self, settings: dict[str, Any]) -> Iterator[None]:
+    def _adapter_scaled(self, settings: dict[str, Any]) -> Iterator[None]:
         """The network listening as much as asked for, then as it was."""
-        before = getattr(self.denoiser, "strength", None)
-        if before in (None, settings["sound_strength"]):
+        before = self.denoiser.adapter_scale
+        if before in (None, settings["adapter_scale"]):
             yield
             return
-        self.denoiser.strength = settings["sound_strength"]
+        self.denoiser.adapter_scale = settings["adapter_scale"]
         try:
             yield
         finally:
-            self.denoiser.strength = before
+            self.denoiser.adapter_scale = before
 
     def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.pipeline.frames import Frames
+from synesthete.pipeline.windows import Frames
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def upsample(
 
 def check_upsampler(pipeline: Pipeline) -> None:
     """Raise InputError where a model does not make highs for a sound."""
-    if not hasattr(pipeline.conditioner, "reads") or "low_rate" not in pipeline.conditioner.config:
+    if pipeline.conditioner.reads != "sound" or "low_rate" not in pipeline.conditioner.config:
         kind = type(pipeline.conditioner).__name__
         raise InputError(f"this model reads {kind}, not a low-rate sound; give an upsampler, such as music-upsampler")
 

@@ -221,7 +221,7 @@ def check_widths(recipe: Recipe) -> None:
 
 def check_spatial(recipe: Recipe) -> None:
     """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
-    told = make_cheaply(recipe, "conditioner", lambda made: getattr(made, "spatial_shape", None))
+    told = make_cheaply(recipe, "conditioner", lambda made: made.spatial_shape)
     read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
     if read != channels:
         target, says = recipe.denoiser.target, recipe.conditioner.target.__name__

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning import trial_towers
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_and_text import Hearing
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.vggsound import EIGHT, VggSound
@@ -35,7 +35,7 @@ def audio_to_image() -> Recipe:
             balanced_batches=True,
         ),
         codec=build(AutoencoderCodec, model=BASE, size=512, network=STABLE_DIFFUSION, scaling_factor=0.18215),
-        conditioner=build(Hearing, sound=build(Clap), text=build(ClipPrompts, model=BASE)),
+        conditioner=build(AudioTextConditioner, sound=build(Clap), text=build(ClipPrompts, model=BASE)),
         denoiser=build(StableDiffusion, model=BASE),
         process=build(Process, schedule="scaled_linear", prediction_type="epsilon"),
         stages=[

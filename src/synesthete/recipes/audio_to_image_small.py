@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.conditioning.sound_and_text import Hearing
+from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.audio_image_pairs import AudioImagePairs
@@ -52,7 +52,7 @@ def audio_to_image_digits() -> Recipe:
         ),
         codec=build(PixelCodec, size=28, channels=1),
         conditioner=build(
-            Hearing,
+            AudioTextConditioner,
             sound=build(
                 SoundEncoder,
                 sample_rate=8000,
@@ -63,7 +63,7 @@ def audio_to_image_digits() -> Recipe:
                 channels=(24, 48, 64, 96),
                 width=128,
             ),
-            text=build(Words, captions=spell(captions, DIGITS), width=128, num_tokens=6),
+            text=build(TextTransformer, captions=spell(captions, DIGITS), width=128, num_tokens=6),
             width=128,
             hidden=256,
         ),
@@ -109,7 +109,7 @@ def audio_to_image_events() -> Recipe:
     recipe.conditioner.sound = build(
         SoundEncoder, sample_rate=16_000, num_samples=80_000, hop_length=320, channels=(24, 48, 64, 96), width=128
     )
-    recipe.conditioner.text = build(Words, captions=spell(captions, EVENTS), width=128, num_tokens=8)
+    recipe.conditioner.text = build(TextTransformer, captions=spell(captions, EVENTS), width=128, num_tokens=8)
     recipe.denoiser.sample_size, recipe.denoiser.in_channels = (32, 32), 3
     recipe.stages = stages((2200, 600, 300, 500, 300), UNSHOWN)
     return recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config.build import Build
 from synesthete.data.captions import CLASS, names_in, spell
 from synesthete.types import InputError
@@ -13,7 +13,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from synesthete.config import Recipe
 
-HEARING = "Hearing"
+HEARING = "AudioTextConditioner"
 
 
 def check_hearing(recipe: Recipe) -> None:
@@ -23,7 +23,7 @@ def check_hearing(recipe: Recipe) -> None:
         InputError: what does not fit, and what to set.
     """
     told = hasattr(recipe.data.target, "pairs")
-    heard = hasattr(recipe.conditioner.target, "listen")
+    heard = recipe.conditioner.target.reads == "audio_text"
     data, conditioner = (getattr(recipe, part).target.__name__ for part in ("data", "conditioner"))
     if told != heard:
         says = f"{data} tells sounds, {conditioner} hears none"
@@ -68,7 +68,12 @@ def check_seconds(recipe: Recipe) -> None:
 def check_captions(recipe: Recipe) -> None:
     """Make sure that a text encoder of the recipe's own knows just the captions that the data can become."""
     reader, templates = recipe.conditioner.text, recipe.data.captions
-    if not isinstance(reader, Build) or reader.target is not Words or not templates or isinstance(templates, str):
+    if (
+        not isinstance(reader, Build)
+        or reader.target is not TextTransformer
+        or not templates
+        or isinstance(templates, str)
+    ):
         return
     names = recipe.data.class_names or ()
     if not names and (naming := [template for template in templates if CLASS in names_in(template)]):

@@ -161,7 +161,7 @@ def over_frames(
         num_heads=8,
         condition_width=told,
         pooled_width=told,
-        seam_width=seams,
+        boundary_width=seams,
     )
 
 
@@ -219,7 +219,7 @@ def shrink(recipe: Recipe) -> Recipe:
         denoiser.channels, denoiser.attention_levels = (16, 16), (1,)
     else:
         denoiser.patch_size, denoiser.width, denoiser.depth = (denoiser.sample_size[0], 4), 32, 2
-        denoiser.seam_width = denoiser.seam_width and 16
+        denoiser.boundary_width = denoiser.boundary_width and 16
     for stage in recipe.stages:
         stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 8, 2
         stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1

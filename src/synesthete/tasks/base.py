@@ -179,7 +179,7 @@ def task_name(made: Any) -> str:
         return next((name for field, name in kinds.items() if hasattr(data, field)), "images")
     if named := made.config.card.get("task"):
         return str(named)
-    makes_sound, reads_pictures = hasattr(made.codec, "spec"), hasattr(made.conditioner, "preprocess")
+    makes_sound, reads_pictures = made.codec.spec is not None, made.conditioner.reads == "image"
     if makes_sound:
         return "image-to-speech" if reads_pictures else "music"
-    return "audio-to-image" if hasattr(made.conditioner, "branches") else "images"
+    return "audio-to-image" if made.conditioner.reads == "audio_text" else "images"

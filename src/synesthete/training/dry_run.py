@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from synesthete import seeding
-from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.captions import spell
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
@@ -22,7 +22,7 @@ from synesthete.data.music import MusicSamples
 from synesthete.data.samples import Steps
 from synesthete.objectives import Parts
 from synesthete.training.allocator import keep_freed_memory
-from synesthete.training.precompute import freeze, precompute_features
+from synesthete.training.precompute import precompute_features
 from synesthete.training.trainer import StageTrainer
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
     """
     data, labels = recipe.data(), torch.zeros(num, dtype=torch.int64)
     codec = recipe.codec()
-    if hasattr(codec, "preprocess"):  # the model makes pictures
+    if codec.spec is None:  # the model makes pictures
         grey = codec.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
         pictures = grey.expand(num, *grey.shape[1:]).contiguous()
         if hasattr(data, "pairs"):
             return heard_pictures(recipe, pictures, labels)
         return PictureSamples(pictures, labels, data.augmentation)
     x_0 = torch.randn(num, *codec.shape).half()
-    reads: Any = getattr(recipe.conditioner.target, "reads", "label")
+    reads: Any = "sound" if recipe.conditioner.target.reads == "sound" else "label"
     if "codec" in stage.train or reads == "sound":  # it learns from the sounds themselves
         noise = torch.randint(-3000, 3000, (num, codec.config.num_samples), dtype=torch.int16)
         views = None if "codec" in stage.train else x_0.unsqueeze(1)
@@ -94,17 +94,16 @@ def make_samples(recipe: Recipe, stage: Stage, num: int) -> Made:
         return MusicSamples(noise, labels, labels, ("noise",), views, reads, sample_rate=rate)
     with torch.device("meta"):
         conditioner: Any = recipe.conditioner()
-    if not hasattr(conditioner, "preprocess"):
+    if conditioner.reads != "image":
         return ImageSpeechSamples(x_0, labels, labels, labels)
     picture = conditioner.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
     pictures = picture.expand(num, *picture.shape[1:]).contiguous()
     samples = ImageSpeechSamples(x_0, labels, pictures, labels, data.augmentation)
-    never_changes = hasattr(conditioner, "identity") and data.augmentation is None
+    never_changes = conditioner.has_fixed_features and data.augmentation is None
     if not stage.num_views and not never_changes:
         return samples
     conditioner = recipe.conditioner()
-    if stage.num_views:
-        freeze(conditioner, stage.num_views)
+    conditioner.freeze(stage.num_views > 0)
     num_views = max(stage.num_views, 1)
     return precompute_features(
         conditioner, samples, num_views, 0, autocast=contextlib.nullcontext, report=lambda done, total: None
@@ -117,7 +116,7 @@ def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> AudioIma
     with torch.device("meta"):
         conditioner = recipe.conditioner()
     length = round((data.seconds or SECONDS) * conditioner.sample_rate)
-    once = getattr(conditioner, "listens_once", False)
+    once = conditioner.has_fixed_features
     templates = () if isinstance(data.captions, str) else tuple(data.captions)
     read = [spell([template], data.class_names or ("thing",))[0] for template in templates] or [""]
     return AudioImageSamples(
@@ -126,7 +125,7 @@ def heard_pictures(recipe: Recipe, pictures: Tensor, labels: Tensor) -> AudioIma
         torch.randint(-3000, 3000, (num, length), dtype=torch.int16),
         labels,
         SoundAndText,
-        x_0=torch.randn(num, 1, *codec.shape).half() if getattr(codec, "encodes_once", False) else None,
+        x_0=torch.randn(num, 1, *codec.shape).half() if codec.caches_latents else None,
         captions=torch.arange(len(read)).expand(num, -1),
         texts=conditioner.compose(prompts=read).text,
         texts_read=tuple(read),

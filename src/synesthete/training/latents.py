@@ -31,7 +31,7 @@ NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
 
 def is_learned(codec: Any) -> bool:
     """Whether what a codec makes of a signal depends on weights that a stage trains."""
-    return getattr(codec, "is_learned", False)
+    return codec.is_learned
 
 
 def encoded(codec: Any, batch: Batch) -> Batch:

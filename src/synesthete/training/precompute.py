@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,21 +18,6 @@ if TYPE_CHECKING:
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
 
 SHARD = 250
-
-
-def freeze(conditioner: Any, num_views: int) -> None:
-    """Freeze the part of a conditioner that looks where its looks are to be kept, and free it where not.
-
-    Raises:
-        InputError: a conditioner that has no such part.
-    """
-    if hasattr(conditioner, "freeze"):
-        conditioner.freeze(num_views > 0)
-    elif num_views:
-        raise InputError(
-            f"num_views {num_views}: a {type(conditioner).__name__} has no part that looks apart from the one that "
-            "learns; set num_views=0 for this stage"
-        )
 
 
 @torch.no_grad()
@@ -61,7 +45,7 @@ def precompute_features(
             generator = seeding.generator(seed, "view", view, first)
             views.append(samples.augmentation(pictures, generator) if samples.augmentation else pictures)
         with autocast():
-            seen = [conditioner.look(pictures.to(device)) for pictures in views]
+            seen = [conditioner.extract_features(pictures.to(device)) for pictures in views]
         shards.append(torch.stack(seen, dim=1).half().cpu())  # (SHARD, num_views, ...)
         report(min(first + SHARD, len(samples)), len(samples))
     return replace(samples, pictures=torch.cat(shards), augmentation=choose_view)

@@ -43,7 +43,7 @@ def write_previews(
     sheet = contact_sheet([enlarged(real), enlarged(made)])
     write_picture(folder / f"step_{step:07d}.png", sheet)
     log.picture("preview (real above)", sheet, step)
-    if not hasattr(pipeline.codec, "spec"):
+    if pipeline.codec.spec is None:
         return x_0, signal
     waveform, sample_rate = signal.flatten(), pipeline.codec.spec.sample_rate
     write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
@@ -59,7 +59,7 @@ def write_codec_previews(codec: Any, batch: Batch, folder: Path, step: int, log:
     sheet = contact_sheet([enlarged(row) for row in rows])
     write_picture(folder / f"restored_{step:07d}.png", sheet)
     log.picture("restored (real above)", sheet, step)
-    if hasattr(codec, "spec"):
+    if codec.spec is not None:
         waveform = codec.decode(x_0, seeding.sample_generators(0, len(x_0))).flatten()
         write_audio(folder / f"restored_{step:07d}.wav", waveform, codec.spec.sample_rate)
         log.sound("restored", waveform, codec.spec.sample_rate, step)

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def groups_of(part: Any) -> dict[str, list[nn.Parameter]]:
     """The parameters of a part by the groups that it declares; those without any are left out."""
-    named = part.groups() if hasattr(part, "groups") else {}
-    groups = {name: list(parameters) for name, parameters in named.items()}
+    groups = {name: list(parameters) for name, parameters in part.groups().items()}
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 

@@ -22,7 +22,6 @@ from synesthete.training.assembly import make_parts
 from synesthete.training.log import RunLog
 from synesthete.training.models import Models
 from synesthete.training.optim import schedule, set_learning_rate
-from synesthete.training.precompute import freeze
 from synesthete.training.reports import DivergedError, StepReport
 from synesthete.training.rollback import add_rollback, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
@@ -90,7 +89,7 @@ class StageTrainer:
         self.models = Models(recipe, stage, folder, getattr(prepared, "class_names", ()))
         self._check_batch()
         set_trainable(parts, stage)
-        freeze(parts.conditioner, stage.num_views)
+        parts.conditioner.freeze(stage.num_views > 0)
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
         self.begin = begin

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.conditioning.sound_and_text import SoundAndText, joined
+from synesthete.conditioning.audio_text import SoundAndText, joined
+from synesthete.conditioning.base import Conditioner
 from synesthete.config import Sampling
 from synesthete.data.audio_image_samples import AudioImageSamples
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.synthetic import Swatches
+from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
@@ -73,12 +74,14 @@ def prepared_sounds(num: int = 16, own: bool = False) -> Prepared:
     return Prepared(train, test, {}, COLOURS, judge=judge, speakers=unheard)
 
 
-class Ear(ModelMixin, ConfigMixin):
+class Ear(Conditioner):
     """One token of text, (class + 1, which caption), and two of sound, (class + 1, 0) and (0, which tone).
 
     Args:
         deaf: hears every sound as one of the first class.
     """
+
+    reads = "audio_text"
 
     @register_to_config
     def __init__(self, deaf: bool = False) -> None:
@@ -89,11 +92,11 @@ class Ear(ModelMixin, ConfigMixin):
         sound = None if sounds is None else torch.stack([x[:LENGTH] for x in sounds])
         return SoundAndText(sound=sound)
 
-    def listen(self, sound):
-        said = (sound[:, 0] * 32768 / 1000).round()
+    def embed_audio(self, raw, generator=None):
+        said = (raw.sound[:, 0] * 32768 / 1000).round()
         return torch.nn.functional.one_hot(said.long() % 8, 8).float() * (0 if self.config.deaf else 1)
 
-    def encode(self, raw):
+    def encode(self, raw, generator=None):
         text = self._text(len(raw)) if raw.text is None else self._text(raw.text)
         return joined(text, self._sound(len(raw)) if raw.sound is None else self._sound(raw.sound))
 
@@ -119,7 +122,7 @@ class Ear(ModelMixin, ConfigMixin):
         return Condition(tokens=tokens, mask=torch.full(tokens.shape[:2], there))
 
 
-class Hand(ModelMixin, ConfigMixin):
+class Hand(Denoiser):
     """Predicts one of the pictures it knows, whatever x_t: of the class that it was told in the way that it follows.
 
     Told no class it takes any of them, and which of a class is drawn by the noise.
@@ -132,7 +135,7 @@ class Hand(ModelMixin, ConfigMixin):
     def __init__(self, follows: str = "sound") -> None:
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))
-        self.strength = 1.0
+        self.adapter_scale = 1.0
 
     def knows(self, x_0: Tensor, labels: Tensor) -> Hand:
         self.pool, self.labels = x_0, labels
@@ -145,7 +148,7 @@ class Hand(ModelMixin, ConfigMixin):
         place = {"sound": 1, "text": 0}.get(self.config.follows)
         told = torch.zeros(len(x_t)) if place is None else condition.tokens[:, place, 0]
         if place == 1:
-            told = told * condition.mask[:, 1] * (self.strength > 0)
+            told = told * condition.mask[:, 1] * (self.adapter_scale > 0)
         found = []
         for sample, label in zip(x_t, told.tolist(), strict=True):
             fitting = (self.labels == label - 1).nonzero().flatten() if label else torch.arange(len(self.pool))

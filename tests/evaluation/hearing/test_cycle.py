@@ -25,7 +25,7 @@ class Speaker:
     def __init__(self, judge, looks: bool = True, class_names=COLOURS) -> None:
         self.judge, self.looks, self.class_names = judge, looks, list(class_names)
         self.codec = SimpleNamespace(spec=SimpleNamespace(sample_rate=RATE))
-        self.conditioner = SimpleNamespace(preprocess=None)
+        self.conditioner = SimpleNamespace(reads="image")
         self.config = SimpleNamespace(card={"recipe": "speaker"})
 
     def preprocess(self, pictures):

@@ -67,14 +67,14 @@ class ModelUnderTest:
     def reads_classes(self) -> bool:
         """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
         conditioner = self.pipeline.conditioner
-        if hasattr(conditioner, "preprocess") or hasattr(conditioner, "listen"):
+        if conditioner.reads in ("image", "audio_text"):
             return False
         return getattr(type(conditioner), "reads", "label") == "label"
 
     @property
     def makes_pictures(self) -> bool:
         """Whether the codec's signal is a picture rather than a sound."""
-        return hasattr(self.pipeline.codec, "preprocess")
+        return self.pipeline.codec.spec is None
 
     @property
     def device(self) -> torch.device:

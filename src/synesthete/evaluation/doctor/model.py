@@ -50,7 +50,7 @@ def examine_model(
     """
     report, held_out = progress or (lambda *_: None), _held_out(prepared, pipeline)
     checks = [_weights(pipeline)]
-    if hasattr(pipeline.codec, "spec"):
+    if pipeline.codec.spec is not None:
         checks.append(_silence(pipeline.codec))
     if checks[0].verdict == "bad" or not num:
         return checks, None
@@ -92,12 +92,12 @@ def _weights(pipeline: Pipeline) -> Check:
 def some_conditions(pipeline: Pipeline, num: int) -> Any:
     """Raw conditions (num, ...) of any kind that a model reads: its classes in turn, noise as pictures or as sound."""
     conditioner, generator = pipeline.conditioner, torch.Generator().manual_seed(0)
-    if getattr(conditioner, "reads", "label") == "sound":
+    if conditioner.reads == "sound":
         return 0.1 * torch.randn(num, conditioner.config.num_samples, generator=generator)
     if pipeline.has_two_sources:
         time = torch.arange(conditioner.sample_rate) / conditioner.sample_rate  # a second
         return conditioner.compose([0.5 * (2 * math.pi * 110 * 3**place * time).sin() for place in range(num)])
-    if hasattr(conditioner, "preprocess"):
+    if conditioner.reads == "image":
         from PIL import Image
 
         # Coarse squares: single pixels of noise are gone when a picture is made smaller.
@@ -107,8 +107,10 @@ def some_conditions(pipeline: Pipeline, num: int) -> Any:
         )
     config = conditioner.config
     num_classes = config.get("num_classes") or len(config.get("class_names") or pipeline.class_names) or 1
-    if hasattr(conditioner, "tower") and not config.get("class_names"):
-        return conditioner.look(["a picture", "a sound", "a dog", "a house"] * num)[:num]  # it reads words alone
+    if conditioner.reads_text and not config.get("class_names"):
+        return conditioner.extract_features(["a picture", "a sound", "a dog", "a house"] * num)[
+            :num
+        ]  # it reads words alone
     return torch.arange(num) % num_classes
 
 
@@ -127,7 +129,7 @@ def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | N
 def codec_range(codec: Any, device: torch.device) -> DataRange:
     """The x_0 of extremes: silence and full-scale noise and tones, or black, white and noisy pictures."""
     generator = torch.Generator().manual_seed(0)
-    if hasattr(codec, "spec"):
+    if codec.spec is not None:
         size = codec.config.num_samples
         time = torch.arange(size) / codec.spec.sample_rate
         tones = [(2 * math.pi * share * codec.spec.sample_rate * time).sin() for share in (0.005, 0.05, 0.4)]
@@ -138,7 +140,7 @@ def codec_range(codec: Any, device: torch.device) -> DataRange:
         noise = torch.randint(256, shape, generator=generator)
         extremes = torch.stack([torch.zeros_like(noise), torch.full_like(noise, 255), noise]).to(torch.uint8)
     x_0 = codec.encode(extremes.to(device))
-    return DataRange(x_0.min().item(), x_0.max().item(), 0.0 if hasattr(codec, "spec") else None)
+    return DataRange(x_0.min().item(), x_0.max().item(), 0.0 if codec.spec is not None else None)
 
 
 def _grey() -> Any:

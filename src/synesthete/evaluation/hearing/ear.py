@@ -27,7 +27,7 @@ BATCH_SIZE = 64
 
 def fit_ear(pipeline: Any, train: AudioImageSamples, num_classes: int, seed: int) -> Probe | None:
     """A probe on the vectors of training sounds, as they are; None of a conditioner that has no such vectors."""
-    if not hasattr(pipeline.conditioner, "listen"):
+    if pipeline.conditioner.reads != "audio_text":
         return None
     order = torch.randperm(len(train.sound_labels), generator=seeding.generator(seed, "ear"))[:NUM_TRAINING]
     return fit_probe(vectors(pipeline, train, order), train.sound_labels[order], num_classes, seed)
@@ -37,7 +37,7 @@ def fit_ear(pipeline: Any, train: AudioImageSamples, num_classes: int, seed: int
 def vectors(pipeline: Any, samples: AudioImageSamples, sounds: Tensor) -> Tensor:
     """What the conditioner's encoder makes of sounds by number (n,), (n, E)."""
     plain, conditioner = samples.plain(), pipeline.conditioner
-    heard = [conditioner.listen(plain.listened(part).to(pipeline.device)) for part in sounds.split(BATCH_SIZE)]
+    heard = [conditioner.embed_audio(plain.sounds_alone(part).to(pipeline.device)) for part in sounds.split(BATCH_SIZE)]
     return torch.cat([x.float().cpu() for x in heard])
 
 

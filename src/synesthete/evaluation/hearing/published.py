@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.conditioning.clap import ClapTower
+from synesthete.conditioning.frozen_encoder import one_line
 from synesthete.conditioning.text_tower import TextTower
-from synesthete.conditioning.vision_tower import one_line
 from synesthete.data.captions import spoken
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
@@ -58,7 +58,7 @@ def clip_metrics(model: str, answers: Answers, class_names: Sequence[str], _: in
     """CLIP score of each picture with its class's name, and how often that name fits best (Hessel et al. 2021)."""
     look, read = ClipFeatures(model), TextTower(model)
     prompts = [SHOWS.format(spoken(name)) for name in class_names]
-    said = torch.stack([each[0] for each in read.look(prompts, torch.device("cpu"), MOST_TOKENS)])
+    said = torch.stack([each[0] for each in read.extract_features(prompts, torch.device("cpu"), MOST_TOKENS)])
     telling = answers.telling
     real = telling.samples.pictures[telling.pictures]
     made, real = (F.normalize(look(pictures), dim=-1) for pictures in (answers.painted.pictures, real))
@@ -70,7 +70,7 @@ def clap_metrics(model: str, answers: Answers, class_names: Sequence[str], sampl
     """How often a sound fits its class's name best: what a published ear hears in the sounds, whatever was painted."""
     telling = answers.telling
     waveforms = telling.samples.waveform(telling.sounds)
-    heard = ClapTower(model, sample_rate).listen(waveforms)
+    heard = ClapTower(model, sample_rate).embed_audio(waveforms)
     texts = read_clap_texts(model, [SOUNDS.format(spoken(name)) for name in class_names])
     return zero_shot(f"CLAP, sounds ({model}", F.normalize(heard, dim=-1) @ texts.T, telling.labels, answers, None)
 

@@ -79,7 +79,7 @@ def judge_stages(
         painted = paint(pipeline, few.raw(), seed, progress=lambda *count, what=what: progress(what, *count))
         sensitivity = measure_sensitivity(pipeline, noised, seed, progress)
         worth = sensitivity.worth(RIGHT, WRONG)
-        gates = list(getattr(pipeline.denoiser, "gates", {}).values())
+        gates = list(pipeline.denoiser.gates.values())
         found.append(
             StageResult(
                 name=name,

@@ -77,7 +77,7 @@ def measure_base(pipeline: Any, telling: Telling, seed: int) -> Base | None:
     None where the denoiser has no such base. Guidance is off, so that all three go through in batches of one shape.
     """
     denoiser = pipeline.denoiser
-    if not hasattr(denoiser, "strength") or not hasattr(denoiser, "unet"):
+    if denoiser.adapter_scale is None or not hasattr(denoiser, "unet"):
         return None
     few = telling.few(NUM_COMPARED)
     told = few.raw()
@@ -87,10 +87,10 @@ def measure_base(pipeline: Any, telling: Telling, seed: int) -> Base | None:
     how: dict[str, Any] = {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
     base = paint(alone, silent, seed, **how).x_0
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
-    found = [paint(pipeline, told, seed, sound_strength=strength, **how).x_0 for strength in strengths]
+    found = [paint(pipeline, told, seed, adapter_scale=strength, **how).x_0 for strength in strengths]
     apart = [(x_0 - base).abs().flatten(1).amax(dim=1) for x_0 in found]
     moved = tuple(each.mean().item() for each in apart)
-    return Base(apart[0], apart[-1], strengths, moved, dict(getattr(denoiser, "gates", {})))
+    return Base(apart[0], apart[-1], strengths, moved, dict(denoiser.gates))
 
 
 class PlainBase:

@@ -61,7 +61,7 @@ class Telling:
         captions = self.captions if text is None else text
         texts = self.samples.texts
         read = None if mute or captions is None or texts is None else texts[captions]
-        return self.samples.tell(heard, read)
+        return self.samples.tell(heard, read, self.samples.heard is not None)
 
     def caption(self, place: int) -> str:
         """What is said of a sample, as people read it."""

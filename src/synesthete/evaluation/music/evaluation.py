@@ -103,7 +103,7 @@ def evaluate(
         found.metrics.append(own_judge.metric(found.real.held_out, found.real.labels, "held-out pieces"))
     found.skipped = list(prepared.skipped)
     found.notes += [*notes, *prepared.notes]
-    vocoder = getattr(pipeline.codec, "vocoder_in_use", type(pipeline.codec).__name__)
+    vocoder = pipeline.codec.vocoder_in_use or type(pipeline.codec).__name__
     facts = provenance(pipeline, start, model, command) | {
         "sounds": f"{len(found.made.labels)} made, seed {seed}; {len(found.real.labels)} of {len(prepared.test)} "
         f"held-out pieces, {len(prepared.train)} that it was trained on",

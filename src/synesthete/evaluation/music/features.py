@@ -10,7 +10,7 @@ import soxr
 import torch
 
 from synesthete import hub
-from synesthete.conditioning.vision_tower import one_line
+from synesthete.conditioning.frozen_encoder import one_line
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.nn.device import find_device

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from synesthete import hub
-from synesthete.conditioning.vision_tower import VisionTower, one_line
+from synesthete.conditioning.frozen_encoder import one_line
+from synesthete.conditioning.vision_tower import VisionTower
 from synesthete.evaluation.classifiers.image import check_pictures
 from synesthete.evaluation.pictures.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
 from synesthete.nn.device import find_device

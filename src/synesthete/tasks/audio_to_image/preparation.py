@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import hub
-from synesthete.conditioning.sound_and_text import SoundAndText
+from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import plain
 from synesthete.data.audio_image_samples import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
@@ -60,7 +60,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     )
     notes = [*listing.notes, *sounds.notes, *pictures.notes]
     pictures.samples["train"].augmentation = data.augmentation
-    if getattr(codec, "encodes_once", False):
+    if codec.caches_latents:
         codec.load_state_dict(statistics)
         for part in ("train", "test", "speakers"):
             if part in pictures.samples:
@@ -71,7 +71,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
                 found.x_0 = encode_once(codec, found, place / f"latents-{part}-{named}", part, progress)
     told = Told(data, listing, pictures, conditioner)
     heard = None
-    if getattr(conditioner, "listens_once", False):
+    if conditioner.has_fixed_features:
         heard = listen_once(conditioner, sounds, place, report)
         if data.sound_augmentation:
             notes.append("data.sound_augmentation is left out, since the encoder is frozen and sounds are heard once")
@@ -124,7 +124,7 @@ class Told:
         self.read: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = () if isinstance(data.captions, str) else data.captions
         self.choices: dict[PairPart, Tensor] = {}
-        if not data.captions or not hasattr(conditioner, "compose"):
+        if not data.captions or conditioner.reads != "audio_text":
             return
         parts: tuple[PairPart, ...] = ("train", "test", "speakers")
         there = [part for part in parts if part in pictures.samples]
@@ -173,7 +173,7 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
 
 
 def _heard(conditioner: Any, sounds: Sounds, places: Tensor, device: torch.device) -> dict[str, Tensor]:
-    found = conditioner.look(SoundAndText(sound=as_float(sounds.pieces[places]).to(device))).sound
+    found = conditioner.extract_features(SoundAndText(sound=as_float(sounds.pieces[places]).to(device))).sound
     return {"values": found.float().cpu().contiguous()}
 
 

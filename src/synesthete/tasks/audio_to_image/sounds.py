@@ -29,7 +29,7 @@ def num_heard(seconds: float | None, conditioner: Any) -> int:
     """Samples of every sound: as the data say, or as many as the encoder hears."""
     if seconds is not None:
         return round(seconds * conditioner.sample_rate)
-    own = getattr(getattr(conditioner, "ear", conditioner), "config", {}).get("num_samples")
+    own = getattr(getattr(conditioner, "audio_encoder", conditioner), "config", {}).get("num_samples")
     return own or round(SECONDS * conditioner.sample_rate)
 
 

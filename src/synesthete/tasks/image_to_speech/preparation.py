@@ -105,18 +105,18 @@ def prepare_pictures(
 ) -> dict[Split, SplitImages]:
     """The pictures of each split as the conditioner reads them, each read once; no training picture is a test picture.
 
-    A conditioner with an `identity` has a `look` that never changes: where no augmentation changes the pictures, what
-    it sees is kept in their place, in half precision. With augmentation the pixels are kept, and every step looks.
+    Where a conditioner has an `identity`, its `extract_features` never changes: where no augmentation changes the
+    pictures, what it sees is kept in their place, in half precision. With augmentation the pixels are kept.
 
     Raises:
         InputError: a class without a readable training picture, and as `preprocess_images`.
     """
     conditioner = recipe.conditioner()
     listed = {split: data.pictures(split) for split in SPLITS}
-    if not hasattr(conditioner, "preprocess"):  # it reads the class, not the picture
+    if conditioner.reads != "image":  # it reads the class, not the picture
         return {split: SplitImages(labels, labels) for split, (_, labels) in listed.items()}
-    named = conditioner.identity() if hasattr(conditioner, "identity") else plain(recipe.conditioner)
-    looked_at = hasattr(conditioner, "identity") and hasattr(conditioner, "look") and data.augmentation is None
+    named = conditioner.identity() or plain(recipe.conditioner)
+    looked_at = conditioner.has_fixed_features and data.augmentation is None
     # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
     place = default_folder(recipe).parent if folder in (None, default_folder(recipe)) else folder
     place = place / f"pictures-{digest([type(conditioner).__name__, named, looked_at])}"

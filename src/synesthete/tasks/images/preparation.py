@@ -58,7 +58,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
     shown = digest(b"".join(sorted(fitted["train"].contents)))
     statistics = load_or_compute(place / f"statistics-{shown}.safetensors", partial(measure, codec, samples["train"]))
-    if getattr(codec, "encodes_once", False):
+    if codec.caches_latents:
         codec.load_state_dict(statistics)
         named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
         for part in ("train", "test"):  # a judge looks at the pictures themselves

@@ -60,7 +60,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     cutting.check(samples)
     check_conditioner(recipe, data.class_names, "recordings")
     for found in samples.values():
-        found.reads = getattr(recipe.conditioner.target, "reads", "label")
+        found.reads = "sound" if recipe.conditioner.target.reads == "sound" else "label"
     samples["train"].augmentation = data.augmentation
     key = digest([plain(recipe.codec), identity(samples["train"])])
     statistics = load_or_compute(place / f"statistics-{key}.safetensors", partial(_statistics, codec, samples["train"]))

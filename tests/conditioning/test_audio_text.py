@@ -9,12 +9,12 @@ import torch
 from claps import RATE, WIDTH, write_clap
 from stable_diffusion_texts import write_texts
 
+from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
 from synesthete.conditioning.clap import Clap, ClapTower
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_and_text import Hearing, SoundAndText
 from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, build
 from synesthete.config.plain import plain, resolved
 from synesthete.types import InputError
@@ -37,22 +37,24 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
-def small(**fields) -> Hearing:
+def small(**fields) -> AudioTextConditioner:
     """Both encoders learn."""
     torch.manual_seed(0)
-    sound, text = SoundEncoder(**SMALL, width=20), Words(CAPTIONS, width=32, num_tokens=6)
-    return Hearing(sound, text, **{"width": 32, "hidden": 48} | fields).eval()
+    sound, text = SoundEncoder(**SMALL, width=20), TextTransformer(CAPTIONS, width=32, num_tokens=6)
+    return AudioTextConditioner(sound, text, **{"width": 32, "hidden": 48} | fields).eval()
 
 
-def published(folders, **fields) -> Hearing:
+def published(folders, **fields) -> AudioTextConditioner:
     """Both encoders are frozen, as at full size."""
     torch.manual_seed(0)
     clap, base = folders
-    return Hearing(Clap(str(clap), RATE), ClipPrompts(str(base), CAPTIONS), width=16, hidden=48, **fields).eval()
+    return AudioTextConditioner(
+        Clap(str(clap), RATE), ClipPrompts(str(base), CAPTIONS), width=16, hidden=48, **fields
+    ).eval()
 
 
 @pytest.fixture(params=["small", "published"])
-def hearing(request, folders) -> Hearing:
+def hearing(request, folders) -> AudioTextConditioner:
     return small() if request.param == "small" else published(folders)
 
 
@@ -65,8 +67,8 @@ def sounds(num: int = 4) -> list[torch.Tensor]:
     ]
 
 
-def text_length(hearing: Hearing) -> int:
-    return hearing.reader.config.num_tokens
+def text_length(hearing: AudioTextConditioner) -> int:
+    return hearing.text_encoder.config.num_tokens
 
 
 def test_the_sound_tokens_are_the_last_and_both_are_kept(hearing):
@@ -75,9 +77,9 @@ def test_the_sound_tokens_are_the_last_and_both_are_kept(hearing):
     assert told.tokens.shape == (4, num + NUM_SOUND, hearing.config.width)
     assert told.mask.shape == (4, num + NUM_SOUND) and told.mask.dtype == torch.bool
     assert told.pooled is None and told.spatial is None
-    text, mask = hearing.reader.read(raw.text)
+    text, mask = hearing.text_encoder.read(raw.text)
     assert torch.equal(told.tokens[:, :num], text) and torch.equal(told.mask[:, :num], mask)
-    torch.testing.assert_close(told.tokens[:, num:], hearing.to_tokens(hearing.listen(raw.sound)))
+    torch.testing.assert_close(told.tokens[:, num:], hearing.to_tokens(hearing.embed_audio(raw)))
     assert told.mask[:, num:].all()
     assert torch.pdist(told.tokens[:, num:].flatten(1)).min() > 1e-2  # every sound says something else
     assert torch.pdist(told.tokens[0, num:]).min() > 1e-2  # in tokens that say something else
@@ -85,7 +87,7 @@ def test_the_sound_tokens_are_the_last_and_both_are_kept(hearing):
 
 def test_what_is_absent_is_masked_or_the_empty_text(hearing):
     whole, num = hearing.compose(sounds(), ["a digit"]), text_length(hearing)
-    null, empty = hearing.null(4), hearing.reader.read(hearing.reader.tokenise([""] * 4))
+    null, empty = hearing.null(4), hearing.text_encoder.read(hearing.text_encoder.tokenise([""] * 4))
     silent = hearing.encode(SoundAndText(text=whole.text))
     wordless = hearing.encode(SoundAndText(sound=whole.sound))
     assert not silent.mask[:, num:].any() and not null.mask[:, num:].any()
@@ -104,30 +106,30 @@ def test_a_batch_equals_its_singles(hearing):
         alone = hearing.encode(hearing.compose([clip], ["a digit"])).tokens[0]
         torch.testing.assert_close(alone, together[i], rtol=1e-4, atol=1e-5)
     assert together.isfinite().all()
-    vectors = hearing.listen(hearing.compose(clips).sound)
+    vectors = hearing.embed_audio(hearing.compose(clips))
     assert vectors.norm(dim=1).tolist() == pytest.approx([1] * 4, abs=1e-5)
-    if hearing.listens_once:
-        alone = torch.cat([hearing.listen(hearing.compose([clip]).sound) for clip in clips])
+    if hearing.has_fixed_features:
+        alone = torch.cat([hearing.embed_audio(hearing.compose([clip])) for clip in clips])
         assert torch.equal(alone, vectors)
 
 
 def test_a_kept_vector_says_what_its_sound_says(hearing, monkeypatch):
     raw = hearing.compose(sounds(), ["a digit"])
-    seen = hearing.look(raw)
-    assert seen.sound.shape == (4, hearing.ear.width) and seen.sound.dtype == torch.float32
+    seen = hearing.extract_features(raw)
+    assert seen.sound.shape == (4, hearing.audio_encoder.width) and seen.sound.dtype == torch.float32
     assert not seen.sound.requires_grad and torch.equal(seen.text, raw.text)
     assert torch.equal(hearing.encode(seen).tokens, hearing.encode(raw).tokens)
-    assert hearing.look(seen) is seen
-    assert hasattr(hearing, "identity") == hearing.listens_once
-    if hearing.listens_once:  # asked once for every sound, by this process or another
+    assert hearing.extract_features(seen) is seen
+    assert (hearing.identity() is not None) == hearing.has_fixed_features
+    if hearing.has_fixed_features:  # asked once for every sound, by this process or another
         monkeypatch.setattr(ClapTower, "_hear", None)
-        assert torch.equal(hearing.look(raw).sound, seen.sound)
+        assert torch.equal(hearing.extract_features(raw).sound, seen.sound)
         assert hearing.identity()["sample_rate"] == RATE
 
 
 def test_numbers_of_captions_stand_for_their_texts(hearing):
     numbers = SoundAndText(text=torch.tensor([1, 0]))
-    written = SoundAndText(text=hearing.reader.tokenise([CAPTIONS[1], CAPTIONS[0]]))
+    written = SoundAndText(text=hearing.text_encoder.tokenise([CAPTIONS[1], CAPTIONS[0]]))
     assert torch.equal(hearing.encode(numbers).tokens, hearing.encode(written).tokens)
 
 
@@ -169,7 +171,7 @@ def test_a_negative_prompt_stands_where_nothing_is_told(hearing):
     plain = hearing.branches(raw)
     for negative in ("a handwritten digit", ["a handwritten digit"] * 2):
         none, text, both = hearing.branches(raw, negative)
-        away = hearing.encode(SoundAndText(text=hearing.reader.tokenise(["a handwritten digit"] * 2)))
+        away = hearing.encode(SoundAndText(text=hearing.text_encoder.tokenise(["a handwritten digit"] * 2)))
         assert torch.equal(none.tokens, away.tokens) and torch.equal(none.mask, away.mask)
         assert torch.equal(text.tokens, plain[1].tokens) and torch.equal(both.tokens, plain[2].tokens)
     none, text, _ = hearing.branches(SoundAndText(sound=raw.sound), "a digit")
@@ -186,15 +188,15 @@ def test_every_trainable_parameter_learns_and_no_frozen_one_does(hearing):
     (kept * torch.randn(kept.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
     for name, parameter in hearing.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-    if hearing.listens_once:
+    if hearing.has_fixed_features:
         assert {name.split(".")[0] for name, _ in hearing.named_parameters()} == {"to_tokens"}
-        for network in (hearing.ear.tower.network, hearing.reader.tower.network):
+        for network in (hearing.audio_encoder.tower.network, hearing.text_encoder.tower.network):
             assert not network.training and all(not p.requires_grad and p.grad is None for p in network.parameters())
 
 
 def test_its_groups_are_all_its_parameters_once(hearing):
     groups = hearing.groups()
-    assert set(groups) == ({"sound"} if hearing.listens_once else {"sound", "encoder", "text"})
+    assert set(groups) == ({"sound"} if hearing.has_fixed_features else {"sound", "encoder", "text"})
     listed = [parameter for group in groups.values() for parameter in group]
     assert {id(p) for p in listed} == {id(p) for p in hearing.parameters()} and len(listed) == len(set(map(id, listed)))
     assert {id(p) for p in groups["sound"]} == {id(p) for p in hearing.to_tokens.parameters()}
@@ -202,13 +204,13 @@ def test_its_groups_are_all_its_parameters_once(hearing):
 
 def test_saved_and_loaded_it_says_the_same_without_the_frozen_weights(hearing, tmp_path):
     hearing.save_pretrained(tmp_path)
-    again = Hearing.from_pretrained(tmp_path).eval()
+    again = AudioTextConditioner.from_pretrained(tmp_path).eval()
     raw = hearing.compose(sounds(), ["a digit"])
     torch.testing.assert_close(again.encode(raw).tokens, hearing.encode(raw).tokens, rtol=1e-5, atol=1e-6)
     assert torch.equal(again.compose(sounds(), ["a digit"]).text, raw.text)
     assert again.state_dict().keys() == hearing.state_dict().keys()
     assert again.sample_rate == RATE
-    if hearing.listens_once:
+    if hearing.has_fixed_features:
         assert {name.split(".")[0] for name in again.state_dict()} == {"to_tokens"}
         assert (tmp_path / "diffusion_pytorch_model.safetensors").stat().st_size < 2**18
 
@@ -216,16 +218,36 @@ def test_saved_and_loaded_it_says_the_same_without_the_frozen_weights(hearing, t
 def test_copies_share_the_towers_and_half_precision_is_of_the_trained_part_alone(folders):
     hearing = published(folders)
     half = copy.deepcopy(hearing).to(torch.bfloat16)
-    assert half.ear.tower is hearing.ear.tower and half.reader.tower is hearing.reader.tower
+    assert (
+        half.audio_encoder.tower is hearing.audio_encoder.tower
+        and half.text_encoder.tower is hearing.text_encoder.tower
+    )
     told = half.encode(half.compose(sounds(2), ["a digit"]))
     assert told.tokens.dtype == torch.bfloat16 and told.mask.dtype == torch.bool
-    assert {p.dtype for p in hearing.ear.tower.network.parameters()} == {torch.float32}
+    assert {p.dtype for p in hearing.audio_encoder.tower.network.parameters()} == {torch.float32}
     expected = hearing.encode(hearing.compose(sounds(2), ["a digit"])).tokens
     torch.testing.assert_close(told.tokens.float(), expected, rtol=0.1, atol=0.1)
 
 
+def test_a_waveform_as_long_as_a_vector_is_no_vector():
+    hearing = small()
+    clip = torch.rand(1, hearing.embedding_width) - 0.5
+    raw = SoundAndText(sound=clip)
+    vector = hearing.extract_features(raw)
+    assert vector.is_embedded and not torch.equal(vector.sound, clip)
+    assert torch.equal(hearing.encode(raw).tokens, hearing.encode(vector).tokens)
+    assert vector[[0]].to("cpu").is_embedded
+    with pytest.raises(InputError, match="wide"):
+        hearing.encode(SoundAndText(torch.zeros(1, hearing.embedding_width + 1), is_embedded=True))
+
+
 def test_it_is_a_part_of_a_recipe():
-    part = build(Hearing, sound=build(SoundEncoder, **SMALL), text=build(Words, captions=CAPTIONS, width=32), width=32)
+    part = build(
+        AudioTextConditioner,
+        sound=build(SoundEncoder, **SMALL),
+        text=build(TextTransformer, captions=CAPTIONS, width=32),
+        width=32,
+    )
     recipe = Recipe("mine", "audio-to-image", *[part] * 5, stages=[])
     recipe.set("conditioner.sound.width=24")
     recipe.set("conditioner.hidden=40")
@@ -233,7 +255,7 @@ def test_it_is_a_part_of_a_recipe():
     assert again == recipe.conditioner
     with torch.device("meta"):  # as a recipe is checked
         made = again()
-    assert made.ear.width == 24 and made.to_tokens.mlp[0].out_features == 40
+    assert made.audio_encoder.width == 24 and made.to_tokens.mlp[0].out_features == 40
 
 
 def test_raw_conditions_are_cut_moved_and_counted():
@@ -254,8 +276,6 @@ def test_one_prompt_goes_with_every_sound_and_one_sound_with_every_prompt():
     assert many.sound.shape == (3, 5400) and (many.text == many.text[0]).all()
     assert many.sound[0, 4000:].eq(0).all() and torch.equal(many.sound[1, :4700], sounds(3)[1])
     assert len(hearing.compose(sounds(1), ["a digit", "digit"]).sound) == 2
-    short = hearing.compose([torch.ones(20)])  # as long as a vector of its encoder is wide
-    assert short.text is None and short.sound.shape == (1, 21)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +289,14 @@ def test_one_prompt_goes_with_every_sound_and_one_sound_with_every_prompt():
         (lambda h: h.encode(SoundAndText(torch.zeros(1, 900).long())), "torch.int64; give waveforms"),
         (lambda h: small(width=16), "conditioner.width 16: its text is 32 wide; --set conditioner.width=32"),
         (lambda h: small(num_sound_tokens=1), "num_sound_tokens 1: attention over one is a constant"),
-        (lambda h: Hearing(Labels(), h.reader), "conditioner.sound: Labels is no encoder of sound; give .* Clap$"),
-        (lambda h: Hearing(h.ear, h.ear), "conditioner.text: SoundEncoder is no encoder of text; give .* Words$"),
+        (
+            lambda h: AudioTextConditioner(Labels(), h.text_encoder),
+            "conditioner.sound: Labels is no encoder of sound; give .* Clap$",
+        ),
+        (
+            lambda h: AudioTextConditioner(h.audio_encoder, h.audio_encoder),
+            "conditioner.text: SoundEncoder is no encoder of text; give .* TextTransformer$",
+        ),
     ],
 )
 def test_what_cannot_be_told_is_one_line(act, named):
@@ -282,8 +308,8 @@ def test_what_cannot_be_told_is_one_line(act, named):
 def test_at_full_size_its_projection_is_the_seeds():
     """512 -> 1024 -> 1024 -> 8 x 768 with norms, place and kind: 7.9 million parameters."""
     with torch.device("meta"):
-        hearing = Hearing(Clap(), ClipPrompts())
+        hearing = AudioTextConditioner(Clap(), ClipPrompts())
     perceptron = (512 + 1) * 1024 + (1024 + 1) * 1024 + (1024 + 1) * 8 * 768 + 2 * 2 * 1024
     assert hearing.num_parameters() == perceptron + 2 * 768 + 8 * 768 + 768
     assert hearing.sample_rate == 48_000 and hearing.config.width == 768
-    assert WIDTH != hearing.ear.width == 512
+    assert WIDTH != hearing.audio_encoder.width == 512

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.pipeline.frames import Frames
 from synesthete.pipeline.upsampling import resample
+from synesthete.pipeline.windows import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ CROSSFADE = 0.02  # seconds over which one sound goes over into another
 WRAP = 0.5  # seconds of a loop that are decoded again beyond either end
 
 
-def render(codec: Any, canvas: Canvas, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+def decode_canvas(codec: Any, canvas: Canvas, generators: Sequence[torch.Generator] | None = None) -> Tensor:
     """The waveform (B, num_samples) of a canvas, on the CPU.
 
     All frames are decoded at once, so there is no seam between windows. What was given comes back sample by sample,

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from synesthete.conditioning.base import Conditioner
 from synesthete.conditioning.sound_tokens import SoundTokens
 from synesthete.config.nested import described, restored
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class SoundAndText:
     """What is told of samples before any encoder has read it; either may be None, which says nothing of that kind.
 
-    sound: waveforms (B, S) float32 in [-1, 1], shorter ones with zeros behind them, or what the encoder made of them,
-    (B, E). text: token ids (B, L) int64, or numbers (B,) of the text encoder's captions.
+    sound: waveforms (B, S) float32 in [-1, 1], shorter ones with zeros behind them; where `is_embedded`, what the
+    encoder made of them, (B, E). text: token ids (B, L) int64, or numbers (B,) of the text encoder's captions.
     """
 
     sound: Tensor | None = None
     text: Tensor | None = None
+    is_embedded: bool = False
 
     def __len__(self) -> int:
         """The batch size."""
@@ -47,10 +48,11 @@ class SoundAndText:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> SoundAndText:
         """The same with `function` applied to each tensor that it holds."""
-        return SoundAndText(*(None if x is None else function(x) for x in (self.sound, self.text)))
+        sound, text = (None if x is None else function(x) for x in (self.sound, self.text))
+        return SoundAndText(sound, text, self.is_embedded)
 
 
-class Hearing(ModelMixin, ConfigMixin):
+class AudioTextConditioner(Conditioner):
     """Sounds and texts -> tokens of both, [text (L) | sound (num_sound_tokens)], and a mask: False where one is absent.
 
     The text is read by `text`, the sound by `sound`, whose vector becomes tokens by `SoundTokens`. A sound that is not
@@ -58,14 +60,16 @@ class Hearing(ModelMixin, ConfigMixin):
     There is no pooled vector: Stable Diffusion reads none.
 
     Args:
-        sound: `Clap` or `SoundEncoder`; text: `ClipPrompts` or `Words`; in a recipe builds of these, in a config.json
-            {"class": ..., and its fields}.
+        sound: `Clap` or `SoundEncoder`; text: `ClipPrompts` or `TextTransformer`; in a recipe builds of these, in a
+            config.json {"class": ..., and its fields}.
         width: D of all tokens; the text's is its encoder's own. num_sound_tokens: at least 2.
         hidden, dropout: of the perceptron between the sound's vector and its tokens.
 
     Raises:
         InputError: parts that are no such encoders, or a text of another width.
     """
+
+    reads = "audio_text"
 
     @register_to_config
     def __init__(
@@ -83,20 +87,22 @@ class Hearing(ModelMixin, ConfigMixin):
                 f"conditioner.num_sound_tokens {num_sound_tokens}: attention over one is a constant; set 8"
             )
         # Not called as the fields are: ModelMixin would give those.
-        self.ear: Any = restored(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
-        self.reader: Any = restored(text, "conditioner.text", "encoder of text", ("tokenise", "read"), "Words")
-        self.register_to_config(sound=described(self.ear), text=described(self.reader))
-        if self.reader.width != width:
+        self.audio_encoder: Any = restored(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
+        self.text_encoder: Any = restored(
+            text, "conditioner.text", "encoder of text", ("tokenise", "read"), "TextTransformer"
+        )
+        self.register_to_config(sound=described(self.audio_encoder), text=described(self.text_encoder))
+        if self.text_encoder.width != width:
             raise InputError(
-                f"conditioner.width {width}: its text is {self.reader.width} wide; "
-                f"--set conditioner.width={self.reader.width}"
+                f"conditioner.width {width}: its text is {self.text_encoder.width} wide; "
+                f"--set conditioner.width={self.text_encoder.width}"
             )
-        self.to_tokens = SoundTokens(self.ear.width, width, num_sound_tokens, hidden, dropout)
+        self.to_tokens = SoundTokens(self.audio_encoder.width, width, num_sound_tokens, hidden, dropout)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Hearing:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioTextConditioner:
         """As every module; frozen encoders, which are none of its parts, go to the same device."""
         super()._apply(fn, recurse)
-        for part in (self.ear, self.reader):
+        for part in (self.audio_encoder, self.text_encoder):
             if part.is_frozen:
                 part.tower.to(self.to_tokens.kind.device)
         return self
@@ -104,28 +110,27 @@ class Hearing(ModelMixin, ConfigMixin):
     @property
     def sample_rate(self) -> int:
         """Of the waveforms that it is given, in Hz."""
-        return self.ear.config.sample_rate
+        return self.audio_encoder.config.sample_rate
 
     @property
     def embedding_width(self) -> int:
-        """E of what `listen` gives."""
-        return self.ear.width
+        """E of what `embed_audio` gives."""
+        return self.audio_encoder.width
 
     @property
-    def listens_once(self) -> bool:
-        """Whether what it hears in a sound never changes, so that it is worth keeping (`look`)."""
-        return self.ear.is_frozen
+    def has_fixed_features(self) -> bool:
+        """Whether what it hears in a sound never changes, so that it is worth keeping (`extract_features`)."""
+        return self.audio_encoder.is_frozen
 
-    def groups(self) -> dict[str, Iterable[nn.Parameter]]:
+    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Its parameters by what a stage can train: `sound` (its tokens), and `encoder` and `text` where they learn."""
-        found = {"sound": self.to_tokens, "encoder": self.ear, "text": self.reader}
+        found = {"sound": self.to_tokens, "encoder": self.audio_encoder, "text": self.text_encoder}
         named = {name: list(part.parameters()) for name, part in found.items()}
         return {name: parameters for name, parameters in named.items() if parameters}
 
-    @property
-    def identity(self) -> Callable[[], dict[str, Any]]:
-        """To be called: what decides the vector of a sound. An encoder that learns has none, and so has this."""
-        return self.ear.identity
+    def identity(self) -> dict[str, Any] | None:
+        """What decides the vector of a sound; None where the encoder learns."""
+        return self.audio_encoder.identity() if self.has_fixed_features else None
 
     def compose(self, sounds: Sequence[Tensor] | None = None, prompts: Sequence[str] | None = None) -> SoundAndText:
         """Sounds, each (S,) at `sample_rate`, and prompts as a raw condition; one of either goes with all of the other.
@@ -142,43 +147,48 @@ class Hearing(ModelMixin, ConfigMixin):
             raise InputError(f"{counted}: give as many of both, or one of either")
         raw = SoundAndText()
         if sounds is not None:
-            # A waveform as long as the encoder's vector would be taken for one.
-            length = max(*(len(sound) for sound in sounds), self.ear.width + 1)
+            length = max(len(sound) for sound in sounds)
             padded = [torch.nn.functional.pad(sound.float(), (0, length - len(sound))) for sound in sounds]
             raw = replace(raw, sound=torch.stack(padded).expand(number, -1))
         if prompts is not None:
-            raw = replace(raw, text=self.reader.tokenise(prompts).expand(number, -1))
+            raw = replace(raw, text=self.text_encoder.tokenise(prompts).expand(number, -1))
         return raw
 
     @torch.no_grad()
-    def look(self, raw: SoundAndText) -> SoundAndText:
+    def extract_features(self, raw: SoundAndText) -> SoundAndText:
         """The same with what the encoder makes of each sound, (B, E) float32, in its place.
 
         Of a frozen encoder it is kept in the cache folder, too, so that it is asked once for every sound.
         """
-        if raw.sound is None or self._is_embedding(raw.sound):
+        if raw.sound is None or raw.is_embedded:
             return raw
-        kept = {"keep": True} if self.ear.is_frozen else {}
-        return replace(raw, sound=self.ear.embed(self._checked(raw.sound), **kept).float())
+        how = {"keep": True} if self.audio_encoder.is_frozen else {}
+        return replace(raw, sound=self.audio_encoder.embed(checked(raw.sound), **how).float(), is_embedded=True)
 
-    def listen(self, sound: Tensor) -> Tensor:
-        """Waveforms (B, S) -> the encoder's vectors (B, E), of length 1; gradients flow where it learns.
+    def embed_audio(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Tensor:
+        """The encoder's vectors of the sounds, (B, E), of length 1; gradients flow where it learns.
 
-        What is E wide was listened to before, and is left as it is.
+        generator: for what an encoder that learns hides of a sound in training; None hides nothing.
 
         Raises:
-            InputError: neither, or samples that are not finite.
+            InputError: vectors of another width, no waveforms, or samples that are not finite.
         """
-        return sound if self._is_embedding(sound) else self.ear.embed(self._checked(sound))
+        assert raw.sound is not None
+        if raw.is_embedded:
+            if raw.sound.shape[1:] != (self.embedding_width,):
+                raise InputError(f"vectors {tuple(raw.sound.shape)}; this encoder's are {self.embedding_width} wide")
+            return raw.sound
+        how = {} if self.audio_encoder.is_frozen else {"generator": generator}
+        return self.audio_encoder.embed(checked(raw.sound), **how)
 
-    def encode(self, raw: SoundAndText) -> Condition:
-        """Tokens (B, L + num_sound_tokens, D) and their mask.
+    def encode(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Condition:
+        """Tokens (B, L + num_sound_tokens, D) and their mask. generator: as `embed_audio`.
 
         Raises:
-            InputError: as `listen`, or token ids of another length.
+            InputError: as `embed_audio`, or token ids of another length.
         """
         text = self._empty(len(raw)) if raw.text is None else self._read(raw.text)
-        return joined(text, self._no_sound(len(raw)) if raw.sound is None else self._heard(raw.sound))
+        return joined(text, self._no_sound(len(raw)) if raw.sound is None else self._sound(raw, generator))
 
     def null(self, batch_size: int) -> Condition:
         """The empty text and no sound, (batch_size, ...)."""
@@ -205,9 +215,9 @@ class Hearing(ModelMixin, ConfigMixin):
             prompts = [negative] if isinstance(negative, str) else list(negative)
             if len(prompts) not in (1, num):
                 raise InputError(f"{len(prompts)} negative prompts for {num} samples; give one, or one for each")
-            none = joined(self._read(self.reader.tokenise(prompts).expand(num, -1)), silent)
+            none = joined(self._read(self.text_encoder.tokenise(prompts).expand(num, -1)), silent)
         told = plain if raw.text is None else joined(text, silent)
-        return none, told, told if raw.sound is None else joined(text, self._heard(raw.sound))
+        return none, told, told if raw.sound is None else joined(text, self._sound(raw))
 
     def drop(
         self,
@@ -242,14 +252,14 @@ class Hearing(ModelMixin, ConfigMixin):
         return self.to_tokens.kind.dtype
 
     def _read(self, text: Tensor) -> Condition:
-        tokens, mask = self.reader.read(text.to(self.to_tokens.kind.device))
+        tokens, mask = self.text_encoder.read(text.to(self.to_tokens.kind.device))
         return Condition(tokens=tokens.to(self._dtype), mask=mask)
 
     def _empty(self, batch_size: int) -> Condition:
-        return self._read(self.reader.tokenise([""])).apply(lambda x: x.expand(batch_size, *x.shape[1:]))
+        return self._read(self.text_encoder.tokenise([""])).apply(lambda x: x.expand(batch_size, *x.shape[1:]))
 
-    def _heard(self, sound: Tensor) -> Condition:
-        tokens = self.to_tokens(self.listen(sound).to(self._dtype))
+    def _sound(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Condition:
+        tokens = self.to_tokens(self.embed_audio(raw, generator).to(self._dtype))
         return Condition(tokens=tokens, mask=tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
     def _no_sound(self, batch_size: int) -> Condition:
@@ -257,15 +267,18 @@ class Hearing(ModelMixin, ConfigMixin):
         tokens = kind.new_zeros(batch_size, self.config.num_sound_tokens, self.config.width)
         return Condition(tokens=tokens, mask=tokens.new_zeros(tokens.shape[:2], dtype=torch.bool))
 
-    def _is_embedding(self, sound: Tensor) -> bool:
-        return sound.ndim == 2 and sound.shape[-1] == self.ear.width
 
-    def _checked(self, sound: Tensor) -> Tensor:
-        if sound.ndim != 2 or not sound.is_floating_point():
-            raise InputError(f"sound of {tuple(sound.shape)} {sound.dtype}; give waveforms (B, S) in [-1, 1]")
-        if not torch.isfinite(sound).all():
-            raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
-        return sound
+def checked(sound: Tensor) -> Tensor:
+    """Waveforms (B, S) as they are.
+
+    Raises:
+        InputError: no waveforms, or samples that are not finite.
+    """
+    if sound.ndim != 2 or not sound.is_floating_point():
+        raise InputError(f"sound of {tuple(sound.shape)} {sound.dtype}; give waveforms (B, S) in [-1, 1]")
+    if not torch.isfinite(sound).all():
+        raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
+    return sound
 
 
 def joined(text: Condition, sound: Condition) -> Condition:

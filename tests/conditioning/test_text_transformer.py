@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.conditioning.words import Words, words_of
+from synesthete.conditioning.text_transformer import TextTransformer, words_of
 from synesthete.types import InputError
 
 CAPTIONS = ("a handwritten digit", "A digit, written by hand.", "somebody's digit")
 
 
-def make(**fields) -> Words:
+def make(**fields) -> TextTransformer:
     torch.manual_seed(0)
-    return Words(**{"captions": CAPTIONS, "width": 32, "num_tokens": 8} | fields).eval()
+    return TextTransformer(**{"captions": CAPTIONS, "width": 32, "num_tokens": 8} | fields).eval()
 
 
 def test_its_vocabulary_is_the_words_of_its_captions():
@@ -103,7 +103,7 @@ def test_ids_of_another_model_are_one_line(text, named):
 def test_a_saved_one_reads_the_same(tmp_path):
     words = make()
     words.save_pretrained(tmp_path)
-    again = Words.from_pretrained(tmp_path)
+    again = TextTransformer.from_pretrained(tmp_path)
     ids = words.tokenise(CAPTIONS)
     assert torch.equal(again.tokenise(CAPTIONS), ids)
     assert torch.equal(again.read(ids)[0], words.read(ids)[0])

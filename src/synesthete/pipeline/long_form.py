@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.diffusion.sampling import find_first, scheduler_for
-from synesthete.pipeline.frames import Frames, silent_frames
-from synesthete.pipeline.holding import NUM_CORRECTIONS, hold
+from synesthete.pipeline.decode_audio import decode_canvas
+from synesthete.pipeline.inpainting import NUM_CORRECTIONS, inpaint
 from synesthete.pipeline.pipeline import Output
-from synesthete.pipeline.rendering import render
-from synesthete.pipeline.windows import find_overlap, plan
+from synesthete.pipeline.windows import Frames, find_overlap, plan, silent_frames
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -28,21 +27,21 @@ if TYPE_CHECKING:
 RESAMPLING_STRENGTH = 0.5  # how far back towards noise each round of resampling goes
 
 
-def paint(
+def sample_long_form(
     pipeline: Pipeline, raw: Tensor, canvas: Canvas, *, generators: Sequence[torch.Generator] | None = None, **how: Any
 ) -> Output:
-    """The sound (B, num_samples) of a canvas once all of it is made, which is then known. Arguments as for `painting`.
+    """The sound (B, num_samples) of a canvas once all of it is made. Arguments as for `long_form_steps`.
 
     Raises:
-        InputError: as `painting`.
+        InputError: as `long_form_steps`.
     """
     generators = list(generators or seeding.sample_generators(0, len(canvas)))
-    for _ in painting(pipeline, raw, canvas, generators=generators, **how):
+    for _ in long_form_steps(pipeline, raw, canvas, generators=generators, **how):
         pass
-    return Output(render(pipeline.codec, canvas, generators), canvas.x_0)
+    return Output(decode_canvas(pipeline.codec, canvas, generators), canvas.x_0)
 
 
-def painting(
+def long_form_steps(
     pipeline: Pipeline,
     raw: Tensor,
     canvas: Canvas,
@@ -59,8 +58,8 @@ def painting(
     raw: as for a call of the pipeline, the same for all windows; or, where the conditioner reads sound, the whole of it
     (B, S), of which each window is told its own stretch. generators: one a sample, so that a batch equals its singles.
     overlap: seconds that a window shares with the one before it; a quarter of the window where None. strength: under 1
-    begins at the canvas' own x_0, noised that far, and so varies it. num_corrections: as for `hold`, backward passes in
-    each step of a window that holds something, each about as long as the step itself. num_resamplings: rounds that
+    begins at the canvas' own x_0, noised that far, and so varies it. num_corrections: as for `inpaint`, backward passes
+    in each step of a window that holds something, each about as long as the step itself. num_resamplings: rounds that
     noise what a window made half of the way and walk back, so that it and what is held have seen each other (RePaint,
     Lugmayr et al. 2022, section 4.2, with jumps from clean data, which any sampler can take); each costs half of a
     window's steps.
@@ -84,7 +83,7 @@ def painting(
         x_0, keep = framed(pipeline.codec, canvas, index)
         heard = stretch(pipeline, raw, window, canvas)
         fitting = num_corrections if canvas.known[index].any() else 0  # padding is silent whatever is beside it
-        around = hold(pipeline.process, x_0.to(pipeline.device), keep, fitting) if keep.any() else None
+        around = inpaint(pipeline.process, x_0.to(pipeline.device), keep, fitting) if keep.any() else None
         made, begins = x_0, strength < 1
         for share in rounds:
             start = made if begins else None
@@ -120,7 +119,7 @@ def framed(codec: Any, canvas: Canvas, index: Tensor) -> tuple[Tensor, Tensor]:
 
 def stretch(pipeline: Pipeline, raw: Tensor, window: Window, canvas: Canvas) -> Tensor:
     """What a window is told: all of raw, or the part of a sound that it lies over."""
-    if getattr(pipeline.conditioner, "reads", None) != "sound":
+    if pipeline.conditioner.reads != "sound":
         return raw
     hop, length = Frames.of(pipeline.codec).hop, pipeline.codec.config.num_samples
     first = window.start * hop

@@ -22,9 +22,8 @@ from pipeline.sounding import (
 from synesthete import seeding
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
-from synesthete.pipeline import blank, continued, gapped, paint, painting, varied
-from synesthete.pipeline.frames import Frames, encode
-from synesthete.pipeline.windows import find_overlap, plan
+from synesthete.pipeline import Canvas, long_form_steps, sample_long_form
+from synesthete.pipeline.windows import Frames, encode, find_overlap, plan
 from synesthete.types import InputError
 
 NUM = 2
@@ -39,7 +38,9 @@ def generators(seed=0, num=NUM):
 
 def test_a_canvas_of_the_models_own_length_is_the_plain_call():
     pipeline = random_pipeline()
-    output = paint(pipeline, nothing(NUM), blank(pipeline.codec, NUM), generators=generators())
+    output = sample_long_form(
+        pipeline, nothing(NUM), Canvas.unconditional(pipeline.codec, NUM), generators=generators()
+    )
     plain = pipeline(nothing(NUM), generators=generators())
     assert torch.equal(output.x_0, plain.x_0)
     assert torch.equal(output.signal, plain.signal)
@@ -51,12 +52,12 @@ def test_what_is_given_stays_as_it_was(sampler, what):
     pipeline = ideal_pipeline(sampler, num_inference_steps=3)
     sound = noise(NUM, LONG)
     if what == "continued":
-        canvas, kept = continued(pipeline.codec, sound, 2 * LONG), slice(0, LONG - N_FFT - HOP - 80)
+        canvas, kept = Canvas.continuation(pipeline.codec, sound, 2 * LONG), slice(0, LONG - N_FFT - HOP - 80)
     else:
         end = 1000 if what == "gapped" else 2000
-        canvas, kept = gapped(pipeline.codec, sound, 800, end), slice(0, 800 - 80)
+        canvas, kept = Canvas.inpaint(pipeline.codec, sound, 800, end), slice(0, 800 - 80)
     before, known = canvas.x_0.clone(), canvas.known.clone()
-    output = paint(pipeline, nothing(NUM), canvas, generators=generators())
+    output = sample_long_form(pipeline, nothing(NUM), canvas, generators=generators())
     assert torch.equal(output.x_0[..., known], before[..., known])
     assert torch.equal(output.signal[:, kept], sound[:, kept])
     assert output.x_0[..., ~known].std() > 0.3
@@ -69,7 +70,7 @@ def test_what_is_known_of_a_gap_touches_none_of_it():
     codec, sound = small_codec(), noise(1, LONG)
     spoilt = sound.clone()
     spoilt[:, 803:1000] = 0.9
-    one, other = (gapped(codec, clip, 803, 1000) for clip in (sound, spoilt))
+    one, other = (Canvas.inpaint(codec, clip, 803, 1000) for clip in (sound, spoilt))
     assert torch.equal(one.known, other.known)
     torch.testing.assert_close(one.x_0[..., one.known], other.x_0[..., one.known], rtol=0, atol=1e-4)
     assert (~one.known).sum() <= (1000 - 803 + N_FFT) / HOP + 1
@@ -77,7 +78,7 @@ def test_what_is_known_of_a_gap_touches_none_of_it():
 
 def test_what_is_known_of_the_beginning_knows_nothing_of_its_end():
     codec, sound = small_codec(), noise(1, LONG)
-    cut = continued(codec, sound[:, : LONG // 2 + 7], LONG)
+    cut = Canvas.continuation(codec, sound[:, : LONG // 2 + 7], LONG)
     whole = encode(codec, sound)
     torch.testing.assert_close(cut.x_0[..., cut.known], whole[..., cut.known.nonzero().flatten()], rtol=0, atol=1e-4)
 
@@ -85,7 +86,7 @@ def test_what_is_known_of_the_beginning_knows_nothing_of_its_end():
 @pytest.mark.parametrize("num_samples", [100, 624, 625, 2400, 2401, 5000])
 def test_any_length_comes_out_as_asked(num_samples):
     pipeline = random_pipeline()
-    output = paint(pipeline, nothing(1), blank(pipeline.codec, 1, num_samples))
+    output = sample_long_form(pipeline, nothing(1), Canvas.unconditional(pipeline.codec, 1, num_samples))
     assert output.signal.shape == (1, num_samples)
     assert output.signal.isfinite().all()
 
@@ -106,10 +107,10 @@ def jumps(x_0):
 def at_seams_and_inside(num_corrections, sampler="flow-euler", num=32, **settings):
     """With the ideal denoiser of frames that are alike: the mean jump from a window to the next, and elsewhere."""
     pipeline = ideal_pipeline(sampler, **{"num_inference_steps": 20} | settings)
-    canvas = blank(pipeline.codec, num, LONG)
+    canvas = Canvas.unconditional(pipeline.codec, num, LONG)
     frames = Frames.of(pipeline.codec)
     windows = plan(canvas.known, frames, find_overlap(frames))
-    x_0 = paint(pipeline, nothing(num), canvas, num_corrections=num_corrections).x_0
+    x_0 = sample_long_form(pipeline, nothing(num), canvas, num_corrections=num_corrections).x_0
     seams = torch.tensor([window.first - 1 for window in windows[1:]])
     inside = torch.ones(x_0.shape[-1] - 1, dtype=torch.bool)
     inside[seams] = False
@@ -148,11 +149,11 @@ def test_resampling_brings_a_gap_nearer_to_what_is_around_it():
     found = []
     for rounds in (0, 4):
         pipeline = ideal_pipeline(num_inference_steps=8)
-        canvas = blank(pipeline.codec, 64)
+        canvas = Canvas.unconditional(pipeline.codec, 64)
         canvas.x_0 = pipeline(nothing(64), generators=generators(7, 64), num_inference_steps=60).x_0
         canvas.known[:] = True
         canvas.known[18:22] = False
-        x_0 = paint(pipeline, nothing(64), canvas, num_resamplings=rounds, num_corrections=0).x_0
+        x_0 = sample_long_form(pipeline, nothing(64), canvas, num_resamplings=rounds, num_corrections=0).x_0
         found.append(jumps(x_0)[[17, 21]].mean().item())
     assert found[1] < 0.9 * found[0]
 
@@ -163,13 +164,15 @@ def test_a_loop_has_no_seam(kind, num_frames):
     """Frames beside the wrap are as alike as any, and so are the samples of the sound."""
     pipeline = ideal_pipeline(num_inference_steps=30)
     codec = small_codec(kind=kind, num_iterations=32)
-    x_0 = paint(pipeline, nothing(32), blank(pipeline.codec, 32, num_frames * HOP, is_loop=True)).x_0
+    x_0 = sample_long_form(
+        pipeline, nothing(32), Canvas.unconditional(pipeline.codec, 32, num_frames * HOP, is_loop=True)
+    ).x_0
     assert x_0.shape[-1] == num_frames
     around = torch.cat([x_0, x_0[..., :1]], dim=-1)
     found = jumps(around)
     assert found[-1] < 1.3 * found[:-1].mean()
     real = random_pipeline(codec=codec)
-    sound = paint(real, nothing(8), blank(codec, 8, num_frames * HOP, is_loop=True)).signal
+    sound = sample_long_form(real, nothing(8), Canvas.unconditional(codec, 8, num_frames * HOP, is_loop=True)).signal
     assert sound.shape == (8, num_frames * HOP)
     step = (sound - sound.roll(1, dims=-1)).abs()
     assert step[:, 0].mean() < 1.5 * step.mean()  # from the last sample to the first
@@ -177,14 +180,14 @@ def test_a_loop_has_no_seam(kind, num_frames):
 
 def test_a_loop_is_as_long_as_asked_where_frames_do_not_fit():
     pipeline = random_pipeline()
-    sound = paint(pipeline, nothing(1), blank(pipeline.codec, 1, 1_001, is_loop=True)).signal
+    sound = sample_long_form(pipeline, nothing(1), Canvas.unconditional(pipeline.codec, 1, 1_001, is_loop=True)).signal
     assert sound.shape == (1, 1_001)
 
 
 def test_a_loop_goes_on_after_a_clip_and_comes_back_to_it():
     pipeline = random_pipeline()
     sound = noise(1, 60 * HOP)
-    output = paint(pipeline, nothing(1), continued(pipeline.codec, sound, 120 * HOP, is_loop=True))
+    output = sample_long_form(pipeline, nothing(1), Canvas.continuation(pipeline.codec, sound, 120 * HOP, is_loop=True))
     middle = slice(10 * HOP, 50 * HOP)
     assert torch.equal(output.signal[:, middle], sound[:, middle])
     assert output.signal.shape == (1, 120 * HOP)
@@ -196,13 +199,15 @@ def test_a_variation_is_near_if_weak_and_unrelated_if_full(sampler):
     clip = noise(NUM, LONG)
     far = []
     for strength in (0.05, 0.5, 1.0):
-        canvas = varied(pipeline.codec, clip)
+        canvas = Canvas.variation(pipeline.codec, clip)
         start = canvas.x_0.clone()
-        x_0 = paint(pipeline, nothing(NUM), canvas, strength=strength, generators=generators()).x_0
+        x_0 = sample_long_form(pipeline, nothing(NUM), canvas, strength=strength, generators=generators()).x_0
         far.append((x_0 - start).square().mean().sqrt().item())
     assert far == sorted(far)
     assert far[0] < 0.3 * far[-1]
-    plain = paint(pipeline, nothing(NUM), blank(pipeline.codec, NUM, LONG), generators=generators()).x_0
+    plain = sample_long_form(
+        pipeline, nothing(NUM), Canvas.unconditional(pipeline.codec, NUM, LONG), generators=generators()
+    ).x_0
     assert torch.equal(x_0, plain)  # nothing of the clip is left
 
 
@@ -213,7 +218,7 @@ def test_a_batch_equals_its_singles(sampler):
 
     def sound(rows, first, num):
         how = {"generators": seeding.sample_generators(4, num, first=first), "num_resamplings": 1}
-        return paint(pipeline, nothing(num), continued(pipeline.codec, rows, 2 * LONG), **how).x_0
+        return sample_long_form(pipeline, nothing(num), Canvas.continuation(pipeline.codec, rows, 2 * LONG), **how).x_0
 
     batch = sound(clip, 0, 3)
     for i in range(3):
@@ -225,7 +230,11 @@ def test_every_window_is_told_the_same_label():
     found = []
     for label in (0, 1):
         raw = torch.full((NUM,), label)
-        found.append(paint(pipeline, raw, blank(pipeline.codec, NUM, LONG), generators=generators()).x_0)
+        found.append(
+            sample_long_form(
+                pipeline, raw, Canvas.unconditional(pipeline.codec, NUM, LONG), generators=generators()
+            ).x_0
+        )
     apart = (found[0] - found[1]).abs().mean(dim=(0, 1, 2))
     assert (apart > 1e-3).all()
 
@@ -237,7 +246,7 @@ def test_each_window_is_told_its_own_stretch_of_a_sound():
     changed = sound.clone()
     changed[:, -20 * HOP :] = 0
     one, other = (
-        paint(pipeline, raw, blank(pipeline.codec, 1, LONG), generators=generators(num=1)).x_0
+        sample_long_form(pipeline, raw, Canvas.unconditional(pipeline.codec, 1, LONG), generators=generators(num=1)).x_0
         for raw in (sound, changed)
     )
     assert torch.equal(one[..., :80], other[..., :80])
@@ -246,9 +255,9 @@ def test_each_window_is_told_its_own_stretch_of_a_sound():
 
 def test_progress_counts_every_step():
     pipeline = ideal_pipeline("flow-heun", num_inference_steps=4)
-    canvas = blank(pipeline.codec, 1, LONG)
+    canvas = Canvas.unconditional(pipeline.codec, 1, LONG)
     num_windows = len(plan(canvas.known, Frames.of(pipeline.codec), find_overlap(Frames.of(pipeline.codec))))
-    counted = list(painting(pipeline, nothing(1), canvas, num_resamplings=1))
+    counted = list(long_form_steps(pipeline, nothing(1), canvas, num_resamplings=1))
     total = num_windows * (7 + 3)
     assert counted == [(i + 1, total) for i in range(total)]
 
@@ -258,7 +267,7 @@ def test_padded_frames_do_not_sound():
     codec = small_codec(multiple=16)
     assert Frames.of(codec) == Frames(num=48, whole=WINDOW, edge=1, hop=HOP, sample_rate=RATE)
     pipeline = random_pipeline(codec=codec)
-    output = paint(pipeline, nothing(1), blank(codec, 1, LONG))
+    output = sample_long_form(pipeline, nothing(1), Canvas.unconditional(codec, 1, LONG))
     assert output.x_0.shape[-1] == LONG // HOP + 1
 
 
@@ -272,13 +281,13 @@ def test_every_codec_of_sound_can_be_longer(kind):
         assert Frames.of(codec).hop == 4 * HOP
     pipeline, clip = random_pipeline(codec=codec), noise(1, LONG)
     for canvas, num_samples in [
-        (blank(codec, 1, LONG + 5), LONG + 5),
-        (blank(codec, 1, LONG, is_loop=True), LONG),
-        (continued(codec, clip, 2 * LONG), 2 * LONG),
-        (gapped(codec, clip, 1_000, 1_200), LONG),
+        (Canvas.unconditional(codec, 1, LONG + 5), LONG + 5),
+        (Canvas.unconditional(codec, 1, LONG, is_loop=True), LONG),
+        (Canvas.continuation(codec, clip, 2 * LONG), 2 * LONG),
+        (Canvas.inpaint(codec, clip, 1_000, 1_200), LONG),
     ]:
         before, known = canvas.x_0.clone(), canvas.known.clone()
-        output = paint(pipeline, nothing(1), canvas, overlap=0.05)
+        output = sample_long_form(pipeline, nothing(1), canvas, overlap=0.05)
         assert output.signal.shape == (1, num_samples)
         assert output.signal.isfinite().all()
         assert torch.equal(output.x_0[..., known], before[..., known])
@@ -288,19 +297,22 @@ def test_bad_input_is_one_line():
     pipeline = random_pipeline()
     codec, clip = pipeline.codec, noise(1, LONG)
     for make, words in [
-        (lambda: blank(codec, 1, 0), "0 samples"),
-        (lambda: blank(codec, 1, 10 * HOP, is_loop=True), "shorter than this model's window"),
-        (lambda: continued(codec, clip, LONG), "ask for a longer one"),
-        (lambda: continued(codec, clip[:, :20], LONG), "too short to go on from"),
-        (lambda: varied(codec, clip[:, :300]), "shorter than this model's window"),
-        (lambda: gapped(codec, clip, 100, 100), "START < END"),
-        (lambda: gapped(codec, clip, 100, LONG + 1), "START < END"),
-        (lambda: gapped(codec, clip, 0, LONG), "not all of it"),
-        (lambda: continued(codec, clip * torch.nan, 2 * LONG), "NaN"),
-        (lambda: paint(pipeline, nothing(2), blank(codec, 1)), "2 conditions for 1 sounds"),
-        (lambda: paint(pipeline, nothing(1), blank(codec, 1), strength=0.0), "strength 0.0"),
-        (lambda: paint(pipeline, nothing(1), blank(codec, 1), overlap=3.0), "overlap 3.0 s"),
-        (lambda: paint(pipeline, nothing(1), blank(codec, 1), num_resamplings=-1), "num_resamplings -1"),
+        (lambda: Canvas.unconditional(codec, 1, 0), "0 samples"),
+        (lambda: Canvas.unconditional(codec, 1, 10 * HOP, is_loop=True), "shorter than this model's window"),
+        (lambda: Canvas.continuation(codec, clip, LONG), "ask for a longer one"),
+        (lambda: Canvas.continuation(codec, clip[:, :20], LONG), "too short to go on from"),
+        (lambda: Canvas.variation(codec, clip[:, :300]), "shorter than this model's window"),
+        (lambda: Canvas.inpaint(codec, clip, 100, 100), "START < END"),
+        (lambda: Canvas.inpaint(codec, clip, 100, LONG + 1), "START < END"),
+        (lambda: Canvas.inpaint(codec, clip, 0, LONG), "not all of it"),
+        (lambda: Canvas.continuation(codec, clip * torch.nan, 2 * LONG), "NaN"),
+        (lambda: sample_long_form(pipeline, nothing(2), Canvas.unconditional(codec, 1)), "2 conditions for 1 sounds"),
+        (lambda: sample_long_form(pipeline, nothing(1), Canvas.unconditional(codec, 1), strength=0.0), "strength 0.0"),
+        (lambda: sample_long_form(pipeline, nothing(1), Canvas.unconditional(codec, 1), overlap=3.0), "overlap 3.0 s"),
+        (
+            lambda: sample_long_form(pipeline, nothing(1), Canvas.unconditional(codec, 1), num_resamplings=-1),
+            "num_resamplings -1",
+        ),
     ]:
         with pytest.raises(InputError) as caught:
             make()

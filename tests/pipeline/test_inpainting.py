@@ -9,7 +9,7 @@ from pipeline.sounding import ideal_pipeline, nothing, process_for
 from synesthete import seeding
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS
-from synesthete.pipeline.holding import hold
+from synesthete.pipeline.inpainting import inpaint
 from synesthete.types import InputError
 
 STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")
@@ -36,7 +36,7 @@ def test_the_known_part_keeps_its_noise_and_comes_out_exact(name, process):
     pipeline = ideal_pipeline(name, process, num_inference_steps=12)
     known, x_T = draw(pipeline, 5), draw(pipeline, 6)
     keep = torch.arange(known.shape[-1]) < 15
-    inner, seen = hold(process, known, keep), []
+    inner, seen = inpaint(process, known, keep), []
 
     def around(denoise):
         def watched(x_t, timestep):
@@ -67,7 +67,7 @@ def test_what_is_not_held_is_told_of_what_is(name, process):
     keep = torch.arange(x_T.shape[-1]) < 15
     results = []
     for level in (-2.0, 2.0):
-        around = hold(process, torch.full_like(x_T, level), keep)
+        around = inpaint(process, torch.full_like(x_T, level), keep)
         *_, x_0 = pipeline.trajectory(
             nothing(NUM), noise=x_T, around=around, generators=seeding.sample_generators(1, NUM)
         )
@@ -104,7 +104,7 @@ def test_a_walk_from_a_start_that_is_always_predicted_ends_there(name):
     process = process_for(name)
     pipeline = ideal_pipeline(name, process, num_inference_steps=8)
     start = draw(pipeline, 3)
-    around = hold(process, start, torch.ones(start.shape[-1], dtype=torch.bool))
+    around = inpaint(process, start, torch.ones(start.shape[-1], dtype=torch.bool))
     for strength in (0.1, 0.5, 1.0):
         x_0 = list(pipeline.trajectory(nothing(NUM), around=around, start=start, strength=strength))[-1]
         torch.testing.assert_close(x_0, start, rtol=0, atol=1e-3)

@@ -19,7 +19,7 @@ NUM_CORRECTIONS = 2  # where the ideal denoiser's seams are as smooth as its ins
 LEAST_COSINE = 0.1  # between what is missed and what it moves, below which a step would be too long to trust
 
 
-def hold(
+def inpaint(
     process: Process, known: Tensor, keep: Tensor, num_corrections: int = NUM_CORRECTIONS
 ) -> Callable[[Denoise], Denoise]:
     """An `around` of `Pipeline.trajectory` that says x_0 = known (B, C, H, W) wherever keep (..., W) is True.
@@ -30,8 +30,8 @@ def hold(
     2021, score SDE, appendix I.2, which is made in x_t).
 
     That alone leaves the rest as if it had read the known part through the noise only, and more steps do not help. So
-    the rest of the estimate is moved first to where the known part would be expected as it is: `correct`, after the
-    reconstruction guidance of Ho et al. 2022 (video diffusion, eq. 7). 0 corrections leave it out.
+    the rest of the estimate is moved first to where the known part would be expected as it is, by the
+    `reconstruction_guidance` of Ho et al. 2022 (video diffusion, eq. 7). 0 corrections leave it out.
     """
     given = Process(**(process.settings() | {"prediction_type": "sample"}))
     stated = Process(**(process.settings() | {"prediction_type": process.sampler_space}))
@@ -46,7 +46,7 @@ def hold(
             with torch.enable_grad():
                 x_t = x_t.detach().requires_grad_()
                 x_0 = stated.convert(denoise(x_t, timestep), x_t.float(), times, "sample")
-            x_0 = torch.where(kept, here, correct(x_0, x_t, here, kept, num_corrections))
+            x_0 = torch.where(kept, here, reconstruction_guidance(x_0, x_t, here, kept, num_corrections))
             return given.convert(x_0, x_t.detach().float(), times, process.sampler_space)
 
         return held
@@ -54,7 +54,7 @@ def hold(
     return around
 
 
-def correct(x_0: Tensor, x_t: Tensor, known: Tensor, keep: Tensor, num_steps: int) -> Tensor:
+def reconstruction_guidance(x_0: Tensor, x_t: Tensor, known: Tensor, keep: Tensor, num_steps: int) -> Tensor:
     """The estimate x_0 of x_t, both (B, C, H, W) with a graph between them, moved towards `known` where `keep`.
 
     Given x_t, x_0 is spread about its estimate with covariance C = sigma^2 / alpha dx_0 / dx_t (Tweedie), so that the

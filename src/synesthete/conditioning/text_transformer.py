@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PADDING, START = 0, 1  # before the ids of words
 
 
-class Words(ModelMixin, ConfigMixin):
+class TextTransformer(ModelMixin, ConfigMixin):
     """Texts of the words that its captions are made of -> a token a word, behind one that starts every text.
 
     A word is what stands between spaces and punctuation, in small letters. Words that no caption has are refused: it

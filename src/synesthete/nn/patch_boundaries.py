@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REACH = 2  # columns to either side, in each of two layers
 
 
-class Seams(nn.Module):
+class PatchBoundaryRefiner(nn.Module):
     """A change of the prediction, from its own columns and those of x_t nearby: (B, C, H, W) -> (B, C, H, W).
 
     A column, all its channels and rows, is one vector; two layers see two columns to either side each. The second

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def recall(folder: str, key: str) -> Tensor | None:
+def load(folder: str, key: str) -> Tensor | None:
     """What was kept under a key; None where nothing was, or the file is damaged."""
     try:
         return load_file(hub.cache_folder() / folder / f"{key}.safetensors")["features"]
@@ -26,7 +26,7 @@ def recall(folder: str, key: str) -> Tensor | None:
         return None
 
 
-def keep(folder: str, key: str, features: Tensor, about: Mapping[str, str]) -> None:
+def save(folder: str, key: str, features: Tensor, about: Mapping[str, str]) -> None:
     """Keep it under a key, `about` in the file's header. A cache that cannot be written costs time, no more."""
     place = hub.cache_folder() / folder / f"{key}.safetensors"
     with contextlib.suppress(InputError), replacing(place) as partial:

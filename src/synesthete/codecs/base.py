@@ -1,0 +1,43 @@
+"""What every codec is, and what can be asked of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diffusers import ConfigMixin, ModelMixin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Codec(ModelMixin, ConfigMixin):
+    """Base of all codecs: signal <-> x_0. It owns range and normalisation, and what silence is.
+
+    Each has `shape` (C, H, W) of one x_0, encode(signal) -> x_0 (B, C, H, W), decode(x_0, generators) -> signal, one
+    generator a sample for what is drawn, fit(signals), which measures a corpus, and pictures(x_0), to be looked at; one
+    of pictures has preprocess(pictures) -> (B, C, H, W) uint8 as well.
+
+    Attributes:
+        spec: of a codec of sound the `AudioSpec` by which it is sampled and cut into frames; None of one of pictures.
+        is_learned: whether a stage trains what it makes of a signal, so that no x_0 is kept from before.
+        caches_latents: whether x_0 is worth keeping, since a network has to be asked for it.
+        downsampling: cells of a side of the grid below that one of x_0 stands for.
+    """
+
+    spec: Any = None
+    is_learned: bool = False
+    caches_latents: bool = False
+    downsampling: int = 1
+
+    @property
+    def vocoder_in_use(self) -> str | None:
+        """What turns x_0 into sound where more than an inverse transform is needed, in words; None elsewhere."""
+        return None
+
+    def share_cut(self, x_0: Tensor) -> float | None:
+        """Share of the cells (B, C, H, W) that `decode` cuts visibly; None where the signal itself tells."""
+        return None
+
+    def decibels(self, x_0: Tensor) -> Tensor | None:
+        """x_0 (B, C, H, W) of sound -> the level of each cell in dB (B, H, W); None of pictures."""
+        return None

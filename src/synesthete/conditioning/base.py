@@ -1,0 +1,104 @@
+"""What every conditioner is, and what can be asked of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+
+from synesthete.types import Condition, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
+
+    from torch import Tensor, nn
+
+
+class Conditioner(ModelMixin, ConfigMixin):
+    """Base of all conditioners: raw conditions to `Condition`, and the null of each.
+
+    Attributes:
+        reads: what a raw condition is: class numbers (B,), pictures (B, C, H, W) uint8 as `preprocess` makes them,
+            waveforms (B, S), or a `SoundAndText`; "nothing" of a model that is told nothing.
+        reads_text: whether prompts of one's own stand for raw conditions, through `extract_features`.
+        tower: the published encoder that it reads through, none of its parts; None where it has none.
+    """
+
+    reads: ClassVar[Literal["label", "image", "sound", "audio_text", "nothing"]] = "label"
+    reads_text: bool = False
+    tower: Any = None
+
+    @property
+    def has_fixed_features(self) -> bool:
+        """Whether `extract_features` never changes, so that what it gives is worth keeping, under `identity`."""
+        return False
+
+    @property
+    def spatial_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of `Condition.spatial`; None where there is none."""
+        return None
+
+    def encode(self, raw: Any, generator: torch.Generator | None = None) -> Condition:
+        """What is told of a batch of raw conditions. generator: for what is drawn in training; None draws nothing."""
+        raise NotImplementedError
+
+    def null(self, batch_size: int) -> Condition:
+        """The condition that says nothing, (batch_size, ...)."""
+        raise NotImplementedError
+
+    def drop(
+        self,
+        condition: Condition,
+        raw: Any,
+        generator: torch.Generator,
+        share: float,
+        sound_share: float | None = None,
+    ) -> Condition:
+        """The condition, null for a share of the samples, drawn per sample. sound_share: as `AudioTextConditioner`."""
+        keep = torch.rand(len(raw), generator=generator) >= share
+        return Condition.where(keep, condition, self.null(len(raw)))
+
+    def extract_features(self, raw: Any) -> Any:
+        """What a frozen part makes of raw conditions, which stands for them; raw itself where there is no such part."""
+        return raw
+
+    def identity(self) -> dict[str, Any] | None:
+        """What decides the features of a raw condition; None where they change in training, so that none are kept."""
+        return None
+
+    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Its parameters by what a stage can train alone; none where it is trained whole."""
+        return {}
+
+    def freeze(self, frozen: bool = True) -> None:
+        """From now on `extract_features` learns nothing more and always gives the same, until it is freed again.
+
+        Raises:
+            InputError: a conditioner that has no such part.
+        """
+        if frozen:
+            raise InputError(
+                f"num_views: a {type(self).__name__} has no part that could be frozen apart from the one that learns; "
+                "set num_views=0 for this stage"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """As every module; a published encoder goes to the same device and keeps its precision."""
+        super()._apply(fn, recurse)
+        if self.tower is not None:
+            self.tower.to(self.device)
+        return self
+
+
+def check_labels(raw: Tensor, num_classes: int) -> Tensor:
+    """Class numbers (B,) int64 as they are.
+
+    Raises:
+        InputError: a number out of 0..num_classes - 1.
+    """
+    if len(raw) and not 0 <= int(raw.min()) <= int(raw.max()) < num_classes:
+        known = f"has classes 0 to {num_classes - 1}" if num_classes else "has no classes; give it prompts"
+        raise InputError(f"label {raw.tolist()}: out of range; this model {known}")
+    return raw
