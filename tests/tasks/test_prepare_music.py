@@ -14,6 +14,7 @@ from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
+from synesthete.data import rows
 from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.synthetic import TIMBRES
 from synesthete.data.waveforms import as_float
@@ -76,10 +77,12 @@ def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return written(path, make)
 
-    monkeypatch.setattr(preparation, "load_or_compute", killed)
+    for module in (preparation, rows):
+        monkeypatch.setattr(module, "load_or_compute", killed)
     with pytest.raises(KeyboardInterrupt):
         tasks.prepare(tiny_music(), tmp_path / "killed")
-    monkeypatch.setattr(preparation, "load_or_compute", written)
+    for module in (preparation, rows):
+        monkeypatch.setattr(module, "load_or_compute", written)
     before = files(tmp_path / "killed")
     assert 7 <= len(before) < len(files(tmp_path / "whole"))
     again = tasks.prepare(tiny_music(), tmp_path / "killed")

@@ -21,7 +21,7 @@ from runs import QUICK, StoppedError, assert_same, command, environment, kept, m
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.config import build
+from synesthete.config import build, register
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import assembly, checkpoint, loop, run_folder
@@ -227,6 +227,7 @@ def test_the_learning_rate_counts_optimiser_steps_and_ends_at_its_minimum(prepar
     assert [group["lr"] for group in groups] == pytest.approx([1e-5] * len(groups), rel=1e-12)
 
 
+@register
 class Still(Denoising):
     """The loss at fixed noise and timesteps, so that a batch and its halves see the same."""
 

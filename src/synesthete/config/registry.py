@@ -38,6 +38,8 @@ MODULES: dict[str, str] = {
     "ToneSounds": "data.synthetic",
     "VggSound": "data.vggsound",
     "Videos": "data.videos",
+    "Espeak": "data.speech.espeak",
+    "Piper": "data.speech.piper",
     "Affine": "data.image_augmentation",
     "FlipCrop": "data.image_augmentation",
     "AudioAugmentation": "data.audio_augmentation",

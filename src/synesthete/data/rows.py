@@ -1,13 +1,19 @@
-"""Tensors in several memory-mapped files, indexed like one."""
+"""Tensors in several memory-mapped files, indexed like one, and computed once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.io import load_or_compute
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -52,3 +58,31 @@ class Rows:
             mine = (where == number).nonzero().flatten()
             read[mine] = self.shards[number][rows[mine] - self._starts[number]]
         return read
+
+
+def compute_rows(
+    num: int,
+    size: int,
+    path_of: Callable[[int, Tensor], Path],
+    compute: Callable[[Tensor], Tensor],
+    report: Callable[[int, int], None] = lambda done, total: None,
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Rows:
+    """compute(places) of `num` items, `size` of them a shard, each shard kept on disk: a killed run goes on.
+
+    path_of(number, places): the shard's file, whose name has to change with whatever decides its values. report(done,
+    total) in items. around: is entered while a shard is read or computed, as the turn of one process among many.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    shards = []
+    for number, places in enumerate(torch.arange(num).split(size)):
+        with around():
+            shards.append(load_or_compute(path_of(number, places), partial(_values, compute, places))["values"])
+        report(int(places[-1]) + 1, num)
+    return Rows(shards)
+
+
+def _values(compute: Callable[[Tensor], Tensor], places: Tensor) -> dict[str, Tensor]:
+    return {"values": compute(places)}

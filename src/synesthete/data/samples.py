@@ -62,6 +62,16 @@ class Samples:
         generator = seeding.generator(0, "view", number, int(places[0]))
         return (self if number else self.plain()).signals().batch(places, generator).signal
 
+    def encode(
+        self, codec: Any, places: Tensor, num_views: int, *, at_once: int, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """x_0 (B, num_views, ...) of the signals at `places` (B,), in half precision, `at_once` at a time."""
+        views = [
+            torch.cat([codec.encode(part.to(device)).half().cpu() for part in self.view(places, number).split(at_once)])
+            for number in range(num_views)
+        ]
+        return torch.stack(views, dim=1)
+
     def class_weights(self) -> Tensor | None:
         """A weight for the loss of each class (classes,); None where the samples are not counted by class."""
         return None

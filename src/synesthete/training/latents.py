@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.rows import Rows
-from synesthete.io import digest, load_or_compute
+from synesthete.data.rows import compute_rows
+from synesthete.io import digest
 from synesthete.objectives import measure_round_trip
 from synesthete.training.previews import write_codec_previews
 from synesthete.training.run_folder import processes
@@ -77,22 +76,21 @@ def precompute_latents(
     samples = samples.signals()
     num_views = num_views if samples.augmentation else 1
     name = digest(codec, len(samples), num_views)
-    shards = []
-    for number, places in enumerate(torch.arange(len(samples)).split(SHARD)):
-        path = folder / f"{name}-{number:05d}.safetensors"
-        make = partial(_encoded, codec, samples, places, num_views, device)
-        with processes().main_process_first():
-            shards.append(load_or_compute(path, make)["values"])
-        report(int(places[-1]) + 1, len(samples))
-    return replace(samples, x_0=Rows(shards))
 
+    def encode(places: Tensor) -> Tensor:
+        return torch.cat(
+            [samples.encode(codec, part, num_views, at_once=BATCH, device=device) for part in places.split(BATCH)]
+        )
 
-def _encoded(codec: Any, samples: Any, places: Tensor, num_views: int, device: torch.device) -> dict[str, Tensor]:
-    shown = []
-    for part in places.split(BATCH):
-        views = [codec.encode(samples.view(part, view).to(device)) for view in range(num_views)]
-        shown.append(torch.stack(views, dim=1).half().cpu())  # (BATCH, V, c, h, w)
-    return {"values": torch.cat(shown)}
+    rows = compute_rows(
+        len(samples),
+        SHARD,
+        lambda number, _: folder / f"{name}-{number:05d}.safetensors",
+        encode,
+        report,
+        around=processes().main_process_first,
+    )
+    return replace(samples, x_0=rows)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from synesthete.config import plain
 from synesthete.data.audio_image_samples import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.music import some
-from synesthete.data.rows import Rows
+from synesthete.data.rows import compute_rows
 from synesthete.data.waveforms import as_float
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.tasks.audio_to_image.shots import Shots
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.audio_image_pairs import AudioImagePairs, PairListing
     from synesthete.data.found_pairs import PairPart
+    from synesthete.data.rows import Rows
     from synesthete.types import Progress
 
 BATCH = 64  # sounds that are listened to at once, and the rows of a shard
@@ -163,18 +164,19 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
     used = sounds.used.tolist()
     contents = [entry.content if used[i] else "" for i, entry in enumerate(sounds.listing.entries)]
     named = digest([conditioner.identity(), sounds.length, sounds.rate])
-    shards = []
-    for places in torch.arange(len(contents)).split(BATCH):
-        key = digest([contents[i] for i in places.tolist()])
-        make = partial(_heard, conditioner, sounds, places, device)
-        shards.append(load_or_compute(place / f"heard-{named}" / f"{key}.safetensors", make)["values"])
-        report("sounds heard", int(places[-1]) + 1, len(contents))
-    return Rows(shards)
+    folder = place / f"heard-{named}"
 
+    def listen(places: Tensor) -> Tensor:
+        sound = as_float(sounds.pieces[places]).to(device)
+        return conditioner.extract_features(SoundAndText(sound=sound)).sound.float().cpu()
 
-def _heard(conditioner: Any, sounds: Sounds, places: Tensor, device: torch.device) -> dict[str, Tensor]:
-    found = conditioner.extract_features(SoundAndText(sound=as_float(sounds.pieces[places]).to(device))).sound
-    return {"values": found.float().cpu().contiguous()}
+    return compute_rows(
+        len(contents),
+        BATCH,
+        lambda _, places: folder / f"{digest([contents[i] for i in places.tolist()])}.safetensors",
+        listen,
+        partial(report, "sounds heard"),
+    )
 
 
 def default_folder(recipe: Recipe) -> Path:

@@ -12,7 +12,7 @@ from synesthete.config import build, plain
 from synesthete.data.files import SPLITS
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
-from synesthete.data.rows import Rows
+from synesthete.data.rows import compute_rows
 from synesthete.data.speech.plan import few_targets
 from synesthete.data.speech.voices import split_voices
 from synesthete.io import alone, digest, load_or_compute
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.data.files import Split
+    from synesthete.data.rows import Rows
     from synesthete.data.speech.clips import Clips
     from synesthete.types import Progress
 
@@ -152,9 +153,9 @@ def build_corpus(recipe: Recipe, folder: Path | None = None, progress: Progress 
     return folder / "corpus"
 
 
-def encode_clips(codec: Any, waveforms: Tensor, part: slice) -> Tensor:
+def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:
     """x_0 of some of the int16 waveforms (n, S), in half precision, which is finer than 16-bit sound needs."""
-    return codec.encode(as_float(waveforms[part])).half()
+    return codec.encode(as_float(waveforms[places])).half()
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -193,18 +194,10 @@ def _statistics(codec: Any, waveforms: Tensor) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in codec.state_dict().items()}
 
 
-def _encoded(folder: Path, name: str, num: int, encode: Callable[[slice], Tensor], report: Progress) -> Rows:
+def _encoded(folder: Path, name: str, num: int, encode: Callable[[Tensor], Tensor], report: Progress) -> Rows:
     """All of `num` items through `encode`, a shard at a time, each kept on disk."""
-    parts = []
-    for first in range(0, num, SHARD):
-        part = slice(first, min(first + SHARD, num))
-        path = folder / f"{name}-{first // SHARD:05d}.safetensors"
-        parts.append(load_or_compute(path, partial(_named_values, encode, part))["values"])
-        report(name, part.stop, num)
-    if not parts:
+    if not num:
         raise InputError(f"{folder}: no {name.replace('-', ' of split ')}; add some")
-    return Rows(parts)
-
-
-def _named_values(encode: Callable[[slice], Tensor], part: slice) -> dict[str, Tensor]:
-    return {"values": encode(part)}
+    return compute_rows(
+        num, SHARD, lambda number, _: folder / f"{name}-{number:05d}.safetensors", encode, partial(report, name)
+    )

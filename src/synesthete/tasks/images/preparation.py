@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import hub, seeding
+from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.labelled import PARTS, PictureSamples
 from synesthete.data.preprocessed import preprocess_images
-from synesthete.data.rows import Rows
+from synesthete.data.rows import compute_rows
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.labelled import LabelledPictures, Part
     from synesthete.data.preprocessed import PreprocessedImages
+    from synesthete.data.rows import Rows
     from synesthete.types import Progress
 
 BATCH = 500
@@ -82,32 +83,14 @@ def encode_once(codec: Any, samples: PictureSamples, folder: Path, name: str, pr
     """x_0 of every picture (n, V, c, h, w), in half precision, and of NUM_VIEWS - 1 augmented views where there are."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     codec.eval().to(device)
-    shards = []
     views = NUM_VIEWS if samples.augmentation else 1
-    for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
-        shards.append(
-            load_or_compute(
-                folder / f"{number:05d}.safetensors", partial(_encoded, codec, samples, places, views, device)
-            )["values"]
-        )
-        if progress:
-            progress(f"latents-{name}", int(places[-1]) + 1, len(samples))
-    return Rows(shards)
-
-
-def _encoded(
-    codec: Any, samples: PictureSamples, places: Tensor, num_views: int, device: torch.device
-) -> dict[str, Tensor]:
-    def encode(pictures: Tensor) -> Tensor:
-        return torch.cat([codec.encode(part.to(device)).half().cpu() for part in pictures.split(PART)])
-
-    pictures = samples.pictures[places]
-    views = [encode(pictures)]
-    for view in range(1, num_views):
-        generator = seeding.generator(0, "view", view, int(places[0]))
-        assert samples.augmentation is not None
-        views.append(encode(samples.augmentation(pictures, generator)))
-    return {"values": torch.stack(views, dim=1).contiguous()}  # (n, V, c, h, w)
+    return compute_rows(
+        len(samples),
+        BATCH,
+        lambda number, _: folder / f"{number:05d}.safetensors",
+        lambda places: samples.encode(codec, places, views, at_once=PART, device=device),
+        partial(progress, f"latents-{name}") if progress else lambda done, total: None,
+    )
 
 
 def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:

@@ -14,7 +14,7 @@ import torch
 from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.labelled import PARTS
-from synesthete.data.rows import Rows
+from synesthete.data.rows import compute_rows
 from synesthete.data.waveforms import keep_waveforms, shard_name
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.tasks.images.preparation import check_conditioner
@@ -137,13 +137,13 @@ def encode_once(
     num_views = recipe.data.num_views if samples.augmentation else 1
     varied = [plain(recipe.data.augmentation), num_views, samples.seed] if num_views > 1 else []
     folder = place / f"latents-{part}-{digest([key, identity(samples), varied])}"
-    shards = []
-    for number, places in enumerate(torch.arange(len(samples)).split(BATCH)):
-        path = folder / f"{number:05d}.safetensors"
-        shards.append(load_or_compute(path, partial(_encoded, codec, samples, places, num_views))["values"])
-        if progress:
-            progress(f"pieces encoded, {part}", int(places[-1]) + 1, len(samples))
-    samples.x_0 = Rows(shards)
+    samples.x_0 = compute_rows(
+        len(samples),
+        BATCH,
+        lambda number, _: folder / f"{number:05d}.safetensors",
+        lambda places: samples.encode(codec, places, num_views, at_once=BATCH),
+        partial(progress, f"pieces encoded, {part}") if progress else lambda done, total: None,
+    )
 
 
 def identity(samples: MusicSamples) -> str:
@@ -175,8 +175,3 @@ def _statistics(codec: Any, samples: MusicSamples) -> dict[str, Tensor]:
     drawn = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED]
     codec.fit(Batches(samples, drawn.sort().values))
     return {name: value.clone() for name, value in codec.state_dict().items()}
-
-
-def _encoded(codec: Any, samples: MusicSamples, places: Tensor, num_views: int) -> dict[str, Tensor]:
-    views = [codec.encode(samples.view(places, view)) for view in range(num_views)]
-    return {"values": torch.stack(views, dim=1).half().contiguous()}  # (n, V, C, H, W)
