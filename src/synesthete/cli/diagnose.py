@@ -82,7 +82,8 @@ def diagnose(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = task_of(recipe).prepare(recipe, data, report)
+        task = task_of(recipe)
+        prepared = task.prepare(recipe, data, report)
         found = diagnose_model(
             pipeline,
             prepared,
@@ -94,6 +95,7 @@ def diagnose(
             reconstruct_from=reconstruct_from,
             settings=settings,
             features=choose_features(features, names, prepared, folder, report),
+            task=task,
             progress=report,
         )
     shown = condition_embeddings(ModelUnderTest(pipeline, prepared, seed, num)) if pipeline.is_conditional else []

@@ -79,7 +79,7 @@ class Task:
 
     def thumbnails(self, pipeline: Pipeline, x_0: Tensor) -> list[Image.Image]:
         """A picture of each x_0 (n, C, H, W): of sound, its spectrogram."""
-        return pipeline.codec.pictures(x_0)
+        return pipeline.codec.pictures(x_0, scale=1)
 
     def train_classifier(
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None

@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from synesthete.conditioning.unconditional import Unconditional
-from synesthete.config import build
+from synesthete.config import build, register
 from synesthete.evaluation.diagnostics import find_diagnostic
+from synesthete.evaluation.diagnostics.by_timestep import (
+    FRACTIONS,
+    loss_gain,
+    say_where_used,
+    trace,
+    trace_without_network,
+    training,
+)
 from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.sensitivity_by_timestep import say_where_used
-from synesthete.evaluation.diagnostics.tracing import FRACTIONS, loss_gain, trace, trace_shrinking, training
 from synesthete.objectives import denoising_error, measure_gap
 from synesthete.objectives.one_step import of_others
 from synesthete.types import InputError
@@ -40,6 +46,7 @@ def model(data):
     return ModelUnderTest(tiny_pipeline(), data, num=24)
 
 
+@register
 class Guess(torch.nn.Module):
     """A denoiser whose guess of x_0 is a function of (x_t, alpha, pooled)."""
 
@@ -101,7 +108,7 @@ def test_the_guess_without_a_network_is_the_best_of_each_pixel(model, monkeypatc
     x_0 = torch.randn(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with monkeypatch.context() as patch:
         patch.setattr(model, "x_0", lambda batch: x_0)
-        found = trace_shrinking(model, x_0)
+        found = trace_without_network(model, x_0)
     process = model.pipeline.process
     _, sigma = process.alpha_sigma(process.at(torch.tensor(FRACTIONS)))
     assert found.x_0.mean(dim=1).tolist() == pytest.approx(sigma.flatten().square().tolist(), rel=0.03)

@@ -176,5 +176,5 @@ def test_a_model_that_is_told_nothing_cannot_be_guided(data):
     recipe = tiny_recipe()
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    with pytest.raises(InputError, match="told nothing that it could be guided by"):
+    with pytest.raises(InputError, match="guidance: this model is told nothing"):
         find_diagnostic("guidance")(ModelUnderTest(tiny_pipeline(recipe), data, num=12))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_gif, encode_png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from synesthete.diffusion.process import Process
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
     Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -38,31 +36,31 @@ class Step:
 class Record:
     """Put around a denoiser, keeps the steps that it is asked for, on the CPU in half precision."""
 
-    process: Any
+    process: Process
     steps: list[Step] = field(default_factory=list)
 
     def around(self, denoise: Denoise) -> Denoise:
-        """The same denoiser, watched."""
+        """The same denoiser, recorded."""
 
-        def watched(x_t: Tensor, timestep: Tensor) -> Tensor:
+        def recorded(x_t: Tensor, timestep: Tensor) -> Tensor:
             prediction = denoise(x_t, timestep)
-            self._keep(x_t.float(), timestep, prediction.float())
+            self._keep(x_t.float(), timestep.flatten()[:1], prediction.float())
             return prediction
 
-        return watched
+        return recorded
 
     def _keep(self, x_t: Tensor, timestep: Tensor, prediction: Tensor) -> None:
-        fraction = float(timestep.flatten()[0]) / self.process.num_train_timesteps
+        fraction = float(timestep) / self.process.num_train_timesteps
         if self.steps and self.steps[-1].fraction - fraction < FINEST:
             # A sampler of two evaluations a step comes by again, from a better guess.
             if self.steps[-1].fraction != fraction:
                 return
             self.steps.pop()
-        times = timestep.flatten()[:1].to(x_t.device)
+        timestep = timestep.to(x_t.device)
         if self.process.schedule == "flow":  # whatever the network predicts, the sampler is given a velocity
-            x_0 = x_t - self.process.alpha_sigma(times)[1] * prediction
+            x_0 = x_t - self.process.alpha_sigma(timestep)[1] * prediction
         else:
-            x_0 = self.process.convert(prediction, x_t, times, "sample")
+            x_0 = self.process.convert(prediction, x_t, timestep, "sample")
         self.steps.append(Step(fraction, x_t.half().cpu(), x_0.half().cpu()))
 
 
@@ -75,7 +73,7 @@ def walk(model: ModelUnderTest, labels: Tensor) -> list[Step]:
     return [*record.steps, Step(0.0, x_0.cpu(), x_0.cpu())]
 
 
-def nearest(steps: list[Step], fractions: tuple[float, ...]) -> list[Step]:
+def nearest(steps: Sequence[Step], fractions: Sequence[float]) -> list[Step]:
     """Of each fraction the step that is nearest to it, none of them twice, in their order."""
     places = {min(range(len(steps)), key=lambda i: abs(steps[i].fraction - fraction)) for fraction in fractions}
     return [steps[place] for place in sorted(places)]
@@ -88,19 +86,16 @@ def denoising(model: ModelUnderTest) -> Section:
     if not model.is_conditional:
         labels = labels.repeat(model.num_seeds)
         names = [f"noise {i}" for i in range(len(labels))]
-    steps = walk(model, labels)
+    steps, total = walk(model, labels), model.pipeline.process.num_train_timesteps
     chosen = nearest(steps, FRACTIONS)
-    total = model.pipeline.process.num_train_timesteps
     heads = [f"t = {step.fraction * total:.0f}" for step in chosen]
     items = []
     for name, what in (("x_t", "x_t, what the network is given"), ("x_0", "predicted x_0")):
         columns = [model.images(getattr(step, name)) for step in chosen]
-        rows = list(zip(*columns, strict=True))
-        sheet = draw_sheet(rows, names, heads, title=f"{what} (T = {total})")
+        sheet = draw_sheet(list(zip(*columns, strict=True)), names, heads, title=f"{what} (T = {total})")
         items.append(Medium(f"denoising-{name}", encode_png(sheet), f"From pure noise: {what}"))
-    wanted = tuple((torch.arange(NUM_FRAMES, -1, -1) / NUM_FRAMES).tolist())
     frames = []
-    for step in nearest(steps, wanted):
+    for step in nearest(steps, [i / NUM_FRAMES for i in range(NUM_FRAMES, -1, -1)]):
         pair = [model.images(step.x_t), model.images(step.x_0)]
         frames.append(draw_sheet(pair, ["x_t", "x_0"], names, title=f"t = {step.fraction * total:.0f} of {total}"))
     animation = Medium("denoising", encode_gif(frames), "The same as an animation: x_t above, x_0 below", "gif")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.pictures.features import Features
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import Task
     from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
@@ -42,13 +43,14 @@ def diagnose(
     reconstruct_from: float = 0.6,
     settings: dict[str, Any] | None = None,
     features: Features | None = None,
+    task: Task | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Look at a model through every diagnostic and write the report into `folder`.
 
     model: what the report calls it. only: names of diagnostics; all where empty. num, reconstruct_from, settings,
-    features: as of a `ModelUnderTest`. progress(diagnostic, done, total). A diagnostic that cannot look at this model
-    is left out, which the report says.
+    features, task: as of a `ModelUnderTest`. progress(diagnostic, done, total). A diagnostic that cannot look at this
+    model is left out, which the report says.
 
     Raises:
         InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
@@ -69,6 +71,7 @@ def diagnose(
         reconstruct_from=reconstruct_from,
         settings=settings or {},
         features=features,
+        task=task,
     )
     pipeline.sampling_settings(**under_test.settings)
     sections: dict[str, Section] = {}
@@ -114,7 +117,7 @@ def choose_features(
     Raises:
         InputError: as `find_features`.
     """
-    if choice == NONE or prepared.judge is None or not set(names) & set(LOOKING):
+    if choice == NONE or prepared.judge is None or not any(map(_sees_features, names)):
         return None
     if choice not in ("auto", "classifier"):  # no judge is needed
         return find_features(choice, None)
@@ -124,6 +127,11 @@ def choose_features(
         trained = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names, progress=progress)
         judge = trained.classifier
     return find_features(choice, judge)
+
+
+def _sees_features(name: str) -> bool:
+    """Whether a diagnostic may use features; of one from outside the package, nobody knows."""
+    return name in LOOKING or not isinstance(DIAGNOSTICS[name], str)
 
 
 def _left_out(reasons: dict[str, str]) -> list[Section]:

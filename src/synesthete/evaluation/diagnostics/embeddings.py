@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from torch.nn import functional as F
 
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
@@ -53,30 +54,19 @@ def condition_embeddings(model: ModelUnderTest) -> list[Embedding]:
     Raises:
         InputError: a model that is told nothing.
     """
-    if not model.is_conditional:
-        raise InputError("embeddings: this model is told nothing, so there is no condition to show")
+    model.check_conditional("embeddings")
     conditioner = model.pipeline.conditioner
+    raw, names = torch.arange(len(model.class_names)), model.class_names
     if not model.reads_classes:
         batch = model.held_out(min(MANY, 8 * model.num))
         raw, names = batch.raw, model.names(batch.label)
-    else:
-        raw, names = torch.arange(len(model.class_names)), model.class_names
-    found = [mean_vectors(conditioner.encode(part.to(model.device))) for part in in_parts(raw)]
-    null = mean_vectors(conditioner.null(1))
+    parts = [raw[places] for places in torch.arange(len(raw)).split(BATCH_SIZE)]
+    found = [mean_vectors(conditioner.encode(part.to(model.device))) for part in parts]
+    null, marks = mean_vectors(conditioner.null(1)), ["condition"] * len(names) + [NULL]
     return [
-        Embedding(
-            kind,
-            torch.cat([*(part[kind] for part in found), null[kind]]),
-            [*names, NULL],
-            ["condition"] * len(names) + [NULL],
-        )
+        Embedding(kind, torch.cat([*(part[kind] for part in found), null[kind]]), [*names, NULL], marks)
         for kind in null
     ]
-
-
-def in_parts(raw: Any) -> list[Any]:
-    """What is told of samples (n, ...), a batch at a time."""
-    return [raw[places] for places in torch.arange(len(raw)).split(64)]
 
 
 def mean_vectors(condition: Condition) -> dict[str, Tensor]:
@@ -108,18 +98,14 @@ def embeddings(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that is told nothing, or nothing that has a vector, and no judge either.
     """
-    samples = sample_embedding(model)
-    if not model.is_conditional and samples is None:
-        condition_embeddings(model)
-    items = []
-    if model.is_conditional:
-        items += [
-            Medium(f"embeddings-{found.name}", to_png(condition_figure(found, model.seed)), f"Conditions, {found.name}")
-            for found in condition_embeddings(model)
-        ]
+    samples, items = sample_embedding(model), []
+    if model.is_conditional or samples is None:
+        for found in condition_embeddings(model):
+            picture = to_png(condition_figure(found, model.seed))
+            items.append(Medium(f"embeddings-{found.name}", picture, f"Conditions, {found.name}"))
     if samples is not None:
-        figure = sample_figure(samples, model.seed)
-        items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
+        picture = to_png(sample_figure(samples, model.seed))
+        items.append(Medium("embeddings-samples", picture, f"Samples among real pictures, {samples.name}"))
     if not items:
         raise InputError("embeddings: the condition has no vectors; leave this diagnostic out")
     return Section("Embeddings", _TEXT if model.is_conditional else _SAMPLES, items)
@@ -156,19 +142,16 @@ def condition_figure(found: Embedding, seed: int) -> Figure:
     side = 3.6 + 0.12 * max(0, min(len(names), 40) - 11)
     figure = Figure(figsize=(2 * side + 1.8, side + 0.6), layout="constrained")
     scatter, matrix = figure.subplots(1, 2)
-    places, how = project(found.vectors, seed)
-    scatter_classes(scatter, places, found)
-    scatter.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
+    _scatter(scatter, found, seed)
     image = matrix.imshow(cosine, cmap="RdBu_r", vmin=-1, vmax=1)
     size = 8 if len(names) <= NAMED else 4
     if len(names) <= 60:
         matrix.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         matrix.set_yticks(range(len(names)), names, fontsize=size)
     if len(names) <= 12:
-        for i, row in enumerate(cosine.tolist()):
-            for j, value in enumerate(row):
-                colour = "white" if abs(value) > 0.6 else "black"
-                matrix.text(j, i, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour)
+        for (i, j), value in np.ndenumerate(cosine.numpy()):
+            colour = "white" if abs(value) > 0.6 else "black"
+            matrix.text(j, i, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour)
     matrix.set_title(f"{found.name}: cosine similarity", fontsize=10)
     figure.colorbar(image, ax=matrix, shrink=0.8, pad=0.02)
     return figure
@@ -177,40 +160,38 @@ def condition_figure(found: Embedding, seed: int) -> Figure:
 def sample_figure(found: Embedding, seed: int) -> Figure:
     """Samples and real pictures in one plane, coloured by class."""
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    places, how = project(found.vectors, seed)
-    scatter_classes(axes, places, found)
-    axes.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
+    _scatter(figure.add_subplot(), found, seed)
     return figure
 
 
-def scatter_classes(axes: Axes, places: np.ndarray, found: Embedding) -> None:
+def _scatter(axes: Axes, found: Embedding, seed: int) -> None:
     """Points coloured by class and shaped by mark; few are named in place, many in a legend."""
+    places, how = project(found.vectors, seed)
     classes = [name for name in dict.fromkeys(found.names) if name != NULL]
     shades = np.linspace(0.05, 0.95, max(1, len(classes)))
     colours = {name: colormaps["turbo"](shade) for name, shade in zip(classes, shades, strict=False)}
     colours[NULL] = (0.0, 0.0, 0.0, 1.0)
     shapes = dict(zip(dict.fromkeys(found.marks), "o+^", strict=False)) | {NULL: "X"}
+    of_each = list(zip(found.names, found.marks, strict=True))
     for mark, shape in shapes.items():
+        size = 46 if len(places) <= NAMED or mark == NULL else 18
         for name, colour in colours.items():
-            here = [i for i in range(len(places)) if (found.names[i], found.marks[i]) == (name, mark)]
+            here = places[[each == (name, mark) for each in of_each]]
             label = name if mark in (found.marks[0], NULL) else None
-            if here:
-                size = 46 if len(places) <= NAMED or mark == NULL else 18
-                axes.scatter(places[here, 0], places[here, 1], color=colour, marker=shape, s=size, label=label)
+            if len(here):
+                axes.scatter(here[:, 0], here[:, 1], color=colour, marker=shape, s=size, label=label)
     if len(places) <= NAMED:
         for place, name in zip(places, found.names, strict=True):
             axes.annotate(name, tuple(place), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axes.margins(0.18)
     elif len(classes) <= NAMED:
         axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    kinds = [kind for kind in shapes if kind in found.marks]
-    if len(kinds) > 1 and NULL not in kinds:
-        axes.set_xlabel(
-            "   ".join(f"{'dot' if shapes[kind] == 'o' else 'cross'}: {kind}" for kind in kinds), fontsize=9
-        )
+    if NULL not in found.marks and len(set(found.marks)) > 1:
+        said = {mark: "dot" if shapes[mark] == "o" else "cross" for mark in dict.fromkeys(found.marks)}
+        axes.set_xlabel("   ".join(f"{shape}: {mark}" for mark, shape in said.items()), fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
 
 
 _SAMPLES = (

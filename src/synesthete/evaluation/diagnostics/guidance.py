@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from synesthete.evaluation.metrics.intervals import interval_of_mean
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,19 +64,17 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     Raises:
         InputError: a model that is told nothing.
     """
-    title = "Guidance"
-    if not model.is_conditional:
-        raise InputError("guidance: this model is told nothing that it could be guided by; leave this diagnostic out")
+    model.check_conditional("guidance")
     own = float(model.pipeline.sampling_settings(**model.settings)["guidance_scale"])
     scales = sorted({*map(float, scales), own})
     names = [f"{scale:g} (own)" if scale == own else f"{scale:g}" for scale in scales]
     labels = model.classes()
     made = [model.draw(labels, guidance_scale=scale) for scale in scales]
-    images = [model.images(x_0) for x_0 in made]
-    sheet = draw_sheet(list(zip(*images, strict=True)), model.names(labels), names, title="guidance")
+    rows = list(zip(*map(model.images, made), strict=True))
+    sheet = draw_sheet(rows, model.names(labels), names, title="guidance")
     medium = Medium("guidance", encode_png(sheet), "the same noise under rising guidance, a class a row")
     if not model.makes_pictures:
-        return Section(title, HOW, [medium])
+        return Section("Guidance", HOW, [medium])
     codec = model.pipeline.codec
     found = []
     for x_0 in (x_0.to(model.device) for x_0 in made):
@@ -86,9 +83,9 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     real = measure_saturation(model.pictures(model.held_out()))
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"
-    rows = [real.row("real"), *(own.row(name) for name, own in zip(names, found, strict=True))]
+    table = [real.row("real"), *(own.row(name) for name, own in zip(names, found, strict=True))]
     text = f"{HOW} {FIGURES} {say_where_too_much(scales, found, real, own)}"
-    return Section(title, text, [medium, Table(columns, rows, caption)])
+    return Section("Guidance", text, [medium, Table(columns, table, caption)])
 
 
 def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], real: Saturation, own: float) -> str:
@@ -96,15 +93,11 @@ def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], rea
 
     What is too much without guidance as well is not guidance's doing: compared with real ones and with scale 1.
     """
-    contrast = {
-        scale: (s.contrast.mean() / real.contrast.mean().clamp(min=1e-6)).item()
-        for scale, s in zip(scales, found, strict=True)
-    }
+    real_contrast = real.contrast.mean().clamp(min=1e-6)
+    contrast = {scale: (s.contrast.mean() / real_contrast).item() for scale, s in zip(scales, found, strict=True)}
     ends = {scale: (s.ends.mean() - real.ends.mean()).item() for scale, s in zip(scales, found, strict=True)}
-    most_contrast, most_ends = (
-        MOST_CONTRAST * max(1.0, contrast.get(1.0, 1.0)),
-        MOST_ENDS + max(0.0, ends.get(1.0, 0.0)),
-    )
+    most_contrast = MOST_CONTRAST * max(1.0, contrast.get(1.0, 1.0))
+    most_ends = MOST_ENDS + max(0.0, ends.get(1.0, 0.0))
     too_much = [scale for scale in scales if scale > 1 and (contrast[scale] > most_contrast or ends[scale] > most_ends)]
     at_own = f"at the model's own {own:g} contrast is {contrast[own]:.2f} of real ones'"
     if not too_much:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.pictures.features import Features
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import Task
     from synesthete.types import Batch, Prepared
 
 BATCH_SIZE = 64
@@ -34,7 +35,8 @@ class ModelUnderTest:
     of a class below each other. num_steps: of the whole way from noise in a reconstruction.
     reconstruct_from: which fraction of the way to noise a single one starts from. settings: sampling settings that
     differ from the model's own. features: of pictures (n, C, H, W) uint8, as a judge sees them; None
-    where there is no judge. progress(done, total) counts samples as they are made.
+    where there is no judge. task: draws samples; where None the codec does. progress(done, total) counts samples as
+    they are made.
     """
 
     pipeline: Pipeline
@@ -47,11 +49,33 @@ class ModelUnderTest:
     reconstruct_from: float = 0.6
     settings: dict[str, Any] = field(default_factory=dict)
     features: Features | None = None
+    task: Task | None = None
     progress: Callable[[int, int], None] | None = None
     _samples: dict[int, Output] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_fraction(self.reconstruct_from)
+        if not 0 < self.reconstruct_from < 1:
+            raise InputError(
+                f"reconstruction from {self.reconstruct_from:g} of the way: give a number between 0 and 1, such as 0.6"
+            )
+
+    def check_conditional(self, diagnostic: str) -> None:
+        """Make sure that the model is told something.
+
+        Raises:
+            InputError: it is not, so that this diagnostic has nothing to show.
+        """
+        if not self.is_conditional:
+            raise InputError(f"{diagnostic}: this model is told nothing; leave this diagnostic out")
+
+    def check_pictures(self, diagnostic: str) -> None:
+        """Make sure that the model makes pictures.
+
+        Raises:
+            InputError: it makes something else, which this diagnostic cannot look at.
+        """
+        if not self.makes_pictures:
+            raise InputError(f"{diagnostic}: only of models that make pictures; leave this diagnostic out")
 
     @property
     def class_names(self) -> list[str]:
@@ -171,17 +195,13 @@ class ModelUnderTest:
             return batch.signal.cpu()
         return self.pipeline.codec.decode(self.x_0(batch)).cpu()
 
+    def real_pictures(self, num: int) -> Tensor:
+        """Of `num` held-out pictures (n, C, H, W) uint8 those that are of the classes that samples are made of."""
+        batch = self.held_out(num)
+        pictures = self.pictures(batch)
+        return pictures[torch.isin(batch.label, self.classes())] if self.is_conditional else pictures
+
     def images(self, x_0: Tensor) -> list[Image.Image]:
         """Each x_0 (n, C, H, W) as a picture; of sound, its spectrogram. Values that are not finite become 0."""
-        x_0 = torch.nan_to_num(x_0.float(), posinf=0.0, neginf=0.0)
-        return self.pipeline.codec.pictures(x_0.to(self.device), scale=1)
-
-
-def check_fraction(fraction: float) -> None:
-    """Make sure that a reconstruction can start there.
-
-    Raises:
-        InputError: a fraction outside (0, 1).
-    """
-    if not 0 < fraction < 1:
-        raise InputError(f"reconstruction from {fraction:g} of the way: give a number between 0 and 1, such as 0.6")
+        x_0 = torch.nan_to_num(x_0.float(), posinf=0.0, neginf=0.0).to(self.device)
+        return self.task.thumbnails(self.pipeline, x_0) if self.task else self.pipeline.codec.pictures(x_0, scale=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +14,6 @@ from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
-    from synesthete.evaluation.pictures.features import Features
 
-HOW = (
-    "Each row is a sample and the three training pictures nearest to it, with their distances, the most suspicious "
-    "sample first. A copy is at distance 0, or far closer to one of them than to the next. Real held-out pictures, "
-    "which cannot be copies, are what to compare with: one in twenty of them is closer than their 5th percentile. "
-    "In pixels, whatever is too smooth is close to everything; features are less easily misled."
-)
 NUM_SHOWN, NUM_NEAREST = 8, 3
 NUM_HELD_OUT = 300
 QUANTILE = 0.05
 # A copy, after Yoon et al. 2023: its nearest training picture is at under a third of the distance of the next one.
 COPY = 1 / 3
 CHUNK = 512
-PIXELS = "pixels"
-PLACES = ("nearest", "second", "third")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """In one space: distances of all samples and held-out pictures to training, and the nearest pictures.
+
+    nearest, places: (n, NUM_NEAREST), distances of the samples and which training pictures those are to.
+    """
+
+    found: NearestTrainingDistance
+    nearest: Tensor
+    places: Tensor
 
 
 def neighbours(model: ModelUnderTest) -> Section:
@@ -45,64 +48,44 @@ def neighbours(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that makes no pictures.
     """
-    if not model.makes_pictures:
-        raise InputError("neighbours: only of models that make pictures; leave this diagnostic out")
-    made, held_out, training = model.samples().signal, held_out_pictures(model), model.prepared.train.pictures
+    model.check_pictures("neighbours")
+    made, held_out, training = model.samples().signal, model.real_pictures(NUM_HELD_OUT), model.prepared.train.pictures
     # A picture that was learned from both ways round counts both ways round.
     mirrored = getattr(model.prepared.train.augmentation, "flip", 0) > 0
     other_way = (made.flip(-1), held_out.flip(-1)) if mirrored else None
     unit = 255 * made[0].numel() ** 0.5  # a distance is the root mean square of a pixel's, 0 to 1
-    spaces = [nearest_training_distance(PIXELS, made, held_out, training, unit=unit, mirrored=other_way)]
-    # What is compared in each space: (n, views, ...) against (m, ...), and in which unit.
-    looks = [(torch.stack([made, made.flip(-1)] if mirrored else [made], dim=1), training, unit)]
-    if model.features is not None:
-        of = [features_of(model.features, pictures) for pictures in (made, held_out, training)]
-        spaces.append(nearest_training_distance(model.features.name, *of))
-        looks.append((of[0].unsqueeze(1), of[2], 1.0))
-    items: list[Any] = [item for pair in zip(spaces, looks, strict=True) for item in _pictures(model, *pair, training)]
-    said = [HOW]
-    for space, (views, references, _) in zip(spaces, looks, strict=True):
-        distances, _ = find_nearest(views, references, 2)
-        said.append(f"In {space.space}: {say(space, count_copies(distances))}")
-    return Section("Nearest training pictures", " ".join(said), [*items, table(spaces)])
+    distances, places = find_nearest(torch.stack([made, *(other_way or ())[:1]], dim=1), training, NUM_NEAREST)
+    pixels = nearest_training_distance("pixels", made, held_out, training, unit=unit, mirrored=other_way)
+    spaces = [Neighbours(pixels, distances / unit, places)]
+    if (features := model.features) is not None:
+        described = [
+            torch.cat([features(part[first : first + CHUNK]).float().cpu() for first in range(0, len(part), CHUNK)])
+            for part in (made, held_out, training)
+        ]
+        found = nearest_training_distance(features.name, *described)
+        spaces.append(Neighbours(found, *find_nearest(described[0].unsqueeze(1), described[2], NUM_NEAREST)))
+    items: list[Medium | Table] = [medium for space in spaces for medium in _pictures(model, made, training, space)]
+    said = [f"In {space.found.space}: {say(space.found, count_copies(space.nearest))}" for space in spaces]
+    return Section("Nearest training pictures", " ".join([_TEXT, *said]), [*items, _table(spaces)])
 
 
-def _pictures(
-    model: ModelUnderTest,
-    found: NearestTrainingDistance,
-    looks: tuple[Tensor, Tensor | Rows, float],
-    training: Tensor | Rows,
-) -> list[Medium]:
-    """The strip and the histogram of a space."""
-    views, references, unit = looks
+def _pictures(model: ModelUnderTest, made: Tensor, training: Tensor | Rows, space: Neighbours) -> list[Medium]:
+    """The strip of the most suspicious samples, and the histogram."""
+    found = space.found
     order = found.suspects(NUM_SHOWN)
-    distances, places = find_nearest(views[order], references, NUM_NEAREST)
-    pictures = [model.samples().signal[order], *(training[column] for column in places.T)]
+    pictures = [made[order], *(training[column] for column in space.places[order].T)]
     sheet = draw_sheet(
         list(zip(*map(to_images, pictures), strict=True)),
         model.names(model.labels()[order]),
-        ["sample", *PLACES[: places.shape[1]]],
-        captions=[["", *(f"{distance:.3g}" for distance in row)] for row in (distances / unit).tolist()],
+        ["sample", "nearest", "second", "third"][: len(pictures)],
+        captions=[["", *(f"{distance:.3g}" for distance in row)] for row in space.nearest[order].tolist()],
         title=f"nearest in {found.space}",
     )
-    name = f"neighbours-{found.space}"
+    name, where = f"neighbours-{found.space}", f"in {found.space}"
     return [
-        Medium(name, encode_png(sheet), f"samples and their nearest training pictures, in {found.space}"),
-        Medium(f"{name}-histogram", to_png(histogram(found)), f"distances to training pictures, in {found.space}"),
+        Medium(name, encode_png(sheet), f"samples and their nearest training pictures, {where}"),
+        Medium(f"{name}-histogram", to_png(histogram(found)), f"distances to training pictures, {where}"),
     ]
-
-
-def features_of(features: Features, pictures: Tensor | Rows) -> Tensor:
-    """(n, D), computed a part of the pictures (n, C, H, W) uint8 after the other."""
-    parts = [features(pictures[first : first + CHUNK]) for first in range(0, len(pictures), CHUNK)]
-    return torch.cat([part.float().cpu() for part in parts])
-
-
-def held_out_pictures(model: ModelUnderTest, num: int = NUM_HELD_OUT) -> Tensor:
-    """Real held-out pictures (n, C, H, W) uint8 of the classes that samples are made of."""
-    batch = model.held_out(num)
-    pictures = model.pictures(batch)
-    return pictures[torch.isin(batch.label, model.classes())] if model.is_conditional else pictures
 
 
 def find_nearest(views: Tensor, references: Tensor | Rows, num: int) -> tuple[Tensor, Tensor]:
@@ -119,8 +102,8 @@ def find_nearest(views: Tensor, references: Tensor | Rows, num: int) -> tuple[Te
 
 
 def count_copies(distances: Tensor) -> int:
-    """How many of n samples are copies, by the distances (n, 2) of the two nearest training pictures."""
-    return int((distances[:, 0] < COPY * distances[:, -1]).sum())
+    """How many of n samples are copies, by the distances (n, k) of the nearest training pictures in their order."""
+    return int((distances[:, 0] < COPY * distances[:, :2][:, -1]).sum())
 
 
 def say(found: NearestTrainingDistance, num_copies: int) -> str:
@@ -136,28 +119,17 @@ def say(found: NearestTrainingDistance, num_copies: int) -> str:
     return f"{said}: no sign of memorisation."
 
 
-def table(spaces: list[NearestTrainingDistance]) -> Table:
-    """A row a space."""
+def _table(spaces: list[Neighbours]) -> Table:
+    columns = ["space", "samples, median", "held out, median", "samples, least", "held out, 5th percentile"]
+    columns += ["share of samples closer", "95% interval", "expected"]
     rows = []
-    for found in spaces:
+    for found in (space.found for space in spaces):
         share = found.closer(QUANTILE)
         low, high = interval(share, len(found.made))
         medians = [values.double().median().item() for values in (found.made, found.held_out)]
-        limit = found.limit(QUANTILE)
-        rows.append(
-            (found.space, *medians, found.made.min().item(), limit, share, f"{low:.3f} to {high:.3f}", QUANTILE)
-        )
-    columns = (
-        "space",
-        "samples, median",
-        "held out, median",
-        "samples, least",
-        "held out, 5th percentile",
-        "share of samples closer",
-        "95% interval",
-        "expected",
-    )
-    num = f"{len(spaces[0].made)} samples, {len(spaces[0].held_out)} held out, {spaces[0].num_training} in training"
+        distances = (*medians, found.made.min().item(), found.limit(QUANTILE))
+        rows.append((found.space, *distances, share, f"{low:.3f} to {high:.3f}", QUANTILE))
+    num = f"{len(found.made)} samples, {len(found.held_out)} held out, {found.num_training} in training"
     return Table(columns, rows, f"distance to the nearest training picture; {num}")
 
 
@@ -176,3 +148,11 @@ def histogram(found: NearestTrainingDistance) -> Figure:
     axes.set_ylabel("share")
     axes.legend(fontsize=8, frameon=False)
     return figure
+
+
+_TEXT = (
+    "Each row is a sample and the three training pictures nearest to it, with their distances, the most suspicious "
+    "sample first. A copy is at distance 0, or far closer to one of them than to the next. Real held-out pictures, "
+    "which cannot be copies, are what to compare with: one in twenty of them is closer than their 5th percentile. "
+    "In pixels, whatever is too smooth is close to everything; features are less easily misled."
+)

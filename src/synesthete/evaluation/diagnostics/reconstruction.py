@@ -56,16 +56,15 @@ def denoise_from(
     """
     process, denoiser = model.pipeline.process, model.pipeline.denoiser
     timesteps = process.at(torch.linspace(fraction, 0, num_steps + 1)[:-1]).to(x_t.device)
-    at_once = None
+    guesses: list[Tensor] = []
     for i in range(len(timesteps)):
-        timestep = timesteps[i : i + 1]
+        timestep, following = timesteps[i : i + 1], timesteps[i + 1 : i + 2]
         prediction = denoiser(x_t.to(denoiser.dtype), timestep.expand(len(x_t)), condition).float()
-        x_0 = process.convert(prediction, x_t, timestep, "sample")
-        noise = process.convert(prediction, x_t, timestep, "epsilon")
-        at_once = x_0 if at_once is None else at_once
-        x_t = process.add_noise(x_0, noise, timesteps[i + 1 : i + 2]) if i + 1 < len(timesteps) else x_0
-    assert at_once is not None
-    return x_t, at_once
+        guesses = [*guesses[:1], process.convert(prediction, x_t, timestep, "sample")]  # the first and the last
+        if len(following):
+            noise = process.convert(prediction, x_t, timestep, "epsilon")
+            x_t = process.add_noise(guesses[-1], noise, following)
+    return guesses[-1], guesses[0]
 
 
 @torch.no_grad()
@@ -86,32 +85,31 @@ def reconstruction(model: ModelUnderTest) -> Section:
     """Original, noised, and denoised back, from one place on the way to noise; an error below each picture."""
     fraction, shown = model.reconstruct_from, model.num_shown
     found = reconstruct(model, fraction)
-    rows = [model.images(x[:shown]) for x in (found.x_0, found.x_t, found.back, found.at_once)]
-    time = timestep_name(model, fraction)
-    blank = [""] * len(rows[0])
-    errors = [[f"{error:.3f}" for error in found.errors(name)[:shown].tolist()] for name in ("back", "at_once")]
+    time = _timestep(model, fraction)
+    errors = [_errors(found, name, shown) for name in ("back", "at_once")]
     sheet = draw_sheet(
-        rows,
+        [model.images(x[:shown]) for x in (found.x_0, found.x_t, found.back, found.at_once)],
         ["original", "noised", "denoised", "in one step"],
         found.names[:shown],
-        captions=[blank, blank, *errors],
+        captions=[[""] * len(errors[0])] * 2 + errors,
         title=f"noised to {time}; below each: mean square error",
     )
     medium = Medium("reconstruction", encode_png(sheet), f"Held-out originals, noised to {time} and denoised back")
-    return Section("Reconstruction", _TEXT.format(time=time), [medium, error_table(model, {fraction: found})])
+    return Section("Reconstruction", _TEXT.format(time=time), [medium, _table(model, {fraction: found})])
 
 
 def reconstruction_sweep(model: ModelUnderTest) -> Section:
     """Denoised back from several places on the way to noise, and the error against where it began."""
     found = {fraction: reconstruct(model, fraction) for fraction in SWEPT}
-    first, shown = next(iter(found.values())), model.num_shown
-    rows = [model.images(first.x_0[:shown]), *(model.images(each.back[:shown]) for each in found.values())]
-    captions = [[""] * len(rows[0])]
-    captions += [[f"{error:.3f}" for error in each.errors()[:shown].tolist()] for each in found.values()]
-    total = model.pipeline.process.num_train_timesteps
-    names = ["original", *(f"t = {fraction * total:.0f}" for fraction in found)]
-    title = f"denoised back from t of {total}; below each: mean square error"
-    sheet = draw_sheet(rows, names, first.names[:shown], captions=captions, title=title)
+    first, shown, total = found[SWEPT[0]], model.num_shown, model.pipeline.process.num_train_timesteps
+    errors = [_errors(each, "back", shown) for each in found.values()]
+    sheet = draw_sheet(
+        [model.images(x[:shown]) for x in (first.x_0, *(each.back for each in found.values()))],
+        ["original", *(f"t = {fraction * total:.0f}" for fraction in found)],
+        first.names[:shown],
+        captions=[[""] * len(errors[0]), *errors],
+        title=f"denoised back from t of {total}; below each: mean square error",
+    )
     curves = {
         label: [each.errors(name).mean().item() for each in found.values()]
         for label, name in (("denoised step by step", "back"), ("in one step", "at_once"))
@@ -121,28 +119,25 @@ def reconstruction_sweep(model: ModelUnderTest) -> Section:
     items: list[Table | Medium] = [
         Medium("reconstruction-sweep", encode_png(sheet), "Held-out originals, and denoised back from rising noise"),
         Medium("reconstruction-error", to_png(figure), "Error against where the way back began"),
-        error_table(model, found),
+        _table(model, found),
     ]
     return Section("Reconstruction by timestep", _SWEEP, items)
 
 
-def error_table(model: ModelUnderTest, found: dict[float, Reconstructed]) -> Table:
+def _errors(found: Reconstructed, name: str, num: int) -> list[str]:
+    return [f"{error:.3f}" for error in found.errors(name)[:num].tolist()]
+
+
+def _table(model: ModelUnderTest, found: dict[float, Reconstructed]) -> Table:
     """Mean errors and their floor, a row a starting point."""
-    rows = [
-        (
-            timestep_name(model, fraction),
-            len(each.x_0),
-            each.errors().mean().item(),
-            each.errors("at_once").mean().item(),
-            each.mean_error,
-        )
-        for fraction, each in found.items()
-    ]
+    rows = []
+    for fraction, each in found.items():
+        means = [each.errors(name).mean().item() for name in ("back", "at_once")]
+        rows.append((_timestep(model, fraction), len(each.x_0), *means, each.mean_error))
     return Table(("from", "n", "MSE, denoised", "MSE, in one step", "MSE of the mean sample"), rows)
 
 
-def timestep_name(model: ModelUnderTest, fraction: float) -> str:
-    """`t = 300 of 500`."""
+def _timestep(model: ModelUnderTest, fraction: float) -> str:
     total = model.pipeline.process.num_train_timesteps
     return f"t = {fraction * total:.0f} of {total}"
 

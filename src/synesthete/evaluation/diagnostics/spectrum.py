@@ -11,7 +11,6 @@ from synesthete import seeding
 from synesthete.evaluation.diagnostics.curves import Panel, curves_figure
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,10 +63,9 @@ def spectrum(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that makes no pictures.
     """
-    if not model.makes_pictures:
-        raise InputError("spectrum: only of models that make pictures; leave this diagnostic out")
+    model.check_pictures("spectrum")
     made = measure_spectrum(model.samples().signal)
-    real = measure_spectrum(real_pictures(model, NUM_REAL))
+    real = measure_spectrum(model.real_pictures(4 * NUM_REAL)[:NUM_REAL])
     generator = seeding.generator(model.seed, "spectrum")
     octaves = octave_rings(made.frequencies)
     floor = floor_in_decibels(real.power, len(made.power), octaves, generator)
@@ -95,15 +93,6 @@ def _panel(title: str, frequencies: Tensor, curves: dict[str, Tensor], floors: d
     ticks = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
     x = frequencies.tolist()
     return Panel(title, "cycles per pixel", "dB", x, curves, floors, log_x=True, ticks=ticks)
-
-
-def real_pictures(model: ModelUnderTest, num: int) -> Tensor:
-    """Held-out pictures (n, C, H, W) uint8 of the classes that samples are made of."""
-    batch = model.held_out(min(num * 4, len(model.prepared.test.labels)))
-    pictures = model.pictures(batch)
-    if model.is_conditional:
-        pictures = pictures[torch.isin(batch.label, model.classes())]
-    return pictures[:num]
 
 
 def octave_rings(frequencies: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,205 @@
+"""What one step of the network gets wrong from clean to noise: what it knows by heart, and what its condition is worth.
+
+Both on the same noise at the same timesteps, beside what a guess without a network gets wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.labelled import in_turn
+from synesthete.evaluation.diagnostics.curves import TIMESTEP, Panel, curves_figure, standard_error, with_interval
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
+from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.objectives import StepErrors, errors_by_condition, measure_gap, percent
+from synesthete.objectives.one_step import DEAD_SENSITIVITY, of_others
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from torch import Tensor
+
+    from synesthete.diffusion.process import Process
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+    from synesthete.types import Batch
+
+# Of the way to noise; closer together near both ends, where errors change fastest.
+FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+NUM_MEASURED = 500  # training samples that mean and variance of the data are measured on
+NUM_TIMES = 4  # as many samples for the loss as other diagnostics look at
+MOST_ROWS = 30
+MSE = "MSE of x_0 (unit variance)"
+RIGHT, SHUFFLED, NULL = "right", "shuffled", "null"
+LEAST_ERRORS = 3.0  # standard errors above 0, since a dozen timesteps are tried
+
+
+def loss_by_timestep(model: ModelUnderTest) -> Section:
+    """Error of training and of held-out samples, in the loss space and of x_0, and the gap of each class."""
+    num = NUM_TIMES * model.num
+    batches = {"training": training(model, num), "held out": model.held_out(num)}
+    x_0 = {name: model.x_0(batch) for name, batch in batches.items()}
+    found = {name: trace(model, x_0[name], {name: batch.raw})[name] for name, batch in batches.items()}
+    floor, space = trace_without_network(model, x_0["held out"]), model.pipeline.process.loss_space
+    gap = measure_gap(*(errors.loss for errors in found.values()))
+
+    def panel(kind: str, title: str, ylabel: str, log_y: bool) -> Panel:
+        curves = {f"{name} (n = {e.loss.shape[1]})": with_interval(getattr(e, kind)) for name, e in found.items()}
+        floors = {"no network": getattr(floor, kind).mean(dim=1)}
+        return Panel(title, TIMESTEP, ylabel, FRACTIONS, curves, floors, log_y=log_y)
+
+    panels = [
+        panel("loss", f"as the loss counts it ({space})", f"MSE of {space}", log_y=False),
+        panel("x_0", "of x_0", MSE, log_y=True),
+    ]
+    figure = to_png(curves_figure(panels))
+    columns = [f"{which}, {name}" for which in (space, "x_0") for name in ("training", "held out", "no network")]
+    means = [getattr(e, kind).mean(dim=1).tolist() for kind in ("loss", "x_0") for e in (*found.values(), floor)]
+    caption = f"mean square error by timestep, n = {len(x_0['held out'])}"
+    items: list[Medium | Table] = [
+        Medium("loss-by-timestep", figure, "denoising error by timestep, training and held out"),
+        Table(("t / T", *columns), list(zip(FRACTIONS, *means, strict=True)), caption),
+    ]
+    if model.is_conditional and len(model.class_names) > 1:
+        labels = [batch.label for batch in batches.values()]
+        items.append(_gap_by_class([errors.loss for errors in found.values()], labels, model.class_names))
+    return Section("Loss by timestep", f"{_LOSS} In short, {gap}.", items)
+
+
+def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_names: Sequence[str]) -> Table:
+    """Training and held-out loss of each class, the largest gap first."""
+    rows = []
+    for number in torch.cat(list(labels)).unique().tolist():
+        seen, held_out = (loss[:, own == number] for loss, own in zip(losses, labels, strict=True))
+        if min(seen.shape[1], held_out.shape[1]) > 1:
+            gap = measure_gap(seen, held_out)
+            interval, n = f"{percent(gap.low)} to {percent(gap.high)}", f"{seen.shape[1]}, {held_out.shape[1]}"
+            row = (class_names[number], gap.training, gap.held_out, percent(gap.share), interval, n)
+            rows.append((gap.share, row))
+    rows.sort(key=lambda found: -found[0])
+    columns = ("class", "training", "held out", "gap", "95% interval", "n")
+    return Table(columns, [row for _, row in rows[:MOST_ROWS]], "mean loss over all timesteps, by class")
+
+
+def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
+    """Error told right, told of another class and told nothing, and a sentence that says where the condition is used.
+
+    Raises:
+        InputError: a model that is told nothing, or held-out samples of a single class.
+    """
+    model.check_conditional("sensitivity-by-timestep")
+    batch = model.held_out()
+    if len(batch.label.unique()) < 2:
+        raise InputError("sensitivity-by-timestep: held-out samples of one class alone; add some of another")
+    x_0 = model.x_0(batch)
+    told = {RIGHT: batch.raw, SHUFFLED: batch.raw[of_others(batch.label)], NULL: None}
+    errors = {name: found.x_0.double() for name, found in trace(model, x_0, told).items()}
+    floor = trace_without_network(model, x_0).x_0.mean(dim=1)
+    right = errors[RIGHT].mean(dim=1, keepdim=True).clamp(min=1e-12)
+    worse = {name: (errors[name] - errors[RIGHT]) / right for name in (SHUFFLED, NULL)}
+    curves = {f"{name} condition": with_interval(found) for name, found in errors.items()}
+    costs = {f"{name} condition": 100 * with_interval(found) for name, found in worse.items()}
+    title, unused = f"error of x_0 (n = {len(x_0)})", {"condition not used": torch.zeros(len(FRACTIONS))}
+    ylabel = "% of the error when told right"
+    panels = [
+        Panel(title, TIMESTEP, MSE, FRACTIONS, curves, {"no network": floor}, log_y=True),
+        Panel("how much worse than told right", TIMESTEP, ylabel, FRACTIONS, costs, unused),
+    ]
+    figure = to_png(curves_figure(panels))
+    means = [*(errors[name].mean(dim=1).tolist() for name in told), floor.tolist()]
+    gains = [[f"{100 * share:+.1f}%" for share in found.mean(dim=1).tolist()] for found in worse.values()]
+    columns = ("t / T", *told, "no network", "shuffled costs", "null costs")
+    rows = list(zip(FRACTIONS, *means, *gains, strict=True))
+    items: list[Medium | Table] = [
+        Medium("sensitivity-by-timestep", figure, "what the condition is worth by timestep"),
+        Table(columns, rows, f"mean square error of x_0, n = {len(x_0)}"),
+    ]
+    text = f"{_SENSITIVITY} {say_where_used(worse[SHUFFLED], FRACTIONS)}"
+    return Section("Condition sensitivity by timestep", text, items)
+
+
+def say_where_used(worse: Tensor, fractions: Sequence[float]) -> str:
+    """Whether and where the condition is used. worse: (fractions, n), what being told wrong costs, as a share."""
+    mean, error = worse.mean(dim=1), standard_error(worse)
+    used = ((mean > DEAD_SENSITIVITY) & (mean > LEAST_ERRORS * error)).tolist()
+    most, at = int(mean.argmax()), [f"t = {fraction:g} T" for fraction in fractions]
+    cost = f"being told of another class costs {100 * mean[most].item():.3g}% at {at[most]}"
+    if not any(used):
+        return f"The condition is used nowhere: {cost} at most, which is within chance or under 0.5%."
+    first, last = used.index(True), len(used) - 1 - used[::-1].index(True)
+    if all(used):
+        where = "all the way"
+    elif all(used[first : last + 1]):
+        where = f"from {at[first]} to {at[last]}" if first < last else f"at {at[first]}"
+    else:
+        where = "at t / T = " + ", ".join(f"{f:g}" for f, here in zip(fractions, used, strict=True) if here)
+    return f"The condition is used {where}; {cost}, the most."
+
+
+def trace(
+    model: ModelUnderTest, x_0: Tensor, conditions: Mapping[str, Any], fractions: Sequence[float] = FRACTIONS
+) -> dict[str, StepErrors]:
+    """The network's errors at x_0 (n, C, H, W) under the model's noise 0 to n - 1, the same at every fraction.
+
+    conditions: what the network is told by name, raw (n, ...); None tells it nothing.
+    """
+    return errors_by_condition(model.pipeline, x_0, model.noise(len(x_0)), conditions, fractions, BATCH_SIZE)
+
+
+@torch.no_grad()
+def trace_without_network(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> StepErrors:
+    """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
+
+    The best linear guess from that pixel alone (Wiener), by mean and variance over training samples. At noise it is the
+    mean sample.
+    """
+    process = model.pipeline.process
+    known = model.x_0(training(model, NUM_MEASURED))
+    mean, variance = known.mean(dim=0), known.var(dim=0, correction=0)  # (C, H, W)
+    noise = model.noise(len(x_0)).to(x_0.device)
+    wrong, gains = [], []
+    for fraction in fractions:
+        timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
+        alpha, sigma = process.alpha_sigma(timestep)
+        x_t = process.add_noise(x_0, noise, timestep)
+        guess = mean + alpha * variance / (alpha**2 * variance + sigma**2).clamp(min=1e-12) * (x_t - alpha * mean)
+        wrong.append((guess - x_0).square().flatten(1).mean(dim=1).cpu())
+        gains.append(loss_gain(process, timestep).cpu())
+    errors = torch.stack(wrong)
+    return StepErrors(errors, torch.stack(gains) * errors)
+
+
+def loss_gain(process: Process, timestep: Tensor) -> Tensor:
+    """How much larger a square error is in the loss space than in x_0, at timesteps (B,).
+
+    At a given x_t an error d in x_0 comes with one of -alpha / sigma d in the noise, and every space is linear in both.
+    """
+    alpha, sigma = process.alpha_sigma(timestep)
+    held = process.min_sigma if process.prediction_type == "sample" else 1e-4
+    gain = process.target(torch.ones_like(alpha), -alpha / sigma.clamp(min=held), timestep)
+    return gain.square().flatten()
+
+
+def training(model: ModelUnderTest, num: int) -> Batch:
+    """Samples that the model was trained on, as they are, not augmented; the classes take turns."""
+    samples = model.prepared.train.plain()
+    places = in_turn(samples.labels, model.seed)[:num]
+    return samples.batch(places, seeding.generator(model.seed, "training"))
+
+
+_LOSS = (
+    "How wrong one step of the network is, by how noisy its input is, on the same noise for samples that it was "
+    "trained on (not augmented) and for samples held out. Where the curves part, the model knows its training samples "
+    "better than others: it over-fits. Dotted: no network, each pixel drawn towards its mean, on held-out samples; a "
+    "network has to be below."
+)
+_SENSITIVITY = (
+    "The error of x_0 of held-out samples, on the same noise, when the network is told their class (right), that of "
+    "another class (shuffled) and nothing (null). Where shuffled is no worse than right, the condition is not used; "
+    "a model without any use for it is at 0 throughout."
+)
