@@ -26,7 +26,7 @@ def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkey
     code, printed, said = run("evaluate", "run", "--num", 10, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"
-    names = ["Fréchet distance (judge of", "octave band error (dB)", "tempogram", "pitch histogram", "memorisation"]
+    names = ["Fréchet distance (classifier-", "octave band error (dB)", "tempogram", "pitch histogram", "memorisation"]
     if make is music_notes_debug:
         names.append("class accuracy (sound judge, n = 10)")
         assert kept["num_test"] > 0

@@ -23,8 +23,8 @@ from synesthete.evaluation.classifiers.image import (
 )
 from synesthete.evaluation.classifiers.saved import FOLDER, FORMER, load_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
-from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.types import InputError
 
 NUM_STEPS = 100

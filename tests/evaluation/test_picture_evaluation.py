@@ -18,10 +18,10 @@ from synesthete.evaluation.classifiers.image import (
     load_or_train_image_classifier,
 )
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
-from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.page import summary
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
 from synesthete.types import InputError

@@ -45,7 +45,7 @@ def evaluate(
         str,
         typer.Option(
             help="What sets of pictures are compared by: auto: Inception if it is on this machine, else the judge; "
-            "classifier (the judge); inception; clip; or a network's folder. Of sounds: auto (the judge); judge; "
+            "classifier (the judge); inception; clip; or a network's folder. Of sounds: auto (the judge); classifier; "
             "spectrum; clap; or a CLAP's folder."
         ),
     ] = "auto",

@@ -18,13 +18,13 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.hearing import strength
 from synesthete.evaluation.hearing.evaluation import evaluate, evaluate_hearing
 from synesthete.evaluation.hearing.page import summary
 from synesthete.evaluation.hearing.sensitivity import RIGHT, WRONG
 from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling, other_captions, other_class
-from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 

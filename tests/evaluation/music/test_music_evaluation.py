@@ -16,8 +16,9 @@ from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+from synesthete.evaluation.features.features import ClassifierFeatures
+from synesthete.evaluation.features.sound import SpectrumFeatures
 from synesthete.evaluation.music.evaluation import evaluate, evaluate_music
-from synesthete.evaluation.music.features import JudgeFeatures, SpectrumFeatures
 from synesthete.evaluation.music.page import summary
 from synesthete.recipes.music import music_notes_debug
 from synesthete.types import InputError
@@ -55,7 +56,7 @@ def measure(data, judge):
 
     def call(waveforms, labels, listens=True, **options):
         player = make_player(music_notes_debug(), data, waveforms, labels, listens)
-        return evaluate_music(player, data, judge.classifier, JudgeFeatures(judge.classifier), num=NUM, **options)
+        return evaluate_music(player, data, judge.classifier, ClassifierFeatures(judge.classifier), num=NUM, **options)
 
     return call
 
@@ -177,7 +178,7 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard, tmp_path):
     judge = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
     found = evaluate(player, data, tmp_path / "report", num=10, judge=judge)
     assert not [metric for metric in found.metrics if "class accuracy" in metric.title or metric.shuffled is not None]
-    assert found.comparison.features == f"judge of {len(data.judge.recording_names)} recordings"
+    assert found.comparison.features == f"classifier-{len(data.judge.recording_names)} of recordings"
     assert "diversity within all pieces" in "".join(metric.title for metric in found.metrics)
     assert any("told no class" in note for note in found.notes)
     assert set(found.denoising.errors) == {"no condition"}

@@ -17,8 +17,9 @@ from synesthete.evaluation.classifiers.sound import (
     load_or_train_sound_classifier,
     save_sound_classifier,
 )
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.music.features import frechet_of
+from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.evaluation.music.real_sounds import noise_like
 from synesthete.types import InputError
 
@@ -67,10 +68,12 @@ def test_features_are_of_unit_scale_over_what_it_learned_from(data, trained):
 
 def test_the_distance_rises_with_what_is_wrong(data, trained):
     real, others = data.test.waveforms, data.train.waveforms
-    near = frechet_of(real, others, trained.classifier)
-    dull = frechet_of(real, low_passed(others, 1000), trained.classifier)
-    noise = frechet_of(real, noise_like(others, 0), trained.classifier)
-    assert frechet_of(real, real, trained.classifier) < 1e-6 < near < min(dull, noise)
+    features = ClassifierFeatures(trained.classifier)
+    near, dull, noise, same = (
+        frechet(features(real), features(made))
+        for made in (others, low_passed(others, 1000), noise_like(others, 0), real)
+    )
+    assert same < 1e-6 < near < min(dull, noise)
 
 
 def test_it_is_found_again_in_the_cache(data, trained, monkeypatch):

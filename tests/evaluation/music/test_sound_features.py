@@ -6,8 +6,9 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
+from synesthete.evaluation.features.features import find_features
+from synesthete.evaluation.features.sound import CLAP, ClapFeatures, SpectrumFeatures
 from synesthete.evaluation.metrics.distribution import frechet
-from synesthete.evaluation.music.features import CLAP, ClapFeatures, SpectrumFeatures, find_features
 from synesthete.types import InputError
 
 
@@ -53,7 +54,7 @@ def clap(tmp_path_factory):
 
 
 def test_statistics_of_a_spectrum_tell_dull_sounds(real):
-    features = find_features("spectrum", None, RATE, real)
+    features = find_features("spectrum", None, sample_rate=RATE, real=real)
     assert features.name == "log-mel statistics"
     found = features(real)
     assert found.shape == (len(real), 128)
@@ -63,12 +64,12 @@ def test_statistics_of_a_spectrum_tell_dull_sounds(real):
     torch.testing.assert_close(features(real[:3]), found[:3])
 
 
-def test_auto_is_the_spectrum_where_there_is_no_judge(real):
-    assert isinstance(find_features("auto", None, RATE, real), SpectrumFeatures)
+def test_auto_is_the_spectrum_where_there_is_no_classifier(real):
+    assert isinstance(find_features("auto", None, sample_rate=RATE, real=real), SpectrumFeatures)
 
 
 def test_clap_hears_every_sound_alone(clap, real):
-    features = find_features(str(clap), None, RATE, real)
+    features = find_features(str(clap), None, sample_rate=RATE, real=real)
     assert isinstance(features, ClapFeatures)
     assert features.name == "tiny-clap"
     found = features(real[:4])
@@ -83,8 +84,8 @@ def test_clap_hears_every_sound_alone(clap, real):
 @pytest.mark.parametrize(
     ("choice", "reason"),
     [
-        ("judge", "no judge to describe sounds by"),
-        ("nowhere", "no features 'nowhere'; give auto, judge, spectrum, clap"),
+        ("classifier", "no classifier to describe sounds by"),
+        ("nowhere", "no features 'nowhere'; give auto, classifier, spectrum, clap"),
         ("clap", CLAP),
     ],
 )
@@ -92,7 +93,7 @@ def test_what_is_not_there_is_one_line(choice, reason, real, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=reason) as raised:
-        find_features(choice, None, RATE, real)
+        find_features(choice, None, sample_rate=RATE, real=real)
     assert "\n" not in str(raised.value)
 
 
@@ -100,4 +101,4 @@ def test_a_folder_of_something_else_is_refused(tmp_path, real):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="--features takes"):
-        find_features(str(tmp_path), None, RATE, real)
+        find_features(str(tmp_path), None, sample_rate=RATE, real=real)

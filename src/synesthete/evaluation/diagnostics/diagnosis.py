@@ -10,7 +10,7 @@ from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_tra
 from synesthete.evaluation.classifiers.saved import load_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.pictures.features import find_features
+from synesthete.evaluation.features.features import find_features
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.features.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Prepared

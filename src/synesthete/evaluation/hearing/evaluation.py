@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.features.features import find_features
 from synesthete.evaluation.hearing.answers import SPEAKERS, TAKES, answer, text_metrics
 from synesthete.evaluation.hearing.ear import ear_metrics, fit_ear
 from synesthete.evaluation.hearing.measures import HearingEvaluation, judged_features, measure_set, pictures_of
@@ -19,7 +20,6 @@ from synesthete.evaluation.hearing.strength import measure_base
 from synesthete.evaluation.hearing.telling import draw_telling
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.pictures.evaluation import judge_fact
-from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.measures import measure_memory, remarks
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import write_report
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
-    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.features.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 

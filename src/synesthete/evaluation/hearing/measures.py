@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.data.labelled import PictureSamples
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.hearing.sensitivity import FRACTIONS, OTHER_TEXT, RIGHT, TEXT_ALONE, WRONG, WRONG_ALONE
-from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.likeness import features_of, measure_likeness
 from synesthete.evaluation.pictures.real_pictures import dealt, draw_real
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.features.features import Features
     from synesthete.evaluation.hearing.answers import Answers
     from synesthete.evaluation.hearing.retrieval import Retrieval
     from synesthete.evaluation.hearing.sensitivity import Sensitivity
     from synesthete.evaluation.hearing.stages import StageResult
     from synesthete.evaluation.hearing.strength import Base
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.pictures.features import Features
     from synesthete.evaluation.pictures.likeness import Likenesses
     from synesthete.evaluation.pictures.measures import Memory
     from synesthete.evaluation.pictures.real_pictures import RealPictures

@@ -12,10 +12,10 @@ from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.frozen_encoder import one_line
 from synesthete.conditioning.text_tower import TextTower
 from synesthete.data.captions import spoken
+from synesthete.evaluation.features.image import ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.pictures.features import ClipFeatures
 from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
+    from synesthete.evaluation.features.features import Features
     from synesthete.evaluation.metrics.set_metrics import SetMetrics
-    from synesthete.evaluation.music.features import SoundFeatures
 
     Progress = Callable[[str, int, int], None]
 
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def measure_comparison(
-    features: SoundFeatures,
+    features: Features,
     sets: dict[str, tuple[Tensor, Tensor]],
     sample_rate: int,
     *,

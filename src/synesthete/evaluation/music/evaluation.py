@@ -10,9 +10,9 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
+from synesthete.evaluation.features.features import find_features
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.music.comparison import CODED, HELD_OUT, MADE, NOISE, REAL, WHITE, measure_comparison
-from synesthete.evaluation.music.features import find_features
 from synesthete.evaluation.music.making import BATCH_SIZE, make
 from synesthete.evaluation.music.measures import MusicEvaluation, measure_classes, measure_denoising
 from synesthete.evaluation.music.memory import measure_memory
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.sound import SoundClassifier
+    from synesthete.evaluation.features.features import Features
     from synesthete.evaluation.music.comparison import Comparison
-    from synesthete.evaluation.music.features import SoundFeatures
     from synesthete.evaluation.music.making import Made
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
@@ -91,7 +91,7 @@ def evaluate(
         notes.append("No judge was trained: the data keep no recordings for one (data.judge_share).")
     hears = judge.classifier if judge else own_judge.classifier if own_judge else None
     fitted = prepared.train.waveforms[: min(NUM_FITTED, len(prepared.train))]
-    described = find_features(features, hears, sample_rate, fitted)
+    described = find_features(features, hears, sample_rate=sample_rate, real=fitted)
     found = evaluate_music(pipeline, prepared, hears, described, num=num, seed=seed, progress=report)
     found.judge = judge
     if getattr(type(pipeline.conditioner), "reads", "label") == "sound":
@@ -121,7 +121,7 @@ def evaluate_music(
     pipeline: Pipeline,
     prepared: Prepared,
     judge: SoundClassifier | None,
-    features: SoundFeatures,
+    features: Features,
     *,
     num: int = 100,
     seed: int = 0,

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.music.features import JudgeFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def measure_memory(
         nearest_training_distance(STATISTICS, *statistics, unit=math.sqrt(statistics[0].shape[1]), what=WHAT),
     ]
     if judge is not None:
-        features = JudgeFeatures(judge)
+        features = ClassifierFeatures(judge)
         described = [features(sounds) for sounds in (made, real.held_out, training)]
         closeness.append(nearest_training_distance(features.name, *described, what=WHAT))
     suspects = spectra.suspects(NUM_SUSPECTS)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.features.features import find_features
 from synesthete.evaluation.metrics.classification import class_metrics
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.pictures.likeness import measure_likeness
 from synesthete.evaluation.pictures.measures import (
     JUDGE,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
-    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.features.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.rows import Rows
+    from synesthete.evaluation.features.features import Features
     from synesthete.evaluation.metrics.set_metrics import SetMetrics
-    from synesthete.evaluation.pictures.features import Features
 
 CHUNK = 256  # pictures whose features are computed at once
 

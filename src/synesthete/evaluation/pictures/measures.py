@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.denoising import TRACED
 from synesthete.evaluation.denoising_trace import NUM_DENOISED, trace_denoising
+from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import confusion, per_class
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.pictures.features import ClassifierFeatures
 from synesthete.evaluation.pictures.likeness import features_of
 from synesthete.evaluation.pictures.real_pictures import encoded
 from synesthete.types import Batch

@@ -12,10 +12,10 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.features.features import find_features
 from synesthete.evaluation.metrics.balanced_kernel import balanced_floor, balanced_kernel
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import diversity, kernel_floor, precision_recall
-from synesthete.evaluation.pictures.features import find_features
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.types import InputError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.pictures.features import Features
+    from synesthete.evaluation.features.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 

@@ -14,8 +14,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 
 from synesthete import hub
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.pictures.features import ClassifierFeatures, ClipFeatures, InceptionFeatures, find_features
-from synesthete.evaluation.pictures.inception import (
+from synesthete.evaluation.features.features import ClassifierFeatures, find_features
+from synesthete.evaluation.features.image import ClipFeatures, InceptionFeatures
+from synesthete.evaluation.features.inception import (
     FILES,
     MODEL,
     Mixed,
@@ -233,7 +234,7 @@ def test_clip_reads_grey_pictures_of_any_size_and_a_batch_as_its_singles(clip):
 
 
 def test_the_best_features_at_hand_are_taken(nowhere, inception, weights, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("synesthete.evaluation.pictures.features.read_inception", lambda path: inception.network)
+    monkeypatch.setattr("synesthete.evaluation.features.image.read_inception", lambda path: inception.network)
     judge = ImageClassifier(("a", "b", "c"), channels=1)
     assert find_features("auto", judge).name == find_features("classifier", judge).name == "classifier-3"
     assert isinstance(find_features("auto", judge), ClassifierFeatures)
@@ -250,8 +251,8 @@ def test_the_best_features_at_hand_are_taken(nowhere, inception, weights, clip, 
     ("choice", "reason"),
     [
         ("incepton", "no features 'incepton'; give auto, classifier, inception, clip"),
-        ("classifier", "no judge to describe pictures by"),
-        ("auto", "no judge to describe pictures by"),
+        ("classifier", "no classifier to describe pictures by"),
+        ("auto", "no classifier to describe pictures by"),
         ("clip", "openai/clip-vit-base-patch32 is not on this machine"),
         ("empty", "no .*safetensors there"),
     ],

@@ -1,0 +1,1 @@
+"""What sets of pictures or of sounds are compared by: a row of numbers each."""
