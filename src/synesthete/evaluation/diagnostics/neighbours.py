@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from synesthete.data.rows import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.features.features import Features
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
 
 NUM_SHOWN, NUM_NEAREST = 8, 3
