@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,22 @@ def test_another_seed_gives_other_clips_and_the_same_seed_the_same(corpus, tmp_p
     assert contents(tmp_path / "same") == contents(corpus)
     ours, theirs = contents(corpus), contents(tmp_path / "other")
     assert all(ours[name] != theirs[name] for name in ours if name.endswith(".wav"))
+
+
+def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from synesthete.data.speech.corpus import build_speech_corpus\n"
+        "print('run', flush=True)\n"
+        "words = {'six': 'six', 'one': 'one'}\n"
+        "made = build_speech_corpus(words, sys.argv[1], seconds=0.9, takes=1, num_workers=2, allow_few_targets=True)\n"
+        "print(made.num_made, len(made.skipped))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "out"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines() == ["run", "76 0"], done.stderr
 
 
 def test_the_number_of_workers_does_not_matter(corpus, tmp_path):

@@ -110,32 +110,36 @@ def divide_pairs(
 
     contents: a name for what each sound holds. test_share, judge_share: of the units of each class.
     """
-    units = Units()
+    from scipy.cluster.hierarchy import DisjointSet  # imported where it is used: it takes a while
+
+    together: list[tuple[Hashable, Hashable]] = []
     for number, (sound, content) in enumerate(zip(found.sounds, contents, strict=True)):
-        units.join(("sound", number), ("group", sound.group))
-        units.join(("sound", number), ("content", content))
-    for picture, sound_number in found.pairs:
-        units.join(("picture", picture), ("sound", sound_number))
-        units.join(("picture", picture), ("place", found.pictures[picture].place))
+        together += [(("sound", number), ("group", sound.group)), (("sound", number), ("content", content))]
+    for picture, number in found.pairs:
+        together.append((("picture", picture), ("sound", number)))
+        together.append((("picture", picture), ("place", found.pictures[picture].place)))
+    units = DisjointSet(one for pair in together for one in pair)
+    for pair in together:
+        units.merge(*pair)
     told: dict[Hashable, set[str]] = {}
     names: dict[Hashable, tuple[str, str]] = {}
-    paired = {units.of(("picture", picture)) for picture, _ in found.pairs}
+    paired = {units[("picture", picture)] for picture, _ in found.pairs}
     speakers = set(held_out)
     for number, sound in enumerate(found.sounds):
-        unit = units.of(("sound", number))
+        unit = units[("sound", number)]
         split = "speakers" if sound.speaker in speakers else sound.split
         told.setdefault(unit, set()).update({split} if split else ())
         names[unit] = min(names.get(unit, (sound.label, sound.group)), (sound.label, sound.group))
     for picture, _ in found.pairs:
         if split := found.pictures[picture].split:
-            told[units.of(("picture", picture))].add(split)
+            told[units[("picture", picture)]].add(split)
     parts = draw_parts(told, names, paired, test_share, judge_share)
-    sound_parts = [parts[units.of(("sound", number))] for number in range(len(found.sounds))]
+    sound_parts = [parts[units[("sound", number)]] for number in range(len(found.sounds))]
     in_pairs = {picture for picture, _ in found.pairs}
     alone = {i: (shown.label, shown.place) for i, shown in enumerate(found.pictures) if i not in in_pairs}
     own = {i: set() if (split := found.pictures[i].split) is None else {split} for i in alone}
     drawn = draw_parts(own, alone, set(), test_share, judge_share=0)
-    picture_parts = [parts[units.of(("picture", i))] if i in in_pairs else drawn[i] for i in range(len(found.pictures))]
+    picture_parts = [parts[units[("picture", i)]] if i in in_pairs else drawn[i] for i in range(len(found.pictures))]
     return picture_parts, sound_parts
 
 
@@ -168,22 +172,3 @@ def draw_parts(
             for unit in left[: min(round(judge_share * len(left)), len(left) - 1)]:
                 parts[unit] = "judge"
     return parts
-
-
-class Units:
-    """What belongs together, found by joining two at a time."""
-
-    def __init__(self) -> None:
-        self._above: dict[Hashable, Hashable] = {}
-
-    def of(self, one: Hashable) -> Hashable:
-        """The member by which its unit is known."""
-        self._above.setdefault(one, one)
-        while (above := self._above[one]) != one:
-            self._above[one] = self._above[above]
-            one = above
-        return one
-
-    def join(self, one: Hashable, other: Hashable) -> None:
-        """From now on, the units of both are one."""
-        self._above[self.of(one)] = self.of(other)

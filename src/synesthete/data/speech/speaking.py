@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -86,13 +88,33 @@ def speak_jobs(engine: Engine, jobs: Sequence[Job], num_workers: int) -> Iterato
         context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(num_workers, context, _start, (engine,)) as pool:
         try:
-            yield from pool.map(_work, jobs, chunksize=max(1, min(8, len(jobs) // (4 * num_workers))))
+            with without_main(engine):  # all are submitted, and the workers started, at once
+                done = pool.map(_work, jobs, chunksize=max(1, min(8, len(jobs) // (4 * num_workers))))
+            yield from done
         except BrokenProcessPool:
             raise InputError(
                 f"{jobs[0].folder}: a worker of the speech corpus died; run again to go on, or with one worker"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def without_main(engine: Engine) -> Iterator[None]:
+    """Start processes that do not run the caller's script again, as they would one without a main guard.
+
+    An engine that is defined in that script needs it, guard and all.
+    """
+    main = sys.modules["__main__"]
+    hidden = {} if type(engine).__module__ == "__main__" else {"__file__": None, "__spec__": None}
+    kept = {name: getattr(main, name) for name in hidden if hasattr(main, name)}
+    main.__dict__.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            main.__dict__.pop(name)
+        main.__dict__.update(kept)
 
 
 def speak_job(engine: Engine, job: Job) -> tuple[list[Entry], list[str]]:
