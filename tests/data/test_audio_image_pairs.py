@@ -12,7 +12,7 @@ from paired_files import write_classes, write_lines, write_pairs, write_picture
 from sound_files import write_melody
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.audio_image_samples import AudioImageSamples
-from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, divide_pairs
+from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, divide_pairs
 from synesthete.data.manifest import read_manifest
 from synesthete.data.pair_sources import Fsdd, PairManifest, SoundFolders
 from synesthete.data.picture import PictureFile
@@ -122,7 +122,7 @@ def test_what_belongs_together_is_in_one_split():
     contents = [f"content {i}" for i in range(39)] + ["content 0"]
     pictures = [ImageEntry(PictureFile(f"{i}.png"), "a", f"{i}.png") for i in range(20)]
     pairs = [(i, 2 * i) for i in range(20)] + [(0, 4), (2, 6)]
-    picture_parts, sound_parts = divide_pairs(Found(pictures, sounds, pairs), contents, 0.2, 0.2)
+    picture_parts, sound_parts = divide_pairs(FoundPairs(pictures, sounds, pairs), contents, 0.2, 0.2)
     assert all(sound_parts[2 * i] == sound_parts[2 * i + 1] for i in range(20))
     assert sound_parts[39] == sound_parts[0] == sound_parts[4] == sound_parts[6]
     assert all(picture_parts[picture] == sound_parts[sound] for picture, sound in pairs)
@@ -131,7 +131,7 @@ def test_what_belongs_together_is_in_one_split():
 
 def test_a_held_out_speaker_is_in_no_other_split():
     sounds = [unit(label, i, speaker=("ann", "bob")[i % 2]) for label in "ab" for i in range(20)]
-    _, parts = divide_pairs(Found([], sounds), [str(i) for i in range(40)], 0.1, 0.1, ["bob"])
+    _, parts = divide_pairs(FoundPairs([], sounds), [str(i) for i in range(40)], 0.1, 0.1, ["bob"])
     for sound, part in zip(sounds, parts, strict=True):
         assert (part == "speakers") == (sound.speaker == "bob")
     assert [parts[:20].count("test"), parts[20:].count("test")] == [1, 1]
@@ -141,9 +141,9 @@ def test_a_held_out_speaker_is_in_no_other_split():
 def test_a_source_says_the_split_and_a_new_file_moves_no_other():
     sounds = [unit("a", i, split="test" if i < 3 else None) for i in range(30)]
     contents = [str(i) for i in range(31)]
-    _, before = divide_pairs(Found([], sounds), contents[:30], 0.1, 0)
+    _, before = divide_pairs(FoundPairs([], sounds), contents[:30], 0.1, 0)
     assert before[:3] == ["test"] * 3
-    _, after = divide_pairs(Found([], [*sounds, unit("b", 0)]), contents, 0.1, 0)
+    _, after = divide_pairs(FoundPairs([], [*sounds, unit("b", 0)]), contents, 0.1, 0)
     assert after[:30] == before
     assert after[30] == "train"  # the only one of its class
 
@@ -281,7 +281,7 @@ def test_free_spoken_digits_tell_class_and_speaker(tmp_path):
             write_melody(tmp_path / "recordings" / f"{digit}_{speaker}_3.wav", 0.3)
     found = Fsdd(str(tmp_path)).pairs(tmp_path, quiet)
     assert {(s.label, s.speaker) for s in found.sounds} == {(DIGITS[d], s) for d in (0, 7) for s in ("ann", "bob")}
-    assert Fsdd().pairs(tmp_path, quiet) == Found()
+    assert Fsdd().pairs(tmp_path, quiet) == FoundPairs()
     write_classes(tmp_path / "other", 1, 1)
     with pytest.raises(InputError, match=r"no file such as 7_jackson_12\.wav"):
         Fsdd(str(tmp_path / "other")).pairs(tmp_path, quiet)

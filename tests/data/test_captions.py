@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.data.captions import Captions, measure, names_class, spell
+from synesthete.data.captions import Captions, measure_look, names_class, spell
 from synesthete.types import InputError
 
 
@@ -34,13 +34,13 @@ def test_looks_are_measured():
     for row in range(9):
         stroke[0, 0, row, 8 - row] = 255  # like a slash
         stroke[1, 0, row, row] = 255
-    assert measure("lean", stroke).tolist() == pytest.approx([1, -1])
+    assert measure_look("lean", stroke).tolist() == pytest.approx([1, -1])
     red = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     red[:, 0] = 255
-    assert measure("warmth", red).item() == 1
-    assert measure("warmth", red.flip(1)).item() == -1
-    assert measure("weight", red).item() == pytest.approx(1 / 3)
-    assert len(measure("light", red[:0])) == 0
+    assert measure_look("warmth", red).item() == 1
+    assert measure_look("warmth", red.flip(1)).item() == -1
+    assert measure_look("weight", red).item() == pytest.approx(1 / 3)
+    assert len(measure_look("light", red[:0])) == 0
 
 
 def test_grey_pictures_are_neither_warm_nor_cold():

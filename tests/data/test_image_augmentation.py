@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from synesthete.data.image_augmentation import FlipCrop, gather, interpolate, mirror
+from synesthete.data.image_augmentation import FlipCrop, interpolate, mirror, take_pixels
 from synesthete.types import InputError
 
 
@@ -89,7 +89,7 @@ def test_interpolation_between_pixels_agrees_with_a_closed_form():
 def test_places_between_whole_pixels_agree_with_those_on_them():
     pictures = photos()
     rows, columns = torch.arange(12).expand(64, 12), torch.arange(9).flip(0).expand(64, 9)
-    assert torch.equal(interpolate(pictures, rows.float(), columns.float()), gather(pictures, rows, columns))
+    assert torch.equal(interpolate(pictures, rows.float(), columns.float()), take_pixels(pictures, rows, columns))
 
 
 def test_mirrored_places_are_those_of_numpy():

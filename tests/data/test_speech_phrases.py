@@ -10,7 +10,7 @@ import yaml
 from synesthete.config import Recipe
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS
-from synesthete.data.speech.phrases import PHRASES, phrases_for, phrases_of, read_words, spoken_name
+from synesthete.data.speech.phrases import PHRASES, phrases_by_class, phrases_for, read_words, spoken_name
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -36,7 +36,7 @@ def test_a_class_is_called_by_its_name(class_name, said):
 
 def test_one_phrase_or_several():
     words = {"cat": "a cat, asleep", "dog": ("a dog", "one dog"), "cow": "of no class"}
-    assert phrases_of(("dog", "cat", "red_fox"), words) == {
+    assert phrases_by_class(("dog", "cat", "red_fox"), words) == {
         "dog": ("a dog", "one dog"),
         "cat": ("a cat, asleep",),
         "red_fox": ("red fox",),

@@ -112,7 +112,7 @@ def write_index(archive: Path, folder: Path) -> None:
 def locate(archive: Path) -> list[Entry]:
     """The pictures of a plain tar: name, first byte and number of bytes of each."""
     with tarfile.open(archive, "r:") as tar:
-        return [(name, member.offset_data, member.size) for name, member in walk(tar)]
+        return [(name, member.offset_data, member.size) for name, member in walk_tar(tar)]
 
 
 def unpack(archive: Path, target: Path) -> list[Entry]:
@@ -137,7 +137,7 @@ def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with tarfile.open(archive, "r|*") as tar:
-            for name, member in walk(tar):
+            for name, member in walk_tar(tar):
                 file = tar.extractfile(member)
                 if file is not None:
                     yield name, file.read()
@@ -146,7 +146,7 @@ def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or give another") from None
 
 
-def walk(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
+def walk_tar(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """The pictures in class folders and their names, as they come."""
     while (member := tar.next()) is not None:
         path = PurePosixPath(member.name)

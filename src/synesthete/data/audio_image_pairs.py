@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.files import list_files, list_folders
-from synesthete.data.found_pairs import Found, divide_pairs
+from synesthete.data.found_pairs import FoundPairs, divide_pairs
 from synesthete.data.labelled import in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
@@ -39,7 +39,7 @@ class PairListing:
     found: pictures, sounds and fixed pairs. entries: each sound, opened, in the order of `found.sounds`.
     """
 
-    found: Found
+    found: FoundPairs
     picture_parts: list[PairPart]
     entries: list[RecordingEntry]
     sound_parts: list[PairPart]
@@ -129,7 +129,7 @@ class AudioImagePairs:
         Raises:
             InputError: no pictures or no sounds, none that can be opened, or a class with the one and not the other.
         """
-        found = Found()
+        found = FoundPairs()
         for source in self.sources:
             found.extend(source.pairs(folder, progress))
         for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
@@ -154,21 +154,21 @@ class AudioImagePairs:
         parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
         return PairListing(left, parts, entries, sound_parts, names, found.notes)
 
-    def _opened(self, found: Found) -> tuple[Found, list[RecordingEntry]]:
+    def _opened(self, found: FoundPairs) -> tuple[FoundPairs, list[RecordingEntry]]:
         """What is left when sounds that cannot be opened are left out, and each of the others opened."""
         opened = open_recordings([sound.recording for sound in found.sounds], "sounds")
         found.skipped += [reason for reason in opened if isinstance(reason, str)]
         entries = [entry for entry in opened if not isinstance(entry, str)]
         return found.keep([True] * len(found.pictures), [not isinstance(one, str) for one in opened]), entries
 
-    def _classes(self, found: Found) -> tuple[str, ...]:
+    def _classes(self, found: FoundPairs) -> tuple[str, ...]:
         shown, heard = {p.label for p in found.pictures}, {s.label for s in found.sounds}
         names = self.class_names or tuple(sorted(shown | heard))
         for name in names:
             check_class(name, name in shown, name in heard)
         return names
 
-    def _take_judged(self, found: Found, parts: list[PairPart], names: tuple[str, ...]) -> None:
+    def _take_judged(self, found: FoundPairs, parts: list[PairPart], names: tuple[str, ...]) -> None:
         """Give the judge some of the training pictures that are in no pair, as many of each class."""
         paired = {picture for picture, _ in found.pairs}
         free = [i for i, part in enumerate(parts) if part == "train" and i not in paired]
@@ -181,7 +181,7 @@ class AudioImagePairs:
         for place in in_turn(labels, seed=0)[:num].tolist():
             parts[free[place]] = "judge"
 
-    def _kept(self, found: Found, parts: Sequence[PairPart], names: tuple[str, ...]) -> list[bool]:
+    def _kept(self, found: FoundPairs, parts: Sequence[PairPart], names: tuple[str, ...]) -> list[bool]:
         """Which pictures are left by `balanced` and `limit`."""
         kept = [False] * len(parts)
         for part in sorted(set(parts)):

@@ -54,7 +54,7 @@ class Captions:
     def fit(self, pictures: Tensor | Rows, labels: Tensor) -> Captions:
         """Measure where the thirds of each class lie, on pictures (n, C, H, W) uint8 with labels (n,)."""
         for name in self._looks():
-            values = measure(name, pictures)
+            values = measure_look(name, pictures)
             whole = thirds(values)
             self._thirds[name] = torch.stack(
                 [
@@ -69,7 +69,7 @@ class Captions:
         filled: dict[str, list[str]] = {CLASS: [spoken(self.class_names[label]) for label in labels.tolist()]}
         for name in self._looks():
             bounds = self._thirds[name][labels]  # (n, 2)
-            third = (measure(name, pictures)[:, None] > bounds).sum(dim=1)
+            third = (measure_look(name, pictures)[:, None] > bounds).sum(dim=1)
             filled[name] = [LOOKS[name][place] for place in third.tolist()]
         return torch.tensor(
             [
@@ -133,7 +133,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def measure(name: str, pictures: Tensor | Rows) -> Tensor:
+def measure_look(name: str, pictures: Tensor | Rows) -> Tensor:
     """One look of pictures (n, C, H, W) uint8, as a number each (n,).
 
     light and weight: the mean. warmth: the mean of red less that of blue. lean: how far the bright parts lean to the

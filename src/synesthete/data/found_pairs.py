@@ -39,7 +39,7 @@ class AudioEntry(NamedTuple):
 
 
 @dataclass
-class Found:
+class FoundPairs:
     """What sources have.
 
     pairs: (picture, sound) by number, which belong together; a picture that is in none goes with any sound of its
@@ -52,7 +52,7 @@ class Found:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def extend(self, other: Found) -> None:
+    def extend(self, other: FoundPairs) -> None:
         """Add what another source has."""
         num_pictures, num_sounds = len(self.pictures), len(self.sounds)
         self.pairs += [(picture + num_pictures, sound + num_sounds) for picture, sound in other.pairs]
@@ -61,14 +61,14 @@ class Found:
         self.skipped += other.skipped
         self.notes += other.notes
 
-    def keep(self, pictures: Sequence[bool], sounds: Sequence[bool]) -> Found:
+    def keep(self, pictures: Sequence[bool], sounds: Sequence[bool]) -> FoundPairs:
         """Those that are True; a picture all of whose own sounds are not goes with them."""
         pairs = [(picture, sound) for picture, sound in self.pairs if pictures[picture] and sounds[sound]]
         lost = {picture for picture, _ in self.pairs} - {picture for picture, _ in pairs}
         left = [i for i, kept in enumerate(pictures) if kept and i not in lost]
         heard = [i for i, kept in enumerate(sounds) if kept]
         new_pictures, new_sounds = ({old: new for new, old in enumerate(places)} for places in (left, heard))
-        return Found(
+        return FoundPairs(
             [self.pictures[i] for i in left],
             [self.sounds[i] for i in heard],
             [(new_pictures[picture], new_sounds[sound]) for picture, sound in pairs],
@@ -86,7 +86,7 @@ class PairSource:
 
     asks: ClassVar[dict[str, str]] = {}
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """All that it has; nothing is decoded. folder: for what it has to make first.
 
         Raises:
@@ -96,7 +96,7 @@ class PairSource:
 
 
 def divide_pairs(
-    found: Found,
+    found: FoundPairs,
     contents: Sequence[str],
     test_share: float,
     judge_share: float,

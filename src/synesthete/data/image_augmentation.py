@@ -75,7 +75,7 @@ class FlipCrop:
         columns = self._places(width, corner[1], scale)
         columns = columns.flip(1).where((mirrored < self.flip)[:, None], columns)
         if scale is None:
-            return gather(pictures, mirror(rows.long(), height), mirror(columns.long(), width))
+            return take_pixels(pictures, mirror(rows.long(), height), mirror(columns.long(), width))
         return interpolate(pictures, rows, columns)
 
     def _places(self, side: int, draw: Tensor, scale: Tensor | None) -> Tensor:
@@ -93,7 +93,7 @@ def mirror(places: Tensor, side: int) -> Tensor:
     return torch.where(places < side, places, 2 * (side - 1) - places)
 
 
-def gather(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def take_pixels(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(B, C, H, W) at rows (B, h) and columns (B, w) of each picture -> (B, C, h, w)."""
     flat = pictures.flatten(2)
     # One index for all channels, read along the last axis: 0.8 ms for 512 pictures of 3 x 32 x 32.
@@ -109,7 +109,7 @@ def interpolate(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     down, right = (rows - top)[:, None, :, None], (columns - left)[:, None, None, :]  # weights of the next pixels
     near, next_ = (mirror(left.long() + step, width) for step in (0, 1))
     upper, lower = (
-        torch.lerp(gather(pictures, row, near).float(), gather(pictures, row, next_).float(), right)
+        torch.lerp(take_pixels(pictures, row, near).float(), take_pixels(pictures, row, next_).float(), right)
         for row in (mirror(top.long() + step, height) for step in (0, 1))
     )
     return torch.lerp(upper, lower, down).round().to(torch.uint8)

@@ -13,7 +13,7 @@ from synesthete.data.samples import Samples
 from synesthete.data.speech.clips import Clips, load_clips
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
-from synesthete.data.speech.phrases import Words, phrases_of  # noqa: TC001 (the same)
+from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
 from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, Batch, InputError
 
@@ -82,7 +82,7 @@ class ImageSpeechPairs(LabelledPictures):
     @cached_property
     def words(self) -> dict[str, tuple[str, ...]]:
         """Every phrase that is said for each class."""
-        return phrases_of(self.class_names, self._words)
+        return phrases_by_class(self.class_names, self._words)
 
     def build(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Speak the corpus into `folder`; what is there already is kept.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
 from synesthete.data.files import SPLIT_FOLDERS
-from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, PairSource
+from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.manifest import read_manifest
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS
@@ -52,19 +52,19 @@ class PairManifest(PairSource):
         self.speaker, self.group = compiled(speaker, "speaker"), compiled(group, "group")
         self.names = names or {}
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The pictures and sounds of all lines, each once.
 
         Raises:
             InputError: no such manifest, a line that is not one, or where pairs are fixed one without image or audio.
         """
         if self.path is None:
-            return Found()
+            return FoundPairs()
         path = Path(self.path)
         root = Path(self.root) if self.root else path if path.is_dir() else path.parent
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give the root of the paths in {path}")
-        found = Found()
+        found = FoundPairs()
         pictures: dict[tuple[str, str], int] = {}
         sounds: dict[tuple[str, str], int] = {}
         for entry in read_manifest(path):
@@ -106,15 +106,15 @@ class SoundFolders(PairSource):
         self.path, self.names = path, names or {}
         self.speaker, self.group = compiled(speaker, "speaker"), compiled(group, "group")
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The sounds; those outside of the classes' folders are left out, and that is said.
 
         Raises:
             InputError: no such folder, or no class with sounds in it.
         """
         if self.path is None:
-            return Found()
-        found, outside = Found(), []
+            return FoundPairs()
+        found, outside = FoundPairs(), []
         listed = Recordings(self.path).recordings()
         tops = {PurePosixPath(recording.place).parts[0] for recording in listed}
         in_splits = tops <= SPLIT_FOLDERS.keys() and len({SPLIT_FOLDERS[top] for top in tops}) == 2
@@ -145,17 +145,17 @@ class Fsdd(PairSource):
     def __init__(self, path: str | None = None) -> None:
         self.path = path
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The takes, each with its speaker.
 
         Raises:
             InputError: no such folder, or no file of that name in it.
         """
         if self.path is None:
-            return Found()
+            return FoundPairs()
         root = Path(self.path)
         root = root / "recordings" if (root / "recordings").is_dir() else root
-        found = Found()
+        found = FoundPairs()
         for recording in Recordings(str(root)).recordings():
             if match := re.fullmatch(r"(\d)_(.+)_(\d+)", PurePosixPath(recording.place).stem):
                 found.sounds.append(AudioEntry(recording, DIGITS[int(match[1])], recording.place, match[2]))
@@ -193,14 +193,14 @@ class SpokenWords(PairSource):
         self.rates, self.pitches, self.variation = rates, pitches, Variation(speeds, semitones, shares)
         self.engine, self.sample_rate, self.seed = engine, sample_rate, seed
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The clips, spoken into the folder where they are missing.
 
         Raises:
             InputError: as `build_speech_corpus`.
         """
         if not self.words:
-            return Found()
+            return FoundPairs()
         engine = self.engine or Espeak()
         said = repr([engine.identity(), {k: v for k, v in vars(self).items() if k not in ("engine", "variation")}])
         corpus = folder / f"spoken-{seeding.derive(self.seed, said, repr(vars(self.variation))):016x}"
@@ -219,7 +219,7 @@ class SpokenWords(PairSource):
             seed=self.seed,
             progress=lambda done, total: progress("speaking", done, total),
         )
-        found = Found(skipped=list(summary.skipped))
+        found = FoundPairs(skipped=list(summary.skipped))
         for entry in read_manifest(corpus):
             # None: which takes are held out is drawn with all other sounds of the class.
             split = None if VOICE_SPLITS[str(entry.split)] == "train" else VOICE_SPLITS[str(entry.split)]

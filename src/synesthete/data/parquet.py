@@ -73,7 +73,7 @@ def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
     for group in range(opened.num_row_groups):
         places: list[str | None] = [None] * opened.metadata.row_group(group).num_rows
         if "path" in fields:
-            with reading(file):
+            with in_one_line(file):
                 values = opened.read_row_group(group, columns=[f"{column}.path"])[column].to_pylist()
                 places = [value["path"] if value else None for value in values]
         for row, place in enumerate(places):
@@ -90,7 +90,7 @@ def read_group(file: str, changed: int, group: int, column: str = IMAGE) -> list
     """
     opened = open_parquet(Path(file))
     whole = f"{column}.bytes" not in {opened.schema.column(i).path for i in range(len(opened.schema))}
-    with reading(Path(file)):
+    with in_one_line(Path(file)):
         values = opened.read_row_group(group, columns=[column if whole else f"{column}.bytes"])[column].to_pylist()
         return values if whole else [value["bytes"] if value else None for value in values]
 
@@ -107,7 +107,7 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
     opened = open_parquet(file)
     check_column(opened, column, file, "label")
     names = class_names(opened.schema_arrow.metadata or {}, column)
-    with reading(file):
+    with in_one_line(file):
         values = opened.read(columns=[column])[column].to_pylist()
     labels: list[str | None] = []
     for value in values:
@@ -134,7 +134,7 @@ def open_parquet(file: Path) -> Any:
     """
     from pyarrow import parquet
 
-    with reading(file, "no Parquet with a column of pictures"):
+    with in_one_line(file, "no Parquet with a column of pictures"):
         return parquet.ParquetFile(file)
 
 
@@ -146,7 +146,7 @@ def check_column(opened: Any, column: str, file: Path, field: str) -> None:
 
 
 @contextmanager
-def reading(file: Path, found: str = "damaged") -> Iterator[None]:
+def in_one_line(file: Path, found: str = "damaged") -> Iterator[None]:
     """Whatever a damaged file makes the library say, in one line.
 
     Raises:

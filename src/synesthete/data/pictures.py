@@ -17,7 +17,7 @@ import numpy as np
 
 from synesthete import seeding
 from synesthete.data.files import SPLITS, list_classes
-from synesthete.data.found_pairs import Found, ImageEntry, PairSource
+from synesthete.data.found_pairs import FoundPairs, ImageEntry, PairSource
 from synesthete.data.manifest import FILE_NAME, read_manifest
 from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
 from synesthete.types import InputError
@@ -50,9 +50,9 @@ class Pictures:
         return len(self.files)
 
     @property
-    def images(self) -> Images:
+    def images(self) -> LazyImages:
         """The pictures as a sequence that decodes one when it is asked for it."""
-        return Images(self.files)
+        return LazyImages(self.files)
 
     def read(self, places: Iterable[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
         """Every readable picture of these places (all where None), one at a time, with its place.
@@ -82,7 +82,7 @@ class Pictures:
         return Pictures([self.files[i] for i in places], [self.labels[i] for i in places], list(self.skipped))
 
 
-class Images(Sequence["Image.Image"]):
+class LazyImages(Sequence["Image.Image"]):
     """Decoded pictures, each read when it is asked for and not kept."""
 
     def __init__(self, files: Sequence[Picture]) -> None:
@@ -122,9 +122,9 @@ class PictureSource(PairSource):
         """The split's pictures, in a fixed order; none is read."""
         raise NotImplementedError
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The pictures, without sounds; a source that holds none out leaves it to be drawn class by class."""
-        found = Found()
+        found = FoundPairs()
         listed = {split: self.pictures(split) for split in SPLITS}
         for split, own in listed.items():
             told = split if len(listed["test"]) else None

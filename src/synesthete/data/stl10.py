@@ -52,7 +52,7 @@ class Stl10(PictureSource):
             InputError: no folder, a missing file, one of another size, labels that no class has, an unknown fold, or
                 more pictures to hold out than there are.
         """
-        folder = find_folder(self.path)
+        folder = find_stl10(self.path)
         if self.unlabeled:
             if self.fold is not None:
                 raise InputError("STL-10's folds are of pictures with a class; leave out either fold or unlabeled")
@@ -84,7 +84,7 @@ class Stl10(PictureSource):
         return num_test
 
 
-def find_folder(path: str | None) -> Path:
+def find_stl10(path: str | None) -> Path:
     """The folder that holds the binary files.
 
     Raises:
@@ -213,7 +213,7 @@ def write_stl10(
     if labels is not None:
         kept = read_names(folder) if (folder / CLASS_FILE).is_file() else tuple(sorted(set(labels)))
         names = tuple(class_names) if class_names is not None else kept
-        check_names(names)
+        check_class_names(names)
         if unknown := sorted(set(labels) - set(names)):
             raise InputError(f"class {unknown[0]!r} is not among {', '.join(names)}; give class_names with every class")
     write_pixels(folder / f"{part}_X.bin", pictures, None if labels is None else len(labels))
@@ -227,7 +227,7 @@ def write_stl10(
         write_file(folder / FOLD_FILE, "".join(f"{line}\n" for line in folds))
 
 
-def check_names(names: tuple[str, ...]) -> None:
+def check_class_names(names: tuple[str, ...]) -> None:
     """Refuse class names that cannot be read back."""
     if len(names) > 255:
         raise InputError(f"{len(names)} classes: a label of STL-10's layout is one byte; give at most 255")

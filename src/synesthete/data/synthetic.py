@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from synesthete import seeding
-from synesthete.data.found_pairs import AudioEntry, Found, PairSource
+from synesthete.data.found_pairs import AudioEntry, FoundPairs, PairSource
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource
 from synesthete.data.recordings import BLOCK, Header
@@ -61,7 +61,7 @@ class Tone:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The samples (n, 1) float32."""
-        samples = play(self)[:, None].astype(np.float32)
+        samples = synthesise(self)[:, None].astype(np.float32)
         for first in range(0, len(samples), BLOCK):
             yield samples[first : first + BLOCK]
 
@@ -90,7 +90,7 @@ class Tones:
         ]
 
 
-def play(tone: Tone) -> np.ndarray:
+def synthesise(tone: Tone) -> np.ndarray:
     """The samples (S,) of a melody, at most 0.9 in size."""
     draw = np.random.default_rng(seeding.derive(tone.number, "tones", tone.timbre))
     num, rate = tone.header().num_samples, tone.sample_rate
@@ -146,9 +146,9 @@ class ToneSounds(PairSource):
             raise InputError(f"ToneSounds: num {num}, {seconds} s at {sample_rate} Hz; give 1 to {APART - 1} of some")
         self.class_names, self.num, self.seconds, self.sample_rate = class_names, num, seconds, sample_rate
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """The sounds, each synthesised when it is read; nothing is written to the folder."""
-        found = Found()
+        found = FoundPairs()
         for number, name in enumerate(self.class_names):
             for i in range(self.num):
                 tone = Tone(TIMBRES[number % len(TIMBRES)], APART * number + i, self.seconds, self.sample_rate)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from synesthete.data.files import list_files
-from synesthete.data.found_pairs import Found, PairSource
+from synesthete.data.found_pairs import FoundPairs, PairSource
 from synesthete.data.videos import SUFFIXES, Clip, check_cut, cut_clips
 from synesthete.types import InputError
 
@@ -30,7 +30,7 @@ EIGHT: dict[str, tuple[str, ...]] = {
 }
 
 
-class Row(NamedTuple):
+class ClipRow(NamedTuple):
     """A line of the list."""
 
     video: str
@@ -65,14 +65,14 @@ class VggSound(PairSource):
         check_cut(num_frames, SECONDS)
         self.list_file, self.clips, self.classes, self.num_frames = list_file, clips, classes, num_frames
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """Sounds and frames of the clips, cut into the folder where they are missing; clips that are absent are said.
 
         Raises:
             InputError: a list that cannot be read, a label it does not have, no such folder, none of its clips in it.
         """
         if self.list_file is None:
-            return Found()
+            return FoundPairs()
         if self.clips is None or not Path(self.clips).is_dir():
             raise InputError(f"{self.clips or 'clips'}: no such folder; give the one of the videos of {self.list_file}")
         rows = self._chosen(read_rows(Path(self.list_file)))
@@ -94,17 +94,17 @@ class VggSound(PairSource):
             )
         return found
 
-    def _chosen(self, rows: list[Row]) -> list[tuple[Row, str]]:
+    def _chosen(self, rows: list[ClipRow]) -> list[tuple[ClipRow, str]]:
         """The rows of the classes asked for, each with its class's name."""
         if self.classes is None:
             return [(row, row.label) for row in rows]
         labels = {row.label for row in rows}
         name_of = {label: name for name, own in self.classes.items() for label in own}
-        check_labels(name_of, labels, self.list_file)
+        check_listed(name_of, labels, self.list_file)
         return [(row, name_of[row.label]) for row in rows if row.label in name_of]
 
 
-def check_labels(name_of: Mapping[str, str], labels: set[str], list_file: str | None) -> None:
+def check_listed(name_of: Mapping[str, str], labels: set[str], list_file: str | None) -> None:
     """Refuse labels that the list has not; those of the eight classes may be missing, for a list of few clips."""
     known = {label for own in EIGHT.values() for label in own}
     if not labels & name_of.keys():
@@ -115,7 +115,7 @@ def check_labels(name_of: Mapping[str, str], labels: set[str], list_file: str | 
         raise InputError(f"{list_file}: no line of {label!r}; {hint}")
 
 
-def find_clip(row: Row, name: str, videos: Mapping[str, Path]) -> Clip | None:
+def find_clip(row: ClipRow, name: str, videos: Mapping[str, Path]) -> Clip | None:
     """The clip of a row among videos by the stems of their names; None where it is not."""
     end = row.start + round(SECONDS)
     place = f"{row.video}_{row.start:06d}"
@@ -127,7 +127,7 @@ def find_clip(row: Row, name: str, videos: Mapping[str, Path]) -> Clip | None:
     return None
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[ClipRow]:
     """The lines of vggsound.csv; one of column names at the top is passed over.
 
     Raises:
@@ -135,7 +135,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; VGGSound's list is in {WHERE}")
-    rows: list[Row] = []
+    rows: list[ClipRow] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, values in enumerate(csv.reader(file), 1):
@@ -146,7 +146,7 @@ def read_rows(path: Path) -> list[Row]:
                     if number == 1 and len(cells) == 4:
                         continue
                     raise InputError(f"{path}:{number}: not (YouTube id, start, label, train or test); mend the line")
-                rows.append(Row(cells[0], int(cells[1]), cells[2], cells[3]))
+                rows.append(ClipRow(cells[0], int(cells[1]), cells[2], cells[3]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list ({error}); copy it again from {WHERE}") from None
     if not rows:

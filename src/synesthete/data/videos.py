@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import soundfile
 
 from synesthete.data.files import list_classes, list_files
-from synesthete.data.found_pairs import AudioEntry, Found, ImageEntry, PairSource
+from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
 from synesthete.io import digest, replacing
@@ -57,14 +57,14 @@ class Videos(PairSource):
         check_cut(num_frames, seconds)
         self.path, self.num_frames, self.seconds = path, num_frames, seconds
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> Found:
+    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
         """Sounds and frames of all videos, cut into the folder where they are missing.
 
         Raises:
             InputError: no such folder, no videos in it, none that can be cut, or no ffmpeg.
         """
         if self.path is None:
-            return Found()
+            return FoundPairs()
         root = Path(self.path)
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give one with a folder of videos for each class")
@@ -87,7 +87,7 @@ def check_cut(num_frames: int, seconds: float) -> None:
 
 def cut_clips(
     clips: Sequence[Clip], folder: Path, num_frames: int, seconds: float, progress: Callable[[str, int, int], None]
-) -> Found:
+) -> FoundPairs:
     """The sound (`seconds` at most, mono, 48 kHz, flac) and frames of each clip, in a folder `cut` of the folder.
 
     What is there is kept, so a killed run goes on. A clip without a sound or a frame is left out and named.
@@ -100,7 +100,7 @@ def cut_clips(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{place}: cannot be made ({error.strerror}); choose another with --out") from None
-    found = Found()
+    found = FoundPairs()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         cut = pool.map(partial(cut_or_reason, folder=place, num_frames=num_frames, seconds=seconds), clips)
         for done, (clip, made) in enumerate(zip(clips, cut, strict=True), 1):

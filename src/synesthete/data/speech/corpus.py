@@ -20,7 +20,7 @@ import soundfile
 from synesthete.data import manifest
 from synesthete.data.manifest import Entry
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.plan import Plan, Variation, count_targets, few_targets
+from synesthete.data.speech.plan import CorpusPlan, Variation, count_targets, few_targets
 from synesthete.data.speech.speaking import Job, speak_jobs
 from synesthete.io import write_file
 from synesthete.types import AudioSpec, InputError
@@ -88,7 +88,7 @@ def build_speech_corpus(
             full disk, or no engine.
     """
     folder, spec, engine = Path(out), spec or AudioSpec(), engine or Espeak()
-    plan = Plan(
+    plan = CorpusPlan(
         phrases={name: (said,) if isinstance(said, str) else tuple(said) for name, said in words.items()},
         voices=voices or engine.split_voices(),
         takes=takes,

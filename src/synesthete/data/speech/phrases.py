@@ -71,7 +71,7 @@ def read_words(words: Any) -> Any:
     }
 
 
-def phrases_of(class_names: Iterable[str], words: Mapping[str, Any] | str | None) -> dict[str, tuple[str, ...]]:
+def phrases_by_class(class_names: Iterable[str], words: Mapping[str, Any] | str | None) -> dict[str, tuple[str, ...]]:
     """Everything that is said for each class: by `words`, or else its name.
 
     words: class -> a phrase or several, those of other classes being left out; `imagenet-10` for the table of this

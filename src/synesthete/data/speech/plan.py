@@ -23,7 +23,7 @@ TOP_RATE = 320  # words a minute; faster than this nobody follows
 
 
 @dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """The arguments of a corpus, checked; `draw` tells the clips they make.
 
     phrases: by class. voices: by split. rates in words a minute, pitches from 0 to 99, both ends included.

@@ -15,6 +15,7 @@ from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import compute_rows
 from synesthete.data.speech.plan import few_targets
 from synesthete.data.speech.voices import split_voices
+from synesthete.data.waveforms import as_float
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared
 
@@ -182,11 +183,6 @@ def repeated_targets(samples: ImageSpeechSamples, class_names: Sequence[str] = (
         different.setdefault(class_names[label] if class_names else str(label), set()).add(hash(x_0.numpy().tobytes()))
     reason = few_targets({name: len(found) for name, found in different.items()})
     return [f"{len(samples)} pictures share {reason}"] if reason else []
-
-
-def as_float(waveforms: Tensor) -> Tensor:
-    """int16 samples as float in [-1, 1]."""
-    return waveforms.float() / 32768
 
 
 def _statistics(codec: Any, waveforms: Tensor) -> dict[str, Tensor]:
