@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synesthete.tasks.model import Model
+
+__all__ = ["__version__", "load"]
+
+
+def load(name: str, device: str = "cpu") -> Model:
+    """A model to be called: `synesthete.load("image-to-speech-digits")("seven.png")`.
+
+    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`.
+
+    Raises:
+        InputError: no such model or device, or damaged files.
+    """
+    from synesthete.tasks.model import load
+
+    return load(name, device)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,13 @@ from PIL import Image
 
 from conditioning.text_towers import write_text_tower
 from synesthete.cli.app import main
-from synesthete.cli.sample_pictures import file_safe, find_wishes
 from synesthete.conditioning.text import ClipText
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import sample_generators
+from synesthete.tasks.images.sampling import find_subjects
+from synesthete.tasks.sampling import file_safe
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_recipe
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def test_words_of_ones_own_where_the_model_reads_text(run, reader, tmp_path):
 
 def test_a_prompt_is_encoded_as_the_class_that_it_spells(reader):
     pipeline = Pipeline.load(str(reader))
-    label, prompt, other = find_wishes(pipeline, "reader", ["red"], ["a photo of a red", "a cat"])
+    label, prompt, other = find_subjects(pipeline, "reader", ["red"], ["a photo of a red", "a cat"])
     assert label.raw.allclose(prompt.raw, atol=1e-5)
     assert not label.raw.allclose(other.raw, atol=1e-2)
 
@@ -202,7 +203,7 @@ def test_a_model_that_is_told_nothing(run, untold, tmp_path):
     assert names_in(tmp_path) == ["contact_sheet.png", "sample_000.png", "sample_001.png"]
     refused(run(untold, "--guidance-scale", 3, "--out", tmp_path / "a"), "guidance_scale 3.0", "told nothing")
     refused(run(untold, "--label", "red", "--out", tmp_path / "a"), "told nothing", "leave out --label")
-    refused(run(untold, "picture.png", "--out", tmp_path / "a"), "picture.png", "no such file")
+    refused(run(untold, "picture.png", "--out", tmp_path / "a"), "picture.png")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_bad_input_is_one_line(run, model, options, words, tmp_path):
 def test_pictures_to_a_model_of_labels(run, model, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "red.png")
     result = run(model, tmp_path / "red.png", "--out", tmp_path / "out")
-    refused(result, "makes pictures", "red.png", "--label")
+    refused(result, "draws", "red.png", "synesthete draw --help")
 
 
 @pytest.mark.parametrize("options", [("--label", "7"), ("--prompt", "seven"), ("--num", "3")])

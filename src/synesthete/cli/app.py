@@ -23,6 +23,7 @@ from synesthete.cli.sample import sample
 from synesthete.cli.sweep import sweep
 from synesthete.cli.train import train
 from synesthete.cli.tune import tune
+from synesthete.cli.verbs import EXAMPLES, draw, paint, play, speak
 from synesthete.logs import LEVELS, listen
 from synesthete.types import InputError
 
@@ -39,6 +40,10 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__mro__[1]
 VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
+for verb in (speak, draw, paint, play):
+    examples = "".join(f"- `{line}`\n" for line in EXAMPLES[verb.__name__])
+    about = verb.__doc__ or ""
+    app.command(cls=NumbersCommand, help=f"{examples}\n{about}", short_help=about.partition(":")[0] + ".")(verb)
 for command in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
     app.command()(command)
 app.command(cls=NumbersCommand)(sample)

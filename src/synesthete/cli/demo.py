@@ -105,22 +105,20 @@ def demo(
 
 def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[tuple[Image.Image, str | None]]:
     """What a model paints of each sound, and of which class its judge takes that to be; None without a judge."""
-    from synesthete import hub, seeding
-    from synesthete.data.picture import to_images
-    from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.classifiers.saved import load_classifier
-    from synesthete.pipeline import Pipeline
-    from synesthete.tasks.audio_to_image.listening import Listening
+    import numpy as np
+    import torch
 
-    folder = hub.find_model(model)
-    pipeline, kept = Pipeline.load(model, device), load_classifier(folder, ImageClassifier)
-    listening = Listening.of(pipeline.conditioner, folder)
-    raw = pipeline.conditioner.compose([listening.hear(path).waveform for path in wavs])
-    pictures = pipeline(raw, generators=[seeding.generator(seed, "sample", 0) for _ in wavs]).signal.cpu()
-    seen = (
-        [pipeline.class_names[n] for n in kept.classifier.classify(pictures).tolist()] if kept else [None] * len(wavs)
-    )
-    return list(zip(to_images(pictures), seen, strict=True))
+    from synesthete.tasks.model import load
+
+    loaded = load(model, device)
+    kept = loaded.task.load_classifier(loaded.folder)
+    made = loaded(wavs, seed=seed)
+    pictures = torch.stack([torch.from_numpy(np.array(one.image, ndmin=3)) for one in made])
+    seen: list[str | None] = [None] * len(wavs)
+    if kept:
+        places = kept.classifier.classify(pictures.permute(0, 3, 1, 2)).tolist()
+        seen = [loaded.pipeline.class_names[place] for place in places]
+    return [(one.image, name) for one, name in zip(made, seen, strict=True)]
 
 
 def draw(labels: list[str], name: str, seed: int) -> int:

@@ -1,270 +1,224 @@
-"""`synesthete sample`."""
+"""`synesthete sample`: the general form of speak, draw, paint and play."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.heard_request import HeardRequest
-from synesthete.cli.lists import listed, numbers
-from synesthete.cli.music_request import Asked
-from synesthete.cli.options import AsJson, Device, ModelName, finish
-from synesthete.cli.sample_heard import NUM as NUM_HEARD
-from synesthete.cli.sample_heard import paint_heard
-from synesthete.cli.sample_music import NUM as NUM_SOUNDS
-from synesthete.cli.sample_music import load_models, play
-from synesthete.cli.sample_pictures import NUM, paint
-from synesthete.cli.sample_speech import plan_speech, speak
+from synesthete.cli.lists import numbers
+from synesthete.cli.options import AsJson, Device, ModelName, finish, progress_bar
 from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.tasks import Task
+
+OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
+# What the command calls fields whose option has another name.
+OPTIONS = {
+    "labels": "--label",
+    "prompts": "--prompt",
+    "goes_on": "--continue",
+    "is_loop": "--loop",
+    "is_gif": "--gif",
+    "num_corrections": "--corrections",
+    "num_resamplings": "--resamplings",
+}
+
+Out = Annotated[Path, typer.Option(help="Folder for what is made.")]
+Num = Annotated[int | None, typer.Option(help="How many of each.", min=1)]
+Seed = Annotated[int, typer.Option(help="Other seeds give others.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="A class by name or number; several by commas or given again; or all."),
+]
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", help="Words of your own, for a model that reads text; again for more.")
+]
+Sampler = Annotated[str | None, typer.Option(help="Such as ddim or flow-heun; an unknown name lists them all.")]
+Steps = Annotated[int | None, typer.Option(help="Number of sampling steps.")]
+GuidanceScale = Annotated[
+    float | None, typer.Option(help="1.0 is off; higher follows the condition more; 0.0 does without it.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as eta=0.5."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+Seconds = Annotated[float | None, typer.Option(help="Length of each sound; the model's own by default.")]
+Init = Annotated[Path | None, typer.Option(help="A sound to vary, to mend (--gap) or to go on from.")]
+Strength = Annotated[
+    float | None, typer.Option(help="How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default.")
+]
+Gap = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="START END", help="Seconds of --init to be made anew; the rest stays as it is."),
+]
+GoesOn = Annotated[bool, typer.Option("--continue", help="Go on after --init, up to --seconds in all.")]
+IsLoop = Annotated[bool, typer.Option("--loop", help="Music whose end meets its beginning.")]
+Upsampler = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A second model, which adds highs to the music of the first.")
+]
+Overlap = Annotated[
+    float | None, typer.Option(help="Seconds that a window of long music shares with the one before; a quarter.")
+]
+Corrections = Annotated[
+    int | None,
+    typer.Option("--corrections", help="Backward passes a step that fit what is made to what is held; 2.", min=0),
+]
+Resamplings = Annotated[
+    int | None, typer.Option("--resamplings", help="Rounds that blend what is made with what was given.", min=0)
+]
+Negative = Annotated[str | None, typer.Option(metavar="TEXT", help="What a picture is to be led away from.")]
+AudioGuidanceScale = Annotated[
+    float | None,
+    typer.Option(help="How far the sound leads, beside --guidance-scale for the text, which else is for both."),
+]
+AdapterScale = Annotated[
+    float | None, typer.Option(help="How much is heard: 0 is deaf, 1 as it was trained, at most 2.")
+]
+Between = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(metavar="FIRST SECOND", help="A strip of pictures from one sound to another."),
+]
+Frames = Annotated[int | None, typer.Option(help="Pictures of that strip; 7 by default.")]
+Strengths = Annotated[
+    list[str] | None, typer.Option(metavar="NUMBERS", help="A strip of each sound, a picture for each strength.")
+]
+IsGif = Annotated[bool, typer.Option("--gif", help="The strip as a GIF, too.")]
 
 
 def sample(
     model: ModelName,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[FILE...]",
-            help="Pictures, or folders of pictures, for a model that speaks; sounds, or folders of sounds, for a model "
-            "that paints what it hears.",
-        ),
+        typer.Argument(metavar="[FILE...]", help="Pictures or sounds, or folders of them, for a model that reads any."),
     ] = None,
     *,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder for OUT/STEM.wav and OUT/STEM.png; OUT/LABEL_000.png and OUT/contact_sheet.png; "
-            "OUT/000.wav and OUT/000.png; or OUT/STEM.png and OUT/STEM.json."
-        ),
-    ] = Path("out/sample"),
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label",
-            help="A class by its name or number, for a model that makes pictures or music; several by commas or given "
-            "again; or all.",
-        ),
-    ] = None,
-    prompts: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", help="Words of your own, for a model that reads text; may be given several times."),
-    ] = None,
-    num: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Pictures of each label or prompt, {NUM} by default; sounds of each label, {NUM_SOUNDS}; pictures of "
-            f"each sound, {NUM_HEARD}.",
-            min=1,
-        ),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Length of each sound, of any model that makes music; its own by default.")
-    ] = None,
-    init: Annotated[Path | None, typer.Option(help="A sound to vary, to mend (--gap) or to go on from.")] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default.")
-    ] = None,
-    gap: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="START END", help="Seconds of --init to be made anew; the rest stays as it is."),
-    ] = None,
-    goes_on: Annotated[bool, typer.Option("--continue", help="Go on after --init, up to --seconds in all.")] = False,
-    is_loop: Annotated[bool, typer.Option("--loop", help="Music whose end meets its beginning.")] = False,
-    upsampler: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A second model, which adds highs to the music of the first.")
-    ] = None,
-    overlap: Annotated[
-        float | None, typer.Option(help="Seconds that a window of long music shares with the one before; a quarter.")
-    ] = None,
-    num_corrections: Annotated[
-        int | None,
-        typer.Option(
-            "--corrections",
-            help="Backward passes a step that fit what is made to what is held; 2, 0 is fastest.",
-            min=0,
-        ),
-    ] = None,
-    num_resamplings: Annotated[
-        int, typer.Option("--resamplings", help="Rounds that blend what is made with what was given.", min=0)
-    ] = 0,
-    negative: Annotated[
-        str | None,
-        typer.Option("--negative-prompt", metavar="TEXT", help="What a picture of a sound is to be led away from."),
-    ] = None,
-    audio_guidance_scale: Annotated[
-        float | None,
-        typer.Option(help="How far the sound leads, beside --guidance-scale for the text, which else is for both."),
-    ] = None,
-    adapter_scale: Annotated[
-        float | None, typer.Option(help="How much is heard: 0 is deaf, 1 as it was trained, at most 2.")
-    ] = None,
-    between: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="FIRST SECOND", help="A strip of pictures from one sound to another."),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(help="Pictures of that strip; 7 by default.")] = None,
-    strengths: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NUMBERS", help="A strip of each sound, a picture for each of these strengths."),
-    ] = None,
-    is_gif: Annotated[bool, typer.Option("--gif", help="The strip as a GIF, too.")] = False,
-    seed: Annotated[int, typer.Option(help="Other seeds give other voices and other pictures.")] = 0,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="ddpm, ddim, euler, heun, dpmsolver++, dpmsolver++sde or unipc; flow-euler, flow-heun, "
-            "flow-dpmsolver++, flow-dpmsolver++sde or flow-unipc for a model of a flow."
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(help="1.0 is off; higher follows the condition more; 0.0 does without it.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as eta=0.5."),
-    ] = None,
+    out: Out = Path("out/sample"),
+    labels: Labels = None,
+    prompts: Prompts = None,
+    num: Num = None,
+    seconds: Seconds = None,
+    init: Init = None,
+    strength: Strength = None,
+    gap: Gap = None,
+    goes_on: GoesOn = False,
+    is_loop: IsLoop = False,
+    upsampler: Upsampler = None,
+    overlap: Overlap = None,
+    num_corrections: Corrections = None,
+    num_resamplings: Resamplings = None,
+    negative_prompt: Negative = None,
+    audio_guidance_scale: AudioGuidanceScale = None,
+    adapter_scale: AdapterScale = None,
+    between: Between = None,
+    frames: Frames = None,
+    strengths: Strengths = None,
+    is_gif: IsGif = False,
+    seed: Seed = 0,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    assignments: Settings = None,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let pictures speak, paint sounds, draw pictures of labels or words, or play.
+    """Sample from any model. `speak`, `draw`, `paint` and `play` do so with the options of their kind alone.
 
-    A model that speaks writes a wav and a spectrogram for each picture, and prints the words that its judge hears. A
-    model that makes pictures writes LABEL_000.png, LABEL_001.png, ... and a contact sheet; each file tells how it was
-    made, and picture 5 of a label is the same whatever else is asked for. A model that makes music writes 000.wav,
-    000.png and 000.json, ..., or LABEL_000.wav, and a contact sheet of their spectrograms. A model that paints what
-    it hears writes STEM.png, STEM_1.png, ... and STEM.json of each sound, or a strip; picture i of every sound begins
-    with the same noise.
+    Pictures that speak become STEM.wav and STEM.png; labels LABEL_000.png, ... and a contact sheet; music 000.wav,
+    000.png and 000.json, ...; sounds STEM.png, STEM_1.png, ... and STEM.json. Each file tells how it was made, and
+    sample 5 of a label is the same whatever else is asked for.
 
     Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
-    `synesthete sample runs/mine drawings/ --out spoken --seed 3 --guidance-scale 2`,
     `synesthete sample images-digits --label 7 --num 64 --out drawn`,
-    `synesthete sample images-digits --label all --num 4 --sampler ddim --steps 50 --out drawn`,
-    `synesthete sample runs/clip --prompt "a photo of a red cat" --out drawn`,
-    `synesthete sample runs/music --num 4 --seconds 12 --out played`,
-    `synesthete sample runs/music --init clip.wav --strength 0.6 --out varied`,
     `synesthete sample runs/music --init clip.wav --gap 3 4.5 --out mended`,
-    `synesthete sample runs/music --init clip.wav --continue --seconds 30 --out longer`,
-    `synesthete sample runs/audio-to-image dog.wav --prompt "in the snow" --num 4`,
-    `synesthete sample runs/audio-to-image sounds/ --negative-prompt blurry --audio-guidance-scale 4 --out heard`,
-    `synesthete sample runs/audio-to-image --between dog.wav rain.wav --gif --out heard`,
-    `synesthete sample runs/audio-to-image dog.wav --strengths 0 0.5 1 1.5 --num 3 --out heard`
+    `synesthete sample runs/audio-to-image dog.wav --prompt "in the snow" --num 4`
     """
-    asked = Asked(seconds, init, strength, gap, goes_on, is_loop, overlap, num_corrections, num_resamplings)
-    asked.check()
-    heard = HeardRequest(
-        negative,
-        audio_guidance_scale,
-        adapter_scale,
-        between,
-        frames,
-        tuple(numbers("--strengths", strengths, float)),
-        is_gif,
-    )
-    inputs = inputs or []
-    heard.check(inputs)
-    settings = {"sampler": sampler, "num_inference_steps": steps, "guidance_scale": guidance_scale}
-    settings |= {"audio_guidance_scale": audio_guidance_scale, "adapter_scale": adapter_scale}
-    changes = assigned(assignments or [], {k: v for k, v in settings.items() if v is not None})
-    check_inputs(inputs)
-
-    pipeline, highs = load_models(model, upsampler, device)
-    if heard.options() and not pipeline.has_two_sources:
-        raise InputError(f"{model}: hears no sound that it could paint; leave out {' and '.join(heard.options())}")
-    pipeline.sampling_settings(**changes)
-    makes_sound, reads_pictures = pipeline.codec.spec is not None, pipeline.conditioner.reads == "image"
-    of_music = asked.options() + (["--upsampler"] if highs else [])
-    if of_music and (reads_pictures or not makes_sound):
-        what = "speaks" if makes_sound else "makes pictures"
-        raise InputError(f"{model}: a model that {what}, and makes no music; leave out {' and '.join(of_music)}")
-    if makes_sound and reads_pictures:
-        if given := [f"--{name}" for name, value in (("label", labels), ("prompt", prompts), ("num", num)) if value]:
-            raise InputError(f"{model}: a model that speaks, of pictures alone; leave out {' and '.join(given)}")
-        if not inputs:
-            raise InputError(f"{model}: a model that speaks; give it pictures, or folders of pictures")
-        found, targets = plan_speech(inputs, out, overwrite)
-        values, text = speak(pipeline, model, found, targets, out=out, seed=seed, changes=changes)
-    elif makes_sound:
-        if inputs or prompts:
-            given = [str(inputs[0])] if inputs else ["--prompt"]
-            raise InputError(
-                f"{model}: a model that makes music, and reads neither pictures nor text; leave out {given[0]}"
-            )
-        values, text = play(
-            pipeline,
-            highs,
-            model,
-            listed(labels, ["all", *pipeline.class_names]),
-            asked,
-            out=out,
-            num=num or NUM_SOUNDS,
-            seed=seed,
-            changes=changes,
-            overwrite=overwrite,
-        )
-    elif pipeline.has_two_sources:
-        if labels:
-            raise InputError(f"{model}: paints what it hears, and has no labels; leave out --label")
-        if len(prompts or []) > 1:
-            raise InputError(f"{model}: reads one prompt beside a sound, not {len(prompts or [])}; call it for each")
-        values, text = paint_heard(
-            pipeline,
-            model,
-            inputs,
-            prompts[0] if prompts else None,
-            heard,
-            out=out,
-            num=num or NUM_HEARD,
-            seed=seed,
-            changes=changes,
-            overwrite=overwrite,
-        )
-    else:
-        if inputs:
-            reads = "--label, or --prompt where it reads text" if pipeline.is_conditional else "--num alone"
-            raise InputError(
-                f"{model}: a model that makes pictures, and reads none; instead of {inputs[0]} give {reads}"
-            )
-        labels = listed(labels, ["all", *pipeline.class_names])
-        values, text = paint(
-            pipeline,
-            model,
-            labels,
-            prompts or [],
-            out=out,
-            num=num or NUM,
-            seed=seed,
-            changes=changes,
-            overwrite=overwrite,
-        )
-    finish(as_json, values, text)
+    given = dict(locals())
+    make(given.pop("model"), given)
 
 
-def check_inputs(inputs: list[Path]) -> None:
-    """Make sure that there is something to look at or to listen to, before a model is loaded.
+def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
+    """Ask a model for what was given, and write it.
+
+    given: a command's arguments, by the names of the task's request and of the sampling settings. verb: the command
+    that was called, where it is for one task alone.
 
     Raises:
-        InputError: an input that does not exist, or a folder with neither pictures nor sounds.
+        InputError: no such model, one of another verb, or what it does not read.
     """
-    from synesthete.data.files import list_files
-    from synesthete.data.picture import list_pictures
-    from synesthete.data.recordings import SUFFIXES
+    from synesthete.tasks.base import find_task, model_folder, model_task_name, verb_of
 
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: no such file; give a picture or a sound, or a folder of either")
-        if path.is_dir() and not list_pictures(path) and not list_files(path, SUFFIXES):
-            raise InputError(f"{path}: no pictures in it, nor sounds; give another folder")
+    as_json, device, seed = given.pop("as_json"), given.pop("device"), given.pop("seed")
+    settings = {name: given.pop(name, None) for name in ("sampler", "guidance_scale", *OF_SOUND)}
+    settings = assigned(given.pop("assignments"), {**settings, "num_inference_steps": given.pop("steps")})
+    common = {"model": model, "seed": seed, "settings": settings}
+    common |= {name: given.pop(name) for name in ("out", "overwrite")}
+    known = model_task_name(model_folder(model))
+    if known:
+        check_verb(model, verb_of(known), verb)
+        request = ask(find_task(known), given, common)
+    from synesthete.tasks.model import load
+    from synesthete.tasks.sampling import write
+
+    loaded = load(model, device)
+    if not known:
+        check_verb(model, loaded.task.verb, verb)
+        request = ask(loaded.task, given, common)
+    plan = loaded.plan(request)
+    with progress_bar() as show:
+        made = write(plan, lambda what, done, total: show(what, done, total, ""))
+    finish(as_json, made.values, made.text)
 
 
-def assigned(assignments: list[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with `key=value` assignments, values read and checked as a recipe's are."""
+def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
+    """The request of a task.
+
+    Raises:
+        InputError: what the task does not read, or what does not fit together.
+    """
+    kind = task.request_type()
+    asked = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value not in ([], ())
+    }
+    if wrong := [name for name in asked if name not in kind.own_fields()]:
+        named = [
+            str(asked[name][0]) if name == "inputs" else OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            for name in wrong
+        ]
+        raise InputError(
+            f"{common['model']}: {task.verb}s, which takes no {' and no '.join(named)}; leave that out, "
+            f"`synesthete {task.verb} --help` says what it takes"
+        )
+    if "strengths" in asked:
+        asked["strengths"] = tuple(numbers("--strengths", asked["strengths"], float))
+    request = kind(**common, **asked)
+    request.check()
+    return request
+
+
+def check_verb(model: str, right: str, called: str | None) -> None:
+    """Make sure that the model does what was asked of it.
+
+    Raises:
+        InputError: it does something else, and the command for that.
+    """
+    if called not in (None, right):
+        raise InputError(f"{model}: does not {called}, it {right}s; use `synesthete {right} {model}`")
+
+
+def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given with `key=value` assignments, values read and checked as a recipe's are."""
     from synesthete.config import Sampling, read_assignment
 
-    checked = Sampling()
-    for key, value in [*settings.items(), *map(read_assignment, assignments)]:
+    checked, found = Sampling(), {}
+    given = [(key, value) for key, value in settings.items() if value is not None]
+    for key, value in [*given, *map(read_assignment, assignments or [])]:
         setattr(checked, key, value)
-        settings[key] = getattr(checked, key)
-    return settings
+        found[key] = getattr(checked, key)
+    return found

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete import hub
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
     from torch import Tensor
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Prepared, Progress
 
 
@@ -44,7 +47,8 @@ class Task:
     `task`.
 
     Attributes:
-        name: as recipes and models name it. verb: of the command that samples. makes: what comes out, as in "a model
+        name: as recipes and models name it. verb: of the command that samples, whose default is
+            `shipped_model`. makes: what comes out, as in "a model
             of speech". num_evaluated: samples that an evaluation makes unless told. evaluation_options: those that
             `evaluate` takes beside those of every task.
     """
@@ -52,6 +56,7 @@ class Task:
     name: str
     verb: str
     makes: str
+    shipped_model: str = ""
     num_evaluated: int = 500
     evaluation_options: tuple[str, ...] = ()
 
@@ -107,13 +112,38 @@ class Task:
         """
         raise NotImplementedError
 
-    def sample(self, pipeline: Pipeline, request: Any, progress: Progress | None = None) -> Any:
-        """Make what is asked for and write it to files."""
+    def load(self, model: str, device: str = "cpu") -> Any:
+        """The model by its name.
+
+        Raises:
+            InputError: no such model or device, or damaged files.
+        """
+        from synesthete.pipeline import Pipeline
+
+        return Pipeline.load(model, device)
+
+    def request_type(self) -> type[SampleRequest]:
+        """What the task can be asked for; its fields are options of the command line."""
+        raise NotImplementedError
+
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """The request's fields for the inputs that `synesthete.load(...)(inputs)` is called with."""
+        return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
+
+    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
+        """What a request comes to with a loaded model. folder: of its files.
+
+        Raises:
+            InputError: what is asked for does not fit the model.
+        """
         raise NotImplementedError
 
 
-# Where the tasks of this package are: importing a module registers what it defines. Names alone, so that asking for
-# one costs nobody the others' libraries.
+ADAPTERS = "adapters.json"  # of a model that is its adapters alone
+# The verbs of this package's tasks, known before anything is imported.
+VERBS: dict[str, str] = {"image-to-speech": "speak", "music": "play", "audio-to-image": "paint", "images": "draw"}
+# Where they are: importing a module registers what it defines. Names alone, so that asking for one costs nobody the
+# others' libraries.
 MODULES: dict[str, str] = {
     "image-to-speech": "synesthete.tasks.image_to_speech.task",
     "music": "synesthete.tasks.music.task",
@@ -133,6 +163,11 @@ def register(task: Task) -> Task:
     if type(there) is not type(task):
         raise ValueError(f"there is a task {task.name!r} already: {type(there).__qualname__}")
     return there
+
+
+def verb_of(name: str) -> str:
+    """The command that samples a model of a task."""
+    return VERBS[name] if name in VERBS else find_task(name).verb
 
 
 def task_names() -> list[str]:
@@ -182,4 +217,31 @@ def task_name(made: Any) -> str:
     makes_sound, reads_pictures = made.codec.spec is not None, made.conditioner.reads == "image"
     if makes_sound:
         return "image-to-speech" if reads_pictures else "music"
-    return "audio-to-image" if made.conditioner.reads == "audio_text" else "images"
+    return "audio-to-image" if hasattr(made.conditioner, "branches") else "images"
+
+
+def model_folder(model: str) -> Path:
+    """Where a model's files are, or its adapters; as `hub.find_model`, and without loading anything.
+
+    Raises:
+        InputError: no such model.
+    """
+    for folder in (Path(model).expanduser(), hub.weights_folder() / model):
+        whole = any((folder / place / hub.MODEL_INDEX).is_file() for place in ("", "model"))
+        if not whole and (folder / ADAPTERS).is_file():
+            return folder
+    return hub.find_model(model)
+
+
+def model_task_name(folder: Path) -> str | None:
+    """The task that a model's folder names, read without loading anything; None where it names none."""
+    try:
+        index = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(index, dict):
+        return None
+    if index.get("_class_name") == "Cascade":  # two models of sound, the one before the other
+        return "music"
+    card = index.get("card")
+    return card.get("task") if isinstance(card, dict) else None

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.audio_to_image import preparation
+from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
 from synesthete.tasks.base import register
 from synesthete.tasks.images.task import Images
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from synesthete.config import Recipe
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.base import EvaluationRequest
+    from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
 
 
@@ -23,6 +27,7 @@ class AudioToImage(Images):
     name = "audio-to-image"
     verb = "paint"
     makes = "pictures of sounds"
+    shipped_model = "audio-to-image-digits"
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
@@ -47,6 +52,18 @@ class AudioToImage(Images):
             f"{told['train']} to train on, {values['judge_pictures']} pictures for the judge alone, "
             f"{told['test']} held out (no file in two of them){unheard}"
         )
+
+    def request_type(self) -> type[Any]:
+        """Sounds, and a prompt beside them."""
+        return PaintRequest
+
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Files of sound."""
+        return {"inputs": [Path(one) for one in inputs]}
+
+    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
+        """Pictures of each sound, or a strip."""
+        return PaintPlan(pipeline, request, folder)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.base import Task, register
 from synesthete.tasks.image_to_speech import preparation
+from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ class ImageToSpeech(Task):
     name = "image-to-speech"
     verb = "speak"
     makes = "speech"
+    shipped_model = "image-to-speech-digits"
     evaluation_options = ("listener",)
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
@@ -67,6 +69,14 @@ class ImageToSpeech(Task):
         from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
         return load_classifier(model, SpeechClassifier)
+
+    def request_type(self) -> type[SpeechRequest]:
+        """Pictures."""
+        return SpeechRequest
+
+    def plan(self, pipeline: Any, request: SpeechRequest, folder: Path | None = None) -> SpeechPlan:
+        """A clip for each picture, heard by the classifier beside the model."""
+        return SpeechPlan(pipeline, request, self.load_classifier(folder) if folder else None)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

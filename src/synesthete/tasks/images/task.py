@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.base import Task, register
 from synesthete.tasks.images import preparation
+from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.base import EvaluationRequest
+    from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
 
 
@@ -22,6 +25,7 @@ class Images(Task):
     name = "images"
     verb = "draw"
     makes = "pictures"
+    shipped_model = "images-digits"
     evaluation_options = ("features",)
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
@@ -61,6 +65,20 @@ class Images(Task):
         from synesthete.evaluation.classifiers.saved import load_classifier
 
         return load_classifier(model, ImageClassifier)
+
+    def request_type(self) -> type[Any]:
+        """Labels and prompts."""
+        return PictureRequest
+
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Class names and numbers are labels, anything else a prompt."""
+        given = [str(one) for one in inputs]
+        known = {*pipeline.class_names, *map(str, range(len(pipeline.class_names))), "all"}
+        return {"labels": [g for g in given if g in known], "prompts": [g for g in given if g not in known]}
+
+    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
+        """Pictures of each label and prompt."""
+        return PicturePlan(pipeline, request)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synesthete import hub
+from synesthete.pipeline import Cascade, Pipeline
+from synesthete.pipeline.adapted import find_adapters
+from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.base import Task, register
 from synesthete.tasks.music import preparation
+from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.pipeline import Pipeline
     from synesthete.tasks.base import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
@@ -22,6 +27,7 @@ class Music(Task):
     name = "music"
     verb = "play"
     makes = "music"
+    shipped_model = "music-notes"
     num_evaluated = 100
     evaluation_options = ("features", "recorded")
 
@@ -69,6 +75,24 @@ class Music(Task):
         from synesthete.evaluation.classifiers.sound import SoundClassifier
 
         return load_classifier(model, SoundClassifier)
+
+    def load(self, model: str, device: str = "cpu") -> Pipeline | Cascade:
+        """A model, or two that ship as one."""
+        if find_adapters(model) is None and is_cascade(hub.find_model(model)):
+            return Cascade.load(model, device)
+        return Pipeline.load(model, device)
+
+    def request_type(self) -> type[MusicRequest]:
+        """Labels, a clip, and what to do with it."""
+        return MusicRequest
+
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Labels."""
+        return {"labels": [str(one) for one in inputs]}
+
+    def plan(self, pipeline: Any, request: MusicRequest, folder: Path | None = None) -> MusicPlan:
+        """Sounds of each label."""
+        return MusicPlan(pipeline, request)
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None

@@ -1,0 +1,243 @@
+"""Sounds that paint: pictures of each sound, each as a PNG and JSON that tell how it was made, or strips of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.conditioning.audio_text import SoundAndText
+from synesthete.data.picture import to_images
+from synesthete.data.files import list_files
+from synesthete.data.recordings import SUFFIXES, Recordings
+from synesthete.tasks.audio_to_image.listening import Listening
+from synesthete.tasks.audio_to_image.strips import NUM_FRAMES, draw_strip
+from synesthete.tasks.results import Picture
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems, option
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Progress
+
+LISTENED = 32  # sounds in memory at once
+STRONGEST = 2.0
+LARGE_BATCH = 4
+LARGE = 100_000_000  # parameters of a network from which on the smaller batch is used
+
+
+@dataclass(frozen=True)
+class PaintRequest(SampleRequest):
+    """What is heard, what is told beside it, and whether the pictures stand in a strip.
+
+    inputs: sounds, or folders of them. prompt: beside each sound. num: pictures of each, or rows of a strip.
+    negative_prompt: what to be led away from. between: two sounds, from the one to the other in `frames` pictures.
+    strengths: of the sound, a picture each.
+    """
+
+    inputs: Sequence[Path] = ()
+    prompts: Sequence[str] = option("--prompt", ())
+    num: int | None = None
+    negative_prompt: str | None = None
+    between: tuple[Path, Path] | None = None
+    frames: int | None = None
+    strengths: Sequence[float] = ()
+    is_gif: bool = option("--gif", False)
+
+    @property
+    def prompt(self) -> str | None:
+        """The words beside the sounds."""
+        return self.prompts[0] if self.prompts else None
+
+    def check(self) -> None:
+        """The options fit each other and are in range.
+
+        Raises:
+            InputError: they do not, or one is not.
+        """
+        strength = self.settings.get("adapter_scale")
+        for value in self.strengths:
+            if not 0 <= value <= STRONGEST:
+                raise InputError(
+                    f"--strengths {value:g}: give 0, which is deaf, to {STRONGEST:g}; 1 is as it was trained"
+                )
+        if not math.isfinite(self.settings.get("audio_guidance_scale") or 0.0):
+            raise InputError(f"--audio-guidance-scale {self.settings['audio_guidance_scale']}: give a number")
+        if self.strengths and strength is not None:
+            raise InputError("--strengths has the strength of every picture; leave out --adapter-scale")
+        if self.between and self.strengths:
+            raise InputError("--between and --strengths: one strip at a time; leave out one of them")
+        if self.between and self.inputs:
+            raise InputError(f"--between names its two sounds; leave out {self.inputs[0]}")
+        if self.frames is not None and not self.between:
+            raise InputError("--frames: between which sounds? give --between FIRST SECOND")
+        if self.frames is not None and self.frames < 2:
+            raise InputError(f"--frames {self.frames}: give at least 2, the two sounds themselves")
+        if self.is_gif and not self.between and not self.strengths:
+            raise InputError("--gif shows a strip in motion; give --between FIRST SECOND or --strengths 0 0.5 1")
+        if len(self.prompts) > 1:
+            raise InputError(f"--prompt: one beside a sound, not {len(self.prompts)}; call it for each")
+        if not (self.inputs or self.between):
+            raise InputError(f"{self.model}: paints what it hears; give it sounds, or folders of sounds")
+        find_sounds(self.between or self.inputs)
+
+
+class PaintPlan(Plan):
+    """`num` pictures of each sound, or a strip of `num` rows; picture i of every sound begins with the same noise.
+
+    folder: of the model's files, whose recipe says how long it listens.
+
+    Raises:
+        InputError: a prompt that cannot be read.
+    """
+
+    def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None) -> None:
+        super().__init__(pipeline, request)
+        for text in (request.prompt, request.negative_prompt):  # refused before an hour of listening
+            if text is not None:
+                pipeline.conditioner.text_encoder.tokenise([text])
+        self.num = request.num or 1
+        self.is_strip = bool(request.between or request.strengths)
+        self.suffixes = (".png", ".json", ".gif") if request.is_gif else (".png", ".json")
+        self.listening = Listening.of(pipeline.conditioner, folder)
+        self.sounds = find_sounds(request.between or request.inputs)
+        self.vectors: dict[Path, torch.Tensor] = {}
+        large = sum(parameter.numel() for parameter in pipeline.denoiser.parameters()) >= LARGE
+        self.network_batch = LARGE_BATCH if large else Plan.batch_size
+        self.batch_size = 1 if self.is_strip else self.network_batch
+        self.done = 0  # pictures drawn so far
+        if request.between:
+            if len(self.sounds) != 2:
+                raise InputError("--between: give two different sounds, not folders of them")
+            self.items = [Item(f"{self.sounds[0].stem}_to_{self.sounds[1].stem}", (), raw=self.sounds)]
+            return
+        stems = name_stems(self.sounds, request.inputs)
+        if request.strengths:
+            self.items = [Item(f"{s}_strengths", (), raw=path) for s, path in zip(stems, self.sounds, strict=True)]
+            return
+        self.items = [
+            Item(f"{stem}_{i}" if i else stem, (i,), {"sound": path.name, "number": i}, path.stem, path)
+            for stem, path in zip(stems, self.sounds, strict=True)
+            for i in range(self.num)
+        ]
+
+    @property
+    def has_sheet(self) -> bool:
+        """Of several pictures."""
+        return not self.is_strip and len(self.items) > 1
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures in all, those of strips counted each."""
+        request = self.request
+        if not self.is_strip:
+            return len(self.items)
+        return len(self.items) * self.num * (len(request.strengths) or request.frames or NUM_FRAMES)
+
+    def begin(self, progress: Progress) -> None:
+        """Listen to every sound; one that cannot be used is skipped, but for one of a pair.
+
+        Raises:
+            InputError: not one that can be used, or an encoder of sounds that is not on this machine.
+        """
+        conditioner = self.pipeline.conditioner
+        lengths: dict[Path, float] = {}
+        for first in range(0, len(self.sounds), LISTENED):
+            heard = {}
+            for path in self.sounds[first : first + LISTENED]:
+                try:
+                    heard[path] = self.listening.hear(path)
+                except InputError as error:
+                    self.skipped.append(str(error))
+            if heard:
+                raw = conditioner.compose([sound.waveform for sound in heard.values()]).to(self.pipeline.device)
+                self.vectors |= zip(heard, conditioner.extract_features(raw).sound, strict=True)
+                lengths |= {path: sound.seconds for path, sound in heard.items()}
+                self.notes += [sound.note for sound in heard.values() if sound.note]
+            progress("sounds", min(first + LISTENED, len(self.sounds)), len(self.sounds))
+        if self.skipped and (self.request.between or not self.vectors):
+            many = f"not one of {len(self.sounds)} sounds can be used; the first: " if len(self.skipped) > 1 else ""
+            raise InputError(f"{many}{self.skipped[0]}")
+        self.notes += say_lengths(lengths, self.listening.seconds)
+        self.items = [item for item in self.items if isinstance(item.raw, list) or item.raw in self.vectors]
+
+    def make(self, items: Sequence[Item], progress: Progress) -> list[Picture]:
+        """A picture of each, or its strip."""
+        if self.is_strip:
+            return [draw_strip(self, item, progress) for item in items]
+        images = self.draw(self.raw([item.raw for item in items]), [item.key[0] for item in items], progress)
+        return [Picture(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
+
+    def raw(self, paths: Sequence[Path]) -> SoundAndText:
+        """What the conditioner reads of sounds (n,): each one's vector, with the prompt."""
+        return self.with_prompt(torch.stack([self.vectors[path] for path in paths]))
+
+    def with_prompt(self, vectors: torch.Tensor) -> SoundAndText:
+        """Vectors of sounds (n, E), each with the prompt."""
+        prompt = self.request.prompt
+        text = None if prompt is None else self.pipeline.conditioner.text_encoder.tokenise([prompt])
+        return SoundAndText(vectors, None if text is None else text.expand(len(vectors), -1), is_embedded=True)
+
+    def how(self, **own: Any) -> dict[str, Any]:
+        """As of every plan, with the prompts."""
+        told = {"prompt": self.request.prompt, "negative_prompt": self.request.negative_prompt}
+        return super().how(**own, **{name: value for name, value in told.items() if value is not None})
+
+    def draw(self, raw: SoundAndText, numbers: Sequence[int], progress: Progress, **changes: Any) -> list[Image.Image]:
+        """A picture of each sample of raw (n, ...), from the noise of its number. changes: of the sampling settings."""
+        settings = {**self.request.settings, **changes}
+        steps = self.pipeline.sampling_settings(**settings)["num_inference_steps"]
+        total = steps * math.ceil(self.num_pictures / self.network_batch)
+        images: list[Image.Image] = []
+        for first in range(0, len(numbers), self.network_batch):
+            chosen = slice(first, first + self.network_batch)
+            generators = [seeding.generator(self.request.seed, "sample", i) for i in numbers[chosen]]
+            trajectory = self.pipeline.trajectory(
+                raw[chosen], generators=generators, negative=self.request.negative_prompt, **settings
+            )
+            before = steps * (self.done // self.network_batch)
+            for step, x_t in enumerate(trajectory, 1):
+                x_0 = x_t
+                progress("steps", min(before + step, total), total)
+            with torch.no_grad():
+                images += to_images(self.pipeline.codec.decode(x_0, generators).cpu())
+            self.done += len(generators)
+        return images
+
+
+def find_sounds(inputs: Sequence[Path]) -> list[Path]:
+    """Every sound among the inputs and in the folders among them, each once.
+
+    Raises:
+        InputError: an input that does not exist, or a folder without sounds.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: no such file; give a sound or a folder of sounds")
+        if path.is_dir() and not list_files(path, SUFFIXES):
+            raise InputError(f"{path}: no sounds in it; give another folder")
+        found += [path] if path.is_file() else [Path(r.name) for r in Recordings(str(path)).recordings()]
+    return list(dict.fromkeys(found))
+
+
+def say_lengths(lengths: dict[Path, float], seconds: float) -> list[str]:
+    """What was done to sounds that are not as long as the model listens."""
+    said = []
+    for what, done, chosen in (
+        ("shorter", "padded", [p for p, length in lengths.items() if length < seconds * 0.999]),
+        ("longer", "its loudest part is heard", [p for p, length in lengths.items() if length > seconds * 1.001]),
+    ):
+        if len(chosen) == 1:
+            said.append(f"{chosen[0]}: {lengths[chosen[0]]:.2f} s, {what} than the {seconds:g} s heard: {done}")
+        elif chosen:
+            said.append(f"{len(chosen)} of {len(lengths)} sounds are {what} than the {seconds:g} s heard: {done}")
+    return said

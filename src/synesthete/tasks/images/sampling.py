@@ -1,0 +1,109 @@
+"""Pictures of labels, of words, or of nothing: a file each, which tells how it was made, and a contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from synesthete.data.picture import to_images
+from synesthete.tasks.results import Picture
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, option
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Progress
+
+NUM = 8  # pictures of each label
+
+
+@dataclass(frozen=True)
+class PictureRequest(SampleRequest):
+    """labels: class names, numbers, or all. prompts: words of one's own. num: pictures of each."""
+
+    labels: Sequence[str] = option("--label", ())
+    prompts: Sequence[str] = option("--prompt", ())
+    num: int | None = None
+
+
+class PicturePlan(Plan):
+    """`num` pictures of each label and prompt."""
+
+    has_sheet = True
+
+    def __init__(self, pipeline: Pipeline, request: PictureRequest) -> None:
+        super().__init__(pipeline, request)
+        subjects = find_subjects(pipeline, request.model, request.labels, request.prompts)
+        self.items = [
+            Item(f"{subject.stem}_{i:03d}", (subject.key, i), {**subject.told, "number": i}, subject.title, subject.raw)
+            for subject in subjects
+            for i in range(request.num or NUM)
+        ]
+
+    def make(self, items: Sequence[Item], progress: Progress) -> list[Picture]:
+        """A picture of each."""
+        raw = torch.cat([item.raw for item in items])
+        output = self.pipeline(raw, generators=self.generators(items), **self.request.settings)
+        images = to_images(output.signal.cpu())
+        return [Picture(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
+
+
+class Subject(NamedTuple):
+    """What there are to be samples of.
+
+    stem: of the files. told: the label or the prompt. key: names its draws of noise, so that a label's samples are
+    the same whatever else is asked for. raw: what the conditioner reads, (1, ...).
+    """
+
+    stem: str
+    told: dict[str, str]
+    key: int | str
+    raw: Any
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return next(iter(self.told.values()), "")
+
+
+def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: Sequence[str] = ()) -> list[Subject]:
+    """What each label and prompt is to the model; a class asked for twice is there once, by the first of its names.
+
+    Raises:
+        InputError: a label or a prompt to a model that reads none, one that it does not know, or neither.
+    """
+    from synesthete.evaluation.sweeping.cells import find_labels
+
+    conditioner, class_names = pipeline.conditioner, pipeline.class_names
+    if not pipeline.is_conditional:
+        if labels or prompts:
+            raise InputError(f"{model}: is told nothing, so it has no labels; leave out --label and --prompt")
+        return [Subject("sample", {}, "", torch.zeros(1, dtype=torch.int64))]
+    reads_text = conditioner.reads_text
+    there = f"0 to {len(class_names) - 1}, {', '.join(class_names[:3])}, ..., or all" if class_names else "none"
+    if prompts and not reads_text:
+        raise InputError(f"{model}: reads labels, not text; instead of --prompt give --label ({there})")
+    if labels and not class_names:
+        raise InputError(f"{model}: has no classes; instead of --label give --prompt TEXT")
+    if not labels and not prompts:
+        also = ", or --prompt TEXT" if reads_text else ""
+        raise InputError(f"{model}: say what of, by --label ({there}){also}")
+    chosen: dict[int, str] = {}
+    whole = ("all", *class_names)  # a name may have a comma
+    for label in [part for given in labels for part in ([given] if given in whole else split(given))]:
+        for number in find_labels([label], class_names):
+            chosen.setdefault(number, class_names[number] if label == "all" else label)
+    # Class numbers and words of one's own come in one batch as what the encoder says of them.
+    look = conditioner.extract_features if reads_text else torch.as_tensor
+    found = [Subject(name, {"label": class_names[n]}, n, look(torch.tensor([n]))) for n, name in chosen.items()]
+    found += [Subject(prompt, {"prompt": prompt}, prompt, look([prompt])) for prompt in dict.fromkeys(prompts)]
+    return [one._replace(stem=stem) for one, stem in zip(found, file_safe(one.stem for one in found), strict=True)]
+
+
+def split(text: str) -> list[str]:
+    """What stands between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,84 @@
+"""A model to be called from Python: `synesthete.load("image-to-speech-digits")("seven.png")`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synesthete.pipeline import Pipeline
+from synesthete.tasks.base import find_task, model_folder, model_task_name, task_of
+from synesthete.tasks.sampling import generate
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synesthete.tasks.base import Task
+    from synesthete.tasks.sampling import Plan, SampleRequest
+
+
+class Model:
+    """A loaded model with its task: call it with what it reads, and it returns what it makes.
+
+    Attributes:
+        name: it was loaded by. task: what kind of system it is. pipeline: the network and all around it, for more.
+    """
+
+    def __init__(self, name: str, task: Task, pipeline: Any, folder: Path) -> None:
+        self.name, self.task, self.pipeline, self.folder = name, task, pipeline, folder
+
+    def __call__(self, inputs: Any = None, *, num: int | None = None, seed: int = 0, **options: Any) -> Any:
+        """What the model makes of the inputs: one result of one, a `Results` list of a list, or where `num` is given.
+
+        inputs: a picture (path or PIL image), a sound's path, a label or a prompt; a list of them; None of a model that
+            is told nothing. num: results of each input. options: what the command of its verb takes (`seconds=8`,
+            `prompts=["in the snow"]`), and sampling settings (`num_inference_steps=20`).
+
+        Raises:
+            InputError: an input that cannot be used, or an unknown option.
+        """
+        kind = self.task.request_type()
+        own = kind.own_fields()
+        is_list = isinstance(inputs, list | tuple)
+        given = [] if inputs is None else list(inputs) if is_list else [inputs]
+        asked = {name: value for name, value in options.items() if name in own}
+        if given:
+            asked |= self.task.request_for(self.pipeline, given)
+        if "num" in own:
+            asked["num"] = num or 1
+        elif num is not None:
+            raise InputError(f"{self.name}: a model of {self.task.makes} makes one of each input; leave out num")
+        settings = {name: value for name, value in options.items() if name not in own}
+        request = kind(model=self.name, seed=seed, settings=settings, **asked)
+        request.check()
+        made = generate(self.plan(request))
+        return made if is_list or num is not None or len(made) != 1 else made[0]
+
+    def plan(self, request: SampleRequest) -> Plan:
+        """What a request comes to.
+
+        Raises:
+            InputError: sampling settings that do not exist or do not fit, or a request that does not.
+        """
+        getattr(self.pipeline, "base", self.pipeline).sampling_settings(**request.settings)
+        return self.task.plan(self.pipeline, request, self.folder)
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<{self.name}: a model of {self.task.makes}>"
+
+
+def load(name: str, device: str = "cpu") -> Model:
+    """A model by its name, with the task that it is of.
+
+    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`.
+
+    Raises:
+        InputError: no such model or device, or damaged files.
+    """
+    folder = model_folder(name)
+    known = model_task_name(folder)
+    if known:
+        task = find_task(known)
+        return Model(name, task, task.load(name, device), folder)
+    pipeline = Pipeline.load(name, device)
+    return Model(name, task_of(pipeline), pipeline, folder)

@@ -1,0 +1,251 @@
+"""Music as it is asked for: of nothing, of a class, or of a clip to vary, to mend, to go on from, to add highs to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.data.audio import read_audio, read_samples
+from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
+from synesthete.pipeline.decode_audio import decode_canvas
+from synesthete.pipeline.upsampling import upsample
+from synesthete.pipeline.windows import Frames, encode, find_overlap
+from synesthete.tasks.images.sampling import Subject, find_subjects
+from synesthete.tasks.results import Sound
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, option
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from synesthete.types import Progress
+
+NUM = 4  # sounds of each label
+PICTURED = 60.0  # seconds that a spectrogram shows
+STRENGTH = 0.6  # of a variation
+LONGEST = 3600.0  # seconds of one sound
+
+
+@dataclass(frozen=True)
+class MusicRequest(SampleRequest):
+    """What the sound is to be, of which everything may be left out.
+
+    labels: classes, or all. num: sounds of each. seconds: its length. init: a clip to vary, to mend or to go on from.
+    strength: of a variation, in (0, 1]. gap: (start, end) of the clip's seconds to be made anew. upsampler: a second
+    model, which adds highs. overlap, num_corrections, num_resamplings: as for `long_form_steps`.
+    """
+
+    labels: Sequence[str] = option("--label", ())
+    num: int | None = None
+    seconds: float | None = None
+    init: Path | None = None
+    strength: float | None = None
+    gap: tuple[float, float] | None = None
+    goes_on: bool = option("--continue", False)
+    is_loop: bool = option("--loop", False)
+    upsampler: str | None = None
+    overlap: float | None = None
+    num_corrections: int | None = option("--corrections")
+    num_resamplings: int = option("--resamplings", 0)
+
+    def check(self) -> None:
+        """The options fit each other and are in range.
+
+        Raises:
+            InputError: they do not, or one is not.
+        """
+        if self.seconds is not None and not 0 < self.seconds <= LONGEST:
+            raise InputError(f"--seconds {self.seconds:g}: give more than 0 and at most {LONGEST:g}")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise InputError(f"--strength {self.strength:g}: give more than 0 and at most 1, which keeps nothing")
+        if self.gap is not None and not 0 <= self.gap[0] < self.gap[1] < math.inf:
+            raise InputError(f"--gap {self.gap[0]:g} {self.gap[1]:g}: give seconds of the clip, 0 <= START < END")
+        changing = {"--strength": self.strength is not None, "--gap": self.gap is not None, "--continue": self.goes_on}
+        given = [name for name, is_given in changing.items() if is_given]
+        if given and self.init is None:
+            raise InputError(f"{given[0]}: of which sound? give --init FILE")
+        if self.goes_on and len(given) > 1:
+            raise InputError(f"--continue goes on after the clip and leaves it as it is; leave out {given[0]}")
+        if self.goes_on and self.seconds is None:
+            raise InputError("--continue: to which length? give --seconds, of the clip and what follows it")
+        if self.gap is not None and self.is_loop:
+            raise InputError("--gap leaves the clip's ends as they are, which --loop would join; leave out one of them")
+
+    def told(self) -> dict[str, Any]:
+        """What of it a file tells."""
+        what = {
+            "seconds": self.seconds,
+            "init": self.init and self.init.name,
+            "strength": self.used_strength if self.init and not self.goes_on else None,
+            "gap": self.gap and list(self.gap),
+            "continue": self.goes_on or None,
+            "loop": self.is_loop or None,
+            "overlap": self.overlap,
+            "num_corrections": self.num_corrections,
+            "num_resamplings": self.num_resamplings or None,
+        }
+        return {name: value for name, value in what.items() if value is not None}
+
+    @property
+    def used_strength(self) -> float:
+        """How much of the walk is made: all of it but in a variation, a gap's only if asked for."""
+        if self.strength is not None:
+            return self.strength
+        return STRENGTH if self.init is not None and self.gap is None and not self.goes_on else 1.0
+
+
+class MusicPlan(Plan):
+    """`num` sounds of each label; the clip is read once.
+
+    Raises:
+        InputError: labels that the model does not know, an unreadable clip, or one that does not fit.
+    """
+
+    unit = "sound"
+    suffixes = (".wav", ".png", ".json")
+    batch_size = 4
+    has_sheet = True
+
+    def __init__(self, model: Pipeline | Cascade, request: MusicRequest) -> None:
+        if isinstance(model, Cascade):
+            if request.upsampler is not None:
+                raise InputError(
+                    f"{request.model}: has an upsampler of its own; leave out --upsampler, or give it "
+                    f"{request.model}/base"
+                )
+            base, self.cascade = model.base, model
+        else:
+            base = model
+            upsampler = Pipeline.load(request.upsampler, str(base.device)) if request.upsampler else None
+            self.cascade = Cascade(base, upsampler) if upsampler else None  # type: ignore[assignment]
+        super().__init__(base, request)
+        self.last: Pipeline = self.cascade.upsampler if self.cascade else base
+        self.sample_rate: int = self.last.codec.spec.sample_rate
+        self.adds_highs = base.conditioner.reads == "sound"
+        find_overlap(Frames.of(base.codec), request.overlap)
+        self.clip, self.clip_rate = self._read_clip()
+        self.canvas = None if self.adds_highs else self._begin()
+        if self.adds_highs:
+            self._check_upsampler()
+            subjects = [Subject("sample", {}, "", torch.zeros(1, dtype=torch.int64))]
+        else:
+            subjects = find_subjects(base, request.model, request.labels)
+        self.items = [
+            Item(
+                f"{subject.stem}_{i:03d}" if subject.told else f"{i:03d}",
+                (subject.key, i),
+                {**subject.told, "number": i},
+                subject.title,
+                subject.raw,
+            )
+            for subject in subjects
+            for i in range(request.num or NUM)
+        ]
+        if request.init is not None and request.out is not None:
+            written = {(request.out / f"{item.stem}{s}").resolve() for item in self.items for s in self.suffixes}
+            if request.init.resolve() in written:
+                raise InputError(f"{request.init}: would be replaced by what is made of it; give another --out")
+
+    def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
+        """A sound of each."""
+        first = next(i for i, item in enumerate(self.items) if item is items[0])
+        done, batches = first // self.batch_size, math.ceil(len(self.items) / self.batch_size)
+
+        def report(what: str, now: int, total: int) -> None:
+            progress(what, done * total + now, batches * total)
+
+        output = self._sample(torch.cat([item.raw for item in items]), self.generators(items), report)
+        return [
+            Sound(waveform.cpu(), self.sample_rate, picture, self.how(**item.how))
+            for item, waveform, picture in zip(items, output.signal, self._pictures(output.x_0), strict=True)
+        ]
+
+    def how(self, **own: Any) -> dict[str, Any]:
+        """As of every plan, with what was asked for."""
+        return {**super().how(**own), **self.request.told()}
+
+    def _check_upsampler(self) -> None:
+        """An upsampler alone makes of a clip the same with highs, and nothing else.
+
+        Raises:
+            InputError: labels, no clip, or anything else to be done to it.
+        """
+        model, given = self.request.model, self.request.given()
+        if "--label" in given:
+            raise InputError(f"{model}: reads sound, and has no labels; leave out --label")
+        if set(given) - {"--num"} != {"--init"}:
+            raise InputError(
+                f"{model}: adds highs to a low-rate sound; give it --init FILE and nothing else of that kind"
+            )
+
+    def _begin(self) -> Canvas:
+        """What is known of a sound, and what is to be made."""
+        codec, asked, rate = self.pipeline.codec, self.request, self.pipeline.codec.spec.sample_rate
+        num_samples = None if asked.seconds is None else round(asked.seconds * rate)
+        if self.clip is None:
+            return Canvas.unconditional(codec, 1, num_samples, is_loop=asked.is_loop)
+        waveform = self.clip.to(self.pipeline.device)
+        try:
+            if asked.goes_on:
+                assert num_samples is not None
+                return Canvas.continuation(codec, waveform, num_samples, is_loop=asked.is_loop)
+            if num_samples is not None and num_samples > waveform.shape[-1]:
+                raise InputError(
+                    f"{waveform.shape[-1] / rate:.2f} s, shorter than --seconds; give --continue to go on after it"
+                )
+            waveform = waveform[:, :num_samples]
+            if asked.gap is not None:
+                start, end = (round(second * rate) for second in asked.gap)
+                return Canvas.inpaint(codec, waveform, start, end)
+            return Canvas.variation(codec, waveform, is_loop=asked.is_loop)
+        except InputError as error:
+            raise InputError(f"{asked.init}: {error}") from None
+
+    def _sample(self, raw: torch.Tensor, generators: list[torch.Generator], progress: Progress) -> Output:
+        """The sounds of a batch of conditions."""
+
+        def count_windows(now: int, total: int) -> None:
+            progress("windows of highs", now, total)
+
+        changes, asked = self.request.settings, self.request
+        if self.canvas is None:
+            assert self.clip is not None
+            low = self.clip.expand(len(raw), -1)
+            signal = upsample(
+                self.pipeline, low, self.clip_rate, generators=generators, progress=count_windows, **changes
+            )
+            return Output(signal, encode(self.pipeline.codec, signal.to(self.pipeline.device)))
+        canvas = self.canvas.copies(len(raw))
+        how: dict[str, Any] = {
+            "overlap": asked.overlap,
+            "num_resamplings": asked.num_resamplings,
+            "strength": asked.used_strength,
+        }
+        if asked.num_corrections is not None:
+            how["num_corrections"] = asked.num_corrections
+        for now, total in long_form_steps(self.pipeline, raw, canvas, generators=generators, **how, **changes):
+            progress("steps", now, total)
+        with torch.no_grad():
+            signal = decode_canvas(self.pipeline.codec, canvas, generators)
+        if self.cascade is None:
+            return Output(signal, canvas.x_0)
+        return self.cascade.add_highs(signal, generators, is_loop=canvas.is_loop, progress=count_windows)
+
+    def _pictures(self, x_0: torch.Tensor) -> list[Any]:
+        """The spectrogram of each, of its first minute."""
+        frames = Frames.of(self.last.codec)
+        shown = min(x_0.shape[-1], frames.covering(round(PICTURED * self.sample_rate)))
+        return self.last.codec.pictures(x_0[..., :shown].to(self.last.device))
+
+    def _read_clip(self) -> tuple[torch.Tensor | None, int]:
+        """The clip (1, S) and its rate: the model's own, or for an upsampler alone the file's."""
+        if self.request.init is None:
+            return None, 0
+        rate = self.pipeline.codec.spec.sample_rate
+        if self.adds_highs:
+            _, rate = read_samples(self.request.init, "float32")
+        return read_audio(self.request.init, rate).unsqueeze(0), rate
