@@ -33,7 +33,7 @@ def test_an_unknown_task_is_refused_with_those_there_are():
 
 
 def test_a_task_from_outside_is_known_once_registered(monkeypatch):
-    monkeypatch.setattr("synesthete.tasks.base._TASKS", {})
+    monkeypatch.setattr("synesthete.tasks.task._TASKS", {})
 
     class Dance(Task):
         name, verb, makes = "dance", "dance", "steps"

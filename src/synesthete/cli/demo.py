@@ -113,7 +113,7 @@ def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[t
     loaded = load(model, device)
     kept = loaded.task.load_classifier(loaded.folder)
     made = loaded(wavs, seed=seed)
-    pictures = torch.stack([torch.from_numpy(np.array(one.image, ndmin=3)) for one in made])
+    pictures = torch.stack([torch.from_numpy(np.atleast_3d(np.array(one.image))) for one in made])
     seen: list[str | None] = [None] * len(wavs)
     if kept:
         places = kept.classifier.classify(pictures.permute(0, 3, 1, 2)).tolist()

@@ -150,7 +150,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     Raises:
         InputError: no such model, one of another verb, or what it does not read.
     """
-    from synesthete.tasks.base import find_task, model_folder, model_task_name, verb_of
+    from synesthete.tasks.task import find_task, model_folder, model_task_name, verb_of
 
     as_json, device, seed = given.pop("as_json"), given.pop("device"), given.pop("seed")
     settings = {name: given.pop(name, None) for name in ("sampler", "guidance_scale", *OF_SOUND)}

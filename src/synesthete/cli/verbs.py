@@ -166,7 +166,7 @@ def split_model(arguments: list[str], default: str) -> tuple[str, list[Path]]:
 def names_model(text: str) -> bool:
     """Whether an argument names a model: its folder, or what is no file and has no suffix."""
     from synesthete import hub
-    from synesthete.tasks.base import ADAPTERS
+    from synesthete.tasks.task import ADAPTERS
 
     path = Path(text).expanduser()
     if path.exists():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synesthete.tasks.base import (
+from synesthete.tasks.task import (
     EvaluationRequest,
     Task,
     default_folder,

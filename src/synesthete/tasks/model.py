@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synesthete.pipeline import Pipeline
-from synesthete.tasks.base import find_task, model_folder, model_task_name, task_of
+from synesthete.tasks.task import find_task, model_folder, model_task_name, task_of
 from synesthete.tasks.sampling import generate
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synesthete.tasks.base import Task
+    from synesthete.tasks.task import Task
     from synesthete.tasks.sampling import Plan, SampleRequest
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.audio_to_image import preparation
 from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
-from synesthete.tasks.base import register
+from synesthete.tasks.task import register
 from synesthete.tasks.images.task import Images
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.tasks.task import EvaluationRequest
     from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.tasks.base import Task, register
+from synesthete.tasks.task import Task, register
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 

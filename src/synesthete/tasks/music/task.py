@@ -8,7 +8,7 @@ from synesthete import hub
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.adapted import find_adapters
 from synesthete.pipeline.cascade import is_cascade
-from synesthete.tasks.base import Task, register
+from synesthete.tasks.task import Task, register
 from synesthete.tasks.music import preparation
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.tasks.base import EvaluationRequest
+    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 
