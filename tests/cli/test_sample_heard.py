@@ -54,7 +54,15 @@ def assembled(codec, conditioner, denoiser, process, **sampling) -> Pipeline:
     for part in (conditioner, denoiser):
         part.eval()
     scheduler = scheduler_for(settings, process)
-    return Pipeline(codec, conditioner, denoiser, scheduler, process.settings(), settings, {"recipe": "tiny"})
+    return Pipeline(
+        codec,
+        conditioner,
+        denoiser,
+        scheduler,
+        process.settings(),
+        settings,
+        {"recipe": "tiny", "task": "audio-to-image"},
+    )
 
 
 def small_pipeline() -> Pipeline:

@@ -40,7 +40,7 @@ def assembled(codec: Any, conditioner: Any, denoiser: Any, process: Process, **s
         scheduler=make_scheduler(sampler, process),
         process=process.settings(),
         sampling=settings,
-        card={"recipe": "tiny", "class_names": names},
+        card={"recipe": "tiny", "task": "images", "class_names": names},
     )
 
 

@@ -60,7 +60,7 @@ def small_codec(**settings: Any) -> StftCodec:
 
 def pipeline_of(codec: Any, conditioner: Any, denoiser: Any, process: Process, **sampling: Any) -> Pipeline:
     settings = vars(Sampling(**{"num_inference_steps": 5, "guidance_scale": 1.0} | sampling))
-    card = {"class_names": ["low", "high"] if isinstance(conditioner, Labels) else []}
+    card = {"task": "music", "class_names": ["low", "high"] if isinstance(conditioner, Labels) else []}
     return Pipeline(
         codec,
         conditioner,

@@ -157,17 +157,13 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     settings = assigned(given.pop("assignments"), {**settings, "num_inference_steps": given.pop("steps")})
     common = {"model": model, "seed": seed, "settings": settings}
     common |= {name: given.pop(name) for name in ("out", "overwrite")}
-    known = model_task_name(model_folder(model))
-    if known:
-        check_verb(model, verb_of(known), verb)
-        request = ask(find_task(known), given, common)
+    name = model_task_name(model_folder(model))
+    check_verb(model, verb_of(name), verb)
+    request = ask(find_task(name), given, common)
     from synesthete.tasks.model import load
     from synesthete.tasks.sampling import write
 
     loaded = load(model, device)
-    if not known:
-        check_verb(model, loaded.task.verb, verb)
-        request = ask(loaded.task, given, common)
     plan = loaded.plan(request)
     with progress_bar() as show:
         made = write(plan, lambda what, done, total: show(what, done, total, ""))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.pipeline import Pipeline
-from synesthete.tasks.task import find_task, model_folder, model_task_name, task_of
 from synesthete.tasks.sampling import generate
+from synesthete.tasks.task import find_task, model_folder, model_task_name
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synesthete.tasks.task import Task
     from synesthete.tasks.sampling import Plan, SampleRequest
+    from synesthete.tasks.task import Task
 
 
 class Model:
@@ -76,9 +75,5 @@ def load(name: str, device: str = "cpu") -> Model:
         InputError: no such model or device, or damaged files.
     """
     folder = model_folder(name)
-    known = model_task_name(folder)
-    if known:
-        task = find_task(known)
-        return Model(name, task, task.load(name, device), folder)
-    pipeline = Pipeline.load(name, device)
-    return Model(name, task_of(pipeline), pipeline, folder)
+    task = find_task(model_task_name(folder))
+    return Model(name, task, task.load(name, device), folder)

@@ -198,26 +198,16 @@ def default_folder(recipe: Recipe) -> Path:
     return task_of(recipe).default_folder(recipe)
 
 
-def task_of(made: Recipe | Pipeline) -> Task:
-    """The task of a recipe or of a loaded model."""
-    return find_task(task_name(made))
+def task_of(made: Any) -> Task:
+    """The task that a recipe or a loaded model names.
 
-
-def task_name(made: Any) -> str:
-    """The name of the task of a recipe or of a loaded model: what it says, else what its parts tell."""
-    named = getattr(made, "task", None)
-    if named:
-        return str(named)
-    if hasattr(made, "stages"):
-        data = made.data.target
-        kinds = {"clips": "image-to-speech", "pairs": "audio-to-image", "recordings": "music"}
-        return next((name for field, name in kinds.items() if hasattr(data, field)), "images")
-    if named := made.config.card.get("task"):
-        return str(named)
-    makes_sound, reads_pictures = made.codec.spec is not None, made.conditioner.reads == "image"
-    if makes_sound:
-        return "image-to-speech" if reads_pictures else "music"
-    return "audio-to-image" if hasattr(made.conditioner, "branches") else "images"
+    Raises:
+        InputError: none, or one that nobody registered.
+    """
+    named = getattr(made, "task", None) or made.config.card.get("task")
+    if named is None:
+        raise InputError("the model does not name its task: it is of an earlier version; train it again")
+    return find_task(named)
 
 
 def model_folder(model: str) -> Path:
@@ -233,15 +223,23 @@ def model_folder(model: str) -> Path:
     return hub.find_model(model)
 
 
-def model_task_name(folder: Path) -> str | None:
-    """The task that a model's folder names, read without loading anything; None where it names none."""
+def model_task_name(folder: Path) -> str:
+    """The task that a model's folder names, read without loading anything.
+
+    Raises:
+        InputError: not a model of this package, or one that names no task.
+    """
+    adapters = (folder / ADAPTERS).is_file() and not (folder / hub.MODEL_INDEX).is_file()
+    path = folder / (ADAPTERS if adapters else hub.MODEL_INDEX)
     try:
-        index = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(index, dict):
-        return None
+        index = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{path}: damaged; train or copy the model again") from None
     if index.get("_class_name") == "Cascade":  # two models of sound, the one before the other
         return "music"
-    card = index.get("card")
-    return card.get("task") if isinstance(card, dict) else None
+    if not adapters and index.get("_class_name") != "Pipeline":
+        raise InputError(f"{folder}: a {index.get('_class_name')}, not a Synesthete model; give another")
+    card = (index.get("pipeline") or {}).get("card") if adapters else index.get("card")
+    if not (card or {}).get("task"):
+        raise InputError(f"{folder}: does not name its task: it is of an earlier version; train it again")
+    return str(card["task"])  # type: ignore[index]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.audio_to_image import preparation
 from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
-from synesthete.tasks.task import register
 from synesthete.tasks.images.task import Images
+from synesthete.tasks.task import register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.task import EvaluationRequest
     from synesthete.tasks.sampling import Plan
+    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.tasks.task import Task, register
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
+from synesthete.tasks.task import Task, register
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.tasks.task import Task, register
 from synesthete.tasks.images import preparation
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
+from synesthete.tasks.task import Task, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.task import EvaluationRequest
     from synesthete.tasks.sampling import Plan
+    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 

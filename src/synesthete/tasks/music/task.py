@@ -8,9 +8,9 @@ from synesthete import hub
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.adapted import find_adapters
 from synesthete.pipeline.cascade import is_cascade
-from synesthete.tasks.task import Task, register
 from synesthete.tasks.music import preparation
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
+from synesthete.tasks.task import Task, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
