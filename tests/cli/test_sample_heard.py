@@ -300,7 +300,7 @@ BAD = [
     (("DOG", "--label", "red"), ("no --label",)),
     (("DOG", "--seconds", "3"), ("no --seconds",)),
     (("DOG", "--strength", "0.5"), ("no --strength;",)),
-    (("DOG", "--sound-strength", "3"), ("sound_strength", "3", "2")),
+    (("DOG", "--adapter-scale", "3"), ("adapter_scale", "3", "2")),
     (("DOG", "--strengths", "nan"), ("--strengths nan: give 0",)),
     (("DOG", "--strengths", "0", "1", "--adapter-scale", "1"), ("leave out --adapter-scale",)),
     (("DOG", "--strengths", "much"), ("'much' is no number",)),

@@ -11,8 +11,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.conditioning.audio_text import SoundAndText
-from synesthete.data.picture import to_images
 from synesthete.data.files import list_files
+from synesthete.data.picture import to_images
 from synesthete.data.recordings import SUFFIXES, Recordings
 from synesthete.tasks.audio_to_image.listening import Listening
 from synesthete.tasks.audio_to_image.strips import NUM_FRAMES, draw_strip
