@@ -332,7 +332,7 @@ def test_a_model_that_hears_nothing(run, sounds, tmp_path):
     tiny_pipeline().save(tmp_path / "colours")
     for options in (("--adapter-scale", "0.5"), ("--negative-prompt", "x"), ("--strengths", "0", "1")):
         result = run(tmp_path / "colours", "--label", "red", *options, "--out", tmp_path / "out")
-        refused(result, "strength" if "strength" in options[0] else options[0])
+        refused(result, options[0].strip("-").replace("-", "_") if "adapter" in options[0] else options[0])
     refused(run(tmp_path / "colours", sounds, "--out", tmp_path / "out"), "draws", str(sounds))
 
 
