@@ -55,6 +55,8 @@ class AutoencoderCodec(Codec):
 
     caches_latents = True
 
+    makes_pictures = True
+
     @register_to_config
     def __init__(
         self,

@@ -19,12 +19,15 @@ class Codec(ModelMixin, ConfigMixin):
 
     Attributes:
         spec: of a codec of sound the `AudioSpec` by which it is sampled and cut into frames; None of one of pictures.
+        makes_pictures: whether the signal is pictures (B, C, H, W) uint8; of what is neither sound nor that, both are
+            unset.
         is_learned: whether a stage trains what it makes of a signal, so that no x_0 is kept from before.
         caches_latents: whether x_0 is worth keeping, since a network has to be asked for it.
         downsampling: cells of a side of the grid below that one of x_0 stands for.
     """
 
     spec: Any = None
+    makes_pictures: bool = False
     is_learned: bool = False
     caches_latents: bool = False
     downsampling: int = 1
@@ -36,6 +39,10 @@ class Codec(ModelMixin, ConfigMixin):
 
     def share_cut(self, x_0: Tensor) -> float | None:
         """Share of the cells (B, C, H, W) that `decode` cuts visibly; None where the signal itself tells."""
+        return None
+
+    def levels(self, x_0: Tensor) -> Tensor | None:
+        """x_0 (B, C, H, W) of pictures before they are cut, black 0 and white 1; None where that is not known."""
         return None
 
     def decibels(self, x_0: Tensor) -> Tensor | None:

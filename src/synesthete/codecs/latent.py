@@ -92,6 +92,11 @@ class LatentCodec(Codec):
         return self.base.spec
 
     @property
+    def makes_pictures(self) -> bool:  # type: ignore[override]
+        """As the base's."""
+        return bool(self.base.makes_pictures)
+
+    @property
     def vocoder_in_use(self) -> str | None:
         """As the base's."""
         return self.base.vocoder_in_use

@@ -37,6 +37,8 @@ class PixelCodec(Codec):
         InputError: a size under one pixel, or another number of channels.
     """
 
+    makes_pictures = True
+
     @register_to_config
     def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3) -> None:
         super().__init__()
@@ -96,6 +98,10 @@ class PixelCodec(Codec):
         return x_0.float() * self.scale.float() + self.mean.float()
 
     @torch.no_grad()
+    def levels(self, x_0: Tensor) -> Tensor:
+        """As every codec of pictures."""
+        return self.denormalise(x_0)
+
     def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """x_0 (B, C, H, W) -> pictures (B, C, H, W) uint8, clamped here and nowhere before; exact for encoded uint8.
 

@@ -78,8 +78,8 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     codec = model.pipeline.codec
     found = []
     for x_0 in (x_0.to(model.device) for x_0 in made):
-        levels = codec.denormalise(x_0).cpu() if hasattr(codec, "denormalise") else None
-        found.append(measure_saturation(codec.decode(x_0).cpu(), levels))
+        levels = codec.levels(x_0)
+        found.append(measure_saturation(codec.decode(x_0).cpu(), None if levels is None else levels.cpu()))
     real = measure_saturation(model.pictures(model.held_out()))
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"

@@ -90,15 +90,12 @@ class ModelUnderTest:
     @property
     def reads_classes(self) -> bool:
         """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
-        conditioner = self.pipeline.conditioner
-        if conditioner.reads in ("image", "audio_text"):
-            return False
-        return getattr(type(conditioner), "reads", "label") == "label"
+        return self.pipeline.conditioner.reads in ("label", "nothing")
 
     @property
     def makes_pictures(self) -> bool:
-        """Whether the codec's signal is a picture rather than a sound."""
-        return self.pipeline.codec.spec is None
+        """Whether the codec's signal is a picture rather than a sound or anything else."""
+        return bool(self.pipeline.codec.makes_pictures)
 
     @property
     def device(self) -> torch.device:

@@ -34,6 +34,19 @@ class Check:
         return f"{self.verdict:<4}  {self.name}: {self.found}" + (f"\n      {self.advice}" if self.advice else "")
 
 
+def check(
+    name: str,
+    found: str,
+    *,
+    bad: bool = False,
+    warn: bool = False,
+    advice: str = "",
+    figures: dict[str, Any] | None = None,
+) -> Check:
+    """A check that is bad, or a warning, or neither, and then needs no advice."""
+    return Check(name, "bad" if bad else "warn" if warn else "ok", found, advice if bad or warn else "", figures)
+
+
 def worst(checks: Iterable[Check]) -> Verdict:
     """The worst verdict of all; "ok" where nothing was looked at."""
     verdicts: Sequence[Verdict] = get_args(Verdict)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.doctor.check import table, worst
+from synesthete.evaluation.doctor.figures import loss_figure, timestep_losses_figure
 from synesthete.evaluation.doctor.model import examine_model
-from synesthete.evaluation.doctor.picture import loss_figure, timestep_losses_figure
 from synesthete.evaluation.doctor.run import examine_run
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.provenance import provenance

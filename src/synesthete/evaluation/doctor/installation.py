@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import torch
 
 from synesthete import hub
-from synesthete.evaluation.doctor.check import Check, readable
+from synesthete.evaluation.doctor.check import check, readable
 from synesthete.evaluation.reporting.provenance import device_name
 from synesthete.nn.device import find_device
 from synesthete.nn.precision import multiplies_bf16
@@ -19,7 +20,7 @@ from synesthete.nn.precision import multiplies_bf16
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synesthete.objectives import Verdict
+    from synesthete.evaluation.doctor.check import Check
 
 PACKAGES = ("synesthete", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 # What each extra installs, and what it is for.
@@ -59,8 +60,8 @@ def _versions() -> Check:
     found = {package: _installed(package) for package in PACKAGES} | {"python": platform.python_version()}
     missing = [package for package, number in found.items() if number is None]
     said = ", ".join(f"{package} {number or 'not installed'}" for package, number in found.items())
-    advice = f"install {', '.join(missing)}, or the package again" if missing else ""
-    return Check("versions", "bad" if missing else "ok", said, advice, found)
+    advice = f"install {', '.join(missing)}, or the package again"
+    return check("versions", said, bad=bool(missing), advice=advice, figures=found)
 
 
 def _device(device: torch.device) -> Check:
@@ -68,22 +69,21 @@ def _device(device: torch.device) -> Check:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
         found += f" with {readable(memory)}, {torch.cuda.device_count()} of them"
-    return Check("device", "ok", found, figures={"device": str(device)})
+    return check("device", found, figures={"device": str(device)})
 
 
 def _threads() -> Check:
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    found = f"{threads} for matrix products, {cores} cores"
     few = threads == 1 < cores and find_device("auto").type == "cpu"
-    said = "OMP_NUM_THREADS" in os.environ
-    advice = f"unset OMP_NUM_THREADS{'' if said else ' or OMP_PROC_BIND'}: one core alone computes" if few else ""
-    return Check("threads", "warn" if few else "ok", found, advice, {"threads": threads, "cores": cores})
+    variables = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OMP_NUM_THREADS or OMP_PROC_BIND"
+    found, figures = f"{threads} for matrix products, {cores} cores", {"threads": threads, "cores": cores}
+    return check("threads", found, warn=few, advice=f"unset {variables}: one core alone computes", figures=figures)
 
 
 def _precision(device: torch.device) -> Check:
     fast = multiplies_bf16(device)
     found = "bf16 in hardware, which precision=auto takes" if fast else "float32; no bf16 in hardware"
-    return Check("precision", "ok", found, figures={"bf16": fast})
+    return check("precision", found, figures={"bf16": fast})
 
 
 def _extra(name: str) -> Check:
@@ -91,29 +91,33 @@ def _extra(name: str) -> Check:
     found = {package: _installed(package) for package in packages}
     missing = [package for package, number in found.items() if number is None]
     if not missing:
-        said = ", ".join(f"{package} {number}" for package, number in found.items())
-        return Check(f"extra {name}", "ok", said, figures=found)
-    advice = f"for {purpose}: pip install 'synesthete[{name}]'"
-    verdict: Verdict = "warn" if name in NEEDED else "ok"
-    return Check(f"extra {name}", verdict, f"{', '.join(missing)} not installed", advice, found)
+        return check(f"extra {name}", ", ".join(f"{key} {number}" for key, number in found.items()), figures=found)
+    said, advice = f"{', '.join(missing)} not installed", f"for {purpose}: pip install 'synesthete[{name}]'"
+    looked_at = check(f"extra {name}", said, warn=name in NEEDED, figures=found)
+    return replace(looked_at, advice=advice)  # also where nothing is wrong
 
 
 def _models() -> Check:
     shipped = hub.shipped_models()
     here = [name for name, found in hub.PRETRAINED.items() if hub.local_weights(name, hub.PICKLED, kind=found.kind)]
     found = f"{len(shipped)} shipped, {len(here)} of {len(hub.PRETRAINED)} published ones on this machine"
-    advice = "" if shipped else "install the package again: its own models are missing"
-    return Check("models", "ok" if shipped else "warn", found, advice, {"shipped": shipped, "published": here})
+    advice = "install the package again: its own models are missing"
+    figures = {"shipped": shipped, "published": here}
+    return check("models", found, warn=not shipped, advice=advice, figures=figures)
 
 
 def _cache(folder: Path) -> Check:
-    above = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(above, os.W_OK):
+    if not os.access(_existing(folder), os.W_OK):
         advice = "set SYNESTHETE_CACHE to a folder that you may write"
-        return Check("cache", "bad", f"{folder} cannot be written", advice)
+        return check("cache", f"{folder} cannot be written", bad=True, advice=advice)
     size = folder_size(folder)
     found = f"{folder}, {readable(size)}" if folder.is_dir() else f"{folder}, not made yet"
-    return Check("cache", "ok", found, figures={"folder": str(folder), "bytes": size})
+    return check("cache", found, figures={"folder": str(folder), "bytes": size})
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def folder_size(folder: Path) -> int:
@@ -129,8 +133,6 @@ def folder_size(folder: Path) -> int:
 
 def disk(folder: Path, little: float, too_little: float, advice: str) -> Check:
     """Free space where a folder is or will be, in bytes, against what would be little."""
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(above).free
-    verdict: Verdict = "bad" if free < too_little else "warn" if free < little else "ok"
-    found = f"{readable(free)} free"
-    return Check("disk", verdict, found, advice if verdict != "ok" else "", {"bytes_free": free})
+    free = shutil.disk_usage(_existing(folder)).free
+    found, figures = f"{readable(free)} free", {"bytes_free": free}
+    return check("disk", found, bad=free < too_little, warn=free < little, advice=advice, figures=figures)

@@ -7,12 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.evaluation.doctor.check import Check
+from synesthete.evaluation.doctor.check import check
 from synesthete.evaluation.doctor.run import averages_check, condition_check, range_check
 from synesthete.objectives import DataRange, Parts, condition_sensitivity, data_range, fixed_loss, value_range
+from synesthete.objectives.one_step import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.objectives import Verdict
+    from synesthete.evaluation.doctor.check import Check
     from synesthete.pipeline import Pipeline
     from synesthete.types import Batch, Prepared
 
     Progress = Callable[[str, int, int], None]
 
-NUM_HELD_OUT = 32
+NEAREST = Image.Resampling.NEAREST
+NUM_HELD_OUT, NUM_TOLD = 32, 4
 QUIET, TOO_LOUD = -60.0, -40.0  # dB below full scale that silence comes back with
 SAME = 1e-4  # of a prediction; conditions that change less of it say nothing
 NEAR_NOISE = 0.9  # of the way to noise, where the condition is what decides
@@ -56,12 +59,16 @@ def examine_model(
         return checks, None
     report("samples", 0, num)
     raw = held_out.raw[:num] if held_out else some_conditions(pipeline, num)
+    if raw is None:
+        found = f"none made: nothing at hand that is told to a {type(pipeline.conditioner).__name__}; give --prepare"
+        return [*checks, check("samples", found)], None
     generators = seeding.sample_generators(seed, len(raw))
     *_, x_0 = pipeline.trajectory(raw, generators=generators)
     signal = pipeline.codec.decode(x_0, generators) if torch.isfinite(x_0).all() else None
     report("samples", num, num)
-    data, where = _data_range(pipeline, held_out, known)
-    checks.append(range_check(value_range(pipeline.codec, x_0, data, signal), where))
+    if known_range := _data_range(pipeline, held_out, known):
+        data, where = known_range
+        checks.append(range_check(value_range(pipeline.codec, x_0, data, signal), where))
     if pipeline.is_conditional:
         checks.append(_condition(pipeline, held_out))
     if held_out and checkpoint:
@@ -78,56 +85,53 @@ def _held_out(prepared: Prepared | None, pipeline: Pipeline) -> Batch | None:
 
 
 def _weights(pipeline: Pipeline) -> Check:
-    parts = {name: getattr(pipeline, name) for name in ("codec", "conditioner", "denoiser")}
-    number = sum(p.numel() for p in pipeline.denoiser.parameters())
-    for name, part in parts.items():
-        for key, value in part.state_dict().items():
+    for name in ("codec", "conditioner", "denoiser"):
+        for key, value in getattr(pipeline, name).state_dict().items():
             if not torch.isfinite(value).all():
                 advice = "train again from the last good checkpoint, or copy the model again"
-                return Check("weights", "bad", f"{name}.{key} is not finite", advice)
+                return check("weights", f"{name}.{key} is not finite", bad=True, advice=advice)
+    number = sum(p.numel() for p in pipeline.denoiser.parameters())
     found = f"{number / 1e6:.2f} million in the denoiser, all finite"
-    return Check("weights", "ok", found, figures={"num_parameters": number})
+    return check("weights", found, figures={"num_parameters": number})
 
 
 def some_conditions(pipeline: Pipeline, num: int) -> Any:
-    """Raw conditions (num, ...) of any kind that a model reads: its classes in turn, noise as pictures or as sound."""
+    """Raw conditions (num, ...) of what a model reads: its classes in turn, words, noise as pictures or as sound.
+
+    None where only its data tell what those are like.
+    """
     conditioner, generator = pipeline.conditioner, torch.Generator().manual_seed(0)
-    if conditioner.reads == "sound":
-        return 0.1 * torch.randn(num, conditioner.config.num_samples, generator=generator)
-    if pipeline.has_two_sources:
+    config, reads = conditioner.config, conditioner.reads
+    if reads == "sound":
+        return 0.1 * torch.randn(num, config.num_samples, generator=generator)
+    if reads == "audio_text":
         time = torch.arange(conditioner.sample_rate) / conditioner.sample_rate  # a second
         return conditioner.compose([0.5 * (2 * math.pi * 110 * 3**place * time).sin() for place in range(num)])
-    if conditioner.reads == "image":
-        from PIL import Image
-
+    if reads == "image":
         # Coarse squares: single pixels of noise are gone when a picture is made smaller.
         grains = torch.randint(256, (num, 4, 4, 3), generator=generator, dtype=torch.uint8).numpy()
-        return pipeline.preprocess(
-            [Image.fromarray(grain).resize((64, 64), Image.Resampling.NEAREST) for grain in grains]
-        )
-    config = conditioner.config
+        return pipeline.preprocess([Image.fromarray(grain).resize((64, 64), NEAREST) for grain in grains])
+    if reads not in ("label", "nothing"):
+        return None
+    if conditioner.reads_text and not config.get("class_names"):  # it reads words alone
+        return conditioner.extract_features((["a picture", "a sound", "a dog", "a house"] * num)[:num])
     num_classes = config.get("num_classes") or len(config.get("class_names") or pipeline.class_names) or 1
-    if conditioner.reads_text and not config.get("class_names"):
-        return conditioner.extract_features(["a picture", "a sound", "a dog", "a house"] * num)[
-            :num
-        ]  # it reads words alone
     return torch.arange(num) % num_classes
 
 
-def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | None) -> tuple[DataRange, str]:
+def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | None) -> tuple[DataRange, str] | None:
     """What to hold samples against: data, what a run wrote of them, or the most that the codec can be given."""
-    codec = pipeline.codec
     if held_out:
-        x_0 = held_out.signal if held_out.encoded else codec.encode(held_out.signal)
-        return data_range(codec, x_0), "against held-out data"
+        return data_range(pipeline.codec, encode(pipeline, held_out)), "against held-out data"
     if known:
         return known, "against the data of its run"
-    return codec_range(codec, pipeline.device), "against the most that its codec gives; no data at hand"
+    found = codec_range(pipeline.codec, pipeline.device)
+    return (found, "against the most that its codec gives; no data at hand") if found else None
 
 
 @torch.no_grad()
-def codec_range(codec: Any, device: torch.device) -> DataRange:
-    """The x_0 of extremes: silence and full-scale noise and tones, or black, white and noisy pictures."""
+def codec_range(codec: Any, device: torch.device) -> DataRange | None:
+    """The x_0 of extremes: silence and full-scale noise and tones, or black, white and noisy pictures; None of others."""
     generator = torch.Generator().manual_seed(0)
     if codec.spec is not None:
         size = codec.config.num_samples
@@ -135,18 +139,14 @@ def codec_range(codec: Any, device: torch.device) -> DataRange:
         tones = [(2 * math.pi * share * codec.spec.sample_rate * time).sin() for share in (0.005, 0.05, 0.4)]
         noise = 2 * torch.rand(size, generator=generator) - 1
         extremes = torch.stack([torch.zeros(size), noise, noise.sign(), *tones])
-    else:
-        shape = codec.preprocess([_grey()]).shape[1:]
+    elif codec.makes_pictures:
+        shape = codec.preprocess([Image.new("RGB", (64, 64), "grey")]).shape[1:]
         noise = torch.randint(256, shape, generator=generator)
         extremes = torch.stack([torch.zeros_like(noise), torch.full_like(noise, 255), noise]).to(torch.uint8)
+    else:
+        return None
     x_0 = codec.encode(extremes.to(device))
-    return DataRange(x_0.min().item(), x_0.max().item(), 0.0 if codec.spec is not None else None)
-
-
-def _grey() -> Any:
-    from PIL import Image
-
-    return Image.new("RGB", (64, 64), "grey")
+    return DataRange(x_0.min().item(), x_0.max().item(), None if codec.spec is None else 0.0)
 
 
 def _silence(codec: Any) -> Check:
@@ -154,26 +154,26 @@ def _silence(codec: Any) -> Check:
     silence = torch.zeros(1, codec.config.num_samples, device=next(iter(codec.buffers())).device)
     back = codec.decode(codec.encode(silence), seeding.sample_generators(0, 1))
     level = 20 * math.log10(max(back.square().mean().sqrt().item(), 1e-9))
-    verdict: Verdict = "ok" if level < QUIET else "warn" if level < TOO_LOUD else "bad"
-    advice = "" if verdict == "ok" else "the codec hisses; look at its floor, and at what it does with cut frequencies"
-    return Check("silence", verdict, f"comes back at {level:.0f} dB of full scale", advice, {"decibels": level})
+    found, figures = f"comes back at {level:.0f} dB of full scale", {"decibels": level}
+    advice = "the codec hisses; look at its floor, and at what it does with cut frequencies"
+    return check("silence", found, bad=level >= TOO_LOUD, warn=level >= QUIET, advice=advice, figures=figures)
 
 
 def _condition(pipeline: Pipeline, held_out: Batch | None) -> Check:
     if held_out and len(held_out.label.unique()) > 1:
         errors = condition_sensitivity(pipeline, held_out)
         return condition_check([errors["sensitivity"] / max(errors["right"], 1e-12)])
-    share = told_apart(pipeline)
-    dead = share < SAME
-    advice = "the model ignores its condition; train longer, or look at the pairs of the data" if dead else ""
-    found = f"another condition changes {share:.2%} of the prediction (near noise; no data at hand)"
-    return Check("condition", "bad" if dead else "ok", found, advice, {"share_changed": share})
+    raw = some_conditions(pipeline, NUM_TOLD)
+    share = told_apart(pipeline, held_out.raw[:NUM_TOLD] if raw is None and held_out else raw)
+    advice = "the model ignores its condition; train longer, or look at the pairs of the data"
+    data = "" if held_out else "; no data at hand"
+    found = f"another condition changes {share:.2%} of the prediction (near noise{data})"
+    return check("condition", found, bad=share < SAME, advice=advice, figures={"share_changed": share})
 
 
 @torch.no_grad()
-def told_apart(pipeline: Pipeline, num: int = 4) -> float:
-    """How much of a prediction near noise depends on the condition: its spread over conditions, of its own size."""
-    raw = some_conditions(pipeline, num)
+def told_apart(pipeline: Pipeline, raw: Any) -> float:
+    """How much of a prediction near noise depends on what is told: its spread over raw (n, ...), of its own size."""
     condition, _ = pipeline.conditions(raw)
     noise = seeding.randn(pipeline.codec.shape, seeding.sample_generators(0, 1)).to(pipeline.device)
     x_t = noise.expand(len(raw), *noise.shape[1:])

@@ -1,4 +1,4 @@
-"""What a run folder tells of its run: the recipe, the figures of each stage, its checkpoints and returns."""
+"""What a run folder tells of its run: the recipe, the figures of each stage, its checkpoints and rollbacks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage. lines: its figures in `metrics.jsonl`. returns: to its last good states, the first one first."""
+    """One stage. lines: its figures in `metrics.jsonl`. rollbacks: to its last good states, the first one first."""
 
     stage: Stage
     lines: list[dict[str, Any]]
     checkpoints: list[Path]
-    returns: list[dict[str, Any]]
+    rollbacks: list[dict[str, Any]]
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a figure, where it was written."""
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunRecord:
         place = folder / "checkpoints" / f"{number}-{stage.name}"
         own = [line for line in lines if line["stage"] == stage.name]
         checkpoints = sorted(path for path in place.glob("step_*") if (path / "state.json").is_file())
-        stages.append(StageRecord(stage, own, checkpoints, _returns(place / "rollbacks.json")))
+        stages.append(StageRecord(stage, own, checkpoints, _rollbacks(place / "rollbacks.json")))
     return RunRecord(folder, recipe, stages)
 
 
@@ -95,7 +95,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _returns(path: Path) -> list[dict[str, Any]]:
+def _rollbacks(path: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from synesthete.evaluation.doctor.check import Check, duration, readable
+from synesthete.evaluation.doctor.check import Check, check, duration, readable
 from synesthete.evaluation.doctor.installation import disk, folder_size
 from synesthete.evaluation.doctor.record import is_written_to, step_of
 from synesthete.objectives import DEAD_SENSITIVITY, LAGGING, LARGE_GAP, DataRange, Range
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.evaluation.doctor.record import RunRecord, StageRecord
-    from synesthete.objectives import Verdict
 
 NUM_RECENT = 10  # lines of metrics.jsonl whose median is the loss now
 RISEN, FAR_RISEN = 1.5, 3.0  # times the lowest such median; healthy runs reach 1.4
@@ -33,13 +32,10 @@ def examine_run(run: RunRecord) -> list[Check]:
     checks = [_progress(run), *_checkpoint(run), _disk(run)]
     for record in run.stages:
         if record.lines:
-            found = [*_losses(record), _spikes(record), *_gradient(record), *_looks(record)]
-            checks += found if len(run.stages) == 1 else [_named(record, check) for check in found]
+            found = [*_losses(record), _spikes(record), *_gradient(record), *_previews(record)]
+            prefix = "" if len(run.stages) == 1 else f"{record.stage.name}: "
+            checks += [replace(check, name=prefix + check.name) for check in found]
     return checks
-
-
-def _named(record: StageRecord, check: Check) -> Check:
-    return replace(check, name=f"{record.stage.name}: {check.name}")
 
 
 def seconds_left(record: StageRecord) -> float | None:
@@ -60,11 +56,10 @@ def _progress(run: RunRecord) -> Check:
     steps = f"stage {now.stage.name}, step {now.step} of {now.stage.num_steps}"
     figures: dict[str, Any] = {"stage": now.stage.name, "step": now.step, "num_steps": now.stage.num_steps}
     if now.is_finished and now is run.stages[-1]:
-        whole = (run.folder / "model").is_dir()
-        advice = "" if whole else "its model is missing; run the same `synesthete train` again to have it written"
-        return Check("progress", "ok" if whole else "bad", f"finished: {steps}", advice, figures)
-    goes_on = is_written_to(run.folder)
-    left = seconds_left(now)
+        advice = "its model is missing; run the same `synesthete train` again to have it written"
+        missing = not (run.folder / "model").is_dir()
+        return check("progress", f"finished: {steps}", bad=missing, advice=advice, figures=figures)
+    goes_on, left = is_written_to(run.folder), seconds_left(now)
     said = "" if left is None else f", {duration(left)} to the end of the stage at its rate"
     figures |= {"seconds_left": left, "in_training": goes_on}
     advice = "" if goes_on else f"go on with `synesthete train {run.folder}/recipe.yaml --out {run.folder}`"
@@ -72,19 +67,20 @@ def _progress(run: RunRecord) -> Check:
 
 
 def _checkpoint(run: RunRecord) -> list[Check]:
-    now = run.current
+    now, name = run.current, "last checkpoint"
     if not now.checkpoints:
         if not now.lines or now.step < now.stage.checkpoint_every:
             return []
-        advice = "killed now it would begin again; see that the folder can be written"
-        return [Check("last checkpoint", "warn", "none yet", advice)]
+        return [
+            check(name, "none yet", warn=True, advice="killed now it would begin again; see that it can be written")
+        ]
     last = now.checkpoints[-1]
     figures = {"checkpoint": str(last), "step": step_of(last)}
     if trouble := damage(last):
         advice = "remove that folder to go on from the checkpoint before"
-        return [Check("last checkpoint", "bad", f"{last.name}: {trouble}", advice, figures)]
+        return [check(name, f"{last.name}: {trouble}", bad=True, advice=advice, figures=figures)]
     found = f"{last.name} of stage {now.stage.name}, {readable(folder_size(last))}, all finite"
-    return [Check("last checkpoint", "ok", found, figures=figures)]
+    return [check(name, found, figures=figures)]
 
 
 def damage(checkpoint: Path) -> str:
@@ -112,35 +108,35 @@ def _losses(record: StageRecord) -> list[Check]:
     steps, losses = record.series("loss")
     if not losses:
         return []
-    if not all(map(math.isfinite, losses)):
-        step = next(step for step, loss in zip(steps, losses, strict=True) if not math.isfinite(loss))
-        return [Check("loss", "bad", f"not finite at step {step}", "lower learning_rate, in a new --out")]
+    if broken := [step for step, loss in zip(steps, losses, strict=True) if not math.isfinite(loss)]:
+        advice = "lower learning_rate, in a new --out"
+        return [check("loss", f"not finite at step {broken[0]}", bad=True, advice=advice)]
     windows = [median(losses[i : i + NUM_RECENT]) for i in range(max(len(losses) - NUM_RECENT, 0) + 1)]
     now, lowest = windows[-1], min(windows)
     times = now / max(lowest, 1e-12)
-    verdict: Verdict = "bad" if times > FAR_RISEN else "warn" if times > RISEN else "ok"
-    figures = {"loss": now, "lowest": lowest, "first": windows[0]}
     found = f"{now:.4g}; {windows[0]:.4g} at first, {lowest:.4g} at its lowest"
-    advice = "" if verdict == "ok" else "it has risen slowly; lower learning_rate, in a new --out"
-    return [Check("loss", verdict, found, advice, figures)]
+    advice = "it has risen slowly; lower learning_rate, in a new --out"
+    figures = {"loss": now, "lowest": lowest, "first": windows[0]}
+    return [check("loss", found, bad=times > FAR_RISEN, warn=times > RISEN, advice=advice, figures=figures)]
 
 
 def _spikes(record: StageRecord) -> Check:
-    stage = record.stage
-    if stage.spike_patience is None:
-        return Check("spikes", "ok", "not looked for (spike_patience is null)", figures={"returns": 0})
-    figures = {"returns": len(record.returns)}
-    if not record.returns:
-        return Check("spikes", "ok", "none that lasted", figures=figures)
-    last = record.returns[-1]
-    found = (
-        f"{len(record.returns)} that lasted, the last at step {last['step']}: the {last['figure'].replace('_', ' ')} "
+    stage, rollbacks = record.stage, record.rollbacks
+    figures = {"rollbacks": len(rollbacks)}
+    if stage.spike_patience is None or not rollbacks:
+        found = "none that lasted" if stage.spike_patience is not None else "not looked for (spike_patience is null)"
+        return check("spikes", found, figures=figures)
+    last = rollbacks[-1]
+    near = [r for r in rollbacks if last["step"] - r["step"] <= stage.checkpoint_every + stage.spike_patience]
+    return check(
+        "spikes",
+        f"{len(rollbacks)} that lasted, the last at step {last['step']}: the {last['figure'].replace('_', ' ')} rose "
+        f"from {last['level']:.4g} to {last['reached']:.4g}; went back to step {last['to']}",
+        bad=len(near) > stage.max_rollbacks and not record.is_finished,
+        warn=True,
+        advice=f"lower learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out",
+        figures=figures,
     )
-    found += f"rose from {last['level']:.4g} to {last['reached']:.4g}; went back to step {last['to']}"
-    near = [r for r in record.returns if last["step"] - r["step"] <= stage.checkpoint_every + stage.spike_patience]
-    stuck = len(near) > stage.max_rollbacks and not record.is_finished
-    advice = f"lower learning_rate (now {stage.learning_rate:g}) or raise num_warmup_steps, in a new --out"
-    return Check("spikes", "bad" if stuck else "warn", found, advice, figures)
 
 
 def _gradient(record: StageRecord) -> list[Check]:
@@ -148,34 +144,28 @@ def _gradient(record: StageRecord) -> list[Check]:
     if not norms:
         return []
     now, clip = median(norms[-NUM_RECENT:]), record.stage.gradient_clip
-    large = now > MOST_CLIPPED * clip
-    advice = "every step is cut to one length; raise gradient_clip or lower learning_rate" if large else ""
-    found = f"norm {now:.3g}, clipped at {clip:g}"
-    return [Check("gradient", "warn" if large else "ok", found, advice, {"gradient_norm": now})]
+    advice = "every step is cut to one length; raise gradient_clip or lower learning_rate"
+    found, large = f"norm {now:.3g}, clipped at {clip:g}", now > MOST_CLIPPED * clip
+    return [check("gradient", found, warn=large, advice=advice, figures={"gradient_norm": now})]
 
 
-def _looks(record: StageRecord) -> list[Check]:
+def _previews(record: StageRecord) -> list[Check]:
     """What the previews wrote."""
     checks = []
     if line := record.last("data_low", "data_high", "share_outside"):
         checks.append(range_check(_range(line), f"step {line['step']}"))
-    if sensitivity := _sensitivities(record):
-        checks.append(condition_check(sensitivity[-3:], finished=record.step * 2 >= record.stage.num_steps))
+    lines = [line for line in record.lines if {"condition_sensitivity", "held_out_error"} <= line.keys()]
+    if shares := [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines[-3:]]:
+        checks.append(condition_check(shares, finished=record.step * 2 >= record.stage.num_steps))
     if line := record.last("held_out_loss", "raw_held_out_loss"):
         late = line["step"] * 2 >= record.stage.num_steps
         checks.append(averages_check(line["held_out_loss"], line["raw_held_out_loss"], late=late))
     if line := record.last("held_out_loss", "training_loss"):
         share = line["held_out_loss"] / max(line["training_loss"], 1e-12) - 1
-        over = share > LARGE_GAP
-        advice = "more data, augmentation, or fewer steps; see `over-fits` in the run's notes" if over else ""
+        advice = "more data, augmentation, or fewer steps; see `over-fits` in the run's notes"
         found = f"loss {line['held_out_loss']:.4g} held out, {line['training_loss']:.4g} in training, {share:+.0%}"
-        checks.append(Check("over-fitting", "warn" if over else "ok", found, advice, {"share": share}))
+        checks.append(check("over-fitting", found, warn=share > LARGE_GAP, advice=advice, figures={"share": share}))
     return checks
-
-
-def _sensitivities(record: StageRecord) -> list[float]:
-    lines = [line for line in record.lines if {"condition_sensitivity", "held_out_error"} <= line.keys()]
-    return [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines]
 
 
 def _range(line: dict[str, Any]) -> Range:
@@ -199,15 +189,14 @@ def range_check(found: Range, where: str = "") -> Check:
 def condition_check(shares: list[float], *, finished: bool = True) -> Check:
     """What the condition is worth to a model: sensitivities as shares of the error, the last one last."""
     dead = max(shares) < DEAD_SENSITIVITY
-    verdict: Verdict = "ok" if not dead else "bad" if finished else "warn"
-    advice = "the model ignores its condition; look at the pairs of the data, and at condition_dropout" if dead else ""
-    found = f"being told of another sample costs {shares[-1]:+.1%} of the error"
-    return Check("condition", verdict, found, advice, {"sensitivity": shares[-1]})
+    advice = "the model ignores its condition; look at the pairs of the data, and at condition_dropout"
+    found, figures = f"being told of another sample costs {shares[-1]:+.1%} of the error", {"sensitivity": shares[-1]}
+    return check("condition", found, bad=dead and finished, warn=dead, advice=advice, figures=figures)
 
 
 def averages_check(averaged: float, raw: float, *, late: bool = True) -> Check:
     """The averaged weights against the weights themselves, by their held-out loss."""
     lags = late and averaged > (1 + LAGGING) * raw
-    advice = "the averaged weights lag behind; lower ema_decay or train for longer" if lags else ""
-    found = f"held-out loss {averaged:.4g} averaged, {raw:.4g} as trained"
-    return Check("averaged weights", "warn" if lags else "ok", found, advice, {"averaged": averaged, "raw": raw})
+    advice = "the averaged weights lag behind; lower ema_decay or train for longer"
+    found, figures = f"held-out loss {averaged:.4g} averaged, {raw:.4g} as trained", {"averaged": averaged, "raw": raw}
+    return check("averaged weights", found, warn=lags, advice=advice, figures=figures)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def loss_figure(record: StageRecord) -> Figure:
-    """Loss and gradient norm of a stage by step, both in logarithms; each return from a spike is marked."""
+    """Loss and gradient norm of a stage by step, both in logarithms; each rollback from a spike is marked."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for place, name, colour in zip(axes, ("loss", "gradient_norm"), COLOURS, strict=False):
@@ -28,7 +28,7 @@ def loss_figure(record: StageRecord) -> Figure:
         if values:
             label = "held out, averaged weights" if name == "held_out_loss" else "held out, as trained"
             axes[0].plot(steps, values, style, color=COLOURS[2], markersize=4, linewidth=0.8, label=label)
-    for number, found in enumerate(record.returns):
+    for number, found in enumerate(record.rollbacks):
         once = {"label": "went back from a spike"} if number == 0 else {}
         axes[0].plot(found["step"], found["reached"], "v", color=COLOURS[3], **once)
         axes[0].plot([found["step"], found["to"]], [found["reached"], found["level"]], ":", color=COLOURS[3])
@@ -42,7 +42,7 @@ def loss_figure(record: StageRecord) -> Figure:
 
 def timestep_losses_figure(record: StageRecord) -> Figure | None:
     """The loss by timestep at the beginning, halfway and now; None where it was not written."""
-    lines = [line for line in record.lines if "loss_by_timestep" in line]
+    lines = [line["loss_by_timestep"] for line in record.lines if "loss_by_timestep" in line]
     if not lines:
         return None
     size = max(len(lines) // 10, 1)
@@ -50,10 +50,8 @@ def timestep_losses_figure(record: StageRecord) -> Figure | None:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for (label, some), colour in zip(thirds.items(), COLOURS, strict=False):
-        table = np.array([line["loss_by_timestep"] for line in some], dtype=float)  # (lines, bins), None is NaN
-        counted = np.isfinite(table)
-        means = np.where(counted, table, 0).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
-        means[~counted.any(axis=0)] = np.nan
+        table = np.ma.masked_invalid(np.array(some, dtype=float))  # (lines, bins), None is NaN
+        means = table.mean(axis=0).filled(np.nan)
         axes.plot((np.arange(len(means)) + 0.5) / len(means), means, "o-", color=colour, markersize=4, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("way to noise")
