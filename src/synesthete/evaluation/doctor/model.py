@@ -131,7 +131,7 @@ def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | N
 
 @torch.no_grad()
 def codec_range(codec: Any, device: torch.device) -> DataRange | None:
-    """The x_0 of extremes: silence and full-scale noise and tones, or black, white and noisy pictures; None of others."""
+    """The x_0 of extremes: silence, noise and tones at full scale, or black and noisy pictures; None of others."""
     generator = torch.Generator().manual_seed(0)
     if codec.spec is not None:
         size = codec.config.num_samples
