@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from speakers import Speaker, make_speaker, pictures_of
-
 from synesthete.evaluation.speech.diversity import (
     NUM_SEEDS,
     PITCH,
@@ -17,6 +16,7 @@ from synesthete.evaluation.speech.diversity import (
     spread,
     timbres,
 )
+
 from synesthete.pipeline import Output
 
 LABELS = torch.arange(8) % 4

@@ -18,12 +18,11 @@ from synesthete.evaluation.classifiers.image import (
     load_or_train_image_classifier,
 )
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
-from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.pictures.evaluation import evaluate, evaluate_pictures
-from synesthete.evaluation.pictures.page import summary
-from synesthete.evaluation.pictures.real_pictures import dealt, draw_labels, draw_real
+from synesthete.evaluation.metrics.table import slug
+from synesthete.evaluation.samples import draw_places, draw_with_replacement
+from synesthete.tasks.images.evaluation import ImagesEvaluator, dealt
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 
@@ -50,11 +49,10 @@ def untrained(cache):
 
 @pytest.fixture(scope="module")
 def measure(data, judge):
-    """`measure(pipeline)`: everything but the report, at two guidance scales."""
+    """`measure(pipeline)`: an evaluator of it."""
 
     def call(pipeline, guidance=(), **options):
-        features = ClassifierFeatures(judge.classifier)
-        return evaluate_pictures(pipeline, data, judge.classifier, features, num=NUM, guidance=guidance, **options)
+        return ImagesEvaluator(pipeline, data, classifier=judge, num=NUM, guidance=guidance, **options)
 
     return call
 
@@ -63,47 +61,45 @@ def measure(data, judge):
 def perfect(untrained, measure):
     calls: list[tuple[str, int, int]] = []
     painter = make_painter(untrained, *unseen_swatches())
-    return painter, measure(painter, (0.0, 3.0), progress=lambda *call: calls.append(call)), calls
+    evaluator = measure(painter, (0.0, 3.0), progress=lambda *call: calls.append(call))
+    return evaluator, evaluator.measure(), calls
 
 
 def test_a_perfect_painter_is_at_the_ceiling(perfect):
     _, found, _ = perfect
-    accuracy = found.metric("class accuracy")
+    accuracy, fid = found.metric("class_accuracy"), found.metric("fid")
     assert accuracy.value == accuracy.ceiling == 1.0
     assert accuracy.interval[0] > 0.9
     assert accuracy.chance == pytest.approx(1 / 3)
     assert accuracy.shuffled < 0.6
-    fid = found.metric("FID")
     assert fid.value < 2 * fid.ceiling < fid.chance / 2
-    assert found.metric("KID over").value < 4
-    assert found.metric("class-balanced KID").value < 4 < found.metric("class-balanced KID").chance
-    for name in ("precision", "recall"):
-        metric = found.metric(name)
-        assert abs(metric.value - metric.ceiling) < 0.25
-        assert metric.value > metric.chance
+    assert found.metric("kid_over_floor").value < 4
+    assert found.metric("balanced_kid_over_floor").value < 4 < found.metric("balanced_kid_over_floor").chance
+    for key in ("precision", "recall"):
+        assert abs(found.metric(key).value - found.metric(key).ceiling) < 0.25
+        assert found.metric(key).value > found.metric(key).chance
     assert found.metric("diversity").value == pytest.approx(1, abs=0.25)
 
 
 def test_a_perfect_painter_copies_nothing(perfect):
-    _, found, _ = perfect
-    pixels, features = found.memory.closeness
-    assert (pixels.space, features.space) == ("pixels", found.likenesses.features)
-    assert found.metric("memorisation: distance").value == pytest.approx(1, abs=0.1)
-    assert found.metric("nearest 5%").value < 0.25
-    assert found.metric("nearest 5%").ceiling == 0.05
-    assert "no sign of copying" in summary(found)
+    evaluator, found, _ = perfect
+    assert found.metric("memorization_distance_pixels").value == pytest.approx(1, abs=0.1)
+    assert found.metric("memorization_share_5_pixels").value < 0.25
+    assert found.metric("memorization_share_5_pixels").ceiling == 0.05
+    assert found.metric(f"memorization_distance_{slug(evaluator.comparison.features)}").value > 0.5
+    assert "no sign of copying" in found.report.summary
 
 
 def test_a_copyist_is_found_out(untrained, data, measure):
     copyist = make_painter(untrained, data.train.pictures[:], data.train.labels)
-    found = measure(copyist)
-    assert found.metric("class accuracy").value == 1.0  # by every other figure it is a good model
-    assert found.metric("KID over").value < 4
-    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.title]:
-        assert metric.value == metric.chance == 1.0
-    assert found.metric("memorisation: distance").value == found.metric("memorisation: distance").chance == 0.0
-    assert torch.equal(found.memory.copies, found.made[found.memory.suspects])
-    assert "looks like copying" in summary(found)
+    found = measure(copyist).measure()
+    assert found.metric("class_accuracy").value == 1.0  # by every other figure it is a good model
+    assert found.metric("kid_over_floor").value < 4
+    shares = [metric for metric in found.metrics if metric.key.startswith("memorization_share")]
+    assert len(shares) == 4
+    assert all(metric.value == metric.chance == 1.0 for metric in shares)
+    assert found.metric("memorization_distance_pixels").value == 0.0
+    assert "looks like copying" in found.report.summary
 
 
 def test_a_mirrored_copy_is_a_copy_where_training_pictures_were_mirrored():
@@ -119,60 +115,60 @@ def test_a_mirrored_copy_is_a_copy_where_training_pictures_were_mirrored():
 
 
 def test_a_painter_that_does_not_listen_is_at_chance(untrained, measure):
-    found = measure(make_painter(untrained, *unseen_swatches(), listens=False))
-    metric = found.metric("class accuracy")
+    found = measure(make_painter(untrained, *unseen_swatches(), listens=False)).measure()
+    metric = found.metric("class_accuracy")
     assert metric.interval[0] < 1 / 3 < metric.interval[1]
     assert metric.ceiling == 1.0
-    assert found.metric("KID over").value < 4  # the pictures are good, they are only not those asked for
-    assert sum(found.per_class()) / 3 == pytest.approx(metric.value, abs=0.02)
+    assert found.metric("kid_over_floor").value < 4  # the pictures are good, they are only not those asked for
 
 
 def test_one_picture_over_and_over_has_no_diversity(untrained, measure):
     pictures, labels = unseen_swatches(1)
-    found = measure(make_painter(untrained, pictures, labels))
-    assert found.metric("class accuracy").value == 1.0
+    found = measure(make_painter(untrained, pictures, labels)).measure()
+    assert found.metric("class_accuracy").value == 1.0
     assert found.metric("diversity").value == pytest.approx(found.metric("diversity").chance, abs=1e-6)
     assert found.metric("recall").value < found.metric("recall").ceiling / 2
 
 
 def test_every_metric_says_how_many_and_by_what(perfect):
-    _, found, _ = perfect
+    evaluator, found, _ = perfect
+    assert len({metric.key for metric in found.metrics}) == len(found.metrics)
     for metric in found.metrics:
-        if "seconds" not in metric.title:
-            assert "n = " in metric.title
-    for name in ("FID", "KID", "precision", "recall", "diversity"):
-        metric = found.metric(name)
-        assert found.likenesses.features in metric.title
-        assert metric.chance is not None
-        assert metric.ceiling is not None
+        assert "seconds" in metric.key or "n = " in metric.title
+        if metric.key in ("fid", "kid", "precision", "recall", "diversity"):
+            assert evaluator.comparison.features in metric.title
+            assert metric.chance is not None
+            assert metric.ceiling is not None
 
 
 def test_tables_agree_with_the_headline(perfect):
     _, found, _ = perfect
-    assert int(found.confusion().sum()) == NUM
-    assert found.confusion().diagonal().sum().item() / NUM == found.metric("class accuracy").value
-    assert int(found.confusion(real=True).sum()) == len(found.real.labels) == NUM
-    assert found.seconds_per_picture > 0
+    counts = torch.tensor(found.to_dict()["confusion"])
+    assert int(counts.sum()) == NUM
+    assert counts.diagonal().sum().item() / NUM == found.metric("class_accuracy").value
+    assert int(torch.tensor(found.to_dict()["confusion_of_real"]).sum()) == NUM
 
 
 def test_the_guidance_table_keeps_classes_and_noise(perfect):
     """This painter ignores guidance: any difference between scales would be the evaluation's own."""
-    painter, found, _ = perfect
-    default = painter.sampling_settings()["guidance_scale"]
-    assert list(found.sweep) == sorted({0.0, 3.0, default})
-    first, second, third = ({k: v for k, v in s.figures().items() if "seconds" not in k} for s in found.sweep.values())
+    evaluator, found, _ = perfect
+    sweep = found.to_dict()["guidance"]
+    default = evaluator.pipeline.sampling_settings()["guidance_scale"]
+    assert list(sweep) == [f"{scale:g}" for scale in sorted({0.0, 3.0, default})]
+    first, second, third = ({k: v for k, v in figures.items() if "seconds" not in k} for figures in sweep.values())
     assert first == second == third
-    assert found.sweep[0.0].accuracy == 1.0
+    assert first["accuracy"] == 1.0
 
 
 def test_a_network_that_knows_nothing_is_told_so(perfect):
     """Untrained: the right class is no better than another, and the mean picture is a better guess near noise."""
     _, found, _ = perfect
-    metric = found.metric("t = 800")
+    metric = found.metric("denoising_mse_800")
     assert metric.value > 0.9 * metric.chance
     assert metric.value == pytest.approx(metric.shuffled, rel=0.1)
-    assert abs(found.metric("condition sensitivity").value) < 0.1
-    assert set(found.denoising.errors) == {"right condition", "shuffled condition", "no condition"}
+    assert abs(found.metric("condition_sensitivity").value) < 0.1
+    traced = {"fraction", "right condition", "shuffled condition", "no condition", "mean picture"}
+    assert set(found.to_dict()["error_by_timestep"]) == traced
 
 
 def test_progress_ends_where_it_says(perfect):
@@ -183,38 +179,33 @@ def test_progress_ends_where_it_says(perfect):
 
 
 def test_the_same_call_gives_the_same_figures(perfect, measure):
-    first, again = (
-        [m for m in found.metrics if "seconds" not in m.title] for found in (perfect[1], measure(perfect[0]))
-    )
-    assert first == again
+    evaluator, found, _ = perfect
+    again = measure(evaluator.pipeline).measure()
+    first, second = ([m for m in each.metrics if "seconds" not in m.key] for each in (found, again))
+    assert first == second
 
 
 def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, judge):
     few = replace(data, test=PictureSamples(data.test.pictures[:20], data.test.labels[:20]))
-    features = ClassifierFeatures(judge.classifier)
-    painter = make_painter(untrained, *unseen_swatches())
-    found = evaluate_pictures(painter, few, judge.classifier, features, num=50, guidance=())
-    assert found.likenesses.num_equal == 20
-    assert "n = 20" in found.metric("FID").name
-    assert "n = 50, 20 real" in found.metric("KID").name
-    assert any("fewer pictures than dimensions" in note for note in found.notes)
-    assert any("are training pictures" in note for note in found.notes)
+    evaluator = ImagesEvaluator(make_painter(untrained, *unseen_swatches()), few, classifier=judge, num=50, guidance=())
+    found = evaluator.measure()
+    assert evaluator.comparison.num_equal == 20
+    assert "n = 50, 20 real" in found.metric("kid").title
+    notes = " ".join(found.to_dict()["notes"])
+    assert "fewer pictures than dimensions" in notes
+    assert "are training pictures" in notes
 
 
 def test_a_model_that_is_told_nothing_has_no_class_figures(data, judge, tmp_path):
     recipe = tiny_recipe("denoiser.condition_width=null", "denoiser.pooled_width=null", "sampling.guidance_scale=1")
     recipe.conditioner = build(Unconditional)
-    pipeline = tiny_pipeline(recipe)
-    found = evaluate(pipeline, data, tmp_path / "report", num=12, judge=judge)
-    names = " ".join(metric.title for metric in found.metrics)
-    assert "accuracy" not in names
-    assert "sensitivity" not in names
-    assert "balanced" not in names
-    assert "diversity within all pictures" in names
-    assert found.answers is None
-    assert not found.sweep
-    assert list(found.denoising.errors) == ["no condition"]
-    assert found.metric("t = 500").shuffled is None
+    found = ImagesEvaluator(tiny_pipeline(recipe), data, num=12, classifier=judge).evaluate(tmp_path / "report")
+    keys = " ".join(metric.key for metric in found.metrics)
+    assert not [word for word in ("accuracy", "sensitivity", "balanced") if word in keys]
+    assert "within all pictures" in found.metric("diversity").title
+    assert not {"confusion", "guidance"} & found.to_dict().keys()
+    assert set(found.to_dict()["error_by_timestep"]) == {"fraction", "no condition", "mean picture"}
+    assert found.metric("denoising_mse_500").shuffled is None
     text = (tmp_path / "report" / "report.md").read_text()
     assert "told no class" in text
     assert "gallery.png" in text
@@ -224,66 +215,55 @@ def test_from_data_to_a_report_that_opens(untrained, data, judge, tmp_path):
     painter = make_painter(untrained, *unseen_swatches())
     own = TrainedClassifier[ImageClassifier](judge.classifier, judge.accuracy, judge.num_test)
     out = tmp_path / "run" / "report"
-    found = evaluate(
-        painter,
-        replace(data, skipped=("broken.png",), notes=("skipped 1",)),
-        out,
-        model="painter",
-        num=12,
-        guidance=(1.0,),
-        judge=judge,
-        own_judge=own,
-        command="evaluate painter",
-    )
+    some = replace(data, skipped=("broken.png",), notes=("skipped 1",))
+    evaluator = ImagesEvaluator(painter, some, num=12, guidance=(1.0,), classifier=judge, saved=own)
+    found = evaluator.evaluate(out, model="painter", command="evaluate painter")
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     assert check_media(page) == 7
-    text = "".join(page.text)
-    assert "class accuracy" in text
-    assert "nan" not in text
+    assert "nan" not in "".join(page.text)
     values = json.loads((out / "report.json").read_text())
-    assert values["metrics"][0]["value"] == found.metrics[0].value
+    assert [metric["key"] for metric in values["metrics"]] == [metric.key for metric in found.metrics]
     assert len(values["confusion"]) == 3
-    assert values["guidance"].keys() == {f"{scale:g}" for scale in found.sweep}
-    assert values["features"]["name"] == found.likenesses.features
     assert values["facts"]["command"] == "evaluate painter"
     assert values["facts"]["pictures"].startswith(f"12 made, seed 0; 12 of {len(data.test)} held-out")
     assert values["skipped"] == ["broken.png"]
-    assert found.metric("kept with the model").value == 1.0
+    assert any(metric.key.startswith("saved") and metric.value == 1.0 for metric in found.metrics)
     assert {path.name for path in out.iterdir()} == {"report.md", "report.html", "report.json", "pictures"}
 
 
-def test_another_data_set_is_refused(untrained, data, judge, tmp_path):
+def test_another_data_set_is_refused(untrained, data, judge):
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
-        evaluate(untrained, replace(data, class_names=("cat", "dog", "cow")), tmp_path / "a", judge=judge)
+        ImagesEvaluator(untrained, replace(data, class_names=("cat", "dog", "cow")), classifier=judge)
     three = PictureSamples(data.test.pictures[:3], data.test.labels[:3])
     with pytest.raises(InputError, match="3 held-out pictures to compare with"):
-        evaluate(untrained, replace(data, test=three), tmp_path / "b", judge=judge)
+        ImagesEvaluator(untrained, replace(data, test=three), classifier=judge).measure()
     with pytest.raises(InputError, match="num_judge"):
-        evaluate(untrained, replace(data, judge=None), tmp_path / "c")
+        ImagesEvaluator(untrained, replace(data, judge=None))
 
 
-def test_real_pictures_are_in_one_set_alone(data):
-    found = draw_real(data, 40, seed=3)
-    rows = [picture.flatten() for part in (found.held_out, found.others) for picture in part]
-    assert len(torch.stack(rows).unique(dim=0)) == len(rows) == 80
-    assert found.num_training == 0
-    everything = draw_real(data, 1000, seed=3)
-    assert len(everything.held_out) == len(data.test)
-    assert everything.num_training == len(everything.others) == 90
+def test_real_samples_are_in_one_set_alone():
+    chosen, rest, training = draw_places(90, 150, 40, 3, "pictures")
+    assert len({*chosen.tolist(), *rest.tolist()}) == 80
+    assert not len(training)
+    chosen, rest, training = draw_places(90, 150, 1000, 3, "pictures")
+    assert (len(chosen), len(rest), len(training)) == (90, 0, 90)
+    chosen, rest, training = draw_places(90, 150, 40, 3, "pieces", from_training=True)
+    assert (len(chosen), len(rest), len(training)) == (40, 0, 40)
 
 
 def test_a_perfect_models_kid_is_as_often_below_zero_as_above(data):
     """Asked for as many of each class, the KID of perfect pictures would always be below 0: too good to be true."""
     colours = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-    found = []
+    found, labels = [], data.test.labels
     for seed in range(40):
-        real, labels = draw_real(data, 45, seed).labels, draw_labels(data, 45, seed)
-        found.append(kernel(colours[real], colours[labels], num_subsets=0).value)
+        real = labels[draw_places(len(labels), 0, 45, seed, "pictures")[0]]
+        asked = labels[draw_with_replacement(len(labels), 45, seed, "labels")]
+        found.append(kernel(colours[real], colours[asked], num_subsets=0).value)
     below = sum(value < 0 for value in found)
     assert 10 <= below <= 34
     balanced = torch.arange(45) % 3
     assert kernel(colours[balanced], colours[balanced], num_subsets=0).value < -2 * abs(sum(found) / len(found))
-    assert max(map(abs, found)) < 8 * kernel_floor(colours[data.test.labels], 45)
+    assert max(map(abs, found)) < 8 * kernel_floor(colours[labels], 45)
 
 
 def test_dealt_pixels_keep_their_colours():

@@ -10,6 +10,9 @@ import pytest
 import torch
 from pages import Page, check_media
 from speakers import make_speaker, pictures_of
+from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
+from synesthete.evaluation.speech.measures import thinned
+from synesthete.evaluation.speech.page import speech_report
 
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
@@ -19,9 +22,6 @@ from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import to_html, write_report
-from synesthete.evaluation.speech.evaluation import evaluate, evaluate_speech
-from synesthete.evaluation.speech.measures import thinned
-from synesthete.evaluation.speech.page import speech_report
 from synesthete.evaluation.speech.seeing import features_of
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.types import InputError

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from synesthete.evaluation.speech.page import NUM_SHOWN, _shown
+from synesthete.evaluation.speech.sections import NUM_PAIRS, by_class, confusions
 
 from synesthete.evaluation.metrics.classification import confusion, per_class
 from synesthete.evaluation.recognizers.panel import X_0
 from synesthete.evaluation.reporting.report import Card, Gallery, Report, Section, to_html
-from synesthete.evaluation.speech.page import NUM_SHOWN, _shown
-from synesthete.evaluation.speech.sections import NUM_PAIRS, by_class, confusions
 
 
 @pytest.fixture

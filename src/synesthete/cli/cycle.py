@@ -37,10 +37,10 @@ def cycle(
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import load_classifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
-    from synesthete.evaluation.cycle import evaluate_cycle, shared_classes
     from synesthete.evaluation.reporting.report import check_place, finite
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
+    from synesthete.tasks.cycle import evaluate_cycle, shared_classes
 
     target = out or Path("out/cycle") / f"{Path(speech).name}-{Path(painter).name}"
     check_place(target)

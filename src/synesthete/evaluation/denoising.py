@@ -8,7 +8,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.intervals import interval_of_mean
-from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.table import metric
 from synesthete.objectives import Parts, condition_sensitivity, fixed_error
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.types import Batch
 
     Progress = Callable[[str, int, int], None]
@@ -67,12 +68,16 @@ def denoising_metrics(
     mean_clip_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
     num, num_timesteps = len(pairs.label), pipeline.process.num_train_timesteps
     metrics = [
-        Metric(
-            f"MSE of x_0 at t = {fraction * num_timesteps:.0f} ({what}, n = {num})",
+        metric(
+            "denoising_mse",
             right.mean().item(),
             interval_of_mean(right),
             mean_clip_error,
             wrong.mean().item(),
+            variant=f"{fraction * num_timesteps:.0f}",
+            t=f"{fraction * num_timesteps:.0f}",
+            what=what,
+            num=num,
         )
         for fraction, right, wrong in zip(FRACTIONS, *list(errors.values())[:2], strict=True)
     ]
@@ -84,8 +89,8 @@ def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
     parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
     found = condition_sensitivity(parts, pairs.to(pipeline.device), seed=seed)["sensitivity"]
     times = " to ".join(f"{fraction * pipeline.process.num_train_timesteps:.0f}" for fraction in (0.5, 0.97))
-    name = f"condition sensitivity (MSE of x_0, another class minus the right one, t = {times}, n = {len(pairs.label)})"
-    return Metric(name, found, chance=0.0)
+    how = f", another class minus the right one, t = {times}"
+    return metric("condition_sensitivity", found, chance=0.0, what="", how=how, num=len(pairs.label))
 
 
 @torch.no_grad()

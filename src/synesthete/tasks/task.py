@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe, Stage
+    from synesthete.evaluation.finding import Evaluation
+    from synesthete.evaluation.runner import Evaluator
+    from synesthete.evaluation.samples import Generated, References
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Prepared, Progress
@@ -102,15 +105,49 @@ class Task:
         """The classifier in a model's folder, or None where there is none."""
         return None
 
+    def generate(self, pipeline: Pipeline, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
+        """`num` samples on fixed noise, to be evaluated, and the classes that were asked for.
+
+        One of conditions drawn from `prepared.test` is made by `evaluation.samples.generate`.
+        """
+        raise NotImplementedError
+
+    def references(self, pipeline: Pipeline, prepared: Prepared, *, num: int, seed: int) -> References:
+        """At most `num` real held-out samples to compare with, other real ones, and what is as bad as chance."""
+        raise NotImplementedError
+
+    def evaluator(
+        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
+    ) -> Evaluator:
+        """What evaluates a model: by `generate`, `references` and `thumbnails` alone, unless a task knows more.
+
+        model: its name or run folder. options: as `Evaluator`, and those of `evaluation_options`.
+        """
+        # Imported here: most commands evaluate nothing.
+        from synesthete.evaluation.runner import Evaluator
+
+        return Evaluator(pipeline, prepared, task=self, **options)
+
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
-        """Measure a model on what it never met and write the report; returns `metrics`, `skipped` and `to_dict()`.
+    ) -> Evaluation:
+        """Measure a model on what it never met and write the report.
 
         Raises:
             InputError: data that do not fit the model, or too few.
         """
-        raise NotImplementedError
+        evaluator = self.evaluator(
+            pipeline,
+            self.prepare(recipe, request.data, progress),
+            recipe,
+            request.model,
+            num=request.num or self.num_evaluated,
+            seed=request.seed,
+            saved=self.load_classifier(request.folder),
+            progress=progress,
+            **request.options,
+        )
+        return evaluator.evaluate(request.out, model=request.model)
 
     def load(self, model: str, device: str = "cpu") -> Any:
         """The model by its name.

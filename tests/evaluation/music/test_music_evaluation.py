@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,11 +17,10 @@ from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.features.sound import SpectrumFeatures
-from synesthete.evaluation.music.evaluation import evaluate, evaluate_music
-from synesthete.evaluation.music.page import summary
+from synesthete.evaluation.steps import classification
 from synesthete.recipes.music import music_notes_debug
+from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.types import InputError
 
 NUM, STEPS = 32, 60
@@ -35,8 +35,8 @@ def data(cache):
 def few_denoised():
     """The network is none, so its errors need not be known well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synesthete.evaluation.music.measures.NUM_DENOISED", 6)
-        patch.setattr("synesthete.evaluation.music.measures.NUM_TRACED", 4)
+        patch.setattr(MusicEvaluator, "num_denoised", 6)
+        patch.setattr(MusicEvaluator, "num_traced", 4)
         yield
 
 
@@ -51,114 +51,112 @@ def unheard():
 
 
 @pytest.fixture(scope="module")
-def measure(data, judge):
-    """`measure(waveforms, labels)`: everything but the report, of a model that plays these."""
+def evaluator(data, judge):
+    """`evaluator(waveforms, labels)`: of a model that plays these."""
 
     def call(waveforms, labels, listens=True, **options):
         player = make_player(music_notes_debug(), data, waveforms, labels, listens)
-        return evaluate_music(player, data, judge.classifier, ClassifierFeatures(judge.classifier), num=NUM, **options)
+        return MusicEvaluator(player, data, **{"classifier": judge, "num": NUM} | options)
 
     return call
 
 
 @pytest.fixture(scope="module")
-def perfect(measure, unheard):
-    return measure(unheard.waveforms, unheard.labels)
+def perfect(evaluator, unheard):
+    return evaluator(unheard.waveforms, unheard.labels).measure()
 
 
 def test_a_perfect_player_is_at_the_ceiling(perfect):
-    accuracy = perfect.metric("class accuracy")
+    accuracy = perfect.metric("class_accuracy")
     assert accuracy.value > 0.7
     assert accuracy.ceiling > 0.7
     assert accuracy.chance == 0.25
     assert accuracy.shuffled < 0.6
-    frechet = perfect.metric("Fréchet")
+    frechet, kernel = perfect.metric("frechet_distance"), perfect.metric("kernel_distance")
     assert frechet.value < 2 * frechet.ceiling
     assert 2 * frechet.value < frechet.chance
-    kernel = perfect.metric("kernel")
     assert kernel.value < kernel.chance / 2
-    for name in ("precision", "recall"):
-        assert perfect.metric(name).value > perfect.metric(name).chance
+    for key in ("precision", "recall"):
+        assert perfect.metric(key).value > perfect.metric(key).chance
     assert perfect.metric("diversity").value == pytest.approx(1, abs=0.4)
-    for name in ("octave band", "tempogram", "onsets", "pitch histogram", "interval"):
-        metric = perfect.metric(name)
-        assert metric.value < metric.chance, name
-    assert perfect.metric("memorisation: distance").value == pytest.approx(1, abs=0.25)
-    assert "looks like copying" not in summary(perfect)
-    assert not perfect.made.num_broken
+    described = [metric for metric in perfect.metrics if metric.key.startswith("audio_descriptor")]
+    assert len(described) == 7
+    for metric in described:
+        assert "pitch_class" in metric.key or metric.value < metric.chance, metric.key
+    assert perfect.metric("memorization_distance_spectrogram").value == pytest.approx(1, abs=0.25)
+    assert "looks like copying" not in perfect.report.summary
+    assert perfect.to_dict()["num_broken"] == 0
 
 
 def test_every_metric_says_how_many(perfect):
+    assert len({metric.key for metric in perfect.metrics}) == len(perfect.metrics)
     for metric in perfect.metrics:
-        if "seconds" not in metric.title:
-            assert "n = " in metric.title
+        assert "seconds" in metric.key or "n = " in metric.title
 
 
-def test_a_copyist_is_found_out(measure, data):
-    found = measure(data.train.waveforms, data.train.labels)
-    for metric in [metric for metric in found.metrics if "memorisation: share" in metric.title]:
+def test_a_copyist_is_found_out(evaluator, data):
+    found = evaluator(data.train.waveforms, data.train.labels).measure()
+    for metric in [metric for metric in found.metrics if metric.key.startswith("memorization_share")]:
         assert metric.value == metric.chance == 1.0
-    assert found.metric("memorisation: distance").value == pytest.approx(0, abs=1e-4)
-    assert torch.equal(found.memory.copies, found.made.waveforms[found.memory.suspects])
-    assert "looks like copying" in summary(found)
+    assert found.metric("memorization_distance_spectrogram").value == pytest.approx(0, abs=1e-4)
+    assert "looks like copying" in found.report.summary
 
 
-def test_a_copy_that_begins_elsewhere_is_found_by_statistics(measure, data):
+def test_a_copy_that_begins_elsewhere_is_found_by_statistics(evaluator, data):
     moved = data.train.waveforms.roll(RATE // 4, dims=1)
-    found = measure(moved, data.train.labels)
-    spectra, statistics = found.memory.closeness[:2]
+    spectra, statistics = list(evaluator(moved, data.train.labels).distances())[:2]
     assert (spectra.space, statistics.space) == ("spectrogram", "band statistics")
     assert spectra.ratio() > 0.5 > 0.2 > statistics.ratio()
     assert statistics.closer(0.05) > 0.4  # the seam in the middle is new
 
 
-def test_a_player_that_does_not_listen_is_at_chance(measure, unheard):
-    found = measure(unheard.waveforms, unheard.labels, listens=False)
-    metric = found.metric("class accuracy")
+def test_a_player_that_does_not_listen_is_at_chance(evaluator, unheard):
+    found = evaluator(unheard.waveforms, unheard.labels, listens=False)
+    metric = found.class_metrics[0]
     assert metric.interval[0] < 0.25 < metric.interval[1]
-    assert "no better than guessing" in summary(found)
+    assert "no better than guessing" in classification(found).sentences[1]
     # What it plays is good music all the same.
-    assert found.metric("Fréchet").value < found.metric("Fréchet").chance / 2
+    sets = found.comparison.sets
+    assert found.comparison.made.frechet < sets[found.worst].frechet / 2
 
 
-def test_a_dull_player_loses_its_highs(measure, unheard, perfect):
-    found = measure(low_passed(unheard.waveforms, 1000), unheard.labels)
-    assert found.metric("octave band").value > 10 > 2 * found.metric("octave band").ceiling
-    assert found.metric("octave band").value > perfect.metric("octave band").value
-    assert found.metric("Fréchet").value > perfect.metric("Fréchet").value
-    assert "2000 to 4000 Hz (-" in summary(found)
+def test_a_dull_player_loses_its_highs(evaluator, unheard, perfect):
+    found = evaluator(low_passed(unheard.waveforms, 1000), unheard.labels)
+    bands = {metric.key: metric for metric in found.described().metrics}["audio_descriptor_octave_band_error_db"]
+    assert bands.value > 10 > 2 * bands.ceiling
+    assert bands.value > perfect.metric(bands.key).value
+    assert found.comparison.made.frechet > perfect.metric("frechet_distance").value
+    assert "2000 to 4000 Hz (-" in found.described().sentences[0]
 
 
-def test_one_sound_over_and_over_has_no_diversity(measure, unheard):
+def test_one_sound_over_and_over_has_no_diversity(evaluator, unheard):
     first = torch.stack([(unheard.labels == label).nonzero()[0, 0] for label in range(4)])
-    found = measure(unheard.waveforms[first], unheard.labels[first])
-    assert found.metric("diversity").value == pytest.approx(found.metric("diversity").chance, abs=1e-6)
+    found = evaluator(unheard.waveforms[first], unheard.labels[first])
+    assert found.comparison.made.diversity == pytest.approx(0, abs=1e-6)
 
 
-def test_broken_and_clipped_sounds_are_told(measure, unheard):
+def test_broken_and_clipped_sounds_are_told(evaluator, unheard):
     broken = unheard.waveforms.float() / 32768
     broken[:, 7] = math.nan
-    found = measure(broken, unheard.labels)
-    assert found.made.num_broken == NUM
+    found = evaluator(broken, unheard.labels)
+    assert found.generated.counts["num_broken"] == NUM
     assert any("not finite" in note for note in found.notes)
-    loud = measure(unheard.waveforms.float() / 4000, unheard.labels)
-    assert loud.made.num_clipped > 0
+    loud = evaluator(unheard.waveforms.float() / 4000, unheard.labels)
+    assert loud.generated.counts["num_clipped"] > 0
     assert any("beyond full scale" in note for note in loud.notes)
 
 
-def test_from_data_to_a_report_that_opens(data, judge, unheard, tmp_path):
-    player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
+def test_from_data_to_a_report_that_opens(evaluator, unheard, tmp_path):
     calls: list[tuple[str, int, int]] = []
-    found = evaluate(
-        player, data, tmp_path / "report", num=12, judge=judge, model="tiny", command="a command",
-        progress=lambda *call: calls.append(call),
-    )  # fmt: skip
+    progress = lambda *call: calls.append(call)  # noqa: E731
+    asked = evaluator(unheard.waveforms, unheard.labels, num=12, progress=progress)
+    found = asked.evaluate(tmp_path / "report", model="tiny", command="a command")
     last = {what: (done, total) for what, done, total in calls}
     assert all(done == total for done, total in last.values())
     values = json.loads((tmp_path / "report" / "report.json").read_text())
     assert values["facts"]["command"] == "a command"
-    assert "to tell 4 classes apart" in values["facts"]["sound judge"]
-    assert [metric["title"] for metric in values["metrics"]] == [metric.title for metric in found.metrics]
+    assert "to tell 4 classes apart" in values["facts"]["sound classifier"]
+    assert [metric["key"] for metric in values["metrics"]] == [metric.key for metric in found.metrics]
     page = Page((tmp_path / "report" / "report.html").read_text())
     assert page.open == []
     assert sum(tag == "audio" for tag, _ in page.sources) >= 20
@@ -167,46 +165,43 @@ def test_from_data_to_a_report_that_opens(data, judge, unheard, tmp_path):
     for title in ("Heard", "Bands", "Rhythm and pitch", "As a set", "By class", "Made or copied", "The codec alone"):
         assert f"## {title}" in text
     rows = values["tables"][next(name for name in values["tables"] if name.startswith("As a set"))]
-    assert rows[0]["Fréchet"] == found.metric("Fréchet").value
+    assert rows[0]["Fréchet distance"] == found.metric("frechet_distance").value
 
 
-def test_a_model_that_is_told_nothing_has_no_class_figures(unheard, tmp_path):
+def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
     data, recipe = prepared_music(6, classes=False), music_notes_debug()
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=False)
     judge = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
-    found = evaluate(player, data, tmp_path / "report", num=10, judge=judge)
-    assert not [metric for metric in found.metrics if "class accuracy" in metric.title or metric.shuffled is not None]
-    assert found.comparison.features == f"classifier-{len(data.judge.recording_names)} of recordings"
-    assert "diversity within all pieces" in "".join(metric.title for metric in found.metrics)
-    assert any("told no class" in note for note in found.notes)
-    assert set(found.denoising.errors) == {"no condition"}
+    evaluator = MusicEvaluator(player, data, num=10, classifier=judge)
+    found = evaluator.measure()
+    assert not [metric for metric in found.metrics if "class_accuracy" in metric.key or metric.shuffled is not None]
+    assert str(len(data.judge.recording_names)) in evaluator.comparison.features
+    assert "within all pieces" in found.metric("diversity").title
+    assert any("told no class" in note for note in found.to_dict()["notes"])
+    assert set(found.to_dict()["error_by_timestep"]) == {"fraction", "no condition", "mean piece"}
 
 
-def test_too_few_recordings_for_a_judge_are_told(data, unheard, tmp_path):
+def test_too_few_recordings_for_a_classifier_are_told(data, unheard):
     player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
-    alone = music_samples([300], ("organ",))
-    kept, data.judge = data.judge, alone
-    try:
-        found = evaluate(player, data, tmp_path / "report", num=10)
-    finally:
-        data.judge = kept
-    assert found.comparison.features == SpectrumFeatures.name
-    assert any("No judge was trained: fewer than 2" in note for note in found.notes)
-    assert found.answers is None
+    few = replace(data, judge=music_samples([300], ("organ",)))
+    evaluator = MusicEvaluator(player, few, num=10)
+    assert evaluator.features.name == SpectrumFeatures.name
+    assert any("fewer than 2" in note for note in evaluator.notes)
+    assert not evaluator.is_classified
 
 
-def test_other_classes_and_too_few_pieces_are_refused(data, judge, unheard, tmp_path):
+def test_other_classes_and_too_few_pieces_are_refused(data, judge, unheard):
     player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
     other = prepared_music(2, timbres=TIMBRES[:2])
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
-        evaluate(player, other, tmp_path / "report")
+        MusicEvaluator(player, other)
     few = prepared_music(1)
     few.test.waveforms, few.test.labels = few.test.waveforms[:3], few.test.labels[:3]
     few.test.recordings = few.test.recordings[:3]
     with pytest.raises(InputError, match="3 held-out pieces to compare with"):
-        evaluate(player, few, tmp_path / "report", judge=judge)
+        _ = MusicEvaluator(player, few, classifier=judge).references
 
 
 class Log:

@@ -24,7 +24,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
 from synesthete.evaluation.audio_features.pitch import LOWEST, pitch_classes
 from synesthete.evaluation.audio_features.rhythm import SHORTEST
 from synesthete.evaluation.audio_features.spectra import frame_sizes
-from synesthete.evaluation.music.real_sounds import noise_like
+from synesthete.tasks.music.references import noise_like
 
 FRAME_RATE = RATE / frame_sizes(RATE)[1]
 A, C_SHARP, E = 440.0, 554.37, 659.26

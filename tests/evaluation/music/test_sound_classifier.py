@@ -20,7 +20,7 @@ from synesthete.evaluation.classifiers.sound import (
 from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import frechet
-from synesthete.evaluation.music.real_sounds import noise_like
+from synesthete.tasks.music.references import noise_like
 from synesthete.types import InputError
 
 STEPS = 60

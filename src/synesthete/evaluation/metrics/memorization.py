@@ -13,6 +13,8 @@ from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.table import metric
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from synesthete.data.rows import Rows
@@ -35,7 +37,7 @@ class NearestTrainingDistance:
     held_out: Tensor
     held_out_places: Tensor
     num_training: int
-    what: str = "pictures"
+    what: str = "samples"
 
     def limit(self, share: float) -> float:
         """The distance below which this share of the held-out samples is."""
@@ -62,13 +64,38 @@ class NearestTrainingDistance:
         """The ratio and the shares. Chance is what copying training samples gives, the ceiling what real ones give."""
         num = len(self.made)
         against = f"{self.space}, n = {num}, {self.num_training} training {self.what}"
-        title: dict[str, Any] = {"against": against, "variant": self.space}
-        found = [metric("memorization_distance", self.ratio(), chance=0.0, ceiling=1.0, **title)]
+        told: dict[str, Any] = {"against": against, "variant": self.space}
+        found = [metric("memorization_distance", self.ratio(), chance=0.0, ceiling=1.0, **told)]
         for share in WATCHED:
-            value, title["variant"] = self.closer(share), f"{share:.0%} {self.space}"
+            value, told["variant"] = self.closer(share), f"{share:.0%} {self.space}"
             figures = value, interval(value, num), 1.0, None, share
-            found.append(metric("memorization_share", *figures, share=f"{share:.0%}", **title))
+            found.append(metric("memorization_share", *figures, share=f"{share:.0%}", **told))
         return found
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """How near to training samples a model's come, in one space after the other.
+
+    suspects, real_suspects: places of the made and of the held-out samples that are nearest, in the first space.
+    copies, real_copies: the training samples that they are nearest to, (k, ...).
+    """
+
+    distances: list[NearestTrainingDistance]
+    suspects: Tensor
+    copies: Tensor
+    real_suspects: Tensor
+    real_copies: Tensor
+
+
+def measure_memorization(
+    distances: Sequence[NearestTrainingDistance], training: Tensor | Rows, num_suspects: int
+) -> Memorization:
+    """The suspects by the first of the distances, and what they may be copies of. training: all samples (n, ...)."""
+    first = distances[0]
+    suspects, real = first.suspects(num_suspects), first.held_out.argsort(stable=True)[:num_suspects]
+    copies = training[first.places[suspects]], training[first.held_out_places[real]]
+    return Memorization(list(distances), suspects, copies[0], real, copies[1])
 
 
 def nearest_training_distance(
@@ -79,11 +106,11 @@ def nearest_training_distance(
     *,
     unit: float = 1.0,
     mirrored: tuple[Tensor, Tensor] | None = None,
-    what: str = "pictures",
+    what: str = "samples",
 ) -> NearestTrainingDistance:
-    """Distances in units of `unit`, between features (n, D) or pictures (n, C, H, W).
+    """Distances in units of `unit`, between features (n, D) or samples (n, ...).
 
-    mirrored: made and held out the other way round, where training pictures were learned both ways round; the nearer
+    mirrored: made and held out the other way round, where training samples were learned both ways round; the nearer
     one counts. what: what they are, in words.
     """
     found = []

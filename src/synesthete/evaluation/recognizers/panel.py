@@ -14,6 +14,7 @@ from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.evaluation.recognizers.phrases import nearest_class, phrases_of
 from synesthete.evaluation.recognizers.whisper import WhisperRecognizer, local_whisper
+from synesthete.evaluation.samples import encode
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.speech.speaking import Speech
+    from synesthete.evaluation.samples import Generated
 
     Progress = Callable[[str, int, int], None]
 
@@ -45,14 +46,13 @@ class RecognizerPanel:
     phrases: tuple[tuple[str, ...], ...]
     whisper: WhisperRecognizer | None = None
 
-    def answers(self, speech: Speech, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
+    def answers(self, speech: Generated, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
         """What each hears in each of n sounds, (n,) by name: a class, or -1. Whisper is too slow to be among them."""
         classifier, codec = self.trained.classifier, self.codec
-        parts = speech.waveforms.split(BATCH_SIZE)
-        again = torch.cat([codec.encode(part.to(codec.mean.device)).cpu() for part in parts])
+        again = encode(codec, speech.signal, BATCH_SIZE)
         found = {name: classifier.classify(log_mel_of(codec, x)) for name, x in ((X_0, speech.x_0), (DECODED, again))}
         if self.grammar is not None:
-            found[LISTENER] = self.grammar_answers(speech.waveforms, progress)
+            found[LISTENER] = self.grammar_answers(speech.signal, progress)
         return found
 
     def grammar_answers(self, waveforms: Tensor, progress: Callable[[int, int], None] | None = None) -> Tensor:
@@ -115,17 +115,17 @@ def make_panel(
 
 def whisper_metric(
     panel: RecognizerPanel,
-    speech: Speech,
+    speech: Generated,
     labels: Tensor,
     other: Tensor,
-    rebuilt: Speech,
+    rebuilt: Generated,
     true: Tensor,
     progress: Progress,
 ) -> tuple[Metric, Transcripts]:
     """Accuracy by Whisper of the first sounds, with floors and the ceiling of real clips through the codec."""
     num, num_real = min(NUM_WHISPERED, len(labels)), min(NUM_WHISPERED, len(true))
-    answers, written = panel.whisper_answers(speech.waveforms[:num], lambda done, all_: progress("Whisper", done, all_))
-    real_sounds = rebuilt.waveforms[:num_real]
+    answers, written = panel.whisper_answers(speech.signal[:num], lambda done, all_: progress("Whisper", done, all_))
+    real_sounds = rebuilt.signal[:num_real]
     again, _ = panel.whisper_answers(real_sounds, lambda done, all_: progress("Whisper, real", done, all_))
     share, wrong = accuracy(labels[:num], answers), accuracy(labels[other[:num]], answers)
     assert panel.whisper is not None

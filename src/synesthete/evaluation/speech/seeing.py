@@ -12,7 +12,6 @@ from synesthete import seeding
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.speech.speaking import BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.pictures import Pictures
 
+BATCH_SIZE = 50
 NUM_TRAINING = 5000  # pictures that the probe learns from
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it
 NUM_ITERATIONS = 100

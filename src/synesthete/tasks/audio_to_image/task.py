@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan
-    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 
@@ -65,28 +65,17 @@ class AudioToImage(Images):
         """Pictures of each sound, or a strip."""
         return PaintPlan(pipeline, request, folder)
 
-    def evaluate(
-        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
+    def evaluator(
+        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
+    ) -> Evaluator:
         """What it paints of held-out sounds, and at the end of each stage that its run keeps."""
-        from synesthete.evaluation.hearing.evaluation import evaluate
-        from synesthete.evaluation.hearing.stages import find_stages
         from synesthete.pipeline import Pipeline
+        from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
+        from synesthete.tasks.audio_to_image.stages import find_stages
 
-        prepared = self.prepare(recipe, request.data, progress)
-        kept = find_stages(Path(request.model), recipe)
-        return evaluate(
-            pipeline,
-            prepared,
-            request.out,
-            model=request.model,
-            num=request.num or self.num_evaluated,
-            seed=request.seed,
-            own_judge=self.load_classifier(request.folder),
-            stages={name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()},
-            progress=progress,
-            **request.options,
-        )
+        kept = find_stages(Path(model), recipe)
+        stages = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}
+        return AudioToImageEvaluator(pipeline, prepared, stages=stages, **options)
 
 
 register(AudioToImage())

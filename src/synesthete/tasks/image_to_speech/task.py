@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
+    from synesthete.evaluation.finding import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
@@ -80,23 +81,22 @@ class ImageToSpeech(Task):
 
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
+    ) -> Evaluation:
         """Its test pictures, and the voices that it never heard."""
-        from synesthete.evaluation.speech.evaluation import evaluate
+        from synesthete.tasks.image_to_speech.evaluation import speech_evaluator
 
         corpus = preparation.build_corpus(recipe, request.data, progress)
-        return evaluate(
+        evaluator = speech_evaluator(
             pipeline,
             recipe.data(),
             corpus,
-            request.out,
-            model=request.model,
             num=request.num or self.num_evaluated,
             seed=request.seed,
-            own_judge=self.load_classifier(request.folder),
+            saved=self.load_classifier(request.folder),
             progress=progress,
             **request.options,
         )
+        return evaluator.evaluate(request.out, model=request.model)
 
 
 register(ImageToSpeech())

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan
-    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
 
 
@@ -80,23 +80,13 @@ class Images(Task):
         """Pictures of each label and prompt."""
         return PicturePlan(pipeline, request)
 
-    def evaluate(
-        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
+    def evaluator(
+        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
+    ) -> Evaluator:
         """What it draws beside held-out pictures."""
-        from synesthete.evaluation.pictures.evaluation import evaluate
+        from synesthete.tasks.images.evaluation import ImagesEvaluator
 
-        return evaluate(
-            pipeline,
-            self.prepare(recipe, request.data, progress),
-            request.out,
-            model=request.model,
-            num=request.num or self.num_evaluated,
-            seed=request.seed,
-            own_judge=self.load_classifier(request.folder),
-            progress=progress,
-            **request.options,
-        )
+        return ImagesEvaluator(pipeline, prepared, **options)
 
 
 register(Images())

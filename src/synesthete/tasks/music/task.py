@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.tasks.task import EvaluationRequest
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Prepared, Progress
 
 
@@ -94,23 +94,13 @@ class Music(Task):
         """Sounds of each label."""
         return MusicPlan(pipeline, request)
 
-    def evaluate(
-        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
+    def evaluator(
+        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
+    ) -> Evaluator:
         """What it plays beside held-out recordings."""
-        from synesthete.evaluation.music.evaluation import evaluate
+        from synesthete.tasks.music.evaluation import MusicEvaluator
 
-        return evaluate(
-            pipeline,
-            self.prepare(recipe, request.data, progress),
-            request.out,
-            model=request.model,
-            num=request.num or self.num_evaluated,
-            seed=request.seed,
-            own_judge=self.load_classifier(request.folder),
-            progress=progress,
-            **request.options,
-        )
+        return MusicEvaluator(pipeline, prepared, **options)
 
 
 register(Music())

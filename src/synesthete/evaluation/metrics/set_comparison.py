@@ -1,0 +1,169 @@
+"""What a model made as a set, beside real held-out samples, other real ones, and what is as bad as chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.evaluation.metrics.balanced_kernel import balanced_floor
+from synesthete.evaluation.metrics.distribution import diversity, kernel_floor
+from synesthete.evaluation.metrics.set_metrics import SampleSet, compare, registered_metrics
+from synesthete.evaluation.metrics.table import metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.metrics.set_metrics import SetMetrics
+
+    Progress = Callable[[str, int, int], None]
+
+CHUNK = 256  # samples whose features are computed at once
+HELD_OUT, MADE = "held out", "made"
+
+
+@dataclass(frozen=True)
+class SetComparison:
+    """Sets of samples, by name, against real ones that were held out, in features of a width.
+
+    sets: MADE, `best`, as good as can be, `worst`, as bad as chance, and others. features: by what samples are
+    described. num: made. num_equal: of each set for the Fréchet distance, precision and recall. floor: of the kernel
+    distance, the root mean square between real sets; balanced_floor: of the class-balanced one, NaN without classes or
+    with too few of one. real_diversity: of the held-out samples themselves. within: what diversity is measured within.
+    registered: metrics that are computed of sets and were added to the table from outside.
+    """
+
+    features: str
+    width: int
+    num: int
+    num_held_out: int
+    num_equal: int
+    sets: dict[str, SetMetrics]
+    best: str
+    worst: str
+    floor: float
+    balanced_floor: float
+    real_diversity: float
+    within: str
+    registered: tuple[Metric, ...] = ()
+
+    @property
+    def made(self) -> SetMetrics:
+        """Of what the model made."""
+        return self.sets[MADE]
+
+    def over_floor(self, value: float) -> float:
+        """A kernel distance as a multiple of what real samples score against real ones."""
+        return value / self.floor if self.floor else math.nan
+
+    def over_real(self, value: float) -> float:
+        """A diversity as a share of that of held-out samples."""
+        return value / self.real_diversity if self.real_diversity else math.nan
+
+    def metrics(self, what: str, *, inception: bool = False, floor_is_ceiling: bool = True) -> list[Metric]:
+        """Every figure with that of the worst as chance and that of real samples as ceiling.
+
+        what: the samples are, in the plural. inception: whether the distances are called as those of pictures, FID and
+        KID. floor_is_ceiling: whether the expectation of the kernel distance is 0 for other real samples, so that its
+        ceiling is how far it strays from that; otherwise the ceiling is what the best score.
+        """
+        equal = f"{self.features}, n = {self.num_equal}"
+        against = f"{self.features}, n = {self.num}, {self.num_held_out} real"
+        made, best, worst = self.made, self.sets[self.best], self.sets[self.worst]
+
+        def beside(key: str, name: str, against: str) -> Metric:
+            value, chance, ceiling = (getattr(each, name) for each in (made, worst, best))
+            if name == "kernel" and floor_is_ceiling:
+                ceiling = self.floor
+            return metric(key, value, chance=chance, ceiling=ceiling, against=against)
+
+        found = [
+            beside("fid" if inception else "frechet_distance", "frechet", equal),
+            beside("kid" if inception else "kernel_distance", "kernel", against),
+        ]
+        if floor_is_ceiling:
+            value, chance = self.over_floor(made.kernel), self.over_floor(worst.kernel)
+            found.append(metric("kid_over_floor", value, chance=chance, ceiling=1.0, against=against))
+            # Without the chance that one set has more of a class: what is left is how each class looks.
+            if self.balanced_floor > 0 and not math.isnan(made.balanced):
+                value, chance = (each.balanced / self.balanced_floor for each in (made, worst))
+                found.append(metric("balanced_kid_over_floor", value, chance=chance, ceiling=1.0, against=against))
+        found += [beside(name, name, equal) for name in ("precision", "recall")]
+        value, ceiling = self.over_real(made.diversity), self.over_real(best.diversity)
+        told: dict[str, Any] = {"within": self.within, "what": what, "against": against}
+        return [*found, metric("diversity", value, chance=0.0, ceiling=ceiling, **told), *self.registered]
+
+
+def compare_sets(
+    features: Any,
+    sets: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    best: str,
+    worst: str,
+    within: str,
+    seed: int = 0,
+    progress: Progress,
+) -> SetComparison:
+    """Compare every set of samples (n, ...) with labels (n,), by name, with the one called HELD_OUT.
+
+    features: samples -> (n, D), with a `name`. best, worst, within: as `SetComparison`.
+    """
+    described = {
+        name: SampleSet(
+            samples,
+            labels,
+            features_of(features, samples, lambda *count, name=name: progress(f"features, {name}", *count)),
+        )
+        for name, (samples, labels) in sets.items()
+    }
+    held_out = described.pop(HELD_OUT)
+    real, labels, num = held_out.features, held_out.labels, len(described[MADE].labels)
+    num_equal = min(len(real), *(len(each.labels) for each in described.values()))
+    registered = registered_metrics(
+        held_out,
+        described[MADE],
+        real=described[best],
+        worst=described[worst],
+        against=f"{features.name}, n = {num}, {len(real)} real",
+    )
+    return SetComparison(
+        features=features.name,
+        width=real.shape[1],
+        num=num,
+        num_held_out=len(real),
+        num_equal=num_equal,
+        sets={
+            name: compare(real, labels, each.features, each.labels, num_equal, seed) for name, each in described.items()
+        },
+        best=best,
+        worst=worst,
+        floor=kernel_floor(real, num, seed=seed),
+        balanced_floor=balanced_floor(real, labels, num, seed=seed) if len(labels.unique()) > 1 else math.nan,
+        real_diversity=diversity(real, labels),
+        within=within,
+        registered=tuple(registered),
+    )
+
+
+def features_of(features: Any, samples: Any, report: Callable[[int, int], None] = lambda *_: None) -> Tensor:
+    """Features (n, D) float32 of samples (n, ...), a chunk at a time, on the CPU."""
+    found: list[Tensor] = []
+    for first in range(0, len(samples), CHUNK):
+        found.append(features(samples[first : first + CHUNK]).float().cpu())
+        report(min(first + CHUNK, len(samples)), len(samples))
+    return torch.cat(found)
+
+
+class PooledFeatures:
+    """Samples (n, ...) as the means of at most 64 stretches of their values: what needs no classifier."""
+
+    name = "means of 64 stretches"
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """(n, 64)."""
+        return torch.nn.functional.adaptive_avg_pool1d(samples.flatten(1).float()[:, None], 64)[:, 0]

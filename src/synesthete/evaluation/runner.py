@@ -1,0 +1,326 @@
+"""One evaluation, whatever a model makes: sample, classify, compare as a set, look for copies, denoise, time, report.
+
+What only one kind of model has is asked of an `Evaluator`; its defaults serve a kind that says no more than what its
+samples and the real ones are.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.evaluation.denoising_trace import NUM_TRACED
+from synesthete.evaluation.finding import Evaluation, Finding
+from synesthete.evaluation.metrics.classification import class_metrics
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, compare_sets
+from synesthete.evaluation.reporting.gallery import class_gallery, plain_gallery
+from synesthete.evaluation.reporting.provenance import listed, provenance
+from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
+from synesthete.evaluation.samples import BATCH_SIZE
+from synesthete.evaluation.steps import classification, denoising, memorization, set_comparison, speed
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.metrics.set_comparison import SetComparison
+    from synesthete.evaluation.reporting.report import Gallery, Medium
+    from synesthete.evaluation.samples import Generated, References
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Batch
+
+    Progress = Callable[[str, int, int], None]
+
+OTHERS, WORST = "other real ones", "as bad as chance"
+
+
+class Evaluator:
+    """How a kind of model is evaluated; one instance evaluates one model.
+
+    A kind of its own overrides what differs. `findings` says what is measured, in the report's order; `shared_findings`
+    are those that every kind has.
+
+    Args:
+        pipeline: the model. prepared: its data, `test` of which it never saw. num: samples to make. seed: of noise and
+            of the choice of real samples. features: by what sets are compared, as `find_features` reads it.
+        classifier: a trained one with its `accuracy`, in place of the one that is trained on `prepared.judge` or found
+            in the cache. saved: the one saved with the model, which is then measured as well, and stands in where
+            there is no data for one. task: what is asked for samples and references where no method here is overridden.
+
+    Raises:
+        InputError: a model of other classes than the data's.
+    """
+
+    question = "What is it worth?"  # the report's title
+    verb = "makes"  # what a model does with a class, in messages
+    what, made_one = "samples", "sample"  # real ones in the plural, and one that was made
+    classifier_name = "classifier"
+    distance_names = ("Fréchet distance", "kernel distance")
+    is_picture = False  # whether distances are called FID and KID
+    floor_is_ceiling = True  # whether the kernel distance of other real samples has the expectation 0
+    batch_size = BATCH_SIZE
+    best, worst = OTHERS, WORST  # sets whose figures are ceiling and chance
+    worst_is = "what is as bad as chance"
+    best_is = "another set of real ones compared with the held-out ones, at the same numbers"
+    num_suspects, num_denoised, num_traced = 10, 200, NUM_TRACED
+    set_remark = copy_remark = reading_remark = ""  # what else the report says of it
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        prepared: Any,
+        *,
+        num: int = 500,
+        seed: int = 0,
+        features: Any = "auto",
+        classifier: Any = None,
+        saved: Any = None,
+        progress: Progress | None = None,
+        task: Any = None,
+    ) -> None:
+        self.pipeline, self.prepared, self.num, self.seed = pipeline, prepared, num, seed
+        self.progress = progress or (lambda *_: None)
+        self.task, self.saved, self._features = task, saved, features
+        self.notes, self.skipped = list(prepared.notes), list(prepared.skipped)
+        self.class_names = tuple(prepared.class_names)
+        check_classes(pipeline, self.class_names, self.verb)
+        self.trained = classifier or self.train_classifier()
+
+    # What a kind of model answers for itself
+
+    def train_classifier(self) -> Any:
+        """A classifier with its `accuracy`, trained on `prepared.judge` or from the cache; None where there is none."""
+        return None
+
+    def find_features(self, name: str) -> Any:
+        """What sets are compared by: samples (n, ...) -> (n, D), with a `name`."""
+        return PooledFeatures()
+
+    def generate(self) -> Generated:
+        """What the model makes, on fixed noise."""
+        return self.task.generate(self.pipeline, self.prepared, num=self.num, seed=self.seed, progress=self.progress)
+
+    def draw_references(self) -> References:
+        """The real samples to compare with."""
+        return self.task.references(self.pipeline, self.prepared, num=self.num, seed=self.seed)
+
+    def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
+        """A picture of each sample."""
+        return self.task.thumbnails(self.pipeline, samples)
+
+    def distances(self) -> Iterator[NearestTrainingDistance]:
+        """Of what was made and of what was held out to training samples, by what is compared."""
+        made, held_out, training = self.generated.signal, self.references.held_out, self.references.training
+        yield nearest_training_distance(
+            "values", made, held_out, training, unit=math.sqrt(made[0].numel()), what=self.what
+        )
+
+    def held_out_pairs(self) -> Batch | None:
+        """Held-out x_0 with their conditions and labels, to be noised; None where the data have none to give."""
+        return None
+
+    def findings(self) -> Iterator[Finding]:
+        """What is measured, in the report's order."""
+        yield Finding(sections=[Section("Made and real", _GALLERY, [self.gallery()])])
+        yield from self.shared_findings()
+
+    def facts(self) -> dict[str, Any]:
+        """What was measured and on what, for the report."""
+        return {self.what: f"{self.num} made, seed {self.seed}; {len(self.references.labels)} held-out ones"}
+
+    # What all share
+
+    @cached_property
+    def classifier(self) -> Any:
+        """What tells the class of a sample; None where there is nothing of the kind."""
+        return self.trained.classifier if self.trained else self.saved.classifier if self.saved else None
+
+    @cached_property
+    def features(self) -> Any:
+        """What sets are compared by."""
+        return self.find_features(self._features) if isinstance(self._features, str) else self._features
+
+    @cached_property
+    def generated(self) -> Generated:
+        """What the model makes, made once."""
+        return self.generate()
+
+    @cached_property
+    def references(self) -> References:
+        """The real samples, drawn once."""
+        return self.draw_references()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the model is told a class: of one that is not, nothing is measured class by class."""
+        return self.pipeline.is_conditional and len(self.class_names) > 1
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether there is a classifier for the classes that the model is told."""
+        return self.is_told and self.classifier is not None
+
+    @cached_property
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """What the classifier takes the made samples (n,) and the held-out ones (m,) for."""
+        return tuple(self.classifier.classify(x).cpu() for x in (self.generated.signal, self.references.held_out))
+
+    def evaluate(self, folder: Path, *, model: str = "", command: str | None = None) -> Evaluation:
+        """Measure everything and write the report into `folder`.
+
+        model, command: how the report calls them; the command line of this process where None.
+
+        Raises:
+            InputError: too few real samples, unknown features, and as `write_report`.
+        """
+        start = datetime.now(UTC)
+        found = self.measure()
+        found.report.title = f"{self.question} {model}".strip()
+        weights = "as they are saved: the average over training (EMA) where the recipe keeps one"
+        found.report.facts = provenance(self.pipeline, start, model, command) | self.facts() | {"weights": weights}
+        write_report(found.report, Path(folder))
+        return found
+
+    def measure(self) -> Evaluation:
+        """Every figure of the model, each with its floor and its ceiling, on fixed noise and timesteps.
+
+        Raises:
+            InputError: too few real samples.
+        """
+        found = [*self.findings(), *self.about_classifiers()]
+        notes = [*(note for each in found for note in each.notes), *self.notes]
+        data: dict[str, Any] = {"class_names": list(self.class_names)}
+        for each in found:
+            data |= each.data
+        report = Report(
+            title=self.question,
+            summary=" ".join(sentence for each in found for sentence in each.sentences),
+            metrics=[each for one in found for each in one.metrics],
+            sections=[*(section for each in found for section in each.sections), *notes_section(notes)],
+            data=data | {"notes": notes, "skipped": self.skipped, "num_skipped": len(self.skipped)},
+        )
+        return Evaluation(report, tuple(self.skipped))
+
+    def about_classifiers(self) -> Iterator[Finding]:
+        """How good the saved classifier is, and how the other one came to be."""
+        if self.saved is not None and (found := self.saved_metric()):
+            yield Finding([found])
+        if self.trained is not None:
+            yield Finding(data={"judge": {k: getattr(self.trained, k) for k in ("accuracy", "num_test", "seconds")}})
+
+    def saved_metric(self) -> Metric | None:
+        """The accuracy of the classifier saved with the model on held-out samples; None where it knows no classes."""
+        return self.saved.metric(self.references.held_out, self.references.labels, f"held-out {self.what}")
+
+    def classifier_fact(self, real: str) -> str:
+        """How the classifier came to be, in one line. real: the samples that it learned from."""
+        if self.trained is None:
+            return "the one saved with the model" if self.saved else "none"
+        known = f"; accuracy {self.trained.accuracy:.3f} on {self.trained.num_test} held-out ones"
+        return f"trained in {self.trained.seconds:.0f} s on {real}{known if self.trained.num_test else ''}"
+
+    def shared_findings(self) -> Iterator[Finding]:
+        """Classes, the set, copies, one step of denoising, speed: each where there is something to measure it by."""
+        if self.is_classified:
+            yield classification(self)
+        yield set_comparison(self)
+        if self.references.training is not None:
+            yield memorization(self)
+        if (pairs := self.held_out_pairs()) is not None:
+            yield denoising(self, pairs)
+        yield speed(self)
+
+    def groups(self, labels: Tensor) -> Tensor:
+        """The classes within which samples are compared; one for all where the model is told none."""
+        return labels if self.is_told else torch.zeros_like(labels)
+
+    @cached_property
+    def class_metrics(self) -> list[Metric]:
+        """The class accuracy, and the same over that of real samples."""
+        made, real, (answers, real_answers) = self.generated, self.references, self.answers
+        names, num_classes = (self.classifier_name, self.what), len(self.class_names)
+        return class_metrics(names, answers, made.labels, real_answers, real.labels, num_classes, self.seed)
+
+    def sets(self) -> dict[str, tuple[Any, Tensor]]:
+        """The sets that are compared, with their labels, by name."""
+        real = self.references
+        return {
+            HELD_OUT: (real.held_out, self.groups(real.labels)),
+            MADE: (self.generated.signal, self.groups(self.generated.labels)),
+            self.best: (real.others, self.groups(real.other_labels)),
+            self.worst: (real.worst, self.groups(real.other_labels)),
+        }
+
+    @cached_property
+    def comparison(self) -> SetComparison:
+        """The sets beside held-out samples."""
+        return compare_sets(
+            self.features,
+            self.sets(),
+            best=self.best,
+            worst=self.worst,
+            within="a class" if self.is_told else f"all {self.what}",
+            seed=self.seed,
+            progress=self.progress,
+        )
+
+    def set_columns(self) -> dict[str, dict[str, float]]:
+        """What else is known of each set, by column and set."""
+        return {}
+
+    def suspect_items(self, found: Memorization) -> Sequence[Gallery]:
+        """What else the report shows of samples that may be copies."""
+        return ()
+
+    def name_of(self, place: int) -> str:
+        """A made sample's number, and its class where it was asked for one."""
+        told = f", {self.class_names[int(self.generated.labels[place])]}" if self.is_told else ""
+        return f"{place}{told}"
+
+    def gallery(self) -> Medium:
+        """Made samples beside real held-out ones, class by class where a classifier sees them."""
+        made, real = self.generated, self.references
+        sides = ((made.signal, made.labels), (real.held_out, real.labels))
+        if not self.is_classified:
+            return plain_gallery([samples for samples, _ in sides], self.thumbnails)
+        halves = [(*side, answers) for side, answers in zip(sides, self.answers, strict=True)]
+        return class_gallery(halves, self.class_names, self.thumbnails)
+
+    def reading(self) -> Section:
+        """What chance, shuffled and ceiling mean here."""
+        text = _READING.format(what=self.what, worst=self.worst_is, best=self.best_is)
+        return Section("How to read the figures", f"{text} {self.reading_remark}".strip())
+
+
+def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str) -> None:
+    """Make sure that a model is measured on data of its own classes. verb: what it does with a class, in words.
+
+    Raises:
+        InputError: it has others.
+    """
+    if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
+        raise InputError(
+            f"the model {verb} {listed(pipeline.class_names)}, the data hold {listed(class_names) or 'no classes'}; "
+            "evaluate it on the data of its own recipe"
+        )
+
+
+_GALLERY = "The first that were made, not the best ones, beside real ones that the model never saw."
+_READING = (
+    "Chance is the worst that a figure can be: for class accuracy a classifier that guesses; for what compares sets, "
+    "{worst}; for diversity one of the {what} over and over; for memorization copies of training {what}; for errors of "
+    "one step the mean of all. Shuffled: the classes, or conditions, of other {what}. The ceiling is what real {what} "
+    "score: classified; or, for what compares sets, {best}. The Fréchet distance (FID) is biased by the number of "
+    "{what}, and figures in other features are no figures of the same thing: both are in its name."
+)

@@ -1,0 +1,158 @@
+"""What a model is evaluated on: samples that it made on fixed noise, in one timed loop, beside real ones."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.evaluation.subsampling import drawn
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+
+BATCH_SIZE = 32
+FEWEST = 4  # with three, no sample has a third nearest other one
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Samples as the pipeline gave them, (n, ...) on the CPU, and the classes (n,) that were asked for.
+
+    batch_seconds: what each batch took, sampling and decoding. x_0: (n, C, H, W) float32 that the samples were decoded
+    from; None where it was not kept. counts: what was mended, and how often, for report.json.
+    """
+
+    signal: Tensor
+    labels: Tensor
+    batch_seconds: tuple[float, ...]
+    x_0: Any = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    @property
+    def seconds(self) -> float:
+        """What one sample took on average."""
+        return sum(self.batch_seconds) / len(self)
+
+
+@dataclass(frozen=True)
+class References:
+    """Two sets of real samples (m, ...) without one in common, with their labels (m,).
+
+    held_out: never seen in training; places: theirs in the test split. others: what the first set is compared with to
+    find what real samples score; num_training of them the model was trained on. worst: as many that are as bad as
+    chance. training: all that the model was trained on, to look for copies; None leaves that out.
+    """
+
+    held_out: Tensor
+    labels: Tensor
+    others: Tensor
+    other_labels: Tensor
+    worst: Tensor
+    places: Tensor | None = None
+    training: Any = None
+    num_training: int = 0
+
+
+@torch.no_grad()
+def generate(
+    pipeline: Any,
+    raw: Any,
+    *,
+    seed: int = 0,
+    generators: Sequence[torch.Generator] | None = None,
+    labels: Tensor | None = None,
+    batch_size: int = BATCH_SIZE,
+    keep_x_0: bool = False,
+    warmed: set[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **sampling: Any,
+) -> Generated:
+    """A sample of each raw condition (n, ...); sample i draws the same noise whatever it and the others are told.
+
+    generators: one a sample; by `seed` and place where None. labels: the classes asked for; the conditions themselves
+    where None. warmed: sizes of batches that were run before: the first forward of a size chooses kernels and takes
+    memory, which is not the sampler's doing, so one step of every other size comes first, untimed. None: of no size.
+    progress(done, n). sampling: settings that differ from the model's own.
+    """
+    signals, x_0, seconds, num = [], [], [], len(raw)
+    generators = generators or seeding.sample_generators(seed, num)
+    for first in range(0, num, batch_size):
+        here = slice(first, min(first + batch_size, num))
+        size = here.stop - first
+        if warmed is not None and size not in warmed:
+            warmed.add(size)
+            next(pipeline.trajectory(raw[here]))
+        start = time.perf_counter()
+        output = pipeline(raw[here], generators=generators[here], **sampling)
+        signal = output.signal.float() if output.signal.is_floating_point() else output.signal
+        signals.append(signal.cpu())  # the copy waits for a device that computes on its own
+        seconds.append(time.perf_counter() - start)
+        if keep_x_0:
+            x_0.append(output.x_0.float().cpu())
+        if progress:
+            progress(here.stop, num)
+    asked = raw if labels is None else labels
+    return Generated(torch.cat(signals), asked, tuple(seconds), torch.cat(x_0) if keep_x_0 else None)
+
+
+@torch.no_grad()
+def encode(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+    """x_0 (n, C, H, W) float32 of signals (n, ...), on the CPU, wherever the codec is."""
+    parts = [codec.encode(part.to(device_of(codec))).float().cpu() for part in signals.split(batch_size)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decode(codec: Any, x_0: Tensor, seed: int, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Signals (n, ...) of x_0 (n, C, H, W), on the CPU; sample i always draws the same."""
+    parts = [
+        codec.decode(part.to(device_of(codec)), seeding.sample_generators(seed, len(part), i * batch_size)).cpu()
+        for i, part in enumerate(x_0.split(batch_size))
+    ]
+    return torch.cat(parts)
+
+
+def device_of(codec: torch.nn.Module) -> torch.device:
+    """Where a codec is; one without numbers of its own is wherever its input is."""
+    return next((value.device for value in (*codec.parameters(), *codec.buffers())), torch.device("cpu"))
+
+
+def draw_places(
+    num_test: int, num_train: int, num: int, seed: int, what: str, *, from_training: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Places of at most `num` held-out samples, and of as many others: held-out ones (k,) and training ones (l,).
+
+    All are drawn at random: as many of each class would be too alike. The kernel distance, which leaves every sample's
+    pair with itself out, then has fewer pairs of one class within a set than across two, and comes out below 0 for
+    equal distributions. from_training: whether the others are all training samples; held-out ones first otherwise.
+    what: the samples are, in the plural.
+
+    Raises:
+        InputError: fewer than FEWEST held-out samples, or of others.
+    """
+    order = drawn(num_test, num_test, seed, "held out")
+    chosen, rest = order[:num], order[num : 2 * num]
+    if from_training:
+        rest = rest[:0]
+    training = drawn(num_train, len(chosen) - len(rest), seed, "training")
+    if num_test < FEWEST:
+        raise InputError(f"{num_test} held-out {what} to compare with; give the test split {FEWEST} or more")
+    if len(rest) + len(training) < FEWEST:
+        raise InputError(f"{len(training)} training {what} to compare held-out ones with; give {FEWEST} or more")
+    return chosen, rest, training
+
+
+def draw_with_replacement(num_there: int, num: int, seed: int, what: str) -> Tensor:
+    """Places (num,) drawn anew each time: of one class come more, of another fewer, as chance has it."""
+    return torch.randint(num_there, (num,), generator=seeding.generator(seed, what))

@@ -1,0 +1,117 @@
+"""The measurements that every kind of model has, each with what the report says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.denoising_trace import trace_denoising
+from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.metrics.classification import confusion
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
+from synesthete.evaluation.metrics.set_comparison import MADE
+from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.reporting.classes import by_class, confusions
+from synesthete.evaluation.reporting.copies import made_or_copied
+from synesthete.evaluation.reporting.sets import as_a_set
+
+if TYPE_CHECKING:
+    from synesthete.evaluation.runner import Evaluator
+    from synesthete.types import Batch
+
+
+def classification(of: Evaluator) -> Finding:
+    """How often the classifier sees what was asked for, class by class and on the whole."""
+    num_classes, labels = len(of.class_names), (of.generated.labels, of.references.labels)
+    made, real = (confusion(*both, num_classes) for both in zip(labels, of.answers, strict=True))
+    first = of.class_metrics[0]
+    assert first.chance is not None and first.ceiling is not None and first.interval is not None
+    said = [
+        f"{first.value:.1%} of {len(of.generated)} {of.what} are of the class that was asked for "
+        f"({of.classifier_name}; chance {first.chance:.1%}, real {of.what} {first.ceiling:.1%})."
+    ]
+    if first.interval[0] <= first.chance:
+        said.append("That is no better than guessing: this model does not follow what it is told (yet).")
+    sections = [
+        by_class(of.class_names, made, real, of.what),
+        confusions(of.class_names, made, real, of.what.removesuffix("s")),
+    ]
+    data = {"confusion": made.tolist(), "confusion_of_real": real.tolist()}
+    return Finding(of.class_metrics, sections, data, sentences=said)
+
+
+def set_comparison(of: Evaluator) -> Finding:
+    """How like real held-out samples the made ones are as a set."""
+    found = of.comparison
+    frechet, kernel = of.distance_names
+    floor = "kid_floor" if of.is_picture else "kernel_floor"
+    if of.floor_is_ceiling:
+        made, worst = (found.over_floor(each.kernel) for each in (found.made, found.sets[of.worst]))
+        times = f"{made:.1f} times what" if made > 1 else "no more than"
+        said = f"{kernel} to held-out {of.what} is {times} real {of.what} score"
+        said = f"{said} ({found.features}; {of.worst} {worst:.0f} times)."
+    else:
+        made, best, worst = (found.sets[name].frechet for name in (MADE, of.best, of.worst))
+        said = f"{frechet} to held-out {of.what} {made:.3g}, where {of.best} score {best:.3g} and {of.worst}"
+        said = f"{said} {worst:.3g} ({found.features}, n = {found.num_equal})."
+    notes = []
+    if found.num_equal <= found.width:
+        notes.append(
+            f"{frechet} of {found.num_equal} {of.what} in {found.width} dimensions: fewer {of.what} than "
+            f"dimensions, so it says more of their number than of the model. Read it beside its ceiling alone, or "
+            f"{kernel} instead."
+        )
+    if num := of.references.num_training:
+        notes.append(
+            f"{num} of the {len(of.references.others)} other real {of.what}, which give the ceilings of "
+            f"{frechet}, precision, recall and diversity, are training {of.what}: there are no more held-out "
+            "ones."
+        )
+    return Finding(
+        found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling),
+        [as_a_set(found, of.what, of.distance_names, more=of.set_columns(), remark=of.set_remark)],
+        {"features": {"name": found.features, "width": found.width}, floor: found.floor},
+        notes,
+        [said],
+    )
+
+
+def memorization(of: Evaluator) -> Finding:
+    """How near to training samples the made ones come, beside held-out ones."""
+    found = measure_memorization(list(of.distances()), of.references.training, of.num_suspects)
+    first = found.distances[0]
+    low, _ = interval(first.closer(WATCHED[-1]), len(first.made))
+    copies = "which looks like copying, or blur" if low > WATCHED[-1] else "which is no sign of copying"
+    share = (
+        f"{first.closer(WATCHED[-1]):.1%} are nearer to a training {of.what.removesuffix('s')} than the nearest "
+        f"{WATCHED[-1]:.0%} of real held-out ones, {copies}."
+    )
+    section = made_or_copied(
+        found,
+        of.generated.signal,
+        of.references.held_out,
+        of.thumbnails,
+        what=of.what,
+        name_of=of.name_of,
+        remark=of.copy_remark,
+        more=of.suspect_items(found),
+    )
+    return Finding([each for one in found.distances for each in one.metrics()], [section], sentences=[share])
+
+
+def denoising(of: Evaluator, pairs: Batch) -> Finding:
+    """What one step of the network makes of noised held-out samples, told the right class, another, and none."""
+    found = trace_denoising(of.pipeline, pairs, of.seed, of.progress, of.what, num_traced=of.num_traced)
+    mean = {f"mean {of.what.removesuffix('s')}": found.mean_error}
+    data = {"error_by_timestep": {"fraction": list(TRACED), **found.errors, **mean}}
+    return Finding(found.metrics, [found.section(of.what)], data)
+
+
+def speed(of: Evaluator) -> Finding:
+    """What a sample takes."""
+    settings, one = of.pipeline.sampling_settings(), of.made_one
+    steps = f"{settings['num_inference_steps']} steps of {settings['sampler']}"
+    how = f"batch of {min(of.batch_size, of.num)}, {steps}, sampling and decoding"
+    seconds = of.generated.seconds
+    return Finding([metric("seconds_per_sample", seconds, sample=one, how=how)], data={f"seconds_per_{one}": seconds})

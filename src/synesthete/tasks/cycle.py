@@ -1,0 +1,330 @@
+"""There and back: one model speaks a picture, another paints what was said, and a judge compares the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from synesthete import seeding
+from synesthete.data.labelled import in_turn
+from synesthete.data.picture import to_images
+from synesthete.data.pieces import loudest_stretch
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.classifiers.speech import recognise
+from synesthete.evaluation.metrics.classification import accuracy, confusion
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.provenance import listed, provenance
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
+from synesthete.evaluation.samples import generate
+from synesthete.evaluation.subsampling import shuffled
+from synesthete.tasks.audio_to_image.classification import CLASSIFIER
+from synesthete.tasks.audio_to_image.eval_conditions import choose_captions
+from synesthete.tasks.audio_to_image.report import enlarged
+from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from synesthete.data.audio_image_samples import AudioImageSamples
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Prepared
+
+    Progress = Callable[[str, int, int], None]
+
+NUM_ROWS = 3  # pictures of a class in the sheet
+NUM_CLASSES = 20
+
+
+@dataclass
+class Cycle:
+    """What became of pictures that were spoken and painted again.
+
+    first, last: (n, C, H, W) uint8. labels: (n,), places in `class_names`. waveforms: (n, S) at `sample_rate`, what was
+    said between. seen_first, seen_last: (n,) what the judge sees. seen_real: of pictures painted of real recordings.
+    """
+
+    class_names: tuple[str, ...]
+    first: Tensor
+    last: Tensor
+    labels: Tensor
+    waveforms: Tensor
+    sample_rate: int
+    seen_first: Tensor
+    seen_last: Tensor
+    seen_real: Tensor
+    metrics: list[Metric]
+    notes: list[str]
+
+    def metric(self, name: str) -> Metric:
+        """The first metric whose name contains `name`."""
+        return next(metric for metric in self.metrics if name in metric.title)
+
+    def confusion(self) -> Tensor:
+        """How often what the first picture shows became each class in the last, (C, C + 1)."""
+        return confusion(self.seen_first, self.seen_last, len(self.class_names))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures that are in no table of the report, as plain values."""
+        return {
+            "class_names": list(self.class_names),
+            "confusion": self.confusion().tolist(),
+            "notes": self.notes,
+        }
+
+
+def evaluate_cycle(
+    speech: Pipeline,
+    painter: Pipeline,
+    prepared: Prepared,
+    folder: Path,
+    *,
+    models: tuple[str, str] = ("", ""),
+    num: int = 200,
+    seed: int = 0,
+    judge: ImageClassifier | None = None,
+    own_judge: TrainedClassifier[ImageClassifier] | None = None,
+    listener: TrainedClassifier[SpeechClassifier] | None = None,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> Cycle:
+    """Go round with held-out pictures and write the report into `folder`.
+
+    speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, in place
+    of own_judge, the one kept with the painter, which knows the kind of pictures that this learned from; where there is
+    none, one is trained on `prepared.judge`. listener: the judge kept with `speech`. models: what the report calls
+    the two.
+
+    Raises:
+        InputError: models that share fewer than two classes, no judge, and as `write_report`.
+    """
+    start = datetime.now(UTC)
+    report = progress or (lambda *_: None)
+    if judge is None and own_judge is not None:
+        judge = own_judge.classifier
+    if judge is None and prepared.judge is not None and len(prepared.judge):
+        judge = load_or_train_image_classifier(
+            prepared.judge, prepared.test, prepared.class_names, progress=report
+        ).classifier
+    if judge is None:
+        raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
+    found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)
+    facts = provenance(painter, start, " -> ".join(filter(None, models)), command) | {
+        "speaks": models[0] or str(speech.config.card.get("recipe", "")),
+        "paints": models[1] or str(painter.config.card.get("recipe", "")),
+        "pictures": f"{len(found.labels)} of {len(prepared.test.labels)} held out by the painter's data, seed {seed}",
+    }
+    write_report(cycle_report(found, facts), Path(folder))
+    return found
+
+
+def go_round(
+    speech: Pipeline,
+    painter: Pipeline,
+    prepared: Prepared,
+    judge: ImageClassifier,
+    *,
+    num: int = 200,
+    seed: int = 0,
+    listener: TrainedClassifier[SpeechClassifier] | None = None,
+    report: Progress = lambda *_: None,
+) -> Cycle:
+    """Speak held-out pictures, paint what was said, and judge both; real recordings in the middle are the ceiling."""
+    names, notes = shared_classes(speech, painter)
+    samples: AudioImageSamples = prepared.test.plain()
+    known = torch.tensor([name in names for name in prepared.class_names])
+    there = (known[samples.labels] & torch.isin(samples.labels, samples.sound_labels)).nonzero().flatten()
+    if not len(there):
+        raise InputError(f"no held-out picture of {listed(names)} with a held-out sound; give the painter's own data")
+    places = there[in_turn(samples.labels[there], seed)[:num]]
+    labels, first = samples.labels[places], samples.pictures[places]
+    rate = speech.codec.spec.sample_rate
+    said = generate(
+        speech,
+        speech.preprocess(to_images(first)),
+        seed=seed,
+        batch_size=BATCH_SIZE,
+        progress=lambda *count: report("speaking", *count),
+    ).signal
+    heard = fitted(said, rate, samples.sounds.shape[1], samples.sample_rate)
+    draws = torch.rand(3, len(places), generator=seeding.generator(seed, "cycle")).tolist()
+    captions, _ = choose_captions(samples, tuple(prepared.class_names), places, labels, draws[0], draws[1])
+    text = None if captions is None or samples.texts is None else samples.texts[captions]
+    told = samples.tell(heard, text)
+    last = generate(painter, told, seed=seed, progress=lambda *count: report("painting", *count)).signal
+    recorded = torch.tensor(
+        [
+            own[int(draw * len(own))]
+            for label, draw in zip(labels.tolist(), draws[2], strict=True)
+            for own in [(samples.sound_labels == label).nonzero().flatten().tolist()]
+        ]
+    )
+    middle = samples.tell(samples.waveform(recorded), text)
+    what = "painting real recordings"
+    real = generate(painter, middle, seed=seed, progress=lambda *count: report(what, *count)).signal
+    seen_first, seen_last, seen_real = (judge.classify(pictures) for pictures in (first, last, real))
+    metrics = agreement(labels, seen_first, seen_last, seen_real, len(names), seed)
+    if listener is not None:
+        metrics.append(said_metric(listener, said, [prepared.class_names[i] for i in labels.tolist()], len(names)))
+    return Cycle(
+        tuple(prepared.class_names),
+        first,
+        last,
+        labels,
+        said,
+        rate,
+        seen_first,
+        seen_last,
+        seen_real,
+        metrics,
+        notes,
+    )
+
+
+def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list[str]]:
+    """The classes that both models know, and a note where that is not all.
+
+    Raises:
+        InputError: fewer than two, or models that do not speak or do not hear.
+    """
+    if speech.conditioner.reads != "image" or speech.codec.spec is None:
+        raise InputError("the first model speaks no pictures; give one that does, such as image-to-speech-digits")
+    if painter.conditioner.reads != "audio_text":
+        raise InputError("the second model paints no sounds; give one that does, such as audio-to-image-digits")
+    spoken, painted = speech.class_names, painter.class_names
+    names = [name for name in painted if name in spoken]
+    if len(names) < 2:
+        raise InputError(
+            f"one model speaks {listed(spoken)}, the other paints {listed(painted)}; give two that share classes"
+        )
+    left = [name for name in dict.fromkeys([*spoken, *painted]) if name not in names]
+    return names, [f"left out, since only one of the models knows them: {listed(left)}"] if left else []
+
+
+def fitted(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:
+    """Sounds (n, S) at another rate and of another length, (n, length): the loudest stretch of each, or padded."""
+    found = []
+    for waveform in waveforms:
+        moved = np.ascontiguousarray(soxr.resample(waveform.numpy(), sample_rate, wanted_rate), dtype=np.float32)
+        part = loudest_stretch(torch.from_numpy(moved).clamp(-1, 1), length, wanted_rate)
+        found.append(F.pad(part, (0, length - len(part))))
+    return torch.stack(found)
+
+
+def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_classes: int, seed: int) -> list[Metric]:
+    """How often the last picture shows what the first one showed, and what it was; by what the judge sees of each."""
+    order, num, chance = shuffled(len(labels), seed), len(labels), 1 / num_classes
+    found = []
+    for name, wanted in (("the judge sees in the first", first), ("the first is of", labels)):
+        share = accuracy(wanted, last)
+        title = f"cycle: the last picture shows the class that {name} ({CLASSIFIER}, n = {num})"
+        wrong, ceiling = accuracy(wanted[order], last), accuracy(wanted, real)
+        found.append(Metric(title, share, interval(share, num), chance, wrong, ceiling))
+    share = accuracy(labels, first)
+    title = f"accuracy of the judge on the first pictures ({CLASSIFIER}, n = {num})"
+    found.append(Metric(title, share, interval(share, num), chance))
+    return found
+
+
+def said_metric(
+    listener: TrainedClassifier[SpeechClassifier], waveforms: Tensor, names: Sequence[str], num_classes: int
+) -> Metric:
+    """How often the speech between says the picture's class, by the judge kept with the model that speaks."""
+    known = listener.classifier.class_names
+    words = {name: own[0] if len(own) == 1 else name for name, own in zip(known, listener.words, strict=True)}
+    right = [
+        verdict.says == words.get(name) for verdict, name in zip(recognise(listener, waveforms), names, strict=True)
+    ]
+    share = sum(right) / len(right)
+    title = f"cycle: the speech between says the class of the first picture (mel judge, n = {len(right)})"
+    return Metric(title, share, interval(share, len(right)), 1 / num_classes, ceiling=listener.accuracy)
+
+
+def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
+    """The report on what `go_round` found."""
+    metric = found.metrics[0]
+    assert metric.chance is not None and metric.ceiling is not None
+    summary = (
+        f"{metric.value:.1%} of {len(found.labels)} pictures come back as what they were (chance {metric.chance:.1%}, "
+        f"with real recordings between {metric.ceiling:.1%})."
+    )
+    if metric.interval and metric.interval[0] <= metric.chance:
+        summary += " That is no better than guessing."
+    names = found.class_names
+    title = f"n = {len(found.labels)}"
+    figure = confusion_figure(found.confusion(), names, title, sides=("the first picture shows", "the last shows"))
+    sections = [sheet(found), Section("What became what", "", [Medium("confusion", to_png(figure))])]
+    sections.append(Section("How to read the figures", _READING))
+    if found.notes:
+        sections.append(Section("Notes", " ".join(found.notes)))
+    return Report(
+        title=f"There and back {facts.get('model', '')}".strip(),
+        summary=summary,
+        facts=facts,
+        metrics=found.metrics,
+        sections=sections,
+        data=found.to_dict(),
+    )
+
+
+def sheet(found: Cycle) -> Section:
+    """Rows of a picture, what was said of it as a spectrogram, and what was painted of that; then to hear."""
+    rows: list[list[Image.Image | None]] = []
+    row_names, captions, cards = [], [], []
+    for label in found.labels.unique()[:NUM_CLASSES].tolist():
+        row: list[Image.Image | None] = []
+        said: list[str] = []
+        name = found.class_names[label]
+        places = (found.labels == label).nonzero().flatten()[:NUM_ROWS].tolist()
+        for place in places:
+            first, last = (enlarged(to_images(x[place : place + 1])[0]) for x in (found.first, found.last))
+            drawn = draw_spectrograms(found.waveforms[place : place + 1], found.sample_rate)[0]
+            row += [first, drawn.resize(first.size, Image.Resampling.LANCZOS), last.resize(first.size)]
+            seen = int(found.seen_last[place])
+            said += ["", "", "" if seen == label else found.class_names[seen]]
+            if place == places[0]:
+                sound = encode_wav(found.waveforms[place], found.sample_rate)
+                media = [
+                    Medium(f"first-{name}", encode_png(first), f"first: {name}", pixelated=True),
+                    Medium(f"said-{name}", sound, f"said of it: {name}", "wav"),
+                    Medium(f"last-{name}", encode_png(last), f"last: {name}", pixelated=True),
+                ]
+                cards.append(Card(name, media, [f"the judge sees {found.class_names[seen]}"]))
+        rows.append(row)
+        row_names.append(name)
+        captions.append(said)
+    columns = ["picture", "said", "painted"] * NUM_ROWS
+    title = "below: what the judge sees in the last one, where it is something else"
+    captions = [line + [""] * (len(columns) - len(line)) for line in captions]
+    picture = encode_png(draw_sheet(rows, row_names, columns, captions=captions, title=title))
+    return Section("Picture, speech, picture", _SHEET, [Medium("cycle", picture, title), Gallery(cards)])
+
+
+_SHEET = (
+    "Held-out pictures, the log-mel of what the first model said of each, and what the second painted of that: the "
+    "first ones of each class, not the best."
+)
+_READING = (
+    "The judge is a classifier that learned from real pictures which neither model saw. Chance is guessing; shuffled "
+    "are other first pictures; the ceiling is the same way round with a real held-out recording of the class in place "
+    "of the speech, so that what is missing to it is lost by speaking, and what is missing from there to 1 by hearing "
+    "and painting. Speech is resampled to the rate that the second model hears, and its loudest stretch taken."
+)

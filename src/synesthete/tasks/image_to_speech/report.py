@@ -1,0 +1,266 @@
+"""What only the report on speech shows: pictures and what is said to them, mistakes, voices, the figure of i2m."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from synesthete.evaluation.classifiers.speech import log_mel_of
+from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
+from synesthete.evaluation.reporting.figures import (
+    confusion_figure,
+    difference_figure,
+    pitch_figure,
+    spectrogram_figure,
+    sweep_figure,
+    timestep_figure,
+    to_png,
+)
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.reporting.sounds import encode_wav
+from synesthete.evaluation.subsampling import first_of_each
+from synesthete.tasks.image_to_speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.round_trip import Difference
+    from synesthete.evaluation.samples import Generated
+    from synesthete.tasks.image_to_speech.diversity import Diversity
+    from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
+
+NUM_SHOWN = 20  # classes with a sample to see and hear
+NUM_FAILURES = 6
+NUM_PAIRS = 10  # most frequent confusions listed
+NUM_TRANSCRIPTS = 30
+
+
+def say_accuracy(found: SpeechEvaluator) -> list[str]:
+    """How many pictures are named rightly, in words."""
+    said = []
+    for name in (X_0, LISTENER):
+        if (each := found.accuracies.get(name)) is not None:
+            said.append(
+                f"{each.value:.1%} of {len(found.labels)} pictures are named rightly ({name}; chance "
+                f"{each.chance:.1%}, real clips {each.ceiling:.1%})."
+            )
+    best = found.accuracies[X_0]
+    if best.interval and best.chance is not None and best.interval[0] <= best.chance:
+        said.append("That is no better than guessing: this model does not speak (yet).")
+    return said
+
+
+def shown(labels: Tensor) -> list[int]:
+    """The first sample of each class that has one; of many classes, of some of them, evenly."""
+    places = first_of_each(labels).tolist()
+    num = min(NUM_SHOWN, len(places))
+    return [places[i * len(places) // num] for i in range(num)]
+
+
+def heard(found: SpeechEvaluator) -> list[Section]:
+    """A sample of each class, and those that were misheard, the ones that most judges misheard first."""
+    sections = [Section("Heard", _HEARD, [gallery(found, shown(found.labels))])]
+    wrong = torch.stack([answers != found.labels for answers in found.heard.values()]).sum(dim=0)
+    order = wrong.argsort(descending=True, stable=True)[:NUM_FAILURES]
+    if places := [int(place) for place in order if wrong[place]]:
+        text = f"{int((wrong > 0).sum())} of {len(wrong)} samples were misheard by one judge or more; the worst first."
+        sections.append(Section("Misheard", text, [gallery(found, places)]))
+    return sections
+
+
+def gallery(found: SpeechEvaluator, places: Sequence[int]) -> Gallery:
+    """Picture, spectrogram, sound and what was heard, for the samples at `places`."""
+    made, names, cards = found.generated, [*found.class_names, "nothing"], []
+    for place in places:
+        word = names[int(found.labels[place])]
+        picture = Medium(
+            f"picture-{place}", picture_png(found.pictures[place]), f"the picture given: {word}", pixelated=True
+        )
+        lines = [f"{name}: {names[int(answers[place])]}" for name, answers in found.heard.items()]  # -1 is the last
+        media = sound_media(
+            found, made.x_0[place], made.signal[place], (f"spectrogram-{place}", f"sound-{place}"), ("", "listen"), 110
+        )
+        cards.append(Card(word, [picture, *media], lines))
+    return Gallery(cards)
+
+
+def sound_media(
+    found: SpeechEvaluator, x_0: Tensor, waveform: Tensor, names: tuple[str, str], captions: tuple[str, str], dpi: int
+) -> list[Medium]:
+    """A spectrogram and a sound, with their names and captions."""
+    spec, log_mel = found.codec.spec, log_mel_of(found.codec, x_0[None])[0, 0]
+    picture = to_png(spectrogram_figure(log_mel, spec, size=(3.4, 2.5)), dpi)
+    sound = encode_wav(waveform, spec.sample_rate)
+    return [Medium(names[0], picture, captions[0]), Medium(names[1], sound, captions[1], "wav")]
+
+
+def by_class(
+    class_names: Sequence[str], labels: Tensor, shares: Mapping[str, Sequence[float]], seen: Tensor | None
+) -> Section:
+    """The share right of each class by each judge, the worst first, and how much is lost before anything is spoken."""
+    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
+    columns = {**shares}
+    if seen is not None:
+        right = (seen == labels).double()
+        columns["seen by the probe"] = [right[labels == i].mean().item() for i in range(len(class_names))]
+    rows = [(name, n, *row) for name, n, *row in zip(class_names, counts, *columns.values(), strict=True)]
+    worst = sorted((row for row in rows if row[1]), key=lambda row: row[2])
+    return Section("By class", "Share right of each class, the worst first.", [Table(("class", "n", *columns), worst)])
+
+
+def confusions(class_names: Sequence[str], tables: Mapping[str, Tensor]) -> Section:
+    """A picture for each judge and, of the first, the commonest mistakes as a table; tables: (C, C + 1) by judge."""
+    items: list[Table | Medium] = [
+        Medium(f"confusion {name}", to_png(confusion_figure(table, class_names, f"{name}, n = {int(table.sum())}")))
+        for name, table in tables.items()
+        if name != DECODED
+    ]
+    table = tables[X_0].clone()
+    table.fill_diagonal_(0)
+    most = table.flatten().argsort(descending=True, stable=True)[:NUM_PAIRS].tolist()
+    taken = [*class_names, "nothing"]
+    rows = [(class_names[i // len(taken)], taken[i % len(taken)], int(table.flatten()[i])) for i in most]
+    if rows := [row for row in rows if row[2]]:
+        items.append(Table(("the picture shows", "heard as", "times"), rows, f"commonest mistakes, {X_0}"))
+    return Section("What was taken for what", "", items)
+
+
+def transcripts(found: SpeechEvaluator) -> list[Section]:
+    """What Whisper wrote, where it listened."""
+    if found.transcripts is None:
+        return []
+    wrote, names = found.transcripts[1], [*found.class_names, "none of them"]
+    rows = [
+        (names[int(label)], text or "(nothing)", names[int(answer)])
+        for label, text, answer in zip(found.labels, wrote.written, wrote.answers, strict=False)
+    ][:NUM_TRANSCRIPTS]
+    table = Table(("the picture shows", "Whisper wrote", "taken for"), rows)
+    return [Section("What Whisper wrote", _WHISPER.format(name=wrote.listener), [table])]
+
+
+def voices(found: Diversity) -> Section:
+    """How far apart the model's voices are, against real ones."""
+    clear = [("share with a clear pitch", *found.voiced), ("mean periodicity, 0 to 1", *found.periodicity)]
+    rows = [(name, *values) for name, values in found.spreads.items()]
+    columns = ("class", "pitch, generated", "pitch, real", "timbre, generated", "timbre, real")
+    title = f"{found.num_pictures} pictures, {found.num_seeds} seeds each"
+    items: list[Table | Medium] = [
+        Table(("", "generated", "real voices"), clear),
+        Table(("spread of", "generated", "real voices", "real voices again"), rows),
+        Medium("pitch", to_png(pitch_figure(*found.pitches, title))),
+        Table(columns, found.by_class, "by class (semitones, dB)"),
+    ]
+    return Section("Voices", _VOICES, items)
+
+
+def guidance(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, default: float) -> Section:
+    """The same pictures and noise at other guidance scales; default: the model's own."""
+    names, scales = list(found.heard), list(sweep)
+    curves = {name: [sweep[scale][name] for scale in scales] for name in names if name != DECODED}
+    title = f"n = {num} at each scale, same noise; bars: 95%"
+    figure = sweep_figure(scales, curves, found.ceilings, 1 / found.num_classes, title, default)
+    table = Table(("guidance scale", *names), [(scale, *(sweep[scale][name][0] for name in names)) for scale in scales])
+    return Section("Guidance", _SWEEP.format(num=num), [Medium("guidance", to_png(figure)), table])
+
+
+def trace(errors: Mapping[str, Sequence[float]], num: int, mean_error: float) -> Section:
+    """How good one step of the network is, by how much noise there is."""
+    figure = timestep_figure(TRACED, errors, f"real clips of unheard voices, n = {num}", mean_error)
+    table = Table(("t / T", *errors), list(zip(TRACED, *errors.values(), strict=True)))
+    return Section("Loss by timestep", _TRACE.format(num=num), [Medium("loss-by-timestep", to_png(figure)), table])
+
+
+def restored(found: SpeechEvaluator, sounds: Mapping[str, Generated]) -> Section:
+    """The figure of i2m, a row a picture: original, generated, and denoised in one step, to see and to hear."""
+    galleries = []
+    for row in range(min(map(len, sounds.values()))):
+        cards = []
+        for name, sound in sounds.items():
+            word = found.class_names[int(sound.labels[row])]
+            title, slug = f"{word}: {name}", f"restored-{word}-{name}"
+            media = sound_media(
+                found, sound.x_0[row], sound.signal[row], (f"{slug}-spectrogram", slug), (title, title), 90
+            )
+            cards.append(Card(f"{word}, {name}", media))
+        galleries.append(Gallery(cards, columns=len(cards)))
+    return Section("Generated against denoised", _RESTORED, galleries)
+
+
+def errors(found: Mapping[str, tuple[float, float]]) -> Section:
+    """The error of generation beside what real clips and averages score."""
+    rows = [(name, *found[name]) for name in (COPY, MEAN, FELLOW, GENERATED, SHUFFLED, STRANGER)]
+    columns = ("against a real clip of the class", "as i2m computed it (nepers squared)", "x_0, unit variance")
+    return Section("Generation error", _ERRORS, [Table(columns, rows)])
+
+
+def codec(
+    found: SpeechEvaluator, trip: Mapping[str, Difference], heard: float | None, before: Tensor, after: Tensor
+) -> Section:
+    """Real clips through the codec. heard: the share that is right as recorded. before, after: a log-mel (F, T)."""
+    rows = [(name, *vars(each).values()) for name, each in trip.items()]
+    columns = ("compared", "mean absolute", "mean square", "largest", "SNR (dB)", "Pearson")
+    items: list[Table | Medium] = [Table(columns, rows)]
+    num = len(found.true)
+    if heard is not None:
+        shares = [("as recorded", heard, num), ("through the codec", found.ceilings[LISTENER], num)]
+        items.append(Table(("real clips, heard by pocketsphinx", "accuracy", "n"), shares))
+    figure = difference_figure(before, after, found.codec.spec, "a real clip")
+    items.append(Medium("codec-difference", to_png(figure)))
+    return Section("The codec alone", _CODEC.format(num=num), items)
+
+
+def picture_png(picture: Any) -> bytes:
+    """A picture (C, H, W) uint8, or float in [-1, 1], as a PNG file."""
+    if picture.is_floating_point():
+        picture = (picture.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    values = picture[0] if len(picture) == 1 else picture[:3].permute(1, 2, 0)
+    encoded = io.BytesIO()
+    Image.fromarray(values.cpu().numpy()).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+_HEARD = (
+    "One picture of each class (of twenty classes where there are more), what the model said to it at its own "
+    "settings, and what each judge heard."
+)
+_SWEEP = "The first {num} pictures again, on the same noise, at other guidance scales. Table: share right."
+_TRACE = (
+    "How far the network's guess of a clean clip is from the clip, from little noise to nearly nothing but noise, with "
+    "{num} real clips of voices that it never heard. A network that uses its picture is better with the right one "
+    "than with another, and most of all near noise."
+)
+_CODEC = (
+    "{num} real clips encoded and decoded, without any model: the ceiling of what it can say. A log-mel has no phase, "
+    "so the waveforms differ even where they sound alike. A neper is 8.7 dB; cells of exact digital silence, which the "
+    "decoder fills with faint noise, weigh most in the log-mel figures."
+)
+_VOICES = (
+    "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
+    "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
+    "averaged voice has none. Real voices: as many clips of each class by the judge's and the test voices, through the "
+    "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
+    "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
+    "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."
+)
+_ERRORS = (
+    "Mean square error between what was said and one real clip of its class by a voice drawn at random. Voices differ, "
+    "so real speech by another voice is far from it too, and the mean of all clips, which is no speech, is nearer: a "
+    "lower figure is not a better model. The seed compared log-mels that its sampler had clamped at -10 with clips "
+    "whose silence is -16.1, which costs 37.4 for every silent cell: even a perfect copy scores what the first line "
+    "says."
+)
+_WHISPER = (
+    "{name} is not told which words there are. A transcript is taken for the class whose phrase needs the fewest edits "
+    "a letter, and for none of them where that is more than half a letter, or where two are as near."
+)
+_RESTORED = (
+    "Of a few pictures: a real clip of the class by a voice that the model never heard, what the model says to the "
+    "picture from nothing but noise, and the real clip noised to t = 300, 500 and 800 of 1,000 and denoised in a "
+    "single step with the picture given. One step from little noise is easy: it says little of what is generated."
+)

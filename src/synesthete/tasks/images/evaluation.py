@@ -1,0 +1,208 @@
+"""Are they good pictures? By a classifier, as a set, as copies, by one step, and at other guidance scales."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.picture import to_images
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.features.features import ClassifierFeatures, find_features
+from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.set_comparison import features_of
+from synesthete.evaluation.pictures.scoring import Scorer, noise_sources
+from synesthete.evaluation.runner import Evaluator
+from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.tasks.images.report import guidance_section
+from synesthete.types import Batch, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
+    from synesthete.evaluation.samples import Generated
+
+GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
+NUM_SWEPT = 200  # pictures at each guidance scale
+BATCH_SIZE = 64
+ENCODED = 100  # pictures that are encoded at once
+OTHERS, DEALT = "other real pictures", "pixels of real pictures, at random"
+
+
+class PictureEvaluator(Evaluator):
+    """What every model has whose samples are pictures, uint8 (n, C, H, W)."""
+
+    what, made_one, classifier_name = "pictures", "picture", "picture classifier"
+    distance_names, is_picture, batch_size = ("FID", "KID"), True, BATCH_SIZE
+    best, worst = OTHERS, DEALT
+    worst_is = "all pixels of real pictures dealt out at random"
+    copy_remark = (
+        "In pixels the distance is the root mean square difference, 0 to 1; smooth or blurred pictures are near to "
+        "everything in it."
+    )
+
+    def train_classifier(self) -> Any:
+        """As every evaluator."""
+        data = self.prepared
+        if data.judge is not None and len(data.judge):
+            return load_or_train_image_classifier(data.judge, data.test, data.class_names, progress=self.progress)
+        if self.pipeline.is_conditional and self.saved is None:
+            raise InputError(
+                "no pictures for a classifier in the data and none with the model; --set data.num_judge=400"
+            )
+        return None
+
+    def find_features(self, name: str) -> Any:
+        """As every evaluator."""
+        return find_features(name, self.classifier)
+
+    def draw_references(self) -> References:
+        """Held-out pictures, and others: held-out ones too, and where these run out training pictures."""
+        test, train = self.prepared.test, self.prepared.train
+        chosen, rest, training = draw_places(len(test.labels), len(train.labels), self.num, self.seed, self.what)
+        others = torch.cat([test.pictures[rest], train.pictures[training]])
+        return References(
+            held_out=test.pictures[chosen],
+            labels=test.labels[chosen],
+            others=others,
+            other_labels=torch.cat([test.labels[rest], train.labels[training]]),
+            worst=dealt(others, self.seed),
+            places=chosen,
+            training=train.pictures,
+            num_training=len(training),
+        )
+
+    def classifier_facts(self) -> dict[str, Any]:
+        """By what the pictures were compared and classified."""
+        num = len(self.prepared.judge) if self.prepared.judge is not None else 0
+        return {
+            "features": f"{self.comparison.features}, {self.comparison.width} numbers a picture",
+            self.classifier_name: self.classifier_fact(f"{num} real pictures that the model never saw"),
+        }
+
+    def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
+        """As every evaluator."""
+        return to_images(samples)
+
+    def distances(self) -> Iterator[NearestTrainingDistance]:
+        """In pixels, mirrored too where training pictures were, then in the classifier's features."""
+        made, real = self.generated.signal, self.references
+        flips = getattr(getattr(self.prepared.train, "augmentation", None), "flip", 0) > 0
+        self.progress("nearest training pictures", 0, 1)
+        yield nearest_training_distance(
+            "pixels",
+            made,
+            real.held_out,
+            real.training,
+            unit=255 * math.sqrt(made[0].numel()),
+            mirrored=(made.flip(-1), real.held_out.flip(-1)) if flips else None,
+            what=self.what,
+        )
+        self.progress("nearest training pictures", 1, 1)
+        if self.classifier is not None:
+            features = ClassifierFeatures(self.classifier)
+            sets = (made, real.held_out, real.training)
+            described = [
+                features_of(features, s, lambda *count: self.progress("features, training", *count)) for s in sets
+            ]
+            yield nearest_training_distance(features.name, *described, what=self.what)
+
+
+class ImagesEvaluator(PictureEvaluator):
+    """A model of pictures, told a class or nothing.
+
+    Args:
+        guidance: scales that the first pictures are made at again; none are where it is empty. Others: as `Evaluator`.
+    """
+
+    question, verb = "Are they good pictures?", "draws"
+
+    def __init__(self, *args: Any, guidance: Sequence[float] = GUIDANCE, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.guidance = guidance
+
+    def generate(self) -> Generated:
+        """Classes as often as held-out pictures show them; the i-th picture of one has noise of its own."""
+        labels = self.prepared.test.labels[
+            draw_with_replacement(len(self.prepared.test), self.num, self.seed, "labels")
+        ]
+        generators = [seeding.generator(*source) for source in noise_sources(labels, self.seed)]
+        return generate(
+            self.pipeline,
+            labels,
+            generators=generators,
+            batch_size=BATCH_SIZE,
+            warmed=set(),
+            progress=lambda *count: self.progress("sampling", *count),
+        )
+
+    def held_out_pairs(self) -> Batch:
+        """As every evaluator."""
+        assert self.references.places is not None
+        places = self.references.places[: self.num_denoised]
+        labels = self.prepared.test.labels[places]
+        x_0 = encode_pictures(self.pipeline.codec, self.prepared.test, places)
+        return Batch(signal=x_0, raw=labels, label=labels, encoded=True)
+
+    def findings(self) -> Iterator[Finding]:
+        """As every evaluator."""
+        yield from super().findings()
+        if self.is_classified and self.guidance:
+            yield self.sweep()
+        notes = []
+        if not self.is_told:
+            notes.append("This model is told no class: class accuracy, confusions and guidance are left out.")
+        yield Finding(sections=[self.reading()], notes=notes)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores other settings of sampling."""
+        return Scorer(self.pipeline, self.prepared, self.classifier, self.features, self.seed)
+
+    def sweep(self) -> Finding:
+        """The first pictures again, on the same noise, at other guidance scales."""
+        default = self.pipeline.sampling_settings()["guidance_scale"]
+        asked, scores = self.generated.labels[:NUM_SWEPT], {}
+        for scale in sorted({*self.guidance, default}):
+            scores[scale] = self.scorer.score(
+                {"guidance_scale": scale},
+                asked,
+                self.seed,
+                progress=lambda *count, scale=scale: self.progress(f"guidance {scale:g}", *count),
+            )
+        ceiling = self.class_metrics[0].ceiling or 0.0
+        section = guidance_section(scores, default, ceiling, self.comparison, len(self.class_names))
+        return Finding(
+            sections=[section], data={"guidance": {f"{s:g}": score.figures() for s, score in scores.items()}}
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """As every evaluator."""
+        real, data = self.references, self.prepared
+        return {
+            "pictures": f"{len(self.generated)} made, seed {self.seed}; {len(real.labels)} of {len(data.test)} "
+            f"held-out ones, {len(data.train)} that it was trained on",
+        } | self.classifier_facts()
+
+
+def encode_pictures(codec: Any, samples: Any, places: Tensor) -> Tensor:
+    """x_0 (n, C, H, W) of the pictures at these places, on the CPU; that of before where they were encoded once."""
+    if samples.x_0 is not None:
+        return samples.x_0[places][:, 0].float()  # the first view is the picture as it is
+    return encode(codec, samples.pictures[places], ENCODED)
+
+
+def dealt(pictures: Tensor, seed: int) -> Tensor:
+    """All pixels of these pictures (n, C, H, W), dealt out again at random: the colours are right, and nothing else."""
+    pixels = pictures.transpose(0, 1).flatten(1)  # (C, n * H * W)
+    order = torch.randperm(pixels.shape[1], generator=seeding.generator(seed, "dealt"))
+    num, channels, height, width = pictures.shape
+    return pixels[:, order].view(channels, num, height, width).transpose(0, 1).contiguous()

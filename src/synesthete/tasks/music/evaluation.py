@@ -1,0 +1,322 @@
+"""Does it play? By a classifier, as a set, by bands, rhythm and pitch, as copies, and by one step of denoising."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from synesthete import seeding
+from synesthete.data.audio import to_int16
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe
+from synesthete.evaluation.audio_features.bands import band_error, band_floor
+from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
+from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
+from synesthete.evaluation.features.features import ClassifierFeatures, find_features
+from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
+from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.runner import Evaluator
+from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.pipeline.upsampling import check_upsampler
+from synesthete.tasks.music import report
+from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, noise_like, through_codec
+from synesthete.tasks.music.round_trip import measure_round_trip
+from synesthete.tasks.music.upsampling import evaluate_upsampling
+from synesthete.types import Batch, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
+    from synesthete.evaluation.audio_features.spectra import Sounds
+    from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.reporting.report import Gallery
+    from synesthete.evaluation.samples import Generated
+    from synesthete.tasks.music.round_trip import RoundTrip
+
+SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
+NUM_FITTED = 500  # training pieces that features without a classifier are standardised over
+THUMBNAIL = 16  # frames of a spectrogram that is compared with others, 4 a second of the usual 4
+BATCH_SIZE, CHUNK = 16, 8  # pieces made at once, and encoded at once
+
+
+class MusicEvaluator(Evaluator):
+    """A model of music, told a class, a sound or nothing; sounds are int16 (n, S).
+
+    Chance is noise of the real pieces' mean spectrum for what compares sets, and white noise for the bands. The ceiling
+    of sets is pieces of the training recordings through the codec against the held-out ones, at the same n.
+
+    Args:
+        recorded: for an upsampler, a folder of sound that was recorded at its low rate. Others: as `Evaluator`.
+    """
+
+    question, verb = "Does it play?", "plays"
+    what, classifier_name = "pieces", "sound classifier"
+    best, worst = CODED, NOISE
+    worst_is = "noise of the real pieces' mean spectrum, each as loud as one of them (for the octaves, white noise)"
+    best_is = (
+        "as many real pieces of the recordings that the model was trained on, through the codec: a model that had "
+        "learned all of them, without a fault, would score that"
+    )
+    floor_is_ceiling = False  # random halves of the held-out pieces share recordings, which a model's pieces do not
+    batch_size, num_suspects, num_denoised, num_traced = BATCH_SIZE, 4, 32, 16
+    set_remark = "The others are pieces of the recordings that the model was trained on."
+    copy_remark = (
+        "In spectrograms the distance is the root mean square difference in dB of log-mels averaged over sixteenths of "
+        "a piece, to which a copy that begins at another moment is no copy. Band statistics, the mean and deviation "
+        "over time of each band in dB, do not know when something sounds."
+    )
+
+    def __init__(self, *args: Any, recorded: Path | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.recorded, self.sample_rate = recorded, self.pipeline.codec.spec.sample_rate
+        if recorded is not None:
+            check_upsampler(self.pipeline)
+
+    @property
+    def reads_sound(self) -> bool:
+        """Whether the model is told a sound, as an upsampler is."""
+        return getattr(type(self.pipeline.conditioner), "reads", "label") == "sound"
+
+    @property
+    def is_classified(self) -> bool:
+        """As every evaluator: a classifier of recordings knows no classes."""
+        return super().is_classified and self.classifier.knows_classes
+
+    def train_classifier(self) -> Any:
+        """As every evaluator; a note where there are too few recordings for one."""
+        data, rate = self.prepared, self.pipeline.codec.spec.sample_rate
+        if data.judge is None or not len(data.judge):
+            self.notes.append("No classifier was trained: the data keep no recordings for one (data.judge_share).")
+            return None
+        try:
+            return load_or_train_sound_classifier(data.judge, data.test, data.class_names, rate, progress=self.progress)
+        except InputError as error:
+            self.notes.append(f"No classifier was trained: {error}. Sets are compared by what needs none.")
+            return None
+
+    def saved_metric(self) -> Metric | None:
+        """As every evaluator."""
+        return super().saved_metric() if self.saved.classifier.knows_classes else None
+
+    def find_features(self, name: str) -> Any:
+        """As every evaluator."""
+        train = self.prepared.train
+        return find_features(name, self.classifier, sample_rate=self.sample_rate, real=train.waveforms[:NUM_FITTED])
+
+    def generate(self) -> Generated:
+        """As is asked for by held-out pieces, drawn anew each time: by their classes, or their sounds."""
+        test = self.prepared.test
+        places = draw_with_replacement(len(test), self.num, self.seed, "asked for")
+        found = generate(
+            self.pipeline,
+            test.waveform(places) if self.reads_sound else test.labels[places],
+            seed=self.seed,
+            labels=test.labels[places],
+            batch_size=BATCH_SIZE,
+            warmed=set(),
+            progress=lambda *count: self.progress("sampling", *count),
+        )
+        broken = int((~found.signal.isfinite()).any(dim=1).sum())
+        signal = found.signal.nan_to_num(0.0, 0.0, 0.0)
+        clipped = int((signal.abs() > 1).any(dim=1).sum())
+        if broken:
+            self.notes.append(f"{broken} sounds held samples that are not finite; they are silent here.")
+        if clipped:
+            self.notes.append(f"{clipped} of {self.num} sounds go beyond full scale; they are clipped here.")
+        return replace(found, signal=to_int16(signal), counts={"num_broken": broken, "num_clipped": clipped})
+
+    def draw_references(self) -> References:
+        """Held-out pieces, and training pieces: those of one recording are alike.
+
+        Two halves of the held-out ones, which share recordings, are nearer to each other than music of other recordings
+        can be.
+        """
+        test, train = self.prepared.test, self.prepared.train
+        chosen, _, others = draw_places(len(test), len(train), self.num, self.seed, self.what, from_training=True)
+        return References(
+            held_out=test.waveforms[chosen],
+            labels=test.labels[chosen],
+            others=train.waveforms[others],
+            other_labels=train.labels[others],
+            worst=noise_like(train.waveforms[others], self.seed),
+            places=chosen,
+            training=train.waveforms,
+        )
+
+    @cached_property
+    def coded(self) -> tuple[Tensor, Tensor]:
+        """The other pieces, and the held-out ones, through the codec."""
+        seed, real = seeding.derive(self.seed, "codec"), self.references
+        sets = {"codec, others": real.others, "codec, held out": real.held_out}
+        others, held_out = (
+            through_codec(self.pipeline.codec, x, seed, lambda *count, name=name: self.progress(name, *count))
+            for name, x in sets.items()
+        )
+        return others, held_out
+
+    def sets(self) -> dict[str, tuple[Any, Tensor]]:
+        """As every evaluator, and the others as they are, and white noise."""
+        real = self.references
+        labels = self.groups(real.other_labels)
+        white = noise_like(real.others, self.seed, coloured=False)
+        beside = {CODED: self.coded[0], REAL: real.others, NOISE: real.worst, WHITE: white}
+        return {
+            HELD_OUT: (real.held_out, self.groups(real.labels)),
+            MADE: (self.generated.signal, self.groups(self.generated.labels)),
+            **{name: (sounds, labels) for name, sounds in beside.items()},
+        }
+
+    @cached_property
+    def descriptors(self) -> dict[str, AudioDescriptors]:
+        """Bands, rhythm and pitch of every set, by name."""
+        found = {}
+        for done, (name, (sounds, _)) in enumerate(self.sets().items()):
+            found[name] = describe(sounds, self.sample_rate)
+            self.progress("bands, rhythm, pitch", done + 1, 6)
+        return found
+
+    @cached_property
+    def apart(self) -> dict[str, dict[str, float]]:
+        """How far the descriptors of each set are from those of held-out pieces, by set and NAMES."""
+        held_out = self.descriptors[HELD_OUT]
+        return {name: apart(each, held_out) for name, each in self.descriptors.items() if name != HELD_OUT}
+
+    def set_columns(self) -> dict[str, dict[str, float]]:
+        """As every evaluator."""
+        return {BANDS: {name: each[BANDS] for name, each in self.apart.items()}}
+
+    def distances(self) -> Iterator[NearestTrainingDistance]:
+        """In spectrograms, in statistics of bands, and in the classifier's features."""
+        sets: list[Sounds] = [self.generated.signal, self.references.held_out, self.prepared.train.waveforms]
+        outlines = [self.outlines(sounds) for sounds in sets]
+        for space, described in zip((SPECTROGRAM, STATISTICS), zip(*outlines, strict=True), strict=True):
+            yield nearest_training_distance(space, *described, unit=math.sqrt(described[0].shape[1]), what=self.what)
+        if self.classifier is not None:
+            features = ClassifierFeatures(self.classifier)
+            yield nearest_training_distance(features.name, *map(features, sets), what=self.what)
+
+    def outlines(self, sounds: Sounds) -> tuple[Tensor, Tensor]:
+        """Of log-mels (F, T) of sounds (n, S), the means of THUMBNAIL stretches (n, F * THUMBNAIL), and statistics."""
+        thumbnails, statistics, done = [], [], 0
+        for part in parts(sounds):
+            levels = log_mel(part, self.sample_rate)
+            thumbnails.append(adaptive_avg_pool2d(levels, (levels.shape[1], THUMBNAIL)).flatten(1))
+            statistics.append(band_statistics(levels))
+            done += len(part)
+            self.progress("nearest training pieces", done, len(sounds))
+        return torch.cat(thumbnails), torch.cat(statistics)
+
+    def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
+        """Spectrograms."""
+        return draw_spectrograms(samples, self.sample_rate)
+
+    def suspect_items(self, found: Memorization) -> Sequence[Gallery]:
+        """The sounds that are nearest to a training piece, with it, to hear."""
+        return [report.suspects(self, found)]
+
+    @torch.no_grad()
+    def held_out_pairs(self) -> Batch:
+        """As every evaluator."""
+        assert self.references.places is not None
+        places, samples = self.references.places[: self.num_denoised], self.prepared.test.plain()
+        found = [samples.batch(part, seeding.generator(self.seed, "pairs")) for part in places.split(CHUNK)]
+        codec = self.pipeline.codec
+        x_0 = [batch.signal if batch.encoded else encode(codec, batch.signal) for batch in found]
+        raw, label = (torch.cat([getattr(batch, name) for batch in found]) for name in ("raw", "label"))
+        return Batch(torch.cat(x_0), raw, label, encoded=True)
+
+    @cached_property
+    def round_trip(self) -> RoundTrip:
+        """What the codec alone costs."""
+        return measure_round_trip(self.references.held_out, self.coded[1], self.sample_rate)
+
+    def findings(self) -> Iterator[Finding]:
+        """As every evaluator."""
+        if self.reads_sound:
+            yield evaluate_upsampling(
+                self.pipeline,
+                self.prepared,
+                num=self.num,
+                seed=self.seed,
+                recorded=self.recorded,
+                progress=self.progress,
+            )
+        yield Finding(sections=[report.heard(self), report.seen(self)], data=dict(self.generated.counts))
+        yield from self.shared_findings()
+        yield self.described()
+        yield self.codec_alone()
+        notes = []
+        if not self.is_told:
+            notes.append("This model is told no class: class accuracy and confusions are left out.")
+        elif self.classifier is None:
+            notes.append("There is no classifier, so class accuracy and confusions are left out.")
+        yield Finding(sections=[self.reading()], notes=notes)
+
+    def described(self) -> Finding:
+        """Bands, rhythm and pitch beside held-out pieces."""
+        against = f"n = {self.comparison.num}, {self.comparison.num_held_out} real"
+        found = []
+        for name in NAMES:
+            worst = self.apart[WHITE if name == BANDS else NOISE][name]
+            value, best = self.apart[MADE][name], self.apart[CODED][name]
+            if not math.isnan(value):
+                found.append(
+                    metric(
+                        "audio_descriptor", value, chance=worst, ceiling=best, variant=name, what=name, against=against
+                    )
+                )
+        # Held-out recordings may be of another balance than any others; what was learned is that of these.
+        trained_on = self.descriptors[REAL].thirds
+        value, chance, best = (band_error(self.descriptors[name].thirds, trained_on) for name in (MADE, WHITE, CODED))
+        name, against = f"{BANDS}, against recordings trained on", f"n = {self.num}, {len(trained_on)} real"
+        found.append(
+            metric("audio_descriptor", value, chance=chance, ceiling=best, variant=name, what=name, against=against)
+        )
+        floor = band_floor(self.descriptors[HELD_OUT].thirds, self.seed)
+        data = {"apart": self.apart, "octave_band_floor": floor}
+        bands = report.bands(self, floor)
+        return Finding(found, [bands, report.tones(self)], data, sentences=[report.say_octaves(self)])
+
+    def codec_alone(self) -> Finding:
+        """What a perfect model would still lose."""
+        trip, found = self.round_trip, []
+        if self.is_classified:
+            true = self.references.labels
+            share = accuracy(true, self.classifier.classify(self.coded[1]))
+            ceiling, chance = accuracy(true, self.answers[1]), 1 / len(self.class_names)
+            told: dict[str, Any] = {"judge": self.classifier_name, "num": trip.num}
+            found.append(
+                metric("class_accuracy_of_codec", share, interval(share, trip.num), chance, ceiling=ceiling, **told)
+            )
+        section = report.codec(self, found[0] if found else None)
+        found.append(metric("codec_snr", trip.snr_db, num=trip.num))
+        return Finding(found, [section], {"round_trip": {"snr_db": trip.snr_db, "spectral_db": trip.spectral_db}})
+
+    def facts(self) -> dict[str, Any]:
+        """As every evaluator."""
+        made, data, codec = self.generated, self.prepared, self.pipeline.codec
+        pieces = f"{len(data.judge) if data.judge is not None else 0} pieces of recordings that the model never heard"
+        if self.classifier is not None:
+            pieces = f"{pieces}, to tell {len(self.classifier.class_names)} {self.classifier.config.targets} apart"
+        return {
+            "sounds": f"{len(made)} made, seed {self.seed}; {len(self.references.labels)} of {len(data.test)} held-out "
+            f"pieces, {len(data.train)} that it was trained on",
+            "length": f"{made.signal.shape[1] / self.sample_rate:.3g} s at {self.sample_rate} Hz",
+            "features": f"{self.comparison.features}, {self.comparison.width} numbers a sound",
+            self.classifier_name: self.classifier_fact(pieces),
+            "decoded by": codec.vocoder_in_use or type(codec).__name__,
+        }

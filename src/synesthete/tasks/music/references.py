@@ -1,0 +1,54 @@
+"""What music is compared with beside real pieces: those through the codec, and noise, which is as bad as chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.audio import to_int16
+from synesthete.evaluation.audio_features.spectra import as_float, parts
+from synesthete.evaluation.samples import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+CODED, REAL = "others, through the codec", "others, real"
+NOISE, WHITE = "noise of their spectrum", "white noise"
+BATCH_SIZE = 16  # pieces through the codec at once
+
+
+@torch.no_grad()
+def through_codec(codec: Any, waveforms: Tensor, seed: int, progress: Callable[[int, int], None]) -> Tensor:
+    """Real pieces (n, S) int16, encoded and decoded: (n, S') int16, wherever the codec is."""
+    found, device = [], device_of(codec)
+    for first in range(0, len(waveforms), BATCH_SIZE):
+        part = as_float(waveforms[first : first + BATCH_SIZE])
+        x_0 = codec.encode(part.to(device))
+        found.append(to_int16(codec.decode(x_0, seeding.sample_generators(seed, len(part), first))))
+        progress(first + len(part), len(waveforms))
+    return torch.cat(found)
+
+
+def noise_like(waveforms: Tensor, seed: int, *, coloured: bool = True) -> Tensor:
+    """Stationary noise (n, S) int16, each as loud as the piece (n, S) in its place.
+
+    coloured: of the mean power spectrum of all pieces, so that bands are right, and nothing else; otherwise white.
+    """
+    num_samples = waveforms.shape[1]
+    power = torch.zeros(num_samples // 2 + 1)
+    levels = []
+    for part in parts(waveforms):
+        power += torch.fft.rfft(part).abs().square().sum(dim=0)
+        levels.append(part.square().mean(dim=1).sqrt())
+    shape = power.sqrt() if coloured else torch.ones_like(power)
+    found = []
+    for first, level in zip(range(0, len(waveforms), BATCH_SIZE), torch.cat(levels).split(BATCH_SIZE), strict=True):
+        generators = [seeding.generator(seed, "noise", first + i) for i in range(len(level))]
+        noise = torch.fft.irfft(torch.fft.rfft(seeding.randn((num_samples,), generators)) * shape, num_samples)
+        noise = noise * (level / noise.square().mean(dim=1).sqrt().clamp(min=1e-12))[:, None]
+        found.append(to_int16(noise))
+    return torch.cat(found)

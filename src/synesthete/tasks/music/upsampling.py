@@ -1,0 +1,295 @@
+"""What an upsampler's highs are worth: against the real ones that were taken away, and on sound that never had any."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.audio import read_audio, to_int16
+from synesthete.data.recordings import Recordings
+from synesthete.evaluation.audio_features.bands import (
+    band_differences,
+    octave_names,
+    octave_power,
+    profile,
+    third_power,
+)
+from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
+from synesthete.evaluation.audio_features.spectra import as_float, draw_spectrograms
+from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
+from synesthete.evaluation.reporting.sounds import encode_wav
+from synesthete.evaluation.subsampling import drawn, shuffled
+from synesthete.pipeline.upsampling import check_upsampler, join_bands, resample, upsample
+from synesthete.tasks.music.references import through_codec
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Prepared
+
+    Progress = Callable[[str, int, int], None]
+
+GIVEN, COPY, MADE, OTHER, CODED, REAL = (
+    "band-limited alone",
+    "spectral copy",
+    "upsampled",
+    "highs of another piece",
+    "real highs through the codec",
+    "real",
+)
+NETWORK, DECODED = "upsampled, low band as the network made it", "real, low band through the codec too"
+NUM_TILT = 200  # training pieces that the spectral copy's mean spectrum is measured on
+NUM_RECORDED = 16  # sounds that were recorded at the low rate
+NUM_SHOWN = 6
+BATCH_SIZE = 16
+
+
+def evaluate_upsampling(
+    pipeline: Pipeline,
+    prepared: Prepared,
+    *,
+    num: int = 50,
+    seed: int = 0,
+    recorded: Path | None = None,
+    progress: Progress | None = None,
+) -> Finding:
+    """Held-out sound resampled to the low rate and upsampled again, beside the real one.
+
+    Chance is the given band alone, shuffled the real highs of another held-out piece over it, and the ceiling the real
+    highs through the same codec over it. The spectral copy is what a few lines can do: the band's upper half copied
+    upwards, as loud as the mean spectrum of training music has it (after spectral band replication, Dietz et al. 2002).
+
+    recorded: a folder of sound that was recorded at the low rate, read by `read_low_rate`; there are no real highs to
+    compare with, so only the level of each octave is measured, beside that of held-out music. progress(what, done,
+    total).
+
+    Raises:
+        InputError: a model that is no upsampler, no held-out pieces, or nothing of the low rate in the folder.
+    """
+    check_upsampler(pipeline)
+    if not len(prepared.test):
+        raise InputError("no held-out pieces to upsample; give more recordings, or another data.test_share")
+    report = progress or (lambda *_: None)
+    rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
+    length = pipeline.codec.config.num_samples / rate
+    low = None if recorded is None else read_low_rate(recorded, low_rate, length, NUM_RECORDED, seed)
+    real = prepared.test.waveform(drawn(len(prepared.test), num, seed, "upsampling"))
+    sounds, seconds = every_way(pipeline, prepared, real, seed, report)
+    distances = {name: spectral_distances(real, sound, rate, low_rate) for name, sound in sounds.items()}
+    octaves = {name: octaves_of(sound, rate) for name, sound in (*sounds.items(), (REAL, real))}
+    metrics = [
+        *distance_metrics(distances, low_rate, len(real)),
+        *octave_metrics(octaves, rate, low_rate, len(real)),
+        metric("seconds_to_upsample", seconds * rate / real.numel(), num=len(real)),
+    ]
+    sections = [
+        shown("Upsampled", {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}, rate),
+        tabled(distances, octaves, rate, low_rate),
+    ]
+    if low is not None:
+        found, section = evaluate_recorded(pipeline, low, octaves[REAL], seed, report)
+        metrics += found
+        sections.append(section)
+    return Finding(metrics, sections)
+
+
+def every_way(
+    pipeline: Pipeline, prepared: Prepared, real: Tensor, seed: int, report: Progress
+) -> tuple[dict[str, Tensor], float]:
+    """Real sounds (n, S), their highs taken away and put back in every way, (n, S) each; the seconds of upsampling."""
+    rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
+    low = resample(real, rate, low_rate)
+    given = fitted(resample(low, low_rate, rate), real.shape[-1])
+    generators = seeding.sample_generators(seed, len(real))
+    start = time.perf_counter()
+    whole = upsample(
+        pipeline, low, low_rate, generators=generators, join=False, progress=lambda *count: report("upsampling", *count)
+    )
+    seconds = time.perf_counter() - start
+    made = fitted(whole, real.shape[-1])
+    coded = as_float(through_codec(pipeline.codec, to_int16(real), seed, lambda *count: report("codec", *count)))
+    places = drawn(len(prepared.train), NUM_TILT, seed, "mean spectrum")
+    tilt = mean_spectrum(prepared.train.waveform(places), rate)
+
+    def over(highs: Tensor) -> Tensor:
+        return join_bands(given, fitted(highs, given.shape[-1]), rate, low_rate / 2)
+
+    sounds = {
+        GIVEN: given,
+        COPY: over(spectral_copy(given, rate, low_rate, tilt)),
+        MADE: over(made),
+        NETWORK: made,
+        OTHER: over(real[shuffled(len(real), seed)]),
+        CODED: over(coded),
+        DECODED: fitted(coded, real.shape[-1]),
+    }
+    return sounds, seconds
+
+
+def octaves_of(waveforms: Tensor, sample_rate: int) -> Tensor:
+    """Mean power (n, octaves) of sounds (n, S) in each octave."""
+    return octave_power(torch.cat([third_power(part, sample_rate) for part in waveforms.split(BATCH_SIZE)]))
+
+
+def distance_metrics(distances: dict[str, dict[str, Tensor]], low_rate: int, num: int) -> list[Metric]:
+    """The distances of what was made and of the spectral copy, with floor and ceiling."""
+    found = []
+    for part, where in (("above", f"above {low_rate / 2000:g} kHz"), ("all", "over all bands")):
+        values = {name: each[part] for name, each in distances.items()}
+        floor, other, best = (values[name].mean().item() for name in (GIVEN, OTHER, CODED))
+        for name, what in ((MADE, ""), (COPY, f" of the {COPY}")):
+            value, spread = values[name].mean().item(), interval_of_mean(values[name])
+            told: dict[str, Any] = {
+                "variant": f"{name} {part}",
+                "what": f"{what} {where}",
+                "against": f"held-out pieces, n = {num}",
+            }
+            found.append(metric("log_spectral_distance", value, spread, floor, other, best, **told))
+    below, best = distances[NETWORK]["below"], distances[DECODED]["below"].mean().item()
+    told = {"variant": "network below", "what": " of the network's own low band"}
+    told["against"] = f"before the given one replaces it, n = {num}"
+    value, spread = below.mean().item(), interval_of_mean(below)
+    return [*found, metric("log_spectral_distance", value, spread, ceiling=best, **told)]
+
+
+def octave_metrics(octaves: dict[str, Tensor], sample_rate: int, low_rate: int, num: int) -> list[Metric]:
+    """How much louder each made octave is than the real one."""
+    found = []
+    for place, name in made_octaves(sample_rate, low_rate):
+        ways = (MADE, GIVEN, OTHER, CODED)
+        made, given, other, coded = (band_differences(octaves[way], octaves[REAL])[place].item() for way in ways)
+        told: dict[str, Any] = {"variant": name, "octave": name, "against": f"held-out pieces, n = {num}"}
+        found.append(metric("octave_level", made, chance=given, shuffled=other, ceiling=coded, **told))
+    return found
+
+
+def made_octaves(sample_rate: int, low_rate: int) -> list[tuple[int, str]]:
+    """Places and names of the octaves that reach above the given band."""
+    names = octave_names(sample_rate)
+    return [(place, name) for place, name in enumerate(names) if float(name.split()[2]) > low_rate / 2 + 1]
+
+
+def evaluate_recorded(
+    pipeline: Pipeline, low: Tensor, real: Tensor, seed: int, report: Progress
+) -> tuple[list[Metric], Section]:
+    """Sounds (n, S) recorded at the low rate, upsampled: the level of their new octaves, and what was kept of the rest.
+
+    real: power of held-out music at the full rate in each octave (m, octaves).
+    """
+    rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
+    generators = seeding.sample_generators(seed, len(low))
+    made = upsample(pipeline, low, low_rate, generators=generators, progress=lambda *c: report("recorded sound", *c))
+    given = fitted(resample(low, low_rate, rate), made.shape[-1])
+    levels = {name: profile(octaves_of(sound, rate), 1e-12) for name, sound in ((GIVEN, given), (MADE, made))}
+    levels[REAL] = profile(real, 1e-12)
+    new = made_octaves(rate, low_rate)
+    below = new[0][0] - 1  # the highest octave that was given
+    n = f"recorded at {low_rate} Hz, n = {len(low)}"
+    metrics = [
+        metric(
+            "recorded_octave_level",
+            (levels[MADE][place] - levels[MADE][below]).item(),
+            chance=(levels[GIVEN][place] - levels[GIVEN][below]).item(),
+            ceiling=(levels[REAL][place] - levels[REAL][below]).item(),
+            variant=name,
+            octave=name,
+            against=f"{n}; ceiling: held-out music",
+        )
+        for place, name in new
+    ]
+    kept = spectral_distances(given, made, rate, low_rate)["below"]
+    told: dict[str, Any] = {"variant": "recorded given band", "what": " to the given band", "against": n}
+    metrics.append(metric("log_spectral_distance", kept.mean().item(), **told))
+    section = shown(f"Recorded at {low_rate} Hz", {GIVEN: given, MADE: made}, rate)
+    rows = [
+        (octave, *(levels[name][i].item() for name in (GIVEN, MADE, REAL)))
+        for i, octave in enumerate(octave_names(rate))
+    ]
+    table = Table(("octave", "given (dB)", "upsampled (dB)", "held-out music (dB)"), rows, "mean power by octave")
+    return metrics, Section(section.title, _RECORDED, [*section.items, table])
+
+
+def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: int = 0) -> Tensor:
+    """Recordings of that rate in a folder, drawn at random and strung together: (n, S), n <= num, `seconds` each.
+
+    Raises:
+        InputError: no recordings in the folder, none of that rate, or too little sound for one.
+    """
+    recordings = [r for r in Recordings(str(folder)).recordings() if r.header().sample_rate == low_rate]
+    if not recordings:
+        raise InputError(f"{folder}: nothing in it was recorded at {low_rate} Hz; give another folder")
+    length, sounds, there = round(seconds * low_rate), [], 0
+    for place in drawn(len(recordings), len(recordings), seed, "recorded").tolist():
+        sounds.append(read_audio(recordings[place].name, low_rate))
+        there += len(sounds[-1])
+        if there >= num * length:
+            break
+    if there < length:
+        raise InputError(f"{folder}: {there / low_rate:.1f} s at {low_rate} Hz; give {seconds:g} s or more")
+    return torch.cat(sounds)[: min(there // length, num) * length].unflatten(0, (-1, length))
+
+
+def shown(title: str, sounds: dict[str, Tensor], sample_rate: int) -> Section:
+    """The first sounds in every way, side by side: to see and to hear."""
+    rows = [draw_spectrograms(sound[:NUM_SHOWN], sample_rate) for sound in sounds.values()]
+    pieces = [f"piece {i}" for i in range(len(rows[0]))]
+    sheet = draw_sheet(list(zip(*rows, strict=True)), pieces, list(sounds))
+    cards = []
+    for i, piece in enumerate(pieces):
+        media = [heard(f"{title} {i} {name}", name, sound[i], sample_rate) for name, sound in sounds.items()]
+        cards.append(Card(piece, media))
+    caption = f"log-mel, low bands at the bottom: {', '.join(sounds)}"
+    picture = Medium(f"{title} spectrograms", encode_png(sheet), caption)
+    return Section(title, _SHOWN.format(names=", ".join(sounds)), [picture, Gallery(cards)])
+
+
+def heard(name: str, caption: str, waveform: Tensor, sample_rate: int) -> Medium:
+    """A sound to listen to."""
+    return Medium(name, encode_wav(waveform.clamp(-1, 1), sample_rate), caption, "wav")
+
+
+def tabled(
+    distances: dict[str, dict[str, Tensor]], octaves: dict[str, Tensor], sample_rate: int, low_rate: int
+) -> Section:
+    """Every way in a row."""
+    columns = ("", f"above {low_rate / 2000:g} kHz (dB)", "over all (dB)", "given band (dB)")
+    rows: list[Sequence[object]] = [
+        (name, *(each[part].mean().item() for part in ("above", "all", "below"))) for name, each in distances.items()
+    ]
+    names = octave_names(sample_rate)
+    levels = [(name, *profile(power, 1e-12).tolist()) for name, power in octaves.items()]
+    return Section(
+        "Highs in figures",
+        _TABLED,
+        [
+            Table(columns, rows, "log-spectral distance to the real sound"),
+            Table(("", *names), levels, "mean power by octave (dB)"),
+        ],
+    )
+
+
+_SHOWN = (
+    "Left to right, and in this order below: {names}. The given band is the same in all of them; only what lies above "
+    "it is made."
+)
+_TABLED = (
+    "Lower distances are nearer to the real sound. A distance asks for the very highs that were taken away: "
+    "invented ones that sound as well lie further off than a smooth average would. Read it with the levels below."
+)
+_RECORDED = (
+    "Sound that was recorded at the low rate, so that nobody knows its highs: the level of each octave shows whether "
+    "they are about as loud as music's, and the sounds whether they fit."
+)

@@ -1,0 +1,138 @@
+"""Picture to speech to picture: all comes back where both are perfect, nothing where one does not look or listen."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hearers import COLOURS, RATE, make_hearer, prepared_sounds, sounds, swatches
+from PIL import Image
+
+from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.pipeline import Output
+from synesthete.tasks import cycle
+from synesthete.tasks.cycle import evaluate_cycle, fitted, go_round, shared_classes
+from synesthete.types import InputError
+
+
+class Speaker:
+    """Says the tone of a picture's class, which it sees by a judge, or of any class."""
+
+    def __init__(self, judge, looks: bool = True, class_names=COLOURS) -> None:
+        self.judge, self.looks, self.class_names = judge, looks, list(class_names)
+        self.codec = SimpleNamespace(spec=SimpleNamespace(sample_rate=RATE))
+        self.conditioner = SimpleNamespace(reads="image")
+        self.config = SimpleNamespace(card={"recipe": "speaker"})
+
+    def preprocess(self, pictures):
+        assert all(isinstance(picture, Image.Image) for picture in pictures)
+        return torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+
+    def __call__(self, raw, *, generators=None, **_):
+        shown = self.judge.classify(raw)
+        if not self.looks:
+            shown = torch.tensor([int(torch.randint(len(COLOURS), (), generator=g)) for g in generators])
+        waves, _ = sounds(1)
+        signal = waves[shown].float() / 32768
+        return Output(signal, signal)
+
+
+@pytest.fixture(scope="module")
+def data(cache):
+    return prepared_sounds()
+
+
+@pytest.fixture(scope="module")
+def judge(data):
+    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=60).classifier
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return make_hearer("sound", *swatches("more", 24))
+
+
+def test_all_comes_back_where_both_are_perfect(data, judge, painter):
+    found = go_round(Speaker(judge), painter, data, judge, num=40)
+    for metric in found.metrics[:2]:
+        assert metric.value > 0.9
+        assert metric.ceiling > 0.9
+        assert metric.chance == 0.25
+        assert metric.shuffled < 0.5
+    assert found.confusion().diag().sum() == round(found.metrics[0].value * 40)
+    assert torch.equal(found.labels.bincount(), torch.full((4,), 10))
+    assert not found.notes
+
+
+def test_what_does_not_look_is_found_by_the_real_recordings(data, judge, painter):
+    """Chance for the whole, and the ceiling as high as ever: the loss is the speech's."""
+    found = go_round(Speaker(judge, looks=False), painter, data, judge, num=60)
+    metric = found.metric("the judge sees in the first")
+    assert metric.interval[0] < 0.25 < metric.interval[1]
+    assert metric.ceiling > 0.9
+
+
+def test_what_does_not_listen_has_a_low_ceiling(data, judge):
+    deaf = make_hearer("nothing", *swatches("more", 24))
+    metric = go_round(Speaker(judge), deaf, data, judge, num=60).metric("the judge sees in the first")
+    assert metric.interval[0] < 0.25 < metric.interval[1]
+    assert metric.ceiling < 0.5
+
+
+def test_models_without_common_classes_are_refused_in_one_line(judge, painter):
+    for names in (("cat", "dog"), ("red", "dog")):
+        with pytest.raises(InputError, match="give two that share classes") as caught:
+            shared_classes(Speaker(judge, class_names=names), painter)
+        assert "\n" not in str(caught.value)
+    names, notes = shared_classes(Speaker(judge, class_names=("red", "blue", "dog")), painter)
+    assert names == ["red", "blue"]
+    assert "green" in notes[0]
+    with pytest.raises(InputError, match="first model speaks no pictures"):
+        shared_classes(painter, painter)
+    with pytest.raises(InputError, match="second model paints no sounds"):
+        shared_classes(Speaker(judge), Speaker(judge))
+
+
+def test_only_shared_classes_go_round(data, judge, painter):
+    found = go_round(Speaker(judge, class_names=("red", "blue")), painter, data, judge, num=20)
+    assert set(found.labels.tolist()) == {COLOURS.index("red"), COLOURS.index("blue")}
+    assert found.metrics[0].chance == 0.5
+
+
+def test_a_sound_is_resampled_and_its_loudest_stretch_taken():
+    time = torch.arange(16_000) / 16_000
+    wave = 0.01 * torch.sin(2 * torch.pi * 100 * time)
+    wave[8000:12_000] = 0.5 * torch.sin(2 * torch.pi * 440 * time[8000:12_000])
+    found = fitted(wave[None], 16_000, 2000, 8000)
+    assert found.shape == (1, 2000)
+    spectrum = torch.fft.rfft(found[0]).abs()
+    assert float(spectrum.argmax()) * 8000 / 2000 == pytest.approx(440, abs=4)
+    assert found.square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.1)
+    padded = fitted(wave[None, :4000], 16_000, 4000, 8000)
+    assert padded.shape == (1, 4000)
+    assert not padded[0, 2100:].any()
+
+
+def test_the_judge_kept_with_the_painter_goes_before_one_of_the_data(data, judge, painter, tmp_path, monkeypatch):
+    def trained(*_, **__):
+        raise AssertionError("a judge was trained although the painter has one")
+
+    monkeypatch.setattr(cycle, "load_or_train_image_classifier", trained)
+    kept = TrainedClassifier[ImageClassifier](judge, accuracy=0.9, num_test=10)
+    found = evaluate_cycle(
+        Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, own_judge=kept
+    )
+    assert found.metrics[0].value > 0.5
+
+
+def test_the_report_shows_and_plays(data, judge, painter, tmp_path):
+    evaluate_cycle(Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, judge=judge)
+    values = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert values["title"] == "There and back a -> b"
+    assert sum(map(sum, values["confusion"])) == 12
+    assert (tmp_path / "report" / "report.html").read_text().count("<audio") == len(COLOURS)
+    assert (tmp_path / "report" / "pictures" / "cycle.png").is_file()
