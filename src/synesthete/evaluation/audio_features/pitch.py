@@ -16,6 +16,7 @@ FAINT = 10 ** (-40 / 20)  # of the loudest partial of a frame; what is fainter i
 SILENT = 10 ** (-60 / 20)  # of the loudest partial of the sound: a frame without tones
 
 
+# Not librosa's piptrack: its parabola is through magnitudes, not their logarithms, a bias of up to a tenth of a bin.
 def pitch_histogram(waveforms: Tensor, sample_rate: int) -> Tensor:
     """Sounds (B, S) float -> share of each semitone from LOWEST to HIGHEST among the partials, (B, 84); 0 of silence.
 

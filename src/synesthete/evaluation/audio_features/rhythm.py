@@ -19,6 +19,8 @@ AROUND = 0.2  # seconds around, whose mean an onset exceeds
 RISE = 1.5  # dB, mean over the bands, that it does so by
 
 
+# Not librosa's: its onset strength is this line, behind seconds of compilation by numba, and its tempogram is of a few
+# seconds around each frame, every frame at the same height, so that it cannot say how surely onsets come again.
 def onset_strength(log_mel: Tensor) -> Tensor:
     """Log-mel (B, F, T) in dB -> how much louder its bands become from one frame to the next, (B, T - 1) in dB.
 

@@ -17,6 +17,8 @@ OCTAVE_COST = 0.01  # a period counts for more than two of it
 CHUNK = 10
 
 
+# Not librosa's pyin: it takes a second a clip, and its voicing is a state of a hidden Markov model, not the periodicity
+# that tells a whisper from a voice.
 def track_pitch(waveforms: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
     """Median pitch and median periodicity (n,) of the loud frames of sounds (n, S).
 
