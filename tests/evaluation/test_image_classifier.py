@@ -18,13 +18,13 @@ from synesthete.evaluation.classifiers.classifier import train
 from synesthete.evaluation.classifiers.image import (
     ImageClassifier,
     load_or_train_image_classifier,
-    save_image_classifier,
-    untrained_image_classifier,
 )
-from synesthete.evaluation.classifiers.saved import FOLDER, FORMER, load_classifier
+from synesthete.evaluation.classifiers.saved import FOLDER, FORMER, load_classifier, save_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
+from synesthete.recipes.images import images_digits_debug
+from synesthete.tasks import find_task
 from synesthete.types import InputError
 
 NUM_STEPS = 100
@@ -48,7 +48,8 @@ def trained(digits, cache):
 
 
 def learn(pictures, labels, class_names, **options):
-    return train(lambda: untrained_image_classifier(pictures, class_names), pictures, labels, **options)
+    size = min(pictures.shape[2:])
+    return train(lambda: ImageClassifier(class_names, pictures.shape[1], size), pictures, labels, **options)
 
 
 def noise(num: int, channels: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -238,8 +239,7 @@ def test_colour_for_a_classifier_of_grey_is_an_error(trained):
 def kept(trained, digits, tmp_path_factory):
     """In a model's folder, from the classifier that was trained already."""
     model = tmp_path_factory.mktemp("model")
-    prepared = SimpleNamespace(judge=digits["judge"], test=digits["test"], class_names=DIGITS)
-    return model, save_image_classifier(prepared, model, num_steps=NUM_STEPS)
+    return model, save_classifier(trained, model, digits["test"].pictures, digits["test"].labels)
 
 
 def test_beside_a_model_it_is_small_and_as_good(kept, trained, digits):
@@ -284,4 +284,4 @@ def test_one_of_another_kind_is_named(kept):
 def test_without_pictures_for_it_there_is_none(digits, tmp_path):
     prepared = SimpleNamespace(judge=None, test=digits["test"], class_names=DIGITS)
     with pytest.raises(InputError, match=r"--set data\.num_judge"):
-        save_image_classifier(prepared, tmp_path)
+        find_task("images").train_classifier(images_digits_debug(), prepared, tmp_path)

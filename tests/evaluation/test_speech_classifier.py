@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.data.speech.clips import load_clips
 from synesthete.evaluation.classifiers.classifier import train
-from synesthete.evaluation.classifiers.saved import FOLDER, load_classifier
+from synesthete.evaluation.classifiers.saved import FOLDER, load_classifier, save_classifier
 from synesthete.evaluation.classifiers.speech import (
     Prediction,
     SpeechClassifier,
@@ -20,18 +18,17 @@ from synesthete.evaluation.classifiers.speech import (
     log_mels,
     own_classifier_metric,
     recognise,
-    save_speech_classifier,
 )
 from synesthete.types import AudioSpec, InputError
 
 
 @pytest.fixture(scope="module")
-def saved(real, corpus, trained, tmp_path_factory):
+def saved(real, trained, tmp_path_factory):
     """In a model's folder, from the classifier that the session trained already."""
-    words = {"two": "two", "seven": ("seven", "the number seven")}
-    data = SimpleNamespace(class_names=real.class_names, words=words, clips=load_clips)
+    words = {"seven": ("seven", "the number seven")}
+    named = replace(trained, words=tuple(words.get(name, (name,)) for name in real.class_names))
     model = tmp_path_factory.mktemp("model")
-    return model, save_speech_classifier(data, corpus, model, AudioSpec(), num_steps=120)
+    return model, save_classifier(named, model, real.waveforms, real.labels)
 
 
 def test_it_understands_voices_it_never_heard(trained, real):

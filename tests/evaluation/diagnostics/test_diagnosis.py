@@ -14,7 +14,8 @@ from PIL import Image
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
 from synesthete.evaluation import diagnostics
-from synesthete.evaluation.classifiers.image import save_image_classifier
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.classifiers.saved import save_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, register_diagnostic
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose
@@ -149,7 +150,8 @@ def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path)
 
 
 def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):
-    save_image_classifier(data, tmp_path, num_steps=2)
+    trained = load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=2)
+    save_classifier(trained, tmp_path, data.test.pictures, data.test.labels)
     monkeypatch.setattr(module, "load_or_train_image_classifier", lambda *_, **__: pytest.fail("trained"))
     features = choose_features("classifier", ["embeddings"], data, tmp_path)
     assert features.name == "classifier-3"

@@ -11,15 +11,16 @@ from players import RATE, low_passed, music_samples, prepared_music
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, log_mel
 from synesthete.evaluation.classifiers import saved
 from synesthete.evaluation.classifiers.classifier import train
-from synesthete.evaluation.classifiers.saved import load_classifier
+from synesthete.evaluation.classifiers.saved import load_classifier, save_classifier
 from synesthete.evaluation.classifiers.sound import (
     SoundClassifier,
     load_or_train_sound_classifier,
-    save_sound_classifier,
 )
 from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import frechet
+from synesthete.recipes.music import music_notes_debug
+from synesthete.tasks import find_task
 from synesthete.tasks.music.references import noise_like
 from synesthete.types import InputError
 
@@ -96,7 +97,7 @@ def test_without_classes_it_learns_recordings(tmp_path):
     assert found.num_test == 0
     again = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
     assert math.isnan(again.accuracy)
-    kept = save_sound_classifier(data, tmp_path, RATE, num_steps=20)
+    kept = save_classifier(found, tmp_path, data.test.waveforms, data.test.labels)
     read = load_classifier(tmp_path, SoundClassifier)
     assert not kept.classifier.knows_classes
     assert not read.classifier.knows_classes
@@ -127,7 +128,7 @@ def test_views_differ_in_level_and_moment_and_silence_stays():
 
 def test_it_is_saved_with_the_model_and_read_back(data, trained, tmp_path):
     assert load_classifier(tmp_path, SoundClassifier) is None
-    kept = save_sound_classifier(data, tmp_path, RATE, num_steps=STEPS)
+    kept = save_classifier(trained, tmp_path, data.test.waveforms, data.test.labels)
     read = load_classifier(tmp_path, SoundClassifier)
     assert read.classifier.knows_classes
     assert (read.accuracy, read.num_test) == (kept.accuracy, len(data.test))
@@ -137,5 +138,5 @@ def test_it_is_saved_with_the_model_and_read_back(data, trained, tmp_path):
     assert (metric.value, metric.chance) == (kept.accuracy, 0.25)
     data.judge, kept_aside = None, data.judge
     with pytest.raises(InputError, match=r"--set data\.judge_share"):
-        save_sound_classifier(data, tmp_path, RATE)
+        find_task("music").train_classifier(music_notes_debug(), data, tmp_path)
     data.judge = kept_aside

@@ -99,6 +99,11 @@ class Classifier(ModelMixin, ConfigMixin):
         return self.head(self.pooled(inputs))
 
     @property
+    def knows_classes(self) -> bool:
+        """Whether its answers are classes; otherwise only its features say something."""
+        return True
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """In the order of the logits."""
         return tuple(self.config.class_names)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -11,21 +10,17 @@ from torch import nn
 
 from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train, save_classifier
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.classifiers.saved import load_or_train
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.data.labelled import PictureSamples
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.classifiers.classifier import Progress
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier
-    from synesthete.types import Prepared
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
 
 SMALLEST = 8
 INNER = 32  # side in pixels that larger pictures are brought down to by the first convolution's stride
@@ -112,58 +107,18 @@ def check_pictures(pictures: Tensor | Rows, channels: int | None = None) -> None
         )
 
 
-def untrained_image_classifier(pictures: Tensor | Rows, class_names: Sequence[str], width: int = 32) -> ImageClassifier:
-    """One for such pictures (n, C, H, W) uint8.
-
-    Raises:
-        InputError: pictures that no classifier can read.
-    """
-    check_pictures(pictures)
-    return ImageClassifier(tuple(class_names), pictures.shape[1], min(pictures.shape[2:]), width)
-
-
 def load_or_train_image_classifier(
-    samples: PictureSamples,
-    test: PictureSamples,
-    class_names: Sequence[str],
-    *,
-    seed: int = 0,
-    num_steps: int | None = None,
-    progress: Progress | None = None,
+    samples: PictureSamples, test: PictureSamples, class_names: Sequence[str], **options: Unpack[TrainingOptions]
 ) -> TrainedClassifier[ImageClassifier]:
     """The classifier for these pictures, as `load_or_train`; its accuracy is measured on `test`.
 
     Raises:
         InputError: nothing to train on, or pictures that no classifier can read.
     """
-    return load_or_train(
-        lambda: untrained_image_classifier(samples.pictures, class_names),
-        samples.pictures,
-        samples.labels,
-        (test.pictures, test.labels),
-        lambda classifier: measure(classifier, test),
-        seed=seed,
-        num_steps=num_steps,
-        progress=progress,
-    )
+    pictures = samples.pictures
+    check_pictures(pictures)
 
+    def build() -> ImageClassifier:
+        return ImageClassifier(tuple(class_names), pictures.shape[1], min(pictures.shape[2:]))
 
-def save_image_classifier(
-    prepared: Prepared, model: Path, *, num_steps: int | None = None, progress: Progress | None = None
-) -> TrainedClassifier[ImageClassifier]:
-    """Train one on the pictures that no model sees, or take it from the cache, and write it into the model's folder.
-
-    Raises:
-        InputError: data without pictures for it, or a folder that cannot be written.
-    """
-    if prepared.judge is None or not len(prepared.judge):
-        raise InputError("no pictures for a classifier; --set data.num_judge=400")
-    trained = load_or_train_image_classifier(
-        prepared.judge, prepared.test, prepared.class_names, num_steps=num_steps, progress=progress
-    )
-    return save_classifier(trained, model, lambda classifier: measure(classifier, prepared.test))
-
-
-def measure(classifier: ImageClassifier, samples: PictureSamples) -> float:
-    """Its accuracy on real pictures; NaN where there are none."""
-    return accuracy(samples.labels, classifier.classify(samples.pictures)) if len(samples.labels) else math.nan
+    return load_or_train(build, pictures, samples.labels, test.pictures, test.labels, **options)

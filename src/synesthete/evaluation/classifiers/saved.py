@@ -8,7 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypedDict
 
 import torch
 from torch import nn
@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.classifiers.classifier import Progress, Samples
+    from synesthete.evaluation.classifiers.classifier import Classifier, Progress, Samples
     from synesthete.evaluation.metrics.metric import Metric
 
 FOLDER = "classifier"
 FACTS = "classifier.json"
 FORMER = "judge"  # the folder's name before anything was released
+
+
+class TrainingOptions(TypedDict, total=False):
+    """What `load_or_train` takes beside the samples."""
+
+    seed: int
+    num_steps: int | None
+    progress: Progress | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class TrainedClassifier(Generic[C]):
 
     def metric(self, samples: Samples, labels: Tensor, of: str) -> Metric:
         """Its accuracy on real samples, measured now. of: what they are, for the name."""
-        share, num = accuracy(labels, self.classifier.classify(samples)), len(labels)
+        share, num = measure(self.classifier, samples, labels), len(labels)
         chance = 1 / len(self.classifier.class_names)
         return metric("saved_judge_accuracy", share, interval(share, num), chance, what=of, num=num)
 
@@ -63,8 +71,8 @@ def load_or_train(
     build: Callable[[], C],
     samples: Samples,
     labels: Tensor,
-    test: tuple[Samples, Tensor],
-    measure: Callable[[C], float],
+    test: Samples,
+    test_labels: Tensor,
     *,
     seed: int = 0,
     num_steps: int | None = None,
@@ -74,7 +82,7 @@ def load_or_train(
     """The classifier for these samples: from the cache, where one was trained on the same in the same way.
 
     build, num_steps, progress: as `train`. samples, labels: what it learns from, which no generator is trained on.
-    test: real samples, and labels (n,), that `measure` finds its accuracy on. num_voices: of those.
+    test, test_labels: real samples that its accuracy is measured on. num_voices: of those.
 
     Raises:
         InputError: samples that nothing can be learned from, or a cache that cannot be written.
@@ -86,7 +94,7 @@ def load_or_train(
         asdict(untrained.training_settings),
         [seed, num_steps, num_voices],
         fingerprint(build, samples),
-        *(samples, labels, *test),
+        *(samples, labels, test, test_labels),
     )
     place = hub.cache_folder() / "classifiers" / name
     with locked(place, wait=True):
@@ -95,11 +103,18 @@ def load_or_train(
                 return found
         start = time.perf_counter()
         classifier = train(build, samples, labels, seed=seed, num_steps=num_steps, progress=progress)
-        share = measure(classifier)
-        num_test = 0 if math.isnan(share) else len(test[1])
+        share = measure(classifier, test, test_labels)
+        num_test = 0 if math.isnan(share) else len(test_labels)
         trained = TrainedClassifier(classifier, share, num_test, num_voices, seconds=time.perf_counter() - start)
         write_classifier(trained, place)
     return trained
+
+
+def measure(classifier: Classifier, samples: Samples, labels: Tensor) -> float:
+    """Its accuracy on real samples; NaN where there are none, or it knows no classes."""
+    if not len(labels) or not classifier.knows_classes:
+        return math.nan
+    return accuracy(labels, classifier.classify(samples))
 
 
 def fingerprint(build: Callable[[], C], samples: Samples) -> list[list[int]]:
@@ -118,15 +133,17 @@ def fingerprint(build: Callable[[], C], samples: Samples) -> list[list[int]]:
     return [(100 * part / (part.std() + 1e-6)).round().int().tolist() for part in parts]
 
 
-def save_classifier(trained: TrainedClassifier[C], model: Path, measure: Callable[[C], float]) -> TrainedClassifier[C]:
-    """Write it into a model's folder in half precision; what was written, with the accuracy that it has then.
+def save_classifier(
+    trained: TrainedClassifier[C], model: Path, test: Samples, test_labels: Tensor
+) -> TrainedClassifier[C]:
+    """Write it into a model's folder in half precision; what was written, with the accuracy that it then has on `test`.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
     half = nn.Module.to(copy.deepcopy(trained.classifier), torch.float16)
     rounded = nn.Module.to(copy.deepcopy(half), torch.float32)
-    kept = replace(trained, classifier=rounded, accuracy=measure(rounded), seconds=0.0)
+    kept = replace(trained, classifier=rounded, accuracy=measure(rounded, test, test_labels), seconds=0.0)
     write_classifier(replace(kept, classifier=half), model)
     return kept
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -12,21 +11,17 @@ from torch import nn
 from synesthete import seeding
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train, save_classifier
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.classifiers.saved import load_or_train
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.data.music import MusicSamples
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.classifiers.classifier import Progress
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier
-    from synesthete.types import Prepared
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
 
 MOST_PIECES = 4000  # to learn from
 GAIN_DB = 6.0  # a piece is learned at levels this much higher and lower
@@ -118,10 +113,7 @@ def load_or_train_sound_classifier(
     test: MusicSamples,
     class_names: Sequence[str],
     sample_rate: int,
-    *,
-    seed: int = 0,
-    num_steps: int | None = None,
-    progress: Progress | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> TrainedClassifier[SoundClassifier]:
     """The classifier for these sounds, as `load_or_train`; its accuracy is measured on `test`.
 
@@ -139,39 +131,10 @@ def load_or_train_sound_classifier(
             "fewer than 2 classes or recordings for a classifier of sound; "
             "--set data.judge_share=0.3 keeps more for one"
         )
-    order = torch.randperm(len(labels), generator=seeding.generator(seed, "judge pieces"))[:MOST_PIECES].sort().values
-    return load_or_train(
-        lambda: SoundClassifier(names, sample_rate, targets),
-        samples.waveforms[order],
-        labels[order],
-        (test.waveforms, test.labels),
-        lambda classifier: measure(classifier, test),
-        seed=seed,
-        num_steps=num_steps,
-        progress=progress,
-    )
+    generator = seeding.generator(options.get("seed", 0), "judge pieces")
+    order = torch.randperm(len(labels), generator=generator)[:MOST_PIECES].sort().values
 
+    def build() -> SoundClassifier:
+        return SoundClassifier(names, sample_rate, targets)
 
-def save_sound_classifier(
-    prepared: Prepared, model: Path, sample_rate: int, *, num_steps: int | None = None, progress: Progress | None = None
-) -> TrainedClassifier[SoundClassifier]:
-    """Train one on the recordings that no model hears, or take it from the cache, and write it into the model's folder.
-
-    sample_rate: in Hz, of the prepared pieces.
-
-    Raises:
-        InputError: data with too few classes or recordings for it, or a folder that cannot be written.
-    """
-    if prepared.judge is None or not len(prepared.judge):
-        raise InputError("no recordings for a classifier; --set data.judge_share=0.15")
-    trained = load_or_train_sound_classifier(
-        prepared.judge, prepared.test, prepared.class_names, sample_rate, num_steps=num_steps, progress=progress
-    )
-    return save_classifier(trained, model, lambda classifier: measure(classifier, prepared.test))
-
-
-def measure(classifier: SoundClassifier, samples: MusicSamples) -> float:
-    """Its accuracy on real pieces; NaN where there are none, or it was told no classes."""
-    if not len(samples.labels) or not classifier.knows_classes:
-        return math.nan
-    return accuracy(samples.labels, classifier.classify(samples.waveforms))
+    return load_or_train(build, samples.waveforms[order], labels[order], test.waveforms, test.labels, **options)

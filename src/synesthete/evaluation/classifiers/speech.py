@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -12,20 +12,16 @@ from torch.nn import functional as F
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train, save_classifier
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.classifiers.saved import load_or_train
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from torch import Tensor
 
-    from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.clips import Clips
-    from synesthete.evaluation.classifiers.classifier import Progress
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
     from synesthete.evaluation.metrics.metric import Metric
 
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
@@ -82,12 +78,8 @@ class SpeechClassifier(Classifier):
         return AudioSpec(self.config.sample_rate, self.config.n_fft, self.config.hop_length, self.config.n_mels)
 
     def inputs(self, samples: Tensor) -> Iterator[Tensor]:
-        """Log-mels (n, 1, n_mels, T), a chunk at a time."""
-        return iter(samples.float().split(self.chunk_size))
-
-    def training_inputs(self, samples: Tensor) -> Tensor:
-        """Waveforms (n, S) as log-mels (n, 1, n_mels, T)."""
-        return log_mels(samples, self.spec)
+        """Log-mels (n, 1, n_mels, T), or those of waveforms (n, S), int16 or in [-1, 1], a chunk at a time."""
+        return iter((log_mels(samples, self.spec) if samples.ndim == 2 else samples.float()).split(self.chunk_size))
 
     def pooled(self, inputs: Tensor) -> Tensor:
         """Log-mel (B, 1, n_mels, T) -> what the head reads, (B, 64 * width)."""
@@ -146,7 +138,7 @@ def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -
     classifier = trained.classifier
     names = [own[0] if len(own) == 1 else name for own, name in zip(trained.words, classifier.class_names, strict=True)]
     found = []
-    for row in classifier.probabilities(log_mels(waveforms, classifier.spec)):
+    for row in classifier.probabilities(waveforms):
         shares, places = row.topk(min(2, len(names)))
         after = (names[int(places[1])], shares[1].item()) if len(places) > 1 else ()
         found.append(Prediction(names[int(places[0])], shares[0].item(), *after))
@@ -155,8 +147,7 @@ def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -
 
 def own_classifier_metric(trained: TrainedClassifier[SpeechClassifier], real: Clips) -> Metric:
     """Its accuracy on real clips, measured now."""
-    samples = log_mels(real.waveforms, trained.classifier.spec)
-    return trained.metric(samples, real.labels, f"real clips of {len(set(real.speakers))} unheard voices")
+    return trained.metric(real.waveforms, real.labels, f"real clips of {len(set(real.speakers))} unheard voices")
 
 
 def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
@@ -172,13 +163,7 @@ def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
 
 
 def load_or_train_speech_classifier(
-    clips: Clips,
-    test: Clips,
-    *,
-    spec: AudioSpec | None = None,
-    seed: int = 0,
-    num_steps: int | None = None,
-    progress: Progress | None = None,
+    clips: Clips, test: Clips, *, spec: AudioSpec | None = None, **options: Unpack[TrainingOptions]
 ) -> TrainedClassifier[SpeechClassifier]:
     """The classifier for this corpus, as `load_or_train`; its accuracy is measured on `test`, whose voices are others.
 
@@ -187,43 +172,10 @@ def load_or_train_speech_classifier(
     """
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
         raise InputError(f"voice {min(shared)}: in the judge's split and in the test split; build the corpus again")
-    spec = spec or AudioSpec()
-    return load_or_train(
-        lambda: SpeechClassifier(clips.class_names, spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels),
-        clips.waveforms,
-        clips.labels,
-        (test.waveforms, test.labels),
-        lambda classifier: measure(classifier, test),
-        seed=seed,
-        num_steps=num_steps,
-        num_voices=len(set(test.speakers)),
-        progress=progress,
-    )
+    spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
 
+    def build() -> SpeechClassifier:
+        return SpeechClassifier(clips.class_names, spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
 
-def save_speech_classifier(
-    data: ImageSpeechPairs,
-    corpus_folder: Path,
-    model: Path,
-    spec: AudioSpec,
-    *,
-    num_steps: int | None = None,
-    progress: Progress | None = None,
-) -> TrainedClassifier[SpeechClassifier]:
-    """Train one on the voices that no model hears, or take it from the cache, and write it into the model's folder.
-
-    corpus_folder: where `data.build` spoke the corpus. spec: of the model's log-mels.
-
-    Raises:
-        InputError: a corpus without those voices, or a folder that cannot be written.
-    """
-    clips, test = data.clips(corpus_folder, "judge"), data.clips(corpus_folder, "test")
-    trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=num_steps, progress=progress)
-    phrases = [data.words.get(name, name) for name in data.class_names]
-    words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
-    return save_classifier(replace(trained, words=words), model, lambda classifier: measure(classifier, test))
-
-
-def measure(classifier: SpeechClassifier, clips: Clips) -> float:
-    """Its accuracy on real clips."""
-    return accuracy(clips.labels, classifier.classify(log_mels(clips.waveforms, classifier.spec)))
+    of_test = test.waveforms, test.labels
+    return load_or_train(build, clips.waveforms, clips.labels, *of_test, num_voices=num_voices, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.image_to_speech import preparation
@@ -58,11 +59,16 @@ class ImageToSpeech(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of voices that the model never heard."""
-        from synesthete.evaluation.classifiers.speech import SpeechClassifier, save_speech_classifier
+        from synesthete.evaluation.classifiers.saved import save_classifier
+        from synesthete.evaluation.classifiers.speech import SpeechClassifier, load_or_train_speech_classifier
 
         few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        corpus, spec = preparation.build_corpus(recipe, data), recipe.codec().spec
-        save_speech_classifier(recipe.data(), corpus, model, spec, num_steps=few, progress=progress)
+        pairs, corpus, spec = recipe.data(), preparation.build_corpus(recipe, data), recipe.codec().spec
+        clips, test = pairs.clips(corpus, "judge"), pairs.clips(corpus, "test")
+        trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=few, progress=progress)
+        phrases = [pairs.words.get(name, name) for name in pairs.class_names]
+        words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
+        save_classifier(replace(trained, words=words), model, test.waveforms, test.labels)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from synesthete.tasks.images import preparation
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
 from synesthete.tasks.task import Task, register
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,10 +55,15 @@ class Images(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of pictures that the model never saw."""
-        from synesthete.evaluation.classifiers.image import ImageClassifier, save_image_classifier
+        from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+        from synesthete.evaluation.classifiers.saved import save_classifier
 
+        if prepared.judge is None or not len(prepared.judge):
+            raise InputError("no pictures for a classifier; --set data.num_judge=400")
         few = ImageClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        save_image_classifier(prepared, model, num_steps=few, progress=progress)
+        real, test, names = prepared.judge, prepared.test, prepared.class_names
+        trained = load_or_train_image_classifier(real, test, names, num_steps=few, progress=progress)
+        save_classifier(trained, model, test.pictures, test.labels)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""

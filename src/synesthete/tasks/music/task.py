@@ -11,6 +11,7 @@ from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.music import preparation
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
 from synesthete.tasks.task import Task, register
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +65,15 @@ class Music(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of recordings that the model never heard."""
-        from synesthete.evaluation.classifiers.sound import SoundClassifier, save_sound_classifier
+        from synesthete.evaluation.classifiers.saved import save_classifier
+        from synesthete.evaluation.classifiers.sound import SoundClassifier, load_or_train_sound_classifier
 
+        if prepared.judge is None or not len(prepared.judge):
+            raise InputError("no recordings for a classifier; --set data.judge_share=0.15")
         few = SoundClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        save_sound_classifier(prepared, model, recipe.codec().spec.sample_rate, num_steps=few, progress=progress)
+        real, test, names, rate = prepared.judge, prepared.test, prepared.class_names, recipe.codec().spec.sample_rate
+        trained = load_or_train_sound_classifier(real, test, names, rate, num_steps=few, progress=progress)
+        save_classifier(trained, model, test.waveforms, test.labels)
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
