@@ -224,9 +224,10 @@ def test_two_pictures_of_a_class_are_enough_to_go_on(tmp_path, monkeypatch):
         (noise(4, 1, 8).float(), "float32: a classifier reads"),
     ],
 )
-def test_what_it_cannot_learn_from_is_one_line(pictures, reason):
+def test_what_it_cannot_learn_from_is_one_line(pictures, reason, cache):
     with pytest.raises(InputError, match=reason) as raised:
-        learn(pictures, torch.zeros(len(pictures), dtype=torch.int64), ("a", "b"), num_steps=1)
+        few = PictureSamples(pictures, torch.zeros(len(pictures), dtype=torch.int64))
+        load_or_train_image_classifier(few, few, ("a", "b"), num_steps=1)
     assert "\n" not in str(raised.value)
 
 
