@@ -36,8 +36,7 @@ from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.config import build
 from synesthete.data.audio import write_audio
 from synesthete.data.pictures import DIGITS
-from synesthete.data.speech.clips import load_clips
-from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.synthetic import Tones
 from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete import tasks
-from synesthete.data.image_augmentation import Affine
+from synesthete.data.augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.samples import Steps

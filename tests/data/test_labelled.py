@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete import seeding
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.labelled import PARTS, LabelledPictures, PictureSamples, in_turn
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.data.synthetic import Swatches

@@ -14,8 +14,7 @@ import torch
 
 from synesthete.data.audio import write_audio
 from synesthete.data.manifest import read_manifest
-from synesthete.data.speech.clips import load_clips
-from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.voices import Voice, split_voices
 from synesthete.types import InputError

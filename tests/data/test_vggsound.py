@@ -7,7 +7,7 @@ import pytest
 from paired_files import fake_ffmpeg, write_video
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.found_pairs import divide_pairs
-from synesthete.data.vggsound import EIGHT, VggSound, read_rows
+from synesthete.data.videos import EIGHT, VggSound, read_rows
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
 

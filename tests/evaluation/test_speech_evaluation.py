@@ -16,7 +16,7 @@ from synesthete.evaluation.speech.page import speech_report
 
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
-from synesthete.data.speech.clips import load_clips
+from synesthete.data.speech.corpus import load_clips
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0

@@ -12,7 +12,7 @@ from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.data.captions import names_class, spell
 from synesthete.data.synthetic import ToneSounds
-from synesthete.data.vggsound import EIGHT
+from synesthete.data.videos import EIGHT
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.types import InputError
 

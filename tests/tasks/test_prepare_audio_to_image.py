@@ -28,14 +28,13 @@ from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import build
-from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.audio_image_pairs import AudioImagePairs
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import AudioAugmentation, FlipCrop
 from synesthete.data.pair_sources import PairManifest, SoundFolders, SpokenWords
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.data.pieces import loudest_stretch
-from synesthete.data.vggsound import VggSound
+from synesthete.data.videos import VggSound
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
 

@@ -9,7 +9,7 @@ import torch
 from synesthete import tasks
 from synesthete.conditioning.text_table import PooledText
 from synesthete.config import build
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.pictures import ClassFolders
 from synesthete.data.synthetic import Swatches
 from synesthete.recipes import find_recipe

@@ -15,7 +15,7 @@ from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
 from synesthete.data import rows
-from synesthete.data.audio_augmentation import AudioAugmentation
+from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.synthetic import TIMBRES
 from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising

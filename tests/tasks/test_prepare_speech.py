@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from synesthete import tasks
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import build
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError

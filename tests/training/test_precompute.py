@@ -9,7 +9,7 @@ import torch
 
 from synesthete.conditioning.residual_stem import ResidualStem
 from synesthete.conditioning.stem import PictureStem
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.training.precompute import choose_view, freeze, precompute_features
 from synesthete.types import InputError

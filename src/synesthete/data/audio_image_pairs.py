@@ -22,7 +22,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synesthete.data.audio_augmentation import AudioAugmentation
+    from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.found_pairs import PairPart, PairSource
     from synesthete.data.recordings import RecordingEntry
     from synesthete.data.samples import Augmentation

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.audio_augmentation import AudioAugmentation
+    from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.pieces import Pieces
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation

@@ -10,8 +10,7 @@ import torch
 
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.samples import Samples
-from synesthete.data.speech.clips import Clips, load_clips
-from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
 from synesthete.data.speech.plan import SHARES, Variation
@@ -47,7 +46,7 @@ class ImageSpeechPairs(LabelledPictures):
         speeds: how many times faster, drawn between these at the same pitch. semitones: how much higher, drawn between
             these at the same duration. None leaves either out. shares: of the clips with neither, with another speed,
             with another pitch, and with both.
-        allow_few_targets: use a corpus of too few different sounds, which is refused otherwise (`speech.diversity`).
+        allow_few_targets: use a corpus of too few different sounds, which is refused otherwise (`plan.few_targets`).
         augmentation: of training pictures; None leaves them as they are.
         limit: keep only so many pictures and clips of each split, to overfit on purpose.
     """

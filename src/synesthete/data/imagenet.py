@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from synesthete import hub
 from synesthete.data.files import list_folders
-from synesthete.data.parquet import list_rows
+from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import list_pictures
 from synesthete.data.pictures import Listed, PictureSource, divide, in_folder
 from synesthete.data.speech.phrases import PHRASES

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.audio_augmentation import AudioAugmentation
+    from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
     from synesthete.data.recordings import Recording, RecordingEntry, RecordingSource
     from synesthete.data.rows import Rows

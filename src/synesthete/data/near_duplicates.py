@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.data.profiles import FLOOR_DB, FRAMES_PER_SECOND, NUM_BANDS
+from synesthete.data.waveforms import FLOOR_DB, FRAMES_PER_SECOND, NUM_BANDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete.data.audio import to_int16
-from synesthete.data.profiles import LEVELS_PER_SECOND, measure_energy
+from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,7 +92,7 @@ def cut_starts(num_samples: int, length: int, stride: int) -> list[int]:
 def loudest_start(energy: Tensor, num_samples: int, length: int, hop: int) -> int:
     """Where the loudest `length` of a recording of `num_samples` begins, to a `hop`; the first of several.
 
-    energy: (t,) of every `hop` samples, as `profiles.measure_energy` measures it.
+    energy: (t,) of every `hop` samples, as `waveforms.measure_energy` measures it.
     """
     if num_samples <= length:
         return 0

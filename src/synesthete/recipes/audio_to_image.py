@@ -9,7 +9,7 @@ from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
-from synesthete.data.vggsound import EIGHT, VggSound
+from synesthete.data.videos import EIGHT, VggSound
 from synesthete.denoisers.base_network import BASE
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process

@@ -9,10 +9,9 @@ from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.sound_encoder import SoundEncoder
 from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.audio_augmentation import AudioAugmentation
 from synesthete.data.audio_image_pairs import AudioImagePairs
+from synesthete.data.augmentation import Affine, AudioAugmentation, FlipCrop
 from synesthete.data.captions import spell
-from synesthete.data.image_augmentation import Affine, FlipCrop
 from synesthete.data.pair_sources import Fsdd, PairManifest, SpokenWords
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.synthetic import Swatches, ToneSounds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.stem import PictureStem
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.image_augmentation import Affine
+from synesthete.data.augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.denoisers.dit import DiT

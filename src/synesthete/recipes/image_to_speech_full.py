@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.patches import PicturePatches
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.imagenet import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE

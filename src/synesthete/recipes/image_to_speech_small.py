@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from synesthete.conditioning.residual_stem import ResidualStem
 from synesthete.config import Stage, build
 from synesthete.data.archives import ClassTar
-from synesthete.data.image_augmentation import FlipCrop
+from synesthete.data.augmentation import FlipCrop
 from synesthete.data.pictures import DIGITS
 from synesthete.data.synthetic import Swatches
 from synesthete.objectives import Alignment, Denoising

@@ -9,7 +9,7 @@ from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.archives import ClassTar
-from synesthete.data.image_augmentation import Affine, FlipCrop
+from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.stl10 import CLASSES, Stl10

@@ -9,7 +9,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.audio_augmentation import AudioAugmentation
+from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
 from synesthete.data.synthetic import TIMBRES, Tones

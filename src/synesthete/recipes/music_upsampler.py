@@ -6,7 +6,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.low_band import LowBand
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, build
-from synesthete.data.audio_augmentation import AudioAugmentation
+from synesthete.data.augmentation import AudioAugmentation
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.recipes.music import denoise, log_snr_sampling, recordings, shrink

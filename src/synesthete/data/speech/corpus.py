@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import soundfile
+import torch
 
 from synesthete.data import manifest
+from synesthete.data.audio import fit_length, read_audio, read_samples, to_int16
 from synesthete.data.manifest import Entry
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.plan import CorpusPlan, Variation, count_targets, few_targets
@@ -27,6 +29,8 @@ from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch import Tensor
 
     from synesthete.data.speech.engines import Engine
     from synesthete.data.speech.voices import Voice
@@ -77,7 +81,7 @@ def build_speech_corpus(
     included, for each clip by (seed, split, speaker, class, take), and after them speed and semitones as `variation`
     says; None varies neither. A clip is mono at spec.sample_rate, trimmed, its peak 0.95, and padded with exact zeros;
     a phrase longer than `seconds` is said again faster until it fits. allow_few_targets: speak a corpus that is too
-    poor to train on (`diversity`), with a warning.
+    poor to train on (`few_targets`), with a warning.
 
     The same arguments give the same bytes on any number of workers (None: all cores). Run again after an interruption,
     it keeps the clips that are whole. progress(done, total) is called after each class of a voice.
@@ -238,3 +242,75 @@ def _difference(key: str, found: Any, wanted: Any) -> str:
     if isinstance(found, list) and isinstance(wanted, list) and len(found) > 3:
         return f"{key}: {len(found)} there, {len(wanted)} asked for, not the same ones"
     return f"{key} {json.dumps(found)} there, {json.dumps(wanted)} asked for"
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of a split in memory: waveforms (n, S) int16 (sample / 32768 is the sound), labels (n,) int64.
+
+    A label is a place in class_names, which are sorted and the same for every split. skipped: one line a broken file.
+    """
+
+    waveforms: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    speakers: list[str]
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        """The number of clips."""
+        return len(self.labels)
+
+
+def load_clips(
+    folder: Path | str, split: str, spec: AudioSpec | None = None, *, num_samples: int | None = None
+) -> Clips:
+    """The clips of a split, by its manifest, at spec.sample_rate.
+
+    Clips are padded at the end with zeros, or cut, to num_samples; None takes the longest. Clips of another rate are
+    resampled; one that cannot be read is left out, named in `skipped` and logged.
+
+    Raises:
+        InputError: no manifest, no such split, or not one readable clip.
+    """
+    folder, spec = Path(folder), spec or AudioSpec()
+    everything = [entry for entry in manifest.read_manifest(folder) if entry.audio]
+    chosen = [entry for entry in everything if entry.split == split]
+    if not chosen:
+        there = ", ".join(sorted({entry.split for entry in everything if entry.split})) or "none"
+        raise InputError(f"{folder}: no clips of split {split!r}; its splits: {there}")
+    rows: list[tuple[Tensor, Entry]] = []
+    skipped: list[str] = []
+    for entry in chosen:
+        try:
+            rows.append((_read_int16(folder / str(entry.audio), spec.sample_rate), entry))
+        except InputError as error:
+            skipped.append(str(error))
+    for line in skipped:
+        logger.warning("skipped %s", line)
+    if not rows:
+        raise InputError(f"{folder}: none of {len(chosen)} clips of split {split!r} can be read; build it again")
+    length = num_samples or max(len(waveform) for waveform, _ in rows)
+    class_names = tuple(sorted({entry.label for entry in everything}))
+    return Clips(
+        waveforms=torch.stack([_fit_int16(waveform, length) for waveform, _ in rows]),  # (n, S)
+        labels=torch.tensor([class_names.index(entry.label) for _, entry in rows]),  # (n,)
+        class_names=class_names,
+        speakers=[entry.speaker or "" for _, entry in rows],
+        skipped=skipped,
+    )
+
+
+def _read_int16(path: Path, sample_rate: int) -> Tensor:
+    """A file as (S,) int16; 16-bit mono at the right rate, which the builder writes, is read without conversion."""
+    with contextlib.suppress(soundfile.LibsndfileError, OSError):
+        found = soundfile.info(path)
+        if (found.samplerate, found.channels, found.subtype) == (sample_rate, 1, "PCM_16"):
+            return torch.from_numpy(read_samples(path, "int16")[0][:, 0])
+    return to_int16(read_audio(path, sample_rate))
+
+
+def _fit_int16(waveform: Tensor, num_samples: int) -> Tensor:
+    if len(waveform) == num_samples:
+        return waveform
+    return fit_length(waveform.float(), num_samples).round().to(torch.int16)

@@ -37,7 +37,7 @@ class Piper:
     sign (en_US-libritts_r-medium+12), else its first. Each voice has a licence of its own, told in its MODEL_CARD.
 
     Args:
-        folder: where the voices are, at any depth. None: the twenty of `piper_voices`, from the Hub or from
+        folder: where the voices are, at any depth. None: the twenty of `PIPER_VOICES`, from the Hub or from
             SYNESTHETE_WEIGHTS/rhasspy/piper-voices.
         voices: names by split; None takes all in the folder, no speaker in two splits.
         noise: how much the sampling noise of a voice is used. Piper's own is 1, livelier, but no two calls are alike,

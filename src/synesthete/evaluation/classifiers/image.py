@@ -8,7 +8,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from synesthete.data.image_augmentation import Affine, FlipCrop
+from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
 from synesthete.evaluation.classifiers.saved import load_or_train
 from synesthete.types import InputError

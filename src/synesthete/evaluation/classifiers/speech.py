@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.clips import Clips
+    from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
     from synesthete.evaluation.metrics.metric import Metric
 

@@ -10,9 +10,8 @@ import torch
 
 from synesthete.config import Recipe
 from synesthete.data.pieces import Pieces, loudest_start
-from synesthete.data.profiles import LEVELS_PER_SECOND
 from synesthete.data.recordings import RecordingFile
-from synesthete.data.waveforms import as_float, keep_waveforms
+from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float, keep_waveforms
 from synesthete.tasks.audio_to_image.sounds import num_heard, unusable
 from synesthete.types import InputError
 

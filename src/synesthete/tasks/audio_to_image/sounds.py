@@ -8,8 +8,7 @@ import torch
 
 from synesthete.data.music import some
 from synesthete.data.pieces import Pieces, loudest_start
-from synesthete.data.profiles import LEVELS_PER_SECOND
-from synesthete.data.waveforms import as_float
+from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

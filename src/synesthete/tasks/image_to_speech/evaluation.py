@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
-    from synesthete.data.speech.clips import Clips
+    from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.recognizers.panel import Transcripts
     from synesthete.tasks.image_to_speech.references import Pairing

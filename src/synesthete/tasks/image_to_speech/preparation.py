@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.files import Split
     from synesthete.data.rows import Rows
-    from synesthete.data.speech.clips import Clips
+    from synesthete.data.speech.corpus import Clips
     from synesthete.types import Progress
 
 SHARD = 500
@@ -177,7 +177,7 @@ def corpus_key(recipe: Recipe) -> str:
 
 
 def repeated_targets(samples: ImageSpeechSamples, class_names: Sequence[str] = ()) -> list[str]:
-    """A note in plain words where the clips are too few for a model to need the picture (`speech.diversity`)."""
+    """A note in plain words where the clips are too few for a model to need the picture (`plan.few_targets`)."""
     different: dict[str, set[int]] = {}
     for x_0, label in zip(samples.x_0, samples.clip_labels.tolist(), strict=True):
         different.setdefault(class_names[label] if class_names else str(label), set()).add(hash(x_0.numpy().tobytes()))

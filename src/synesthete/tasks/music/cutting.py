@@ -12,7 +12,7 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.music import MusicSamples, some
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.pieces import Pieces, cut_starts
-from synesthete.data.profiles import FRAMES_PER_SECOND, LEVELS_PER_SECOND
+from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND
 from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from synesthete.data.image_augmentation import FlipCrop, interpolate, mirror, take_pixels
+from synesthete.data.augmentation import FlipCrop, interpolate, mirror, take_pixels
 from synesthete.types import InputError
 
 
