@@ -94,8 +94,9 @@ def of_model(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = None
-        if pipeline and (prepare or data):
-            found = recipe_of(pipeline, hub.find_model(model), ())
-            prepared = task_of(found).prepare(found, data, report)
-        return examine(run, pipeline, out, name=model, prepared=prepared, num=num, seed=seed, progress=report)
+        prepared, task = None, task_of(pipeline) if pipeline else None
+        if pipeline and task and (prepare or data):
+            prepared = task.prepare(recipe_of(pipeline, hub.find_model(model), ()), data, report)
+        return examine(
+            run, pipeline, out, name=model, prepared=prepared, task=task, num=num, seed=seed, progress=report
+        )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.doctor.check import Check
     from synesthete.evaluation.doctor.record import RunRecord
     from synesthete.pipeline import Pipeline
+    from synesthete.tasks import Task
     from synesthete.types import Prepared
 
     Progress = Callable[[str, int, int], None]
@@ -39,13 +40,15 @@ def examine(
     *,
     name: str = "",
     prepared: Prepared | None = None,
+    task: Task | None = None,
     num: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Check]:
     """Every check of a run, of a model, or of both; a report with pictures in `folder` where one is given.
 
-    name: what the report calls it. prepared: the model's data, where they are at hand. num: samples.
+    name: what the report calls it. prepared: the model's data, where they are at hand. task: draws the samples; where None
+    the codec does. num: samples.
 
     Raises:
         InputError: as `write_report`.
@@ -66,7 +69,7 @@ def examine(
         checks += [replace(check, name=f"model: {check.name}") for check in found] if run else found
     if folder:
         facts: dict[str, Any] = provenance(pipeline, start, name) if pipeline else {"run": name}
-        items = _pictures(run) + _samples(pipeline, x_0)
+        items = _pictures(run) + _samples(pipeline, x_0, task)
         sections = [Section("Checks", f"The worst verdict is {worst(checks)}.", [table(checks)])]
         sections += [Section("Pictures", "", items)] if items else []
         data = {"verdict": worst(checks), "checks": [check.to_dict() for check in checks]}
@@ -92,8 +95,9 @@ def _pictures(run: RunRecord | None) -> list[Medium]:
     return found
 
 
-def _samples(pipeline: Pipeline | None, x_0: Tensor | None) -> list[Medium]:
+def _samples(pipeline: Pipeline | None, x_0: Tensor | None, task: Task | None) -> list[Medium]:
     if pipeline is None or x_0 is None or not x_0.isfinite().all():
         return []
-    sheet = draw_sheet([pipeline.codec.pictures(x_0)], [""])
+    pictures = task.thumbnails(pipeline, x_0) if task else pipeline.codec.pictures(x_0)
+    sheet = draw_sheet([pictures], [""])
     return [Medium("samples", encode_png(sheet), "The samples whose values were looked at.")]
