@@ -47,8 +47,8 @@ def examine(
 ) -> list[Check]:
     """Every check of a run, of a model, or of both; a report with pictures in `folder` where one is given.
 
-    name: what the report calls it. prepared: the model's data, where they are at hand. task: draws the samples; where None
-    the codec does. num: samples.
+    name: what the report calls it. prepared: the model's data, where they are at hand. task: draws the samples, the
+    codec where None. num: samples.
 
     Raises:
         InputError: as `write_report`.
