@@ -92,7 +92,7 @@ def measure_size(codec: Any) -> dict[str, Any]:
 def measure_sounds(codec: Any, samples: Any, num: int) -> dict[str, Any]:
     """Held-out pieces, drawn from all, through the base alone and through the latents."""
     chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:num]
-    real = samples.sounds().plain().waveform(chosen)  # (n, S)
+    real = samples.signals().plain().waveform(chosen)  # (n, S)
     generators = seeding.sample_generators
     ways = {
         "base": codec.base.decode(codec.base.encode(real), generators(0, len(real))),
@@ -113,7 +113,7 @@ def compare(codec: Any, real: Tensor, made: Tensor) -> dict[str, float]:
     log_spectral_distance; snr of the waveforms, which is about 0 or less where the phase was guessed; magnitude_snr of
     the spectrograms' magnitudes; level: of the whole, made over real.
     """
-    ours, theirs = (codec.decibels(codec.signal_grid(sound)) for sound in (real, made))
+    ours, theirs = (codec.base.decibels(codec.signal_grid(sound)) for sound in (real, made))
     magnitudes = [10 ** (level / 20) for level in (ours, theirs)]
     return {
         "log_spectral_distance": round(log_spectral_distance(ours, theirs), 3),

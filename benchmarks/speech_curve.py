@@ -24,7 +24,7 @@ from synesthete.recipes import find_recipe
 from synesthete.training.loop import train
 
 if TYPE_CHECKING:
-    from synesthete.training.reports import StepReport
+    from synesthete.training.run_log import StepReport
 
 
 def main() -> None:

@@ -42,10 +42,10 @@ from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.evaluation.recognizers.phrases import normalise
+from synesthete.nn.device import keep_freed_memory
 from synesthete.objectives import Parts, Vocoding, log_spectral_distance, spectral_distance
 from synesthete.objectives.vocoding import QUIETEST
 from synesthete.recipes.music_vocoder import music_vocoder
-from synesthete.training.allocator import keep_freed_memory
 from synesthete.types import AudioSpec, Batch
 
 if TYPE_CHECKING:

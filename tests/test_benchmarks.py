@@ -24,7 +24,7 @@ from torch import nn
 from synesthete.config import Stage
 from synesthete.data.rows import Rows
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.training.reports import StepReport
+from synesthete.training.run_log import StepReport
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.task import Task
     from synesthete.config import Stage
-    from synesthete.training.reports import StepReport
+    from synesthete.training.run_log import StepReport
 
 MANY = 10**7
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.training.log import RunLog
+from synesthete.training.run_log import RunLog
 
 
 def read(folder):

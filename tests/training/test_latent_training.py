@@ -18,7 +18,7 @@ from synesthete.config import Stage, build
 from synesthete.objectives import Autoencoding
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.music_latent import music_latent_debug
-from synesthete.training import assembly, dry_run, latents, loop
+from synesthete.training import assembly, dry_run, loop, precompute
 from synesthete.training.checkpoint import latest_checkpoint
 from tiny_pictures import tiny_prepared, tiny_recipe
 
@@ -156,7 +156,7 @@ def test_pictures_go_through_latents_as_well(tmp_path):
     prepared.statistics = codec.state_dict()
     loop.train(recipe, prepared, tmp_path / "run")
     values = load_file(next((tmp_path / "run" / "latents").glob("*.safetensors")))["values"]
-    assert values.shape == (len(prepared.train), latents.NUM_VIEWS, 4, 4, 4)
+    assert values.shape == (len(prepared.train), precompute.NUM_VIEWS, 4, 4, 4)
     assert not torch.equal(values[:, 0], values[:, 1])
     found = [line for line in metrics(tmp_path / "run") if "round_trip" in line]
     assert len(found) == 1 and found[0]["round_trip"] > 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.training.log import RunLog
-from synesthete.training.projector import CONFIG_NAME, write_embedding
+from synesthete.training.run_log import PROJECTOR_CONFIG, RunLog, write_embedding
 
 
 def read(folder):
@@ -14,7 +13,7 @@ def read(folder):
     projector = pytest.importorskip("tensorboard.plugins.projector.projector_config_pb2")
     from google.protobuf import text_format
 
-    return text_format.Parse((folder / CONFIG_NAME).read_text(encoding="utf-8"), projector.ProjectorConfig())
+    return text_format.Parse((folder / PROJECTOR_CONFIG).read_text(encoding="utf-8"), projector.ProjectorConfig())
 
 
 def test_tensorboard_finds_every_embedding_with_its_labels(tmp_path):
@@ -49,7 +48,7 @@ def test_a_run_writes_them_beside_its_event_file(tmp_path):
     log = RunLog(tmp_path, "denoise", 0)
     log.embedding("pooled", torch.zeros(2, 3), {"class": ["a", "b"]})
     log.close()
-    assert (tmp_path / "tensorboard" / "denoise" / CONFIG_NAME).is_file()
+    assert (tmp_path / "tensorboard" / "denoise" / PROJECTOR_CONFIG).is_file()
     log.events = None  # as where tensorboard is not installed
     log.board = tmp_path / "other"
     log.embedding("pooled", torch.zeros(2, 3), {"class": ["a", "b"]})

@@ -25,9 +25,9 @@ from synesthete.config import build, register
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import assembly, checkpoint, loop, run_folder
-from synesthete.training.reports import DivergedError
 from synesthete.training.run_folder import open_run
-from synesthete.training.timesteps import NUM_TIMESTEP_BINS
+from synesthete.training.run_log import DivergedError
+from synesthete.training.validation import NUM_TIMESTEP_BINS
 from synesthete.types import InputError
 from tiny import debug_recipe
 

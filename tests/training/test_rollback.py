@@ -17,8 +17,8 @@ from runs import StoppedError, assert_same, metrics
 from synesthete import seeding
 from synesthete.objectives import Denoising
 from synesthete.training import loop, rollback, trainer
-from synesthete.training.reports import DivergedError
-from synesthete.training.spikes import SpikeWatch
+from synesthete.training.rollback import SpikeWatch
+from synesthete.training.run_log import DivergedError
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 PATIENCE = 20

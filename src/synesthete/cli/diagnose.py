@@ -116,8 +116,7 @@ def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: P
     from PIL import Image
 
     from synesthete.evaluation.reporting.report import media
-    from synesthete.training.event_file import open_event_file
-    from synesthete.training.projector import write_embedding
+    from synesthete.training.run_log import open_event_file, write_embedding
 
     events = open_event_file(folder, 0)
     if events is None:

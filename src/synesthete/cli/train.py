@@ -44,8 +44,8 @@ def train(
     from synesthete.recipes import find_recipe
     from synesthete.tasks import task_of
     from synesthete.training import loop
-    from synesthete.training.reports import DivergedError, StepReport
     from synesthete.training.run_folder import alone_in, open_run, processes
+    from synesthete.training.run_log import DivergedError, StepReport
 
     found = find_recipe(recipe, assignments or ())
     if stages is not None:

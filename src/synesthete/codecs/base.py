@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from diffusers import ConfigMixin, ModelMixin
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor, nn
 
 
 class Codec(ModelMixin, ConfigMixin):
@@ -31,6 +33,10 @@ class Codec(ModelMixin, ConfigMixin):
     is_learned: bool = False
     caches_latents: bool = False
     downsampling: int = 1
+
+    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Its parameters by what a stage can train alone; none where it is trained whole."""
+        return {}
 
     @property
     def vocoder_in_use(self) -> str | None:

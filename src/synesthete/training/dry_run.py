@@ -20,8 +20,8 @@ from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import MusicSamples
 from synesthete.data.samples import Steps
+from synesthete.nn.device import keep_freed_memory
 from synesthete.objectives import Parts
-from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.precompute import precompute_features
 from synesthete.training.trainer import StageTrainer
 

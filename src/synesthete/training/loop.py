@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from synesthete.nn.device import keep_freed_memory
 from synesthete.training import checkpoint
-from synesthete.training.allocator import keep_freed_memory
 from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
 from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
-    from synesthete.training.reports import StepReport
+    from synesthete.training.run_log import StepReport
     from synesthete.training.validation import Watch
     from synesthete.types import Prepared
 
@@ -35,7 +35,7 @@ def train(
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
 
     Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). A loss that rises
-    far above its level and stays there takes the run back to its last good state (`training.spikes`).
+    far above its level and stays there takes the run back to its last good state (`training.rollback`).
 
     start: the model folder whose weights to begin with, for fine-tuning. watch(pipeline, prepared, folder, step, log)
     is called in the main process after each preview, with the averaged weights in place, to add pictures of its own to

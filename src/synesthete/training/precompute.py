@@ -1,23 +1,115 @@
-"""What a frozen conditioner sees of every picture, computed once instead of once a step."""
+"""What frozen parts make of the training samples, computed once instead of in every step."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import seeding
+from synesthete.data.rows import compute_rows
+from synesthete.io import digest
+from synesthete.training import sharding
+from synesthete.training.run_folder import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from torch import Tensor
+    from accelerate import Accelerator
+    from torch import Tensor, nn
 
+    from synesthete.config import Recipe, Stage
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
+    from synesthete.data.samples import Samples
+    from synesthete.objectives import Parts
 
-SHARD = 250
+BATCH = 16  # samples that go through a codec at once
+SHARD, FEATURE_SHARD = 512, 250  # samples a file, pictures a piece
+NUM_MEASURED = 1024  # training samples, drawn from all, that the latents are measured on
+NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
+
+
+def training_data(
+    recipe: Recipe,
+    stage: Stage,
+    parts: Parts,
+    samples: Any,
+    folder: Path,
+    *,
+    model: nn.Module,
+    accelerator: Accelerator,
+    report: Callable[[str, int, int], None],
+) -> Samples:
+    """The samples as signals where the codec learns, through it where it has learned, as features where these are kept.
+
+    folder: for latents. model: holds the parts, in pieces or whole. report(what, done, total) in samples.
+    """
+    if "codec" in stage.train:
+        return samples.signals()
+    if not (parts.codec.is_learned or stage.num_views):
+        return samples
+    with sharding.gathered(model):
+        if parts.codec.is_learned:
+            num_views = recipe.data.fields.get("num_views", NUM_VIEWS)
+            show = partial(report, "encoding")
+            samples = precompute_latents(parts.codec, samples, folder, num_views, accelerator.device, show)
+        if stage.num_views:
+            seed, show = seeding.derive(recipe.seed, stage.name), partial(report, "looking")
+            samples = precompute_features(
+                parts.conditioner, samples, stage.num_views, seed, autocast=accelerator.autocast, report=show
+            )
+    return samples
+
+
+@torch.no_grad()
+def measure_latents(codec: Any, samples: Samples, device: torch.device) -> None:
+    """Measure the latents of a codec that has learned, so that x_0 has about zero mean and unit spread.
+
+    samples: those it was trained on.
+    """
+    codec.eval()
+    samples = samples.signals().plain()
+    drawn = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED].sort().values
+    batches = (samples.batch(places, torch.Generator().manual_seed(0)) for places in drawn.split(BATCH))
+    codec.whiten(batch.signal.to(device) for batch in batches)
+
+
+@torch.no_grad()
+def precompute_latents(
+    codec: Any,
+    samples: Any,
+    folder: Path,
+    num_views: int,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Any:
+    """The samples with x_0 of the trained codec (n, V, c, h, w), in half precision, in files named by its weights.
+
+    A batch takes one of V views by chance: the sample as it is, and augmented where there is an augmentation.
+    report(done, total) in samples.
+    """
+    codec.eval()
+    samples = samples.signals()
+    num_views = num_views if samples.augmentation else 1
+    name = digest(codec, len(samples), num_views)
+
+    def encode(places: Tensor) -> Tensor:
+        parts = places.split(BATCH)
+        return torch.cat([samples.encode(codec, part, num_views, at_once=BATCH, device=device) for part in parts])
+
+    rows = compute_rows(
+        len(samples),
+        SHARD,
+        lambda number, _: folder / f"{name}-{number:05d}.safetensors",
+        encode,
+        report,
+        around=processes().main_process_first,
+    )
+    return replace(samples, x_0=rows)
 
 
 @torch.no_grad()
@@ -28,26 +120,26 @@ def precompute_features(
     seed: int,
     *,
     autocast: Callable[[], AbstractContextManager[Any]],
-    report: Callable[[int, int], None],
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImageSpeechSamples:
-    """The samples with what is seen in place of their pictures, in half precision.
+    """The samples with features in place of their pictures, in half precision.
 
-    Each picture is looked at num_views times, the first time as it is, then as the augmentation changes it; a batch
-    takes one of these views by chance. autocast: the precision to look in. report(done, total) in pictures.
+    They are extracted num_views times of each picture, the first time as it is, then as the augmentation changes it; a
+    batch takes one of these views by chance. autocast: the precision to do so in. report(done, total) in pictures.
     """
     conditioner.eval()
     device = next(conditioner.parameters()).device
     shards = []
-    for first in range(0, len(samples), SHARD):
-        pictures = samples.pictures[torch.arange(first, min(first + SHARD, len(samples)))]
+    for places in torch.arange(len(samples)).split(FEATURE_SHARD):
+        pictures = samples.pictures[places]
         views = [pictures]
         for view in range(1, num_views):
-            generator = seeding.generator(seed, "view", view, first)
+            generator = seeding.generator(seed, "view", view, int(places[0]))
             views.append(samples.augmentation(pictures, generator) if samples.augmentation else pictures)
         with autocast():
-            seen = [conditioner.extract_features(pictures.to(device)) for pictures in views]
-        shards.append(torch.stack(seen, dim=1).half().cpu())  # (SHARD, num_views, ...)
-        report(min(first + SHARD, len(samples)), len(samples))
+            seen = [conditioner.extract_features(view.to(device)) for view in views]
+        shards.append(torch.stack(seen, dim=1).half().cpu())  # (FEATURE_SHARD, num_views, ...)
+        report(int(places[-1]) + 1, len(samples))
     return replace(samples, pictures=torch.cat(shards), augmentation=choose_view)
 
 

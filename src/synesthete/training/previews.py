@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.training.log import RunLog
+    from synesthete.training.run_log import RunLog
     from synesthete.types import Batch
 
 NUM_PREVIEWS = 10

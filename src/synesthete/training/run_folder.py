@@ -11,7 +11,7 @@ from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe
 from synesthete.io import LOCK, PARTIAL, locked, recover_folder, remove_partial, write_file
-from synesthete.training.log import write_environment
+from synesthete.training.run_log import write_environment
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -17,19 +17,16 @@ from synesthete.data.samples import Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.precision import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising
-from synesthete.training import checkpoint, latents, sharding
+from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import make_parts
-from synesthete.training.log import RunLog
 from synesthete.training.models import Models
 from synesthete.training.optim import schedule, set_learning_rate
-from synesthete.training.reports import DivergedError, StepReport
-from synesthete.training.rollback import add_rollback, last_good, num_at_same_place, num_to_keep
+from synesthete.training.precompute import measure_latents, training_data
+from synesthete.training.rollback import TIMES, SpikeWatch, add_rollback, last_good, num_at_same_place, num_to_keep
 from synesthete.training.run_folder import processes
-from synesthete.training.spikes import TIMES, SpikeWatch
-from synesthete.training.timesteps import LossByTimestep
+from synesthete.training.run_log import DivergedError, RunLog, StepReport
 from synesthete.training.trainable_parameters import select_captions, set_trainable
-from synesthete.training.training_data import gather_samples
-from synesthete.training.validation import Validator
+from synesthete.training.validation import LossByTimestep, Validator
 from synesthete.training.weights import Weights
 from synesthete.types import InputError
 
@@ -40,8 +37,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
     from synesthete.data.samples import Samples
     from synesthete.objectives import Objective, Parts
-    from synesthete.training.rollback import Rollback
-    from synesthete.training.spikes import Spike
+    from synesthete.training.rollback import Rollback, Spike
     from synesthete.training.validation import Watch
     from synesthete.types import Prepared
 
@@ -208,7 +204,7 @@ class StageTrainer:
             if self.accelerator.is_main_process:
                 self.report(StepReport(f"{self.stage.name}: {what}", done, total))
 
-        return gather_samples(
+        return training_data(
             self.recipe,
             self.stage,
             self.parts,
@@ -223,9 +219,9 @@ class StageTrainer:
         """The averages become what the codec has learned, and its latents are measured on what it learned from."""
         if self.weights.ema:
             self.weights.ema.copy()
-        if latents.is_learned(self.parts.codec):
+        if self.parts.codec.is_learned:
             with sharding.gathered(self.model):
-                latents.measure(self.parts.codec, self.prepared.train, self.accelerator.device)
+                measure_latents(self.parts.codec, self.prepared.train, self.accelerator.device)
 
     def optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""

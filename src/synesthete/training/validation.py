@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,31 +19,32 @@ from synesthete.objectives import (
     fixed_loss,
     generalisation_gap,
     losses_by_source,
+    measure_round_trip,
     percent,
     value_range,
 )
-from synesthete.training import latents
 from synesthete.training.assembly import make_pipeline
-from synesthete.training.previews import encoded, write_previews
+from synesthete.training.previews import encoded, write_codec_previews, write_previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from accelerate import Accelerator
     from torch import Tensor
 
     from synesthete.config import Recipe, Stage
     from synesthete.objectives import DataRange, Parts, Range
     from synesthete.pipeline import Pipeline
-    from synesthete.training.log import RunLog
+    from synesthete.training.run_log import RunLog
     from synesthete.types import Batch, Prepared
 
     Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
 
 logger = logging.getLogger(__name__)
 
-NUM_SAMPLES = 64
+NUM_SAMPLES, NUM_TIMESTEP_BINS = 64, 10
 
 
 class Validator:
@@ -76,8 +78,8 @@ class Validator:
 
     def validate(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """Write previews and figures of this step; what there is to say of them, in plain words."""
-        held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
-        seen = latents.encoded(parts.codec, self._batch(self.prepared.train.plain()))
+        held_out = self._batch(self.prepared.test, parts.codec)
+        seen = self._batch(self.prepared.train.plain(), parts.codec)
         with self.autocast():
             found = condition_sensitivity(parts, held_out, at_once=self.at_once)
             gap = generalisation_gap(parts, seen, held_out, at_once=self.at_once)
@@ -105,15 +107,19 @@ class Validator:
             logger.warning(note)
         return [note, *notes]
 
+    @torch.no_grad()
     def validate_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """Write what the codec restores of held-out signals, and how far from them it is."""
         held_out = self._batch(self.prepared.test.signals())
-        return latents.validate_codec(parts.codec, held_out, self.folder / "previews", step, log)
+        found = measure_round_trip(parts.codec, held_out.signal)
+        log.write(step, round_trip=found.error, round_trip_floor=found.floor)
+        write_codec_previews(parts.codec, held_out, self.folder / "previews", step, log)
+        return [f"held out: {found}"]
 
     def validate_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
         """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
         with self.autocast():
-            held_out = latents.encoded(parts.codec, self._batch(self.prepared.test))
+            held_out = self._batch(self.prepared.test, parts.codec)
             raw = fixed_loss(parts, held_out, at_once=self.at_once).mean().item()
         log.write(step, raw_held_out_loss=raw)
         averaged = self.held_out_loss
@@ -134,11 +140,15 @@ class Validator:
         logger.warning("step %d: %s", step, found)
         return [f"{found}; more steps may mend it, else lower learning_rate or predict x_0 (prediction_type=sample)"]
 
-    def _batch(self, samples: Any) -> Batch:
-        """The same samples at every look."""
+    @torch.no_grad()
+    def _batch(self, samples: Any, codec: Any = None) -> Batch:
+        """The same samples at every validation. codec: one that is a network is asked for their x_0 once, here."""
         generator = seeding.generator(self.recipe.seed, "look")
         indices = torch.randperm(len(samples), generator=generator)[:NUM_SAMPLES]
-        return self.mask_condition(samples.batch(indices, generator).to(self.device))
+        batch = self.mask_condition(samples.batch(indices, generator).to(self.device))
+        if codec is None or batch.encoded or not codec.is_learned:
+            return batch
+        return replace(batch, signal=codec.encode(batch.signal), encoded=True)
 
 
 def say_sources(told: float, without: dict[str, float]) -> list[str]:
@@ -147,3 +157,31 @@ def say_sources(told: float, without: dict[str, float]) -> list[str]:
         return []
     shares = (f"{name.replace('_', ' ')} {percent((loss - told) / max(told, 1e-12))}" for name, loss in without.items())
     return [f"held-out loss with {', '.join(shares)}"]
+
+
+class LossByTimestep:
+    """Sums of losses and their number in equal bins of the way to noise, (2, NUM_TIMESTEP_BINS)."""
+
+    def __init__(self, num_train_timesteps: int) -> None:
+        self.num_train_timesteps = num_train_timesteps
+        self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        """Count what an objective says of each sample: "timestep" and "per_sample", both (B,); else nothing."""
+        if "timestep" not in losses:
+            return
+        fraction = losses["timestep"].float() / self.num_train_timesteps
+        places = (fraction * NUM_TIMESTEP_BINS).long().clamp(0, NUM_TIMESTEP_BINS - 1).cpu()
+        self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
+        self.bins[1].index_add_(0, places, torch.ones(len(places)))
+
+    def take(self, accelerator: Accelerator) -> list[float | None]:
+        """The mean of each bin over all processes, None where nothing fell; then all are empty. [] without any."""
+        if accelerator.num_processes > 1:
+            self.bins = accelerator.reduce(self.bins.to(accelerator.device), "sum").cpu()
+        if not self.bins[1].any():
+            return []
+        means = (self.bins[0] / self.bins[1].clamp(min=1)).tolist()
+        found = [round(mean, 6) if n else None for mean, n in zip(means, self.bins[1], strict=True)]
+        self.bins.zero_()
+        return found

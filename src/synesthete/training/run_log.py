@@ -1,0 +1,216 @@
+"""What a run writes down and tells: metrics.jsonl, TensorBoard, environment.json, reports of its steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import re
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from synesthete.io import write_file
+from synesthete.training.rollback import ROLLED_BACK_FROM, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from PIL import Image
+    from torch import Tensor
+
+    from synesthete.training.rollback import Rollback
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("synesthete", "torch", "diffusers", "accelerate", "transformers", "safetensors", "numpy")
+PROJECTOR_CONFIG = "projector_config.pbtxt"
+PROJECTOR_ENTRY = """embeddings {{
+  tensor_name: "{name}"
+  tensor_path: "projector/{name}/tensors.tsv"
+  metadata_path: "projector/{name}/metadata.tsv"
+}}
+"""
+
+
+@dataclass
+class StepReport:
+    """What the loop tells after every optimiser step, and while it looks at pictures beforehand."""
+
+    stage: str
+    step: int
+    num_steps: int
+    loss: float | None = None
+    seconds_per_step: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class DivergedError(RuntimeError):
+    """Loss or gradients are not finite, or rise at one place again and again; the last good checkpoint is kept."""
+
+
+class RunLog:
+    """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard where that is installed.
+
+    first_step: where this session starts; lines of later steps, left by a run that was killed or that went back, are
+    removed. rollbacks: of the stage so far; each keeps its line.
+    """
+
+    def __init__(self, folder: Path, stage: str, first_step: int, rollbacks: Sequence[Rollback] = ()) -> None:
+        self.path, self.stage = folder / "metrics.jsonl", stage
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        read = [(line, parsed(line)) for line in lines]
+        kept = [(line, values) for line, values in read if values and self._is_kept(values, first_step)]
+        write_file(self.path, "".join(line + "\n" for line, _ in kept))
+        self.board = folder / "tensorboard" / stage
+        self.events = open_event_file(self.board, first_step)
+        for found in rollbacks[sum(self._is_rollback(values) for _, values in kept) :]:
+            self.write(found.to, **line_of(found))
+
+    def _is_kept(self, values: dict[str, Any], first_step: int) -> bool:
+        return values.get("stage") != self.stage or values["step"] <= first_step or self._is_rollback(values)
+
+    def _is_rollback(self, values: dict[str, Any]) -> bool:
+        return values.get("stage") == self.stage and ROLLED_BACK_FROM in values
+
+    def write(self, step: int, **values: Any) -> None:
+        """Write figures of a step; a list becomes one TensorBoard scalar an item."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        if self.events is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, list):
+                for i, item in enumerate(value):
+                    if item is not None:
+                        self.events.scalar(f"{name}/{i}", item, step)
+            elif isinstance(value, int | float):
+                self.events.scalar(name, value, step)
+
+    def picture(self, name: str, image: Image.Image, step: int) -> None:
+        """A picture in TensorBoard."""
+        if self.events:
+            self.events.picture(name, image, step)
+
+    def sound(self, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
+        """A sound in TensorBoard: waveform (S,) in [-1, 1]."""
+        if self.events:
+            self.events.sound(name, waveform, sample_rate, step)
+
+    def embedding(self, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
+        """Vectors (n, D) in TensorBoard's projector, the newest of a name; metadata: column -> what each vector is."""
+        if self.events:
+            write_embedding(self.board, name, vectors, metadata)
+
+    def close(self) -> None:
+        """No more is written."""
+        if self.events:
+            self.events.close()
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """What a line of metrics.jsonl says; nothing where a kill left it half-written."""
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {}
+
+
+def open_event_file(folder: Path, first_step: int) -> EventFile | None:
+    """A new event file in `folder`, or None, which is said, where tensorboard is not installed."""
+    try:
+        return EventFile(folder, first_step)
+    except ImportError:
+        logger.info("tensorboard is not installed; the figures are in metrics.jsonl alone")
+        return None
+
+
+class EventFile:
+    """One event file. torch's `SummaryWriter` would write the machine's name into that of the file.
+
+    first_step: the last one before; what an earlier file says of later ones is forgotten.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # Here: training does not need it.
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard import summary
+
+        self._event, self._summary = Event, summary
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{first_step:07d}"
+        self._records = RecordWriter(path.open("ab"))
+        self._write(file_version="brain.Event:2")
+        self._write(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """A figure."""
+        self._write(step=step, summary=self._summary.scalar(name, value))
+
+    def picture(self, name: str, image: Image.Image, step: int) -> None:
+        """A picture of any mode."""
+        values = np.asarray(image.convert("RGB"))
+        self._write(step=step, summary=self._summary.image(name, values, dataformats="HWC"))
+
+    def sound(self, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
+        """A sound: waveform (S,) in [-1, 1]."""
+        values = waveform.clamp(-1, 1)[None]
+        self._write(step=step, summary=self._summary.audio(name, values, sample_rate=sample_rate))
+
+    def close(self) -> None:
+        """No more is written."""
+        self._records.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
+        self._records.flush()
+
+
+def write_embedding(folder: Path, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
+    """Vectors (n, D) under a name, in place of earlier ones of that name.
+
+    folder: where the event files lie. metadata: column -> what each of the n vectors is. Writes
+    `projector/NAME/tensors.tsv`, `metadata.tsv`, and the list of all names in `projector_config.pbtxt`.
+
+    Raises:
+        ValueError: more vectors than values in a column, or fewer.
+    """
+    if wrong := [column for column, values in metadata.items() if len(values) != len(vectors)]:
+        raise ValueError(f"{len(vectors)} vectors, {len(metadata[wrong[0]])} of {wrong[0]!r}")
+    place = folder / "projector" / re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+    place.mkdir(parents=True, exist_ok=True)
+    rows = ("\t".join(f"{value:.6g}" for value in vector) for vector in vectors.float().tolist())
+    (place / "tensors.tsv").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    columns = [[" ".join(str(value).split()) for value in column] for column in metadata.values()]
+    # One column stands without a head; of several, each has one.
+    heads = ["\t".join(metadata)] if len(metadata) > 1 else []
+    lines = [*heads, *("\t".join(row) for row in zip(*columns, strict=True))]
+    (place / "metadata.tsv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    config = "".join(PROJECTOR_ENTRY.format(name=path.name) for path in sorted(place.parent.iterdir()))
+    (folder / PROJECTOR_CONFIG).write_text(config, encoding="utf-8")
+
+
+def write_environment(folder: Path) -> None:
+    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    values = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "num_threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": versions,
+    }
+    write_file(folder / "environment.json", json.dumps(values, indent=1) + "\n")
