@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 
 import pytest
 
 from synesthete.cli.app import main
-from synesthete.evaluation.pictures import judge as picture_judge
+from synesthete.evaluation.classifiers.image import ImageClassifier
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
 TRIED = shlex.split("--samplers ddim dpmsolver++ --cfg 1 2 --eta 0 1 --steps 2 --labels red 2 --seeds 42 43 --num 1")
@@ -28,8 +29,8 @@ def model(tmp_path_factory, cache):
 def call(monkeypatch, capsys):
     def called(*arguments):
         monkeypatch.setattr(sys, "argv", ["synesthete", "sweep", *map(str, arguments)])
-        monkeypatch.setattr(picture_judge, "FEWEST_STEPS", 10)
-        monkeypatch.setattr(picture_judge, "NUM_PASSES", 1)
+        few = replace(ImageClassifier.training_settings, fewest_steps=10, num_passes=1)
+        monkeypatch.setattr(ImageClassifier, "training_settings", few)
         with pytest.raises(SystemExit) as stopped:
             main()
         captured = capsys.readouterr()
@@ -68,6 +69,7 @@ def test_a_sweep_is_made_resumed_and_added_to(call, model, tmp_path):
         (("--num", "0"), ("'--num'",)),
         (("--set", "sampling.guidance_rescal=1"), ("sampling.guidance_rescale",)),
         (("--features", "inceptoin"), ("inceptoin",)),
+        (("--features", "none"), ("none",)),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_leaves_nothing(call, model, tmp_path, arguments, words):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
 from synesthete import hub
 from synesthete.cli.app import main
-from synesthete.evaluation.pictures import judge as picture_judge
-from synesthete.evaluation.tuning import findings, search, space
+from synesthete.evaluation.classifiers.image import ImageClassifier
+from synesthete.evaluation.search import findings, space, tuning
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
 FEW = ("--num", 24, "--minutes", 0.01, "--seconds-per-picture", 30, "--features", "classifier", "--score", "kid")
@@ -41,11 +42,11 @@ def test_a_model_is_tuned(run, model, tmp_path, monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3))
     monkeypatch.setattr(findings, "ETA_STEPS", (2, 3))
     monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
-    monkeypatch.setattr(search, "FEWEST_SETTINGS", 6)
-    monkeypatch.setattr(search, "NUM_REPEATS", 2)
+    monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 6)
+    monkeypatch.setattr(tuning, "NUM_REPEATS", 2)
     monkeypatch.setattr(findings, "NUM_REPEATS", 2)
-    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_PICTURES", 8)
-    monkeypatch.setattr(picture_judge, "MOST_STEPS", 2)
+    monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr(ImageClassifier, "training_settings", replace(ImageClassifier.training_settings, most_steps=2))
     before = (model / hub.MODEL_INDEX).read_bytes()
     code, out, _ = run(model, "--out", tmp_path / "tuned", *FEW, "--no-write", "--json")
     assert code == 0
@@ -64,7 +65,7 @@ def test_a_model_is_tuned(run, model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("image-to-speech-digits",), "a model of speech; `synesthete tune` is for models of pictures"),
+        (("image-to-speech-digits",), "image-to-speech"),
         (("nowhere",), "no such"),
         (("MODEL", "--score", "beauty"), "choose from balanced, kid, accuracy"),
         (("MODEL", "--set", "sampling.eta=1"), "leave it out"),

@@ -10,7 +10,6 @@ import typer
 
 from synesthete.cli.lists import listed, numbers
 from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar
-from synesthete.types import InputError
 
 OWN = "the model's own where not given"
 
@@ -65,13 +64,11 @@ def sweep(
     """
     from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
-    from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.classifiers.saved import load_classifier
-    from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.sweeping.cells import find_labels, plan
-    from synesthete.evaluation.sweeping.sweep import Samples
-    from synesthete.evaluation.sweeping.sweep import sweep as sweep_model
+    from synesthete.evaluation.search.grid import find_labels, plan
+    from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.evaluation.search.sweep import Samples
+    from synesthete.evaluation.search.sweep import sweep as sweep_model
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
 
@@ -85,8 +82,8 @@ def sweep(
     own_seeds = tuple(dict.fromkeys(numbers("--seeds", seeds, int))) or (0,)
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    if task_of(recipe).name == "image-to-speech":
-        raise InputError(f"{model}: a model of speech; `synesthete sweep` is for models of pictures")
+    task = task_of(recipe)
+    task.check_scorable(features)
     changed = [key.partition(".")[2] for a in assignments or () if (key := a.partition("=")[0]).startswith("sampling.")]
     changes = {name: getattr(recipe.sampling, name) for name in changed}
     names = pipeline.class_names or list(recipe.data().class_names)
@@ -100,11 +97,9 @@ def sweep(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = task_of(recipe).prepare(recipe, data, report)
-        kept = load_classifier(folder, ImageClassifier)
-        own_judge = kept.classifier if kept else None
-        scorer = make_scorer(pipeline, prepared, features=features, own_judge=own_judge, progress=report)
-        samples = Samples(tuple(chosen), own_seeds, num)
+        prepared, saved = task.prepare(recipe, data, report), task.load_classifier(folder)
+        basis = task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report)
+        scorer, samples = Scorer(pipeline, basis), Samples(tuple(chosen), own_seeds, num)
         found = sweep_model(scorer, cells, samples, target, model=model, changes=changes, progress=report)
     page = target / "report" / "report.html"
     values = {

@@ -50,12 +50,12 @@ def tune(
     """
     from synesthete import hub
     from synesthete.cli.evaluate import recipe_of
-    from synesthete.evaluation.pictures.scoring import make_scorer
     from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.tuning.own_settings import check_writable
-    from synesthete.evaluation.tuning.search import Wishes
-    from synesthete.evaluation.tuning.tune import check_wishes
-    from synesthete.evaluation.tuning.tune import tune as tune_model
+    from synesthete.evaluation.search.model_settings import check_writable
+    from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.evaluation.search.tune import check_config
+    from synesthete.evaluation.search.tune import tune as tune_model
+    from synesthete.evaluation.search.tuning import SearchConfig
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
 
@@ -63,10 +63,10 @@ def tune(
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments or ())
-    if task_of(recipe).name == "image-to-speech":
-        raise InputError(f"{model}: a model of speech; `synesthete tune` is for models of pictures")
-    wishes = Wishes(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
-    check_wishes(wishes, pipeline)
+    task = task_of(recipe)
+    task.check_scorable(features)
+    config = SearchConfig(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
+    check_config(config, pipeline)
     if write:
         check_writable(folder)
     target = out or (Path(model) / "tune" if (Path(model) / "model").is_dir() else Path("out/tune") / Path(model).name)
@@ -75,11 +75,10 @@ def tune(
         def report(what: str, done: int, total: int) -> None:
             show(what, done, total, "")
 
-        prepared = task_of(recipe).prepare(recipe, data, report)
-        scorer = make_scorer(pipeline, prepared, features=features, progress=report)
-        found = tune_model(
-            scorer, target, model=model, folder=folder if write else None, wishes=wishes, progress=report
-        )
+        prepared, saved = task.prepare(recipe, data, report), task.load_classifier(folder)
+        basis = task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report)
+        scorer, changed = Scorer(pipeline, basis), folder if write else None
+        found = tune_model(scorer, target, model=model, folder=changed, config=config, progress=report)
     page = target / "report" / "report.html"
     values = {**found.to_dict(), "report": str(page.parent)}
     values.pop("measurements")

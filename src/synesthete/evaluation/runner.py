@@ -23,6 +23,7 @@ from synesthete.evaluation.reporting.gallery import class_gallery, plain_gallery
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
 from synesthete.evaluation.samples import BATCH_SIZE
+from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import classification, denoising, memorization, set_comparison, speed
 from synesthete.types import InputError
 
@@ -240,6 +241,14 @@ class Evaluator:
         if (pairs := self.held_out_pairs()) is not None:
             yield denoising(self, pairs)
         yield speed(self)
+
+    @property
+    def scoring_basis(self) -> ScoringBasis:
+        """By what ways of sampling are scored."""
+        real = self.references
+        return ScoringBasis(
+            real.held_out, real.labels, self.class_names, self.classifier, self.features, thumbnails=self.thumbnails
+        )
 
     def groups(self, labels: Tensor) -> Tensor:
         """The classes within which samples are compared; one for all where the model is told none."""

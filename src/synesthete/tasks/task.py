@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.finding import Evaluation
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.samples import Generated, References
+    from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Prepared, Progress
@@ -53,7 +54,8 @@ class Task:
         name: as recipes and models name it. verb: of the command that samples, whose default is
             `shipped_model`. makes: what comes out, as in "a model
             of speech". num_evaluated: samples that an evaluation makes unless told. evaluation_options: those that
-            `evaluate` takes beside those of every task.
+            `evaluate` takes beside those of every task. is_scorable: whether `sweep` and `tune` can score what is made
+            of a class alone.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Task:
     shipped_model: str = ""
     num_evaluated: int = 500
     evaluation_options: tuple[str, ...] = ()
+    is_scorable: bool = False
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
@@ -148,6 +151,26 @@ class Task:
             **request.options,
         )
         return evaluator.evaluate(request.out, model=request.model)
+
+    def check_scorable(self, features: str = "auto") -> None:
+        """Make sure that ways of sampling can be scored, and by such features, before anything is prepared for it.
+
+        Raises:
+            InputError: they cannot, or there are no such features.
+        """
+        if not self.is_scorable:
+            raise InputError(
+                f"{self.name}: ways of sampling {self.makes} cannot be scored; its task is not `is_scorable`"
+            )
+
+    def scoring_basis(self, pipeline: Pipeline, prepared: Prepared, **options: Any) -> ScoringBasis:
+        """What `sweep` and `tune` score ways of sampling by: `references`, told by their labels, and features of them.
+
+        options: features, their name; saved, the classifier as `load_classifier` gives it; progress.
+        """
+        from synesthete.evaluation.runner import Evaluator
+
+        return Evaluator(pipeline, prepared, task=self, **options).scoring_basis
 
     def load(self, model: str, device: str = "cpu") -> Any:
         """The model by its name.

@@ -54,6 +54,16 @@ class ClassifierFeatures:
         return self.classifier.features(samples)
 
 
+def check_image_features(choice: str) -> None:
+    """Make sure that there can be such features of pictures, before a classifier is trained for them.
+
+    Raises:
+        InputError: there cannot.
+    """
+    if not (choice in IMAGE_CHOICES or Path(choice).expanduser().exists() or hub.is_hub_id(choice)):
+        raise InputError(f"no features {choice!r}; give {', '.join(IMAGE_CHOICES)}, or a folder or file of weights")
+
+
 def find_features(
     choice: str, classifier: Classifier | None, *, sample_rate: int | None = None, real: Sounds | None = None
 ) -> Features:

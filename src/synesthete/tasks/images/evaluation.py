@@ -15,9 +15,9 @@ from synesthete.evaluation.features.features import ClassifierFeatures, find_fea
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.set_comparison import features_of
-from synesthete.evaluation.pictures.scoring import Scorer, noise_sources
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
 from synesthete.tasks.images.report import guidance_section
 from synesthete.types import Batch, InputError
 
@@ -162,10 +162,16 @@ class ImagesEvaluator(PictureEvaluator):
             notes.append("This model is told no class: class accuracy, confusions and guidance are left out.")
         yield Finding(sections=[self.reading()], notes=notes)
 
+    @property
+    def scoring_basis(self) -> ScoringBasis:
+        """All held-out pictures, by what they are compared and classified here."""
+        test = self.prepared.test
+        return ScoringBasis(test.pictures, test.labels, self.class_names, self.classifier, self.features)
+
     @cached_property
     def scorer(self) -> Scorer:
         """Scores other settings of sampling."""
-        return Scorer(self.pipeline, self.prepared, self.classifier, self.features, self.seed)
+        return Scorer(self.pipeline, self.scoring_basis, self.seed)
 
     def sweep(self) -> Finding:
         """The first pictures again, on the same noise, at other guidance scales."""

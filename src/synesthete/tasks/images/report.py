@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from synesthete.evaluation.metrics.set_comparison import SetComparison
-    from synesthete.evaluation.pictures.scoring import Score
+    from synesthete.evaluation.search.scoring import Score
 
 
 def guidance_section(

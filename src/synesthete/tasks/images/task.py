@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.evaluation.runner import Evaluator
+    from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
@@ -93,6 +94,18 @@ class Images(Task):
         from synesthete.tasks.images.evaluation import ImagesEvaluator
 
         return ImagesEvaluator(pipeline, prepared, **options)
+
+    def check_scorable(self, features: str = "auto") -> None:
+        """Pictures can, by any features that are there."""
+        from synesthete.evaluation.features.features import check_image_features
+
+        check_image_features(features)
+
+    def scoring_basis(self, pipeline: Pipeline, prepared: Prepared, **options: Any) -> ScoringBasis:
+        """Held-out pictures and a classifier of them."""
+        from synesthete.tasks.images.evaluation import ImagesEvaluator
+
+        return ImagesEvaluator(pipeline, prepared, **options).scoring_basis
 
 
 register(Images())

@@ -6,9 +6,10 @@ import pytest
 import torch
 from diffusers.configuration_utils import register_to_config
 
+from synesthete.config import register
 from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.sweeping.rescheduled import Rescheduled, nearest_timestep
+from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter, nearest_timestep
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline
@@ -24,6 +25,7 @@ TRAINED = (
 WALKED = (("cosine", "ddim"), ("linear", "dpmsolver++"), ("linear", "heun"), ("flow", "flow-euler"))
 
 
+@register
 class Ideal(Denoiser):
     """The ideal denoiser of Gaussian data of spread STD on one process; notes the timesteps that it is told."""
 
@@ -69,7 +71,7 @@ def test_an_ideal_denoiser_of_another_schedule_walks_as_one_of_this(parts, train
     own = {"prediction_type": "flow" if flow else "v_prediction", "zero_terminal_snr": not flow}
     labels, settings = torch.zeros(8, dtype=torch.int64), {"sampler": sampler, "num_inference_steps": 20}
     expected = ideal(parts, schedule=schedule, **own)(labels, **settings).x_0
-    found = Rescheduled.of(ideal(parts, **trained), schedule)(labels, **settings).x_0
+    found = ScheduleAdapter.of(ideal(parts, **trained), schedule)(labels, **settings).x_0
     assert (found - expected).norm() / expected.norm() < 2e-3
 
 
@@ -87,7 +89,7 @@ def test_a_wrong_timestep_would_show(parts):
 
 def test_the_walk_begins_at_the_trained_terminal_and_goes_down(parts):
     own = ideal(parts, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
-    walk = Rescheduled.of(own, "flow")
+    walk = ScheduleAdapter.of(own, "flow")
     walk(torch.zeros(2, dtype=torch.int64), num_inference_steps=8)
     told = own.denoiser.told
     assert told[0] == 999
@@ -101,7 +103,9 @@ def test_on_its_own_schedule_nothing_changes(cache):
     labels = torch.tensor([0, 1])
     settings = {"sampler": "ddim", "num_inference_steps": 4, "guidance_scale": 2.0}
     expected = own(labels, **settings).x_0
-    torch.testing.assert_close(Rescheduled.of(own, "cosine")(labels, **settings).x_0, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        ScheduleAdapter.of(own, "cosine")(labels, **settings).x_0, expected, rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -117,4 +121,4 @@ def test_a_model_that_never_saw_pure_noise_is_refused(parts):
     """Linear over 500 steps ends with 8% of the picture left."""
     short = ideal(parts, schedule="linear", prediction_type="epsilon", num_train_timesteps=500)
     with pytest.raises(InputError, match="8% of the picture left"):
-        Rescheduled.of(short, "cosine")
+        ScheduleAdapter.of(short, "cosine")

@@ -10,14 +10,14 @@ import re
 import pytest
 import torch
 from PIL import Image
-from scored import Means, NearestMean
+from scored import Means, basis_of
 
-from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.sweeping.cells import Cell, plan
-from synesthete.evaluation.sweeping.folder import COLUMNS, Made
-from synesthete.evaluation.sweeping.page import MARK, Findings, figures_table, matrix, summary
-from synesthete.evaluation.sweeping.sheets import draw_mosaic
-from synesthete.evaluation.sweeping.sweep import Samples, duration, remaining, sweep
+from synesthete.evaluation.search.grid import Cell, plan
+from synesthete.evaluation.search.scoring import Scorer
+from synesthete.evaluation.search.sweep import Samples, duration, remaining, sweep
+from synesthete.evaluation.search.sweep_figures import draw_mosaic
+from synesthete.evaluation.search.sweep_folder import COLUMNS, Made
+from synesthete.evaluation.search.sweep_report import MARK, Findings, figures_table, matrix, summary
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
 
@@ -32,7 +32,7 @@ def data(cache):
 
 @pytest.fixture
 def scorer(data):
-    return Scorer(tiny_pipeline(), data, NearestMean(data.train), Means())
+    return Scorer(tiny_pipeline(), basis_of(data, Means()))
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def test_every_cell_starts_from_the_same_noise(scorer):
     assert labels.tolist() == [0] * 4 + [2] * 4
     assert seeds == [42, 42, 43, 43] * 2
     one = {"num_inference_steps": 1, "guidance_scale": 1.0}
-    first = scorer.score({"sampler": "ddim", **one}, labels, seeds).pictures
-    second = scorer.score({"sampler": "dpmsolver++", **one}, labels, seeds).pictures
+    first = scorer.score({"sampler": "ddim", **one}, labels, seeds).samples
+    second = scorer.score({"sampler": "dpmsolver++", **one}, labels, seeds).samples
     assert (first.int() - second.int()).abs().max() <= 1
     assert SAMPLES.arranged(first).shape == (2, 2, 2, 3, 8, 8)
     assert torch.equal(SAMPLES.arranged(first)[1, 0, 1], first[5])

@@ -7,12 +7,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from synesthete.evaluation.tuning.measurements import together
+from synesthete.evaluation.search.measurements import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.tuning.measurements import Measurement, Standing
+    from synesthete.evaluation.search.measurements import Aggregate, Measurement
 
 Goal = Literal["balanced", "kid", "accuracy"]
 GOALS: dict[str, str] = {
@@ -32,28 +32,28 @@ def standard_error(share: float, num: int) -> float:
     return math.sqrt(share * (1 - share) / num)
 
 
-def within(standings: Sequence[Standing], ceiling: float) -> list[float]:
+def within(aggregates: Sequence[Aggregate], ceiling: float) -> list[float]:
     """How much accuracy each has lost beyond what is allowed; 0 where it keeps enough.
 
     Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the best
     of them or below `ceiling`, what real pictures reach, where that is lower: pictures that the judge knows better than
     real ones are no gain.
     """
-    best = min(max(s.accuracy for s in standings), ceiling)
-    slack = [max(TOLERANCE, 2 * standard_error(best, s.num)) for s in standings]
-    return [max(0.0, best - allowed - s.accuracy) for s, allowed in zip(standings, slack, strict=True)]
+    best = min(max(s.accuracy for s in aggregates), ceiling)
+    slack = [max(TOLERANCE, 2 * standard_error(best, s.num)) for s in aggregates]
+    return [max(0.0, best - allowed - s.accuracy) for s, allowed in zip(aggregates, slack, strict=True)]
 
 
-def ranked(standings: Sequence[Standing], goal: Goal, ceiling: float) -> list[int]:
+def ranked(aggregates: Sequence[Aggregate], goal: Goal, ceiling: float) -> list[int]:
     """Places of the settings, the best first, by the goal (see GOALS); those that lose accuracy follow, least first."""
-    lost = within(standings, ceiling) if standings and goal == "balanced" else [0.0] * len(standings)
+    lost = within(aggregates, ceiling) if aggregates and goal == "balanced" else [0.0] * len(aggregates)
 
     def key(place: int) -> tuple[float, float, int]:
-        standing = standings[place]
-        first = {"balanced": lost[place], "kid": 0.0, "accuracy": -standing.accuracy}[goal]
-        return first, standing.kid, place
+        aggregate = aggregates[place]
+        first = {"balanced": lost[place], "kid": 0.0, "accuracy": -aggregate.accuracy}[goal]
+        return first, aggregate.kid, place
 
-    return sorted(range(len(standings)), key=key)
+    return sorted(range(len(aggregates)), key=key)
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Comparison:
     kid, accuracy: winner minus default. better: by the goal and beyond noise; reason: why, or why not, in words.
     """
 
-    winner: Standing
-    default: Standing
+    winner: Aggregate
+    default: Aggregate
     num_repeats: int
     kid: Difference
     accuracy: Difference
@@ -112,7 +112,7 @@ def compare(winner: Sequence[Measurement], default: Sequence[Measurement], goal:
 
 
 def decide(
-    winner: Standing, default: Standing, kid: Difference, accuracy: Difference, goal: Goal, ceiling: float
+    winner: Aggregate, default: Aggregate, kid: Difference, accuracy: Difference, goal: Goal, ceiling: float
 ) -> tuple[bool, str]:
     """Whether the winner is better than the default by the goal, and the reason.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from scored import Copier, Means, NearestMean
+from scored import Copier, Means, basis_of
 
 from synesthete.data.labelled import PictureSamples
-from synesthete.evaluation.pictures.scoring import Scorer, noise_sources
+from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
 from synesthete.types import InputError, Prepared
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_prepared
 
@@ -25,7 +26,7 @@ def model(data):
 
 
 def scorer(data, pipeline, features=None, **settings):
-    return Scorer(pipeline, data, NearestMean(data.train), features or Means(), **settings)
+    return Scorer(pipeline, basis_of(data, features or Means()), **settings)
 
 
 def test_a_picture_has_its_noise_whatever_the_settings_the_batch_and_the_other_labels(data, model):
@@ -49,7 +50,7 @@ def test_real_pictures_score_as_real_and_the_wrong_class_as_wrong(data):
     assert good.accuracy == 1.0
     assert good.kid <= 3 * good.kid_floor
     assert good.precision == 1.0
-    assert good.pictures.shape == (12, 3, 8, 8)
+    assert good.samples.shape == (12, 3, 8, 8)
     assert good.num == 12
     wrong = scorer(data, Copier(data.test, wrong=True)).score({}, torch.zeros(12, dtype=torch.int64))
     assert wrong.accuracy == 0.0
@@ -106,3 +107,26 @@ def test_the_reference_is_of_real_pictures(data):
     assert found["accuracy"] == 1.0
     assert found["diversity"] > 0
     assert 0 <= found["precision"] <= 1
+
+
+def test_samples_need_not_be_pictures(data):
+    """Tones (n, S), classified and described by how often they cross zero."""
+
+    class Crossings:
+        name = "crossings"
+
+        def __call__(self, tones):
+            return (tones.diff().sign().diff(dim=-1) != 0).float().mean(dim=-1, keepdim=True).expand(-1, 4)
+
+        def classify(self, tones):
+            return (self(tones)[:, 0] > 0.1).long()
+
+    time = torch.arange(256) / 256
+    labels = labels_in_turn(24) % 2
+    tones = torch.sin(2 * torch.pi * (4 + 28 * labels[:, None]) * time + torch.arange(24)[:, None])
+    basis = ScoringBasis(tones, labels, ("low", "high"), Crossings(), Crossings())
+    copier = Copier(PictureSamples(tones, labels))
+    found = Scorer(copier, basis).score({}, labels)
+    assert (found.accuracy, found.precision) == (1.0, 1.0)
+    assert len(basis.part(torch.arange(6))) == 6
+    assert math.isnan(Scorer(copier, replace(basis, classifier=None)).score({}, labels).accuracy)

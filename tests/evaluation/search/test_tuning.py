@@ -15,15 +15,15 @@ from synesthete import seeding
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.pictures.scoring import Score
-from synesthete.evaluation.tuning.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
-from synesthete.evaluation.tuning.goals import Difference, compare, decide, paired, ranked, within
-from synesthete.evaluation.tuning.halving import halve, rungs_of
-from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing, labels_of, together
-from synesthete.evaluation.tuning.pareto import front
-from synesthete.evaluation.tuning.search import Search, Wishes
-from synesthete.evaluation.tuning.space import Space, name_of
-from synesthete.evaluation.tuning.tune import tune_measured
+from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
+from synesthete.evaluation.search.goals import Difference, compare, decide, paired, ranked, within
+from synesthete.evaluation.search.halving import halve, rungs_of
+from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, labels_of, together
+from synesthete.evaluation.search.pareto import front
+from synesthete.evaluation.search.scoring import Score
+from synesthete.evaluation.search.space import Space, name_of
+from synesthete.evaluation.search.tune import tune_measured
+from synesthete.evaluation.search.tuning import Search, SearchConfig
 from synesthete.types import InputError
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
@@ -51,7 +51,7 @@ class KnownScorer:
         kid += self.noise * math.sqrt(100 / num) * torch.randn((), generator=generator).item()
         accuracy = 0.7 if settings["guidance_scale"] < 1.5 else 0.95
         figures = {"precision": 0.8, "recall": 0.9 / settings["guidance_scale"], "diversity": 1.0}
-        return Score(accuracy, kid, 0.002, **figures, seconds_per_picture=0.01 * evaluations, pictures=labels)
+        return Score(accuracy, kid, 0.002, **figures, seconds_per_picture=0.01 * evaluations, samples=labels)
 
 
 def space_of(process: Process = COSINE, **changes) -> Space:
@@ -62,8 +62,8 @@ def measurements(space: Space, folder, scorer: KnownScorer | None = None) -> Mea
     return Measurements(scorer or KnownScorer(space), torch.arange(3), folder, "the known scorer")
 
 
-def standing(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1) -> Standing:
-    return Standing(DEFAULT, num, accuracy, kid, 0.002, 0.5, 0.5, seconds, 1)
+def aggregate(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1) -> Aggregate:
+    return Aggregate(DEFAULT, num, accuracy, kid, 0.002, 0.5, 0.5, seconds, 1)
 
 
 # --- what may be tried -------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_the_front_is_what_nothing_beats(points):
 
 
 def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
-    tried = [standing(0.90, 0.001), standing(0.97, 0.004), standing(0.975, 0.006), standing(0.96, 0.002)]
+    tried = [aggregate(0.90, 0.001), aggregate(0.97, 0.004), aggregate(0.975, 0.006), aggregate(0.96, 0.002)]
     assert ranked(tried, "balanced", ceiling=1.0) == [1, 2, 3, 0]
     assert ranked(tried, "kid", ceiling=1.0)[0] == 0
     assert ranked(tried, "accuracy", ceiling=1.0)[0] == 2
@@ -160,8 +160,8 @@ def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
 
 
 def test_few_pictures_lose_no_settings_for_the_noise_of_their_accuracy():
-    few, many = (standing(0.90, 0.001, num=n) for n in (30, 10_000))
-    best = standing(0.95, 0.004)
+    few, many = (aggregate(0.90, 0.001, num=n) for n in (30, 10_000))
+    best = aggregate(0.95, 0.004)
     assert within([few, best], 1.0)[0] == 0.0
     assert within([many, best], 1.0)[0] == pytest.approx(0.04)
 
@@ -187,8 +187,8 @@ def test_the_interval_of_paired_differences_is_students():
 def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
     mean = sum(accuracy) / 2
     found = decide(
-        standing(winner, 0.01),
-        standing(0.95, 0.01),
+        aggregate(winner, 0.01),
+        aggregate(0.95, 0.01),
         Difference(sum(kid) / 2, *kid),
         Difference(mean, *accuracy),
         goal,
@@ -258,7 +258,7 @@ def test_labels_are_as_even_as_can_be():
 def test_the_search_finds_settings_near_the_best_that_the_budget_allows(process, tmp_path):
     space = space_of(process)
     trials = measurements(space, tmp_path)
-    found = Search(space, trials, trials, Wishes(budget=0.4, minutes=60.0)).run()
+    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=60.0)).run()
     assert found.winner["sampler"].endswith("dpmsolver++")
     assert 1.5 <= found.winner["guidance_scale"] <= 3
     assert found.winner["eta"] == 0
@@ -276,7 +276,7 @@ def test_a_winner_no_better_than_the_default_is_said_so(tmp_path):
     best = {"sampler": "dpmsolver++", "num_inference_steps": 20, "guidance_scale": 2.0}
     space = space_of(**best)
     trials = measurements(space, tmp_path, KnownScorer(space, noise=0.005))
-    found = Search(space, trials, trials, Wishes(budget=0.4, minutes=30.0)).run()
+    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=30.0)).run()
     assert not found.comparison.better
 
 
@@ -284,13 +284,13 @@ def test_a_budget_that_nothing_keeps_is_one_line(tmp_path):
     space = space_of()
     trials = measurements(space, tmp_path)
     with pytest.raises(InputError, match="seconds-per-picture"):
-        Search(space, trials, trials, Wishes(budget=0.005)).run()
+        Search(space, trials, trials, SearchConfig(budget=0.005)).run()
 
 
 def test_the_comparison_shares_no_noise_with_the_search(tmp_path):
     space = space_of()
     trials, final = (measurements(space, tmp_path / name) for name in ("search", "comparison"))
-    Search(space, trials, final, Wishes(minutes=60.0)).run()
+    Search(space, trials, final, SearchConfig(minutes=60.0)).run()
     searched, compared = ({m.seed for own in measured.made.values() for m in own} for measured in (trials, final))
     assert len(compared) == 5
     assert not searched & compared
@@ -303,11 +303,11 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
                 raise KeyboardInterrupt
             return super().score(*arguments)
 
-    wishes, space = Wishes(budget=0.4, minutes=10.0, seed=5), space_of()
+    config, space = SearchConfig(budget=0.4, minutes=10.0, seed=5), space_of()
 
     def run(folder, scorer=None):
         trials = measurements(space, folder, scorer)
-        return tune_measured(space, trials, trials, wishes, "known", lambda *_: None), trials
+        return tune_measured(space, trials, trials, config, "known", lambda *_: None), trials
 
     whole, first = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -323,7 +323,7 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
     plans = []
     for minutes in (1.0, 120.0):
         trials = measurements(space, tmp_path / str(minutes))
-        search = Search(space, trials, trials, Wishes(budget=0.4, minutes=minutes))
+        search = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes))
         plans.append(search.make_plan(search.measure_cost())[1])
     short, long = plans
     assert short.rungs[-1] < long.rungs[-1]
@@ -337,7 +337,7 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
 def test_the_findings_are_answered_with_figures(tmp_path):
     space = space_of()
     trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, Wishes(budget=0.4, minutes=200.0), "known", lambda *_: None)
+    found = tune_measured(space, trials, trials, SearchConfig(budget=0.4, minutes=200.0), "known", lambda *_: None)
     assert [f.num_steps for f in found.eta] == list(ETA_STEPS)
     assert all(f.kid.high < 0 for f in found.eta)  # eta adds 0.01 to this scorer's KID
     assert "not worse" in eta_sentence(found.eta)
@@ -350,7 +350,7 @@ def test_the_findings_are_answered_with_figures(tmp_path):
 def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
     space = Space(FLOW, FLOW_DEFAULT | {"guidance_scale": 1.0}, guidance=False)
     trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, Wishes("kid", 0.4, minutes=60.0), "known", lambda *_: None)
+    found = tune_measured(space, trials, trials, SearchConfig("kid", 0.4, minutes=60.0), "known", lambda *_: None)
     assert (found.eta, found.guidance) == ([], [])
     assert "no eta" in eta_sentence(found.eta)
     assert "nothing to guide" in guidance_sentence(found.guidance)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.reporting.report import finite
 from synesthete.evaluation.reporting.sheet import encode_png
-from synesthete.evaluation.sweeping.cells import Cell
+from synesthete.evaluation.search.grid import Cell
 from synesthete.io import write_file
 from synesthete.types import InputError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.tuning.space import name_of, plain
+from synesthete.evaluation.search.space import name_of, plain
 from synesthete.io import digest, write_file
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.pictures.scoring import Score
+    from synesthete.evaluation.search.scoring import Score
 
 FIGURES = ("accuracy", "kid", "kid_floor", "precision", "recall", "diversity", "seconds_per_picture")
 
@@ -52,7 +52,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Aggregate:
     """Several measurements of the same settings, taken together.
 
     num: pictures in all. accuracy, kid: means, weighted by pictures; the KID is unbiased, so samples of any size may be
@@ -76,11 +76,11 @@ class Standing:
         return name_of(self.settings)
 
 
-def together(measurements: Sequence[Measurement]) -> Standing:
-    """The standing of settings after one measurement or more."""
+def together(measurements: Sequence[Measurement]) -> Aggregate:
+    """The aggregate of settings after one measurement or more."""
     num = sum(m.num for m in measurements)
     largest = [m for m in measurements if m.num == max(m.num for m in measurements)]
-    return Standing(
+    return Aggregate(
         settings=measurements[0].settings,
         num=num,
         accuracy=sum(m.accuracy * m.num for m in measurements) / num,
@@ -136,7 +136,7 @@ class Measurements:
             own.append(found)
         return found
 
-    def standings(self) -> list[Standing]:
+    def aggregates(self) -> list[Aggregate]:
         """Every settings measured so far, with all that was measured of it."""
         return [together(own) for own in self.made.values()]
 

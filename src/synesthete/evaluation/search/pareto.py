@@ -14,7 +14,7 @@ from synesthete.evaluation.reporting.figures import COLOURS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.tuning.measurements import Standing
+    from synesthete.evaluation.search.measurements import Aggregate
 
 
 def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
@@ -31,13 +31,13 @@ def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
 
 
 def pareto_figure(
-    standings: Sequence[Standing],
-    line: Sequence[Standing],
+    aggregates: Sequence[Aggregate],
+    line: Sequence[Aggregate],
     figure_of_merit: str,
-    winner: Standing,
-    default: Standing,
+    winner: Aggregate,
+    default: Aggregate,
     budget: float,
-    kept: Sequence[Standing],
+    kept: Sequence[Aggregate],
 ) -> Figure:
     """Every settings tried, over the seconds that a picture takes.
 
@@ -46,9 +46,9 @@ def pareto_figure(
     """
     figure = Figure(figsize=(8.0, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    own = {standing.name for standing in kept}
-    solid = [s for s in standings if s.name in own]
-    hollow = [s for s in standings if s.name not in own]
+    own = {aggregate.name for aggregate in kept}
+    solid = [s for s in aggregates if s.name in own]
+    hollow = [s for s in aggregates if s.name not in own]
     axes.scatter(*_places(hollow, figure_of_merit), s=_areas(hollow), facecolors="none", edgecolors="0.65")
     other = [s.accuracy if figure_of_merit == "kid" else s.kid for s in solid]
     shades: dict[str, Any] = {"color": COLOURS[0]}
@@ -58,19 +58,19 @@ def pareto_figure(
     if "c" in shades:
         figure.colorbar(drawn, ax=axes, label="accuracy" if figure_of_merit == "kid" else "KID", pad=0.02)
     axes.plot(*_places(line, figure_of_merit), color=COLOURS[0], linewidth=1.4, label="front: nothing beats these")
-    for standing, marker, colour, name in ((default, "s", "black", "default"), (winner, "*", COLOURS[1], "winner")):
+    for aggregate, marker, colour, name in ((default, "s", "black", "default"), (winner, "*", COLOURS[1], "winner")):
         axes.scatter(
-            *_places([standing], figure_of_merit),
+            *_places([aggregate], figure_of_merit),
             s=230 if marker == "*" else 110,
             marker=marker,
             facecolors="none" if marker == "s" else colour,
             edgecolors=colour,
             linewidths=1.6,
             zorder=4,
-            label=f"{name}: {standing.name}",
+            label=f"{name}: {aggregate.name}",
         )
     axes.axvline(budget, color=COLOURS[2], linestyle="--", linewidth=1, label=f"budget: {budget:g} s")
-    floor = max((s.kid_floor for s in standings if math.isfinite(s.kid_floor)), default=0.0)
+    floor = max((s.kid_floor for s in aggregates if math.isfinite(s.kid_floor)), default=0.0)
     if figure_of_merit == "kid":
         if floor:
             axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
@@ -93,9 +93,9 @@ def pareto_figure(
     return figure
 
 
-def _places(standings: Sequence[Standing], figure_of_merit: str) -> tuple[list[float], list[float]]:
-    return [s.seconds_per_picture for s in standings], [getattr(s, figure_of_merit) for s in standings]
+def _places(aggregates: Sequence[Aggregate], figure_of_merit: str) -> tuple[list[float], list[float]]:
+    return [s.seconds_per_picture for s in aggregates], [getattr(s, figure_of_merit) for s in aggregates]
 
 
-def _areas(standings: Sequence[Standing]) -> np.ndarray:
-    return 6 + 1.2 * np.sqrt(np.array([s.num for s in standings], dtype=float)) ** 1.2
+def _areas(aggregates: Sequence[Aggregate]) -> np.ndarray:
+    return 6 + 1.2 * np.sqrt(np.array([s.num for s in aggregates], dtype=float)) ** 1.2

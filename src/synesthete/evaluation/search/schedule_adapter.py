@@ -21,7 +21,7 @@ MOST_SIGNAL = 0.05  # left at the end of a schedule that can pass for pure noise
 LEAST = 1e-8  # level whose logarithm is taken
 
 
-class Rescheduled(Pipeline):
+class ScheduleAdapter(Pipeline):
     """The same parts, sampled on another schedule than `trained`.
 
     A network that was trained on x_t = alpha x_0 + sigma noise knows a noise level by sigma / alpha alone: scaling x_t
@@ -32,7 +32,7 @@ class Rescheduled(Pipeline):
     trained: Process
 
     @staticmethod
-    def of(pipeline: Pipeline, schedule: str) -> Rescheduled:
+    def of(pipeline: Pipeline, schedule: str) -> ScheduleAdapter:
         """`pipeline` on another schedule of as many timesteps, which ends in pure noise.
 
         Raises:
@@ -47,7 +47,7 @@ class Rescheduled(Pipeline):
             )
         kept = ("guidance_scale", "guidance_interval", "guidance_rescale", "num_inference_steps", "precision")
         own = pipeline.sampling_settings()
-        walk = Rescheduled(
+        walk = ScheduleAdapter(
             codec=pipeline.codec,
             conditioner=pipeline.conditioner,
             denoiser=pipeline.denoiser,

@@ -7,6 +7,14 @@ from types import SimpleNamespace
 
 import torch
 
+from synesthete.evaluation.search.scoring import ScoringBasis
+
+
+def basis_of(prepared, features, classifier=None):
+    """The held-out pictures of prepared data, classified by their mean colour."""
+    test, classifier = prepared.test, classifier or NearestMean(prepared.train)
+    return ScoringBasis(test.pictures, test.labels, prepared.class_names, classifier, features)
+
 
 class Means:
     """The mean of each channel, which tells the swatches' colours apart; counts the pictures it was shown."""
@@ -30,7 +38,7 @@ class NearestMean(torch.nn.Module):
         colours = [mean_colour(samples.pictures[samples.labels == label]).mean(dim=0) for label in range(3)]
         self.register_buffer("colours", torch.stack(colours))
 
-    def judge(self, pictures):
+    def classify(self, pictures):
         return torch.cdist(mean_colour(pictures), self.colours).argmin(dim=1)
 
 

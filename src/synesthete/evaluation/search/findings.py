@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from synesthete.evaluation.reporting.figures import COLOURS
-from synesthete.evaluation.tuning.goals import paired
-from synesthete.evaluation.tuning.measurements import together
+from synesthete.evaluation.search.goals import paired
+from synesthete.evaluation.search.measurements import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synesthete.evaluation.tuning.goals import Difference
-    from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing
-    from synesthete.evaluation.tuning.space import Space
+    from synesthete.evaluation.search.goals import Difference
+    from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements
+    from synesthete.evaluation.search.space import Space
 
     Settings = dict[str, Any]
 
@@ -32,8 +32,8 @@ class EtaFinding:
     """DDIM without noise and with all of it, at equal steps. kid, accuracy: eta 0 minus eta 1, on the same noise."""
 
     num_steps: int
-    without: Standing
-    with_noise: Standing
+    without: Aggregate
+    with_noise: Aggregate
     kid: Difference
     accuracy: Difference
 
@@ -43,7 +43,7 @@ class GuidanceFinding:
     """A guidance scale, everything else as the model's default. kid, accuracy: scale 6 minus this one."""
 
     scale: float
-    standing: Standing
+    aggregate: Aggregate
     kid: Difference
     accuracy: Difference
 
@@ -168,9 +168,9 @@ def guidance_sentence(found: Sequence[GuidanceFinding]) -> str:
     if not found:
         return "This model is told nothing, so there is nothing to guide it by."
     asked = next(f for f in found if f.scale == ASKED)
-    kid = min(found, key=lambda f: f.standing.kid)
-    accuracy = max(found, key=lambda f: (f.standing.accuracy, -f.scale))
-    recall = max(found, key=lambda f: (f.standing.recall, -f.scale))
+    kid = min(found, key=lambda f: f.aggregate.kid)
+    accuracy = max(found, key=lambda f: (f.aggregate.accuracy, -f.scale))
+    recall = max(found, key=lambda f: (f.aggregate.recall, -f.scale))
     if kid is asked:
         answer = "Guidance 6 has the least KID of these scales"
     elif kid.kid.low > 0:
@@ -186,10 +186,10 @@ def guidance_sentence(found: Sequence[GuidanceFinding]) -> str:
     else:
         most = f"accuracy is highest at {accuracy.scale:g} ({_percent(accuracy)}, at 6 {_percent(asked)})"
     covered = "recall, the share of real pictures that could have been made, "
-    if recall.standing.recall - asked.standing.recall < 0.005:
-        covered += f"is not lower at 6 ({asked.standing.recall:.2f}) than at any other"
+    if recall.aggregate.recall - asked.aggregate.recall < 0.005:
+        covered += f"is not lower at 6 ({asked.aggregate.recall:.2f}) than at any other"
     else:
-        covered += f"is highest at {recall.scale:g} ({recall.standing.recall:.2f}, at 6 {asked.standing.recall:.2f})"
+        covered += f"is highest at {recall.scale:g} ({recall.aggregate.recall:.2f}, at 6 {asked.aggregate.recall:.2f})"
     return f"{answer}; {most}; {covered}."
 
 
@@ -198,7 +198,7 @@ def _spread(difference: Difference) -> str:
 
 
 def _percent(found: GuidanceFinding) -> str:
-    return f"{found.standing.accuracy:.1%}"
+    return f"{found.aggregate.accuracy:.1%}"
 
 
 def eta_figure(found: Sequence[EtaFinding]) -> Figure:
@@ -229,10 +229,10 @@ def guidance_figure(found: Sequence[GuidanceFinding], default: float) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True)
     scales = [f.scale for f in found]
     for name, marker, colour in (("accuracy", "o", COLOURS[0]), ("recall", "s", COLOURS[2]), ("precision", "^", "0.6")):
-        values = [getattr(f.standing, name) for f in found]
+        values = [getattr(f.aggregate, name) for f in found]
         upper.plot(scales, values, marker=marker, markersize=5, color=colour, label=name)
-    lower.plot(scales, [f.standing.kid for f in found], marker="D", markersize=5, color=COLOURS[1], label="KID")
-    floor = found[0].standing.kid_floor
+    lower.plot(scales, [f.aggregate.kid for f in found], marker="D", markersize=5, color=COLOURS[1], label="KID")
+    floor = found[0].aggregate.kid_floor
     lower.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
     for axes in (upper, lower):
         axes.axvline(default, color="0.9", linewidth=6, zorder=0)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synesthete import seeding
-from synesthete.evaluation.tuning.goals import compare, ranked, within
-from synesthete.evaluation.tuning.halving import FACTOR, NUM_RUNGS, halve, rungs_of, seats
-from synesthete.evaluation.tuning.measurements import together
-from synesthete.evaluation.tuning.pareto import front
-from synesthete.evaluation.tuning.space import name_of
+from synesthete.evaluation.search.goals import compare, ranked, within
+from synesthete.evaluation.search.halving import FACTOR, NUM_RUNGS, halve, rungs_of, seats
+from synesthete.evaluation.search.measurements import together
+from synesthete.evaluation.search.pareto import front
+from synesthete.evaluation.search.space import name_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synesthete.evaluation.tuning.goals import Comparison, Goal
-    from synesthete.evaluation.tuning.measurements import Measurement, Measurements, Standing
-    from synesthete.evaluation.tuning.space import Space
+    from synesthete.evaluation.search.goals import Comparison, Goal
+    from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements
+    from synesthete.evaluation.search.space import Space
 
     Settings = dict[str, Any]
     Progress = Callable[[str, int, int], None]
@@ -33,7 +33,7 @@ OVER = 1.15  # a setting that is foretold to take this much more than the budget
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SearchConfig:
     """What is asked of a search.
 
     budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
@@ -71,19 +71,19 @@ class Plan:
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What a search found.
 
-    standings: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the front.
+    aggregates: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the front.
     front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
     """
 
     plan: Plan
     cost: Cost
     comparison: Comparison
-    standings: list[Standing]
-    kept: list[Standing]
-    front: list[Standing]
+    aggregates: list[Aggregate]
+    kept: list[Aggregate]
+    front: list[Aggregate]
     rounds: list[tuple[str, int, int]]
 
     @property
@@ -101,9 +101,14 @@ class Search:
     """
 
     def __init__(
-        self, space: Space, trials: Measurements, final: Measurements, wishes: Wishes, progress: Progress | None = None
+        self,
+        space: Space,
+        trials: Measurements,
+        final: Measurements,
+        config: SearchConfig,
+        progress: Progress | None = None,
     ) -> None:
-        self.space, self.trials, self.final, self.wishes = space, trials, final, wishes
+        self.space, self.trials, self.final, self.config = space, trials, final, config
         self.progress = progress or (lambda *_: None)
         default = space.settled(space.default)
         if default is None:
@@ -112,7 +117,7 @@ class Search:
         self.rounds: list[tuple[str, int, int]] = []
         self._done = self._total = 0
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Search, and compare the winner with the default.
 
         Raises:
@@ -125,10 +130,10 @@ class Search:
         last = self.round("neighbours", [self.default, *leaders, *near], plan)
         winner = self.first_in_time(last)
         comparison = self.compared(winner, plan.num_compared)
-        standings = self.trials.standings()
-        kept = self.keepers(standings, plan)
+        aggregates = self.trials.aggregates()
+        kept = self.keepers(aggregates, plan)
         line = front([s.seconds_per_picture for s in kept], [self.loss(s) for s in kept])
-        return Found(plan, cost, comparison, standings, kept, [kept[i] for i in line], self.rounds)
+        return SearchResult(plan, cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds)
 
     def measure_cost(self) -> Cost:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
@@ -136,7 +141,7 @@ class Search:
         for num_steps in (2, 6):
             settings = self.space.settled(self.default | {"num_inference_steps": num_steps})
             assert settings is not None
-            num = min(BATCH_SIZE, self.wishes.num)
+            num = min(BATCH_SIZE, self.config.num)
             times = [self.trials.measure(settings, num, self.seed("cost", i)) for i in range(3)]
             seconds = statistics.median(m.seconds_per_picture for m in times)
             points.append((self.space.evaluations(settings), seconds))
@@ -146,26 +151,26 @@ class Search:
 
     def make_plan(self, cost: Cost) -> tuple[list[Settings], Plan]:
         """The settings to begin with, and how thoroughly to measure them in the time that there is."""
-        wishes, budget = self.wishes, self.wishes.budget
-        pool = self.space.draw(MOST_SETTINGS, self.wishes.seed, lambda s: self.foretold(s, cost) <= budget * OVER)
+        config, budget = self.config, self.config.budget
+        pool = self.space.draw(MOST_SETTINGS, self.config.seed, lambda s: self.foretold(s, cost) <= budget * OVER)
         if not pool:
             raise InputError(
                 f"no settings take {budget:g} s a picture or less here: two steps take {cost(2):.2g} s; "
                 "raise --seconds-per-picture"
             )
-        seconds = 60 * wishes.minutes
+        seconds = 60 * config.minutes
         pictures = SEARCH * seconds / statistics.fmean(self.foretold(s, cost) for s in pool)
         # A rung costs as much as any other: a third of the settings, three times the pictures.
         share = NUM_RUNGS / FACTOR ** (NUM_RUNGS - 1)
         fewest = max(FEWEST_PICTURES, self.trials.fewest)
-        num = min(wishes.num, max(fewest, int(pictures / (share * FEWEST_SETTINGS))))
+        num = min(config.num, max(fewest, int(pictures / (share * FEWEST_SETTINGS))))
         num_settings = max(FEWEST_SETTINGS, min(int(pictures / (share * num)), MOST_SETTINGS * 3 // 2))
         num_drawn = min(len(pool), num_settings * 2 // 3)
         each = self.foretold(self.default, cost) + min(budget, max(self.foretold(s, cost) for s in pool))
-        num_compared = min(wishes.num, max(fewest, int(COMPARISON * seconds / (NUM_REPEATS * each))))
+        num_compared = min(config.num, max(fewest, int(COMPARISON * seconds / (NUM_REPEATS * each))))
         smallest = max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR))
         rungs = rungs_of(num, smallest=smallest)
-        plan = Plan(num_drawn, num_settings // 3, rungs, min(num_compared, wishes.num))
+        plan = Plan(num_drawn, num_settings // 3, rungs, min(num_compared, config.num))
         # The default walks along in both rounds.
         both = seats(plan.num_drawn + 1), seats(plan.num_neighbours + NUM_LEADERS + 1)
         self._total = sum(map(sum, both)) + 2 * NUM_REPEATS
@@ -184,39 +189,39 @@ class Search:
             self.progress("settings", min(self._done, self._total), self._total)
 
         def choose(left: list[Settings], num: int) -> list[Settings]:
-            standings = [together(found[name_of(settings)]) for settings in left]
+            aggregates = [together(found[name_of(settings)]) for settings in left]
             self.rounds.append((what, len(left), plan.rungs[len(found[name_of(left[0])]) - 1]))
-            return [left[place] for place in self.promoted(standings, num)]
+            return [left[place] for place in self.promoted(aggregates, num)]
 
         return halve(list(unique.values()), NUM_RUNGS, measure, choose)
 
-    def promoted(self, standings: Sequence[Standing], num: int) -> list[int]:
-        """Places of about `num` standings to go on with, the best first.
+    def promoted(self, aggregates: Sequence[Aggregate], num: int) -> list[int]:
+        """Places of about `num` aggregates to go on with, the best first.
 
         A quarter of the seats is for the cheapest of those that nothing beats in both quality and evaluations, so that
         the front is measured all along; evaluations and not seconds, so that a seed decides and no clock. The default
         is always among them.
         """
-        order = self.in_order(standings)
-        able = [i for i in self.allowed(standings) if standings[i].seconds_per_picture <= self.wishes.budget]
-        evaluations = [self.space.evaluations(standings[place].settings) for place in able]
-        reserved = [able[i] for i in front(evaluations, [self.loss(standings[i]) for i in able])][: num // 4]
+        order = self.in_order(aggregates)
+        able = [i for i in self.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
+        evaluations = [self.space.evaluations(aggregates[place].settings) for place in able]
+        reserved = [able[i] for i in front(evaluations, [self.loss(aggregates[i]) for i in able])][: num // 4]
         best = [place for place in order if place not in reserved][: num - len(reserved)]
-        default = [place for place in order if standings[place].name == name_of(self.default)]
+        default = [place for place in order if aggregates[place].name == name_of(self.default)]
         chosen = {*best, *reserved, *default}
         return [place for place in order if place in chosen]
 
-    def in_order(self, standings: Sequence[Standing]) -> list[int]:
-        """Places of the standings by the goal, those over the budget last."""
-        order = ranked(standings, self.wishes.goal, self.wishes.ceiling)
-        return sorted(order, key=lambda place: standings[place].seconds_per_picture > self.wishes.budget)
+    def in_order(self, aggregates: Sequence[Aggregate]) -> list[int]:
+        """Places of the aggregates by the goal, those over the budget last."""
+        order = ranked(aggregates, self.config.goal, self.config.ceiling)
+        return sorted(order, key=lambda place: aggregates[place].seconds_per_picture > self.config.budget)
 
     def near(self, leaders: list[Settings], num: int, cost: Cost) -> list[Settings]:
         """Neighbours of the leaders, in turn, that keep the budget; at most `num`."""
         known = {name_of(settings) for settings in (self.default, *leaders)}
         lists = [self.space.neighbours(settings) for settings in leaders]
         order = [moved[i] for i in range(max(map(len, lists))) for moved in lists if i < len(moved)]
-        fresh = {name_of(s): s for s in order if self.foretold(s, cost) <= self.wishes.budget * OVER}
+        fresh = {name_of(s): s for s in order if self.foretold(s, cost) <= self.config.budget * OVER}
         return [settings for name, settings in fresh.items() if name not in known][:num]
 
     def first_in_time(self, last: list[Settings]) -> Settings:
@@ -225,15 +230,15 @@ class Search:
         Raises:
             InputError: none does.
         """
-        standings = self.trials.standings()
-        places = {standing.name: place for place, standing in enumerate(standings)}
-        order = [*(places[name_of(settings)] for settings in last), *self.in_order(standings)]
+        aggregates = self.trials.aggregates()
+        places = {aggregate.name: place for place, aggregate in enumerate(aggregates)}
+        order = [*(places[name_of(settings)] for settings in last), *self.in_order(aggregates)]
         for place in order:
-            if standings[place].seconds_per_picture <= self.wishes.budget:
-                return standings[place].settings
-        least = min(standing.seconds_per_picture for standing in standings)
+            if aggregates[place].seconds_per_picture <= self.config.budget:
+                return aggregates[place].settings
+        least = min(aggregate.seconds_per_picture for aggregate in aggregates)
         raise InputError(
-            f"no settings keep {self.wishes.budget:g} s a picture (the quickest took {least:.2g} s); "
+            f"no settings keep {self.config.budget:g} s a picture (the quickest took {least:.2g} s); "
             "raise --seconds-per-picture"
         )
 
@@ -246,22 +251,22 @@ class Search:
                 self._done += 1
                 self.progress("settings", min(self._done, self._total), self._total)
         self.progress("settings", self._total, self._total)
-        return compare(repeats["winner"], repeats["default"], self.wishes.goal, self.wishes.ceiling)
+        return compare(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
 
-    def keepers(self, standings: Sequence[Standing], plan: Plan) -> list[Standing]:
+    def keepers(self, aggregates: Sequence[Aggregate], plan: Plan) -> list[Aggregate]:
         """Standings on enough pictures to be on the front and, where accuracy counts, with enough of it."""
-        enough = [standing for standing in standings if standing.num >= plan.rungs[1]]
+        enough = [aggregate for aggregate in aggregates if aggregate.num >= plan.rungs[1]]
         return [enough[place] for place in self.allowed(enough)]
 
-    def allowed(self, standings: Sequence[Standing]) -> list[int]:
-        """Places of the standings that keep as much accuracy as the goal asks for."""
-        if self.wishes.goal != "balanced" or not standings:
-            return list(range(len(standings)))
-        return [place for place, lost in enumerate(within(standings, self.wishes.ceiling)) if lost == 0]
+    def allowed(self, aggregates: Sequence[Aggregate]) -> list[int]:
+        """Places of the aggregates that keep as much accuracy as the goal asks for."""
+        if self.config.goal != "balanced" or not aggregates:
+            return list(range(len(aggregates)))
+        return [place for place, lost in enumerate(within(aggregates, self.config.ceiling)) if lost == 0]
 
-    def loss(self, standing: Standing) -> float:
+    def loss(self, aggregate: Aggregate) -> float:
         """What is drawn against the seconds, lower being better."""
-        return -standing.accuracy if self.wishes.goal == "accuracy" else standing.kid
+        return -aggregate.accuracy if self.config.goal == "accuracy" else aggregate.kid
 
     def foretold(self, settings: Mapping[str, Any], cost: Cost) -> float:
         """Seconds per picture, by what an evaluation takes."""
@@ -269,4 +274,4 @@ class Search:
 
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""
-        return seeding.derive(self.wishes.seed, "tune", *names)
+        return seeding.derive(self.config.seed, "tune", *names)

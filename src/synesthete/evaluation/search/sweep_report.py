@@ -14,15 +14,15 @@ from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
 from synesthete.evaluation.reporting.sheet import draw_sheet
-from synesthete.evaluation.sweeping.cells import unique
-from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, TABLE
-from synesthete.evaluation.sweeping.sheets import heat_map_figure
+from synesthete.evaluation.search.grid import unique
+from synesthete.evaluation.search.sweep_figures import heat_map_figure
+from synesthete.evaluation.search.sweep_folder import CONTACT_SHEET, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.sweeping.cells import Cell
-    from synesthete.evaluation.sweeping.folder import Made, SweepFolder
+    from synesthete.evaluation.search.grid import Cell
+    from synesthete.evaluation.search.sweep_folder import Made, SweepFolder
 
 MARK = " ★"
 NAMES = {

@@ -11,21 +11,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from scored import basis_of
 
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.tuning import findings, own_settings, search, space
-from synesthete.evaluation.tuning.own_settings import check_writable, write_sampling
-from synesthete.evaluation.tuning.search import Wishes
-from synesthete.evaluation.tuning.space import Space
-from synesthete.evaluation.tuning.tune import check_wishes, classes_of, halves, settle, tune
+from synesthete.evaluation.search import findings, model_settings, space, tuning
+from synesthete.evaluation.search.model_settings import check_writable, write_sampling
+from synesthete.evaluation.search.scoring import Scorer
+from synesthete.evaluation.search.space import Space
+from synesthete.evaluation.search.tune import check_config, classes_of, halves, settle, tune
+from synesthete.evaluation.search.tuning import SearchConfig
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, labels_in_turn, tiny_pipeline, tiny_prepared, tiny_recipe
 
-WISHES = Wishes("kid", budget=30.0, num=24, minutes=0.01)
+CONFIG = SearchConfig("kid", budget=30.0, num=24, minutes=0.01)
 WINNER = vars(Sampling(sampler="heun", num_inference_steps=7, guidance_scale=2.5, guidance_interval=(0.0, 0.8)))
 
 
@@ -46,7 +47,7 @@ def prepared():
 @pytest.fixture
 def scorer(prepared):
     torch.manual_seed(0)
-    return Scorer(tiny_pipeline(), prepared, ImageClassifier(COLOURS, 3, 8, width=8).eval(), Colours())
+    return Scorer(tiny_pipeline(), basis_of(prepared, Colours(), ImageClassifier(COLOURS, 3, 8, width=8).eval()))
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def few(monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3, 4))
     monkeypatch.setattr(findings, "ETA_STEPS", (2, 4))
     monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
-    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_PICTURES", 8)
-    monkeypatch.setattr(search, "FEWEST_SETTINGS", 9)
+    monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 9)
 
 
 def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_path, monkeypatch):
-    found = tune(scorer, tmp_path, model="tiny", wishes=WISHES)
+    found = tune(scorer, tmp_path, model="tiny", config=CONFIG)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["winner"] == found.winner == Space(scorer.pipeline.process, found.winner).settled(found.winner)
     assert report["old_default"]["sampler"] == scorer.pipeline.sampling_settings()["sampler"]
@@ -77,7 +78,7 @@ def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_pa
     assert "Is eta 0 worse?" in page
     assert not found.fresh  # 24 held-out pictures are too few to divide
     monkeypatch.setattr(Scorer, "score", None)
-    again = tune(scorer, tmp_path, model="tiny", wishes=WISHES)
+    again = tune(scorer, tmp_path, model="tiny", config=CONFIG)
     assert again.to_dict() == found.to_dict()
     assert again.num_new == 0
 
@@ -98,26 +99,27 @@ def test_network_evaluations_are_counted_as_the_network_counts_them(scorer, monk
         assert sum(asked) == 2 * own.evaluations(settings), settings
 
 
-def test_held_out_pictures_are_divided_evenly_where_there_are_enough(prepared, monkeypatch):
-    assert halves(prepared, 0) == (prepared, prepared)
-    monkeypatch.setattr("synesthete.evaluation.tuning.tune.FEWEST_REAL", 12)
-    first, second = halves(prepared, 0)
-    assert first.test.labels.bincount().tolist() == second.test.labels.bincount().tolist() == [4, 4, 4]
-    both = torch.cat([first.test.pictures[:], second.test.pictures[:]])
-    assert len(both.flatten(1).unique(dim=0)) == len(prepared.test)
-    again = halves(prepared, 0)[0].test.pictures[:]
-    assert torch.equal(first.test.pictures[:], again)
-    assert not torch.equal(again, halves(prepared, 1)[0].test.pictures[:])
+def test_held_out_pictures_are_divided_evenly_where_there_are_enough(scorer, monkeypatch):
+    basis = scorer.basis
+    assert halves(basis, 0) == (basis, basis)
+    monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_REAL", 12)
+    first, second = halves(basis, 0)
+    assert first.labels.bincount().tolist() == second.labels.bincount().tolist() == [4, 4, 4]
+    both = torch.cat([first.samples[:], second.samples[:]])
+    assert len(both.flatten(1).unique(dim=0)) == len(basis)
+    again = halves(basis, 0)[0].samples[:]
+    assert torch.equal(first.samples[:], again)
+    assert not torch.equal(again, halves(basis, 1)[0].samples[:])
 
 
-def test_of_many_classes_some_are_sampled(prepared, monkeypatch):
-    assert classes_of(prepared, WISHES).tolist() == [0, 1, 2]
-    monkeypatch.setattr("synesthete.evaluation.tuning.tune.MOST_CLASSES", 2)
-    assert len(classes_of(prepared, WISHES)) == 2
-    many = replace(prepared, class_names=tuple(map(str, range(40))))
-    monkeypatch.setattr("synesthete.evaluation.tuning.tune.MOST_CLASSES", 30)
+def test_of_many_classes_some_are_sampled(scorer, monkeypatch):
+    assert classes_of(scorer.basis, CONFIG).tolist() == [0, 1, 2]
+    monkeypatch.setattr("synesthete.evaluation.search.tune.MOST_CLASSES", 2)
+    assert len(classes_of(scorer.basis, CONFIG)) == 2
+    many = replace(scorer.basis, class_names=tuple(map(str, range(40))))
+    monkeypatch.setattr("synesthete.evaluation.search.tune.MOST_CLASSES", 30)
     with pytest.raises(InputError, match="at least 60"):
-        classes_of(many, WISHES)
+        classes_of(many, CONFIG)
 
 
 def test_a_written_winner_is_what_the_model_samples_with(model):
@@ -154,7 +156,7 @@ def test_a_model_killed_while_its_settings_are_written_loads(model, monkeypatch,
         count[0] += 1
         path.write_text(content)
 
-    monkeypatch.setattr(own_settings, "write_file", write)
+    monkeypatch.setattr(model_settings, "write_file", write)
     with pytest.raises(KeyboardInterrupt):
         write_sampling(model, WINNER, Pipeline.load(str(model)).process)
     assert Pipeline.load(str(model))(labels_in_turn(1)).signal.shape == (1, 3, 8, 8)
@@ -181,14 +183,14 @@ def test_a_model_of_somebody_else_is_one_line(model):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("config", "words"),
     [
-        (Wishes("pretty"), "balanced, kid, accuracy"),
-        (Wishes(budget=0.0), "above 0"),
-        (Wishes(minutes=-1.0), "above 0"),
-        (Wishes(num=4), "at least 24"),
+        (SearchConfig("pretty"), "balanced, kid, accuracy"),
+        (SearchConfig(budget=0.0), "above 0"),
+        (SearchConfig(minutes=-1.0), "above 0"),
+        (SearchConfig(num=4), "at least 24"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_one_line(wishes, words):
+def test_a_config_that_cannot_be_met_are_one_line(config, words):
     with pytest.raises(InputError, match=words):
-        check_wishes(wishes, tiny_pipeline())
+        check_config(config, tiny_pipeline())

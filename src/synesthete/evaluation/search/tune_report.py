@@ -10,28 +10,28 @@ from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
-from synesthete.evaluation.tuning.findings import (
+from synesthete.evaluation.search.findings import (
     ASKED,
     eta_figure,
     eta_sentence,
     guidance_figure,
     guidance_sentence,
 )
-from synesthete.evaluation.tuning.findings import NUM_REPEATS as NUM_ASKED
-from synesthete.evaluation.tuning.goals import GOALS, TOLERANCE
-from synesthete.evaluation.tuning.measurements import to_dict
-from synesthete.evaluation.tuning.pareto import pareto_figure
-from synesthete.evaluation.tuning.space import name_of
+from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
+from synesthete.evaluation.search.goals import GOALS, TOLERANCE
+from synesthete.evaluation.search.measurements import to_dict
+from synesthete.evaluation.search.pareto import pareto_figure
+from synesthete.evaluation.search.space import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synesthete.evaluation.tuning.findings import (
+    from synesthete.evaluation.search.findings import (
         EtaFinding,
         GuidanceFinding,
     )
-    from synesthete.evaluation.tuning.measurements import Measurement, Standing
-    from synesthete.evaluation.tuning.search import Found, Wishes
+    from synesthete.evaluation.search.measurements import Aggregate, Measurement
+    from synesthete.evaluation.search.tuning import SearchConfig, SearchResult
 
 NUM_LISTED = 40
 
@@ -44,8 +44,8 @@ class Tuning:
     features: what the distances were measured on. fresh: whether the comparison had real pictures of its own.
     """
 
-    found: Found
-    wishes: Wishes
+    found: SearchResult
+    config: SearchConfig
     old: dict[str, Any]
     features: str
     written: bool
@@ -70,7 +70,7 @@ class Tuning:
 
     def summary(self) -> str:
         """The outcome in a few sentences."""
-        compared, budget = self.found.comparison, self.wishes.budget
+        compared, budget = self.found.comparison, self.config.budget
         if compared.winner.name == compared.default.name:
             first = f"The model's default, {compared.default.name}, stays: {compared.reason}."
             return f"{first} {self.remark}"
@@ -94,18 +94,18 @@ class Tuning:
     def metrics(self) -> list[Metric]:
         """The figures of the comparison, each beside what it is to be read against."""
         compared, metrics = self.found.comparison, []
-        for who, standing in (("winner", compared.winner), ("old default", compared.default)):
-            if math.isfinite(standing.accuracy):
-                spread = interval(standing.accuracy, standing.num)
-                name = f"accuracy, {who} (n = {standing.num})"
-                chance, ceiling = 1 / self.num_classes, self.wishes.ceiling
-                metrics.append(Metric(name, standing.accuracy, spread, chance=chance, ceiling=ceiling))
-            each = f"{compared.num_repeats} x {standing.num // compared.num_repeats}"
+        for who, aggregate in (("winner", compared.winner), ("old default", compared.default)):
+            if math.isfinite(aggregate.accuracy):
+                spread = interval(aggregate.accuracy, aggregate.num)
+                name = f"accuracy, {who} (n = {aggregate.num})"
+                chance, ceiling = 1 / self.num_classes, self.config.ceiling
+                metrics.append(Metric(name, aggregate.accuracy, spread, chance=chance, ceiling=ceiling))
+            each = f"{compared.num_repeats} x {aggregate.num // compared.num_repeats}"
             metrics.append(
-                Metric(f"KID, {who} ({self.features}, n = {each})", standing.kid, ceiling=standing.kid_floor)
+                Metric(f"KID, {who} ({self.features}, n = {each})", aggregate.kid, ceiling=aggregate.kid_floor)
             )
-            metrics.append(Metric(f"recall, {who} ({self.features}, n = {each})", standing.recall))
-            metrics.append(Metric(f"seconds per picture, {who}", standing.seconds_per_picture))
+            metrics.append(Metric(f"recall, {who} ({self.features}, n = {each})", aggregate.recall))
+            metrics.append(Metric(f"seconds per picture, {who}", aggregate.seconds_per_picture))
         for name, found in (("KID", compared.kid), ("accuracy", compared.accuracy)):
             if math.isfinite(found.mean):
                 metrics.append(Metric(f"{name}, winner minus old default", found.mean, (found.low, found.high)))
@@ -115,15 +115,15 @@ class Tuning:
         """What report.json has beside the tables."""
         compared = self.found.comparison
         return {
-            "goal": self.wishes.goal,
-            "budget_seconds_per_picture": self.wishes.budget,
+            "goal": self.config.goal,
+            "budget_seconds_per_picture": self.config.budget,
             "old_default": self.old,
             "winner": self.winner,
             "better": compared.better,
             "reason": compared.reason,
             "written": self.written,
             "differences": {"kid": vars(compared.kid), "accuracy": vars(compared.accuracy)},
-            "front": [standing.settings for standing in self.found.front],
+            "front": [aggregate.settings for aggregate in self.found.front],
             "findings": {"eta": self.eta_says(), "guidance": self.guidance_says()},
             "measurements": [to_dict(measurement) for measurement in self.measurements],
         }
@@ -141,21 +141,21 @@ class Tuning:
 
     def _settings(self) -> Section:
         rows = [(name, say(self.old[name]), say(self.winner[name])) for name in self.old if name in self.winner]
-        text = f"Goal {self.wishes.goal!r}: {GOALS[self.wishes.goal]}. {self.remark}"
+        text = f"Goal {self.config.goal!r}: {GOALS[self.config.goal]}. {self.remark}"
         return Section("Settings", text, [Table(("setting", "old default", "winner"), rows)])
 
     def _pareto(self) -> Section:
         compared = self.found.comparison
         figure = pareto_figure(
-            self.found.standings,
+            self.found.aggregates,
             self.found.front,
-            "accuracy" if self.wishes.goal == "accuracy" else "kid",
-            in_search(self.found.standings, compared.winner),
-            in_search(self.found.standings, compared.default),
-            self.wishes.budget,
+            "accuracy" if self.config.goal == "accuracy" else "kid",
+            in_search(self.found.aggregates, compared.winner),
+            in_search(self.found.aggregates, compared.default),
+            self.config.budget,
             self.found.kept,
         )
-        table = Table(COLUMNS, [row(standing) for standing in self.found.front], "The front")
+        table = Table(COLUMNS, [row(aggregate) for aggregate in self.found.front], "The front")
         return Section(
             "Score over seconds", _PARETO, [Medium("pareto", to_png(figure), "Every settings tried."), table]
         )
@@ -180,10 +180,10 @@ class Tuning:
         rows = [
             (
                 f.scale,
-                f.standing.accuracy,
-                f.standing.kid,
-                f.standing.precision,
-                f.standing.recall,
+                f.aggregate.accuracy,
+                f.aggregate.kid,
+                f.aggregate.precision,
+                f.aggregate.recall,
                 None if f.scale == ASKED else str(f.kid),
             )
             for f in self.guidance
@@ -201,24 +201,24 @@ class Tuning:
         return Section("The search", text, [Table(("round", "settings", "pictures each"), rows)])
 
     def _tried(self) -> Section:
-        order = sorted(self.found.standings, key=lambda s: (-s.num, s.kid))
+        order = sorted(self.found.aggregates, key=lambda s: (-s.num, s.kid))
         rest = len(order) - NUM_LISTED
         text = f"The {NUM_LISTED} with most pictures; {rest} more are in report.json." if rest > 0 else ""
-        return Section("Settings tried", text, [Table(COLUMNS, [row(standing) for standing in order[:NUM_LISTED]])])
+        return Section("Settings tried", text, [Table(COLUMNS, [row(aggregate) for aggregate in order[:NUM_LISTED]])])
 
 
 COLUMNS = ("settings", "seconds per picture", "pictures", "accuracy", "KID", "precision", "recall")
 
 
-def row(standing: Standing) -> tuple[Any, ...]:
-    """A standing as a row under COLUMNS."""
-    figures = (standing.accuracy, standing.kid, standing.precision, standing.recall)
-    return standing.name, standing.seconds_per_picture, standing.num, *figures
+def row(aggregate: Aggregate) -> tuple[Any, ...]:
+    """A aggregate as a row under COLUMNS."""
+    figures = (aggregate.accuracy, aggregate.kid, aggregate.precision, aggregate.recall)
+    return aggregate.name, aggregate.seconds_per_picture, aggregate.num, *figures
 
 
-def in_search(standings: Sequence[Standing], compared: Standing) -> Standing:
-    """The standing that the search had of settings, to be drawn among the others of the search."""
-    return next((standing for standing in standings if standing.name == compared.name), compared)
+def in_search(aggregates: Sequence[Aggregate], compared: Aggregate) -> Aggregate:
+    """The aggregate that the search had of settings, to be drawn among the others of the search."""
+    return next((aggregate for aggregate in aggregates if aggregate.name == compared.name), compared)
 
 
 def say(value: Any) -> str:
@@ -228,13 +228,13 @@ def say(value: Any) -> str:
 
 def facts_of(tuning: Tuning) -> dict[str, Any]:
     """The facts of a search beside those of any report."""
-    wishes = tuning.wishes
+    config = tuning.config
     return {
-        "goal": f"{wishes.goal}: {GOALS[wishes.goal]}",
-        "budget": f"{wishes.budget:g} s per picture",
+        "goal": f"{config.goal}: {GOALS[config.goal]}",
+        "budget": f"{config.budget:g} s per picture",
         "old default": name_of(tuning.old),
         "features": tuning.features,
-        "seed": wishes.seed,
+        "seed": config.seed,
         "measured": f"{len(tuning.measurements)} samples, {tuning.num_new} of them now, the others kept from before",
     }
 

@@ -6,8 +6,8 @@ import pytest
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.sweeping.cells import Cell, find_labels, plan
-from synesthete.evaluation.sweeping.rescheduled import Rescheduled
+from synesthete.evaluation.search.grid import Cell, find_labels, plan
+from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
@@ -58,7 +58,7 @@ def test_a_schedule_the_model_was_not_trained_with_is_refused_or_marked(model):
     assert "not-trained-with" in other.stem
     assert "(not trained with)" in other.title
     assert found.pipelines["cosine"] is model
-    assert isinstance(found.pipelines["linear"], Rescheduled)
+    assert isinstance(found.pipelines["linear"], ScheduleAdapter)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import torch
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.provenance import device_name, provenance
 from synesthete.evaluation.reporting.report import number, write_report
-from synesthete.evaluation.sweeping.folder import CONTACT_SHEET, REPORT, Made, SweepFolder
-from synesthete.evaluation.sweeping.page import Findings, draw_contact_sheet, sweep_report
-from synesthete.evaluation.sweeping.sheets import draw_grid, draw_mosaic
+from synesthete.evaluation.search.sweep_figures import draw_grid, draw_mosaic
+from synesthete.evaluation.search.sweep_folder import CONTACT_SHEET, REPORT, Made, SweepFolder
+from synesthete.evaluation.search.sweep_report import Findings, draw_contact_sheet, sweep_report
 from synesthete.io import digest, locked
 from synesthete.types import InputError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.pictures.scoring import Scorer
-    from synesthete.evaluation.sweeping.cells import Cell, Plan
+    from synesthete.evaluation.search.grid import Cell, Plan
+    from synesthete.evaluation.search.scoring import Scorer
 
     # progress(what, done, total); a total of 0 says `what` as a line of its own.
     Progress = Callable[[str, int, int], None]
@@ -51,7 +51,7 @@ class Samples:
         return [seed for _ in self.labels for seed in self.seeds for _ in range(self.num)]
 
     def arranged(self, pictures: Tensor) -> Tensor:
-        """Pictures (n, C, H, W) in that order -> (classes, seeds, num, C, H, W)."""
+        """Samples (n, ...) in that order -> (classes, seeds, num, ...)."""
         return pictures.unflatten(0, (len(self.labels), len(self.seeds), self.num))
 
 
@@ -89,11 +89,11 @@ def sweep(
         write_picture(folder / CONTACT_SHEET, draw_contact_sheet(place, cells))
         labels = samples.all_labels()
         real = scorer.reference(labels) | {"kid_floor": scorer.kid_floor(labels)}
-        found = Findings(cells, real, len(scorer.prepared.class_names), scorer.features.name, plan.notes)
+        found = Findings(cells, real, len(scorer.basis.class_names), scorer.basis.features.name, plan.notes)
         facts = provenance(scorer.pipeline, start, model, command) | {
             "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, seeds "
             f"{', '.join(map(str, samples.seeds))}, {samples.num} of both",
-            "features": scorer.features.name,
+            "features": scorer.basis.features.name,
             "changed in every cell": ", ".join(f"{key} {value}" for key, value in (changes or {}).items()) or "nothing",
         }
         write_report(sweep_report(place, found, facts), folder / REPORT)
@@ -107,8 +107,8 @@ def make_cells(
     todo = [cell for cell in plan.cells if place.read(cell) is None]
     num, kept = len(plan.cells), len(plan.cells) - len(todo)
     report(f"{num} cells of {len(samples)} pictures{f', {kept} of them there already' if kept else ''}", 0, 0)
-    labels, seeds, names = samples.all_labels(), samples.all_seeds(), list(scorer.prepared.class_names)
-    device = device_name(scorer.pipeline.device)
+    labels, seeds, names = samples.all_labels(), samples.all_seeds(), list(scorer.basis.class_names)
+    device, draw = device_name(scorer.pipeline.device), scorer.basis.thumbnails
     for done, cell in enumerate(todo):
         report("cells", kept + done, num)
         scorer.kid_floor(labels)  # looks at the real pictures, once: no cell's doing
@@ -116,9 +116,9 @@ def make_cells(
         walk = plan.pipelines[cell.schedule]
         score = scorer.score({**changes, **cell.settings()}, labels, seeds, pipeline=walk)
         made = Made(cell, score.figures(), score.num, device)
-        pictures = samples.arranged(score.pictures)
+        pictures = samples.arranged(score.samples)
         rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
-        place.write(made, draw_grid(pictures, rows, samples.seeds, grid_title(made)), draw_mosaic(pictures))
+        place.write(made, draw_grid(pictures, rows, samples.seeds, grid_title(made), draw), draw_mosaic(pictures, draw))
         if not done and len(todo) > 1:
             sampling = score.seconds_per_picture * score.num
             left = remaining(sampling, time.perf_counter() - started - sampling, cell, todo[1:])
@@ -140,18 +140,17 @@ def grid_title(made: Made) -> str:
 
 def identity(scorer: Scorer, samples: Samples, changes: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be the same for two cells to be compared."""
-    pipeline, held_out = scorer.pipeline, scorer.prepared.test
+    pipeline, basis = scorer.pipeline, scorer.basis
     own = pipeline.sampling_settings(**changes)
     swept = ("sampler", "guidance_scale", "eta", "num_inference_steps")
     same = {key: value for key, value in own.items() if key not in swept}
-    names = list(scorer.prepared.class_names)
-    real = repr(tuple(held_out.pictures.shape)).encode() + held_out.labels.numpy().tobytes()
+    real = repr(tuple(basis.samples.shape)).encode() + basis.labels.numpy().tobytes()
     return {
         "model": digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings()),
-        "judge": digest(scorer.judge),
+        "judge": digest(basis.classifier_content),
         "real": digest(real),
-        "features": scorer.features.name,
-        "labels": [names[label] for label in samples.labels],
+        "features": basis.features.name,
+        "labels": [basis.class_names[label] for label in samples.labels],
         "seeds": list(samples.seeds),
         "num": samples.num,
         "sampling": [f"{key}={value}" for key, value in same.items()],

@@ -14,34 +14,38 @@ from synesthete.evaluation.reporting.report import number
 from synesthete.evaluation.reporting.sheet import draw_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
+
+    Thumbnails = Callable[[Tensor], Sequence[Image.Image]]
 
 GRID_COLUMNS = 24  # pictures of a class in a grid
 MOSAIC_SIDE = 4  # pictures along the sides of a mosaic
 DARK = 0.6  # of a colour map; from there on text is white
 
 
-def draw_grid(pictures: Tensor, class_names: Sequence[str], seeds: Sequence[int], title: str) -> Image.Image:
+def draw_grid(
+    samples: Tensor, class_names: Sequence[str], seeds: Sequence[int], title: str, draw: Thumbnails = to_images
+) -> Image.Image:
     """A row for each class, columns for seeds: of each seed the first ones, GRID_COLUMNS in a row at most.
 
-    pictures: (L, S, n, C, H, W) uint8 of L classes, S seeds and n pictures of both.
+    samples: (L, S, n, ...) of L classes, S seeds and n of both. draw: a picture of each.
     """
-    num = pictures.shape[2]
+    num = samples.shape[2]
     shown = max(1, min(num, GRID_COLUMNS // len(seeds)))
     columns = [f"{seed}" if num == 1 else f"{seed}.{i + 1}" for seed in seeds for i in range(shown)]
-    rows = [to_images(own[:, :shown].flatten(0, 1)) for own in pictures]
+    rows = [list(draw(own[:, :shown].flatten(0, 1))) for own in samples]
     return draw_sheet(rows, class_names, columns, title=title)
 
 
-def draw_mosaic(pictures: Tensor) -> Image.Image:
-    """The first pictures of the first classes, edge to edge: (L, S, n, C, H, W) -> at most MOSAIC_SIDE each way."""
-    by_class = pictures.flatten(1, 2)  # (L, S * n, C, H, W)
+def draw_mosaic(samples: Tensor, draw: Thumbnails = to_images) -> Image.Image:
+    """The first samples of the first classes, edge to edge: (L, S, n, ...) -> at most MOSAIC_SIDE each way."""
+    by_class = samples.flatten(1, 2)  # (L, S * n, ...)
     one_class = len(by_class) == 1
     chosen = by_class[0][: MOSAIC_SIDE**2] if one_class else by_class[:MOSAIC_SIDE, :MOSAIC_SIDE]
     columns = min(MOSAIC_SIDE, len(chosen)) if one_class else chosen.shape[1]
-    tiles = to_images(chosen if one_class else chosen.flatten(0, 1))
+    tiles = draw(chosen if one_class else chosen.flatten(0, 1))
     width, height = tiles[0].size
     mosaic = Image.new(tiles[0].mode, (columns * width, -(-len(tiles) // columns) * height))
     for place, tile in enumerate(tiles):

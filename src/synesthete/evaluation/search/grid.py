@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from synesthete.diffusion.process import Schedule
 from synesthete.diffusion.sampling import SAMPLERS, make_scheduler
-from synesthete.evaluation.sweeping.rescheduled import DEFAULT_SAMPLER, Rescheduled
+from synesthete.evaluation.search.schedule_adapter import DEFAULT_SAMPLER, ScheduleAdapter
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def plan(
         )
     notes: list[str] = []
     cells: list[Cell] = []
-    pipelines = {name: pipeline if name == own_schedule else Rescheduled.of(pipeline, name) for name in schedules}
+    pipelines = {name: pipeline if name == own_schedule else ScheduleAdapter.of(pipeline, name) for name in schedules}
     for schedule, walk in pipelines.items():
         default = own["sampler"] if schedule == own_schedule else DEFAULT_SAMPLER[schedule]
         for sampler in fitting(unique(samplers) or [default], schedule, notes):

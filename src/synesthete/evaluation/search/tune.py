@@ -1,0 +1,194 @@
+"""Which way of sampling is best in the time that a picture may take, found by measurement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.labelled import in_turn
+from synesthete.evaluation.reporting.provenance import provenance
+from synesthete.evaluation.reporting.report import check_place, write_report
+from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
+from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
+from synesthete.evaluation.search.goals import GOALS
+from synesthete.evaluation.search.measurements import Measurements
+from synesthete.evaluation.search.model_settings import check_writable, write_sampling
+from synesthete.evaluation.search.scoring import Scorer
+from synesthete.evaluation.search.space import Space
+from synesthete.evaluation.search.tune_report import Tuning, facts_of
+from synesthete.evaluation.search.tuning import BATCH_SIZE, FINDINGS, Search, SearchConfig
+from synesthete.io import digest, locked
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.evaluation.search.scoring import ScoringBasis
+    from synesthete.pipeline import Pipeline
+
+    Progress = Callable[[str, int, int], None]
+
+MEASURED, REPORT = "measured", "report"
+MOST_CLASSES = 50  # that are sampled; two pictures of each is the least that can be measured
+FEWEST_REAL = 100  # real pictures in each half, where the held-out ones are divided
+
+
+def tune(
+    scorer: Scorer,
+    out: Path,
+    *,
+    model: str = "",
+    folder: Path | None = None,
+    config: SearchConfig | None = None,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Search the sampling settings of a model, and write the report into `out / "report"`.
+
+    What is measured is kept in `out / "measured"` and not measured again: a search that was killed goes on, with the
+    same outcome. scorer: of the model and its data; real samples held out are divided, one half to search on. model,
+    command: how the report calls them. folder: the model's, whose default becomes the winner if that is better beyond
+    noise; None writes nothing there. config: goal, budget, pictures, minutes, seed; the ceiling is measured.
+    progress(what, done, total).
+
+    Raises:
+        InputError: config that this model cannot meet, or a folder that must not or cannot be written.
+    """
+    config, report, start = config or SearchConfig(), progress or (lambda *_: None), datetime.now(UTC)
+    pipeline, basis = scorer.pipeline, scorer.basis
+    check_config(config, pipeline)
+    if folder is not None:
+        check_writable(folder)
+    check_place(out / REPORT)
+    classes = classes_of(basis, config)
+    with locked(out):
+        config = replace(config, ceiling=scorer.reference(classes)["accuracy"])
+        space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.is_conditional)
+        searched, compared = halves(basis, config.seed)
+        trials, final = (
+            Measurements(
+                Scorer(pipeline, part, config.seed, BATCH_SIZE),
+                classes,
+                out / MEASURED,
+                subject_of(pipeline, part, config.seed),
+            )
+            for part in (searched, compared)
+        )
+        tuning = tune_measured(space, trials, final, config, basis.features.name, report)
+        tuning.fresh = compared is not searched
+        tuning.num_classes = len(basis.class_names)
+        settle(tuning, pipeline, folder)
+        facts = provenance(pipeline, start, model, command) | facts_of(tuning)
+        facts["classes"] = f"{len(classes)} of {len(basis.class_names)}"
+        write_report(tuning.report(facts), out / REPORT)
+    return tuning
+
+
+def tune_measured(
+    space: Space, trials: Measurements, final: Measurements, config: SearchConfig, features: str, progress: Progress
+) -> Tuning:
+    """The search, the comparison and the two findings; nothing is written but measurements."""
+    search = Search(space, trials, final, config, progress)
+    found = search.run()
+    seconds = FINDINGS * 60 * config.minutes
+    steps, num = afford(space, found.cost, seconds, config.num, max(FEWEST_PICTURES, final.fewest))
+    total = NUM_ASKED * (2 * len(steps) + len(guidance_settings(space)))
+    done = 0
+
+    def count(new: int) -> None:
+        nonlocal done
+        done += new
+        progress("two findings", done, total)
+
+    eta = ask_eta(space, final, steps, num, search.seed, count)
+    guidance = ask_guidance(space, final, num, search.seed, count)
+    made = [
+        m for measured in {id(trials): trials, id(final): final}.values() for own in measured.made.values() for m in own
+    ]
+    return Tuning(
+        found=found,
+        config=config,
+        old=space.default,
+        features=features,
+        written=False,
+        remark="",
+        fresh=trials is not final,
+        num_classes=len(trials.classes),
+        eta=eta,
+        guidance=guidance,
+        num_asked=num,
+        measurements=made,
+        num_new=trials.num_new + (final.num_new if final is not trials else 0),
+    )
+
+
+def settle(tuning: Tuning, pipeline: Pipeline, folder: Path | None) -> None:
+    """Write a winner that is better into the model, and say what was done."""
+    if not tuning.better:
+        tuning.remark = "Nothing was written into the model."
+    elif folder is None:
+        tuning.remark = "Nothing was written into the model, as was asked."
+    else:
+        write_sampling(folder, tuning.winner, pipeline.process)
+        tuning.written = True
+        tuning.remark = "The winner is the model's default now; the old one is in this report."
+
+
+def check_config(config: SearchConfig, pipeline: Pipeline) -> None:
+    """Make sure that the config can be met by this kind of model.
+
+    Raises:
+        InputError: they cannot, and what to wish instead.
+    """
+    if config.goal not in GOALS:
+        raise InputError(f"score {config.goal!r}: unknown; choose from {', '.join(GOALS)}")
+    if not config.budget > 0 or not config.minutes > 0:
+        raise InputError("a search in no time; give --seconds-per-picture and --minutes above 0")
+    if config.num < 24:
+        raise InputError(f"--num {config.num}: too few pictures to tell settings apart; give at least 24")
+    if config.goal != "kid" and not pipeline.is_conditional:
+        raise InputError(f"score {config.goal!r}: a model without classes has none to hit; give --score kid")
+
+
+def classes_of(basis: ScoringBasis, config: SearchConfig) -> Tensor:
+    """Numbers (k,) of the classes to sample: all, or MOST_CLASSES drawn by the seed.
+
+    Raises:
+        InputError: fewer pictures in a sample than two of each.
+    """
+    order = torch.randperm(len(basis.class_names), generator=seeding.generator(config.seed, "classes"))
+    classes = order[:MOST_CLASSES].sort().values
+    if config.num < 2 * len(classes):
+        raise InputError(f"--num {config.num}: of {len(classes)} classes; give at least {2 * len(classes)}")
+    return classes
+
+
+def halves(basis: ScoringBasis, seed: int) -> tuple[ScoringBasis, ScoringBasis]:
+    """The basis with one half of the held-out samples to search on, and with the other to compare on.
+
+    Both are the whole where a half would be fewer than FEWEST_REAL.
+    """
+    if len(basis) < 2 * FEWEST_REAL:
+        return basis, basis
+    order = in_turn(basis.labels, seeding.derive(seed, "halves"))
+    # Classes take turns in the order: even and odd rounds of all classes give each half as many of each.
+    turns = torch.zeros_like(order)
+    for label in basis.labels.unique():
+        own = (basis.labels[order] == label).nonzero().flatten()
+        turns[own] = torch.arange(len(own)) % 2
+    return basis.part(order[turns == 0].sort().values), basis.part(order[turns == 1].sort().values)
+
+
+def subject_of(pipeline: Pipeline, basis: ScoringBasis, seed: int) -> str:
+    """A name for what is measured: model, classifier, features, the real samples by class and the machine."""
+    modules: list[Any] = [pipeline.codec, pipeline.conditioner, pipeline.denoiser, basis.classifier_content]
+    machine = [str(pipeline.device), torch.get_num_threads()]
+    values = [pipeline.process.settings(), basis.features.name, basis.labels.tolist(), seed, machine]
+    return digest(*modules, values, size=12)

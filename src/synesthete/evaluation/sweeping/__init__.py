@@ -1,1 +1,0 @@
-"""Every combination of sampling settings, drawn and measured."""
