@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode & 0o777
         yield partial
-        partial.chmod(mode)  # safetensors writes for the owner alone
+        _let_read(partial, mode)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from None
@@ -93,7 +93,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         fill(partial)
         for path in partial.rglob("*"):
             if path.is_file():
-                path.chmod(partial.stat().st_mode & 0o666)  # safetensors writes for the owner alone
+                _let_read(path, partial.stat().st_mode & 0o666)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         _put(partial, folder)
@@ -123,6 +123,12 @@ def cannot_write(path: Path, error: Exception) -> InputError:
     remedy = "choose another folder" if denied else "free some space"
     reason = getattr(error, "strerror", None) or error
     return InputError(f"{path}: cannot be written ({reason}); {remedy} and run again")
+
+
+def _let_read(path: Path, mode: int) -> None:
+    """Give a file the rights that files have here: safetensors writes for the owner alone."""
+    with contextlib.suppress(OSError):  # a file system that knows no rights
+        path.chmod(mode)
 
 
 def _beside(path: Path) -> Path:
