@@ -16,7 +16,6 @@ from synesthete.evaluation.classifiers.speech import (
     load_or_train_speech_classifier,
     log_mel_of,
     log_mels,
-    own_classifier_metric,
     recognise,
 )
 from synesthete.types import AudioSpec, InputError
@@ -98,7 +97,7 @@ def test_beside_a_model_it_is_small_as_good_and_read_back(saved, trained, real):
     assert all(0.25 <= found.confidence <= 1 and found.next_confidence <= found.confidence for found in predictions)
     confident = [found.confidence for found, good in zip(predictions, right, strict=True) if good]
     assert sum(confident) / len(confident) > 0.8
-    metric = own_classifier_metric(again, real)
+    metric = again.metric(real.waveforms, real.labels, "real clips")
     assert (metric.value, metric.chance) == (pytest.approx(again.accuracy), 0.25)
     assert metric.interval[0] <= metric.value <= metric.interval[1]
 

@@ -22,8 +22,8 @@ from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import to_html, write_report
-from synesthete.evaluation.speech.seeing import features_of
 from synesthete.evaluation.subsampling import shuffled
+from synesthete.tasks.image_to_speech.linear_probe import condition_features
 from synesthete.types import InputError
 
 NEAREST = "i2m's metric"
@@ -34,7 +34,7 @@ LABELS = torch.arange(NUM) % 4
 def seen(pipeline):
     """Features and labels of pictures as bright as those of the test."""
     labels = torch.arange(64) % 4
-    return features_of(pipeline, pictures_of(labels)), labels
+    return condition_features(pipeline, pictures_of(labels)), labels
 
 
 @pytest.fixture(scope="module")

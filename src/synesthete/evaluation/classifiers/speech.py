@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
-    from synesthete.evaluation.metrics.metric import Metric
 
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.
@@ -143,11 +142,6 @@ def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -
         after = (names[int(places[1])], shares[1].item()) if len(places) > 1 else ()
         found.append(Prediction(names[int(places[0])], shares[0].item(), *after))
     return found
-
-
-def own_classifier_metric(trained: TrainedClassifier[SpeechClassifier], real: Clips) -> Metric:
-    """Its accuracy on real clips, measured now."""
-    return trained.metric(real.waveforms, real.labels, f"real clips of {len(set(real.speakers))} unheard voices")
 
 
 def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:

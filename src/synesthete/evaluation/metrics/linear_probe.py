@@ -9,9 +9,13 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.table import metric
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from synesthete.evaluation.metrics.metric import Metric
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it, beside the mean loss
 NUM_ITERATIONS = 1000
@@ -19,7 +23,7 @@ NUM_ITERATIONS = 1000
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted scikit-learn classifier of features (n, D), standardised by `mean` and `scale`."""
+    """A fitted classifier of scikit-learn, of features (n, D) standardised by `mean` and `scale`."""
 
     mean: Tensor
     scale: Tensor
@@ -49,3 +53,32 @@ def _fit(features: Tensor, labels: Tensor, penalty: float) -> LinearProbe:
     several = len(labels.unique()) > 1  # of one class there is nothing to tell, which scikit-learn refuses
     regression = LogisticRegression(C=1 / (penalty * len(y)), max_iter=NUM_ITERATIONS) if several else DummyClassifier()
     return LinearProbe(mean, scale, regression.fit(x, y))
+
+
+def probe_metrics(
+    read: Tensor,
+    labels: Tensor,
+    answers: Tensor,
+    order: Tensor,
+    *,
+    num: int,
+    chance: float,
+    ceiling: float,
+    reading: tuple[str, str],
+    agreeing: tuple[str, str, str],
+    variant: str = "",
+) -> list[Metric]:
+    """How often the probe's classes `read` (n,) are right, and how often the answers (n,) to samples are those.
+
+    order: of other samples, for what is shuffled. num: samples that differ. ceiling: of the answers. reading, agreeing:
+    title and what, title, what and verb of the rows in `table`. variant: as of `metric`.
+    """
+    share, agreed = accuracy(labels, read), accuracy(read, answers)
+    of_share = (interval(share, num), chance, accuracy(labels[order], read), 1.0)
+    of_agreed = (interval(agreed, num), chance, accuracy(read[order], answers), ceiling)
+    told = dict(zip(("title", "what"), reading, strict=True))
+    shown = dict(zip(("title", "what", "verb"), agreeing, strict=True))
+    return [
+        metric("probe_accuracy", share, *of_share, variant=variant, num=num, **told),
+        metric("probe_agreement", agreed, *of_agreed, variant=variant, num=len(labels), **shown),
+    ]

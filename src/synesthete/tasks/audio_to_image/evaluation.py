@@ -17,7 +17,7 @@ from synesthete.tasks.audio_to_image.adapter_scale import measure_adapter_scale
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER, Answers, text_metrics
 from synesthete.tasks.audio_to_image.clip_clap_scores import clip_clap_scores
 from synesthete.tasks.audio_to_image.eval_conditions import draw_conditions
-from synesthete.tasks.audio_to_image.linear_probe import fit_sound_probe, probe_metrics
+from synesthete.tasks.audio_to_image.linear_probe import fit_sound_probe, hearing_metrics
 from synesthete.tasks.audio_to_image.retrieval import retrieve_classes, retrieve_own
 from synesthete.tasks.audio_to_image.sensitivity import (
     FRACTIONS,
@@ -153,10 +153,10 @@ class AudioToImageEvaluator(PictureEvaluator):
 
     def probe(self) -> Finding:
         """What is lost to hearing and what to drawing."""
-        probe = fit_sound_probe(self.pipeline, self.prepared.train, len(self.class_names), self.seed)
+        probe = fit_sound_probe(self.pipeline, self.prepared.train, self.seed)
         if probe is None:
             return Finding()
-        return Finding([metric for each in self.splits for metric in probe_metrics(self.pipeline, probe, each)])
+        return Finding([metric for each in self.splits for metric in hearing_metrics(self.pipeline, probe, each)])
 
     def retrieval(self) -> Finding:
         """From a sound to real pictures, by the classifier's features."""

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
-from synesthete.evaluation.speech.seeing import fit_probe
+from synesthete.evaluation.metrics.linear_probe import fit_linear_probe, probe_metrics
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER
 
@@ -18,20 +15,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.audio_image_samples import AudioImageSamples
+    from synesthete.evaluation.metrics.linear_probe import LinearProbe
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.speech.seeing import Probe
     from synesthete.tasks.audio_to_image.classification import Answers
 
 NUM_TRAINING = 2000  # sounds that the probe learns from
 BATCH_SIZE = 64
 
 
-def fit_sound_probe(pipeline: Any, train: AudioImageSamples, num_classes: int, seed: int) -> Probe | None:
+def fit_sound_probe(pipeline: Any, train: AudioImageSamples, seed: int) -> LinearProbe | None:
     """A probe on the vectors of training sounds, as they are; None of a conditioner that has no such vectors."""
     if pipeline.conditioner.reads != "audio_text":
         return None
     order = torch.randperm(len(train.sound_labels), generator=seeding.generator(seed, "ear"))[:NUM_TRAINING]
-    return fit_probe(vectors(pipeline, train, order), train.sound_labels[order], num_classes, seed)
+    return fit_linear_probe(vectors(pipeline, train, order), train.sound_labels[order], seed)
 
 
 @torch.no_grad()
@@ -42,25 +39,18 @@ def vectors(pipeline: Any, samples: AudioImageSamples, sounds: Tensor) -> Tensor
     return torch.cat([x.float().cpu() for x in heard])
 
 
-def probe_metrics(pipeline: Any, probe: Probe, answers: Answers) -> list[Metric]:
+def hearing_metrics(pipeline: Any, probe: LinearProbe, answers: Answers) -> list[Metric]:
     """The probe's accuracy on sounds that were held out, and how often the picture shows what the probe heard."""
-    conditions, num, chance = answers.conditions, answers.conditions.num_sounds, answers.chance
-    heard = probe.answers(vectors(pipeline, conditions.samples, conditions.sounds))
-    labels, order = conditions.labels, shuffled(len(conditions), answers.seed)
-    share, agreed = accuracy(labels, heard), accuracy(heard, answers.seen)
-    told: dict[str, Any] = {
-        "what": f"sound's vector, {answers.what}",
-        "title": "hearing",
-        "variant": answers.what,
-        "num": num,
-    }
-    shown: dict[str, Any] = {
-        "what": f"{answers.what}, {CLASSIFIER}, ",
-        "title": "drawing: the picture shows",
-        "verb": "heard",
-    }
-    beside = (interval(agreed, num), chance, accuracy(heard[order], answers.seen), answers.real)
-    return [
-        metric("probe_accuracy", share, interval(share, num), chance, accuracy(labels[order], heard), 1.0, **told),
-        metric("probe_agreement", agreed, *beside, variant=answers.what, num=len(conditions), **shown),
-    ]
+    conditions = answers.conditions
+    return probe_metrics(
+        probe.classify(vectors(pipeline, conditions.samples, conditions.sounds)),
+        conditions.labels,
+        answers.seen,
+        shuffled(len(conditions), answers.seed),
+        num=conditions.num_sounds,
+        chance=answers.chance,
+        ceiling=answers.real,
+        reading=("hearing", f"sound's vector, {answers.what}"),
+        agreeing=("drawing: the picture shows", f"{answers.what}, {CLASSIFIER}, ", "heard"),
+        variant=answers.what,
+    )

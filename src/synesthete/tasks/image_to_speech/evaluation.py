@@ -10,7 +10,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
-from synesthete.evaluation.classifiers.speech import log_mel_of, own_classifier_metric
+from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.denoising import (
     FRACTIONS,
     TRACED,
@@ -22,16 +22,22 @@ from synesthete.evaluation.denoising import (
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import accuracy, confusion, per_class
 from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.linear_probe import fit_linear_probe
 from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes
 from synesthete.evaluation.samples import Generated, decode, encode, generate
-from synesthete.evaluation.speech.seeing import NUM_TRAINING, features_of, fit_probe, fitted, seeing_metrics
 from synesthete.evaluation.subsampling import drawn, first_of_each, shuffled
 from synesthete.tasks.image_to_speech import report
 from synesthete.tasks.image_to_speech.diversity import NUM_PICTURES, NUM_SEEDS, draw_real, measure_diversity
+from synesthete.tasks.image_to_speech.linear_probe import (
+    condition_features,
+    preprocessed,
+    seeing_metrics,
+    training_features,
+)
 from synesthete.tasks.image_to_speech.references import generation_metrics, nearest_metrics, pad, pair
 from synesthete.types import InputError, Prepared
 
@@ -122,7 +128,9 @@ class SpeechEvaluator(Evaluator):
 
     def saved_metric(self) -> Metric:
         """As every evaluator."""
-        return own_classifier_metric(self.saved, self.all_real)
+        real = self.all_real
+        what = f"real clips of {len(set(real.speakers))} unheard voices"
+        return self.saved.metric(real.waveforms, real.labels, what)
 
     def speak(self, pictures: Tensor, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
         """What the model says to pictures."""
@@ -189,8 +197,8 @@ class SpeechEvaluator(Evaluator):
         """What a probe reads from the condition (n,); None where there is nothing that it could learn from."""
         if self.trained_on is None:
             return None
-        probe = fit_probe(*self.trained_on, self.num_classes, self.seed)
-        return probe.answers(features_of(self.pipeline, self.pictures))
+        probe = fit_linear_probe(*self.trained_on, self.seed)
+        return probe.classify(condition_features(self.pipeline, self.pictures))
 
     @cached_property
     def transcripts(self) -> tuple[Metric, Transcripts] | None:
@@ -353,7 +361,7 @@ def speech_evaluator(
     progress = options.get("progress") or (lambda *_: None)
     pictures, labels = data.pictures("test")
     chosen = drawn(len(pictures), num, seed, "test pictures")
-    readable = list(fitted(pipeline, pictures, chosen, lambda *count: progress("pictures", *count)))
+    readable = list(preprocessed(pipeline, pictures, chosen, lambda *count: progress("pictures", *count)))
     if not readable:
         raise InputError("not one readable picture to speak; give a test split with some")
     real, clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "judge")
@@ -371,17 +379,6 @@ def speech_evaluator(
         seed=seed,
         **options,
     )
-
-
-def training_features(pipeline: Any, data: ImageSpeechPairs, seed: int, progress: Any) -> tuple[Tensor, Tensor]:
-    """What the probe learns from: features (k, D) and labels (k,) of at most NUM_TRAINING training pictures."""
-    pictures, labels = data.pictures("train")
-    places = drawn(len(pictures), NUM_TRAINING, seed, "training pictures")
-    rows, read = [], []
-    for found, raw in fitted(pipeline, pictures, places, lambda *count: progress("seeing", *count)):
-        rows.append(features_of(pipeline, raw))
-        read += found
-    return torch.cat(rows), labels[read]
 
 
 def thinned(clips: Clips, num: int, seed: int) -> Clips:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import Pictures
-from synesthete.evaluation.speech.seeing import features_of, fit_probe, fitted, seeing_metrics
+from synesthete.evaluation.metrics.linear_probe import fit_linear_probe
+from synesthete.tasks.image_to_speech.linear_probe import condition_features, preprocessed, seeing_metrics
 from synesthete.types import Condition
 
 
@@ -24,18 +25,18 @@ def clouds(num: int, distance: float, seed: int) -> tuple[torch.Tensor, torch.Te
 
 def test_what_is_there_is_read_and_what_is_not_is_guessed():
     held_out = clouds(300, 5.0, seed=2)
-    probe = fit_probe(*clouds(300, 5.0, seed=1), num_classes=3)
-    assert (probe.answers(held_out[0]) == held_out[1]).float().mean() > 0.95
-    blind = fit_probe(*clouds(300, 0.0, seed=1), num_classes=3)
-    assert (blind.answers(held_out[0]) == held_out[1]).float().mean() < 0.7
-    assert (blind.answers(clouds(300, 0.0, seed=2)[0]) == held_out[1]).float().mean() == pytest.approx(1 / 3, abs=0.12)
+    probe = fit_linear_probe(*clouds(300, 5.0, seed=1))
+    assert (probe.classify(held_out[0]) == held_out[1]).float().mean() > 0.95
+    blind = fit_linear_probe(*clouds(300, 0.0, seed=1))
+    assert (blind.classify(held_out[0]) == held_out[1]).float().mean() < 0.7
+    assert (blind.classify(clouds(300, 0.0, seed=2)[0]) == held_out[1]).float().mean() == pytest.approx(1 / 3, abs=0.12)
 
 
 def test_more_features_than_pictures_and_constant_ones_do_no_harm():
     features, labels = clouds(30, 5.0, seed=1)
     wide = torch.cat([features, torch.randn(30, 60, generator=torch.Generator().manual_seed(3)), torch.ones(30, 2)], 1)
-    probe = fit_probe(wide, labels, num_classes=3)
-    assert (probe.answers(wide) == labels).float().mean() > 0.9
+    probe = fit_linear_probe(wide, labels)
+    assert (probe.classify(wide) == labels).float().mean() > 0.9
 
 
 def test_features_are_the_pooled_vector_and_the_mean_of_the_tokens_that_are_there():
@@ -48,7 +49,7 @@ def test_features_are_the_pooled_vector_and_the_mean_of_the_tokens_that_are_ther
         (Condition(tokens=tokens[:, :2]), [2.0]),
     ):
         pipeline.conditioner.encode = lambda raw, condition=condition: condition
-        assert features_of(pipeline, torch.zeros(1, 1, 2, 2)).tolist() == [expected]
+        assert condition_features(pipeline, torch.zeros(1, 1, 2, 2)).tolist() == [expected]
 
 
 def test_a_broken_picture_is_left_out(tmp_path):
@@ -58,7 +59,7 @@ def test_a_broken_picture_is_left_out(tmp_path):
     pictures = Pictures([PictureFile(str(tmp_path / f"{i}.png")) for i in range(3)], ["a"] * 3)
     pipeline = SimpleNamespace(preprocess=lambda images: torch.tensor([image.getpixel((0, 0)) for image in images]))
     calls = []
-    found = list(fitted(pipeline, pictures, torch.tensor([2, 1, 0]), lambda *call: calls.append(call)))
+    found = list(preprocessed(pipeline, pictures, torch.tensor([2, 1, 0]), lambda *call: calls.append(call)))
     assert [(places, raw.tolist()) for places, raw in found] == [([2, 0], [2, 0])]
     assert calls == [(3, 3)]
     assert len(pictures.skipped) == 1
@@ -77,4 +78,9 @@ def test_classes_in_a_row_are_not_hidden_by_their_neighbours():
     """Four levels of one feature: least squares on the classes would never choose the middle ones."""
     labels = torch.arange(80) % 4
     features = labels[:, None].float()
-    assert torch.equal(fit_probe(features, labels, num_classes=4).answers(features), labels)
+    assert torch.equal(fit_linear_probe(features, labels).classify(features), labels)
+
+
+def test_of_one_class_there_is_nothing_to_tell():
+    features, labels = clouds(30, 5.0, seed=1)
+    assert fit_linear_probe(features, torch.full_like(labels, 2)).classify(features).unique().tolist() == [2]

@@ -1,1 +1,0 @@
-"""What a model of music is worth: a judge, distances between sets, bands, rhythm, pitch, memorisation."""
