@@ -76,8 +76,8 @@ def probe_metrics(
     share, agreed = accuracy(labels, read), accuracy(read, answers)
     of_share = (interval(share, num), chance, accuracy(labels[order], read), 1.0)
     of_agreed = (interval(agreed, num), chance, accuracy(read[order], answers), ceiling)
-    told = dict(zip(("title", "what"), reading, strict=True))
-    shown = dict(zip(("title", "what", "verb"), agreeing, strict=True))
+    told: dict[str, Any] = dict(zip(("title", "what"), reading, strict=True))
+    shown: dict[str, Any] = dict(zip(("title", "what", "verb"), agreeing, strict=True))
     return [
         metric("probe_accuracy", share, *of_share, variant=variant, num=num, **told),
         metric("probe_agreement", agreed, *of_agreed, variant=variant, num=len(labels), **shown),
