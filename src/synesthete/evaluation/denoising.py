@@ -1,7 +1,9 @@
-"""What one step of the network makes of a noised clip, and what its condition is worth to it."""
+"""What one step of the network makes of noised held-out samples, and what its condition is worth to it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,14 +11,19 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.metrics.intervals import interval_of_mean
 from synesthete.evaluation.metrics.table import metric
-from synesthete.objectives import Parts, condition_sensitivity, fixed_error
+from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.subsampling import shuffled
+from synesthete.objectives import condition_sensitivity, errors_by_condition, predict_x_0
+from synesthete.objectives.one_step import fixed_noise, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.reporting.report import Gallery
     from synesthete.types import Batch
 
     Progress = Callable[[str, int, int], None]
@@ -25,6 +32,9 @@ BATCH_SIZE = 50
 CELLS = 2**21  # of x_0 at once: a large spectrogram has as many as many pictures
 FRACTIONS = (0.3, 0.5, 0.8)  # of the way to noise: t = 300, 500, 800 of 1000
 TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
+NUM_DENOISED = 200  # held-out samples for the error at fixed timesteps
+NUM_TRACED = 100  # of them, for the error by timestep and the sensitivity to the condition
+RIGHT, SHUFFLED, NONE = "right condition", "shuffled condition", "no condition"
 
 
 def denoising_errors(
@@ -34,24 +44,14 @@ def denoising_errors(
 
     All three are one where the model is told nothing.
     """
-    parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
-    errors: dict[str, list[Tensor]] = {"right condition": [], "shuffled condition": [], "no condition": []}
-    num, device = len(pairs.label), pipeline.device
-    size = max(1, min(BATCH_SIZE, CELLS // pairs.signal[0].numel()))
-    for first in range(0, num, size):
-        here = slice(first, min(first + size, num))
-        x_0 = pairs.signal[here].to(device)
-        draw = seeding.derive(seed, "errors", first)
-        with torch.no_grad():
-            conditions = [parts.conditioner.null(len(x_0))]
-            if pipeline.is_conditional:
-                told = (pairs.raw[here], pairs.raw[other[here]])
-                conditions = [*(parts.conditioner.encode(raw.to(device)) for raw in told), *conditions]
-        wrong = [fixed_error(parts, x_0, condition, tuple(fractions), draw).cpu() for condition in conditions]
-        for found, error in zip(errors.values(), wrong if len(wrong) > 1 else wrong * len(errors), strict=True):
-            found.append(error)
-        progress("denoising", here.stop, num)
-    return {name: torch.cat(found, dim=1) for name, found in errors.items()}
+    x_0 = pairs.signal
+    size = max(1, min(BATCH_SIZE, CELLS // x_0[0].numel()))
+    runs = split(len(x_0), size)
+    noise = torch.cat([fixed_noise(x_0[run], seeding.derive(seed, "errors", run.start)) for run in runs])
+    told = {RIGHT: pairs.raw, SHUFFLED: pairs.raw[other]} if pipeline.is_conditional else {}
+    report = partial(progress, "denoising")
+    found = errors_by_condition(pipeline, x_0, noise, told | {NONE: None}, fractions, size, report)
+    return {name: found.get(name, found[NONE]).x_0 for name in (RIGHT, SHUFFLED, NONE)}
 
 
 def denoising_metrics(
@@ -65,29 +65,18 @@ def denoising_metrics(
 ) -> tuple[list[Metric], float]:
     """The denoising errors of `what` at FRACTIONS, and that of the mean of real_x_0 in their place."""
     errors = denoising_errors(pipeline, pairs, other, FRACTIONS, seed, progress)
-    mean_clip_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
-    num, num_timesteps = len(pairs.label), pipeline.process.num_train_timesteps
-    metrics = [
-        metric(
-            "denoising_mse",
-            right.mean().item(),
-            interval_of_mean(right),
-            mean_clip_error,
-            wrong.mean().item(),
-            variant=f"{fraction * num_timesteps:.0f}",
-            t=f"{fraction * num_timesteps:.0f}",
-            what=what,
-            num=num,
-        )
-        for fraction, right, wrong in zip(FRACTIONS, *list(errors.values())[:2], strict=True)
-    ]
-    return metrics, mean_clip_error
+    mean_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
+    metrics = []
+    for fraction, right, wrong in zip(FRACTIONS, errors[RIGHT], errors[SHUFFLED], strict=True):
+        figures = right.mean().item(), interval_of_mean(right), mean_error, wrong.mean().item()
+        t = f"{fraction * pipeline.process.num_train_timesteps:.0f}"
+        metrics.append(metric("denoising_mse", *figures, variant=t, t=t, what=what, num=len(pairs.label)))
+    return metrics, mean_error
 
 
 def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
     """How much worse the network does when told of another class; all pairs go through it at once."""
-    parts = Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
-    found = condition_sensitivity(parts, pairs.to(pipeline.device), seed=seed)["sensitivity"]
+    found = condition_sensitivity(pipeline, pairs.to(pipeline.device), seed=seed)["sensitivity"]
     times = " to ".join(f"{fraction * pipeline.process.num_train_timesteps:.0f}" for fraction in (0.5, 0.97))
     how = f", another class minus the right one, t = {times}"
     return metric("condition_sensitivity", found, chance=0.0, what="", how=how, num=len(pairs.label))
@@ -95,11 +84,74 @@ def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
 
 @torch.no_grad()
 def one_step(pipeline: Any, x_0: Tensor, raw: Tensor, fraction: float, seed: int) -> Tensor:
-    """What the network makes in one step of clips x_0 (n, 1, F, T) that were noised to `fraction` of the way."""
-    process, device = pipeline.process, pipeline.device
-    noise = seeding.randn(x_0.shape[1:], seeding.sample_generators(seed, len(x_0))).to(device)
-    x_0 = x_0.to(device)
-    timestep = process.at(torch.full((len(x_0),), fraction)).to(device)
-    x_t = process.add_noise(x_0, noise, timestep)
-    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(raw.to(device)))
-    return process.convert(pipeline.denoiser(x_t, timestep, condition).float(), x_t, timestep, "sample").cpu()
+    """What the network makes in one step of x_0 (n, C, H, W) that were noised to `fraction` of the way."""
+    noise = seeding.randn(x_0.shape[1:], seeding.sample_generators(seed, len(x_0))).to(pipeline.device)
+    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(raw.to(pipeline.device)))
+    guess, _ = predict_x_0(pipeline, x_0.to(pipeline.device), noise, condition, fraction)
+    return guess.cpu()
+
+
+@dataclass(frozen=True)
+class DenoisingTrace:
+    """What one step of the network makes of noised held-out samples.
+
+    metrics: the errors at fixed noise and timesteps. errors: mean x_0 error of `num` samples at TRACED, by condition;
+    mean_error: of the mean sample in place of a network.
+    """
+
+    metrics: list[Metric]
+    errors: dict[str, list[float]]
+    mean_error: float
+    num: int
+
+    def section(self, what: str) -> Section:
+        """How good one step of the network is, by how much noise there is. what: the samples are, in the plural."""
+        title, guess = f"held-out {what}, n = {self.num}", f"the mean {what.removesuffix('s')}"
+        items = errors_by_timestep(TRACED, self.errors, title, self.mean_error, guess)
+        return Section("Loss by timestep", _TRACE.format(num=self.num, what=what), items)
+
+
+def errors_by_timestep(
+    fractions: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    title: str,
+    mean_error: float,
+    guess: str,
+    table: Mapping[str, Sequence[float]] | None = None,
+) -> list[Medium | Table | Gallery]:
+    """Curves of mean x_0 errors, and a table of them, or of more. guess: what mean_error is of."""
+    figure, columns = timestep_figure(fractions, curves, title, mean_error, guess), table or curves
+    rows = list(zip(fractions, *columns.values(), strict=True))
+    return [Medium("loss-by-timestep", to_png(figure)), Table(("t / T", *columns), rows, "MSE of x_0")]
+
+
+def trace_denoising(
+    pipeline: Any, pairs: Batch, seed: int, progress: Progress, what: str, *, num_traced: int = NUM_TRACED
+) -> DenoisingTrace:
+    """Errors told the right condition, another one, and none.
+
+    pairs: held-out x_0 (n, C, H, W) with their raw conditions and labels. what: they are, in the plural. num_traced: of
+    them, for the error by timestep and the sensitivity to the condition.
+    """
+    few = first(pairs, num_traced)
+    other = shuffled(len(pairs.label), seed)
+    metrics, mean_error = denoising_metrics(pipeline, pairs, pairs.signal, other, seed, progress, f"held-out {what}")
+    errors = denoising_errors(pipeline, few, shuffled(len(few.label), seed), TRACED, seed, progress)
+    if pipeline.is_conditional:
+        metrics.append(sensitivity_metric(pipeline, few, seed))
+    else:
+        metrics, errors = [replace(metric, shuffled=None) for metric in metrics], {NONE: errors[NONE]}
+    trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
+    return DenoisingTrace(metrics, trace, mean_error, len(few.label))
+
+
+def first(batch: Batch, num: int) -> Batch:
+    """The first `num` samples of a batch, or all there are."""
+    return replace(batch, signal=batch.signal[:num], raw=batch.raw[:num], label=batch.label[:num])
+
+
+_TRACE = (
+    "How far the network's guess of a clean sample is from it, from little noise to nearly nothing but noise, with "
+    "{num} held-out {what}. A network that uses its condition is better with the right one than with another, and most "
+    "of all near noise."
+)

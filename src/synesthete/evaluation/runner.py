@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.denoising_trace import NUM_TRACED
+from synesthete.evaluation.denoising import NUM_TRACED
 from synesthete.evaluation.finding import Evaluation, Finding
 from synesthete.evaluation.metrics.classification import class_metrics
 from synesthete.evaluation.metrics.memorization import nearest_training_distance

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.denoising import TRACED
-from synesthete.evaluation.denoising_trace import trace_denoising
+from synesthete.evaluation.denoising import TRACED, trace_denoising
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.intervals import interval

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import seeding
+from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.intervals import interval_of_mean
 from synesthete.evaluation.metrics.table import metric
-from synesthete.evaluation.reporting.figures import timestep_figure, to_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import Section
 from synesthete.evaluation.subsampling import shuffled
-from synesthete.objectives.denoising import prediction_error
-from synesthete.objectives.one_step import DEAD_SENSITIVITY
+from synesthete.objectives import DEAD_SENSITIVITY, errors_by_condition
+from synesthete.objectives.one_step import split
 from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures
 
@@ -88,19 +89,13 @@ class Sensitivity:
 
     def section(self) -> Section:
         """The errors by timestep, what was told beside what was not."""
-        shown = {name: self.errors[name].mean(dim=1).tolist() for name in (RIGHT, WRONG, SILENT, NOTHING)}
+        means = {name: errors.mean(dim=1).tolist() for name, errors in self.errors.items()}
+        shown = {name: means[name] for name in (RIGHT, WRONG, SILENT, NOTHING)}
         title = f"held-out pictures, n = {self.num}"
-        figure = timestep_figure(FRACTIONS, shown, title, self.mean_error, "the mean picture")
-        table = {name: errors.mean(dim=1).tolist() for name, errors in self.errors.items()}
-        rows = list(zip(FRACTIONS, *table.values(), strict=True))
-        items: list[Table | Medium] = [
-            Medium("loss-by-timestep", to_png(figure)),
-            Table(("t / T", *table), rows, "MSE of x_0"),
-        ]
+        items = errors_by_timestep(FRACTIONS, shown, title, self.mean_error, "the mean picture", table=means)
         return Section("What is it worth to be told", _TEXT, items)
 
 
-@torch.no_grad()
 def measure_sensitivity(
     pipeline: Any, conditions: EvalConditions, seed: int, progress: Callable[[str, int, int], None]
 ) -> Sensitivity:
@@ -109,31 +104,26 @@ def measure_sensitivity(
     Beside sound stands a caption that does not name the class; alone stands one that does, where the data have any.
     """
     x_0 = encode_pictures(pipeline.codec, conditions.samples, conditions.pictures)
-    told = what_is_told(conditions, seed)
-    errors: dict[str, list[Tensor]] = {name: [] for name in told}
-    losses: dict[str, list[Tensor]] = {name: [] for name in told}
-    for first in range(0, len(x_0), BATCH_SIZE):
-        here = slice(first, min(first + BATCH_SIZE, len(x_0)))
-        generator = seeding.generator(seed, "sensitivity", first)
-        noise = torch.randn(x_0[here].shape, generator=generator)
-        for name, raw in told.items():
-            error, loss = one_step_errors(pipeline, x_0[here], noise, raw[here])
-            errors[name].append(error)
-            losses[name].append(loss)
-        progress("denoising", here.stop, len(x_0))
-    joined = [{name: torch.cat(parts, dim=1) for name, parts in found.items()} for found in (errors, losses)]
-    mean_error = (x_0 - x_0.mean(dim=0)).square().mean().item()
-    return Sensitivity(joined[0], joined[1], mean_error, conditions.naming is not None)
+    draws = [(x_0[run], seeding.generator(seed, "sensitivity", run.start)) for run in split(len(x_0), BATCH_SIZE)]
+    noise = torch.cat([torch.randn(part.shape, generator=generator) for part, generator in draws])
+    told, report = what_is_told(conditions, seed), partial(progress, "denoising")
+    found = errors_by_condition(pipeline, x_0, noise, told, FRACTIONS, BATCH_SIZE, report)
+    return Sensitivity(
+        {name: errors.x_0 for name, errors in found.items()},
+        {name: errors.loss for name, errors in found.items()},
+        (x_0 - x_0.mean(dim=0)).square().mean().item(),
+        conditions.naming is not None,
+    )
 
 
 def what_is_told(conditions: EvalConditions, seed: int) -> dict[str, Any]:
-    """The raw conditions by name."""
+    """The raw conditions by name; None tells nothing."""
     order = shuffled(len(conditions), seed)
     elsewhere = other_class(conditions.labels, order)
-    found = {
+    found: dict[str, Any] = {
         RIGHT: conditions.raw(),
         WRONG: conditions.raw(sound=elsewhere),
-        SILENT: conditions.raw(silent=True) if conditions.captions is not None else Absent(conditions.raw()),
+        SILENT: conditions.raw(silent=True) if conditions.captions is not None else None,
     }
     if conditions.captions is not None:
         found[MUTE] = conditions.raw(mute=True)
@@ -144,35 +134,7 @@ def what_is_told(conditions: EvalConditions, seed: int) -> dict[str, Any]:
         found[TEXT_ALONE] = conditions.raw(silent=True, text=alone)
         if (captions := other_captions(alone, elsewhere)) is not None:
             found[WRONG_ALONE] = conditions.raw(silent=True, text=captions)
-    return found | {NOTHING: Absent(conditions.raw())}
-
-
-@dataclass(frozen=True)
-class Absent:
-    """As many samples as `like` has, told nothing."""
-
-    like: Any
-
-    def __getitem__(self, index: Any) -> Absent:
-        return Absent(self.like[index])
-
-
-def one_step_errors(pipeline: Any, x_0: Tensor, noise: Tensor, raw: Any) -> tuple[Tensor, Tensor]:
-    """Errors of x_0 and in loss space, (FRACTIONS, B) each, of clean x_0 (B, c, h, w) that were noised."""
-    process, device = pipeline.process, pipeline.device
-    x_0, noise = x_0.to(device), noise.to(device)
-    null = isinstance(raw, Absent)
-    told = pipeline.conditioner.null(len(x_0)) if null else pipeline.conditioner.encode(raw.to(device))
-    condition = pipeline.denoiser.precompute(told)
-    errors, losses = [], []
-    for fraction in FRACTIONS:
-        timestep = process.at(torch.full((len(x_0),), fraction)).to(device)
-        x_t = process.add_noise(x_0, noise, timestep)
-        prediction = pipeline.denoiser(x_t, timestep, condition).float()
-        guess = process.convert(prediction, x_t, timestep, "sample")
-        errors.append((guess - x_0).square().flatten(1).mean(dim=1).cpu())
-        losses.append(prediction_error(process, prediction, x_0, noise, x_t, timestep).cpu())
-    return torch.stack(errors), torch.stack(losses)
+    return found | {NOTHING: None}
 
 
 _TEXT = (

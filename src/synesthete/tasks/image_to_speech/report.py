@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from synesthete.evaluation.classifiers.speech import log_mel_of
-from synesthete.evaluation.denoising import TRACED
+from synesthete.evaluation.denoising import TRACED, errors_by_timestep
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.figures import (
     confusion_figure,
@@ -17,7 +17,6 @@ from synesthete.evaluation.reporting.figures import (
     pitch_figure,
     spectrogram_figure,
     sweep_figure,
-    timestep_figure,
     to_png,
 )
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
@@ -171,9 +170,9 @@ def guidance(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, def
 
 def trace(errors: Mapping[str, Sequence[float]], num: int, mean_error: float) -> Section:
     """How good one step of the network is, by how much noise there is."""
-    figure = timestep_figure(TRACED, errors, f"real clips of unheard voices, n = {num}", mean_error)
-    table = Table(("t / T", *errors), list(zip(TRACED, *errors.values(), strict=True)))
-    return Section("Loss by timestep", _TRACE.format(num=num), [Medium("loss-by-timestep", to_png(figure)), table])
+    title = f"real clips of unheard voices, n = {num}"
+    items = errors_by_timestep(TRACED, errors, title, mean_error, "the mean clip")
+    return Section("Loss by timestep", _TRACE.format(num=num), items)
 
 
 def restored(found: SpeechEvaluator, sounds: Mapping[str, Generated]) -> Section:
