@@ -50,6 +50,7 @@ def cycle(
     shared_classes(speaks, paints)
     folder = hub.find_model(painter)
     recipe = recipe_of(paints, folder, assignments or ())
+    saved = load_classifier(folder, ImageClassifier)
     with progress_bar() as show:
 
         def report(what: str, done: int, total: int) -> None:
@@ -63,7 +64,7 @@ def cycle(
             models=(speech, painter),
             num=num,
             seed=seed,
-            own_judge=load_classifier(folder, ImageClassifier),
+            judge=saved.classifier if saved else None,
             listener=load_classifier(hub.find_model(speech), SpeechClassifier),
             progress=report,
         )

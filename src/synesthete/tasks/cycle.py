@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from synesthete.evaluation.classifiers.image import load_or_train_image_classifi
 from synesthete.evaluation.classifiers.speech import recognise
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.metric import by_key
+from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
     from synesthete.types import Prepared
 
@@ -74,9 +77,9 @@ class Cycle:
     metrics: list[Metric]
     notes: list[str]
 
-    def metric(self, name: str) -> Metric:
-        """The first metric whose name contains `name`."""
-        return next(metric for metric in self.metrics if name in metric.title)
+    def metric(self, key: str) -> Metric:
+        """The metric of that key."""
+        return by_key(self.metrics, key)
 
     def confusion(self) -> Tensor:
         """How often what the first picture shows became each class in the last, (C, C + 1)."""
@@ -84,11 +87,7 @@ class Cycle:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures that are in no table of the report, as plain values."""
-        return {
-            "class_names": list(self.class_names),
-            "confusion": self.confusion().tolist(),
-            "notes": self.notes,
-        }
+        return {"class_names": list(self.class_names), "confusion": self.confusion().tolist(), "notes": self.notes}
 
 
 def evaluate_cycle(
@@ -101,29 +100,23 @@ def evaluate_cycle(
     num: int = 200,
     seed: int = 0,
     judge: ImageClassifier | None = None,
-    own_judge: TrainedClassifier[ImageClassifier] | None = None,
     listener: TrainedClassifier[SpeechClassifier] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> Cycle:
     """Go round with held-out pictures and write the report into `folder`.
 
-    speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, in place
-    of own_judge, the one kept with the painter, which knows the kind of pictures that this learned from; where there is
-    none, one is trained on `prepared.judge`. listener: the judge kept with `speech`. models: what the report calls
-    the two.
+    speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, such as
+    the one saved with the painter; where None, one is trained on `prepared.judge`. listener: the one saved with
+    `speech`. models: what the report calls the two.
 
     Raises:
         InputError: models that share fewer than two classes, no judge, and as `write_report`.
     """
-    start = datetime.now(UTC)
-    report = progress or (lambda *_: None)
-    if judge is None and own_judge is not None:
-        judge = own_judge.classifier
+    start, report = datetime.now(UTC), progress or (lambda *_: None)
     if judge is None and prepared.judge is not None and len(prepared.judge):
-        judge = load_or_train_image_classifier(
-            prepared.judge, prepared.test, prepared.class_names, progress=report
-        ).classifier
+        pictures = (prepared.judge, prepared.test, prepared.class_names)
+        judge = load_or_train_image_classifier(*pictures, progress=report).classifier
     if judge is None:
         raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
     found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)
@@ -156,47 +149,22 @@ def go_round(
         raise InputError(f"no held-out picture of {listed(names)} with a held-out sound; give the painter's own data")
     places = there[in_turn(samples.labels[there], seed)[:num]]
     labels, first = samples.labels[places], samples.pictures[places]
-    rate = speech.codec.spec.sample_rate
-    said = generate(
-        speech,
-        speech.preprocess(to_images(first)),
-        seed=seed,
-        batch_size=BATCH_SIZE,
-        progress=lambda *count: report("speaking", *count),
-    ).signal
-    heard = fitted(said, rate, samples.sounds.shape[1], samples.sample_rate)
+    rate, images = speech.codec.spec.sample_rate, speech.preprocess(to_images(first))
+    speak, paint, again = (partial(report, what) for what in ("speaking", "painting", "painting real recordings"))
+    said = generate(speech, images, seed=seed, batch_size=BATCH_SIZE, progress=speak).signal
     draws = torch.rand(3, len(places), generator=seeding.generator(seed, "cycle")).tolist()
     captions, _ = choose_captions(samples, tuple(prepared.class_names), places, labels, draws[0], draws[1])
     text = None if captions is None or samples.texts is None else samples.texts[captions]
-    told = samples.tell(heard, text)
-    last = generate(painter, told, seed=seed, progress=lambda *count: report("painting", *count)).signal
-    recorded = torch.tensor(
-        [
-            own[int(draw * len(own))]
-            for label, draw in zip(labels.tolist(), draws[2], strict=True)
-            for own in [(samples.sound_labels == label).nonzero().flatten().tolist()]
-        ]
-    )
-    middle = samples.tell(samples.waveform(recorded), text)
-    what = "painting real recordings"
-    real = generate(painter, middle, seed=seed, progress=lambda *count: report(what, *count)).signal
-    seen_first, seen_last, seen_real = (judge.classify(pictures) for pictures in (first, last, real))
-    metrics = agreement(labels, seen_first, seen_last, seen_real, len(names), seed)
+    heard = samples.tell(fitted(said, rate, samples.sounds.shape[1], samples.sample_rate), text)
+    last = generate(painter, heard, seed=seed, progress=paint).signal
+    of_class = [(samples.sound_labels == label).nonzero().flatten() for label in labels.tolist()]
+    recorded = torch.stack([own[int(draw * len(own))] for own, draw in zip(of_class, draws[2], strict=True)])
+    real = generate(painter, samples.tell(samples.waveform(recorded), text), seed=seed, progress=again).signal
+    seen = judge.classify(first), judge.classify(last), judge.classify(real)
+    metrics = agreement(labels, *seen, len(names), seed)
     if listener is not None:
         metrics.append(said_metric(listener, said, [prepared.class_names[i] for i in labels.tolist()], len(names)))
-    return Cycle(
-        tuple(prepared.class_names),
-        first,
-        last,
-        labels,
-        said,
-        rate,
-        seen_first,
-        seen_last,
-        seen_real,
-        metrics,
-        notes,
-    )
+    return Cycle(tuple(prepared.class_names), first, last, labels, said, rate, *seen, metrics, notes)
 
 
 def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list[str]]:
@@ -232,16 +200,14 @@ def fitted(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -
 def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_classes: int, seed: int) -> list[Metric]:
     """How often the last picture shows what the first one showed, and what it was; by what the judge sees of each."""
     order, num, chance = shuffled(len(labels), seed), len(labels), 1 / num_classes
+    title: dict[str, Any] = {"judge": CLASSIFIER, "num": num}
     found = []
-    for name, wanted in (("the judge sees in the first", first), ("the first is of", labels)):
-        share = accuracy(wanted, last)
-        title = f"cycle: the last picture shows the class that {name} ({CLASSIFIER}, n = {num})"
-        wrong, ceiling = accuracy(wanted[order], last), accuracy(wanted, real)
-        found.append(Metric(title, share, interval(share, num), chance, wrong, ceiling))
+    for variant, what, wanted in (("", "the judge sees in the first", first), ("asked", "the first is of", labels)):
+        share, wrong, ceiling = accuracy(wanted, last), accuracy(wanted[order], last), accuracy(wanted, real)
+        figures = share, interval(share, num), chance, wrong, ceiling
+        found.append(metric("cycle_class", *figures, variant=variant, what=what, **title))
     share = accuracy(labels, first)
-    title = f"accuracy of the judge on the first pictures ({CLASSIFIER}, n = {num})"
-    found.append(Metric(title, share, interval(share, num), chance))
-    return found
+    return [*found, metric("cycle_first", share, interval(share, num), chance, **title)]
 
 
 def said_metric(
@@ -250,50 +216,40 @@ def said_metric(
     """How often the speech between says the picture's class, by the judge kept with the model that speaks."""
     known = listener.classifier.class_names
     words = {name: own[0] if len(own) == 1 else name for name, own in zip(known, listener.words, strict=True)}
-    right = [
-        verdict.says == words.get(name) for verdict, name in zip(recognise(listener, waveforms), names, strict=True)
-    ]
-    share = sum(right) / len(right)
-    title = f"cycle: the speech between says the class of the first picture (mel judge, n = {len(right)})"
-    return Metric(title, share, interval(share, len(right)), 1 / num_classes, ceiling=listener.accuracy)
+    heard = recognise(listener, waveforms)
+    right = [answer.says == words.get(name) for answer, name in zip(heard, names, strict=True)]
+    share, num = sum(right) / len(right), len(right)
+    figures = share, interval(share, num), 1 / num_classes, None, listener.accuracy
+    return metric("cycle_speech", *figures, judge="mel judge", num=num)
 
 
 def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
     """The report on what `go_round` found."""
-    metric = found.metrics[0]
-    assert metric.chance is not None and metric.ceiling is not None
+    share = found.metric("cycle_class")
+    assert share.chance is not None and share.ceiling is not None
     summary = (
-        f"{metric.value:.1%} of {len(found.labels)} pictures come back as what they were (chance {metric.chance:.1%}, "
-        f"with real recordings between {metric.ceiling:.1%})."
+        f"{share.value:.1%} of {len(found.labels)} pictures come back as what they were (chance {share.chance:.1%}, "
+        f"with real recordings between {share.ceiling:.1%})."
     )
-    if metric.interval and metric.interval[0] <= metric.chance:
+    if share.interval and share.interval[0] <= share.chance:
         summary += " That is no better than guessing."
-    names = found.class_names
-    title = f"n = {len(found.labels)}"
-    figure = confusion_figure(found.confusion(), names, title, sides=("the first picture shows", "the last shows"))
+    sides = ("the first picture shows", "the last shows")
+    figure = confusion_figure(found.confusion(), found.class_names, f"n = {len(found.labels)}", sides=sides)
     sections = [sheet(found), Section("What became what", "", [Medium("confusion", to_png(figure))])]
     sections.append(Section("How to read the figures", _READING))
     if found.notes:
         sections.append(Section("Notes", " ".join(found.notes)))
-    return Report(
-        title=f"There and back {facts.get('model', '')}".strip(),
-        summary=summary,
-        facts=facts,
-        metrics=found.metrics,
-        sections=sections,
-        data=found.to_dict(),
-    )
+    title = f"There and back {facts.get('model', '')}".strip()
+    return Report(title, summary, facts, found.metrics, sections, found.to_dict())
 
 
 def sheet(found: Cycle) -> Section:
     """Rows of a picture, what was said of it as a spectrogram, and what was painted of that; then to hear."""
-    rows: list[list[Image.Image | None]] = []
-    row_names, captions, cards = [], [], []
+    rows, row_names, captions, cards = [], [], [], []
     for label in found.labels.unique()[:NUM_CLASSES].tolist():
         row: list[Image.Image | None] = []
         said: list[str] = []
-        name = found.class_names[label]
-        places = (found.labels == label).nonzero().flatten()[:NUM_ROWS].tolist()
+        name, places = found.class_names[label], (found.labels == label).nonzero().flatten()[:NUM_ROWS].tolist()
         for place in places:
             first, last = (enlarged(to_images(x[place : place + 1])[0]) for x in (found.first, found.last))
             drawn = draw_spectrograms(found.waveforms[place : place + 1], found.sample_rate)[0]

@@ -11,8 +11,7 @@ import torch
 from hearers import COLOURS, RATE, make_hearer, prepared_sounds, sounds, swatches
 from PIL import Image
 
-from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
-from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.pipeline import Output
 from synesthete.tasks import cycle
 from synesthete.tasks.cycle import evaluate_cycle, fitted, go_round, shared_classes
@@ -71,14 +70,14 @@ def test_all_comes_back_where_both_are_perfect(data, judge, painter):
 def test_what_does_not_look_is_found_by_the_real_recordings(data, judge, painter):
     """Chance for the whole, and the ceiling as high as ever: the loss is the speech's."""
     found = go_round(Speaker(judge, looks=False), painter, data, judge, num=60)
-    metric = found.metric("the judge sees in the first")
+    metric = found.metric("cycle_class")
     assert metric.interval[0] < 0.25 < metric.interval[1]
     assert metric.ceiling > 0.9
 
 
 def test_what_does_not_listen_has_a_low_ceiling(data, judge):
     deaf = make_hearer("nothing", *swatches("more", 24))
-    metric = go_round(Speaker(judge), deaf, data, judge, num=60).metric("the judge sees in the first")
+    metric = go_round(Speaker(judge), deaf, data, judge, num=60).metric("cycle_class")
     assert metric.interval[0] < 0.25 < metric.interval[1]
     assert metric.ceiling < 0.5
 
@@ -117,15 +116,12 @@ def test_a_sound_is_resampled_and_its_loudest_stretch_taken():
     assert not padded[0, 2100:].any()
 
 
-def test_the_judge_kept_with_the_painter_goes_before_one_of_the_data(data, judge, painter, tmp_path, monkeypatch):
+def test_a_judge_that_is_given_goes_before_one_of_the_data(data, judge, painter, tmp_path, monkeypatch):
     def trained(*_, **__):
-        raise AssertionError("a judge was trained although the painter has one")
+        raise AssertionError("a judge was trained although there is one")
 
     monkeypatch.setattr(cycle, "load_or_train_image_classifier", trained)
-    kept = TrainedClassifier[ImageClassifier](judge, accuracy=0.9, num_test=10)
-    found = evaluate_cycle(
-        Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, own_judge=kept
-    )
+    found = evaluate_cycle(Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, judge=judge)
     assert found.metrics[0].value > 0.5
 
 
