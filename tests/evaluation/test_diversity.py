@@ -7,17 +7,10 @@ import math
 import pytest
 import torch
 from speakers import Speaker, make_speaker, pictures_of
-from synesthete.evaluation.speech.diversity import (
-    NUM_SEEDS,
-    PITCH,
-    TIMBRE,
-    draw_real,
-    measure_diversity,
-    spread,
-    timbres,
-)
 
 from synesthete.pipeline import Output
+from synesthete.tasks.image_to_speech.diversity import NUM_SEEDS, PITCH, TIMBRE, draw_real, spread, timbres
+from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
 
 LABELS = torch.arange(8) % 4
 
@@ -42,12 +35,12 @@ def test_spread_is_around_each_picture():
 
 
 def test_the_two_real_sets_share_no_clip(real, judge_clips):
-    first, labels, second, again = draw_real([real, judge_clips], torch.tensor([0, 2]), 10, seed=0)
+    (first, labels), (second, again) = draw_real([real, judge_clips], torch.tensor([0, 2]), 10, seed=0)
     assert labels.tolist() == again.tolist() == [0] * 10 + [2] * 10
     assert not {x.numpy().tobytes() for x in first} & {x.numpy().tobytes() for x in second}
 
 
-def test_one_voice_over_and_over_has_no_diversity(real, judge_clips):
+def test_one_voice_over_and_over_has_no_diversity(real, judge_clips, trained):
     many = make_speaker(real, looks=True)
 
     class Hoarse(Speaker):
@@ -59,22 +52,27 @@ def test_one_voice_over_and_over_has_no_diversity(real, judge_clips):
             x_0 = self.codec.encode(self.clips.waveforms[places].float() / 32768)
             return Output(self.codec.decode(x_0, generators), x_0)
 
-    calls = []
-    ratios = {}
+    calls, ratios = [], {}
     for kind in (Speaker, Hoarse):
         many.__class__ = kind
-        clips = [real, judge_clips]
-        found = measure_diversity(many, pictures_of(LABELS), LABELS, clips, 0, lambda *call: calls.append(call))
-        ratios[kind] = {metric.title: metric for metric in found.metrics()}
-        assert found.num_pictures == 4
-        assert len(found.by_class) == 4
-    assert calls[-1] == (4 * NUM_SEEDS, 4 * NUM_SEEDS)
-    assert set(found.spreads) == {PITCH, TIMBRE}
-    assert found.voiced[1] > 0.7
-    for name, metric in ratios[Hoarse].items():
-        if name.startswith("voiced"):
-            continue
+        evaluator = SpeechEvaluator(
+            many,
+            pictures_of(LABELS),
+            LABELS,
+            real,
+            judge_clips,
+            listener="none",
+            classifier=trained,
+            progress=lambda *call: calls.append(call),
+        )
+        found = evaluator.voices()
+        ratios[kind] = {metric.key: metric for metric in found.metrics}
+        assert len(found.sections[0].items[-1].rows) == 4
+    assert calls[-1] == ("voices", 4 * NUM_SEEDS, 4 * NUM_SEEDS)
+    assert set(found.data["voice_spread"]) == {PITCH, TIMBRE}
+    assert ratios[Hoarse].pop("voiced").ceiling > 0.7
+    for key, metric in ratios[Hoarse].items():
         assert metric.chance == 0
         assert metric.value < 0.2
-        assert 0.4 < ratios[Speaker][name].value < 1.6
+        assert 0.4 < ratios[Speaker][key].value < 1.6
         assert 0.6 < metric.ceiling < 1.6

@@ -76,7 +76,7 @@ def measure_adapter_scale(pipeline: Any, conditions: EvalConditions, seed: int) 
     told = few.raw()
     silent = few.raw(silent=True) if few.captions is not None else told
     alone = copy.copy(pipeline)
-    alone.denoiser = PlainBase(denoiser)
+    vars(alone)["denoiser"] = PlainBase(denoiser)  # past the pipeline's own setting, which would name its class
     how: dict[str, Any] = {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
     base = generate(alone, silent, seed=seed, keep_x_0=True, **how).x_0
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -93,6 +93,8 @@ class PlainBase:
 
     It shares the base's weights, and has nothing of what was added.
     """
+
+    adapter_scale = None  # it has no adapters
 
     def __init__(self, denoiser: Any) -> None:
         self.num_sound, self.dtype = denoiser.config.num_sound_tokens, denoiser.dtype
