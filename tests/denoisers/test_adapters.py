@@ -18,6 +18,7 @@ from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.conditioning.text_transformer import TextTransformer
+from synesthete.config import register
 from synesthete.denoisers.adapters import (
     INDEX,
     PREFIX,
@@ -36,6 +37,7 @@ from synesthete.types import Condition, InputError
 STEPS = 3
 
 
+@register
 class Ears(nn.Module):
     """A conditioner as far as adapters look at it: what makes tokens, and an encoder that is none of theirs."""
 

@@ -12,7 +12,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.low_band import LowBand
 from synesthete.conditioning.unconditional import Unconditional
-from synesthete.config import Sampling
+from synesthete.config import Sampling, register
 from synesthete.denoisers.base import Denoiser
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
@@ -26,6 +26,7 @@ RATE, N_FFT, HOP, WINDOW = 4_000, 32, 16, 40
 ALIKE = 0.95  # correlation of neighbouring frames in the data that the ideal denoiser knows
 
 
+@register
 class Ideal(Denoiser):
     """The best possible denoiser of x_0 ~ N(0, S) with S[i, j] = alike^|i - j| between frames; bins are independent."""
 

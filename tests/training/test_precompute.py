@@ -11,7 +11,7 @@ from synesthete.conditioning.residual_stem import ResidualStem
 from synesthete.conditioning.stem import PictureStem
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
-from synesthete.training.precompute import choose_view, freeze, precompute_features
+from synesthete.training.precompute import choose_view, precompute_features
 from synesthete.types import InputError
 
 
@@ -66,10 +66,10 @@ def test_a_view_is_of_its_own_picture():
 
 
 def test_a_conditioner_that_cannot_be_frozen_says_so(stem):
-    freeze(stem, 2)
+    stem.freeze()
     assert stem.frozen
-    freeze(stem, 0)
+    stem.freeze(False)
     assert not stem.frozen
-    freeze(PictureStem(widths=(8, 8), width=32), 0)
+    PictureStem(widths=(8, 8), width=32).freeze(False)
     with pytest.raises(InputError, match="num_views=0"):
-        freeze(PictureStem(widths=(8, 8), width=32), 2)
+        PictureStem(widths=(8, 8), width=32).freeze()

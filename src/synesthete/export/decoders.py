@@ -19,34 +19,39 @@ from synesthete.export.graph import BATCH, TOLERANCE, Graph
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from synesthete.codecs.vocos import Vocos
 
 
-class Draw(nn.Module):
-    """x_0 of pixels -> pictures, black 0 and white 255."""
+class Decode(nn.Module):
+    """x_0 -> what a function of the codec makes of it."""
 
-    def __init__(self, codec: PixelCodec) -> None:
+    def __init__(self, codec: Any, function: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
-        self.codec = codec
+        self.codec, self.function = codec, function
 
     def forward(self, x_0: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, uint8."""
-        return (self.codec.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
+        """(B, C, H, W) -> as the function says."""
+        return self.function(self.codec, x_0)
 
 
-class DrawLatents(nn.Module):
-    """x_0 of a published autoencoder's latents -> pictures."""
+def pictures(codec: PixelCodec, x_0: Tensor) -> Tensor:
+    """x_0 of pixels (B, C, H, W) -> pictures of the same shape, uint8."""
+    return (codec.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
 
-    def __init__(self, codec: AutoencoderCodec) -> None:
-        super().__init__()
-        self.codec = codec
 
-    def forward(self, x_0: Tensor) -> Tensor:
-        """(B, c, h, w) -> (B, C, H, W) uint8."""
-        unit = self.codec._decode(x_0 * self.codec.scale + self.codec.mean)
-        return (unit * 255).round().clamp(0, 255).to(torch.uint8)
+def restored_pictures(codec: AutoencoderCodec, x_0: Tensor) -> Tensor:
+    """x_0 of a published autoencoder's latents (B, c, h, w) -> pictures (B, C, H, W) uint8."""
+    unit = codec._decode(x_0 * codec.scale + codec.mean)
+    return (unit * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def magnitude(codec: StftCodec, x_0: Tensor) -> Tensor:
+    """x_0 (B, 1, num_bins, T) -> |STFT| as Griffin-Lim takes it, (B, n_fft / 2 + 1, num_frames)."""
+    return codec.whole(codec.magnitude(x_0), codec.spec.num_frames(codec.config.num_samples))
 
 
 class Restore(nn.Module):
@@ -60,18 +65,6 @@ class Restore(nn.Module):
         """(B, c, h, w) -> the output of the base's graph."""
         latents = x_0 * self.codec.scale + self.codec.mean
         return self.base(self.codec.restore(latents, self.codec.base.shape[2]))
-
-
-class LogMel(nn.Module):
-    """x_0 of a log-mel -> the log-mel it stands for."""
-
-    def __init__(self, codec: LogMelCodec) -> None:
-        super().__init__()
-        self.codec = codec
-
-    def forward(self, x_0: Tensor) -> Tensor:
-        """(B, 1, n_mels, T) -> (B, n_mels, T)."""
-        return self.codec.denormalise(x_0)
 
 
 class Vocode(nn.Module):
@@ -92,18 +85,6 @@ class Vocode(nn.Module):
         return self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
 
 
-class Magnitude(nn.Module):
-    """x_0 of a magnitude spectrogram -> |STFT| as Griffin-Lim takes it."""
-
-    def __init__(self, codec: StftCodec) -> None:
-        super().__init__()
-        self.codec, self.num_frames = codec, codec.spec.num_frames(codec.config.num_samples)
-
-    def forward(self, x_0: Tensor) -> Tensor:
-        """(B, 1, num_bins, T) -> (B, n_fft / 2 + 1, num_frames)."""
-        return self.codec.whole(self.codec.magnitude(x_0), self.num_frames)
-
-
 class Play(nn.Module):
     """x_0 of a complex spectrogram -> waveform, without complex numbers: few runtimes have them."""
 
@@ -121,11 +102,8 @@ class Play(nn.Module):
         limit = 10 ** (LOUDEST_DB / 20 * power)
         cells = cells * (limit / modulus(cells).clamp(min=limit))
         parts = cells * modulus(cells).clamp(min=1e-12) ** (1 / power - 1)
-        waveform = self.inverse(self.codec.whole(parts[:, 0], self.num_frames), self._imaginary(parts))
+        waveform = self.inverse(*(self.codec.whole(parts[:, i], self.num_frames) for i in (0, 1)))
         return F.pad(waveform, (0, self.num_samples - self.length))
-
-    def _imaginary(self, parts: Tensor) -> Tensor:
-        return self.codec.whole(parts[:, 1], self.num_frames)
 
 
 def modulus(cells: Tensor) -> Tensor:
@@ -193,11 +171,15 @@ def network_of(codec: Any) -> tuple[str, nn.Module]:
         return output, Restore(codec, base)
     if isinstance(codec, LogMelCodec):
         vocos = codec._find_vocoder()
-        return ("log_mel", LogMel(codec)) if vocos is None else ("waveform", Vocode(codec, vocos.to("cpu")))
+        if vocos is None:
+            return "log_mel", Decode(codec, LogMelCodec.denormalise)
+        return "waveform", Vocode(codec, vocos.to("cpu"))
     if isinstance(codec, StftCodec):
-        return ("magnitude", Magnitude(codec)) if codec.config.kind == "magnitude" else ("waveform", Play(codec))
+        if codec.config.kind == "magnitude":
+            return "magnitude", Decode(codec, magnitude)
+        return "waveform", Play(codec)
     if isinstance(codec, PixelCodec):
-        return "pictures", Draw(codec)
+        return "pictures", Decode(codec, pictures)
     if isinstance(codec, AutoencoderCodec):
-        return "pictures", DrawLatents(codec)
+        return "pictures", Decode(codec, restored_pictures)
     raise InputError(f"{type(codec).__name__} has no ONNX decoder yet; export the other parts with --part denoiser")

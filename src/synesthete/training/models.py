@@ -66,12 +66,7 @@ class Models:
         Raises:
             InputError: a full disk; what was there before is kept.
         """
-        with weights.averaged() as parts:
-            if parts is None:
-                return
-            self._write_now(parts)
-            if at_end:
-                self._write_end(parts)
+        self._write(weights, now=True, end=at_end)
 
     def mend(self, weights: Weights) -> None:
         """Write what the finished stage has to leave and somebody has removed.
@@ -79,25 +74,18 @@ class Models:
         Raises:
             InputError: as `write`.
         """
-        is_missing = self._is_last and not (self.folder / "model").is_dir()
-        is_end_missing = self._end is not None and not self._end.is_dir()
-        if not is_missing and not is_end_missing:
+        now = self._is_last and not (self.folder / "model").is_dir()
+        self._write(weights, now, end=self._end is not None and not self._end.is_dir())
+
+    def _write(self, weights: Weights, now: bool, end: bool) -> None:
+        if not (now or end):
             return
         with weights.averaged() as parts:
-            if parts is None:
-                return
-            if is_missing:
-                self._write_now(parts)
-            if is_end_missing:
-                self._write_end(parts)
-
-    def _write_now(self, parts: Parts) -> None:
-        write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
-
-    def _write_end(self, parts: Parts) -> None:
-        if self._end is not None:
-            alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
-            write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
+            if parts is not None and now:
+                write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
+            if parts is not None and end and self._end is not None:
+                alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
+                write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
 
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
         """The pipeline and its adapters, and the recipe that it can be judged and repeated by."""
