@@ -26,15 +26,14 @@ def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkey
     code, printed, said = run("evaluate", "run", "--num", 10, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"
-    names = ["Fréchet distance (classifier-", "octave band error (dB)", "tempogram", "pitch histogram", "memorisation"]
-    if make is music_notes_debug:
-        names.append("class accuracy (sound judge, n = 10)")
-        assert kept["num_test"] > 0
-    for name in names:
-        assert any(line.startswith(name) and "ceiling" in line for line in printed.splitlines()), name
+    assert sum("ceiling" in line for line in printed.splitlines()) >= 10
     values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert values["facts"]["sounds"].startswith("10 made, seed 3")
-    assert any("kept with the model" in metric["title"] for metric in values["metrics"]) == (make is music_notes_debug)
+    keys = {metric["key"] for metric in values["metrics"]}
+    assert keys >= {"frechet_distance", "audio_descriptor_tempogram_distance", "memorization_distance_spectrogram"}
+    classes = make is music_notes_debug
+    assert ("class_accuracy" in keys) == any(key.startswith("saved") for key in keys) == classes
+    assert (kept["num_test"] > 0) == classes
 
     code, _, said = run("evaluate", "run", "--overwrite", "--listener", "none")
     assert code == 2 and "--listener" in said[0]
