@@ -20,12 +20,13 @@ from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.found_pairs import PairPart, PairSource
     from synesthete.data.recordings import RecordingEntry
     from synesthete.data.samples import Augmentation
+    from synesthete.types import Progress
 
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"
 # Of a folder that keeps pictures and sounds apart, as they may be called.
@@ -121,7 +122,7 @@ class AudioImagePairs:
         """
         return self._sources if self.folder is None else own_sources(Path(self.folder))
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None] = lambda *_: None) -> PairListing:
+    def pairs(self, folder: Path, progress: Progress = lambda *_: None) -> PairListing:
         """All that the sources have, with the split of each; sounds are opened and hashed, nothing is decoded.
 
         folder: for what a source has to make first, spoken words or what is cut from videos.

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 from synesthete import seeding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from synesthete.data.picture import Picture
     from synesthete.data.recordings import Recording
+    from synesthete.types import Progress
 
 K = TypeVar("K")
 PairPart = Literal["train", "judge", "test", "speakers"]
@@ -86,7 +87,7 @@ class PairSource:
 
     asks: ClassVar[dict[str, str]] = {}
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """All that it has; nothing is decoded. folder: for what it has to make first.
 
         Raises:

@@ -20,7 +20,8 @@ from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from synesthete.types import Progress
+
 
 # Of a spoken corpus: the voices of its judge are more to learn from, those of its test are never heard.
 VOICE_SPLITS = {"train": "train", "judge": "train", "test": "speakers"}
@@ -52,7 +53,7 @@ class PairManifest(PairSource):
         self.speaker, self.group = compiled(speaker, "speaker"), compiled(group, "group")
         self.names = names or {}
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The pictures and sounds of all lines, each once.
 
         Raises:
@@ -106,7 +107,7 @@ class SoundFolders(PairSource):
         self.path, self.names = path, names or {}
         self.speaker, self.group = compiled(speaker, "speaker"), compiled(group, "group")
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The sounds; those outside of the classes' folders are left out, and that is said.
 
         Raises:
@@ -145,7 +146,7 @@ class Fsdd(PairSource):
     def __init__(self, path: str | None = None) -> None:
         self.path = path
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The takes, each with its speaker.
 
         Raises:
@@ -193,7 +194,7 @@ class SpokenWords(PairSource):
         self.rates, self.pitches, self.variation = rates, pitches, Variation(speeds, semitones, shares)
         self.engine, self.sample_rate, self.seed = engine, sample_rate, seed
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The clips, spoken into the folder where they are missing.
 
         Raises:

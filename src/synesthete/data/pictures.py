@@ -23,12 +23,13 @@ from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from PIL import Image
 
     from synesthete.data.files import Split
     from synesthete.data.picture import Picture
+    from synesthete.types import Progress
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -122,7 +123,7 @@ class PictureSource(PairSource):
         """The split's pictures, in a fixed order; none is read."""
         raise NotImplementedError
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The pictures, without sounds; a source that holds none out leaves it to be drawn class by class."""
         found = FoundPairs()
         listed = {split: self.pictures(split) for split in SPLITS}

@@ -15,11 +15,12 @@ from synesthete.data.recordings import BLOCK, Header
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from synesthete.data.files import Split
     from synesthete.data.recordings import Recording
+    from synesthete.types import Progress
 
 
 Timbre = Literal["plucked", "organ", "drum", "noise"]
@@ -146,7 +147,7 @@ class ToneSounds(PairSource):
             raise InputError(f"ToneSounds: num {num}, {seconds} s at {sample_rate} Hz; give 1 to {APART - 1} of some")
         self.class_names, self.num, self.seconds, self.sample_rate = class_names, num, seconds, sample_rate
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The sounds, each synthesised when it is read; nothing is written to the folder."""
         found = FoundPairs()
         for number, name in enumerate(self.class_names):

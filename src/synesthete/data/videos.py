@@ -22,7 +22,9 @@ from synesthete.io import digest, replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from synesthete.types import Progress
 
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".3gp")
@@ -60,7 +62,7 @@ class Videos(PairSource):
         check_cut(num_frames, seconds)
         self.path, self.num_frames, self.seconds = path, num_frames, seconds
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """Sounds and frames of all videos, cut into the folder where they are missing.
 
         Raises:
@@ -88,9 +90,7 @@ def check_cut(num_frames: int, seconds: float) -> None:
         raise InputError(f"num_frames {num_frames}, seconds {seconds}: give one frame or more, and some seconds")
 
 
-def cut_clips(
-    clips: Sequence[Clip], folder: Path, num_frames: int, seconds: float, progress: Callable[[str, int, int], None]
-) -> FoundPairs:
+def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: float, progress: Progress) -> FoundPairs:
     """The sound (`seconds` at most, mono, 48 kHz, flac) and frames of each clip, in a folder `cut` of the folder.
 
     What is there is kept, so a killed run goes on. A clip without a sound or a frame is left out and named.
@@ -258,7 +258,7 @@ class VggSound(PairSource):
         check_cut(num_frames, SECONDS)
         self.list_file, self.clips, self.classes, self.num_frames = list_file, clips, classes, num_frames
 
-    def pairs(self, folder: Path, progress: Callable[[str, int, int], None]) -> FoundPairs:
+    def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """Sounds and frames of the clips, cut into the folder where they are missing; clips that are absent are said.
 
         Raises:

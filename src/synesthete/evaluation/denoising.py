@@ -18,15 +18,14 @@ from synesthete.objectives import condition_sensitivity, errors_by_condition, pr
 from synesthete.objectives.one_step import fixed_noise, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Gallery
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 BATCH_SIZE = 50
 CELLS = 2**21  # of x_0 at once: a large spectrogram has as many as many pictures

@@ -28,7 +28,7 @@ from synesthete.evaluation.steps import classification, denoising, memorization,
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.reporting.report import Gallery, Medium
     from synesthete.evaluation.samples import Generated, References
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Batch
+    from synesthete.types import Batch, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 OTHERS, WORST = "other real ones", "as bad as chance"
 

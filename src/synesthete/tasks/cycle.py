@@ -39,7 +39,7 @@ from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -49,9 +49,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared
+    from synesthete.types import Prepared, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 NUM_ROWS = 3  # pictures of a class in the sheet
 NUM_CLASSES = 20

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
     from synesthete.data.samples import Samples
     from synesthete.objectives import Parts
+    from synesthete.types import Progress
 
 BATCH = 16  # samples that go through a codec at once
 SHARD, FEATURE_SHARD = 512, 250  # samples a file, pictures a piece
@@ -42,7 +43,7 @@ def training_data(
     *,
     model: nn.Module,
     accelerator: Accelerator,
-    report: Callable[[str, int, int], None],
+    report: Progress,
 ) -> Samples:
     """The samples as signals where the codec learns, through it where it has learned, as features where these are kept.
 

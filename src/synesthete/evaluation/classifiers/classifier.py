@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from synesthete.data.pieces import Pieces
     from synesthete.data.rows import Rows
     from synesthete.nn.precision import Precision
+    from synesthete.types import Progress
 
     Samples = Tensor | Rows | Pieces
-
-    Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

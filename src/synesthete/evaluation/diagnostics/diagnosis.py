@@ -16,15 +16,14 @@ from synesthete.evaluation.reporting.report import Report, Section, Table, write
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synesthete.evaluation.features.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
-    from synesthete.types import Prepared
+    from synesthete.types import Prepared, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 NONE = "none"
 LOOKING = ("embeddings", "neighbours")  # diagnostics that see more with features of pictures

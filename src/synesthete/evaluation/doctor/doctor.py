@@ -17,7 +17,6 @@ from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.objectives import DataRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.doctor.record import RunRecord
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
-    from synesthete.types import Prepared
+    from synesthete.types import Prepared, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 SUMMARY = "Every check with its verdict, the figure that it rests on, and what to do about it."
 

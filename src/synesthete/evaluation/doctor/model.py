@@ -17,16 +17,14 @@ from synesthete.objectives import DataRange, Parts, condition_sensitivity, data_
 from synesthete.objectives.one_step import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.evaluation.doctor.check import Check
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Batch, Prepared
+    from synesthete.types import Batch, Prepared, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 NEAREST = Image.Resampling.NEAREST
 NUM_HELD_OUT, NUM_TOLD = 32, 4

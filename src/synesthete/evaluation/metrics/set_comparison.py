@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.metrics.set_metrics import SetMetrics
+    from synesthete.types import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 CHUNK = 256  # samples whose features are computed at once
 HELD_OUT, MADE = "held out", "made"

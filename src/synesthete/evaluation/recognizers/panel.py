@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated
+    from synesthete.types import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 X_0, DECODED, LISTENER = "mel judge on x_0", "mel judge on the decoded sound", "pocketsphinx on the decoded sound"
 BATCH_SIZE = 50  # sounds that are encoded at once

@@ -19,16 +19,16 @@ from synesthete.io import digest, locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.evaluation.search.grid import Cell, Plan
     from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.types import Progress
 
     # progress(what, done, total); a total of 0 says `what` as a line of its own.
-    Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,14 @@ from synesthete.io import digest, locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
+    from synesthete.types import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 MEASURED, REPORT = "measured", "report"
 MOST_CLASSES = 50  # that are sampled; two pictures of each is the least that can be measured

@@ -15,14 +15,14 @@ from synesthete.evaluation.search.space import name_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from synesthete.evaluation.search.goals import Comparison, Goal
     from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements
     from synesthete.evaluation.search.space import Space
+    from synesthete.types import Progress
 
     Settings = dict[str, Any]
-    Progress = Callable[[str, int, int], None]
 
 SEARCH, COMPARISON, FINDINGS = 0.5, 0.2, 0.3  # shares of the time
 NUM_REPEATS = 5

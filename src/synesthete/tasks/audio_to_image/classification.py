@@ -13,13 +13,12 @@ from synesthete.evaluation.subsampling import shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import other_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated
     from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
+    from synesthete.types import Progress
 
 CLASSIFIER = "picture classifier"
 
@@ -90,9 +89,7 @@ class Answers:
         return sorted(found, key=lambda row: row[2])
 
 
-def text_metrics(
-    pipeline: Any, classifier: Any, heard: Answers, num: int, progress: Callable[[str, int, int], None]
-) -> list[Metric]:
+def text_metrics(pipeline: Any, classifier: Any, heard: Answers, num: int, progress: Progress) -> list[Metric]:
     """What text does by itself: class accuracy told no sound, by captions without a class, and by ones that name it.
 
     The former is chance, or the captions tell what they should not. And where a text names another class than the

@@ -19,12 +19,13 @@ from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.classification import Answers
+    from synesthete.types import Progress
 
 CLIP, CLAP = "openai/clip-vit-base-patch32", "laion/larger_clap_music_and_speech"
 MOST_TOKENS = 77
@@ -35,7 +36,7 @@ def clip_clap_scores(
     answers: Answers,
     class_names: Sequence[str],
     sample_rate: int,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
     *,
     clip: str = CLIP,
     clap: str = CLAP,

@@ -20,12 +20,11 @@ from synesthete.tasks.audio_to_image.eval_conditions import other_captions, othe
 from synesthete.tasks.images.evaluation import encode_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
+    from synesthete.types import Progress
 
 BATCH_SIZE = 32
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)  # of the way to noise
@@ -96,9 +95,7 @@ class Sensitivity:
         return Section("What is it worth to be told", _TEXT, items)
 
 
-def measure_sensitivity(
-    pipeline: Any, conditions: EvalConditions, seed: int, progress: Callable[[str, int, int], None]
-) -> Sensitivity:
+def measure_sensitivity(pipeline: Any, conditions: EvalConditions, seed: int, progress: Progress) -> Sensitivity:
     """Noise the real pictures beside the sounds, and let one step of the network guess, told this and that.
 
     Beside sound stands a caption that does not name the class; alone stands one that does, where the data have any.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Medium
     from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
+    from synesthete.types import Progress
 
 PREFIX, ADAPTERS = "after-", "adapters"
 NUM_JUDGED, NUM_NOISED = 200, 64
@@ -68,7 +69,7 @@ def measure_stages(
     classifier: Any,
     conditions: EvalConditions,
     seed: int,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> list[StageResult]:
     """Measure each model by the same few samples; models: called one after the other, so that one is in memory."""
     few, noised = conditions.few(NUM_JUDGED), conditions.few(NUM_NOISED)

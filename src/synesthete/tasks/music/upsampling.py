@@ -31,16 +31,15 @@ from synesthete.tasks.music.references import through_codec
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared
+    from synesthete.types import Prepared, Progress
 
-    Progress = Callable[[str, int, int], None]
 
 GIVEN, COPY, MADE, OTHER, CODED, REAL = (
     "band-limited alone",
