@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A diffusers scheduler class and what makes it this sampler.
+    """A scheduler and what makes it this sampler.
 
-    flow: it walks a flow, else a beta schedule. max_order: of its solver, 0 where that has none.
+    scheduler: the name of a class of diffusers, or a class like them, for what diffusers lacks. flow: it walks a flow,
+    else a beta schedule. max_order: of its solver, 0 where that has none.
     """
 
-    scheduler: str
+    scheduler: str | type
     settings: dict[str, Any] = field(default_factory=dict)
     flow: bool = False
     max_order: int = 0
+
+    @property
+    def scheduler_class(self) -> Any:
+        """The class itself."""
+        return getattr(diffusers, self.scheduler) if isinstance(self.scheduler, str) else self.scheduler
 
 
 FLOW_SIGMAS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
@@ -113,7 +119,7 @@ def make_scheduler(
             "set timestep_spacing to trailing"
         )
     sampler = SAMPLERS[name]
-    scheduler = getattr(diffusers, sampler.scheduler)
+    scheduler = sampler.scheduler_class
     known = inspect.signature(scheduler.__init__).parameters
     config: dict[str, Any] = {"num_train_timesteps": process.num_train_timesteps, "shift": shift, "flow_shift": shift}
     if not flow:

@@ -132,11 +132,18 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
 
 # What each part of a recipe is asked for.
 CONTRACTS = {
-    "data": ("pictures", "recordings", "pairs"),  # one of these
     "codec": ("encode", "decode", "shape"),
     "conditioner": ("encode", "null"),
     "denoiser": ("forward", "precompute"),
     "process": ("add_noise", "convert"),
+}
+
+# What the data of a task list; of one from outside, the task itself says what it cannot use.
+DATA: dict[str, tuple[str, ...]] = {
+    "images": ("pictures",),
+    "image-to-speech": ("pictures", "clips"),
+    "music": ("recordings",),
+    "audio-to-image": ("pairs",),
 }
 
 
@@ -146,10 +153,10 @@ def check_fit(recipe: Recipe) -> None:
     Raises:
         InputError: a class in the wrong place, or fields that have to agree and do not, and what to set.
     """
-    for part, needed in CONTRACTS.items():
+    for part, needed in (CONTRACTS | {"data": DATA.get(recipe.task, ())}).items():
         target = getattr(recipe, part).target
         lacking = [name for name in needed if not hasattr(target, name)]
-        if lacking and (part != "data" or len(lacking) == len(needed)):
+        if lacking:
             raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
     check_hearing(recipe)
     check_lengths(recipe)

@@ -251,6 +251,14 @@ def name_stems(found: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
     return stems
 
 
+def split_commas(values: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+    """The values, with those that have commas taken apart unless they are `known` as they stand."""
+    found: list[str] = []
+    for value in values:
+        found += [value] if value in known else [part.strip() for part in value.split(",") if part.strip()]
+    return found
+
+
 def file_safe(names: Iterable[str]) -> list[str]:
     """The names as stems of files, no two alike on any file system."""
     stems: list[str] = []

@@ -6,7 +6,6 @@ import inspect
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
 
 from synesthete import seeding
@@ -81,9 +80,9 @@ class Space:
             return None
         if found["guidance_scale"] == 1.0:
             found["guidance_interval"] = [0.0, 1.0]
-        if not takes(sampler.scheduler, "eta"):
+        if not takes(sampler.scheduler_class, "eta"):
             found["eta"] = 0.0
-        if found["solver_order"] is not None and not takes_order(sampler.scheduler):
+        if found["solver_order"] is not None and not takes_order(sampler.scheduler_class):
             found["solver_order"] = None
         if found["timestep_spacing"] == "log_snr":
             found["timestep_shift"] = 1.0
@@ -158,11 +157,11 @@ def plain_value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def takes(scheduler: str, argument: str) -> bool:
-    """Whether a diffusers scheduler's step takes an argument."""
-    return argument in inspect.signature(getattr(diffusers, scheduler).step).parameters
+def takes(scheduler: Any, argument: str) -> bool:
+    """Whether a scheduler's step takes an argument."""
+    return argument in inspect.signature(scheduler.step).parameters
 
 
-def takes_order(scheduler: str) -> bool:
-    """Whether a diffusers scheduler has an order to choose."""
-    return "solver_order" in inspect.signature(getattr(diffusers, scheduler).__init__).parameters
+def takes_order(scheduler: Any) -> bool:
+    """Whether a scheduler has an order to choose."""
+    return "solver_order" in inspect.signature(scheduler.__init__).parameters

@@ -9,7 +9,7 @@ import torch
 
 from synesthete.data.picture import to_images
 from synesthete.tasks.results import Picture
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, option
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, option, split_commas
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
         also = ", or --prompt TEXT" if reads_text else ""
         raise InputError(f"{model}: say what of, by --label ({there}){also}")
     chosen: dict[int, str] = {}
-    whole = ("all", *class_names)  # a name may have a comma
-    for label in [part for given in labels for part in ([given] if given in whole else split(given))]:
+    for label in split_commas(labels, ("all", *class_names)):
         for number in find_labels([label], class_names):
             chosen.setdefault(number, class_names[number] if label == "all" else label)
     # Class numbers and words of one's own come in one batch as what the encoder says of them.
@@ -102,8 +101,3 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
     found = [Subject(name, {"label": class_names[n]}, n, look(torch.tensor([n]))) for n, name in chosen.items()]
     found += [Subject(prompt, {"prompt": prompt}, prompt, look([prompt])) for prompt in dict.fromkeys(prompts)]
     return [one._replace(stem=stem) for one, stem in zip(found, file_safe(one.stem for one in found), strict=True)]
-
-
-def split(text: str) -> list[str]:
-    """What stands between commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
