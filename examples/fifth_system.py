@@ -26,10 +26,11 @@ from synesthete.data.samples import Samples
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS, Sampler
+from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.metric import MetricRow
 from synesthete.evaluation.metrics.table import metric, register_metric
-from synesthete.evaluation.pictures.scoring import Scorer
-from synesthete.evaluation.reporting.report import Report, write_report
+from synesthete.evaluation.runner import Evaluator
+from synesthete.evaluation.samples import References, draw_places, generate
 from synesthete.io import load_or_compute
 from synesthete.objectives.denoising import Denoising
 from synesthete.recipes import RECIPES
@@ -39,10 +40,11 @@ from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
 from synesthete.types import AudioSpec, Batch, Condition, InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from synesthete.tasks import EvaluationRequest
+    from synesthete.evaluation.samples import Generated
+    from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.types import Progress
 
 SIDE = 16
@@ -98,14 +100,8 @@ class SineCodec(Codec):
 
     def pictures(self, x_0: torch.Tensor, scale: int = 4) -> list[Image.Image]:
         """The rows as grey pictures."""
-        levels = to_picture(self.decode(x_0)).numpy()
-        return [Image.fromarray(np.kron(one[0], np.ones((scale, scale), np.uint8))) for one in levels]
-
-
-def to_picture(waveforms: torch.Tensor) -> torch.Tensor:
-    """Waveforms (n, S) as pictures (n, 1, 16, 16) uint8, one sample a pixel."""
-    levels = (waveforms.detach().float().cpu().clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
-    return levels.unflatten(1, (1, SIDE, SIDE))
+        levels = ((x_0[:, 0] * self.scale).clamp(-1, 1) * 127 + 128).round().to(torch.uint8).cpu().numpy()
+        return [Image.fromarray(np.kron(one, np.ones((scale, scale), np.uint8))) for one in levels]
 
 
 @register_class
@@ -138,11 +134,6 @@ class SineSamples(Samples):
     labels: torch.Tensor
     augmentation: Any = None
     x_0: Any = None
-
-    @property
-    def pictures(self) -> torch.Tensor:
-        """To be looked at, (n, 1, 16, 16) uint8."""
-        return to_picture(self.waveforms)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -207,16 +198,16 @@ class SinePlan(Plan):
 
 
 class NearestNote(nn.Module):
-    """Tells the note of pictures by their pitch: in place of a classifier that would have to be trained."""
+    """Tells the note of a sound by its pitch: in place of a classifier that would have to be trained."""
 
     def __init__(self, num_notes: int) -> None:
         super().__init__()
         self.register_buffer("pitches", pitch_of(torch.arange(num_notes)))
 
-    def classify(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Notes (n,) of pictures (n, 1, 16, 16) uint8."""
-        heard = heard_pitch((pictures.float().flatten(1) - 128) / 127)
-        return (heard.clamp(min=1).log()[:, None] - self.pitches.log()).abs().argmin(dim=1)
+    def classify(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Notes (n,) of waveforms (n, S)."""
+        heard = heard_pitch(waveforms).clamp(min=1)
+        return (heard.log()[:, None] - self.pitches.log()).abs().argmin(dim=1)
 
 
 class Spectrum:
@@ -224,18 +215,43 @@ class Spectrum:
 
     name = "spectrum"
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Magnitudes (n, D) of pictures (n, 1, 16, 16) uint8."""
-        return torch.fft.rfft(pictures.float().flatten(1) / 127 - 1).abs()[:, ::4]
+    def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Magnitudes (n, D) of waveforms (n, S)."""
+        return torch.fft.rfft(waveforms.float()).abs()[:, ::4]
 
 
-class SineScorer(Scorer):
-    """Scores ways of sampling by pictures of the waveforms."""
+class SineEvaluator(Evaluator):
+    """What every model is evaluated by, and one metric of its own: the pitch."""
 
-    def sample(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, float]:
-        """Pictures (n, 1, 16, 16) uint8, and the seconds that one took."""
-        waveforms, seconds = super().sample(*args, **kwargs)
-        return to_picture(waveforms), seconds
+    question, what, made_one = "Does it ring?", "sounds", "sound"
+
+    @property
+    def classifier(self) -> Any:
+        """The notes, by their pitch."""
+        return NearestNote(len(self.class_names))
+
+    def find_features(self, name: str) -> Any:
+        """The spectrum."""
+        return Spectrum()
+
+    def findings(self) -> Iterator[Finding]:
+        """The pitch, then what every model is measured by."""
+        made, real = self.generated, self.references
+        shuffled = made.labels[torch.randperm(len(made), generator=seeding.generator(self.seed, "shuffled"))]
+        found = metric(
+            "pitch_error",
+            octaves_off(made.signal, made.labels),
+            shuffled=octaves_off(made.signal, shuffled),
+            ceiling=octaves_off(real.held_out, real.labels),
+            num=len(made),
+        )
+        yield Finding([found])
+        yield from super().findings()
+
+
+def octaves_off(waveforms: torch.Tensor, notes: torch.Tensor) -> float:
+    """Mean distance of pitches from those asked for, in octaves."""
+    return (heard_pitch(waveforms).clamp(min=1) / pitch_of(notes)).log2().abs().mean().item()
 
 
 class DampedSine(Task):
@@ -244,6 +260,7 @@ class DampedSine(Task):
     name = "damped-sine"
     verb = "ring"
     makes = "damped sines"
+    is_scorable = True
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """The waveforms, and the codec measured on them."""
@@ -278,47 +295,27 @@ class DampedSine(Task):
         """Sounds of each note."""
         return SinePlan(pipeline, request)
 
-    def scorer(self, pipeline: Any, prepared: Prepared, **options: Any) -> SineScorer:
-        """Scores ways of sampling, for `sweep`."""
-        judge: Any = NearestNote(len(prepared.class_names))
-        return SineScorer(pipeline, prepared, judge, Spectrum())
+    def generate(self, pipeline: Any, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
+        """As many of each note as the held-out ones have."""
+        notes = prepared.test.labels[torch.arange(num) % len(prepared.test)]
+        return generate(pipeline, notes, seed=seed)
 
-    def evaluate(
-        self, pipeline: Any, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Any:
-        """The pitch of what it makes beside that asked for, of guessing and of real sounds."""
-        prepared = self.prepare(recipe, request.data, progress)
-        test, num = prepared.test, request.num or self.num_evaluated
-        notes = test.labels[torch.arange(num) % len(test)]
-        made = pipeline(notes, generators=seeding.sample_generators(request.seed, num)).signal.cpu()
-        shuffled = notes[torch.randperm(num, generator=seeding.generator(request.seed, "shuffled"))]
-        found = metric(
-            "pitch_error",
-            octaves_off(made, notes),
-            shuffled=octaves_off(made, shuffled),
-            ceiling=octaves_off(test.waveforms, test.labels),
-            num=num,
+    def references(self, pipeline: Any, prepared: Prepared, *, num: int, seed: int) -> References:
+        """Held-out sines, those it was trained on beside them, and noise as the worst."""
+        test, train = prepared.test, prepared.train
+        held_out, _, others = draw_places(len(test), len(train), num, seed, "sounds", from_training=True)
+        worst = torch.rand(len(others), LENGTH, generator=seeding.generator(seed, "noise")) * 2 - 1
+        return References(
+            test.waveforms[held_out], test.labels[held_out], train.waveforms[others], train.labels[others], worst
         )
-        report = Report("Damped sines", metrics=[found], data={"seed": request.seed})
-        write_report(report, request.out)
-        return Evaluated([found], prepared.skipped)
 
+    def evaluator(self, pipeline: Any, prepared: Prepared, recipe: Any, model: str, **options: Any) -> SineEvaluator:
+        """With its own metric."""
+        return SineEvaluator(pipeline, prepared, task=self, **options)
 
-@dataclass
-class Evaluated:
-    """What the command prints."""
-
-    metrics: list[Any]
-    skipped: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nothing more."""
-        return {}
-
-
-def octaves_off(waveforms: torch.Tensor, notes: torch.Tensor) -> float:
-    """Mean distance of pitches from those asked for, in octaves."""
-    return (heard_pitch(waveforms).clamp(min=1) / pitch_of(notes)).log2().abs().mean().item()
+    def scoring_basis(self, pipeline: Any, prepared: Prepared, **options: Any) -> ScoringBasis:
+        """For `sweep` and `tune`: the same classifier and features."""
+        return SineEvaluator(pipeline, prepared, task=self, **options).scoring_basis
 
 
 class Renoising(FlowMatchEulerDiscreteScheduler):

@@ -22,7 +22,7 @@ from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledF
 from synesthete.evaluation.reporting.gallery import class_gallery, plain_gallery
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
-from synesthete.evaluation.samples import BATCH_SIZE
+from synesthete.evaluation.samples import BATCH_SIZE, encode
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import classification, denoising, memorization, set_comparison, speed
 from synesthete.types import InputError
@@ -117,7 +117,7 @@ class Evaluator:
 
     def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
         """A picture of each sample."""
-        return self.task.thumbnails(self.pipeline, samples)
+        return self.task.thumbnails(self.pipeline, encode(self.pipeline.codec, samples))
 
     def distances(self) -> Iterator[NearestTrainingDistance]:
         """Of what was made and of what was held out to training samples, by what is compared."""

@@ -172,25 +172,6 @@ class Task:
 
         return Evaluator(pipeline, prepared, task=self, **options).scoring_basis
 
-    def scorer(
-        self,
-        pipeline: Pipeline,
-        prepared: Prepared,
-        *,
-        folder: Path | None = None,
-        features: str = "auto",
-        progress: Progress | None = None,
-    ) -> Any:
-        """What scores ways of sampling, for `sweep` and `tune`: a `Scorer`.
-
-        folder: of the model's files, whose classifier stands in where the data have nothing for one. features: what
-        sets are compared by.
-
-        Raises:
-            InputError: a task whose samples nothing scores.
-        """
-        raise InputError(f"a model of {self.makes}: nothing scores its ways of sampling; give a model of pictures")
-
     def load(self, model: str, device: str = "cpu") -> Any:
         """The model by its name.
 
