@@ -11,7 +11,7 @@ import torch
 
 from synesthete.data.files import list_files, list_folders
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
-from synesthete.data.labelled import in_turn
+from synesthete.data.labelled import draw_judged, in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
@@ -173,13 +173,10 @@ class AudioImagePairs:
         """Give the judge some of the training pictures that are in no pair, as many of each class."""
         paired = {picture for picture, _ in found.pairs}
         free = [i for i, part in enumerate(parts) if part == "train" and i not in paired]
-        num = min(len(free) // 5, 2000) if self.num_judge is None else self.num_judge
         if not free:
             return
-        if num >= len(free):
-            raise InputError(f"data.num_judge {num}: of {len(free)} training pictures; leave some to train on")
         labels = torch.tensor([names.index(found.pictures[i].label) for i in free])
-        for place in in_turn(labels, seed=0)[:num].tolist():
+        for place in draw_judged(labels, self.num_judge).nonzero().flatten().tolist():
             parts[free[place]] = "judge"
 
     def _kept(self, found: FoundPairs, parts: Sequence[PairPart], names: tuple[str, ...]) -> list[bool]:

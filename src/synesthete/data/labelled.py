@@ -82,8 +82,8 @@ class LabelledPictures:
             raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
         if split != "test":
-            judged, own = self._divided(labels)
-            chosen = judged if split == "judge" else own
+            judged = draw_judged(labels, self.num_judge)
+            chosen = judged.nonzero().flatten() if split == "judge" else (~judged).nonzero().flatten()
             pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
         chosen = self._limited(labels)
         kept = pictures.take(chosen.tolist())
@@ -95,19 +95,25 @@ class LabelledPictures:
                 )
         return kept, labels[chosen]
 
-    def _divided(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Places of the pictures that the judge learns from, and of those that the model does."""
-        num = min(len(labels) // 5, 2000) if self.num_judge is None else self.num_judge
-        if num >= len(labels):
-            raise InputError(f"data.num_judge {num}: of {len(labels)} training pictures; leave some to train on")
-        order = in_turn(labels, seed=0)  # whatever the seed of a run, the judge of its rival is as good
-        return order[:num].sort().values, order[num:].sort().values
-
     def _limited(self, labels: Tensor) -> Tensor:
         """Which of the samples to keep: as many of each class, so that a small limit leaves none without any."""
         if self.limit is None or len(labels) <= self.limit:
             return torch.arange(len(labels))
         return in_turn(labels, self.seed)[: self.limit].sort().values
+
+
+def draw_judged(labels: Tensor, num_judge: int | None) -> Tensor:
+    """Which (n,) of the training pictures only the judge learns from, as many of each class; None: a fifth, or 2,000.
+
+    Raises:
+        InputError: none would be left to train on.
+    """
+    num = min(len(labels) // 5, 2000) if num_judge is None else num_judge
+    if num >= len(labels):
+        raise InputError(f"data.num_judge {num}: of {len(labels)} training pictures; leave some to train on")
+    judged = torch.zeros(len(labels), dtype=torch.bool)
+    judged[in_turn(labels, seed=0)[:num]] = True  # whatever the seed of a run, the judge of its rival is as good
+    return judged
 
 
 def in_turn(labels: Tensor, seed: int) -> Tensor:
