@@ -76,13 +76,18 @@ def test_its_own_metric_stands_in_the_report(run, tmp_path):
     assert len(metrics) > 3
 
 
-def test_sweep_diagnose_and_export(run, tmp_path):
+def test_sweep_diagnose_doctor_and_export(run, tmp_path):
     data = ("--data", run.parent / "data")
     assert call("sweep", run, *data, "--steps", 2, "--cfg", 1, "--num", 2, "--out", tmp_path / "sweep") == 0
     assert (tmp_path / "sweep" / "report" / "report.html").is_file()
-    only = ("--only", "denoising,classes", "--features", "none", "--num", 4)
-    assert call("diagnose", run, *data, *only, "--out", tmp_path / "diagnosis") == 0
-    assert json.loads((tmp_path / "diagnosis" / "report.json").read_text())["left_out"] == {}
+    assert call("diagnose", run, *data, "--num", 10, "--out", tmp_path / "diagnosis") == 0
+    # Those that look at pictures.
+    assert json.loads((tmp_path / "diagnosis" / "report.json").read_text())["left_out"].keys() == {
+        "neighbours",
+        "spectrum",
+    }
+    assert call("doctor", run, *data, "--out", tmp_path / "doctor") in (0, 1)  # a few steps teach nothing
+    assert (tmp_path / "doctor" / "pictures" / "samples.png").is_file()
     assert call("export", run, "--out", tmp_path / "exported", "--part", "denoiser") == 0
     assert (tmp_path / "exported" / "denoiser.onnx").is_file()
 
