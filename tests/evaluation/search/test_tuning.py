@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import optuna
 import pytest
 import torch
 from hypothesis import given
@@ -16,14 +17,12 @@ from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
-from synesthete.evaluation.search.goals import Difference, compare, decide, paired, ranked, within
-from synesthete.evaluation.search.halving import halve, rungs_of
+from synesthete.evaluation.search.goals import Difference, compare, decide, front, paired, ranked, within
 from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, labels_of, together
-from synesthete.evaluation.search.pareto import front
 from synesthete.evaluation.search.scoring import Score
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
-from synesthete.evaluation.search.tuning import Search, SearchConfig
+from synesthete.evaluation.search.tuning import Cost, Search, SearchConfig, rungs_of
 from synesthete.types import InputError
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
@@ -70,16 +69,22 @@ def aggregate(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0
 
 
 @pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])
-def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process):
+def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process, tmp_path):
     space = space_of(process)
-    drawn = space.draw(40, 0, lambda _: True)
-    assert len(drawn) == len({name_of(settings) for settings in drawn}) == 40
+
+    def draw(seed: int):
+        search = Search(space, measurements(space, tmp_path), measurements(space, tmp_path), SearchConfig(budget=9.0))
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        return [settings for _, settings in search.draw(study, 60, Cost(0.0, 0.01), set())]
+
+    drawn = draw(0)
+    assert len(drawn) == len({name_of(settings) for settings in drawn}) == 60
     assert {settings["sampler"] for settings in drawn} == set(space.knobs["sampler"])
     for settings in drawn:
         Sampling(**settings)
         scheduler_for(settings, process)
-    assert drawn == space.draw(40, 0, lambda _: True)
-    assert drawn != space.draw(40, 1, lambda _: True)
+    assert drawn == draw(0)
+    assert drawn != draw(1)
 
 
 def test_settings_that_differ_in_nothing_that_counts_are_one():
@@ -92,16 +97,6 @@ def test_settings_that_differ_in_nothing_that_counts_are_one():
     assert flow.settled(DEFAULT | even | {"timestep_shift": 3.0}) == flow.settled(DEFAULT | even)
     assert space.settled(DEFAULT | {"sampler": "flow-euler"}) is None
     assert space.settled(DEFAULT | {"num_inference_steps": 2000}) is None
-
-
-def test_neighbours_are_one_move_away():
-    space = space_of()
-    settings = space.settled(DEFAULT)
-    for near in space.neighbours(settings):
-        moved = {name for name in settings if settings[name] != near[name]}
-        assert moved in [{name} for name in space.knobs]
-    steps = {near["num_inference_steps"] for near in space.neighbours(settings)}
-    assert steps == {14, 20, 28}
 
 
 @pytest.mark.parametrize(
@@ -121,15 +116,15 @@ def test_evaluations_are_counted(changes, evaluations):
 # --- halving and the front ---------------------------------------------------------------------------------------
 
 
-def test_halving_gives_more_pictures_to_fewer_and_finds_the_best():
-    asked: dict[int, int] = {}
-
-    def measure(candidate: int, rung: int) -> None:
-        asked[rung] = asked.get(rung, 0) + 1
-
-    left = halve(range(27), 3, measure, lambda left, num: sorted(left, key=lambda c: abs(c - 20))[:num])
-    assert asked == {0: 27, 1: 9, 2: 3}
-    assert left == [20, 19, 21]
+def test_halving_gives_more_pictures_to_fewer(tmp_path):
+    space = space_of()
+    trials = measurements(space, tmp_path)
+    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=60.0)).run()
+    assert [what for what, _, _ in found.rounds] == ["drawn"] * 3 + ["proposed"] * 3
+    for first, second, third in (found.rounds[:3], found.rounds[3:]):
+        assert first[2] < second[2] < third[2]
+        assert second[1] <= first[1] / 3 + 2  # the default walks along
+        assert third[1] <= first[1] / 9 + 2
     assert rungs_of(256, smallest=32) == (32, 85, 256)
 
 
@@ -324,7 +319,7 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
     for minutes in (1.0, 120.0):
         trials = measurements(space, tmp_path / str(minutes))
         search = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes))
-        plans.append(search.make_plan(search.measure_cost())[1])
+        plans.append(search.make_plan(search.measure_cost()))
     short, long = plans
     assert short.rungs[-1] < long.rungs[-1]
     assert short.num_drawn < long.num_drawn

@@ -7,6 +7,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from scipy.special import stdtrit
+
 from synesthete.evaluation.search.measurements import together
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ GOALS: dict[str, str] = {
     "accuracy": "the highest accuracy; of equals the least KID",
 }
 TOLERANCE = 0.01
-# 97.5% quantiles of Student's t by degrees of freedom.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def standard_error(share: float, num: int) -> float:
@@ -56,6 +56,20 @@ def ranked(aggregates: Sequence[Aggregate], goal: Goal, ceiling: float) -> list[
     return sorted(range(len(aggregates)), key=key)
 
 
+def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
+    """Places of the points that no other point beats: none costs no more and loses no more, and one of them less.
+
+    In order of rising cost; of equal points the first.
+    """
+    # Optuna's front is that of a study's trials; this one is also asked for while they run, and of the default.
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], losses[i], i))
+    found: list[int] = []
+    for place in order:
+        if not found or losses[place] < losses[found[-1]]:
+            found.append(place)
+    return found
+
+
 @dataclass(frozen=True)
 class Difference:
     """A mean difference with its 95% interval."""
@@ -75,10 +89,10 @@ class Difference:
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """First minus second, repeat by repeat on the same noise; Student's interval over the repeats (2 to 10)."""
+    """First minus second, repeat by repeat on the same noise; Student's interval over the repeats."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
     mean = statistics.fmean(differences)
-    half = STUDENT[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
+    half = float(stdtrit(len(differences) - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(len(differences))
     return Difference(mean, mean - half, mean + half)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import seeding
 from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, scheduler_for
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    import optuna
 
     from synesthete.diffusion.process import Process
 
@@ -28,7 +28,6 @@ SHIFTS = (1.0, 1.5, 2.0, 3.0)
 # "leading" begins short of the terminal timestep, at which the noise that it is given does not belong.
 SPACINGS = ("trailing", "linspace")
 WALK = ("sampler", "num_inference_steps", "timestep_shift", "timestep_spacing", "solver_order", "eta")
-TRIES = 50  # draws for one that is new and allowed
 
 
 class Space:
@@ -92,40 +91,17 @@ class Space:
             return None
         return found
 
-    def draw(self, num: int, seed: int, affordable: Callable[[Settings], bool]) -> list[Settings]:
-        """At most `num` different affordable settings, the samplers in turn and everything else by chance."""
-        generator = seeding.generator(seed, "settings")
-        found: dict[str, Settings] = {}
-        turns = itertools.cycle(self.knobs["sampler"])
-        for _ in range(TRIES * num):
-            if len(found) == num:
-                break
-            chosen = {
-                name: values[int(torch.randint(len(values), (1,), generator=generator))]
-                for name, values in self.knobs.items()
-            }
-            settings = self.settled(chosen | {"sampler": next(turns)})
-            if settings is not None and affordable(settings):
-                found.setdefault(name_of(settings), settings)
-        return list(found.values())
-
-    def neighbours(self, settings: Mapping[str, Any]) -> list[Settings]:
-        """What is one move away: the next value up or down, or any other where the values have no order."""
-        found: dict[str, Settings] = {}
-        for name, values in self.knobs.items():
-            for value in adjacent(settings[name], values):
-                moved = self.settled(dict(settings) | {name: value})
-                if moved is not None and moved != self.settled(settings):
-                    found.setdefault(name_of(moved), moved)
-        return list(found.values())
+    def suggest(self, trial: optuna.trial.Trial) -> Settings | None:
+        """What an Optuna trial proposes, settled; None where it cannot be sampled with."""
+        chosen = {name: values[_place(trial, name, values)] for name, values in self.knobs.items()}
+        return self.settled(chosen)
 
 
-def adjacent(value: Any, values: tuple[Any, ...]) -> list[Any]:
-    """The numbers next to a number, below and above; every other value where they are no numbers."""
-    if not isinstance(value, int | float):
-        return [other for other in values if plain_value(other) != plain_value(value)]
-    below, above = [v for v in values if v < value], [v for v in values if v > value]
-    return below[-1:] + above[:1]
+def _place(trial: optuna.trial.Trial, name: str, values: tuple[Any, ...]) -> int:
+    """A place among the values: that of numbers has an order, which helps the sampler."""
+    if isinstance(values[0], int | float):
+        return trial.suggest_int(name, 0, len(values) - 1)
+    return trial.suggest_categorical(name, range(len(values)))
 
 
 def name_of(settings: Mapping[str, Any]) -> str:

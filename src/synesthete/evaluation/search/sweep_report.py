@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.metric import Metric
+from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
 from synesthete.evaluation.reporting.sheet import draw_sheet
@@ -21,6 +21,7 @@ from synesthete.evaluation.search.sweep_folder import CONTACT_SHEET, TABLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.search.grid import Cell
     from synesthete.evaluation.search.sweep_folder import Made, SweepFolder
 
@@ -135,12 +136,15 @@ def metrics(found: Findings) -> list[Metric]:
     result = []
     if made := found.best("accuracy"):
         value = made.figures["accuracy"]
-        chance, ceiling = 1 / found.num_classes, found.real["accuracy"]
-        name = f"highest {found.named('accuracy')}: {made.cell.title}"
-        result.append(Metric(name, value, interval(value, made.num), chance, None, ceiling))
+        figures = value, interval(value, made.num), 1 / found.num_classes, None, found.real["accuracy"]
+        said: dict[str, Any] = {"which": "highest", "what": found.named("accuracy"), "cell": made.cell.title}
+        result.append(metric("sweep_best", *figures, variant="accuracy", **said))
     if made := found.best("kid"):
-        name = f"lowest {found.named('kid')}, ceiling: real against real: {made.cell.title}"
-        result.append(Metric(name, made.figures["kid"], ceiling=made.figures["kid_floor"]))
+        what = f"{found.named('kid')}, ceiling: real against real"
+        said = {"which": "lowest", "what": what, "cell": made.cell.title}
+        result.append(
+            metric("sweep_best", made.figures["kid"], ceiling=made.figures["kid_floor"], variant="kid", **said)
+        )
     return result
 
 

@@ -6,9 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
 from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
 from synesthete.evaluation.search.findings import (
     ASKED,
@@ -20,12 +24,12 @@ from synesthete.evaluation.search.findings import (
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.search.goals import GOALS, TOLERANCE
 from synesthete.evaluation.search.measurements import to_dict
-from synesthete.evaluation.search.pareto import pareto_figure
 from synesthete.evaluation.search.space import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.search.findings import (
         EtaFinding,
         GuidanceFinding,
@@ -95,20 +99,21 @@ class Tuning:
         """The figures of the comparison, each beside what it is to be read against."""
         compared, metrics = self.found.comparison, []
         for who, aggregate in (("winner", compared.winner), ("old default", compared.default)):
+            said: dict[str, Any] = {"who": who, "variant": who}
             if math.isfinite(aggregate.accuracy):
                 spread = interval(aggregate.accuracy, aggregate.num)
-                name = f"accuracy, {who} (n = {aggregate.num})"
-                chance, ceiling = 1 / self.num_classes, self.config.ceiling
-                metrics.append(Metric(name, aggregate.accuracy, spread, chance=chance, ceiling=ceiling))
-            each = f"{compared.num_repeats} x {aggregate.num // compared.num_repeats}"
-            metrics.append(
-                Metric(f"KID, {who} ({self.features}, n = {each})", aggregate.kid, ceiling=aggregate.kid_floor)
-            )
-            metrics.append(Metric(f"recall, {who} ({self.features}, n = {each})", aggregate.recall))
-            metrics.append(Metric(f"seconds per picture, {who}", aggregate.seconds_per_picture))
+                figures = aggregate.accuracy, spread, 1 / self.num_classes, None, self.config.ceiling
+                metrics.append(metric("searched_accuracy", *figures, num=aggregate.num, **said))
+            against = f"{self.features}, n = {compared.num_repeats} x {aggregate.num // compared.num_repeats}"
+            metrics += [
+                metric("searched_kid", aggregate.kid, ceiling=aggregate.kid_floor, against=against, **said),
+                metric("searched_recall", aggregate.recall, against=against, **said),
+                metric("searched_seconds", aggregate.seconds_per_picture, **said),
+            ]
         for name, found in (("KID", compared.kid), ("accuracy", compared.accuracy)):
             if math.isfinite(found.mean):
-                metrics.append(Metric(f"{name}, winner minus old default", found.mean, (found.low, found.high)))
+                spread = found.low, found.high
+                metrics.append(metric("searched_difference", found.mean, spread, what=name, variant=name))
         return metrics
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,6 +212,77 @@ class Tuning:
         return Section("Settings tried", text, [Table(COLUMNS, [row(aggregate) for aggregate in order[:NUM_LISTED]])])
 
 
+def pareto_figure(
+    aggregates: Sequence[Aggregate],
+    line: Sequence[Aggregate],
+    figure_of_merit: str,
+    winner: Aggregate,
+    default: Aggregate,
+    budget: float,
+    kept: Sequence[Aggregate],
+) -> Figure:
+    """Every settings tried, over the seconds that a picture takes.
+
+    figure_of_merit: "kid" or "accuracy", up the side. line: the front. kept: those that the front may be made of; the
+    others (few pictures, or accuracy lost) are drawn hollow. The area of a point grows with its pictures.
+    """
+    figure = Figure(figsize=(8.0, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    own = {aggregate.name for aggregate in kept}
+    solid = [s for s in aggregates if s.name in own]
+    hollow = [s for s in aggregates if s.name not in own]
+    axes.scatter(*_places(hollow, figure_of_merit), s=_areas(hollow), facecolors="none", edgecolors="0.65")
+    other = [s.accuracy if figure_of_merit == "kid" else s.kid for s in solid]
+    shades: dict[str, Any] = {"color": COLOURS[0]}
+    if np.isfinite(other).any():
+        shades = {"c": other, "cmap": "viridis" if figure_of_merit == "kid" else "viridis_r"}
+    drawn = axes.scatter(*_places(solid, figure_of_merit), s=_areas(solid), edgecolors="0.3", linewidths=0.5, **shades)
+    if "c" in shades:
+        figure.colorbar(drawn, ax=axes, label="accuracy" if figure_of_merit == "kid" else "KID", pad=0.02)
+    axes.plot(*_places(line, figure_of_merit), color=COLOURS[0], linewidth=1.4, label="front: nothing beats these")
+    for aggregate, marker, colour, name in ((default, "s", "black", "default"), (winner, "*", COLOURS[1], "winner")):
+        axes.scatter(
+            *_places([aggregate], figure_of_merit),
+            s=230 if marker == "*" else 110,
+            marker=marker,
+            facecolors="none" if marker == "s" else colour,
+            edgecolors=colour,
+            linewidths=1.6,
+            zorder=4,
+            label=f"{name}: {aggregate.name}",
+        )
+    axes.axvline(budget, color=COLOURS[2], linestyle="--", linewidth=1, label=f"budget: {budget:g} s")
+    floor = max((s.kid_floor for s in aggregates if math.isfinite(s.kid_floor)), default=0.0)
+    if figure_of_merit == "kid":
+        if floor:
+            axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
+        # Below the floor a KID is noise around 0 and may be negative, which no logarithm takes.
+        linear = floor or 1e-3
+        axes.set_yscale("symlog", linthresh=linear)
+        # Between the two logarithms there is room for 0 alone.
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if not 0 < abs(value) < linear else "")
+        )
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("seconds per picture")
+    axes.set_ylabel("KID (lower is better)" if figure_of_merit == "kid" else "accuracy (higher is better)")
+    axes.grid(alpha=0.25, which="both")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
+    return figure
+
+
+def _places(aggregates: Sequence[Aggregate], figure_of_merit: str) -> tuple[list[float], list[float]]:
+    return [s.seconds_per_picture for s in aggregates], [getattr(s, figure_of_merit) for s in aggregates]
+
+
+def _areas(aggregates: Sequence[Aggregate]) -> np.ndarray:
+    return 6 + 1.2 * np.sqrt(np.array([s.num for s in aggregates], dtype=float)) ** 1.2
+
+
 COLUMNS = ("settings", "seconds per picture", "pictures", "accuracy", "KID", "precision", "recall")
 
 
@@ -254,8 +330,8 @@ _GUIDANCE = (
 _SEARCH = (
     "Successive halving (Jamieson & Talwalkar 2016; Li et al. 2018): a third of the settings go on from one rung to "
     "the next, where each makes three times the pictures, from fresh noise that all in a rung share; up to a quarter "
-    "of the seats is kept for the cheapest settings that nothing beats. First settings drawn by chance, then the "
-    "neighbours of the three best. The winner and the default are then compared {own}, on fresh noise in {repeats} "
-    "repeats, with Student's interval of the differences in pairs."
+    "of the seats is kept for the cheapest settings that nothing beats. First settings drawn by chance, then what a "
+    "tree-structured Parzen estimator proposes (Bergstra et al. 2011). The winner and the default are then "
+    "compared {own}, on fresh noise in {repeats} repeats, with Student's interval of the differences in pairs."
 )
 _FEW_REAL = "(on the same real pictures as in the search, because there are too few to divide)"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import optuna
+
 from synesthete import seeding
-from synesthete.evaluation.search.goals import compare, ranked, within
-from synesthete.evaluation.search.halving import FACTOR, NUM_RUNGS, halve, rungs_of, seats
+from synesthete.evaluation.search.goals import compare, front, ranked, within
 from synesthete.evaluation.search.measurements import together
-from synesthete.evaluation.search.pareto import front
 from synesthete.evaluation.search.space import name_of
 from synesthete.types import InputError
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 SEARCH, COMPARISON, FINDINGS = 0.5, 0.2, 0.3  # shares of the time
 NUM_REPEATS = 5
-NUM_LEADERS = 3  # of the first round, whose neighbours make the second
+FACTOR = 3  # of settings that go on from a rung, one; Li et al. 2018, section 3.6, recommend 3 or 4
+NUM_RUNGS = 3
+NUM_LEADERS = 3  # of the first round, that take part in the second
+TRIES = 50  # draws for settings that are new and affordable
+ACCURACY, LATE = 100.0, 1e4  # what losing all accuracy, or being over the budget, counts in KID
 FEWEST_PICTURES, FEWEST_SETTINGS, MOST_SETTINGS = 96, 18, 81
 BATCH_SIZE = 32  # pictures sampled at once, and in the first rung: seconds a picture depend on it
 OVER = 1.15  # a setting that is foretold to take this much more than the budget is not tried
@@ -62,10 +67,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many settings are drawn, with how many pictures in each rung, and the pictures of each later repeat."""
+    """How many settings are drawn by chance and proposed after them, the pictures of each rung and of later repeats."""
 
     num_drawn: int
-    num_neighbours: int
+    num_proposed: int
     rungs: tuple[int, ...]
     num_compared: int
 
@@ -115,6 +120,7 @@ class Search:
             raise InputError(f"the model's own settings ({name_of(space.default)}) cannot be sampled with; train again")
         self.default = default
         self.rounds: list[tuple[str, int, int]] = []
+        self._known = {name_of(default)}
         self._done = self._total = 0
 
     def run(self) -> SearchResult:
@@ -124,11 +130,8 @@ class Search:
             InputError: a budget that nothing keeps.
         """
         cost = self.measure_cost()
-        drawn, plan = self.make_plan(cost)
-        leaders = self.round("drawn", [self.default, *drawn], plan)[:NUM_LEADERS]
-        near = self.near(leaders, plan.num_neighbours, cost)
-        last = self.round("neighbours", [self.default, *leaders, *near], plan)
-        winner = self.first_in_time(last)
+        plan = self.make_plan(cost)
+        winner = self.first_in_time(self.search(plan, cost))
         comparison = self.compared(winner, plan.num_compared)
         aggregates = self.trials.aggregates()
         kept = self.keepers(aggregates, plan)
@@ -149,10 +152,11 @@ class Search:
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
         return Cost(max(0.0, quick - per_evaluation * few), per_evaluation)
 
-    def make_plan(self, cost: Cost) -> tuple[list[Settings], Plan]:
-        """The settings to begin with, and how thoroughly to measure them in the time that there is."""
+    def make_plan(self, cost: Cost) -> Plan:
+        """How many settings to try, and how thoroughly, in the time that there is."""
         config, budget = self.config, self.config.budget
-        pool = self.space.draw(MOST_SETTINGS, self.config.seed, lambda s: self.foretold(s, cost) <= budget * OVER)
+        sampler = optuna.samplers.RandomSampler(self.seed("pool") % 2**32)
+        pool = [settings for _, settings in self.draw(_study(sampler), MOST_SETTINGS, cost, set(self._known))]
         if not pool:
             raise InputError(
                 f"no settings take {budget:g} s a picture or less here: two steps take {cost(2):.2g} s; "
@@ -169,31 +173,89 @@ class Search:
         each = self.foretold(self.default, cost) + min(budget, max(self.foretold(s, cost) for s in pool))
         num_compared = min(config.num, max(fewest, int(COMPARISON * seconds / (NUM_REPEATS * each))))
         smallest = max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR))
-        rungs = rungs_of(num, smallest=smallest)
-        plan = Plan(num_drawn, num_settings // 3, rungs, min(num_compared, config.num))
+        plan = Plan(num_drawn, num_settings // 3, rungs_of(num, smallest=smallest), num_compared)
         # The default walks along in both rounds.
-        both = seats(plan.num_drawn + 1), seats(plan.num_neighbours + NUM_LEADERS + 1)
-        self._total = sum(map(sum, both)) + 2 * NUM_REPEATS
-        return pool[:num_drawn], plan
+        rounds = plan.num_drawn + 1, plan.num_proposed + NUM_LEADERS + 1
+        self._total = sum(math.ceil(n / FACTOR**rung) for n in rounds for rung in range(NUM_RUNGS)) + 2 * NUM_REPEATS
+        return plan
 
-    def round(self, what: str, candidates: list[Settings], plan: Plan) -> list[Settings]:
-        """Successive halving over the candidates; the default stays in to the end, whatever it is worth."""
+    def draw(
+        self, study: optuna.Study, num: int, cost: Cost, known: set[str]
+    ) -> list[tuple[optuna.trial.Trial, Settings]]:
+        """At most `num` trials of settings that the budget is likely to allow and that were not `known`."""
+        found: list[tuple[optuna.trial.Trial, Settings]] = []
+        for _ in range(TRIES * num):
+            if len(found) == num:
+                break
+            trial = study.ask()
+            settings = self.space.suggest(trial)
+            if (
+                settings
+                and name_of(settings) not in known
+                and self.foretold(settings, cost) <= self.config.budget * OVER
+            ):
+                known.add(name_of(settings))
+                found.append((trial, settings))
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return found
+
+    def search(self, plan: Plan, cost: Cost) -> list[Settings]:
+        """Those that were measured in every rung of the last round, the best first; the default is among them.
+
+        Settings are drawn by chance, then proposed by a tree-structured Parzen estimator (Bergstra et al. 2011). The
+        study is in memory: proposals depend on the seed and on what was measured alone, which is on disk, so that a
+        search that was killed proposes the same again and measures none of it twice.
+        """
+        sampler = optuna.samplers.TPESampler(n_startup_trials=plan.num_drawn, seed=self.seed("proposals") % 2**32)
+        study = _study(sampler)
+        left: list[Settings] = []
+        for what, num in (("drawn", plan.num_drawn), ("proposed", plan.num_proposed)):
+            trials = self.draw(study, num, cost, self._known)
+            candidates = [self.default, *left[:NUM_LEADERS], *(settings for _, settings in trials)]
+            left, values = self.halve(what, candidates, plan)
+            for trial, settings in trials:
+                own = values[name_of(settings)]
+                for rung, value in enumerate(own):
+                    trial.report(value, rung)
+                whole = len(own) == NUM_RUNGS
+                study.tell(trial, own[-1] if whole else None, None if whole else optuna.trial.TrialState.PRUNED)
+        return left
+
+    def halve(
+        self, what: str, candidates: Sequence[Settings], plan: Plan
+    ) -> tuple[list[Settings], dict[str, list[float]]]:
+        """Those left after the last rung, the best first, and by name what each was worth in its rungs, lower better.
+
+        Successive halving: Jamieson & Talwalkar 2016, figure 1, with the proportion kept as in Li et al. 2018,
+        algorithm 1. A round as a whole and not by Optuna's pruner, which compares with what came before: as proposals
+        get better half of them go on, at twice the pictures planned, and no seats can be kept for the front.
+        """
         found: dict[str, list[Measurement]] = {}
-        unique = {name_of(settings): settings for settings in candidates}
-
-        def measure(settings: Settings, rung: int) -> None:
-            # Fresh noise in every rung, the same for all in it: differences between settings are not of their noise.
-            measurement = self.trials.measure(settings, plan.rungs[rung], self.seed(what, rung))
-            found.setdefault(name_of(settings), []).append(measurement)
-            self._done += 1
-            self.progress("settings", min(self._done, self._total), self._total)
-
-        def choose(left: list[Settings], num: int) -> list[Settings]:
+        values: dict[str, list[float]] = {}
+        left = list({name_of(settings): settings for settings in candidates}.values())
+        seats = [math.ceil(len(left) / FACTOR**rung) for rung in range(1, NUM_RUNGS)]
+        for rung, num in enumerate([*seats, seats[-1]]):
+            self.rounds.append((what, len(left), plan.rungs[rung]))
+            for settings in left:
+                # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
+                measured = self.trials.measure(settings, plan.rungs[rung], self.seed(what, rung))
+                found.setdefault(name_of(settings), []).append(measured)
+                self._count()
             aggregates = [together(found[name_of(settings)]) for settings in left]
-            self.rounds.append((what, len(left), plan.rungs[len(found[name_of(left[0])]) - 1]))
-            return [left[place] for place in self.promoted(aggregates, num)]
+            for aggregate, value in zip(aggregates, self.values(aggregates), strict=True):
+                values.setdefault(aggregate.name, []).append(value)
+            left = [left[place] for place in self.promoted(aggregates, num if rung < NUM_RUNGS - 1 else len(left))]
+        return left, values
 
-        return halve(list(unique.values()), NUM_RUNGS, measure, choose)
+    def values(self, aggregates: Sequence[Aggregate]) -> list[float]:
+        """What the sampler is to make small: the loss, above it accuracy lost, above that being over the budget."""
+        balanced = self.config.goal == "balanced"
+        lost = within(aggregates, self.config.ceiling) if balanced else [0.0] * len(aggregates)
+        late = [aggregate.seconds_per_picture > self.config.budget for aggregate in aggregates]
+        return [
+            self.loss(a) + ACCURACY * less + LATE * over for a, less, over in zip(aggregates, lost, late, strict=True)
+        ]
 
     def promoted(self, aggregates: Sequence[Aggregate], num: int) -> list[int]:
         """Places of about `num` aggregates to go on with, the best first.
@@ -215,14 +277,6 @@ class Search:
         """Places of the aggregates by the goal, those over the budget last."""
         order = ranked(aggregates, self.config.goal, self.config.ceiling)
         return sorted(order, key=lambda place: aggregates[place].seconds_per_picture > self.config.budget)
-
-    def near(self, leaders: list[Settings], num: int, cost: Cost) -> list[Settings]:
-        """Neighbours of the leaders, in turn, that keep the budget; at most `num`."""
-        known = {name_of(settings) for settings in (self.default, *leaders)}
-        lists = [self.space.neighbours(settings) for settings in leaders]
-        order = [moved[i] for i in range(max(map(len, lists))) for moved in lists if i < len(moved)]
-        fresh = {name_of(s): s for s in order if self.foretold(s, cost) <= self.config.budget * OVER}
-        return [settings for name, settings in fresh.items() if name not in known][:num]
 
     def first_in_time(self, last: list[Settings]) -> Settings:
         """The best of the last rung, or else of all, that keeps the budget by the median of its timings.
@@ -248,8 +302,7 @@ class Search:
         for i in range(NUM_REPEATS):
             for who, settings in (("winner", winner), ("default", self.default)):
                 repeats[who].append(self.final.measure(settings, num, self.seed("comparison", i)))
-                self._done += 1
-                self.progress("settings", min(self._done, self._total), self._total)
+                self._count()
         self.progress("settings", self._total, self._total)
         return compare(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
 
@@ -275,3 +328,18 @@ class Search:
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""
         return seeding.derive(self.config.seed, "tune", *names)
+
+    def _count(self) -> None:
+        self._done += 1
+        self.progress("settings", min(self._done, self._total), self._total)
+
+
+def _study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    """A study in memory that says nothing."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(sampler=sampler)
+
+
+def rungs_of(num: int, num_rungs: int = NUM_RUNGS, smallest: int = 1) -> tuple[int, ...]:
+    """Pictures in each rung, three times as many from one to the next; the last has `num`."""
+    return tuple(min(num, max(smallest, round(num / FACTOR**i))) for i in reversed(range(num_rungs)))
