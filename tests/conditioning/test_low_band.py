@@ -167,7 +167,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     [
         (torch.zeros(2, 16_001), "waveform of 16001 samples: this conditioner holds 16000; cut it"),
         (torch.full((1, 16_000), torch.nan), "NaN or infinite samples"),
-        (torch.zeros(16_000), r"a low band of \(16000,\) torch.float32; give waveforms"),
+        (torch.zeros(16_000), r"sound of \(16000,\) torch.float32; give waveforms"),
         (torch.zeros(1, 16_000, dtype=torch.int16), "torch.int16; give waveforms"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diffusers import ConfigMixin, ModelMixin
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,3 +55,17 @@ class Codec(ModelMixin, ConfigMixin):
     def decibels(self, x_0: Tensor) -> Tensor | None:
         """x_0 (B, C, H, W) of sound -> the level of each cell in dB (B, H, W); None of pictures."""
         return None
+
+
+def spectrogram_images(shade: Tensor, scale: int) -> list[Image.Image]:
+    """Spectrograms (B, F, T), 0 silent and 1 loud, as pictures, low frequencies at the bottom, silence dark."""
+    # Imported here: most commands look at no spectrogram.
+    import matplotlib
+
+    colours = matplotlib.colormaps["magma"](shade.clamp(0, 1).flip(-2).cpu().numpy())[..., :3]
+    return enlarged([Image.fromarray((one * 255).astype("uint8")) for one in colours], scale)
+
+
+def enlarged(images: list[Image.Image], scale: int) -> list[Image.Image]:
+    """Pictures with `scale` pixels a pixel."""
+    return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import matplotlib
 import torch
 from librosa.filters import mel as mel_filters
-from PIL import Image
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec
+from synesthete.codecs.base import Codec, spectrogram_images
 from synesthete.codecs.griffin_lim import griffin_lim
-from synesthete.types import InputError
+from synesthete.nn.spectrum import check_waveform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
+    from PIL import Image
     from torch import Tensor
 
     from synesthete.codecs.vocos import Vocos
@@ -85,13 +84,7 @@ class LogMelCodec(Codec):
         Raises:
             InputError: longer than `num_samples`, or values that are not finite.
         """
-        if waveform.shape[-1] > self.config.num_samples:
-            raise InputError(
-                f"waveform of {waveform.shape[-1]} samples: this codec holds {self.config.num_samples}; "
-                "cut it or raise codec.num_samples"
-            )
-        if not torch.isfinite(waveform).all():
-            raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
+        check_waveform(waveform, self.config.num_samples)
         waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
         return (self.log_mel(waveform).unsqueeze(1) - self.mean) / self.scale
 
@@ -147,10 +140,7 @@ class LogMelCodec(Codec):
         """Each x_0 of (B, 1, n_mels, T) as a picture, low bands at the bottom, silence dark, `scale` pixels a cell."""
         # From 70 dB below the loudest speech up: what lies under it cannot be heard and would take most of the colours.
         log_mel = self.denormalise(x_0)
-        shade = ((log_mel + 3.0) / 8.0).clamp(0, 1).flip(-2).cpu().numpy()  # (B, n_mels, T)
-        colours = (matplotlib.colormaps["magma"](shade)[..., :3] * 255).astype("uint8")
-        images = [Image.fromarray(picture) for picture in colours]
-        return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]
+        return spectrogram_images((log_mel + 3.0) / 8.0, scale)
 
     def magnitude(self, mel: Tensor, num_updates: int = 30) -> Tensor:
         """Non-negative |STFT| (B, F, T) whose mel is nearest to `mel` (B, n_mels, T).

@@ -9,7 +9,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from PIL import Image, ImageOps
 
-from synesthete.codecs.base import Codec
+from synesthete.codecs.base import Codec, enlarged
 from synesthete.codecs.measuring import measure_channels
 from synesthete.types import InputError
 
@@ -124,7 +124,7 @@ class PixelCodec(Codec):
         """Each x_0 of (B, C, H, W) as a picture, grey or RGB, `scale` pixels a pixel."""
         values = self.decode(x_0).permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, C)
         images = [Image.fromarray(value.squeeze(-1) if value.shape[-1] == 1 else value) for value in values]
-        return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]
+        return enlarged(images, scale)
 
     def _fitted(self, picture: Image.Image) -> np.ndarray:
         """One picture -> (C, H, W) uint8."""

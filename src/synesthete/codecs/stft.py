@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import matplotlib
 import torch
 from diffusers.configuration_utils import register_to_config
-from PIL import Image
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec
+from synesthete.codecs.base import Codec, spectrogram_images
 from synesthete.codecs.griffin_lim import griffin_lim
 from synesthete.codecs.measuring import measure_channels
+from synesthete.nn.spectrum import check_waveform, compressed, grid, spectrum
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from PIL import Image
     from torch import Tensor
 
 LOUDEST_DB = 20.0  # above a full-scale sine by more than any recording: a wild sample cannot overflow
@@ -84,11 +84,7 @@ class StftCodec(Codec):
         if not 0 < power <= 1 or not floor_db < 0:
             raise InputError(f"codec.power {power}, floor_db {floor_db}: give 0 < power <= 1 and a floor below 0 dB")
         self.spec = AudioSpec(sample_rate, n_fft, hop_length)
-        if num_bins is None:
-            num_bins = -(-(n_fft // 2 + 1) // multiple) * multiple
-        if num_frames is None:
-            num_frames = -(-self.spec.num_frames(num_samples) // multiple) * multiple
-        self._grid = (num_bins, num_frames)
+        self._grid = grid(self.spec, num_samples, num_bins, num_frames, multiple)
         window = torch.hann_window(n_fft)
         self.register_buffer("window", window, persistent=False)
         self.reference = window.sum().item() / 2  # what a sine of amplitude 1 reaches
@@ -113,12 +109,7 @@ class StftCodec(Codec):
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> complex STFT (B, num_bins, T) on the grid's bins, a full-scale sine at 1."""
-        window, spec = self.window.float(), self.spec
-        stft = torch.stft(
-            waveform.float(), spec.n_fft, spec.hop_length, window=window, pad_mode="constant", return_complex=True
-        )
-        bins = self._grid[0]
-        return F.pad(stft, (0, 0, 0, max(bins - stft.shape[1], 0)))[:, :bins] / self.reference
+        return spectrum(waveform, self.window, self.spec, self._grid[0])
 
     @torch.no_grad()
     def fit(self, waveforms: Iterable[Tensor]) -> StftCodec:
@@ -221,26 +212,15 @@ class StftCodec(Codec):
     def pictures(self, x_0: Tensor, scale: int = 1) -> list[Image.Image]:
         """Each x_0 of (B, C, num_bins, T) as a picture, low frequencies at the bottom, silence dark."""
         shade = 1 - self.decibels(x_0) / self.config.floor_db  # (B, num_bins, T), 0 dB is 1
-        colours = matplotlib.colormaps["magma"](shade.clamp(0, 1).flip(-2).cpu().numpy())[..., :3]
-        images = [Image.fromarray((one * 255).astype("uint8")) for one in colours]
-        return [image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST) for image in images]
+        return spectrogram_images(shade, scale)
 
     def _cells(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) as it is given -> what is normalised, (B, C, num_bins, T), T no more than the grid's."""
-        if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise InputError(f"sound of {tuple(waveform.shape)} {waveform.dtype}; give waveforms (B, S) in [-1, 1]")
-        if waveform.shape[-1] > self.config.num_samples:
-            raise InputError(
-                f"waveform of {waveform.shape[-1]} samples: this codec holds {self.config.num_samples}; "
-                "cut it or raise codec.num_samples"
-            )
-        if not torch.isfinite(waveform).all():
-            raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
-        spectrum = self.spectrum(F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1])))
-        spectrum = spectrum[..., : self._grid[1]]
+        check_waveform(waveform, self.config.num_samples)
+        cells = self.spectrum(F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1])))[..., : self._grid[1]]
         if self.config.kind == "magnitude":
-            return self._to_db(spectrum.abs()).unsqueeze(1)
-        return torch.view_as_real(compressed(spectrum, self.config.power)).movedim(-1, 1)
+            return self._to_db(cells.abs()).unsqueeze(1)
+        return torch.view_as_real(compressed(cells, self.config.power)).movedim(-1, 1)
 
     def _measured(self, waveform: Tensor) -> Tensor:
         """What `fit` averages, a channel for each number of `mean`; of ranges, their centres and half their widths."""
@@ -280,10 +260,5 @@ class StftCodec(Codec):
         cells = self.denormalise(x_0)
         packed = torch.complex(cells[:, 0], cells[:, 1])
         limit = 10 ** (LOUDEST_DB / 20 * self.config.power)
-        spectrum = compressed(packed * (limit / packed.abs().clamp(min=limit)), 1 / self.config.power)
-        return torch.istft(self.whole(spectrum, num_frames), self.spec.n_fft, length=length, **settings)
-
-
-def compressed(spectrum: Tensor, power: float) -> Tensor:
-    """A complex spectrum with every modulus raised to `power`, its phase as it was."""
-    return spectrum * spectrum.abs().clamp(min=1e-12) ** (power - 1)
+        whole = compressed(packed * (limit / packed.abs().clamp(min=limit)), 1 / self.config.power)
+        return torch.istft(self.whole(whole, num_frames), self.spec.n_fft, length=length, **settings)

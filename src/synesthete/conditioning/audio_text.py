@@ -11,6 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from synesthete.conditioning.base import Conditioner
 from synesthete.conditioning.sound_tokens import SoundTokens
 from synesthete.config.nested import described, restored
+from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class AudioTextConditioner(Conditioner):
         if raw.sound is None or raw.is_embedded:
             return raw
         how = {"keep": True} if self.audio_encoder.is_frozen else {}
-        return replace(raw, sound=self.audio_encoder.embed(checked(raw.sound), **how).float(), is_embedded=True)
+        return replace(raw, sound=self.audio_encoder.embed(check_waveform(raw.sound), **how).float(), is_embedded=True)
 
     def embed_audio(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Tensor:
         """The encoder's vectors of the sounds, (B, E), of length 1; gradients flow where it learns.
@@ -179,7 +180,7 @@ class AudioTextConditioner(Conditioner):
                 raise InputError(f"vectors {tuple(raw.sound.shape)}; this encoder's are {self.embedding_width} wide")
             return raw.sound
         how = {} if self.audio_encoder.is_frozen else {"generator": generator}
-        return self.audio_encoder.embed(checked(raw.sound), **how)
+        return self.audio_encoder.embed(check_waveform(raw.sound), **how)
 
     def encode(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Condition:
         """Tokens (B, L + num_sound_tokens, D) and their mask. generator: as `embed_audio`.
@@ -266,19 +267,6 @@ class AudioTextConditioner(Conditioner):
         kind = self.to_tokens.kind
         tokens = kind.new_zeros(batch_size, self.config.num_sound_tokens, self.config.width)
         return Condition(tokens=tokens, mask=tokens.new_zeros(tokens.shape[:2], dtype=torch.bool))
-
-
-def checked(sound: Tensor) -> Tensor:
-    """Waveforms (B, S) as they are.
-
-    Raises:
-        InputError: no waveforms, or samples that are not finite.
-    """
-    if sound.ndim != 2 or not sound.is_floating_point():
-        raise InputError(f"sound of {tuple(sound.shape)} {sound.dtype}; give waveforms (B, S) in [-1, 1]")
-    if not torch.isfinite(sound).all():
-        raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
-    return sound
 
 
 def joined(text: Condition, sound: Condition) -> Condition:

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
 from synesthete.conditioning.base import Conditioner
+from synesthete.nn.spectrum import check_waveform, compressed, grid, spectrum
 from synesthete.types import AudioSpec, Condition, InputError
 
 if TYPE_CHECKING:
@@ -79,11 +80,7 @@ class LowBand(Conditioner):
                 f"conditioner.variation {variation}, noise {noise}: give 0 <= variation < 1 and noise >= 0"
             )
         self.spec = AudioSpec(sample_rate, n_fft, hop_length)
-        whole = (n_fft // 2 + 1, self.spec.num_frames(num_samples))
-        self._grid = tuple(
-            given or -(-there // multiple) * multiple
-            for given, there in zip((num_bins, num_frames), whole, strict=True)
-        )
+        self._grid = grid(self.spec, num_samples, num_bins, num_frames, multiple)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         frequency = torch.arange(self._grid[0]) * (sample_rate / n_fft)
         band, top = low_rate / 2, sample_rate / 2
@@ -115,15 +112,8 @@ class LowBand(Conditioner):
         Raises:
             InputError: no waveforms, longer than `num_samples`, or values that are not finite.
         """
-        if raw.ndim != 2 or not raw.is_floating_point():
-            raise InputError(f"a low band of {tuple(raw.shape)} {raw.dtype}; give waveforms (B, S) in [-1, 1]")
-        if raw.shape[-1] > self.config.num_samples:
-            raise InputError(
-                f"waveform of {raw.shape[-1]} samples: this conditioner holds {self.config.num_samples}; "
-                "cut it, or upsample it by `synesthete.pipeline.upsampling.upsample`, which does"
-            )
-        if not torch.isfinite(raw).all():
-            raise InputError("waveform with NaN or infinite samples; mend or remove the clip")
+        remedy = "upsample it by `synesthete.pipeline.upsampling.upsample`, which does"
+        check_waveform(raw, self.config.num_samples, "conditioner", remedy)
         cells = self._cells(
             self._spectrum(raw) * self._response(len(raw), generator).to(raw.device)
         )  # (B, C - 1, F, T)
@@ -142,13 +132,8 @@ class LowBand(Conditioner):
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> complex STFT (B, num_bins, T), a full-scale sine at 1."""
-        waveform = F.pad(waveform.float(), (0, self.config.num_samples - waveform.shape[-1]))
-        window, spec = self.window.float(), self.spec
-        stft = torch.stft(
-            waveform, spec.n_fft, spec.hop_length, window=window, pad_mode="constant", return_complex=True
-        )
-        bins = self._grid[0]
-        return F.pad(stft, (0, 0, 0, max(bins - stft.shape[1], 0)))[:, :bins] / (window.sum() / 2)
+        waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
+        return spectrum(waveform, self.window, self.spec, self._grid[0])
 
     def _response(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """What is left of each bin's amplitude, (B, num_bins, 1) or (1, num_bins, 1): 1, half a cosine, then 0."""
@@ -161,14 +146,13 @@ class LowBand(Conditioner):
         kept = (1 + torch.cos(torch.pi * turn)) / 2
         return torch.where(frequency < 1, kept, 0.0).unsqueeze(-1)
 
-    def _cells(self, spectrum: Tensor) -> Tensor:
+    def _cells(self, bins: Tensor) -> Tensor:
         """(B, num_bins, T) complex -> (B, 1, num_bins, T) of level, or (B, 2, num_bins, T), in their own units."""
-        level = spectrum.abs()
+        level = bins.abs()
         if self.config.kind == "magnitude":
             db = 20 * (level + 10 ** (self.config.floor_db / 20)).log10()
             return ((db - TYPICAL_DB) / SPREAD_DB).unsqueeze(1)
-        packed = spectrum * level.clamp(min=1e-12) ** (self.config.power - 1)
-        return torch.view_as_real(packed).movedim(-1, 1) / TYPICAL_MODULUS
+        return torch.view_as_real(compressed(bins, self.config.power)).movedim(-1, 1) / TYPICAL_MODULUS
 
     def _placed(self, cells: Tensor) -> Condition:
         """The cells and the place of each, on the grid that is asked for."""
