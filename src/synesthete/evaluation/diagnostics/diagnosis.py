@@ -62,17 +62,18 @@ def diagnose(
             "diagnose it on the data of its own recipe"
         )
     start, report = datetime.now(UTC), progress or (lambda *_: None)
+    settings = settings or {}
     under_test = ModelUnderTest(
         pipeline,
         prepared,
         seed,
         num,
         reconstruct_from=reconstruct_from,
-        settings=settings or {},
+        settings=settings,
         features=features,
         task=task,
     )
-    pipeline.sampling_settings(**under_test.settings)
+    pipeline.sampling_settings(**settings)
     sections: dict[str, Section] = {}
     left_out: dict[str, str] = {}
     for done, name in enumerate(names):
@@ -84,13 +85,12 @@ def diagnose(
                 raise
             left_out[name] = str(error)
         report("diagnostics", done + 1, len(names))
-    found = Report(
-        title=f"Diagnosis {model}".strip(),
-        summary=SUMMARY,
-        facts=provenance(pipeline, start, model) | {"seed": seed},
-        sections=[*sections.values(), *_left_out(left_out)],
-        data={"diagnostics": list(sections), "left_out": left_out},
-    )
+    shown = list(sections.values())
+    if left_out:
+        shown.append(Section("Left out", "", [Table(("diagnostic", "why"), list(left_out.items()))]))
+    facts = provenance(pipeline, start, model) | {"seed": seed}
+    data = {"diagnostics": list(sections), "left_out": left_out}
+    found = Report(f"Diagnosis {model}".strip(), SUMMARY, facts, sections=shown, data=data)
     write_report(found, folder)
     return found
 
@@ -131,9 +131,3 @@ def choose_features(
 def _sees_features(name: str) -> bool:
     """Whether a diagnostic may use features; of one from outside the package, nobody knows."""
     return name in LOOKING or not isinstance(DIAGNOSTICS[name], str)
-
-
-def _left_out(reasons: dict[str, str]) -> list[Section]:
-    if not reasons:
-        return []
-    return [Section("Left out", "", [Table(("diagnostic", "why"), list(reasons.items()))])]

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
-TITLE = "Power spectrum"
-HOW = (
-    "How much the pictures vary at each scale: coarse forms on the left, single pixels on the right; in dB, of values "
-    "from 0 to 1. Samples below real pictures are too smooth there, above too noisy. The floor is how far two sets of "
-    "real held-out pictures are apart, each of as many as there are samples."
-)
 NUM_REAL, NUM_SPLITS = 500, 50
 LEAST_DECIBELS = 0.5  # a difference under this is not seen
 LEAST_FLOORS = 2.0  # nor is one that is not clearly above the floor
@@ -64,35 +58,33 @@ def spectrum(model: ModelUnderTest) -> Section:
         InputError: a model that makes no pictures.
     """
     model.check_pictures("spectrum")
-    made = measure_spectrum(model.samples().signal)
-    real = measure_spectrum(model.real_pictures(4 * NUM_REAL)[:NUM_REAL])
+    made, real = map(measure_spectrum, (model.samples().signal, model.real_pictures(4 * NUM_REAL)[:NUM_REAL]))
+    frequencies, num = made.frequencies, len(made.power)
     generator = seeding.generator(model.seed, "spectrum")
-    octaves = octave_rings(made.frequencies)
-    floor = floor_in_decibels(real.power, len(made.power), octaves, generator)
+    octaves = octave_rings(frequencies)
+    floor = floor_in_decibels(real.power, num, octaves, generator)
     apart = {name: difference_in_decibels(made.power, real.power, rings) for name, rings in octaves.items()}
-    levels = {f"samples (n = {len(made.power)})": made.power, f"real (n = {len(real.power)})": real.power}
-    each = {f"{frequency:g}": torch.tensor([i]) for i, frequency in enumerate(made.frequencies.tolist())}
-    margin = torch.tensor(list(floor_in_decibels(real.power, len(made.power), each, generator).values()))
-    ratio = decibels(made.power.mean(dim=0)) - decibels(real.power.mean(dim=0))
+    each = {f"{frequency:g}": torch.tensor([i]) for i, frequency in enumerate(frequencies.tolist())}
+    margin = torch.tensor(list(floor_in_decibels(real.power, num, each, generator).values()))
+    means = {f"samples (n = {num})": made.power.mean(dim=0), f"real (n = {len(real.power)})": real.power.mean(dim=0)}
+    levels = {name: decibels(mean) for name, mean in means.items()}
+    ours, theirs = levels.values()
+    ticks = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
     panels = [
-        _panel("power", made.frequencies, {name: decibels(p.mean(dim=0)) for name, p in levels.items()}, {}),
-        _panel(
-            "samples minus real", made.frequencies, {"samples": ratio}, {"real against real": margin, "_below": -margin}
-        ),
+        Panel(title, "cycles per pixel", "dB", frequencies.tolist(), curves, floors, log_x=True, ticks=ticks)
+        for title, curves, floors in (
+            ("power", levels, {}),
+            ("samples minus real", {"samples": ours - theirs}, {"real against real": margin, "_below": -margin}),
+        )
     ]
     medium = Medium("spectrum", to_png(curves_figure(panels)), "power by spatial frequency, samples and real pictures")
     rows = [
-        (name, *(decibels(p.mean(dim=0)[rings].mean()).item() for p in levels.values()), apart[name], floor[name])
+        (name, *(decibels(mean[rings].mean()).item() for mean in means.values()), apart[name], floor[name])
         for name, rings in octaves.items()
     ]
     columns = ("details of", "samples (dB)", "real (dB)", "difference (dB)", "real against real (dB)")
-    return Section(TITLE, f"{HOW} {say_where_apart(apart, floor)}", [medium, Table(columns, rows, "by octave")])
-
-
-def _panel(title: str, frequencies: Tensor, curves: dict[str, Tensor], floors: dict[str, Tensor]) -> Panel:
-    ticks = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
-    x = frequencies.tolist()
-    return Panel(title, "cycles per pixel", "dB", x, curves, floors, log_x=True, ticks=ticks)
+    text = f"{_TEXT} {say_where_apart(apart, floor)}"
+    return Section("Power spectrum", text, [medium, Table(columns, rows, "by octave")])
 
 
 def octave_rings(frequencies: Tensor) -> dict[str, Tensor]:
@@ -143,3 +135,10 @@ def say_where_apart(apart: dict[str, float], floor: dict[str, float]) -> str:
     if not parts:
         return "Samples vary as much as real pictures do at every scale."
     return f"Samples are {' and '.join(parts)}."
+
+
+_TEXT = (
+    "How much the pictures vary at each scale: coarse forms on the left, single pixels on the right; in dB, of values "
+    "from 0 to 1. Samples below real pictures are too smooth there, above too noisy. The floor is how far two sets of "
+    "real held-out pictures are apart, each of as many as there are samples."
+)
