@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from librosa.filters import mel as mel_filters
+from PIL import Image
 from torch.nn import functional as F
 
 from synesthete.codecs.base import Codec, spectrogram_images
 from synesthete.codecs.griffin_lim import griffin_lim
+from synesthete.nn.mel import inverse_filterbank, mel_filterbank, mel_spectrogram
 from synesthete.nn.spectrum import check_waveform
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ class LogMelCodec(Codec):
     def __init__(self, spec: AudioSpec) -> None:
         super().__init__()
         self.spec = spec
-        filters = mel_filters(sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, htk=True, norm=None)
-        filterbank = torch.from_numpy(filters).float()  # (n_mels, n_fft / 2 + 1)
-        self.register_buffer("filterbank", filterbank, persistent=False)
-        self.register_buffer("inverse", torch.linalg.pinv(filterbank), persistent=False)
+        bands = spec.sample_rate, spec.n_fft, spec.n_mels
+        self.register_buffer("filterbank", mel_filterbank(*bands), persistent=False)
+        self.register_buffer("inverse", inverse_filterbank(*bands), persistent=False)
         self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
         self.register_buffer("mean", torch.tensor(-8.0))
         self.register_buffer("scale", torch.tensor(4.0))
@@ -60,9 +60,8 @@ class LogMelCodec(Codec):
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> log-mel (B, n_mels, T), not normalised."""
-        window, spec = self.window.float(), self.spec
-        stft = torch.stft(waveform.float(), spec.n_fft, spec.hop_length, window=window, return_complex=True)
-        mel = self.filterbank.float() @ stft.abs()  # (B, n_mels, T)
+        hop_length = self.spec.hop_length
+        mel = mel_spectrogram(waveform.float(), self.filterbank.float(), self.window.float(), hop_length)
         return mel.clamp(min=self.config.floor).log()
 
     @torch.no_grad()

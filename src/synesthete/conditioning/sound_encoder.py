@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from librosa.filters import mel as mel_filters
 from torch import nn
 from torch.nn import functional as F
 
 from synesthete.nn.blocks import ResidualConv
+from synesthete.nn.mel import mel_filterbank, mel_spectrogram
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class SoundEncoder(ModelMixin, ConfigMixin):
                 f"conditioner.sound.n_mels {n_mels}: {len(channels)} levels halve it; give a multiple of "
                 f"{2 ** len(channels)}"
             )
-        filters = mel_filters(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=True, norm=None)
-        self.register_buffer("filterbank", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels), persistent=False)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         levels: list[nn.Module] = []
         for level, (above, below) in enumerate(zip((1, *channels), channels, strict=False)):
@@ -86,11 +85,11 @@ class SoundEncoder(ModelMixin, ConfigMixin):
         missing = self.config.num_samples - waveform.shape[-1]
         waveform = F.pad(waveform.float(), (0, missing))  # a negative number cuts
         with torch.autocast(waveform.device.type, enabled=False):
-            window = self.window.float()
-            stft = torch.stft(
-                waveform, len(window), self.config.hop_length, window=window, pad_mode="constant", return_complex=True
+            window, filterbank, hop_length = self.window.float(), self.filterbank.float(), self.config.hop_length
+            full_scale = window.sum() / 2
+            power = mel_spectrogram(
+                waveform, filterbank, window, hop_length, full_scale=full_scale, power=2, pad_mode="constant"
             )
-            power = self.filterbank.float() @ (stft.abs() / (window.sum() / 2)).square()  # (B, n_mels, T)
             level = 10 * power.clamp(min=1e-14).log10()
         top = level.amax(dim=(1, 2), keepdim=True).clamp(min=QUIETEST_DB)
         return ((level - top) / RANGE_DB).clamp(min=-1) * 2 + 1

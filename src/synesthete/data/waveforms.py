@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
-import torch
 from safetensors import SafetensorError, safe_open
 
 from synesthete.io import digest, replacing
@@ -214,8 +213,8 @@ def shard_name(recordings: Sequence[Recording], sample_rate: int) -> str:
 
 
 def as_float(samples: Tensor) -> Tensor:
-    """int16 samples as float32 in [-1, 1]."""
-    return samples.to(torch.float32) / 32768
+    """Samples, int16 or float in [-1, 1], as float32 in [-1, 1]."""
+    return samples.float() if samples.is_floating_point() else samples.float() / 32768
 
 
 # Of the levels: fine enough that a piece's is right to a fortieth of a second at its ends.

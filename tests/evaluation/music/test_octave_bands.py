@@ -8,6 +8,7 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
+from synesthete.data.waveforms import as_float
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
     band_error,
@@ -17,7 +18,6 @@ from synesthete.evaluation.audio_features.bands import (
     third_edges,
     third_power,
 )
-from synesthete.evaluation.audio_features.spectra import as_float
 
 
 @pytest.fixture(scope="module")

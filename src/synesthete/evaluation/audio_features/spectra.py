@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import matplotlib
 import torch
-from librosa.filters import mel as mel_filters
 from PIL import Image
+
+from synesthete.data.waveforms import as_float
+from synesthete.nn.mel import mel_filterbank, mel_spectrogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,23 +37,19 @@ def frame_sizes(sample_rate: int) -> tuple[int, int]:
 def parts(waveforms: Sounds) -> Iterator[Tensor]:
     """Sounds (n, S), int16 or float in [-1, 1], as float32 in [-1, 1] on the CPU, CHUNK after CHUNK."""
     for first in range(0, len(waveforms), CHUNK):
-        yield as_float(waveforms[first : first + CHUNK])
+        yield as_float(waveforms[first : first + CHUNK].cpu())
 
 
-def as_float(waveforms: Tensor) -> Tensor:
-    """int16 or float sounds as float32 in [-1, 1], on the CPU."""
-    waveforms = waveforms.cpu()
-    return waveforms.float() if waveforms.is_floating_point() else waveforms.float() / 32768
-
-
+# Slaney's bands and decibels, where the codecs have HTK's and natural logarithms: what the saved classifiers learned
+# from, and what sounds are compared by whatever codec made them.
 def log_mel(waveforms: Tensor, sample_rate: int, n_mels: int = N_MELS) -> Tensor:
     """Sounds (B, S) float -> level of each mel band (Slaney's scale) in dB, (B, n_mels, T); a full-scale sine is 0."""
     n_fft, hop_length = frame_sizes(sample_rate)
     window = torch.hann_window(n_fft)
     # Mirrored at its ends, a sound that was cut there does not click.
     pad_mode = "reflect" if waveforms.shape[-1] > n_fft // 2 else "constant"
-    stft = torch.stft(waveforms, n_fft, hop_length, window=window, pad_mode=pad_mode, return_complex=True)
-    level = filterbank(sample_rate, n_mels) @ (stft.abs() / (window.sum() / 2))  # (B, n_mels, T)
+    bands, full_scale = mel_filterbank(sample_rate, n_fft, n_mels, htk=False), window.sum() / 2
+    level = mel_spectrogram(waveforms, bands, window, hop_length, full_scale=full_scale, pad_mode=pad_mode)
     return 20 * level.clamp(min=10 ** (FLOOR_DB / 20)).log10()
 
 
@@ -62,13 +58,9 @@ def band_statistics(levels: Tensor) -> Tensor:
     return torch.cat([levels.mean(dim=-1), levels.std(dim=-1, correction=0)], dim=1)
 
 
-@lru_cache(maxsize=8)
-def filterbank(sample_rate: int, n_mels: int) -> Tensor:
-    """Triangles of height 1, (n_mels, n_fft / 2 + 1)."""
-    return torch.from_numpy(mel_filters(sr=sample_rate, n_fft=frame_sizes(sample_rate)[0], n_mels=n_mels, norm=None))
-
-
 def draw_spectrograms(waveforms: Tensor, sample_rate: int) -> list[Image.Image]:
     """Each sound (n, S) as a picture, low bands at the bottom, from -80 dB (dark) to 0 dB (bright)."""
-    shade = 1 - log_mel(as_float(waveforms), sample_rate, SHOWN).flip(-2).clamp(FLOOR_DB, 0).numpy() / FLOOR_DB
+    import matplotlib  # takes a moment, and most that is heard is not drawn
+
+    shade = 1 - log_mel(as_float(waveforms.cpu()), sample_rate, SHOWN).flip(-2).clamp(FLOOR_DB, 0).numpy() / FLOOR_DB
     return [Image.fromarray((matplotlib.colormaps["magma"](one)[..., :3] * 255).astype("uint8")) for one in shade]

@@ -10,9 +10,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.codecs.mel import MelCodec
+from synesthete.data.waveforms import as_float
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
 from synesthete.evaluation.classifiers.saved import load_or_train
+from synesthete.nn.mel import mel_filterbank, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.
 QUIETEST, LOUDEST = -5.0, 5.0
+FLOOR = 1e-7  # of a mel magnitude, before the logarithm
+CHUNK = 100  # clips at once
 
 
 class SpeechClassifier(Classifier):
@@ -42,7 +45,7 @@ class SpeechClassifier(Classifier):
     training_settings = TrainingSettings(
         64, 4e-3, 0.02, 0.05, 0.2, num_passes=1, fewest_steps=800, most_steps=800, precision="no"
     )
-    chunk_size = 100
+    chunk_size = CHUNK
     standardised = False
 
     @register_to_config
@@ -150,10 +153,12 @@ def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
 
 
 def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
-    """Waveforms (n, S), int16 or in [-1, 1] -> log-mels (n, 1, n_mels, T) as `MelCodec.log_mel`, on the CPU."""
-    codec = MelCodec(waveforms.shape[-1], spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
-    sounds = waveforms.cpu() if waveforms.is_floating_point() else waveforms / 32768
-    return torch.cat([codec.log_mel(part.float()).unsqueeze(1) for part in sounds.split(100)])
+    """Waveforms (n, S), int16 or in [-1, 1] -> log-mels (n, 1, n_mels, T) as `LogMelCodec.log_mel`, on the CPU."""
+    bands, window = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels), torch.hann_window(spec.n_fft)
+    parts = (as_float(part.cpu()) for part in waveforms.split(CHUNK))
+    return torch.cat(
+        [mel_spectrogram(part, bands, window, spec.hop_length).clamp(min=FLOOR).log().unsqueeze(1) for part in parts]
+    )
 
 
 def load_or_train_speech_classifier(

@@ -8,7 +8,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.evaluation.audio_features.spectra import as_float, parts
+from synesthete.data.waveforms import as_float
+from synesthete.evaluation.audio_features.spectra import parts
 from synesthete.evaluation.samples import device_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def through_codec(codec: Any, waveforms: Tensor, seed: int, progress: Callable[[
     """Real pieces (n, S) int16, encoded and decoded: (n, S') int16, wherever the codec is."""
     found, device = [], device_of(codec)
     for first in range(0, len(waveforms), BATCH_SIZE):
-        part = as_float(waveforms[first : first + BATCH_SIZE])
+        part = as_float(waveforms[first : first + BATCH_SIZE].cpu())
         x_0 = codec.encode(part.to(device))
         found.append(to_int16(codec.decode(x_0, seeding.sample_generators(seed, len(part), first))))
         progress(first + len(part), len(waveforms))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, as_float, log_mel
+from synesthete.data.waveforms import as_float
+from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel
 from synesthete.evaluation.metrics.round_trip import difference
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def measure_round_trip(before: Tensor, after: Tensor, sample_rate: int, num_show
     num = min(before.shape[1], after.shape[1])
     ratios, squares, cells = [], 0.0, 0
     for first in range(0, len(before), CHUNK):
-        one, other = (as_float(x[first : first + CHUNK, :num]) for x in (before, after))
+        one, other = (as_float(x[first : first + CHUNK, :num].cpu()) for x in (before, after))
         ratios += [difference(a, b).snr_db for a, b in zip(one, other, strict=True)]
         levels = [log_mel(x, sample_rate) for x in (one, other)]
         heard = torch.maximum(*levels) > FLOOR_DB

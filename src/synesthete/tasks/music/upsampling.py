@@ -10,6 +10,7 @@ import torch
 from synesthete import seeding
 from synesthete.data.audio import read_audio, to_int16
 from synesthete.data.recordings import Recordings
+from synesthete.data.waveforms import as_float
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
     octave_names,
@@ -18,7 +19,7 @@ from synesthete.evaluation.audio_features.bands import (
     third_power,
 )
 from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
-from synesthete.evaluation.audio_features.spectra import as_float, draw_spectrograms
+from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.intervals import interval_of_mean
 from synesthete.evaluation.metrics.table import metric
