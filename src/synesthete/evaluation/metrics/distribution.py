@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.rows import Rows
 
+# Not torchmetrics: its KID is a mean over subsets with neither a floor nor equal weights of classes, its FID a root of
+# a rounded matrix, off where there are fewer samples than dimensions.
 ROWS = 1024  # at once, where they are not too wide
 VALUES = 2**23  # at once, 64 MB in float64
 

@@ -13,6 +13,7 @@ Z_95 = 1.959964  # of the normal distribution, two-sided
 
 def interval(value: float, num: int) -> tuple[float, float]:
     """95% interval of a share `value` of `num` independent answers (Wilson 1927), which is sound at 0 and 1 too."""
+    # Not scipy's: it counts whole answers, and a share of sounds painted several times each is of none.
     if num < 1:
         return 0.0, 1.0
     centre = (value + Z_95**2 / (2 * num)) / (1 + Z_95**2 / num)
