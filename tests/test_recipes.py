@@ -14,7 +14,8 @@ from synesthete.data.synthetic import Swatches
 from synesthete.diffusion.sampling import make_scheduler, set_timesteps
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.recipes.hundred_phrases import HUNDRED_PHRASES
-from synesthete.training.dry_run import DryRun, make_samples
+from synesthete.tasks import task_of
+from synesthete.training.dry_run import DryRun
 from synesthete.types import Condition, InputError
 
 FULL = [name for name in RECIPES if not name.endswith("-debug")]
@@ -93,7 +94,7 @@ def test_every_stage_of_a_debug_twin_takes_a_step(name):
     """A loss or gradient that is not finite would stop it."""
     recipe = find_recipe(name)
     for stage in recipe.stages:
-        dry_run = DryRun(recipe, stage, make_samples(recipe, stage, 4))
+        dry_run = DryRun(recipe, stage, task_of(recipe).dummy_batch(recipe, stage, 4))
         before = [p.detach().clone() for p in dry_run.trainer.trained.values()]
         dry_run.step(4)
         assert any(not torch.equal(p, old) for p, old in zip(dry_run.trainer.trained.values(), before, strict=True))
@@ -174,7 +175,7 @@ def test_an_unconditional_model_is_a_matter_of_fields():
     unread = ["denoiser.condition_width=null", "denoiser.pooled_width=null"]
     recipe = find_recipe("images-digits-debug", [nothing, *unread])
     stage = recipe.stages[0]
-    dry_run = DryRun(recipe, stage, make_samples(recipe, stage, 4))
+    dry_run = DryRun(recipe, stage, task_of(recipe).dummy_batch(recipe, stage, 4))
     dry_run.step(4)
     with pytest.raises(InputError, match=r"Unconditional says nothing; --set denoiser\.condition_width=null"):
         find_recipe("images-digits-debug", [nothing])

@@ -15,12 +15,18 @@ from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import build
 from synesthete.recipes import find_recipe
+from synesthete.tasks import task_of
 from synesthete.training import cost
 from synesthete.training.cost import Ledger, predict, predict_memory, time_step
-from synesthete.training.dry_run import DryRun, make_samples, micro_batch
+from synesthete.training.dry_run import DryRun, micro_batch
 from tiny import DEBUG, debug_recipe
 
 FLOAT = 4  # bytes
+
+
+def dummies(recipe):
+    """What makes samples up for a recipe."""
+    return task_of(recipe).dummy_batch
 
 
 def test_a_layer_takes_its_weights_inputs_and_outputs():
@@ -67,8 +73,8 @@ def test_bf16_copies_of_weights_are_counted():
 def test_weights_optimiser_and_averages_are_exact(stage_name):
     recipe = debug_recipe()
     stage = next(stage for stage in recipe.stages if stage.name == stage_name)
-    predicted = predict_memory(recipe, stage, 4)
-    dry_run = DryRun(recipe, stage, make_samples(recipe, stage, 4))
+    predicted = predict_memory(recipe, stage, 4, dummies(recipe))
+    dry_run = DryRun(recipe, stage, task_of(recipe).dummy_batch(recipe, stage, 4))
     dry_run.step(4)
     run = dry_run.trainer
     assert predicted.weights == sum(value.nbytes for value in run.model.state_dict().values())
@@ -80,7 +86,7 @@ def test_weights_optimiser_and_averages_are_exact(stage_name):
 
 def test_what_a_batch_adds_grows_with_it():
     recipe = debug_recipe()
-    two, four, eight = (predict_memory(recipe, recipe.stages[1], size).working for size in (2, 4, 8))
+    two, four, eight = (predict_memory(recipe, recipe.stages[1], size, dummies(recipe)).working for size in (2, 4, 8))
     assert eight - four == pytest.approx(2 * (four - two), rel=0.05)
     assert eight > four > two
 
@@ -88,19 +94,21 @@ def test_what_a_batch_adds_grows_with_it():
 def test_every_layer_adds_as_much_and_checkpointing_saves_it():
     recipe = debug_recipe("denoiser.depth=2")
     stage = recipe.stages[1]
-    shallow = predict_memory(recipe, stage, 16).working
+    shallow = predict_memory(recipe, stage, 16, dummies(recipe)).working
     recipe.denoiser.depth = 4
-    deep = predict_memory(recipe, stage, 16).working
+    deep = predict_memory(recipe, stage, 16, dummies(recipe)).working
     recipe.denoiser.depth = 6
-    deeper = predict_memory(recipe, stage, 16).working
+    deeper = predict_memory(recipe, stage, 16, dummies(recipe)).working
     assert deeper - deep == pytest.approx(deep - shallow, rel=0.05)
-    assert predict_memory(recipe, replace(stage, gradient_checkpointing=True), 16).working < 0.8 * deeper
+    assert (
+        predict_memory(recipe, replace(stage, gradient_checkpointing=True), 16, dummies(recipe)).working < 0.8 * deeper
+    )
 
 
 def test_a_large_recipe_needs_no_memory_to_be_counted():
     recipe = find_recipe("image-to-speech")
     stage = recipe.stages[1]
-    found = predict_memory(recipe, stage, micro_batch(stage))
+    found = predict_memory(recipe, stage, micro_batch(stage), dummies(recipe))
     assert found.ema == FLOAT * 160_846_176
     assert found.total > 6 * found.ema
 
@@ -108,7 +116,7 @@ def test_a_large_recipe_needs_no_memory_to_be_counted():
 def test_a_conditioner_that_reads_classes_is_counted_too():
     recipe = debug_recipe()
     recipe.conditioner = build(Labels, width=32)
-    assert predict_memory(recipe, recipe.stages[1], 4).working > 0
+    assert predict_memory(recipe, recipe.stages[1], 4, dummies(recipe)).working > 0
 
 
 class Reckoned:
@@ -133,14 +141,14 @@ def test_seconds_are_reckoned_from_smaller_steps(batch_size, accumulation, monke
     )
     micro = batch_size // accumulation
     for largest in {micro, min(micro, 2)}:
-        trial = time_step(recipe.to_dict(), "denoise", largest)
+        trial = time_step(recipe.to_dict(), "denoise", largest, dummies(recipe))
         assert trial.seconds == pytest.approx(0.5 + accumulation * 0.25 + batch_size * 0.75)
         assert max(b for b, _ in Reckoned.sizes) == largest
 
 
 def test_a_step_is_predicted_in_a_process_of_its_own(cache):
     recipe = debug_recipe()
-    found = predict(recipe, recipe.stages[1])
+    found = predict(recipe, recipe.stages[1], dummies(recipe))
     assert (found.stage, found.batch_size, found.micro_batch, found.dry_run_batch) == ("denoise", 16, 16, 16)
     assert found.seconds > 0
     parts = found.memory

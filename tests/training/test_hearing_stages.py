@@ -156,7 +156,7 @@ def test_what_a_stage_takes_is_reckoned_from_its_groups(place, data, stage):
     """What is frozen has no moments and no average."""
     recipe = hearing_recipe(place)
     chosen = next(one for one in recipe.stages if one.name == stage)
-    found = predict_memory(recipe, chosen, 4)
+    found = predict_memory(recipe, chosen, 4, tasks.task_of(recipe).dummy_batch)
     run = begun(place, data, stage)
     numbers = [p.numel() for p in run.trained.values()]
     assert found.ema == 4 * sum(numbers)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.needs import describe_needs, find_needs
 from synesthete.cli.options import AsJson, Assignments, RecipeName, finish
 
 
@@ -45,6 +44,7 @@ def show(
     `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
     """
     from synesthete.recipes import find_recipe, make_cheaply
+    from synesthete.recipes.needs import describe_needs, find_needs
 
     found = find_recipe(recipe, assignments or ())
     if yaml:
@@ -57,9 +57,10 @@ def show(
     values["recipe"] = found.to_dict()
     text = "\n".join([describe(found, counts, vocoder), *describe_needs(needs)])
     if cost:
+        from synesthete.tasks import task_of
         from synesthete.training.cost import predict
 
-        costs = [predict(found, stage) for stage in found.stages]
+        costs = [predict(found, stage, task_of(found).dummy_batch) for stage in found.stages]
         values["cost"] = [{**asdict(one), "bytes": one.memory.total} for one in costs]
         text = "\n".join([text, *map(describe_cost, costs)])
     finish(as_json, values, text)

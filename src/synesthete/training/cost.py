@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from synesthete.config import Recipe
-from synesthete.training.dry_run import DryRun, make_samples, micro_batch
+from synesthete.training.dry_run import DryRun, micro_batch
 from synesthete.training.run_folder import processes
 from synesthete.types import InputError
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Stage
+    from synesthete.data.samples import Samples
+
+    Dummies = Callable[[Recipe, Stage, int], Samples]
 
 # A step that works in fewer bytes than this is dry_run_batch as it is.
 SMALL = 2 * 10**9
@@ -85,26 +88,28 @@ class Cost:
     dry_run_batch: int | None = None
 
 
-def predict(recipe: Recipe, stage: Stage) -> Cost:
+def predict(recipe: Recipe, stage: Stage, dummies: Dummies) -> Cost:
     """Memory and time of an optimiser step of the stage.
+
+    dummies: as `Task.dummy_batch`, makes samples up; another process has to be able to import it.
 
     Raises:
         InputError: parts whose step cannot be followed by shapes alone.
     """
     size = micro_batch(stage)
-    memory = predict_memory(recipe, stage, size)
+    memory = predict_memory(recipe, stage, size, dummies)
     if memory.total > physical_memory():
         return Cost(stage.name, stage.batch_size, size, memory)
     largest = size if memory.working <= SMALL or size <= 4 else max(2, size * SMALL // memory.working)
     # In a process of its own: what this one has freed would be used again, and not be seen.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-        trial = other.submit(time_step, recipe.to_dict(), stage.name, largest).result()
-    run = memory if largest == size else predict_memory(recipe, stage, largest)
+        trial = other.submit(time_step, recipe.to_dict(), stage.name, largest, dummies).result()
+    run = memory if largest == size else predict_memory(recipe, stage, largest, dummies)
     memory = replace(memory, overhead=max(0, trial.resident - run.total))
     return Cost(stage.name, stage.batch_size, size, memory, trial.seconds, largest)
 
 
-def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
+def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) -> Memory:
     """A step's memory from its shapes: every tensor is made without values and counted while it lives.
 
     size: samples of a micro-batch.
@@ -112,7 +117,7 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
     Raises:
         InputError: parts whose step cannot be followed by shapes alone.
     """
-    samples = make_samples(recipe, stage, 1)
+    samples = dummies(recipe, stage, 1)
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True), ledger, staying():
         try:
@@ -131,7 +136,7 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int) -> Memory:
     return Memory(weights, optimiser, ema, ledger.peak - weights - optimiser - ema)
 
 
-def time_step(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
+def time_step(values: dict[str, Any], stage_name: str, largest: int, dummies: Dummies) -> Trial:
     """Steps of micro-batches of `largest` samples, and of one if that is not the stage's own size.
 
     A step is u + a (c + b s): an update u, and a times a pass whose cost is c for the weights and s for each of b
@@ -140,7 +145,7 @@ def time_step(values: dict[str, Any], stage_name: str, largest: int) -> Trial:
     recipe = Recipe.from_dict(values)
     stage = next(stage for stage in recipe.stages if stage.name == stage_name)
     size, accumulation = micro_batch(stage), stage.gradient_accumulation_steps
-    samples = make_samples(recipe, stage, largest)
+    samples = dummies(recipe, stage, largest)
     gauge = Gauge()
     dry_run = DryRun(recipe, stage, samples)
     seconds = clock(lambda: dry_run.step(largest))

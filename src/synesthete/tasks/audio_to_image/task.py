@@ -6,6 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from synesthete.conditioning.audio_text import SoundAndText
+from synesthete.data.audio_image_samples import AudioImageSamples
+from synesthete.data.captions import spell
 from synesthete.tasks.audio_to_image import preparation
 from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
@@ -14,11 +19,13 @@ from synesthete.tasks.task import register
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.config import Recipe
+    from synesthete.config import Recipe, Stage
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
+
+SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
 
 
 class AudioToImage(Images):
@@ -51,6 +58,31 @@ class AudioToImage(Images):
         return values, (
             f"{told['train']} to train on, {values['judge_pictures']} pictures for the judge alone, "
             f"{told['test']} held out (no file in two of them){unheard}"
+        )
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> AudioImageSamples:
+        """Grey pictures with noise for sound, or for what a frozen encoder made of one; a caption of each template."""
+        data, codec = recipe.data(), recipe.codec()
+        grey = super().dummy_batch(recipe, stage, num)
+        with torch.device("meta"):
+            conditioner = recipe.conditioner()
+        length = round((data.seconds or SECONDS) * conditioner.sample_rate)
+        templates = () if isinstance(data.captions, str) else tuple(data.captions)
+        read = [spell([template], data.class_names or ("thing",))[0] for template in templates] or [""]
+        return AudioImageSamples(
+            grey.pictures,
+            grey.labels,
+            torch.randint(-3000, 3000, (num, length), dtype=torch.int16),
+            grey.labels,
+            SoundAndText,
+            x_0=torch.randn(num, 1, *codec.shape).half() if codec.caches_latents else None,
+            captions=torch.arange(len(read)).expand(num, -1),
+            texts=conditioner.compose(prompts=read).text,
+            texts_read=tuple(read),
+            heard=torch.randn(num, conditioner.embedding_width) if conditioner.has_fixed_features else None,
+            augmentation=data.augmentation,
+            sample_rate=conditioner.sample_rate,
+            templates=templates,
         )
 
     def request_type(self) -> type[Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+from PIL import Image
+
+from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.task import Task, register
+from synesthete.training.precompute import precompute_features
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +56,28 @@ class ImageToSpeech(Task):
         )
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
-        """Grey pictures, and noise for their clips."""
-        from synesthete.training.dry_run import make_samples
-
-        return make_samples(recipe, stage, num)
+        """Grey pictures, looked at beforehand where a training would, and noise for their clips."""
+        data, labels = recipe.data(), torch.zeros(num, dtype=torch.int64)
+        x_0 = torch.randn(num, *recipe.codec().shape).half()
+        with torch.device("meta"):
+            conditioner: Any = recipe.conditioner()
+        if conditioner.reads != "image":
+            return ImageSpeechSamples(x_0, labels, labels, labels)
+        grey = conditioner.preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
+        pictures = grey.expand(num, *grey.shape[1:]).contiguous()
+        samples = ImageSpeechSamples(x_0, labels, pictures, labels, data.augmentation)
+        if not stage.num_views and not (conditioner.has_fixed_features and data.augmentation is None):
+            return samples
+        conditioner = recipe.conditioner()
+        conditioner.freeze(stage.num_views > 0)
+        return precompute_features(
+            conditioner,
+            samples,
+            max(stage.num_views, 1),
+            0,
+            autocast=contextlib.nullcontext,
+            report=lambda done, total: None,
+        )
 
     def train_classifier(
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+from PIL import Image
+
+from synesthete.data.labelled import PictureSamples
 from synesthete.tasks.images import preparation
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
 from synesthete.tasks.task import Task, register
@@ -48,9 +52,9 @@ class Images(Task):
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Grey pictures."""
-        from synesthete.training.dry_run import make_samples
-
-        return make_samples(recipe, stage, num)
+        grey = recipe.codec().preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
+        pictures = grey.expand(num, *grey.shape[1:]).contiguous()
+        return PictureSamples(pictures, torch.zeros(num, dtype=torch.int64), recipe.data().augmentation)
 
     def train_classifier(
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from synesthete import hub
+from synesthete.data.music import MusicSamples
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.adapted import find_adapters
 from synesthete.pipeline.cascade import is_cascade
@@ -56,10 +59,13 @@ class Music(Task):
         )
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
-        """Noise."""
-        from synesthete.training.dry_run import make_samples
-
-        return make_samples(recipe, stage, num)
+        """Noise, encoded unless the codec learns from it or it is what the model is told."""
+        codec, labels = recipe.codec(), torch.zeros(num, dtype=torch.int64)
+        x_0 = torch.randn(num, 1, *codec.shape).half()
+        noise = torch.randint(-3000, 3000, (num, codec.config.num_samples), dtype=torch.int16)
+        views = None if "codec" in stage.train else x_0
+        reads: Any = "sound" if recipe.conditioner.target.reads == "sound" else "label"
+        return MusicSamples(noise, labels, labels, ("noise",), views, reads, sample_rate=codec.spec.sample_rate)
 
     def train_classifier(
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
