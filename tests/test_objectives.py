@@ -121,6 +121,16 @@ def test_sensitivity_is_measured_on_fixed_noise():
     assert condition_sensitivity(parts, batch_of()) == condition_sensitivity(parts, batch_of())
 
 
+def test_a_network_is_asked_in_the_precision_of_its_weights():
+    """Weights in half precision take no other input; what is compared stays float32."""
+    parts, batch, given = parts_with(Process()), batch_of(4), set()
+    parts.denoiser.dtype = torch.bfloat16
+    parts.denoiser.register_forward_pre_hook(lambda module, inputs: given.add(inputs[0].dtype))
+    assert fixed_loss(parts, batch).dtype == torch.float32
+    assert condition_sensitivity(parts, batch)["right"] >= 0
+    assert given == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("measure", ["loss", "error", "sensitivity"])
 def test_figures_are_the_same_however_many_samples_go_through_at_once(measure):
     """64 at once have no room where a training step takes 4."""
