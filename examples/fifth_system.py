@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.configuration_utils import register_to_config
 from PIL import Image
 from torch import nn
 
@@ -75,7 +74,6 @@ class SineCodec(Codec):
 
     spec = SPEC
 
-    @register_to_config
     def __init__(self, num_samples: int = LENGTH) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(1))
@@ -108,7 +106,6 @@ class SineCodec(Codec):
 class Number(Conditioner):
     """A number (B,) as four tokens and a pooled vector; the null is a learned one."""
 
-    @register_to_config
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 5 * width))

@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
 from synesthete import seeding
@@ -46,8 +45,7 @@ def test_saved_and_loaded_it_makes_the_same(pipeline, folder, raw):
         assert settings == pipeline.sampling_settings()
 
 
-def test_it_is_a_diffusers_pipeline_of_four_parts(pipeline, folder):
-    assert isinstance(pipeline, DiffusionPipeline)
+def test_its_folder_is_that_of_a_diffusers_pipeline_of_four_parts(pipeline, folder):
     index = json.loads((folder / "model_index.json").read_text())
     assert index["_class_name"] == "Pipeline"
     parts = {name: value for name, value in index.items() if isinstance(value, list)}
@@ -156,11 +154,11 @@ def test_damaged_weights_are_one_line(folder, part, damage):
             path.write_text("not tensors")
         case "gone":
             path.unlink()
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=rf"{part}.*(damaged|train or copy the model again)"):
         Pipeline.load(str(folder))
 
 
-@pytest.mark.parametrize("name", ["model_index.json", "denoiser/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("name", ["model_index.json", "denoiser/config.json"])
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_damaged_settings_are_one_line(folder, name, content):
     (folder / name).write_text(content)
@@ -172,7 +170,7 @@ def test_damaged_settings_are_one_line(folder, name, content):
 def test_weights_of_another_shape_are_one_line(folder):
     path = folder / "denoiser/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"width": 64}))
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=r"denoiser.*another version, train again"):
         Pipeline.load(str(folder))
 
 

@@ -8,14 +8,13 @@ from hashlib import blake2b
 import pytest
 import torch
 import yaml
-from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from safetensors.torch import load_file
 
 import synesthete
 from synesthete import hub
 from synesthete.config import Build, Recipe, build, class_name, find_class, registry
 from synesthete.denoisers.unet import UNet
+from synesthete.nn.part import Part
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.types import InputError
@@ -37,12 +36,9 @@ def registered(monkeypatch):
     return registry.register
 
 
-class OwnCodec(ModelMixin, ConfigMixin):
+class OwnCodec(Part):
     """A codec from outside the package."""
 
-    config_name = "config.json"
-
-    @register_to_config
     def __init__(self, size: int = 4) -> None:
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(1))
@@ -100,16 +96,11 @@ def test_a_name_is_given_once(registered, name):
 
 def test_a_pipeline_of_ones_own_part_is_saved_and_loaded(registered, tmp_path):
     registered(OwnCodec, "Mine")
-    parts = Pipeline.load("images-digits").components
-    Pipeline(**{**parts, "codec": OwnCodec(8)}).save_pretrained(tmp_path)
+    pipeline = Pipeline.load("images-digits")
+    pipeline.codec = OwnCodec(8)
+    pipeline.save_pretrained(tmp_path)
     assert json.loads((tmp_path / hub.MODEL_INDEX).read_text())["codec"] == ["synesthete", "Mine"]
     assert isinstance(Pipeline.load(str(tmp_path)).codec, OwnCodec)
-
-
-def test_a_part_is_found_by_diffusers_itself():
-    folder = hub.find_model("images-digits")
-    assert isinstance(Pipeline.from_pretrained(folder), DiffusionPipeline)
-    assert isinstance(synesthete.UNet.from_pretrained(folder / "denoiser"), UNet)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

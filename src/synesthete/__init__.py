@@ -29,10 +29,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("synesthete")
-    if name == "ModelMixin":  # what a part is loaded by: diffusers looks for it beside the part
-        from diffusers import ModelMixin
-
-        return ModelMixin
     if name[:1].isupper():
         from synesthete.config.registry import find_class
         from synesthete.types import InputError

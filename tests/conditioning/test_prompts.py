@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 
 import huggingface_hub
@@ -194,4 +193,4 @@ def test_what_cannot_be_read_is_one_line(folder, fields, text, named):
 
 
 def test_its_config_has_the_width(folder):
-    assert json.loads(make(folder).to_json_string())["encoder_width"] == 16
+    assert make(folder).fields["encoder_width"] == 16

@@ -44,7 +44,7 @@ class Ears(nn.Module):
     def __init__(self, width: int = 4) -> None:
         super().__init__()
         self.to_tokens, self.encoder = nn.Linear(width, 8), nn.Linear(2, width)
-        self._internal_dict = {"width": width}
+        self.fields = {"width": width}
 
     def groups(self):
         return {"sound": self.to_tokens.parameters(), "encoder": list(self.encoder.parameters())}

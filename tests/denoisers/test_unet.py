@@ -195,7 +195,6 @@ def test_a_saved_network_comes_back(tmp_path):
     told = replace(told, spatial=draw(2, 2, 13, 10))
     unet.save_pretrained(tmp_path)
     back = UNet.from_pretrained(tmp_path)
-    assert back.num_parameters() == unet.num_parameters()
     torch.testing.assert_close(back(x_t, timestep, told), unet(x_t, timestep, told))
 
 
@@ -342,7 +341,11 @@ def test_squeeze_excitation_costs_next_to_nothing():
 
     plain = network(channels=(32, 64))
     excited = network(channels=(32, 64), squeeze_excitation=True)
-    assert excited.num_parameters() < 1.03 * plain.num_parameters()
+
+    def size(network: UNet) -> int:
+        return sum(p.numel() for p in network.parameters())
+
+    assert size(excited) < 1.03 * size(plain)
     assert flops(plain) < flops(excited) < 1.001 * flops(plain)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
@@ -30,7 +29,6 @@ ALIKE = 0.95  # correlation of neighbouring frames in the data that the ideal de
 class Ideal(Denoiser):
     """The best possible denoiser of x_0 ~ N(0, S) with S[i, j] = alike^|i - j| between frames; bins are independent."""
 
-    @register_to_config
     def __init__(self, process: dict[str, Any], num_frames: int = WINDOW, alike: float = ALIKE) -> None:
         super().__init__()
         self.process = Process(**process)

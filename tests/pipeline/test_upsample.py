@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
@@ -30,7 +29,6 @@ SAMPLING = {"sampler": "flow-euler", "num_inference_steps": 1, "guidance_scale":
 class Saying(Denoiser):
     """A network whose x_0 is what `say` makes of x_t and the spatial condition."""
 
-    @register_to_config
     def __init__(self, say=None) -> None:
         super().__init__()
         self.say = say

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
 from synesthete.codecs.base import Codec
@@ -57,7 +56,6 @@ class AutoencoderCodec(Codec):
 
     makes_pictures = True
 
-    @register_to_config
     def __init__(
         self,
         model: str | None = "stabilityai/sd-vae-ft-mse",

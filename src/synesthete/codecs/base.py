@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffusers import ConfigMixin, ModelMixin
 from PIL import Image
+
+from synesthete.nn.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Codec(ModelMixin, ConfigMixin):
+class Codec(Part):
     """Base of all codecs: signal <-> x_0. It owns range and normalisation, and what silence is.
 
     Each has `shape` (C, H, W) of one x_0, encode(signal) -> x_0 (B, C, H, W), decode(x_0, generators) -> signal, one

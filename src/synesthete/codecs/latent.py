@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.configuration_utils import FrozenDict, register_to_config
 from torch.nn import functional as F
 
 from synesthete.codecs.base import Codec
 from synesthete.codecs.measuring import measure_channels
 from synesthete.config.nested import described, restored
+from synesthete.nn.part import Config
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ class LatentCodec(Codec):
     # What it makes of a signal changes while it learns: no x_0 is kept from before.
     is_learned = True
 
-    @register_to_config
     def __init__(
         self,
         base: Any,
@@ -82,7 +81,7 @@ class LatentCodec(Codec):
         self.register_buffer("scale", torch.ones(latent_channels, 1, 1))
 
     def __getattr__(self, name: str) -> Any:
-        if name == "base":  # ModelMixin would give the field of that name
+        if name == "base":  # a module gives the parts of that name, and not its fields
             return self.__dict__["_modules"][name]
         return super().__getattr__(name)
 
@@ -120,7 +119,7 @@ class LatentCodec(Codec):
     @property
     def config(self) -> Any:
         """Its own fields, and beside them those of its base, such as num_samples, which any codec of sound is asked."""
-        return FrozenDict({**self.base.config, **super().config})
+        return Config({**self.base.config, **super().config})
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from diffusers.configuration_utils import register_to_config
-
 from synesthete.codecs.log_mel import LogMelCodec
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
@@ -24,7 +22,6 @@ class MelCodec(LogMelCodec):
         vocos: folder or Hub id of its weights.
     """
 
-    @register_to_config
     def __init__(
         self,
         num_samples: int = 72_000,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import register_to_config
 from PIL import Image, ImageOps
 
 from synesthete.codecs.base import Codec, enlarged
@@ -39,7 +38,6 @@ class PixelCodec(Codec):
 
     makes_pictures = True
 
-    @register_to_config
     def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3) -> None:
         super().__init__()
         sides = (size, size) if isinstance(size, int) else tuple(size)

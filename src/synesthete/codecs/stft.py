@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
 from synesthete.codecs.base import Codec, spectrogram_images
@@ -55,7 +54,6 @@ class StftCodec(Codec):
             that is not below 0 dB, or a power not in (0, 1].
     """
 
-    @register_to_config
     def __init__(
         self,
         num_samples: int = 128_000,

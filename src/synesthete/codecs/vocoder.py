@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete import hub
@@ -49,7 +48,6 @@ class VocoderCodec(LogMelCodec):
 
     trained: Tensor
 
-    @register_to_config
     def __init__(
         self,
         num_samples: int = 128_000,

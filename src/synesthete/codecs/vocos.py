@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import yaml
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
 from synesthete.hub import read_weights
+from synesthete.nn.part import Part
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ PUBLISHED_PARTS = {"feature_extractor": "MelSpectrogramFeatures", "backbone": "V
 FEATURES = "feature_extractor."  # the published weights hold the window and filterbank of their log-mel as well
 
 
-class Vocos(ModelMixin, ConfigMixin):
+class Vocos(Part):
     """Log-mel (B, n_mels, T) -> waveform (B, S) in one forward pass: 13.5M parameters at the published size.
 
     Source: Vocos, Siuzdak 2023 (section 3). Parameters are named and shaped as in the published
@@ -41,7 +40,6 @@ class Vocos(ModelMixin, ConfigMixin):
         InputError: another padding, or frames that cannot be laid over one another.
     """
 
-    @register_to_config
     def __init__(
         self,
         sample_rate: int = 24_000,

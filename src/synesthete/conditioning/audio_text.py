@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete.conditioning.base import Conditioner
 from synesthete.conditioning.sound_tokens import SoundTokens
@@ -72,7 +71,6 @@ class AudioTextConditioner(Conditioner):
 
     reads = "audio_text"
 
-    @register_to_config
     def __init__(
         self,
         sound: Any,
@@ -87,7 +85,7 @@ class AudioTextConditioner(Conditioner):
             raise InputError(
                 f"conditioner.num_sound_tokens {num_sound_tokens}: attention over one is a constant; set 8"
             )
-        # Not called as the fields are: ModelMixin would give those.
+        # Not called as the fields are, which say of what they are made.
         self.audio_encoder: Any = restored(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
         self.text_encoder: Any = restored(
             text, "conditioner.text", "encoder of text", ("tokenise", "read"), "TextTransformer"

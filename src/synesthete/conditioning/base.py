@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 
+from synesthete.nn.part import Part
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Conditioner(ModelMixin, ConfigMixin):
+class Conditioner(Part):
     """Base of all conditioners: raw conditions to `Condition`, and the null of each.
 
     Attributes:

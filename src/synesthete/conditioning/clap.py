@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.conditioning import feature_cache, trial_towers
 from synesthete.conditioning.frozen_encoder import FrozenEncoder, find_folder, one_line
 from synesthete.io import digest
+from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ KNOWN = {
 }
 
 
-class Clap(ModelMixin, ConfigMixin):
+class Clap(Part):
     """Waveforms (B, S) through the audio tower of a frozen CLAP -> (B, width), vectors of length 1.
 
     A sound is resampled to CLAP's rate (48 kHz) and fitted to its 10 s by its own feature extractor: shorter ones are
@@ -59,7 +58,6 @@ class Clap(ModelMixin, ConfigMixin):
 
     is_frozen = True
 
-    @register_to_config
     def __init__(
         self,
         model: str = "laion/larger_clap_music_and_speech",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete.conditioning.image_conditioner import ImageConditioner
@@ -37,7 +36,6 @@ class VisionEncoder(ImageConditioner):
         InputError: a model whose settings are neither known nor found, or a size that it cannot take.
     """
 
-    @register_to_config
     def __init__(
         self,
         model: str = "openai/clip-vit-base-patch32",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete.conditioning.base import Conditioner, check_labels
@@ -21,7 +20,6 @@ class Labels(Conditioner):
     Several tokens, since over a single key softmax is 1 and cross-attention a constant (DESIGN law 4).
     """
 
-    @register_to_config
     def __init__(self, num_classes: int = 10, width: int = 256, num_tokens: int = 4) -> None:
         super().__init__()
         self.tokens = nn.Embedding(num_classes + 1, num_tokens * width)

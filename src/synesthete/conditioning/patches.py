@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -39,7 +38,6 @@ class PicturePatches(ImageConditioner):
         InputError: a size that is not whole patches, or fewer than two of them a side.
     """
 
-    @register_to_config
     def __init__(
         self,
         size: int = 512,

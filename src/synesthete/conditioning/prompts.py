@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 
 from synesthete import hub
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.frozen_encoder import find_folder
 from synesthete.conditioning.text_tower import KNOWN, TextTower, check_length, read_config
 from synesthete.conditioning.text_transformer import in_table
+from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ BASES = {  # widths of tokens
 REMEMBERED = 256  # prompts, of 77 x 768 numbers about 60 MB
 
 
-class ClipPrompts(ModelMixin, ConfigMixin):
+class ClipPrompts(Part):
     """Prompts through a frozen CLIP text encoder -> tokens (B, num_tokens, D), all of them kept, as the base was told.
 
     Prompts are padded to `num_tokens` as the tokenizer does, and nothing is masked: Stable Diffusion was trained so.
@@ -55,7 +54,6 @@ class ClipPrompts(ModelMixin, ConfigMixin):
 
     is_frozen = True
 
-    @register_to_config
     def __init__(
         self,
         model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5",

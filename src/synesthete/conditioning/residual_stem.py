@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,7 +35,6 @@ class ResidualStem(ImageConditioner):
         fit: how a picture of any size becomes a square one, as in `PictureStem`.
     """
 
-    @register_to_config
     def __init__(
         self,
         size: int = 32,

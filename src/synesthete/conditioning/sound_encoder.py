@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
 from synesthete.nn.blocks import ResidualConv
-from synesthete.nn.mel import mel_filterbank, mel_spectrogram
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +19,7 @@ RANGE_DB = 80.0
 QUIETEST_DB = -60.0
 
 
-class SoundEncoder(ModelMixin, ConfigMixin):
+class SoundEncoder(Part):
     """Waveforms (B, S) -> (B, width), vectors of length 1: what `objectives.Alignment` teaches it to tell apart.
 
     The log-mel, 80 dB below its own loudest cell, goes through residual convolutions; then every column of features
@@ -42,7 +39,6 @@ class SoundEncoder(ModelMixin, ConfigMixin):
 
     is_frozen = False
 
-    @register_to_config
     def __init__(
         self,
         sample_rate: int = 16_000,

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,7 +39,6 @@ class PictureStem(ImageConditioner):
         InputError: no stage, or so many that a single token is left.
     """
 
-    @register_to_config
     def __init__(
         self,
         size: int = 28,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete.conditioning.base import Conditioner, check_labels
@@ -41,7 +40,6 @@ class ClipText(Conditioner):
 
     reads_text = True
 
-    @register_to_config
     def __init__(
         self,
         model: str = "openai/clip-vit-base-patch32",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import register_to_config
 from safetensors import safe_open
 from torch import nn
 
@@ -38,7 +37,6 @@ class PooledText(Conditioner):
         InputError: no such table, not such a table, or a class that is not in it.
     """
 
-    @register_to_config
     def __init__(
         self,
         table: str,

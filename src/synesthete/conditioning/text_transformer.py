@@ -7,10 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 PADDING, START = 0, 1  # before the ids of words
 
 
-class TextTransformer(ModelMixin, ConfigMixin):
+class TextTransformer(Part):
     """Texts of the words that its captions are made of -> a token a word, behind one that starts every text.
 
     A word is what stands between spaces and punctuation, in small letters. Words that no caption has are refused: it
@@ -38,7 +37,6 @@ class TextTransformer(ModelMixin, ConfigMixin):
 
     is_frozen = False
 
-    @register_to_config
     def __init__(
         self,
         captions: tuple[str, ...] = (),

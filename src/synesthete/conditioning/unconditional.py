@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete.conditioning.base import Conditioner
 from synesthete.types import Condition
@@ -22,7 +21,6 @@ class Unconditional(Conditioner):
 
     reads = "nothing"
 
-    @register_to_config
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("nothing", torch.zeros(1))  # diffusers loads no part without a tensor

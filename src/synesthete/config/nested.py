@@ -28,5 +28,4 @@ def restored(part: Any, where: str, what: str, has: tuple[str, ...], such_as: st
 
 def described(part: Any) -> dict[str, Any]:
     """A part as its class and the fields of its constructor, plain values."""
-    fields = {name: value for name, value in part._internal_dict.items() if not name.startswith("_")}
-    return {CLASS_KEY: class_name(type(part)), **fields}
+    return {CLASS_KEY: class_name(type(part)), **part.fields}

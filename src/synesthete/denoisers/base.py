@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffusers import ConfigMixin, ModelMixin
+from synesthete.nn.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from synesthete.types import Condition
 
 
-class Denoiser(ModelMixin, ConfigMixin):
+class Denoiser(Part):
     """Base of all denoisers: x_t, a timestep and a condition -> the prediction.
 
     Attributes:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -44,7 +43,6 @@ class DiT(Denoiser):
         InputError: a width that does not divide into heads, or more modulation networks than layers.
     """
 
-    @register_to_config
     def __init__(
         self,
         sample_size: tuple[int, int] = (100, 282),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete.denoisers.base import Denoiser
 from synesthete.denoisers.base_network import BASE, FIELD, load_network, make_network, read_network
@@ -46,7 +45,6 @@ class StableDiffusion(Denoiser):
         InputError: no such model, one of another kind or without safetensors, or fields that contradict it.
     """
 
-    @register_to_config
     def __init__(
         self,
         model: str | None = BASE,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -49,7 +48,6 @@ class UNet(Denoiser):
             tokens that no level would read.
     """
 
-    @register_to_config
     def __init__(
         self,
         sample_size: tuple[int, int] = (96, 96),

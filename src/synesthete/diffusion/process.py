@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from diffusers import DDPMScheduler
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
@@ -80,7 +82,7 @@ class Process:
         self.timestep_mean, self.timestep_std, self.min_sigma = timestep_mean, timestep_std, min_sigma
         self.alphas_cumprod: Tensor | None = None
         if schedule != "flow":
-            self.alphas_cumprod = DDPMScheduler(**self.scheduler_config()).alphas_cumprod
+            self.alphas_cumprod = signal_levels(self.scheduler_config())
 
     @property
     def sampler_space(self) -> PredictionType:
@@ -192,3 +194,22 @@ class Process:
             case _:
                 total = alpha + sigma
                 return (x_t - sigma * prediction) / total, (x_t + alpha * prediction) / total
+
+
+def signal_levels(config: Mapping[str, Any]) -> Tensor:
+    """alphas_cumprod (num_train_timesteps,) of a `scheduler_config`, to the bit as diffusers' DDPMScheduler has it."""
+    num, first, last = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
+    match config["beta_schedule"]:
+        case "linear":
+            betas = torch.linspace(first, last, num)
+        case "scaled_linear":
+            betas = torch.linspace(first**0.5, last**0.5, num) ** 2
+        case _:  # Nichol & Dhariwal 2021, eq. 17
+            bars = [math.cos((i / num + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(num + 1)]
+            betas = torch.tensor([min(1 - bars[i + 1] / bars[i], 0.999) for i in range(num)])
+    if config["rescale_betas_zero_snr"]:  # Lin et al. 2024, algorithm 1
+        roots = (1 - betas).cumprod(0).sqrt()
+        first_root, last_root = roots[0].clone(), roots[-1].clone()
+        levels = ((roots - last_root) * (first_root / (first_root - last_root))) ** 2
+        betas = 1 - torch.cat([levels[:1], levels[1:] / levels[:-1]])
+    return (1 - betas).cumprod(0)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
 
+from synesthete.diffusion.schedulers import find_scheduler_class
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,14 @@ class Sampler:
     @property
     def scheduler_class(self) -> Any:
         """The class itself."""
-        return getattr(diffusers, self.scheduler) if isinstance(self.scheduler, str) else self.scheduler
+        return find_scheduler_class(self.scheduler) if isinstance(self.scheduler, str) else self.scheduler
+
+    @property
+    def takes_eta(self) -> bool:
+        """Whether a share of noise can be added in its steps; known of diffusers' classes without importing them."""
+        if isinstance(self.scheduler, str):
+            return self.scheduler == "DDIMScheduler"
+        return "eta" in inspect.signature(self.scheduler_class.step).parameters
 
 
 FLOW_SIGMAS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
@@ -84,19 +91,23 @@ def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
     return scheduler
 
 
-def make_scheduler(
-    name: str,
-    process: Process,
-    shift: float = 1.0,
-    *,
-    timestep_spacing: str = "trailing",
-    solver_order: int | None = None,
-) -> Any:
-    """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
+def check_sampling(settings: Mapping[str, Any], process: Process) -> None:
+    """Refuse what `scheduler_for` would, without making a scheduler, for which diffusers has to be imported.
 
-    shift: of a flow's even timesteps towards noise. timestep_spacing: of a beta schedule's ("leading" begins short of
-    the terminal timestep; Lin et al. 2024, table 2), or "log_snr" of a flow's. solver_order: of a multistep solver; its
-    own where None.
+    Raises:
+        InputError: settings that do not fit each other or the process.
+    """
+    name, spacing = settings["sampler"], settings["timestep_spacing"]
+    check_sampler(name, process, settings["timestep_shift"], spacing, settings["solver_order"])
+    sampler, num_inference_steps = SAMPLERS[name], settings["num_inference_steps"]
+    if settings["eta"] and not sampler.takes_eta:
+        raise InputError(f"eta {settings['eta']}: {name} takes none; set eta=0, or take ddim (ddpm is its eta=1)")
+    if not sampler.flow and isinstance(sampler.scheduler, str):
+        check_steps(num_inference_steps, process.num_train_timesteps, spacing, is_multistep=bool(sampler.max_order))
+
+
+def check_sampler(name: str, process: Process, shift: float, timestep_spacing: str, solver_order: int | None) -> None:
+    """Refuse a sampler that cannot walk a process so; arguments as of `make_scheduler`.
 
     Raises:
         InputError: an unknown name, a sampler of the other kind of process, a shift of a beta schedule or of steps that
@@ -118,6 +129,30 @@ def make_scheduler(
             f"timestep_shift {shift}: shifted, steps even in log SNR stay so; leave it at 1, or "
             "set timestep_spacing to trailing"
         )
+    if solver_order is not None and not 1 <= solver_order <= SAMPLERS[name].max_order:
+        orders = ", ".join(f"1-{SAMPLERS[n].max_order} with {n}" for n in fitting if SAMPLERS[n].max_order)
+        raise InputError(f"solver_order {solver_order}: sampler {name!r} has no such; leave it unset, or give {orders}")
+
+
+def make_scheduler(
+    name: str,
+    process: Process,
+    shift: float = 1.0,
+    *,
+    timestep_spacing: str = "trailing",
+    solver_order: int | None = None,
+) -> Any:
+    """The diffusers scheduler called `name`, set up to walk `process` backwards from its terminal timestep.
+
+    shift: of a flow's even timesteps towards noise. timestep_spacing: of a beta schedule's ("leading" begins short of
+    the terminal timestep; Lin et al. 2024, table 2), or "log_snr" of a flow's. solver_order: of a multistep solver; its
+    own where None.
+
+    Raises:
+        InputError: as `check_sampler`.
+    """
+    check_sampler(name, process, shift, timestep_spacing, solver_order)
+    flow = process.schedule == "flow"
     sampler = SAMPLERS[name]
     scheduler = sampler.scheduler_class
     known = inspect.signature(scheduler.__init__).parameters
@@ -127,11 +162,6 @@ def make_scheduler(
         if process.zero_terminal_snr and "rescale_betas_zero_snr" not in known:
             config["trained_betas"] = betas_to_zero(process)
     if solver_order is not None:
-        if not 1 <= solver_order <= sampler.max_order:
-            orders = ", ".join(f"1-{SAMPLERS[n].max_order} with {n}" for n in fitting if SAMPLERS[n].max_order)
-            raise InputError(
-                f"solver_order {solver_order}: sampler {name!r} has no such; leave it unset, or give {orders}"
-            )
         config["solver_order"] = solver_order
     # clip_sample cuts x_0 at +-1, inside the range of any data that is not a picture.
     config |= {"clip_sample": False, "set_alpha_to_one": True, "steps_offset": 0, **sampler.settings}
@@ -173,14 +203,16 @@ def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device
     if getattr(scheduler, "even_in_log_snr", False):
         space_by_log_snr(scheduler, num_inference_steps, device)
         return
-    if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler):
+    if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":
         # Its own spacing spends the last step between sigma 0.001 and 0.
         sigmas = [1 - i / num_inference_steps for i in range(num_inference_steps)]
         scheduler.set_timesteps(sigmas=sigmas, device=device)
         return
     on_table = "beta_schedule" in scheduler.config and not scheduler.config.get("use_flow_sigmas")
     if on_table:
-        check_steps(scheduler, num_inference_steps)
+        num_timesteps, spacing = scheduler.config.num_train_timesteps, scheduler.config.timestep_spacing
+        is_multistep = "solver_order" in scheduler.config
+        check_steps(num_inference_steps, num_timesteps, spacing, is_multistep=is_multistep)
     scheduler.set_timesteps(num_inference_steps, device=device)
     if on_table:
         drop_before_clean(scheduler)
@@ -205,15 +237,14 @@ def space_by_log_snr(scheduler: Any, num_inference_steps: int, device: torch.dev
     scheduler.sigmas, scheduler.timesteps = torch.cat([sigmas, torch.zeros(1)]), timesteps.to(device)
 
 
-def check_steps(scheduler: Any, num_inference_steps: int) -> None:
+def check_steps(num_inference_steps: int, num_timesteps: int, spacing: str, *, is_multistep: bool) -> None:
     """Make sure that a table of timesteps has that many to step on.
 
     Raises:
         InputError: more steps than timesteps, or a single step that begins at clean data.
     """
-    spacing, num_timesteps = scheduler.config.timestep_spacing, scheduler.config.num_train_timesteps
     # Where a multistep solver does not begin at the end, it leaves out the other end as well.
-    most = num_timesteps - (spacing != "trailing" and "solver_order" in scheduler.config)
+    most = num_timesteps - (spacing != "trailing" and is_multistep)
     if num_inference_steps > most:
         raise InputError(
             f"num_inference_steps {num_inference_steps}: give at most {most} for timestep_spacing {spacing!r}"
@@ -262,7 +293,7 @@ def sample(
     x_t, timesteps = enter(scheduler, x_T, start, strength)
     scale = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for timestep, following in itertools.pairwise([*timesteps, -1]):
-        if isinstance(scheduler, diffusers.DDIMScheduler):
+        if type(scheduler).__name__ == "DDIMScheduler":
             # It goes on to timestep - N // num_inference_steps, past or short of the next one unless n divides N.
             gap = int(timestep - following)
             scheduler.num_inference_steps = Fraction(scheduler.config.num_train_timesteps, gap)

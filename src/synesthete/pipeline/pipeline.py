@@ -1,33 +1,32 @@
-"""A finished model: codec, conditioner, denoiser and scheduler, which diffusers can save, load and share."""
+"""A finished model: codec, conditioner, denoiser and scheduler, saved, loaded and shared in diffusers' layout."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import json
-import sys
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import logging
 from torch import nn
 
 from synesthete import hub, seeding
 from synesthete.config import Sampling, class_name, find_class
 from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
-from synesthete.diffusion.sampling import sample, scheduler_for
+from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.logs import PACKAGE
 from synesthete.nn.device import find_device
+from synesthete.nn.part import Config
 from synesthete.nn.precision import autocast
 from synesthete.pipeline.adapted import adapted, find_adapters
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from synesthete.types import Condition
 
@@ -42,69 +41,84 @@ class Output:
     x_0: torch.Tensor
 
 
-@contextlib.contextmanager
-def without_bars() -> Iterator[None]:
-    """Loading takes a blink; diffusers' bar for it would stand between our lines."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+PARTS = ("codec", "conditioner", "denoiser")
+SCHEDULER = "scheduler"
 
 
-class Pipeline(DiffusionPipeline):
+class Pipeline:
     """Condition in, signal out.
 
+    Its folder is one of diffusers' pipelines: model_index.json, and a folder a part. It is none of their classes, for
+    importing these takes four times as long as torch; what it needs of them is here.
+
     Args:
+        scheduler: the sampler of its own settings; made when asked for where None.
         process: settings of the `Process` that the denoiser was trained on.
         sampling: the fields of `Sampling`, unless a call says otherwise.
         card: what the model is: recipe and task, class names and words, how its pictures are to be read.
     """
-
-    model_cpu_offload_seq = "conditioner->denoiser->codec"
 
     def __init__(
         self,
         codec: Any,
         conditioner: Any,
         denoiser: Any,
-        scheduler: Any,
-        process: dict[str, Any] | None = None,
-        sampling: dict[str, Any] | None = None,
-        card: dict[str, Any] | None = None,
+        scheduler: Any = None,
+        process: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.register_modules(codec=codec, conditioner=conditioner, denoiser=denoiser, scheduler=scheduler)
-        self.register_to_config(process=process or {}, sampling=sampling or {}, card=card or {})
+        self.codec, self.conditioner, self.denoiser, self._scheduler = codec, conditioner, denoiser, scheduler
+        self.config = Config(process=dict(process or {}), sampling=dict(sampling or {}), card=dict(card or {}))
         self.process = Process(**self.config.process)
 
-    def register_to_config(self, **values: Any) -> None:
-        """As every diffusers pipeline; parts of this package, and registered ones, by the registry's short names."""
-        for slot, value in values.items():
-            if isinstance(value, tuple) and len(value) == 2 and value[0] not in (None, "diffusers", PACKAGE):
-                values[slot] = (PACKAGE, class_name(getattr(sys.modules[value[0]], value[1])))
-        super().register_to_config(**values)
+    @property
+    def scheduler(self) -> Any:
+        """The sampler that the model's own settings ask for."""
+        if self._scheduler is None:
+            self._scheduler = scheduler_for(self.sampling_settings(), self.process)
+        return self._scheduler
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts by name, the scheduler among them."""
+        return {name: getattr(self, name) for name in (*PARTS, SCHEDULER)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.denoiser.device
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Every part through `nn.Module.to`."""
+        for name in PARTS:
+            nn.Module.to(getattr(self, name), *args, **kwargs)
+        return self
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Pipeline:
-        """As every diffusers pipeline; nothing but diffusers' parts and those that the registry names is imported."""
-        where = {key: kwargs[key] for key in ("revision", "cache_dir", "local_files_only", "token") if key in kwargs}
-        for slot, part in cls.load_config(str(name), **where).items():
-            if not isinstance(part, list | tuple) or len(part) != 2 or part[0] == "diffusers":
-                continue
-            library, kind = map(str, part)
-            if library.split(".")[0] != PACKAGE:
-                raise InputError(
-                    f"{name}: its {slot} is of {library!r}; only parts of {PACKAGE} and diffusers are loaded"
-                )
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, torch_dtype: torch.dtype | None = None
+    ) -> Self:
+        """The pipeline in a model folder or a Hub repository; no class but the registry's is imported for one.
+
+        torch_dtype: of all parts; float32 where None.
+
+        Raises:
+            InputError: no such model, a model of another kind, or damaged files.
+        """
+        folder = hub.download(str(name), revision) if not Path(name).is_dir() and hub.is_hub_id(str(name)) else name
+        index = read_index(Path(folder))
+        kinds = {slot: find_part_class(index.get(slot), f"{name}: its {slot}") for slot in PARTS}
+        parts = {}
+        for slot, kind in kinds.items():
             try:
-                find_class(kind if library == PACKAGE else f"{library}.{kind}")
-            except InputError as error:
-                raise InputError(f"{name}: its {slot}: {error}") from None
-        kwargs.setdefault("use_safetensors", True)
-        return super().from_pretrained(str(name), **kwargs)
+                parts[slot] = kind.from_pretrained(Path(folder) / slot, torch_dtype=torch_dtype)
+            except InputError:
+                raise
+            except Exception as error:  # whatever a damaged file makes a library say
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise InputError(f"{folder}: cannot be loaded ({reason}); train or copy the model again") from None
+        return cls(**parts, **{key: index.get(key) for key in ("process", "sampling", "card")})
 
     @staticmethod
     def load(model: str, device: str | torch.device = "cpu") -> Pipeline:
@@ -117,35 +131,39 @@ class Pipeline(DiffusionPipeline):
         """
         place = find_device(str(device))
         if (adapters := find_adapters(model)) is not None:
-            pipeline = Pipeline(**adapted(adapters))
-            for name in ("codec", "conditioner", "denoiser"):
-                nn.Module.to(getattr(pipeline, name), place, torch.float32)
-            return pipeline
-        folder = hub.find_model(model)
-        try:
-            index = dict(json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            raise InputError(f"{folder / hub.MODEL_INDEX}: damaged; train or copy the model again") from None
-        kind = index.get("_class_name")
-        if kind == "Cascade":
-            raise InputError(f"{model}: two models, one after the other; give one of them, {model}/base or the like")
-        if kind != Pipeline.__name__:
-            raise InputError(f"{model}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
-        try:
-            with without_bars():
-                pipeline = Pipeline.from_pretrained(folder)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a damaged file makes diffusers or safetensors say
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{folder}: cannot be loaded ({reason}); train or copy the model again") from None
-        for name in ("codec", "conditioner", "denoiser"):
-            part = getattr(pipeline, name)
-            # diffusers only warns of weights that the file lacks, and leaves them without values.
-            if missing := [key for key, value in part.state_dict().items() if value.is_meta]:
-                raise InputError(f"{folder}: its {name} lacks {missing[0]}; made by another version, train again")
-            nn.Module.to(part, place, torch.float32)
-        return pipeline
+            return Pipeline(**adapted(adapters)).to(place, torch.float32)
+        return Pipeline.from_pretrained(hub.find_model(model)).to(place, torch.float32)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model folder, every part as it is."""
+        folder = Path(folder)
+        index = {"_class_name": Pipeline.__name__, **self.config}
+        for name in PARTS:
+            part = getattr(self, name)
+            part.save_pretrained(folder / name)
+            index[name] = [PACKAGE, class_name(type(part))]
+        if hasattr(self.scheduler, "save_pretrained"):  # one of diffusers: there for its readers, made anew by ours
+            self.scheduler.save_pretrained(folder / SCHEDULER)
+            index[SCHEDULER] = ["diffusers", type(self.scheduler).__name__]
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (folder / hub.MODEL_INDEX).write_text(text, encoding="utf-8")
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""
+        # Copies: rounding the parts themselves would round the weights of a run that is still training.
+        parts = {name: nn.Module.to(copy.deepcopy(getattr(self, name)), dtype) for name in ("conditioner", "denoiser")}
+        Pipeline(codec=self.codec, scheduler=self.scheduler, **parts, **self.config).save_pretrained(folder)
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model folder to a repository of the Hugging Face Hub, made if need be; returns its address."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            api.upload_folder(repo_id=repository, folder_path=folder)
+        return str(address)
 
     @property
     def class_names(self) -> list[str]:
@@ -315,7 +333,7 @@ class Pipeline(DiffusionPipeline):
         checked = Sampling()
         for name, value in settings.items():
             setattr(checked, name, value)
-        scheduler_for(vars(checked), self.process)
+        check_sampling(vars(checked), self.process)
         return dict(vars(checked))
 
     @contextlib.contextmanager
@@ -338,9 +356,38 @@ class Pipeline(DiffusionPipeline):
         prediction = self.denoiser(x_t.to(weights), timestep, condition).float()
         return self.process.convert(prediction, x_t.float(), timestep, self.process.sampler_space)
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""
-        # Copies: rounding the parts themselves would round the weights of a run that is still training.
-        parts = {name: nn.Module.to(copy.deepcopy(getattr(self, name)), dtype) for name in ("conditioner", "denoiser")}
-        settings = {name: dict(self.config[name]) for name in ("process", "sampling", "card")}
-        Pipeline(codec=self.codec, scheduler=self.scheduler, **parts, **settings).save_pretrained(str(folder))
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What a folder's model_index.json says.
+
+    Raises:
+        InputError: damaged, or a model of another kind.
+    """
+    path = folder / hub.MODEL_INDEX
+    try:
+        index = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{path}: damaged; train or copy the model again") from None
+    kind = index.get("_class_name")
+    if kind == "Cascade":
+        raise InputError(f"{folder}: two models, one after the other; give one of them, {folder}/base or the like")
+    if kind != Pipeline.__name__:
+        raise InputError(f"{folder}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
+    return index
+
+
+def find_part_class(named: Any, where: str) -> Any:
+    """The class of [library, name] in a model_index.json.
+
+    Raises:
+        InputError: one that is neither of this package nor registered.
+    """
+    if not isinstance(named, list) or len(named) != 2:
+        raise InputError(f"{where}: not named in {hub.MODEL_INDEX}; train or copy the model again")
+    library, kind = map(str, named)
+    if library.split(".")[0] != PACKAGE:
+        raise InputError(f"{where}: is of {library!r}; only parts of {PACKAGE} and registered ones are loaded")
+    try:
+        return find_class(kind if library == PACKAGE else f"{library}.{kind}")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

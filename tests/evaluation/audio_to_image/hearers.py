@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import SoundAndText, joined
@@ -84,7 +83,6 @@ class Ear(Conditioner):
 
     reads = "audio_text"
 
-    @register_to_config
     def __init__(self, deaf: bool = False) -> None:
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))
@@ -133,7 +131,6 @@ class Hand(Denoiser):
         follows: "sound", "text" or "nothing".
     """
 
-    @register_to_config
     def __init__(self, follows: str = "sound") -> None:
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers.configuration_utils import register_to_config
 from PIL import Image
 
 from synesthete.codecs.base import Codec
@@ -36,7 +35,6 @@ class CurveCodec(Codec):
 
     shape = (1, 1, LENGTH)
 
-    @register_to_config
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("unit", torch.ones(1))
@@ -58,7 +56,6 @@ class NumberConditioner(Conditioner):
 
     reads = "number"
 
-    @register_to_config
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 16)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers.configuration_utils import register_to_config
 
 from synesthete.config import register
 from synesthete.denoisers.base import Denoiser
@@ -29,7 +28,6 @@ WALKED = (("cosine", "ddim"), ("linear", "dpmsolver++"), ("linear", "heun"), ("f
 class Ideal(Denoiser):
     """The ideal denoiser of Gaussian data of spread STD on one process; notes the timesteps that it is told."""
 
-    @register_to_config
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.nn.device import find_device
+from synesthete.nn.part import Part
 from synesthete.nn.precision import autocast
 from synesthete.types import InputError
 
@@ -53,7 +53,7 @@ class TrainingSettings:
         return num_steps if num_steps < self.fewest_steps else None
 
 
-class Classifier(ModelMixin, ConfigMixin):
+class Classifier(Part):
     """Samples -> the class of each, how probable each class is, and features.
 
     Batch norm uses what it learned in training, so a sample is classified alike whatever it comes with. A kind defines

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete.data.augmentation import Affine, FlipCrop
@@ -58,7 +57,6 @@ class ImageClassifier(Classifier):
     training_settings = TrainingSettings(64, 4e-3, 0.05, 0.1, 0.25, num_passes=32, fewest_steps=500, most_steps=3000)
     chunk_size = 256
 
-    @register_to_config
     def __init__(self, class_names: tuple[str, ...] = (), channels: int = 3, size: int = 32, width: int = 32) -> None:
         super().__init__()
         stride = max(1, size // INNER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from synesthete import seeding
@@ -45,7 +44,6 @@ class SoundClassifier(Classifier):
     chunk_size = CHUNK
     memory_format = torch.contiguous_format
 
-    @register_to_config
     def __init__(
         self, class_names: tuple[str, ...] = (), sample_rate: int = 32_000, targets: str = "classes", width: int = 24
     ) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -48,7 +47,6 @@ class SpeechClassifier(Classifier):
     chunk_size = CHUNK
     standardised = False
 
-    @register_to_config
     def __init__(
         self,
         class_names: tuple[str, ...] = (),

@@ -159,7 +159,7 @@ def _silence(codec: Any) -> Check:
 
 def _condition(pipeline: Pipeline, held_out: Batch | None) -> Check:
     if held_out and len(held_out.label.unique()) > 1:
-        errors = condition_sensitivity(pipeline, held_out)
+        errors = condition_sensitivity(parts_of(pipeline), held_out)
         return condition_check([errors["sensitivity"] / max(errors["right"], 1e-12)])
     raw = some_conditions(pipeline, NUM_TOLD)
     share = told_apart(pipeline, held_out.raw[:NUM_TOLD] if raw is None and held_out else raw)
@@ -190,5 +190,10 @@ def _averages(pipeline: Pipeline, held_out: Batch, checkpoint: Path) -> list[Che
     for name in ("conditioner", "denoiser"):
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         getattr(trained, name).load_state_dict(own)
-    losses = [fixed_loss(parts, held_out).mean().item() for parts in (pipeline, trained)]
+    losses = [fixed_loss(parts, held_out).mean().item() for parts in (parts_of(pipeline), trained)]
     return [averages_check(*losses)]
+
+
+def parts_of(pipeline: Pipeline) -> Parts:
+    """The parts of a pipeline as an objective reads them."""
+    return Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)

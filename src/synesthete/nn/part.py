@@ -1,0 +1,211 @@
+"""The base of every part with weights or statistics: its fields in config.json, its tensors in safetensors.
+
+Files and names of methods are those of diffusers' `ModelMixin` and `ConfigMixin`. The classes are not: importing these
+takes longer than importing torch, for quantisation, adapters and compilers that no part needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from synesthete import hub
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class Config(dict[str, Any]):
+    """Fields by name, also as attributes; changed by `Part.register_to_config` alone."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no field {name!r}; there are {', '.join(self)}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} is a field of a part that is made; make another, or call register_to_config")
+
+
+class Part(nn.Module):
+    """A module whose constructor's arguments are its fields: kept in `config`, saved and loaded with its tensors.
+
+    A subclass writes an `__init__` with named arguments of plain values, and nothing else for that. What is learned or
+    measured is a parameter or a persistent buffer; other buffers are computed by the constructor.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    _config: Config
+
+    if TYPE_CHECKING:  # a part says what its parts are by making them
+
+        def __getattr__(self, name: str) -> Any: ...
+        def to(self, *args: Any, **kwargs: Any) -> Self: ...  # noqa: D102
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = keeping_fields(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def config(self) -> Config:
+        """The constructor's arguments."""
+        return self._config
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its own fields alone, from which it can be made again."""
+        return dict(self._config)
+
+    def register_to_config(self, **fields: Any) -> None:
+        """Change what is kept of fields: where one was found out that need not be found again."""
+        object.__setattr__(self, "_config", Config({**self._config, **fields}))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its first floating tensor."""
+        floating = (t.dtype for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
+        return next(floating, torch.float32)
+
+    @property
+    def device(self) -> torch.device:
+        """Of its first tensor."""
+        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Let its blocks compute their activations twice, to hold fewer.
+
+        Raises:
+            ValueError: a part without blocks that can.
+        """
+        if not self._supports_gradient_checkpointing:
+            raise ValueError(f"{type(self).__name__} has no blocks that could be computed twice")
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                block: Any = module
+                block.gradient_checkpointing = True
+                # What diffusers' blocks ask for.
+                block._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+        """Write the folder: config.json, and every parameter and persistent buffer."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"_class_name": type(self).__name__, **self.fields}
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        tensors: dict[str, torch.Tensor] = {}
+        for name, value in self.state_dict().items():
+            shared = any(value.data_ptr() == other.data_ptr() for other in tensors.values() if value.numel())
+            tensors[name] = value.clone() if shared else value.contiguous()
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+    @classmethod
+    def load_config(cls, name: str | Path, **_: Any) -> dict[str, Any]:
+        """What a folder's config.json says.
+
+        Raises:
+            InputError: none there, or damaged.
+        """
+        path = Path(name) / CONFIG
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a part") from None
+        except (ValueError, TypeError):
+            raise InputError(f"{path}: damaged; train or copy the model again") from None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **changes: Any) -> Self:
+        """The part that a config describes, its weights new.
+
+        Raises:
+            InputError: fields that it does not have, or lacks.
+        """
+        fields = {name: value for name, value in config.items() if not name.startswith("_")} | changes
+        try:
+            inspect.signature(cls).bind(**fields)
+        except TypeError as error:
+            raise InputError(f"{cls.__name__}: {error}; saved by another version, train again") from None
+        return cls(**fields)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        subfolder: str = "",
+        revision: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **_: Any,
+    ) -> Self:
+        """The part in a folder or a Hub repository, in evaluation mode; float32, unless `torch_dtype` says otherwise.
+
+        Raises:
+            InputError: no such folder, damaged files, or tensors that are not those of its fields.
+        """
+        folder = hub.download(str(name), revision) if not Path(name).is_dir() and hub.is_hub_id(str(name)) else name
+        folder = Path(folder) / subfolder
+        config = cls.load_config(folder)
+        with without_values():
+            part = cls.from_config(config)
+        if not (folder / WEIGHTS).is_file():  # no other form is read
+            raise InputError(f"{folder}: no {WEIGHTS} in it; train or copy the model again")
+        saved, wanted = hub.read_weights(folder), part.state_dict()
+        for key in (*wanted, *saved):
+            problem = "lacks" if key not in saved else "has" if key not in wanted else ""
+            if problem:
+                raise InputError(f"{folder}: {problem} {key}; made by another version, train again")
+            if saved[key].shape != wanted[key].shape:
+                sizes = " and not ".join(str(tuple(tensor.shape)) for tensor in (saved[key], wanted[key]))
+                raise InputError(f"{folder}: {key} is {sizes}; made by another version, train again")
+        part.load_state_dict({key: value.to(wanted[key].dtype) for key, value in saved.items()}, assign=True)
+        return (part if torch_dtype is None else nn.Module.to(part, torch_dtype)).eval()
+
+
+def keeping_fields(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that keeps its arguments as the part's fields first; those of the classes above do not."""
+
+    @functools.wraps(init)
+    def construct(part: Part, *args: Any, **arguments: Any) -> None:
+        if "_config" not in part.__dict__:
+            bound = inspect.signature(init).bind(part, *args, **arguments)
+            bound.apply_defaults()
+            _, *named = bound.arguments.items()
+            object.__setattr__(part, "_config", Config(named))
+        init(part, *args, **arguments)
+
+    return construct
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """Parameters made in here have no memory and are not drawn, for they will be read; buffers are made as ever."""
+    register = nn.Module.register_parameter
+
+    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None and not parameter.is_meta:
+            parameter = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
