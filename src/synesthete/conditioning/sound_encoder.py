@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete.nn.blocks import ResidualConv
+from synesthete.nn.mel import mel_filterbank, mel_spectrogram
+from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
