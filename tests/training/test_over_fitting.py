@@ -7,6 +7,7 @@ import torch
 from runs import metrics
 
 from synesthete import seeding
+from synesthete.config import register
 from synesthete.objectives import generalisation_gap
 from synesthete.training import loop
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
@@ -33,6 +34,7 @@ def test_both_losses_are_in_the_log_at_every_preview(run):
     ] == [note.partition(": ")[2].partition(", +")[0].partition(", -")[0] for note in said]
 
 
+@register
 class Memory(torch.nn.Module):
     """A denoiser that answers with the nearest picture that it remembers."""
 
