@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synesthete import hub
-from synesthete.evaluation.features.image import CLIP, ClipFeatures, InceptionFeatures
-from synesthete.evaluation.features.inception import MODEL, local_inception
-from synesthete.evaluation.features.sound import CLAP, ClapFeatures, SpectrumFeatures
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +74,12 @@ def find_features(
         InputError: an unknown choice, weights that are neither here nor to be had, or the classifier where there is
             none.
     """
-    of_sound = sample_rate is not None
+    # Imported here: who compares sounds needs no networks of pictures, nor the other way round.
+    if of_sound := sample_rate is not None:
+        from synesthete.evaluation.features.sound import CLAP, ClapFeatures, SpectrumFeatures
+    else:
+        from synesthete.evaluation.features.image import CLIP, ClipFeatures, InceptionFeatures
+        from synesthete.evaluation.features.inception import MODEL, local_inception
     choices = SOUND_CHOICES if of_sound else IMAGE_CHOICES
     if choice == "auto":
         best = "spectrum" if of_sound and classifier is None else "classifier"

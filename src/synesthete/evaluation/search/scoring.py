@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,9 @@ from synesthete.data.picture import to_images
 from synesthete.evaluation.metrics.balanced_kernel import balanced_floor, balanced_kernel
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import diversity, kernel_floor, precision_recall
+from synesthete.evaluation.metrics.set_comparison import CHUNK, features_of
+from synesthete.evaluation.metrics.set_metrics import NEIGHBOURS
+from synesthete.evaluation.samples import generate
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 BATCH_SIZE = 64
-CHUNK = 256  # samples whose features are computed at once
-NEIGHBOURS = 3  # of precision and recall
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Scorer:
         self.pipeline, self.basis, self.seed, self.batch_size = pipeline, basis, seed, batch_size
         self._real: dict[tuple[int, ...], Tensor] = {}
         self._floors: dict[tuple[tuple[int, ...], int], float] = {}
-        self._warm: set[tuple[int, int]] = set()
+        self._warmed: dict[int, set[int]] = {}  # sizes of batches, by pipeline
 
     def score(
         self,
@@ -140,7 +140,7 @@ class Scorer:
             kid_floor=self.kid_floor(labels),
             seconds_per_picture=seconds,
             samples=samples,
-            **distances(real, self._real_labels(labels), self._features_of(samples), labels, told=told),
+            **distances(real, self._real_labels(labels), features_of(self.basis.features, samples), labels, told=told),
         )
 
     def sample(
@@ -157,19 +157,17 @@ class Scorer:
         The i-th sample of a label at a seed starts from the same noise whatever the settings and the other labels.
         """
         pipeline = pipeline or self.pipeline
-        told = self.basis.conditions(labels)
-        sources, parts, seconds = noise_sources(labels, seed), [], 0.0
-        for first in range(0, len(labels), self.batch_size):
-            raw = told[first : first + self.batch_size]
-            self._warm_up(pipeline, raw)
-            generators = [seeding.generator(*source) for source in sources[first : first + len(raw)]]
-            start = time.perf_counter()
-            # The copy waits for a device that computes on its own.
-            parts.append(pipeline(raw, generators=generators, **settings).signal.cpu())
-            seconds += time.perf_counter() - start
-            if progress:
-                progress(first + len(raw), len(labels))
-        return torch.cat(parts), seconds / len(labels)
+        made = generate(
+            pipeline,
+            self.basis.conditions(labels),
+            generators=[seeding.generator(*source) for source in noise_sources(labels, seed)],
+            labels=labels,
+            batch_size=self.batch_size,
+            warmed=self._warmed.setdefault(id(pipeline), set()),
+            progress=progress,
+            **settings,
+        )
+        return made.signal, made.seconds
 
     def reference(self, labels: Tensor) -> dict[str, float]:
         """What real held-out samples score: `accuracy`, and `precision`, `recall` and `diversity` of one half of them.
@@ -194,7 +192,7 @@ class Scorer:
         if classes not in self._real:
             places = self._chosen(labels)
             self._real[classes] = torch.cat(
-                [self._features_of(self.basis.samples[part]) for part in places.split(CHUNK)]
+                [features_of(self.basis.features, self.basis.samples[part]) for part in places.split(CHUNK)]
             )
         return self._real[classes]
 
@@ -229,16 +227,6 @@ class Scorer:
         if self.basis.classifier is None:
             return math.nan
         return accuracy(labels, torch.cat([self.basis.classifier.classify(part).cpu() for part in samples]))
-
-    def _features_of(self, samples: Tensor) -> Tensor:
-        return torch.cat([self.basis.features(part).float().cpu() for part in samples.split(CHUNK)])
-
-    def _warm_up(self, pipeline: Pipeline, raw: Tensor) -> None:
-        """The first forward of a shape chooses kernels and takes memory, which is not the settings' doing."""
-        shape = id(pipeline), len(raw)
-        if shape not in self._warm:
-            self._warm.add(shape)
-            next(pipeline.trajectory(raw))
 
 
 def distances(
