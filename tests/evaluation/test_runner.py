@@ -58,6 +58,7 @@ def pipeline(cache):
 
 
 def evaluated(task, pipeline, folder):
+    pipeline.codec.encode = lambda signal: signal  # x_0 of a sine is the sine
     request = EvaluationRequest(folder, "tiny", folder)
     return task.evaluate(pipeline, None, request)
 
