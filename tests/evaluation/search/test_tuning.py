@@ -16,7 +16,7 @@ from synesthete import seeding
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence
+from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence, guidance_settings
 from synesthete.evaluation.search.goals import Difference, compare, decide, front, paired, ranked, within
 from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, labels_of, together
 from synesthete.evaluation.search.scoring import Score
@@ -313,17 +313,23 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
     assert run(tmp_path / "killed")[0].num_new == 0
 
 
+@pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])
+@pytest.mark.parametrize("minutes", [10.0, 30.0])
+def test_the_minutes_are_kept_where_the_best_settings_are_the_slow_ones(process, minutes, tmp_path):
+    space = space_of(process)
+    trials, config = measurements(space, tmp_path), SearchConfig(budget=0.4, minutes=minutes)
+    found = tune_measured(space, trials, trials, config, "known", lambda *_: None)
+    assert sum(m.num * m.seconds_per_picture for m in found.measurements) / 60 == pytest.approx(minutes, rel=0.05)
+
+
 def test_less_time_means_fewer_settings_and_pictures(tmp_path):
-    space = space_of()
-    plans = []
+    space, found = space_of(), []
     for minutes in (1.0, 120.0):
         trials = measurements(space, tmp_path / str(minutes))
-        search = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes))
-        plans.append(search.make_plan(search.measure_cost()))
-    short, long = plans
-    assert short.rungs[-1] < long.rungs[-1]
-    assert short.num_drawn < long.num_drawn
-    assert short.num_compared < long.num_compared
+        found.append(Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes)).run())
+    short, long = ([each.comparison.default.num, *(n for rung in each.rounds for n in rung[1:])] for each in found)
+    assert all(a <= b for a, b in zip(short, long, strict=True))
+    assert all(short[i] < long[i] for i in (0, 1, 6))  # compared, drawn, in the last rung
 
 
 # --- the two findings --------------------------------------------------------------------------------------------
@@ -351,9 +357,9 @@ def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
     assert "nothing to guide" in guidance_sentence(found.guidance)
 
 
-def test_slow_models_are_asked_at_fewer_steps():
+def test_slow_models_are_asked_at_fewer_steps_and_scales():
     space = space_of()
-    assert afford(space, lambda evaluations: 0.001 * evaluations, 1e6, 256) == (list(ETA_STEPS), 256)
-    steps, num = afford(space, lambda evaluations: 1.0 * evaluations, 60, 256)
-    assert steps == [5, 10]
-    assert num == 24
+    assert afford(space, lambda evaluations: 0.001 * evaluations, 1e6, 256) == (list(ETA_STEPS), 0, 256)
+    assert afford(space, lambda evaluations: 0.01 * evaluations, 350, 256)[:2] == ([5, 10], 0)
+    assert afford(space, lambda evaluations: 1.0 * evaluations, 60, 256) == ([5, 10], 3, 24)
+    assert {1.0, 6.0, 8.0} < guidance_settings(space, 3).keys() < guidance_settings(space).keys()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NUM_REPEATS = 4
 ETA_STEPS = (5, 10, 20, 50)
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0)
+SPARED = (4.5, 1.5, 3.0)  # scales that are left out, one after the other, where there is no time for all
 ASKED = 6.0
 FEWEST_PICTURES = 24
 
@@ -55,31 +56,35 @@ def eta_settings(space: Space, num_steps: int) -> tuple[Settings, Settings] | No
     return (pair[0], pair[1]) if pair[0] and pair[1] else None
 
 
-def guidance_settings(space: Space) -> dict[float, Settings]:
-    """The model's default at every guidance scale; none for a model that is told nothing."""
+def guidance_settings(space: Space, num_spared: int = 0) -> dict[float, Settings]:
+    """The model's default at every guidance scale but those spared; none for a model that is told nothing."""
     if len(space.knobs["guidance_scale"]) == 1:
         return {}
-    scales = sorted({*SCALES, float(space.default["guidance_scale"])})
+    scales = sorted({*SCALES, float(space.default["guidance_scale"])}.difference(SPARED[:num_spared]))
     found = {scale: space.settled(space.default | {"guidance_scale": scale}) for scale in scales}
     return {scale: settings for scale, settings in found.items() if settings}
 
 
 def afford(
     space: Space, cost: Callable[[int], float], seconds: float, num: int, fewest: int = FEWEST_PICTURES
-) -> tuple[list[int], int]:
-    """The step counts to ask of DDIM, and the pictures of each repeat, that the time allows; most steps go first.
+) -> tuple[list[int], int, int]:
+    """The step counts to ask of DDIM, the scales to spare, and the pictures of each repeat, that the time allows.
 
-    cost(evaluations) -> seconds per picture. num, fewest: pictures, at most and at least.
+    Most steps go first, then scales. cost(evaluations) -> seconds per picture. num, fewest: pictures, at most and at
+    least.
     """
-    steps = [n for n in ETA_STEPS if eta_settings(space, n)]
-    guided = sum(cost(space.evaluations(settings)) for settings in guidance_settings(space).values())
+    steps, spared = [n for n in ETA_STEPS if eta_settings(space, n)], 0
     while True:
-        pairs = [eta_settings(space, n) for n in steps]
-        total = guided + sum(cost(space.evaluations(s)) for pair in pairs if pair for s in pair)
+        asked = [settings for n in steps for settings in eta_settings(space, n) or ()]
+        asked += guidance_settings(space, spared).values()
+        total = sum(cost(space.evaluations(settings)) for settings in asked)
         affordable = int(seconds / max(total * NUM_REPEATS, 1e-12))
-        if affordable >= fewest or len(steps) <= 2:
-            return steps, min(num, max(fewest, affordable))
-        steps.pop()
+        if affordable >= fewest or (len(steps) <= 2 and spared == len(SPARED)):
+            return steps, spared, min(num, max(fewest, affordable))
+        if len(steps) > 2:
+            steps.pop()
+        else:
+            spared += 1
 
 
 def ask_eta(
@@ -103,13 +108,14 @@ def ask_eta(
 
 
 def ask_guidance(
-    space: Space, measurements: Measurements, num: int, seed: Callable[..., int], progress: Callable[[int], None]
+    measurements: Measurements,
+    settings: Mapping[float, Settings],
+    num: int,
+    seed: Callable[..., int],
+    progress: Callable[[int], None],
 ) -> list[GuidanceFinding]:
-    """Every guidance scale against ASKED. progress(1) is called after each measurement."""
-    made = {
-        scale: repeats(measurements, settings, num, seed, progress)
-        for scale, settings in guidance_settings(space).items()
-    }
+    """Guidance scales, with their settings, against ASKED. progress(1) is called after each measurement."""
+    made = {scale: repeats(measurements, own, num, seed, progress) for scale, own in settings.items()}
     return [GuidanceFinding(s, together(own), *differences(made[ASKED], own)) for s, own in made.items()]
 
 

@@ -20,7 +20,7 @@ from synesthete.evaluation.search.model_settings import check_writable, write_sa
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning, facts_of
-from synesthete.evaluation.search.tuning import BATCH_SIZE, FINDINGS, Search, SearchConfig
+from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
 from synesthete.io import digest, locked
 from synesthete.types import InputError
 
@@ -96,9 +96,9 @@ def tune_measured(
     """The search, the comparison and the two findings; nothing is written but measurements."""
     search = Search(space, trials, final, config, progress)
     found = search.run()
-    seconds = FINDINGS * 60 * config.minutes
-    steps, num = afford(space, found.cost, seconds, config.num, max(FEWEST_PICTURES, final.fewest))
-    total = NUM_ASKED * (2 * len(steps) + len(guidance_settings(space)))
+    steps, spared, num = afford(space, found.cost, found.seconds_left, config.num, max(FEWEST_PICTURES, final.fewest))
+    scales = guidance_settings(space, spared)
+    total = NUM_ASKED * (2 * len(steps) + len(scales))
     done = 0
 
     def count(new: int) -> None:
@@ -107,7 +107,7 @@ def tune_measured(
         progress("two findings", done, total)
 
     eta = ask_eta(space, final, steps, num, search.seed, count)
-    guidance = ask_guidance(space, final, num, search.seed, count)
+    guidance = ask_guidance(final, scales, num, search.seed, count)
     made = [
         m for measured in {id(trials): trials, id(final): final}.values() for own in measured.made.values() for m in own
     ]

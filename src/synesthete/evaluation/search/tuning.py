@@ -1,4 +1,4 @@
-"""The search itself: a plan that fits the time, two rounds of halving, and a comparison on fresh noise."""
+"""The search itself: two rounds of halving that fit the time, and a comparison on fresh noise."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
     Settings = dict[str, Any]
 
-SEARCH, COMPARISON, FINDINGS = 0.5, 0.2, 0.3  # shares of the time
+SEARCH, COMPARISON = 0.5, 0.2  # shares of the time; the rest is for the two findings
 NUM_REPEATS = 5
 FACTOR = 3  # of settings that go on from a rung, one; Li et al. 2018, section 3.6, recommend 3 or 4
 NUM_RUNGS = 3
 NUM_LEADERS = 3  # of the first round, that take part in the second
 TRIES = 50  # draws for settings that are new and affordable
 ACCURACY, LATE = 100.0, 1e4  # what losing all accuracy, or being over the budget, counts in KID
-FEWEST_PICTURES, FEWEST_SETTINGS, MOST_SETTINGS = 96, 18, 81
+FEWEST_PICTURES, FEWEST_COMPARED = 96, 32  # in the last rung, and in each repeat of the comparison
+FEWEST_SETTINGS, MOST_SETTINGS = 12, 81  # drawn by chance; half as many are proposed after them
 BATCH_SIZE = 32  # pictures sampled at once, and in the first rung: seconds a picture depend on it
 OVER = 1.15  # a setting that is foretold to take this much more than the budget is not tried
 
@@ -65,31 +66,21 @@ class Cost:
         return self.fixed + self.per_evaluation * evaluations
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How many settings are drawn by chance and proposed after them, the pictures of each rung and of later repeats."""
-
-    num_drawn: int
-    num_proposed: int
-    rungs: tuple[int, ...]
-    num_compared: int
-
-
 @dataclass
 class SearchResult:
     """What a search found.
 
     aggregates: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the front.
-    front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
+    front: in order of seconds. rounds: (what, settings, pictures of each) for every rung. seconds_left: of the minutes.
     """
 
-    plan: Plan
     cost: Cost
     comparison: Comparison
     aggregates: list[Aggregate]
     kept: list[Aggregate]
     front: list[Aggregate]
     rounds: list[tuple[str, int, int]]
+    seconds_left: float
 
     @property
     def winner(self) -> Settings:
@@ -130,13 +121,12 @@ class Search:
             InputError: a budget that nothing keeps.
         """
         cost = self.measure_cost()
-        plan = self.make_plan(cost)
-        winner = self.first_in_time(self.search(plan, cost))
-        comparison = self.compared(winner, plan.num_compared)
+        winner = self.first_in_time(self.search(cost))
+        comparison = self.compared(winner, cost)
         aggregates = self.trials.aggregates()
-        kept = self.keepers(aggregates, plan)
+        kept = self.keepers(aggregates)
         line = front([s.seconds_per_picture for s in kept], [self.loss(s) for s in kept])
-        return SearchResult(plan, cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds)
+        return SearchResult(cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds, self.left(1.0))
 
     def measure_cost(self) -> Cost:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
@@ -152,32 +142,36 @@ class Search:
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
         return Cost(max(0.0, quick - per_evaluation * few), per_evaluation)
 
-    def make_plan(self, cost: Cost) -> Plan:
-        """How many settings to try, and how thoroughly, in the time that there is."""
-        config, budget = self.config, self.config.budget
-        sampler = optuna.samplers.RandomSampler(self.seed("pool") % 2**32)
-        pool = [settings for _, settings in self.draw(_study(sampler), MOST_SETTINGS, cost, set(self._known))]
-        if not pool:
-            raise InputError(
-                f"no settings take {budget:g} s a picture or less here: two steps take {cost(2):.2g} s; "
-                "raise --seconds-per-picture"
+    def left(self, share: float) -> float:
+        """Seconds left of a share of the time. By what was measured, which is on disk: no clock decides anything."""
+        made = [m for each in {id(m): m for m in (self.trials, self.final)}.values() for m in each.made.values()]
+        return share * 60 * self.config.minutes - sum(m.num * m.seconds_per_picture for own in made for m in own)
+
+    def in_time(
+        self, always: Sequence[Settings], new: Sequence[Settings], fewest: int, seconds: float, cost: Cost
+    ) -> tuple[int, tuple[int, ...]]:
+        """How many of the new settings a round can take, and the pictures of each rung, even if the slowest go on.
+
+        As many pictures as leave time for `fewest` settings, then as many settings; a third of `fewest` at least.
+        """
+        least = max(FEWEST_PICTURES, self.trials.fewest)
+        seats = [self.foretold(settings, cost) for settings in (*always, *new)]
+
+        def takes(num_new: int, rungs: tuple[int, ...]) -> float:
+            own = sorted(seats[: len(always) + num_new], reverse=True)
+            # The default walks along, whether it earns its seat or not.
+            return sum(
+                pictures * (sum(own[: math.ceil(len(own) / FACTOR**rung)]) + (seats[0] if rung else 0.0))
+                for rung, pictures in enumerate(rungs)
             )
-        seconds = 60 * config.minutes
-        pictures = SEARCH * seconds / statistics.fmean(self.foretold(s, cost) for s in pool)
-        # A rung costs as much as any other: a third of the settings, three times the pictures.
-        share = NUM_RUNGS / FACTOR ** (NUM_RUNGS - 1)
-        fewest = max(FEWEST_PICTURES, self.trials.fewest)
-        num = min(config.num, max(fewest, int(pictures / (share * FEWEST_SETTINGS))))
-        num_settings = max(FEWEST_SETTINGS, min(int(pictures / (share * num)), MOST_SETTINGS * 3 // 2))
-        num_drawn = min(len(pool), num_settings * 2 // 3)
-        each = self.foretold(self.default, cost) + min(budget, max(self.foretold(s, cost) for s in pool))
-        num_compared = min(config.num, max(fewest, int(COMPARISON * seconds / (NUM_REPEATS * each))))
-        smallest = max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR))
-        plan = Plan(num_drawn, num_settings // 3, rungs_of(num, smallest=smallest), num_compared)
-        # The default walks along in both rounds.
-        rounds = plan.num_drawn + 1, plan.num_proposed + NUM_LEADERS + 1
-        self._total = sum(math.ceil(n / FACTOR**rung) for n in rounds for rung in range(NUM_RUNGS)) + 2 * NUM_REPEATS
-        return plan
+
+        num = self.config.num
+        while True:
+            rungs = rungs_of(num, smallest=max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR)))
+            most = next((n for n in range(len(new), 0, -1) if takes(n, rungs) <= seconds), 0)
+            if most >= min(fewest, len(new)) or num <= least:
+                return min(len(new), max(most, fewest // FACTOR)), rungs
+            num = max(least, num * 3 // 4)
 
     def draw(
         self, study: optuna.Study, num: int, cost: Cost, known: set[str]
@@ -200,20 +194,36 @@ class Search:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return found
 
-    def search(self, plan: Plan, cost: Cost) -> list[Settings]:
+    def search(self, cost: Cost) -> list[Settings]:
         """Those that were measured in every rung of the last round, the best first; the default is among them.
 
         Settings are drawn by chance, then proposed by a tree-structured Parzen estimator (Bergstra et al. 2011). The
         study is in memory: proposals depend on the seed and on what was measured alone, which is on disk, so that a
-        search that was killed proposes the same again and measures none of it twice.
+        search that was killed proposes the same again and measures none of it twice. The second round has the time
+        that the first one left.
+
+        Raises:
+            InputError: a budget that nothing keeps.
         """
-        sampler = optuna.samplers.TPESampler(n_startup_trials=plan.num_drawn, seed=self.seed("proposals") % 2**32)
-        study = _study(sampler)
+        study = _study(optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32))
         left: list[Settings] = []
-        for what, num in (("drawn", plan.num_drawn), ("proposed", plan.num_proposed)):
-            trials = self.draw(study, num, cost, self._known)
-            candidates = [self.default, *left[:NUM_LEADERS], *(settings for _, settings in trials)]
-            left, values = self.halve(what, candidates, plan)
+        most = MOST_SETTINGS
+        for what, fewest, share in (
+            ("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3),
+            ("proposed", FEWEST_SETTINGS // 2, SEARCH),
+        ):
+            trials = self.draw(study, most, cost, self._known)
+            if not trials and not left:
+                raise InputError(
+                    f"no settings take {self.config.budget:g} s a picture or less here: two steps take {cost(2):.2g} "
+                    "s; raise --seconds-per-picture"
+                )
+            always = list({name_of(s): s for s in (self.default, *left[:NUM_LEADERS])}.values())
+            num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share), cost)
+            for trial, _ in trials[num:]:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            trials, most = trials[:num], max(1, num // 2)
+            left, values = self.halve(what, [*always, *(settings for _, settings in trials)], rungs)
             for trial, settings in trials:
                 own = values[name_of(settings)]
                 for rung, value in enumerate(own):
@@ -223,7 +233,7 @@ class Search:
         return left
 
     def halve(
-        self, what: str, candidates: Sequence[Settings], plan: Plan
+        self, what: str, left: list[Settings], rungs: Sequence[int]
     ) -> tuple[list[Settings], dict[str, list[float]]]:
         """Those left after the last rung, the best first, and by name what each was worth in its rungs, lower better.
 
@@ -233,13 +243,15 @@ class Search:
         """
         found: dict[str, list[Measurement]] = {}
         values: dict[str, list[float]] = {}
-        left = list({name_of(settings): settings for settings in candidates}.values())
         seats = [math.ceil(len(left) / FACTOR**rung) for rung in range(1, NUM_RUNGS)]
+        # One more than its seat: the default walks along.
+        this = len(left) + sum(seats) + NUM_RUNGS - 1
+        self._total = self._done + this + (this // 2 if what == "drawn" else 0) + 2 * NUM_REPEATS
         for rung, num in enumerate([*seats, seats[-1]]):
-            self.rounds.append((what, len(left), plan.rungs[rung]))
+            self.rounds.append((what, len(left), rungs[rung]))
             for settings in left:
                 # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
-                measured = self.trials.measure(settings, plan.rungs[rung], self.seed(what, rung))
+                measured = self.trials.measure(settings, rungs[rung], self.seed(what, rung))
                 found.setdefault(name_of(settings), []).append(measured)
                 self._count()
             aggregates = [together(found[name_of(settings)]) for settings in left]
@@ -296,8 +308,12 @@ class Search:
             "raise --seconds-per-picture"
         )
 
-    def compared(self, winner: Settings, num: int) -> Comparison:
-        """Winner and default on the same fresh noise, NUM_REPEATS times."""
+    def compared(self, winner: Settings, cost: Cost) -> Comparison:
+        """Winner and default on the same fresh noise, NUM_REPEATS times, on as many pictures as there is time for."""
+        affordable = self.left(SEARCH + COMPARISON) / (
+            NUM_REPEATS * (self.foretold(winner, cost) + self.foretold(self.default, cost))
+        )
+        num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, int(affordable)))
         repeats: dict[str, list[Measurement]] = {"winner": [], "default": []}
         for i in range(NUM_REPEATS):
             for who, settings in (("winner", winner), ("default", self.default)):
@@ -306,9 +322,10 @@ class Search:
         self.progress("settings", self._total, self._total)
         return compare(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
 
-    def keepers(self, aggregates: Sequence[Aggregate], plan: Plan) -> list[Aggregate]:
+    def keepers(self, aggregates: Sequence[Aggregate]) -> list[Aggregate]:
         """Standings on enough pictures to be on the front and, where accuracy counts, with enough of it."""
-        enough = [aggregate for aggregate in aggregates if aggregate.num >= plan.rungs[1]]
+        fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
+        enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
         return [enough[place] for place in self.allowed(enough)]
 
     def allowed(self, aggregates: Sequence[Aggregate]) -> list[int]:
