@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.cli.app import app
-from synesthete.cli.lists import listed, numbers, spread
+from synesthete.cli.options import listed, numbers, spread
 
 NAMES = ("--cfg", "--eta")
 COMMAND = typer.main.get_command(app).commands["sweep"]

@@ -15,8 +15,7 @@ from conditioning.claps import RATE as CLAP_RATE
 from conditioning.claps import write_clap
 from denoisers.tiny_diffusion import NUM_TEXT, WIDTH, wake, write_stable_diffusion
 from sound_files import melody, write, write_melody
-from synesthete.cli.demo import paint_spoken
-from synesthete.cli.lists import spread
+from synesthete.cli.options import spread
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
@@ -32,6 +31,7 @@ from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import generator
 from synesthete.tasks.audio_to_image.listening import Listening
+from synesthete.tasks.demo import paint_spoken
 from tiny_pictures import tiny_pipeline
 
 if TYPE_CHECKING:

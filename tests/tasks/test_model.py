@@ -13,7 +13,7 @@ from PIL import Image
 
 import synesthete
 from synesthete.cli.app import main
-from synesthete.cli.verbs import EXAMPLES, names_model
+from synesthete.cli.sample import VERBS, names_model
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.types import InputError
 
@@ -116,7 +116,7 @@ def test_a_model_of_another_verb_is_refused_by_the_right_one(run, seven, argumen
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("verb", EXAMPLES)
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.default])
 def test_help_is_short_and_begins_with_three_examples(verb):
     command = [sys.executable, "-m", "synesthete", verb, "--help"]
     lines = subprocess.run(
@@ -124,7 +124,7 @@ def test_help_is_short_and_begins_with_three_examples(verb):
     ).stdout.splitlines()
     assert len(lines) <= 70
     told = [line.strip(" •") for line in lines if line.strip().startswith("•")]
-    assert told == list(EXAMPLES[verb])
+    assert told == list(VERBS[verb].examples)
 
 
 def test_the_first_argument_is_a_model_if_it_names_one(seven, tmp_path):

@@ -9,21 +9,15 @@ from typing import Any
 
 import typer
 
-from synesthete.cli.compare import compare
-from synesthete.cli.cycle import cycle
 from synesthete.cli.demo import demo
-from synesthete.cli.diagnose import diagnose
-from synesthete.cli.doctor import doctor
-from synesthete.cli.evaluate import evaluate
+from synesthete.cli.diagnose import diagnose, doctor
+from synesthete.cli.evaluate import compare, cycle, evaluate
 from synesthete.cli.export import export
-from synesthete.cli.lists import ListCommand, NumbersCommand
-from synesthete.cli.prepare import prepare
-from synesthete.cli.recipes import recipes, show
-from synesthete.cli.sample import sample
-from synesthete.cli.sweep import sweep
+from synesthete.cli.options import ListCommand, NumbersCommand
+from synesthete.cli.recipes import prepare, recipes, show
+from synesthete.cli.sample import VERBS, command
+from synesthete.cli.search import sweep, tune
 from synesthete.cli.train import train
-from synesthete.cli.tune import tune
-from synesthete.cli.verbs import EXAMPLES, draw, paint, play, speak
 from synesthete.logs import LEVELS, listen
 from synesthete.types import InputError
 
@@ -40,13 +34,16 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__mro__[1]
 VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
-for verb in (speak, draw, paint, play):
-    examples = "".join(f"- `{line}`\n" for line in EXAMPLES[verb.__name__])
-    about = verb.__doc__ or ""
-    app.command(cls=NumbersCommand, help=f"{examples}\n{about}", short_help=about.partition(":")[0] + ".")(verb)
-for command in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
-    app.command()(command)
-app.command(cls=NumbersCommand)(sample)
+for name, verb in VERBS.items():
+    about, short = verb.about, None
+    if verb.default:
+        about = "".join(f"- `{line}`\n" for line in verb.examples) + f"\n{verb.about}"
+        short = verb.about.partition(":")[0] + "."
+    else:
+        about += f"\n\nExamples: {', '.join(f'`{line}`' for line in verb.examples)}"
+    app.command(name, cls=NumbersCommand, help=about, short_help=short)(command(name))
+for function in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
+    app.command()(function)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)
 

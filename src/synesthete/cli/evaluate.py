@@ -1,4 +1,4 @@
-"""`synesthete evaluate`."""
+"""`synesthete evaluate`, `synesthete cycle` and `synesthete compare`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, DataFolder, Device, ModelName, finish, progress_bar, say_skipped
+from synesthete.cli.options import (
+    AsJson,
+    Assignments,
+    DataFolder,
+    Device,
+    ModelName,
+    Overwrite,
+    check_report_folder,
+    choose_folder,
+    finish,
+    open_model,
+    progress_bar,
+    say_skipped,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from synesthete.config import Recipe
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.pipeline import Pipeline
 
 
 def evaluate(
@@ -54,7 +63,7 @@ def evaluate(
     ] = None,
     assignments: Assignments = None,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that is there already.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
@@ -71,31 +80,18 @@ def evaluate(
     `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
-    from synesthete import hub
-    from synesthete.evaluation.reporting.report import check_place, finite
-    from synesthete.pipeline import Pipeline
-    from synesthete.tasks import EvaluationRequest, task_of
+    from synesthete.evaluation.reporting.report import finite
+    from synesthete.tasks import EvaluationRequest
 
-    target = out or (
-        Path(model) / "report" if (Path(model) / "model").is_dir() else Path("out/report") / Path(model).name
-    )
-    check_place(target)
-    if (target / "report.json").exists() and not overwrite:
-        raise InputError(f"{target}: holds a report already; give --overwrite or another --out")
-    pipeline = Pipeline.load(model, device)
-    folder = hub.find_model(model)
-    recipe = recipe_of(pipeline, folder, assignments or ())
-    task = task_of(recipe)
+    target = choose_folder(out, "report", model)
+    check_report_folder(target, overwrite)
+    pipeline, folder, recipe, task = open_model(model, device, assignments)
     given: dict[str, Any] = {"listener": listener, "features": features, "recorded": recorded}
     for option, value in given.items():
         if value not in (None, "auto") and option not in task.evaluation_options:
             raise InputError(f"{model}: a model of {task.makes}, which has no --{option}; leave it out")
     options = {option: given[option] for option in task.evaluation_options if option in given}
-    with progress_bar() as show:
-
-        def report(what: str, done: int, total: int) -> None:
-            show(what, done, total, "")
-
+    with progress_bar() as report:
         request = EvaluationRequest(target, model, folder, data, num, seed, options)
         found = task.evaluate(pipeline, recipe, request, report)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
@@ -103,14 +99,80 @@ def evaluate(
     finish(as_json, finite(values), text + say_skipped(found.skipped))
 
 
-def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str]) -> Recipe:
-    """The recipe a model was made by: beside it, or the one of the package that its card names."""
-    from synesthete.recipes import RECIPES, find_recipe
+def cycle(
+    speech: Annotated[str, typer.Argument(metavar="SPEECH", help="A model that speaks pictures.")],
+    painter: Annotated[str, typer.Argument(metavar="PAINTER", help="A model that paints sounds.")],
+    out: Annotated[Path | None, typer.Option(help="The report's folder; out/cycle/SPEECH-PAINTER by default.")] = None,
+    num: Annotated[int, typer.Option(help="Held-out pictures that go round.", min=10)] = 200,
+    data: DataFolder = None,
+    seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
+    assignments: Assignments = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go from picture to speech to picture, and count what comes back as what it was.
 
-    named = str(pipeline.config.card.get("recipe"))
-    if not (folder / "recipe.yaml").is_file() and named not in RECIPES:
-        raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
-    return find_recipe(str(folder) if (folder / "recipe.yaml").is_file() else named, assignments)
+    Chance and real recordings in place of the speech stand beside it. The pictures are those that the painter's data
+    hold out; --set changes its recipe. Both models must know the same classes, or some of them. Writes report.md,
+    report.html (self-contained, with pictures and sound) and report.json.
+
+    Example: `synesthete cycle image-to-speech-digits audio-to-image-digits --num 300`
+    """
+    from synesthete import hub
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.saved import load_classifier
+    from synesthete.evaluation.classifiers.speech import SpeechClassifier
+    from synesthete.evaluation.reporting.report import finite
+    from synesthete.pipeline import Pipeline
+    from synesthete.tasks.cycle import evaluate_cycle, shared_classes
+
+    target = out or Path("out/cycle") / f"{Path(speech).name}-{Path(painter).name}"
+    check_report_folder(target, overwrite)
+    speaks, (paints, folder, recipe, task) = Pipeline.load(speech, device), open_model(painter, device, assignments)
+    shared_classes(speaks, paints)
+    saved = load_classifier(folder, ImageClassifier)
+    with progress_bar() as report:
+        found = evaluate_cycle(
+            speaks,
+            paints,
+            task.prepare(recipe, data, report),
+            target,
+            models=(speech, painter),
+            num=num,
+            seed=seed,
+            judge=saved.classifier if saved else None,
+            listener=load_classifier(hub.find_model(speech), SpeechClassifier),
+            progress=report,
+        )
+    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
+    finish(as_json, finite(values), "\n".join(map(line, found.metrics)) + f"\n{target}/report.html")
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="Runs or models that were evaluated, report folders or report.json."),
+    ],
+    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("out/compare"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare reports metric by metric: differences from the first one, with 95% intervals, and a picture.
+
+    Metrics are joined by key, also where the numbers of samples differ. A report there already is replaced.
+
+    Examples: `synesthete compare runs/mine runs/other`,
+    `synesthete compare out/report/images-digits runs/mine/report runs/other/report/report.json --out out/compare`
+    """
+    from synesthete.evaluation.compare import comparison_report, read_report
+    from synesthete.evaluation.reporting.report import check_place, finite, write_report
+
+    report = comparison_report([read_report(run) for run in runs])
+    check_place(out)
+    page = write_report(report, out)
+    table = report.sections[0].items[0]
+    lines = [f"{row[0]:<60.60} " + "   ".join(str(cell) for cell in row[2:-2]) for row in table.rows]  # type: ignore[union-attr]
+    finish(as_json, finite({**report.data, "report": str(out)}), "\n".join([*lines, "", report.summary, str(page)]))
 
 
 def line(metric: Metric) -> str:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.lists import listed
-from synesthete.cli.options import AsJson, ModelName, finish
+from synesthete.cli.options import AsJson, ModelName, finish, listed
 
 
 def export(

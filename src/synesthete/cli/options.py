@@ -1,20 +1,25 @@
-"""Arguments that several commands share, and how they speak to the terminal."""
+"""Options that several commands share or that take several values, and how commands speak to the terminal."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import typer
+from typer.core import TyperCommand
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from synesthete.config import Recipe
+    from synesthete.pipeline import Pipeline
+    from synesthete.tasks import Task
 
 RecipeName = Annotated[
     str,
@@ -31,25 +36,87 @@ DataFolder = Annotated[Path | None, typer.Option(help="Where `prepare --out` put
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is CUDA where there is some. The noise is the same on all.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 SECONDS_BETWEEN_LINES = 10.0
+NEGATIVE = re.compile(r"-\.?\d")  # a value, not an option
+
+
+class Show(Protocol):
+    """Says how far something has come; `extra` stands behind the figures."""
+
+    def __call__(self, what: str, done: int, total: int, extra: str = "") -> None:
+        """`done` of `total`, or where that is 0, `what` as a line of its own."""
+
+
+class Opened(NamedTuple):
+    """A model that was asked for, its folder, the recipe of its data, and its task."""
+
+    pipeline: Pipeline
+    folder: Path
+    recipe: Recipe
+    task: Task
+
+
+def open_model(model: str, device: str, assignments: Sequence[str] | None) -> Opened:
+    """A model with the recipe it was made by, as `recipe_of`.
+
+    Raises:
+        InputError: no such model or device, or one without a recipe.
+    """
+    from synesthete import hub
+    from synesthete.pipeline import Pipeline
+    from synesthete.tasks import task_of
+
+    pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
+    recipe = recipe_of(pipeline, folder, assignments or ())
+    return Opened(pipeline, folder, recipe, task_of(recipe))
+
+
+def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str] = ()) -> Recipe:
+    """The recipe a model was made by: beside it, or the one of the package that its card names.
+
+    Raises:
+        InputError: there is none.
+    """
+    from synesthete.recipes import RECIPES, find_recipe
+
+    named = str(pipeline.config.card.get("recipe"))
+    if not (folder / "recipe.yaml").is_file() and named not in RECIPES:
+        raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
+    return find_recipe(str(folder) if (folder / "recipe.yaml").is_file() else named, assignments)
+
+
+def sampling_changes(recipe: Recipe, assignments: Sequence[str] | None) -> dict[str, Any]:
+    """The sampling settings that `--set sampling.NAME=VALUE` changed."""
+    keys = [text.partition("=")[0] for text in assignments or ()]
+    names = [key.removeprefix("sampling.") for key in keys if key.startswith("sampling.")]
+    return {name: getattr(recipe.sampling, name) for name in names}
+
+
+def choose_folder(out: Path | None, kind: str, model: str) -> Path:
+    """Where what a command writes of a model goes: the folder that was given, RUN/KIND, or out/KIND/MODEL."""
+    run = Path(model)
+    return out or (run / kind if (run / "model").is_dir() else Path("out") / kind / run.name)
+
+
+def check_report_folder(folder: Path, overwrite: bool) -> None:
+    """Make sure that a report can be written, and that none is replaced unasked.
+
+    Raises:
+        InputError: it cannot, or there is one already.
+    """
+    from synesthete.evaluation.reporting.report import check_place
+
+    check_place(folder)
+    if (folder / "report.json").exists() and not overwrite:
+        raise InputError(f"{folder}: holds a report already; give --overwrite or another --out")
 
 
 def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     """The command's last words: text for people, or one line of JSON."""
     typer.echo(json.dumps(values) if as_json else text)
-
-
-def check_unwritten(paths: Sequence[Path], overwrite: bool) -> None:
-    """Make sure that no file is replaced unasked.
-
-    Raises:
-        InputError: one that is there already.
-    """
-    if not overwrite and (there := [path for path in paths if path.exists()]):
-        count = f"{len(there)} of {len(paths)} files"
-        raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
 
 
 def say_skipped(skipped: Sequence[str], num: int = 10) -> str:
@@ -61,8 +128,8 @@ def say_skipped(skipped: Sequence[str], num: int = 10) -> str:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int, str], None]]:
-    """A function `show(what, done, total, extra)` that draws bars with rate and time left, on standard error.
+def progress_bar() -> Iterator[Show]:
+    """A function that draws bars with rate and time left, on standard error.
 
     Where standard error is no terminal it writes a plain line every ten seconds and at each end instead. A total of 0
     says `what` as a line of its own.
@@ -106,7 +173,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int, str], None]]:
         yield show
 
 
-def plain_lines() -> Callable[[str, int, int, str], None]:
+def plain_lines() -> Show:
     """The same for logs: a line now and then."""
     started: dict[str, tuple[float, int]] = {}
     said: dict[str, float] = {}
@@ -127,3 +194,69 @@ def plain_lines() -> Callable[[str, int, int, str], None]:
         sys.stderr.write(f"{what}: {done}/{total}{f' ({rate:.1f}/s{left})' if rate else ''} {extra}".rstrip() + "\n")
 
     return show
+
+
+class ListCommand(TyperCommand):
+    """A command whose repeatable options take all that follows them, up to the next option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each further value, which is what click understands."""
+        names = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
+        return super().parse_args(ctx, spread(args, names))
+
+
+class NumbersCommand(TyperCommand):
+    """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each further number."""
+        return super().parse_args(ctx, spread(args, ("--strengths",), is_number))
+
+
+def is_number(arg: str) -> bool:
+    """Whether an argument is a number, or several with commas between them."""
+    return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
+
+
+def spread(args: Sequence[str], names: Iterable[str], fits: Callable[[str], bool] = lambda arg: True) -> list[str]:
+    """The arguments with `--name a b` written as `--name a --name b` for each of `names`, as far as values fit."""
+    found: list[str] = []
+    current: str | None = None
+    num = 0  # values of the current option so far
+    for place, arg in enumerate(args):
+        if arg == "--":
+            return [*found, *args[place:]]
+        if arg.startswith("-") and arg != "-" and not NEGATIVE.match(arg):
+            name, equals, _ = arg.partition("=")
+            current, num = (name if name in names else None), int(bool(equals))
+        elif current is not None:
+            if num and not fits(arg):
+                current = None
+            elif num:
+                found.append(current)
+            num += 1
+        found.append(arg)
+    return found
+
+
+def listed(values: Sequence[str] | None, known: Sequence[str] = ()) -> list[str]:
+    """The values with those that have commas taken apart, unless they are `known` as they stand."""
+    from synesthete.tasks.sampling import split_commas
+
+    return split_commas(values or (), known)
+
+
+def numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:
+    """The values of an option as numbers of a kind.
+
+    Raises:
+        typer.BadParameter: one that is none.
+    """
+    found = []
+    for value in listed(values):
+        try:
+            found.append(kind(value))
+        except ValueError:
+            what = "whole number" if kind is int else "number"
+            raise typer.BadParameter(f"{value!r} is no {what}", param_hint=f"'{option}'") from None
+    return found

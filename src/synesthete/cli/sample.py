@@ -1,144 +1,198 @@
-"""`synesthete sample`: the general form of speak, draw, paint and play."""
+"""`synesthete speak`, `draw`, `paint`, `play`, and `sample`, which is the general form of the four."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from synesthete.cli.lists import numbers
-from synesthete.cli.options import AsJson, Device, ModelName, finish, progress_bar
+from synesthete.cli.options import AsJson, Device, ModelName, Overwrite, finish, numbers, progress_bar
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from synesthete.tasks import Task
 
 OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
-# What the command calls fields whose option has another name.
-OPTIONS = {
-    "labels": "--label",
-    "prompts": "--prompt",
-    "goes_on": "--continue",
-    "is_loop": "--loop",
-    "is_gif": "--gif",
-    "num_corrections": "--corrections",
-    "num_resamplings": "--resamplings",
+
+
+def option(kind: Any, help: str, *names: str, **more: Any) -> Any:
+    """The annotation of an option. names: where it is not called as its parameter is."""
+    return Annotated[kind, typer.Option(*names, help=help, **more)]
+
+
+# What a command may be asked, by the fields of the tasks' requests and the sampling settings.
+OPTIONS: dict[str, Any] = {
+    "labels": option(
+        list[str] | None, "A class by name or number; several by commas or given again; or all.", "--label"
+    ),
+    "prompts": option(list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"),
+    "num": option(int | None, "How many of each.", min=1),
+    "seconds": option(float | None, "Length of each sound; the model's own by default."),
+    "init": option(Path | None, "A sound to vary, to mend (--gap) or to go on from."),
+    "strength": option(float | None, "How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default."),
+    "gap": option(
+        tuple[float, float] | None,
+        "Seconds of --init to be made anew; the rest stays as it is.",
+        metavar="START END",
+    ),
+    "goes_on": option(bool, "Go on after --init, up to --seconds in all.", "--continue"),
+    "is_loop": option(bool, "Music whose end meets its beginning.", "--loop"),
+    "upsampler": option(str | None, "A second model, which adds highs to the music of the first.", metavar="MODEL"),
+    "overlap": option(float | None, "Seconds that a window of long music shares with the one before; a quarter."),
+    "num_corrections": option(
+        int | None, "Backward passes a step that fit what is made to what is held; 2.", "--corrections", min=0
+    ),
+    "num_resamplings": option(
+        int | None, "Rounds that blend what is made with what was given.", "--resamplings", min=0
+    ),
+    "negative_prompt": option(str | None, "What a picture is to be led away from.", metavar="TEXT"),
+    "audio_guidance_scale": option(
+        float | None, "How far the sound leads, beside --guidance-scale for the text, which else is for both."
+    ),
+    "adapter_scale": option(float | None, "How much is heard: 0 is deaf, 1 as it was trained, at most 2."),
+    "between": option(
+        tuple[Path, Path] | None, "A strip of pictures from one sound to another.", metavar="FIRST SECOND"
+    ),
+    "frames": option(int | None, "Pictures of that strip; 7 by default."),
+    "strengths": option(list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"),
+    "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
+    "out": option(Path, "Folder for what is made."),
+    "seed": option(int, "Other seeds give others."),
+    "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
+    "steps": option(int | None, "Number of sampling steps."),
+    "guidance_scale": option(float | None, "1.0 is off; higher follows the condition more; 0.0 does without it."),
+    "assignments": option(
+        list[str] | None, "Any other sampling setting, such as eta=0.5.", "--set", metavar="KEY=VALUE"
+    ),
+    "device": Device,
+    "overwrite": Overwrite,
+    "as_json": AsJson,
+}
+EVERYWHERE = tuple(OPTIONS)[tuple(OPTIONS).index("out") :]  # of every command
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "device": "auto",
+    **dict.fromkeys(("goes_on", "is_loop", "is_gif", "overwrite", "as_json"), False),
 }
 
-Out = Annotated[Path, typer.Option(help="Folder for what is made.")]
-Num = Annotated[int | None, typer.Option(help="How many of each.", min=1)]
-Seed = Annotated[int, typer.Option(help="Other seeds give others.")]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", help="A class by name or number; several by commas or given again; or all."),
-]
-Prompts = Annotated[
-    list[str] | None, typer.Option("--prompt", help="Words of your own, for a model that reads text; again for more.")
-]
-Sampler = Annotated[str | None, typer.Option(help="Such as ddim or flow-heun; an unknown name lists them all.")]
-Steps = Annotated[int | None, typer.Option(help="Number of sampling steps.")]
-GuidanceScale = Annotated[
-    float | None, typer.Option(help="1.0 is off; higher follows the condition more; 0.0 does without it.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling setting, such as eta=0.5."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
-Seconds = Annotated[float | None, typer.Option(help="Length of each sound; the model's own by default.")]
-Init = Annotated[Path | None, typer.Option(help="A sound to vary, to mend (--gap) or to go on from.")]
-Strength = Annotated[
-    float | None, typer.Option(help="How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default.")
-]
-Gap = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="START END", help="Seconds of --init to be made anew; the rest stays as it is."),
-]
-GoesOn = Annotated[bool, typer.Option("--continue", help="Go on after --init, up to --seconds in all.")]
-IsLoop = Annotated[bool, typer.Option("--loop", help="Music whose end meets its beginning.")]
-Upsampler = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="A second model, which adds highs to the music of the first.")
-]
-Overlap = Annotated[
-    float | None, typer.Option(help="Seconds that a window of long music shares with the one before; a quarter.")
-]
-Corrections = Annotated[
-    int | None,
-    typer.Option("--corrections", help="Backward passes a step that fit what is made to what is held; 2.", min=0),
-]
-Resamplings = Annotated[
-    int | None, typer.Option("--resamplings", help="Rounds that blend what is made with what was given.", min=0)
-]
-Negative = Annotated[str | None, typer.Option(metavar="TEXT", help="What a picture is to be led away from.")]
-AudioGuidanceScale = Annotated[
-    float | None,
-    typer.Option(help="How far the sound leads, beside --guidance-scale for the text, which else is for both."),
-]
-AdapterScale = Annotated[
-    float | None, typer.Option(help="How much is heard: 0 is deaf, 1 as it was trained, at most 2.")
-]
-Between = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option(metavar="FIRST SECOND", help="A strip of pictures from one sound to another."),
-]
-Frames = Annotated[int | None, typer.Option(help="Pictures of that strip; 7 by default.")]
-Strengths = Annotated[
-    list[str] | None, typer.Option(metavar="NUMBERS", help="A strip of each sound, a picture for each strength.")
-]
-IsGif = Annotated[bool, typer.Option("--gif", help="The strip as a GIF, too.")]
 
+class Verb(NamedTuple):
+    """A command that samples. about: for its help. examples: what the help begins with.
 
-def sample(
-    model: ModelName,
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Pictures or sounds, or folders of them, for a model that reads any."),
-    ] = None,
-    *,
-    out: Out = Path("out/sample"),
-    labels: Labels = None,
-    prompts: Prompts = None,
-    num: Num = None,
-    seconds: Seconds = None,
-    init: Init = None,
-    strength: Strength = None,
-    gap: Gap = None,
-    goes_on: GoesOn = False,
-    is_loop: IsLoop = False,
-    upsampler: Upsampler = None,
-    overlap: Overlap = None,
-    num_corrections: Corrections = None,
-    num_resamplings: Resamplings = None,
-    negative_prompt: Negative = None,
-    audio_guidance_scale: AudioGuidanceScale = None,
-    adapter_scale: AdapterScale = None,
-    between: Between = None,
-    frames: Frames = None,
-    strengths: Strengths = None,
-    is_gif: IsGif = False,
-    seed: Seed = 0,
-    sampler: Sampler = None,
-    steps: Steps = None,
-    guidance_scale: GuidanceScale = None,
-    assignments: Settings = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Sample from any model. `speak`, `draw`, `paint` and `play` do so with the options of their kind alone.
-
-    Pictures that speak become STEM.wav and STEM.png; labels LABEL_000.png, ... and a contact sheet; music 000.wav,
-    000.png and 000.json, ...; sounds STEM.png, STEM_1.png, ... and STEM.json. Each file tells how it was made, and
-    sample 5 of a label is the same whatever else is asked for.
-
-    Examples: `synesthete sample image-to-speech-digits seven.png --out spoken`,
-    `synesthete sample images-digits --label 7 --num 64 --out drawn`,
-    `synesthete sample runs/music --init clip.wav --gap 3 4.5 --out mended`,
-    `synesthete sample runs/audio-to-image dog.wav --prompt "in the snow" --num 4`
+    default: the model where none is named; "" of the general form. reads: the kind of files that it takes. options: of
+    OPTIONS, beside those of every command.
     """
-    given = dict(locals())
-    make(given.pop("model"), given)
+
+    about: str
+    examples: tuple[str, ...]
+    default: str
+    reads: str
+    options: tuple[str, ...]
+
+
+VERBS = {
+    "speak": Verb(
+        "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its judge hears.",
+        (
+            "synesthete speak seven.png",
+            "synesthete speak runs/mine drawings/ --out spoken --seed 3",
+            "synesthete speak image-to-speech-photos dog.jpg --guidance-scale 2",
+        ),
+        "image-to-speech-digits",
+        "picture",
+        (),
+    ),
+    "draw": Verb(
+        "Draw pictures of labels or words: LABEL_000.png, ... (8 of each), and a contact sheet.",
+        (
+            "synesthete draw --label 7",
+            "synesthete draw images-digits --label all --num 4 --sampler ddim --steps 50",
+            'synesthete draw runs/clip --prompt "a photo of a red cat" --out drawn',
+        ),
+        "images-digits",
+        "",
+        ("labels", "prompts", "num"),
+    ),
+    "paint": Verb(
+        "Paint what is heard: STEM.png, STEM_1.png, ... and STEM.json of each sound, or a strip of pictures.",
+        (
+            "synesthete paint seven.wav",
+            'synesthete paint runs/audio-to-image dog.wav --prompt "in the snow" --num 4',
+            "synesthete paint --between one.wav two.wav --gif --out heard",
+        ),
+        "audio-to-image-digits",
+        "sound",
+        ("prompts", "negative_prompt", "num", *OF_SOUND, "between", "frames", "strengths", "is_gif"),
+    ),
+    "play": Verb(
+        "Play: 000.wav, 000.png and 000.json, ... (4 of each label), of nothing, of a label, or of a clip.",
+        (
+            "synesthete play --label piano --num 1",
+            "synesthete play runs/music --seconds 30 --loop",
+            "synesthete play runs/music --init clip.wav --gap 3 4.5 --out mended",
+        ),
+        "music-notes",
+        "",
+        (
+            *("labels", "num", "seconds", "init", "strength", "gap", "goes_on", "is_loop", "upsampler", "overlap"),
+            *("num_corrections", "num_resamplings"),
+        ),
+    ),
+    "sample": Verb(
+        """Sample from any model. `speak`, `draw`, `paint` and `play` do so with the options of their kind alone.
+
+Pictures that speak become STEM.wav and STEM.png; labels LABEL_000.png, ... and a contact sheet; music 000.wav,
+000.png and 000.json, ...; sounds STEM.png, STEM_1.png, ... and STEM.json. Each file tells how it was made, and
+sample 5 of a label is the same whatever else is asked for.""",
+        (
+            "synesthete sample image-to-speech-digits seven.png --out spoken",
+            "synesthete sample images-digits --label 7 --num 64 --out drawn",
+            "synesthete sample runs/music --init clip.wav --gap 3 4.5 --out mended",
+            'synesthete sample runs/audio-to-image dog.wav --prompt "in the snow" --num 4',
+        ),
+        "",
+        "",
+        tuple(name for name in OPTIONS if name not in EVERYWHERE),
+    ),
+}
+
+
+def command(name: str) -> Callable[..., None]:
+    """The function of a verb; typer reads its options from its signature."""
+    verb = VERBS[name]
+
+    def run(**given: Any) -> None:
+        if verb.reads:
+            model, given["inputs"] = split_model(given.pop("arguments") or [], verb.default)
+        else:
+            model = given.pop("model")
+        make(model, given, verb=name if verb.default else None)
+
+    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+    about = f"A run folder, a model folder, a Hub id or a shipped model; {verb.default} by default."
+    if not verb.default:
+        files = typer.Argument(
+            metavar="[FILE...]", help="Pictures or sounds, or folders of them, for a model that reads any."
+        )
+        first = [parameter("model", ModelName), parameter("inputs", Annotated[list[Path] | None, files], None)]
+    elif verb.reads:
+        metavar, about = f"[MODEL] {verb.reads.upper()}...", f"{about} {verb.reads.title()}s, or folders of them."
+        kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about)]
+        # A strip between two sounds needs no files; pictures that speak are asked for by their command's usage.
+        first = [parameter("arguments", kind, None) if verb.options else parameter("arguments", kind)]
+    else:
+        first = [parameter("model", Annotated[str, typer.Argument(metavar="[MODEL]", help=about)], verb.default)]
+    defaults = DEFAULTS | {"out": Path("out") / name}
+    rest = [parameter(name, OPTIONS[name], defaults.get(name)) for name in (*verb.options, *EVERYWHERE)]
+    vars(run)["__signature__"] = inspect.Signature([*first, *rest])
+    run.__name__ = name
+    return run
 
 
 def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
@@ -158,15 +212,16 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     common = {"model": model, "seed": seed, "settings": settings}
     common |= {name: given.pop(name) for name in ("out", "overwrite")}
     name = model_task_name(model_folder(model))
-    check_verb(model, verb_of(name), verb)
+    if verb not in (None, right := verb_of(name)):
+        raise InputError(f"{model}: does not {verb}, it {right}s; use `synesthete {right} {model}`")
     request = ask(find_task(name), given, common)
     from synesthete.tasks.model import load
     from synesthete.tasks.sampling import write
 
     loaded = load(model, device)
     plan = loaded.plan(request)
-    with progress_bar() as show:
-        made = write(plan, lambda what, done, total: show(what, done, total, ""))
+    with progress_bar() as report:
+        made = write(plan, report)
     finish(as_json, made.values, made.text)
 
 
@@ -183,10 +238,7 @@ def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
         if value is not None and value is not False and value not in ([], ())
     }
     if wrong := [name for name in asked if name not in kind.own_fields()]:
-        named = [
-            str(asked[name][0]) if name == "inputs" else OPTIONS.get(name, f"--{name.replace('_', '-')}")
-            for name in wrong
-        ]
+        named = [str(asked[name][0]) if name == "inputs" else called(name) for name in wrong]
         raise InputError(
             f"{common['model']}: {task.verb}s, which takes no {' and no '.join(named)}; leave that out, "
             f"`synesthete {task.verb} --help` says what it takes"
@@ -198,14 +250,10 @@ def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
     return request
 
 
-def check_verb(model: str, right: str, called: str | None) -> None:
-    """Make sure that the model does what was asked of it.
-
-    Raises:
-        InputError: it does something else, and the command for that.
-    """
-    if called not in (None, right):
-        raise InputError(f"{model}: does not {called}, it {right}s; use `synesthete {right} {model}`")
+def called(name: str) -> str:
+    """What the commands call a field."""
+    names = OPTIONS[name].__metadata__[0].param_decls
+    return names[0] if names else f"--{name.replace('_', '-')}"
 
 
 def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[str, Any]:
@@ -218,3 +266,27 @@ def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[st
         setattr(checked, key, value)
         found[key] = getattr(checked, key)
     return found
+
+
+def split_model(arguments: list[str], default: str) -> tuple[str, list[Path]]:
+    """The model, which is the first argument if that names one, and the files.
+
+    Raises:
+        InputError: a file that is not there.
+    """
+    model, files = (arguments[0], arguments[1:]) if arguments and names_model(arguments[0]) else (default, arguments)
+    if missing := [file for file in files if not Path(file).exists()]:
+        raise InputError(f"{missing[0]}: no such file" + (", nor a model" if missing[0] == arguments[0] else ""))
+    return model, [Path(file) for file in files]
+
+
+def names_model(text: str) -> bool:
+    """Whether an argument names a model: its folder, or what is no file and has no suffix."""
+    from synesthete import hub
+    from synesthete.tasks.task import ADAPTERS
+
+    path = Path(text).expanduser()
+    if path.exists():
+        marks = (hub.MODEL_INDEX, f"model/{hub.MODEL_INDEX}", "recipe.yaml", ADAPTERS)
+        return any((path / mark).is_file() for mark in marks)
+    return not path.suffix

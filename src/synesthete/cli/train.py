@@ -57,7 +57,7 @@ def train(
     with alone_in(folder), progress_bar() as show:
         open_run(found, folder)
         with state.main_process_first():
-            report = (lambda what, done, total: show(what, done, total, "")) if state.is_main_process else None
+            report = show if state.is_main_process else None
             prepared = task.prepare(found, data, report)
 
         def on_step(report: StepReport) -> None:
@@ -65,7 +65,7 @@ def train(
             loss = "" if report.loss is None else f"loss {report.loss:.4f}"
             show(f"stage {report.stage}", report.step, report.num_steps, loss)
             for note in report.notes:
-                show(f"step {report.step}: {note}", 0, 0, "")
+                show(f"step {report.step}: {note}", 0, 0)
 
         try:
             look = training_callback.show_diagnostics if watch else None
@@ -76,11 +76,11 @@ def train(
                     task.train_classifier(found, prepared, model, data=data, progress=report)
             except InputError as error:  # the model is whole without it
                 notes.append(f"no judge with the model: {error}")
-                show(notes[-1], 0, 0, "")
+                show(notes[-1], 0, 0)
         except DivergedError as error:
             raise InputError(str(error)) from None
         except KeyboardInterrupt:
-            show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0, "")
+            show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0)
             raise typer.Exit(130) from None
     if state.is_main_process:
         values = {

@@ -1,0 +1,194 @@
+"""`synesthete sweep` and `synesthete tune`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synesthete.cli.options import (
+    AsJson,
+    Assignments,
+    DataFolder,
+    Device,
+    ModelName,
+    Opened,
+    choose_folder,
+    finish,
+    listed,
+    numbers,
+    open_model,
+    progress_bar,
+    sampling_changes,
+)
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.types import Progress
+
+OWN = "the model's own where not given"
+Features = Annotated[
+    str, typer.Option(help="auto, classifier, inception, clip, or a network's folder: what KID is measured on.")
+]
+
+
+def sweep(
+    model: ModelName,
+    out: Annotated[
+        Path | None, typer.Option(help="The sweep's folder; RUN/sweep or out/sweep/MODEL by default.")
+    ] = None,
+    schedulers: Annotated[list[str] | None, typer.Option(help=f"Noise schedules: cosine, linear, flow; {OWN}.")] = None,
+    samplers: Annotated[
+        list[str] | None, typer.Option(help=f"ddim, dpmsolver++, euler, flow-euler, ...; {OWN}.")
+    ] = None,
+    cfg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cfg", "--guidance-scale", help=f"Guidance scales: 1 is off, 0 is without the condition; {OWN}."
+        ),
+    ] = None,
+    eta: Annotated[
+        list[str] | None, typer.Option(help="Of ddim: 0 adds no noise in a step, 1 as much as DDPM does.")
+    ] = None,
+    steps: Annotated[list[str] | None, typer.Option(help=f"Numbers of sampling steps; {OWN}.")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", "--label", help="Class names or numbers; all where not given.")
+    ] = None,
+    seeds: Annotated[
+        list[str] | None, typer.Option("--seeds", "--seed", help="Of the noise; 0 where not given.")
+    ] = None,
+    num: Annotated[int, typer.Option(help="Pictures of each label at each seed in a cell.", min=1)] = 24,
+    untrained_schedules: Annotated[
+        bool,
+        typer.Option("--untrained-schedules", help="Allow schedules that the model was not trained with."),
+    ] = False,
+    features: Features = "auto",
+    data: DataFolder = None,
+    assignments: Assignments = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Sample the same noise in many ways: a grid and a figure for each, one contact sheet, one table, one report.
+
+    MODEL comes first. An option takes several values: `--cfg 0 1.5 3`, `--cfg 0,1.5,3` or `--cfg 0 --cfg 1.5`. What
+    OUT holds already is kept: run again, it goes on where it stopped, and other values add cells to it. Any other
+    setting of the sampling is changed in all cells by `--set sampling.NAME=VALUE`.
+
+    Examples: `synesthete sweep runs/mine --cfg 0 1.5 3 6 9 --eta 0 1 --samplers ddim --labels cat dog --seed 42`,
+    `synesthete sweep runs/mine --schedulers cosine linear --untrained-schedules --samplers ddim dpmsolver++`,
+    `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`
+    """
+    from synesthete.evaluation.reporting.report import finite
+    from synesthete.evaluation.search.grid import find_labels, plan
+    from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.evaluation.search.sweep import Samples
+    from synesthete.evaluation.search.sweep import sweep as sweep_model
+
+    tried = {
+        "schedules": listed(schedulers),
+        "samplers": listed(samplers),
+        "guidance": numbers("--cfg", cfg, finite_number),
+        "etas": numbers("--eta", eta, finite_number),
+        "steps": numbers("--steps", steps, int),
+    }
+    own_seeds = tuple(dict.fromkeys(numbers("--seeds", seeds, int))) or (0,)
+    opened = pipeline, _, recipe, task = open_model(model, device, assignments)
+    task.check_scorable(features)
+    changes = sampling_changes(recipe, assignments)
+    names = pipeline.class_names or list(recipe.data().class_names)
+    chosen = find_labels(listed(labels, names), names)
+    cells = plan(pipeline, **tried, untrained=untrained_schedules, changes=changes)
+    target = choose_folder(out, "sweep", model)
+    with progress_bar() as report:
+        basis = scoring_basis(opened, data, features, report)
+        scorer, samples = Scorer(pipeline, basis), Samples(tuple(chosen), own_seeds, num)
+        found = sweep_model(scorer, cells, samples, target, model=model, changes=changes, progress=report)
+    page = target / "report" / "report.html"
+    values = {
+        "cells": [{**vars(made.cell), **made.figures, "num": made.num} for made in found],
+        "notes": list(cells.notes),
+        "report": str(page.parent),
+    }
+    finish(as_json, finite(values), f"{len(found)} cells in {target}\n{page}")
+
+
+def tune(
+    model: ModelName,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for measurements and report; RUN/tune or out/tune/MODEL by default.")
+    ] = None,
+    seconds_per_picture: Annotated[
+        float, typer.Option(help="What a picture may take, sampled and decoded in batches of 32.")
+    ] = 0.5,
+    score: Annotated[
+        str,
+        typer.Option(help="balanced (least KID within a point of the best class accuracy), kid or accuracy."),
+    ] = "balanced",
+    num: Annotated[int, typer.Option(help="Pictures of each of the settings that come far, at most.")] = 256,
+    minutes: Annotated[
+        float, typer.Option(help="About how long all of it may take, the judge's training aside.")
+    ] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the settings tried, of noise and of the choice of pictures.")] = 0,
+    write: Annotated[
+        bool, typer.Option("--write/--no-write", help="Make a winner that is better the model's default.")
+    ] = True,
+    features: Features = "auto",
+    data: DataFolder = None,
+    assignments: Assignments = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find the best way to sample in the time that a picture may take, by measurement, and make it the default.
+
+    Searches sampler, steps, guidance scale and interval, eta, spacing and shift; compares the winner with the model's
+    default on fresh noise; and writes it into the model if it is better beyond noise. Run again on the same folder it
+    goes on where it stopped. Writes OUT/report/report.html with the Pareto front of score over seconds.
+
+    Examples: `synesthete tune runs/mine --seconds-per-picture 0.1`,
+    `synesthete tune images-digits --no-write --out out/tune --minutes 5`
+    """
+    from synesthete.evaluation.reporting.report import finite
+    from synesthete.evaluation.search.model_settings import check_writable
+    from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.evaluation.search.tune import check_config
+    from synesthete.evaluation.search.tune import tune as tune_model
+    from synesthete.evaluation.search.tuning import SearchConfig
+
+    if any(assignment.startswith("sampling.") for assignment in assignments or ()):
+        raise InputError("--set sampling...: sampling is what is searched here; leave it out")
+    opened = pipeline, folder, _, task = open_model(model, device, assignments)
+    task.check_scorable(features)
+    config = SearchConfig(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
+    check_config(config, pipeline)
+    if write:
+        check_writable(folder)
+    target = choose_folder(out, "tune", model)
+    with progress_bar() as report:
+        basis = scoring_basis(opened, data, features, report)
+        scorer, changed = Scorer(pipeline, basis), folder if write else None
+        found = tune_model(scorer, target, model=model, folder=changed, config=config, progress=report)
+    page = target / "report" / "report.html"
+    values = {**found.to_dict(), "report": str(page.parent)}
+    values.pop("measurements")
+    finish(as_json, finite(values), f"{found.summary()}\n{found.eta_says()}\n{found.guidance_says()}\n{page}")
+
+
+def scoring_basis(opened: Opened, data: Path | None, features: str, report: Progress) -> Any:
+    """What ways of sampling a model are scored by, on its data."""
+    pipeline, folder, recipe, task = opened
+    prepared, saved = task.prepare(recipe, data, report), task.load_classifier(folder)
+    return task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report)
+
+
+def finite_number(text: str) -> float:
+    """The number that the text spells.
+
+    Raises:
+        ValueError: none, or one that is not finite.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
