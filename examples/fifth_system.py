@@ -26,8 +26,7 @@ from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS, Sampler
 from synesthete.evaluation.finding import Finding
-from synesthete.evaluation.metrics.metric import MetricRow
-from synesthete.evaluation.metrics.table import metric, register_metric
+from synesthete.evaluation.metrics.metric import MetricRow, metric, register_metric
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, generate
 from synesthete.io import load_or_compute

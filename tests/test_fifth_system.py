@@ -13,7 +13,7 @@ from examples import fifth_system
 
 import synesthete
 from synesthete.cli.app import main
-from synesthete.evaluation.metrics.table import METRICS
+from synesthete.evaluation.metrics.metric import METRICS
 from synesthete.tasks import find_task
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ import torch
 
 from synesthete.cli.app import main
 from synesthete.evaluation.compare import comparison_report, difference, read_report, without_n
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
-from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Report, write_report
 from synesthete.types import InputError
 

@@ -20,7 +20,7 @@ from synesthete.evaluation.classifiers.image import (
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.metrics.table import slug
+from synesthete.evaluation.metrics.metric import slug
 from synesthete.evaluation.samples import draw_places, draw_with_replacement
 from synesthete.tasks.images.evaluation import ImagesEvaluator, dealt
 from synesthete.types import InputError

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.evaluation.metrics.metric import MetricRow
-from synesthete.evaluation.metrics.table import METRICS, register_metric
+from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric
 from synesthete.evaluation.samples import Generated, References, generate
 from synesthete.tasks import EvaluationRequest, Task
 from synesthete.types import InputError

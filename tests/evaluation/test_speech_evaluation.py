@@ -16,7 +16,7 @@ from synesthete.data.pictures import Pictures
 from synesthete.data.speech.corpus import load_clips
 from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
-from synesthete.evaluation.metrics.table import slug
+from synesthete.evaluation.metrics.metric import slug
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.metrics.metric import Metric
-from synesthete.evaluation.metrics.table import METRICS
+from synesthete.evaluation.metrics.metric import METRICS, Metric
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, number
 from synesthete.types import InputError
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from synesthete.evaluation.denoising import TRACED, trace_denoising
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import confusion
-from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
-from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.reporting.classes import by_class, confusions
 from synesthete.evaluation.reporting.copies import made_or_copied
 from synesthete.evaluation.reporting.sets import as_a_set

@@ -22,9 +22,7 @@ from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import recognise
 from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.metric import by_key
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import by_key, interval, metric
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from synesthete.evaluation.metrics.balanced_kernel import MAX_SPLIT, balanced_floor, balanced_kernel
-from synesthete.evaluation.metrics.distribution import kernel
+from synesthete.evaluation.metrics.distribution import MAX_SPLIT, balanced_floor, balanced_kernel, kernel
 
 CLASSES, WIDTH = 5, 16
 CENTRES = 1.5 * torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -83,7 +82,7 @@ def test_many_pictures_take_bounded_memory_and_a_block_more_changes_nothing(monk
     generator = torch.Generator().manual_seed(7)
     (real, labels), (made, other) = draw(12, generator), draw(7, generator)
     whole = balanced_kernel(real, labels, made, other)
-    monkeypatch.setattr("synesthete.evaluation.metrics.balanced_kernel.ROWS", 8)
+    monkeypatch.setattr("synesthete.evaluation.metrics.distribution.ROWS", 8)
     assert balanced_kernel(real, labels, made, other) == pytest.approx(whole, rel=1e-9)
     many, own = draw(MAX_SPLIT, generator)
     assert 0 < balanced_floor(many, own, 100, num_splits=3) < 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import interval, interval_of_mean
 from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.types import InputError
 

@@ -145,3 +145,10 @@ def test_every_metric_has_its_place_in_the_headline():
         ("shuffled", 0.2),
         ("ceiling", 0.9),
     ]
+
+
+def test_two_metrics_of_one_key_are_refused(report, tmp_path):
+    report.metrics = [Metric(title, 0.5, key="accuracy_whisper") for title in ("one", "another")]
+    with pytest.raises(InputError, match="accuracy_whisper"):
+        write_report(report, tmp_path / "report")
+    assert not (tmp_path / "report").exists()

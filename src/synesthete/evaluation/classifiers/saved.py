@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from synesthete import hub, seeding
 from synesthete.evaluation.classifiers.classifier import C, train
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.io import digest, locked, write_file, write_folder
 from synesthete.types import InputError
 

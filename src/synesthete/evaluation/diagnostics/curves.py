@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.metrics.intervals import Z_95
+from synesthete.evaluation.metrics.metric import Z_95
 from synesthete.evaluation.reporting.figures import COLOURS
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synesthete.evaluation.metrics.intervals import interval_of_mean
+from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.evaluation.metrics.distribution import nearest
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

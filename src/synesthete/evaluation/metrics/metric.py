@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synesthete.evaluation.metrics.set_metrics import SampleSet
+    from torch import Tensor
+
+    from synesthete.evaluation.metrics.set_comparison import SampleSet
 
 
 @dataclass(frozen=True)
@@ -63,3 +67,164 @@ def by_key(metrics: Sequence[Metric], key: str) -> Metric:
     keys = [metric.key for metric in metrics]
     near = ", ".join(difflib.get_close_matches(key, keys, n=3, cutoff=0.3)) or ", ".join(keys) or "there are none"
     raise InputError(f"no metric '{key}'; there are: {near}")
+
+
+_ROWS = (
+    # Classes
+    MetricRow("class_accuracy", "class accuracy ({judge}, n = {num})", "share", True),
+    MetricRow(
+        "class_accuracy_over_real",
+        "class accuracy over that of real {what} ({judge}, n = {num}, {num_real} real)",
+        "ratio",
+        True,
+    ),
+    MetricRow(
+        "class_accuracy_of_codec", "class accuracy of real pieces through the codec ({judge}, n = {num})", "share", True
+    ),
+    MetricRow("class_accuracy_heard", "class accuracy, {what} ({judge}, n = {num})", "share", True),
+    MetricRow("class_accuracy_after_stage", "class accuracy after stage {stage} (n = {num})", "share", True),
+    MetricRow("class_accuracy_zero_shot", "class accuracy by {model}, n = {num})", "share", True),
+    MetricRow("class_cosine_zero_shot", "cosine to the class's name by {model}, n = {num})", "cosine", True),
+    MetricRow(
+        "class_of_the_text", "class of the text, where the sound is of another class ({judge}, n = {num})", "share"
+    ),
+    MetricRow("class_of_the_sound", "class of the sound, where the text names another ({judge}, n = {num})", "share"),
+    MetricRow("accuracy", "accuracy ({judge}, n = {num})", "share", True),
+    MetricRow("saved_judge_accuracy", "accuracy of the judge kept with the model ({what}, n = {num})", "share", True),
+    # Linear probes
+    MetricRow("probe_accuracy", "{title}: accuracy of a linear probe on the {what} (n = {num})", "share", True),
+    MetricRow("probe_agreement", "{title} what the probe {verb} ({what}n = {num})", "share", True),
+    # Sets of samples; those that are computed from sets alone are registered where they are defined
+    MetricRow("kid_over_floor", "KID over its real-vs-real floor ({against})", "ratio", False),
+    MetricRow("balanced_kid_over_floor", "class-balanced KID over its floor ({against})", "ratio", False),
+    MetricRow("fid", "FID ({against})", "", False, depends_on_num=True),
+    MetricRow("kid", "KID ({against})", "", False),
+    MetricRow("frechet_distance", "Fréchet distance ({against})", "", False, depends_on_num=True),
+    MetricRow("kernel_distance", "kernel distance ({against})", "", False),
+    MetricRow("precision", "precision ({against})", "share", True, depends_on_num=True),
+    MetricRow("recall", "recall ({against})", "share", True, depends_on_num=True),
+    MetricRow("diversity", "diversity within {within} over that of real {what} ({against})", "ratio"),
+    MetricRow("audio_descriptor", "{what} ({against})", "", False),
+    # Memorization
+    MetricRow(
+        "memorization_distance", "memorisation: distance to the nearest one over held-out's ({against})", "ratio", True
+    ),
+    MetricRow(
+        "memorization_share",
+        "memorisation: share as near as the nearest {share} of held-out ({against})",
+        "share",
+        False,
+    ),
+    # Denoising and what is told
+    MetricRow("denoising_mse", "MSE of x_0 at t = {t} ({what}, n = {num})", "variance of x_0", False),
+    MetricRow("validation_loss", "validation loss, fixed noise and timesteps ({against})", "", False),
+    MetricRow("condition_sensitivity", "condition sensitivity{what} (MSE of x_0{how}, n = {num})", "", True),
+    MetricRow(
+        "adapter_off",
+        "strength 0 told a sound, largest difference in x_0 from the base network (n = {num}; chance: at strength 1)",
+        "",
+        False,
+    ),
+    MetricRow("adapter_gates", "gates, mean |tanh| of {num} (where they start: chance)"),
+    # Retrieval
+    MetricRow("retrieval_mean_rank", "retrieval, mean rank ({against})", "rank", False),
+    MetricRow("retrieval_recall", "retrieval, recall at {k} ({against})", "share", True),
+    # Speech
+    MetricRow("generation_mse", "generation MSE ({how}, n = {num})", "", False),
+    MetricRow("generation_mse_i2m", "generation MSE as i2m computed it ({how}, n = {num})", "", False),
+    MetricRow("voiced", "voiced: share of sounds with a clear pitch ({against})", "share", True),
+    MetricRow("voice_diversity", "voice diversity, {what} (spread over that of real voices, {against})", "ratio"),
+    # Music
+    MetricRow("codec_snr", "SNR of the codec alone in dB (held-out pieces, median, n = {num})", "dB", True),
+    MetricRow("log_spectral_distance", "log-spectral distance{what} in dB ({against})", "dB", False),
+    MetricRow("octave_level", "level of {octave}, made minus real, in dB ({against})", "dB"),
+    MetricRow("recorded_octave_level", "level of {octave} under the octave at the band's end, in dB ({against})", "dB"),
+    # A cycle of two models
+    MetricRow("cycle_class", "cycle: the last picture shows the class that {what} ({judge}, n = {num})", "share", True),
+    MetricRow(
+        "cycle_speech",
+        "cycle: the speech between says the class of the first picture ({judge}, n = {num})",
+        "share",
+        True,
+    ),
+    MetricRow("cycle_first", "accuracy of the judge on the first pictures ({judge}, n = {num})", "share", True),
+    # Search over settings
+    MetricRow("searched_accuracy", "accuracy, {who} (n = {num})", "share", True),
+    MetricRow("searched_kid", "KID, {who} ({against})", "", False),
+    MetricRow("searched_recall", "recall, {who} ({against})", "share", True),
+    MetricRow("searched_seconds", "seconds per picture, {who}", "s", False),
+    MetricRow("searched_difference", "{what}, winner minus old default"),
+    MetricRow("sweep_best", "{which} {what}: {cell}"),
+    # Speed
+    MetricRow("seconds_per_sample", "seconds a {sample} ({how})", "s", False),
+    MetricRow("real_time_factor", "real-time factor (seconds of work a second of sound, {how})", "", False),
+    MetricRow("seconds_to_upsample", "seconds to upsample a second of sound (n = {num})", "s", False),
+)
+
+METRICS: dict[str, MetricRow] = {row.key: row for row in _ROWS}
+
+
+def register_metric(row: MetricRow) -> MetricRow:
+    """Add a row; one with `compute` is then part of every evaluation that compares sets of samples.
+
+    Raises:
+        InputError: its key is taken, or is no lower-case name.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", row.key):
+        raise InputError(f"metric key '{row.key}'; give lower-case letters, digits and _")
+    if METRICS.setdefault(row.key, row) != row:
+        raise InputError(f"metric '{row.key}' is already there ({METRICS[row.key].title}); give another key")
+    return row
+
+
+def metric(
+    key: str,
+    value: float,
+    interval: tuple[float, float] | None = None,
+    chance: float | None = None,
+    shuffled: float | None = None,
+    ceiling: float | None = None,
+    *,
+    variant: str = "",
+    **title: Any,
+) -> Metric:
+    """A metric of the row `key`.
+
+    variant: what sets it apart from others of the same row in one report (a judge, a timestep); part of its key.
+    title: what the places in the row's title say, for example judge and num.
+
+    Raises:
+        InputError: no such row. KeyError: a place in its title that nothing is said for.
+    """
+    if key not in METRICS:
+        raise InputError(f"no metric '{key}'; register it with register_metric, or use one of {', '.join(METRICS)}")
+    row = METRICS[key]
+    full_key = f"{key}_{slug(variant)}" if variant else key
+    name = row.title.format(**title)
+    return Metric(name, value, interval, chance, shuffled, ceiling, full_key, row.unit, row.higher_is_better)
+
+
+def slug(text: str) -> str:
+    """The text as part of a key: lower-case letters and digits, joined by _."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+Z_95 = 1.959964  # of the normal distribution, two-sided
+
+
+def interval(value: float, num: int) -> tuple[float, float]:
+    """95% interval of a share `value` of `num` independent answers (Wilson 1927), which is sound at 0 and 1 too."""
+    # Not scipy's: it counts whole answers, and a share of sounds painted several times each is of none.
+    if num < 1:
+        return 0.0, 1.0
+    centre = (value + Z_95**2 / (2 * num)) / (1 + Z_95**2 / num)
+    half = Z_95 / (1 + Z_95**2 / num) * math.sqrt(value * (1 - value) / num + Z_95**2 / (4 * num**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def interval_of_mean(values: Tensor) -> tuple[float, float]:
+    """95% interval of the mean of (n,) independent values, by the normal approximation."""
+    values = values.double()
+    half = Z_95 * values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    mean = values.mean().item()
+    return mean - half, mean + half

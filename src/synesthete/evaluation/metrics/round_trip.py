@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SignalDifference:
     """An estimate against its reference, over every value of both.
 
     mean_absolute, largest: in the values' own unit; mean_square in its square. snr_db: power of the reference over that
@@ -27,7 +27,7 @@ class Difference:
     pearson: float
 
 
-def difference(reference: Tensor, estimate: Tensor) -> Difference:
+def difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
     """The figures of a round trip; both of one shape.
 
     Raises:
@@ -41,7 +41,7 @@ def difference(reference: Tensor, estimate: Tensor) -> Difference:
     snr = math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
     a, b = a - a.mean(), b - b.mean()
     norm = (a.norm() * b.norm()).item()
-    return Difference(
+    return SignalDifference(
         mean_absolute=error.abs().mean().item(),
         mean_square=noise,
         largest=error.abs().max().item(),

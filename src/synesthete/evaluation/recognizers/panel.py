@@ -9,8 +9,7 @@ import torch
 
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.evaluation.recognizers.phrases import nearest_class, phrases_of
 from synesthete.evaluation.recognizers.whisper import WhisperRecognizer, local_whisper

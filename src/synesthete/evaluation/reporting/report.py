@@ -127,9 +127,12 @@ def write_report(report: Report, folder: Path) -> Path:
     """Write the report; returns report.html. An older one in `folder` stays until this one is whole.
 
     Raises:
-        InputError: a full disk, a folder that cannot be written, or one that holds something else.
+        InputError: two metrics of one key, a full disk, a folder that cannot be written or holds something else.
     """
     check_place(folder)
+    keys = [metric.key for metric in report.metrics if metric.key]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise InputError(f"{folder}: two metrics with the key {', '.join(twice)}; give each a variant of its own")
 
     def fill(partial: Path) -> None:
         for medium in media(report):

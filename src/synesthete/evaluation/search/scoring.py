@@ -11,11 +11,15 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
-from synesthete.evaluation.metrics.balanced_kernel import balanced_floor, balanced_kernel
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.distribution import diversity, kernel_floor, precision_recall
-from synesthete.evaluation.metrics.set_comparison import CHUNK, features_of
-from synesthete.evaluation.metrics.set_metrics import NEIGHBOURS
+from synesthete.evaluation.metrics.distribution import (
+    balanced_floor,
+    balanced_kernel,
+    diversity,
+    kernel_floor,
+    precision_recall,
+)
+from synesthete.evaluation.metrics.set_comparison import CHUNK, NEIGHBOURS, features_of
 from synesthete.evaluation.samples import generate
 from synesthete.types import InputError
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
 from synesthete.evaluation.reporting.sheet import draw_sheet

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
 from synesthete.evaluation.search.findings import (

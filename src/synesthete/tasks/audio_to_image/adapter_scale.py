@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from synesthete.evaluation.metrics.intervals import interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.samples import generate
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import other_class

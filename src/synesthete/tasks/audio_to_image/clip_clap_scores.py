@@ -14,8 +14,7 @@ from synesthete.conditioning.text_tower import TextTower
 from synesthete.data.captions import spoken
 from synesthete.evaluation.features.image import ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.linear_probe import fit_linear_probe, probe_metrics
+from synesthete.evaluation.metrics.classification import fit_linear_probe, probe_metrics
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.audio_image_samples import AudioImageSamples
-    from synesthete.evaluation.metrics.linear_probe import LinearProbe
+    from synesthete.evaluation.metrics.classification import LinearProbe
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.classification import Answers
 

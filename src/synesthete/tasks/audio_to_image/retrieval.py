@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.subsampling import shuffled
 
 if TYPE_CHECKING:

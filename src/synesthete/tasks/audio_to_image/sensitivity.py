@@ -10,8 +10,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.denoising import errors_by_timestep
-from synesthete.evaluation.metrics.intervals import interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.objectives import DEAD_SENSITIVITY, errors_by_condition

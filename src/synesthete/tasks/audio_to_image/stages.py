@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.denoisers.adapters import INDEX
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate
 from synesthete.hub import MODEL_INDEX

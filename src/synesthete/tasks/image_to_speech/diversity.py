@@ -11,8 +11,7 @@ import torch
 from synesthete import seeding
 from synesthete.evaluation.audio_features.voice_pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import DECIBELS
 
 if TYPE_CHECKING:

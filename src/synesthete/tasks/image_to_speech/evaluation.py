@@ -20,11 +20,9 @@ from synesthete.evaluation.denoising import (
     sensitivity_metric,
 )
 from synesthete.evaluation.finding import Finding
-from synesthete.evaluation.metrics.classification import accuracy, confusion, per_class
-from synesthete.evaluation.metrics.intervals import interval
-from synesthete.evaluation.metrics.linear_probe import fit_linear_probe
+from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, per_class
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.round_trip import difference
-from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes

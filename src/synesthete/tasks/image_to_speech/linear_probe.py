@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.metrics.linear_probe import probe_metrics
+from synesthete.evaluation.metrics.classification import probe_metrics
 from synesthete.evaluation.subsampling import drawn
 
 if TYPE_CHECKING:

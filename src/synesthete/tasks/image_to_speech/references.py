@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from synesthete import seeding
 from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval, interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.samples import encode
 
 if TYPE_CHECKING:

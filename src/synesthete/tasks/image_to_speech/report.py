@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.evaluation.metrics.round_trip import Difference
+    from synesthete.evaluation.metrics.round_trip import SignalDifference
     from synesthete.evaluation.samples import Generated
     from synesthete.tasks.image_to_speech.diversity import Diversity
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
@@ -199,7 +199,7 @@ def errors(found: Mapping[str, tuple[float, float]]) -> Section:
 
 
 def codec(
-    found: SpeechEvaluator, trip: Mapping[str, Difference], heard: float | None, before: Tensor, after: Tensor
+    found: SpeechEvaluator, trip: Mapping[str, SignalDifference], heard: float | None, before: Tensor, after: Tensor
 ) -> Section:
     """Real clips through the codec. heard: the share that is right as recorded. before, after: a log-mel (F, T)."""
     rows = [(name, *vars(each).values()) for name, each in trip.items()]

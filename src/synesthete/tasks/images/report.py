@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.metrics.intervals import interval
+from synesthete.evaluation.metrics.metric import interval
 from synesthete.evaluation.reporting.figures import sweep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 

@@ -19,10 +19,9 @@ from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifi
 from synesthete.evaluation.features.features import ClassifierFeatures, find_features
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.intervals import interval
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
-from synesthete.evaluation.metrics.table import metric
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
 from synesthete.pipeline.upsampling import check_upsampler

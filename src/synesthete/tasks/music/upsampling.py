@@ -21,8 +21,7 @@ from synesthete.evaluation.audio_features.bands import (
 from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.finding import Finding
-from synesthete.evaluation.metrics.intervals import interval_of_mean
-from synesthete.evaluation.metrics.table import metric
+from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.evaluation.reporting.sounds import encode_wav

@@ -7,9 +7,8 @@ import re
 import pytest
 import torch
 
-from synesthete.evaluation.metrics.metric import MetricRow, by_key
-from synesthete.evaluation.metrics.set_metrics import SampleSet, registered_metrics
-from synesthete.evaluation.metrics.table import METRICS, metric, register_metric
+from synesthete.evaluation.metrics.metric import METRICS, MetricRow, by_key, metric, register_metric
+from synesthete.evaluation.metrics.set_comparison import SampleSet, registered_metrics
 from synesthete.types import InputError
 
 
@@ -34,8 +33,8 @@ def test_a_wrong_key_names_the_nearest():
 
 
 def test_a_row_of_ones_own_is_measured_with_floor_and_ceiling(monkeypatch):
-    monkeypatch.setattr("synesthete.evaluation.metrics.table.METRICS", METRICS | {})
-    monkeypatch.setattr("synesthete.evaluation.metrics.set_metrics.METRICS", own := {})
+    monkeypatch.setattr("synesthete.evaluation.metrics.metric.METRICS", METRICS | {})
+    monkeypatch.setattr("synesthete.evaluation.metrics.set_comparison.METRICS", own := {})
 
     def brightness(real: SampleSet, made: SampleSet) -> float:
         return abs((real.samples.double().mean() - made.samples.double().mean()).item())
