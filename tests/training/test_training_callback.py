@@ -137,6 +137,6 @@ def test_what_cannot_be_written_or_logged_costs_a_line_not_the_run(data, tmp_pat
 
 
 def blank():
-    from synesthete.evaluation.reporting.sheet import encode_png
+    from synesthete.evaluation.reporting.media import encode_png
 
     return encode_png(Image.new("RGB", (2, 2)))

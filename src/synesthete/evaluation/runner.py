@@ -19,9 +19,9 @@ from synesthete.evaluation.finding import Evaluation, Finding
 from synesthete.evaluation.metrics.classification import class_metrics
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, compare_sets
-from synesthete.evaluation.reporting.gallery import class_gallery, plain_gallery
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
+from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
 from synesthete.evaluation.samples import BATCH_SIZE, encode
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import classification, denoising, memorization, set_comparison, speed

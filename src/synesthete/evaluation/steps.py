@@ -10,9 +10,7 @@ from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
-from synesthete.evaluation.reporting.classes import by_class, confusions
-from synesthete.evaluation.reporting.copies import made_or_copied
-from synesthete.evaluation.reporting.sets import as_a_set
+from synesthete.evaluation.reporting.sections import as_a_set, by_class, confusions, made_or_copied
 
 if TYPE_CHECKING:
     from synesthete.evaluation.runner import Evaluator

@@ -24,10 +24,9 @@ from synesthete.evaluation.classifiers.speech import recognise
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.metric import by_key, interval, metric
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.evaluation.samples import generate
 from synesthete.evaluation.subsampling import shuffled
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER

@@ -140,7 +140,7 @@ def write_files(made: Sound | Picture, target: Path, suffixes: tuple[str, ...]) 
         if suffix == ".json":
             write_file(path, f"{json.dumps(made.how, indent=2, ensure_ascii=False)}\n")
         elif suffix == ".gif" and isinstance(made, Picture):
-            from synesthete.evaluation.reporting.sheet import encode_gif
+            from synesthete.evaluation.reporting.media import encode_gif
 
             write_file(path, encode_gif(made.frames, milliseconds=250))
         else:

@@ -285,7 +285,7 @@ def thumbnail(made: Sound | Picture) -> Image.Image:
 def write_sheet(path: Path, groups: Mapping[str, Sequence[Image.Image]]) -> None:
     """A contact sheet, a row for each group; a longer one goes on below, and only its first row has its name."""
     from synesthete.data.picture import write_picture
-    from synesthete.evaluation.reporting.sheet import draw_sheet
+    from synesthete.evaluation.reporting.media import draw_sheet
 
     rows, names = [], []
     for name, pictures in groups.items():

@@ -12,6 +12,7 @@ from pages import Page, check_media
 
 from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.media import encode_wav
 from synesthete.evaluation.reporting.report import (
     Card,
     Gallery,
@@ -23,7 +24,6 @@ from synesthete.evaluation.reporting.report import (
     number,
     write_report,
 )
-from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.types import InputError
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from PIL import Image

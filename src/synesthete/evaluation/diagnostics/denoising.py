@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_gif, encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synesthete.evaluation.metrics.metric import interval_of_mean
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from synesthete.data.picture import to_images
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from torch import Tensor

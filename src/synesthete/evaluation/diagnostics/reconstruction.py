@@ -9,8 +9,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from synesthete.evaluation.doctor.figures import loss_figure, timestep_losses_fi
 from synesthete.evaluation.doctor.model import examine_model
 from synesthete.evaluation.doctor.run import examine_run
 from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Medium, Report, Section, write_report
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
 from synesthete.objectives import DataRange
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from synesthete.data.picture import to_images
+from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.evaluation.reporting.report import number
-from synesthete.evaluation.reporting.sheet import draw_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.report import finite
-from synesthete.evaluation.reporting.sheet import encode_png
 from synesthete.evaluation.search.grid import Cell
 from synesthete.io import write_file
 from synesthete.types import InputError

@@ -11,8 +11,8 @@ from PIL import Image
 
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
-from synesthete.evaluation.reporting.sheet import draw_sheet
 from synesthete.evaluation.search.grid import unique
 from synesthete.evaluation.search.sweep_figures import heat_map_figure
 from synesthete.evaluation.search.sweep_folder import CONTACT_SHEET, TABLE

@@ -9,7 +9,7 @@ from synesthete.evaluation.features.features import ClassifierFeatures
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.set_comparison import features_of
-from synesthete.evaluation.reporting.classes import by_class, confusions
+from synesthete.evaluation.reporting.sections import by_class, confusions
 from synesthete.evaluation.samples import generate
 from synesthete.evaluation.steps import memorization, set_comparison, speed
 from synesthete.tasks.audio_to_image import report

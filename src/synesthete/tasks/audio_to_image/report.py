@@ -9,9 +9,8 @@ from PIL import Image
 from synesthete.data.picture import to_images
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.evaluation.reporting.sounds import encode_wav
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from synesthete.conditioning.interpolation import slerp
-from synesthete.evaluation.reporting.sheet import draw_sheet
+from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.results import Picture
 
 if TYPE_CHECKING:

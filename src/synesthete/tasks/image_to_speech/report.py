@@ -19,8 +19,8 @@ from synesthete.evaluation.reporting.figures import (
     sweep_figure,
     to_png,
 )
+from synesthete.evaluation.reporting.media import encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.evaluation.subsampling import first_of_each
 from synesthete.tasks.image_to_speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 

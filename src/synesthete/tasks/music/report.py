@@ -10,9 +10,8 @@ from synesthete.evaluation.audio_features.rhythm import SHORTEST
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms, frame_sizes
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.tasks.music.figures import bands_figure, histograms_figure, say_bands
 from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE
 

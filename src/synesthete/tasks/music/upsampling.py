@@ -22,9 +22,8 @@ from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_png
-from synesthete.evaluation.reporting.sounds import encode_wav
 from synesthete.evaluation.subsampling import drawn, shuffled
 from synesthete.pipeline.upsampling import check_upsampler, join_bands, resample, upsample
 from synesthete.tasks.music.references import through_codec

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns with names beside them, so large that each can be seen."""
+"""Pictures in rows and columns with names beside them, and pictures and sounds as the content of files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+import soundfile
 from PIL import Image, ImageDraw, ImageFont
+
+from synesthete.data.audio import to_int16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
+
 
 SIDE = 64  # pixels that the shorter side of every picture has at least
 GAP, MARGIN, LINE = 4, 8, 15
@@ -110,4 +116,12 @@ def encode_gif(frames: Sequence[Image.Image], milliseconds: int = 120, hold: int
     durations = [hold if i in (0, len(frames) - 1) else milliseconds for i in range(len(frames))]
     encoded = io.BytesIO()
     palettes[0].save(encoded, "GIF", save_all=True, append_images=palettes[1:], duration=durations, loop=0, disposal=1)
+    return encoded.getvalue()
+
+
+def encode_wav(waveform: Tensor, sample_rate: int) -> bytes:
+    """A waveform (S,), int16 or float in [-1, 1], as a 16-bit wav file."""
+    samples = to_int16(waveform) if waveform.is_floating_point() else waveform.cpu()
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples.numpy(), sample_rate, subtype="PCM_16", format="WAV")
     return encoded.getvalue()

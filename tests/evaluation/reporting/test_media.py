@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from synesthete.evaluation.reporting import sheet as sheets
-from synesthete.evaluation.reporting.sheet import draw_sheet, encode_gif, encode_png, shortened, text_width, wrap
+from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png, shortened, text_width, wrap
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
