@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.sounding import HOP, noise, small_codec
-from synesthete.pipeline.decode_audio import crossfade, decode_loop, put_back
+from synesthete.pipeline.long_form import crossfade, decode_loop, put_back
 
 
 def periodic(num_samples: int, *cycles: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from pipeline.sounding import ideal_pipeline, nothing, process_for
 from synesthete import seeding
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS
-from synesthete.pipeline.inpainting import inpaint
+from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError
 
 STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")

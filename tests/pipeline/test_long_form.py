@@ -23,7 +23,7 @@ from synesthete import seeding
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.pipeline import Canvas, long_form_steps, sample_long_form
-from synesthete.pipeline.windows import Frames, encode, find_overlap, plan
+from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap, plan
 from synesthete.types import InputError
 
 NUM = 2
@@ -79,7 +79,7 @@ def test_what_is_known_of_a_gap_touches_none_of_it():
 def test_what_is_known_of_the_beginning_knows_nothing_of_its_end():
     codec, sound = small_codec(), noise(1, LONG)
     cut = Canvas.continuation(codec, sound[:, : LONG // 2 + 7], LONG)
-    whole = encode(codec, sound)
+    whole = encode_whole(codec, sound)
     torch.testing.assert_close(cut.x_0[..., cut.known], whole[..., cut.known.nonzero().flatten()], rtol=0, atol=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_pieces_of_a_long_sound_are_encoded_as_the_whole(settings):
     codec, sound = small_codec(**settings), noise(NUM, LONG)
     all_frames = {key: value for key, value in settings.items() if key != "num_frames"}
     whole = small_codec(num_samples=LONG, **all_frames).encode(sound)[..., : LONG // HOP + 1]
-    torch.testing.assert_close(encode(codec, sound), whole, rtol=0, atol=1e-4)
+    torch.testing.assert_close(encode_whole(codec, sound), whole, rtol=0, atol=1e-4)
 
 
 def jumps(x_0):

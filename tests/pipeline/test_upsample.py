@@ -16,8 +16,8 @@ from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
-from synesthete.pipeline.upsampling import crossfade, join_bands, make_frames, resample, upsample, window_starts
-from synesthete.pipeline.windows import Frames
+from synesthete.pipeline.canvas import Frames, resample
+from synesthete.pipeline.cascade import fade_weights, join_bands, make_frames, upsample, window_starts
 from synesthete.types import InputError
 
 RATE, LOW_RATE = 8_000, 2_000
@@ -135,7 +135,7 @@ def test_windows_cover_every_frame_and_overlap_enough(total, room, overlap):
     starts = window_starts(total, room, overlap)
     assert starts[0] == 0 and starts[-1] + room == max(total, room)
     assert all(0 < b - a <= room - overlap for a, b in itertools.pairwise(starts))
-    weight = crossfade(room, overlap, 2)
+    weight = fade_weights(room, overlap, 2)
     assert weight.min() > 0 and weight.max() == 1
     assert (weight[:2] < 1e-3).all() and (weight[-2:] < 1e-3).all()
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.pipeline.windows import Frames, find_overlap, plan, unknown_stretches
+from synesthete.pipeline.canvas import Frames, find_overlap, plan, unknown_stretches
 from synesthete.types import InputError
 
 FRAMES = Frames(num=44, whole=40, edge=2, hop=16, sample_rate=4_000)

@@ -8,8 +8,7 @@ import torch
 from synesthete import tasks
 from synesthete.denoisers.dit import DiT
 from synesthete.pipeline import Pipeline
-from synesthete.pipeline.cascade import Cascade
-from synesthete.pipeline.upsampling import upsample
+from synesthete.pipeline.cascade import Cascade, upsample
 from synesthete.recipes import check_spatial, check_widths
 from synesthete.recipes.music_upsampler import (
     music_low,

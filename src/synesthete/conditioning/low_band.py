@@ -110,7 +110,7 @@ class LowBand(Conditioner):
         Raises:
             InputError: no waveforms, longer than `num_samples`, or values that are not finite.
         """
-        remedy = "upsample it by `synesthete.pipeline.upsampling.upsample`, which does"
+        remedy = "upsample it by `synesthete.pipeline.cascade.upsample`, which does"
         check_waveform(raw, self.config.num_samples, "conditioner", remedy)
         cells = self._cells(
             self._spectrum(raw) * self._response(len(raw), generator).to(raw.device)

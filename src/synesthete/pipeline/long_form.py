@@ -1,4 +1,4 @@
-"""Sound of any length from one model: windows of x_0, each holding what it shares with those before it."""
+"""Sound of any length from one model: windows of x_0, each holding what it shares with those before, decoded once."""
 
 from __future__ import annotations
 
@@ -8,23 +8,170 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
+from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import find_first, scheduler_for
-from synesthete.pipeline.decode_audio import decode_canvas
-from synesthete.pipeline.inpainting import NUM_CORRECTIONS, inpaint
+from synesthete.pipeline.canvas import Frames, find_overlap, plan, resample, silent_frames
 from synesthete.pipeline.pipeline import Output
-from synesthete.pipeline.windows import Frames, find_overlap, plan, silent_frames
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
-    from synesthete.pipeline.canvas import Canvas
+    from synesthete.pipeline.canvas import Canvas, Window
     from synesthete.pipeline.pipeline import Pipeline
-    from synesthete.pipeline.windows import Window
 
+    Denoise = Callable[[Tensor, Tensor], Tensor]
+
+NUM_CORRECTIONS = 2  # where the ideal denoiser's seams are as smooth as its insides; one leaves a third more
+LEAST_COSINE = 0.1  # between what is missed and what it moves, below which a step would be too long to trust
+CROSSFADE = 0.02  # seconds over which one sound goes over into another
+WRAP = 0.5  # seconds of a loop that are decoded again beyond either end
 RESAMPLING_STRENGTH = 0.5  # how far back towards noise each round of resampling goes
+
+
+def inpaint(
+    process: Process, known: Tensor, keep: Tensor, num_corrections: int = NUM_CORRECTIONS
+) -> Callable[[Denoise], Denoise]:
+    """An `around` of `Pipeline.trajectory` that says x_0 = known (B, C, H, W) wherever keep (..., W) is True.
+
+    The known part is put into the x_0 estimate of every step, in the form that the sampler takes. So its x_t is known
+    plus the very noise that the walk began with (or that a stochastic sampler drew), as a training example's would be,
+    by any sampler: where each estimate is the same, no solver of any order errs (after the replacement of Song et al.
+    2021, score SDE, appendix I.2, which is made in x_t).
+
+    That alone leaves the rest as if it had read the known part through the noise only, and more steps do not help. So
+    the rest of the estimate is moved first to where the known part would be expected as it is, by the
+    `reconstruction_guidance` of Ho et al. 2022 (video diffusion, eq. 7). 0 corrections leave it out.
+    """
+    given = Process(**(process.settings() | {"prediction_type": "sample"}))
+    stated = Process(**(process.settings() | {"prediction_type": process.sampler_space}))
+
+    def around(denoise: Denoise) -> Denoise:
+        def held(x_t: Tensor, timestep: Tensor) -> Tensor:
+            times = timestep.flatten()[:1].to(x_t.device)
+            here, kept = known.to(x_t), keep.to(x_t.device)
+            if not num_corrections:
+                exact = given.convert(here, x_t.float(), times, process.sampler_space)
+                return torch.where(kept, exact, denoise(x_t, timestep))
+            with torch.enable_grad():
+                x_t = x_t.detach().requires_grad_()
+                x_0 = stated.convert(denoise(x_t, timestep), x_t.float(), times, "sample")
+            x_0 = torch.where(kept, here, reconstruction_guidance(x_0, x_t, here, kept, num_corrections))
+            return given.convert(x_0, x_t.detach().float(), times, process.sampler_space)
+
+        return held
+
+    return around
+
+
+def reconstruction_guidance(x_0: Tensor, x_t: Tensor, known: Tensor, keep: Tensor, num_steps: int) -> Tensor:
+    """The estimate x_0 of x_t, both (B, C, H, W) with a graph between them, moved towards `known` where `keep`.
+
+    Given x_t, x_0 is spread about its estimate with covariance C = sigma^2 / alpha dx_0 / dx_t (Tweedie), so that the
+    best estimate that also knows y in some places is x_0 + C_k (C_kk)^-1 (y - x_0)_k. The inverse is approached by
+    steps of conjugate gradients, each a product with C, that is: a backward pass. Its scale cancels out.
+    """
+    dims = tuple(range(1, x_0.ndim))
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(dims, keepdim=True)  # (B, 1, 1, 1)
+
+    moved = x_0.detach().clone()
+    residual = torch.where(keep, known - moved, 0.0)
+    direction, missed = residual, dot(residual, residual)
+    for step in range(num_steps):
+        (change,) = torch.autograd.grad(x_0, x_t, direction, retain_graph=step + 1 < num_steps)
+        change = change.float()
+        answer = torch.where(keep, change, 0.0)
+        along = dot(direction, answer)
+        least = LEAST_COSINE * (dot(direction, direction) * dot(answer, answer)).sqrt()
+        size = torch.where((along > 0) & (least > 0), missed / torch.maximum(along, least), 0.0)
+        size = size.nan_to_num(posinf=0.0)
+        moved = moved + size * change
+        residual = residual - size * answer
+        left = dot(residual, residual)
+        direction = residual + left / missed.clamp(min=1e-12) * direction
+        missed = left
+    return moved
+
+
+def decode_canvas(codec: Any, canvas: Canvas, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+    """The waveform (B, num_samples) of a canvas, on the CPU.
+
+    All frames are decoded at once, so there is no seam between windows. What was given comes back sample by sample,
+    and goes over into what was made within 20 ms.
+    """
+    if canvas.is_loop:
+        waveform = decode_loop(codec, canvas.x_0.to(codec.device), canvas.num_samples, generators)
+    else:
+        waveform = codec.decode(canvas.x_0.to(codec.device), generators, num_samples=canvas.num_samples).float().cpu()
+    fade = round(CROSSFADE * codec.spec.sample_rate)
+    for first, end in canvas.kept:
+        assert canvas.sound is not None
+        waveform = put_back(canvas.sound.float().cpu(), waveform, first, end, fade, is_loop=canvas.is_loop)
+    return waveform
+
+
+def decode_loop(
+    codec: Any, x_0: Tensor, num_samples: int, generators: Sequence[torch.Generator] | None = None
+) -> Tensor:
+    """x_0 (B, C, H, T) of a loop -> waveform (B, num_samples) on the CPU, whose end goes on into its beginning.
+
+    It is decoded with its own beginning behind its end and its end before its beginning. What follows the end then is
+    the beginning again, but for phases that a decoder had to guess: one goes over into the other. A length that is no
+    whole number of frames is reached by resampling, by less than half a frame in all.
+    """
+    frames, total = Frames.of(codec), x_0.shape[-1]
+    around = min(max(round(WRAP * frames.sample_rate / frames.hop), 2), total)
+    wrapped = torch.cat([x_0[..., -around:], x_0, x_0[..., :around]], dim=-1)
+    body = total * frames.hop
+    sound = codec.decode(wrapped, generators, num_samples=body + 2 * around * frames.hop).float().cpu()
+    first = around * frames.hop
+    fade = min(round(CROSSFADE * frames.sample_rate), first // 2)
+    waveform = close_loop(sound[..., first : first + body + fade], body)
+    if body == num_samples:
+        return waveform
+    margin = min(body, frames.sample_rate // 4)
+    ring = torch.cat([waveform[..., -margin:], waveform, waveform[..., :margin]], dim=-1)
+    outside = round(margin * num_samples / body)
+    return resample(ring, body, num_samples)[..., outside : outside + num_samples]
+
+
+def close_loop(sound: Tensor, num_samples: int) -> Tensor:
+    """Sound (B, S) whose samples from `num_samples` on are its beginning over again -> (B, num_samples), a loop."""
+    loop, after = sound[..., :num_samples].clone(), sound[..., num_samples:]
+    fade = after.shape[-1]
+    loop[..., :fade] = crossfade(after, loop[..., :fade])
+    return loop
+
+
+def put_back(given: Tensor, made: Tensor, first: int, end: int, fade: int, *, is_loop: bool = False) -> Tensor:
+    """`made` (B, S) with the samples of `given` from `first` to before `end`, faded into what is around them."""
+    end = min(end, made.shape[-1])
+    fade = min(fade, (end - first) // 2)
+    whole = made.clone()
+    whole[..., first:end] = given[..., first:end]
+    if fade and (first or is_loop):
+        here = slice(first, first + fade)
+        whole[..., here] = crossfade(made[..., here], given[..., here])
+    if fade and (end < made.shape[-1] or is_loop):
+        here = slice(end - fade, end)
+        whole[..., here] = crossfade(given[..., here], made[..., here])
+    return whole
+
+
+def crossfade(before: Tensor, after: Tensor) -> Tensor:
+    """`before` (B, S) going over into `after`, as loud on the way as they are.
+
+    Linear where both are the same, of equal power where they have nothing to do with each other.
+    """
+    share = (torch.arange(before.shape[-1]) + 0.5) / max(before.shape[-1], 1)
+    energies = (before.square().sum(-1) * after.square().sum(-1)).sqrt()
+    alike = ((before * after).sum(-1) / energies.clamp(min=1e-12)).clamp(0, 1).unsqueeze(-1)  # (B, 1)
+    power = (1 - share).square() + share.square() + 2 * alike * share * (1 - share)
+    return ((1 - share) * before + share * after) / power.sqrt()
 
 
 def sample_long_form(

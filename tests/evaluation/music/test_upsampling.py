@@ -11,7 +11,7 @@ from synesthete import tasks
 from synesthete.data.audio import write_audio
 from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.objectives import Parts
-from synesthete.pipeline.upsampling import resample
+from synesthete.pipeline.canvas import resample
 from synesthete.recipes.music_upsampler import music_low_debug, music_upsampler_debug
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.upsampling import GIVEN, MADE, evaluate_upsampling, made_octaves, read_low_rate

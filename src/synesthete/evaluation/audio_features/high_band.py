@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes
-from synesthete.pipeline.upsampling import CROSSING
+from synesthete.pipeline.cascade import CROSSING
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,7 @@ from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
-from synesthete.pipeline.upsampling import check_upsampler
+from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
 from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, noise_like, through_codec
 from synesthete.tasks.music.round_trip import measure_round_trip

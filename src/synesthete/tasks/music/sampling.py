@@ -10,9 +10,9 @@ import torch
 
 from synesthete.data.audio import read_audio, read_samples
 from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
-from synesthete.pipeline.decode_audio import decode_canvas
-from synesthete.pipeline.upsampling import upsample
-from synesthete.pipeline.windows import Frames, encode, find_overlap
+from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
+from synesthete.pipeline.cascade import upsample
+from synesthete.pipeline.long_form import decode_canvas
 from synesthete.tasks.images.sampling import Subject, find_subjects
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, option
@@ -218,7 +218,7 @@ class MusicPlan(Plan):
             signal = upsample(
                 self.pipeline, low, self.clip_rate, generators=generators, progress=count_windows, **changes
             )
-            return Output(signal, encode(self.pipeline.codec, signal.to(self.pipeline.device)))
+            return Output(signal, encode_whole(self.pipeline.codec, signal.to(self.pipeline.device)))
         canvas = self.canvas.copies(len(raw))
         how: dict[str, Any] = {
             "overlap": asked.overlap,

@@ -25,7 +25,8 @@ from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.subsampling import drawn, shuffled
-from synesthete.pipeline.upsampling import check_upsampler, join_bands, resample, upsample
+from synesthete.pipeline.canvas import resample
+from synesthete.pipeline.cascade import check_upsampler, join_bands, upsample
 from synesthete.tasks.music.references import through_codec
 from synesthete.types import InputError
 
