@@ -40,8 +40,7 @@ from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.synthetic import Tones
 from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
-from synesthete.evaluation.recognizers.phrases import normalise
+from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, normalise
 from synesthete.nn.device import keep_freed_memory
 from synesthete.objectives import Parts, Vocoding, log_spectral_distance, spectral_distance
 from synesthete.objectives.vocoding import QUIETEST

@@ -26,9 +26,8 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.export import export_model, model
-from synesthete.export.decoders import decoder_graph
-from synesthete.export.graph import conditioner_graph, denoiser_graph
-from synesthete.export.sampling import Model
+from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_graph
+from synesthete.export.sampling import ExportedModel
 from synesthete.types import InputError
 
 MAKERS = {"pictures": pictures, "flow": flow, "music": music}
@@ -80,7 +79,7 @@ def test_the_denoiser_says_what_torch_says(exported, name, batch):
     with torch.no_grad():
         told = pipeline.conditioner.encode(labels)
         expected = pipeline.denoiser(x_t, timestep, told)
-    files = Model(folder)
+    files = ExportedModel(folder)
     given = {} if name == "music" else files.tell(labels.tolist())[0]
     found = files.run("denoiser", x_t=x_t.numpy(), timestep=timestep.numpy(), **given)["prediction"]
     assert expected.std() > 1e-3
@@ -96,7 +95,7 @@ def test_onnxruntime_alone_samples_what_the_pipeline_samples(exported, name, sca
         pytest.skip("told nothing, it has no other branch")
     labels, noise = torch.tensor([2, 0, 1]), draw(3, *pipeline.codec.shape)
     expected = pipeline(labels, noise=noise, guidance_scale=scale)
-    files = Model(folder)
+    files = ExportedModel(folder)
     told, null = ({}, None) if name == "music" else files.tell(labels.tolist())
     x_0 = files.sample(noise.numpy(), told, null, guidance_scale=scale)
     torch.testing.assert_close(torch.from_numpy(x_0), expected.x_0, rtol=1e-3, atol=2e-3)
@@ -222,7 +221,7 @@ def test_nothing_is_replaced_unasked(tmp_path):
 
 
 def test_a_file_that_differs_from_torch_never_gets_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("synesthete.export.graph.TOLERANCE", -1.0)
+    monkeypatch.setattr("synesthete.export.graphs.TOLERANCE", -1.0)
     (tmp_path / "conditioner.onnx").write_text("mine")
     with pytest.raises(InputError, match=r"conditioner.onnx: differs from torch by .* not written"):
         export_model(pictures(), tmp_path, ["conditioner"], overwrite=True)
@@ -288,6 +287,6 @@ def test_noise_of_a_seed_is_the_pipelines_own(exported):
     labels = torch.tensor([1, 1])
     expected = pipeline(labels, generators=seeding.sample_generators(7, 2))
     noise = seeding.randn(pipeline.codec.shape, seeding.sample_generators(7, 2))
-    files = Model(folder)
+    files = ExportedModel(folder)
     x_0 = files.sample(noise.numpy(), *files.tell(labels.tolist()))
     torch.testing.assert_close(torch.from_numpy(x_0), expected.x_0, rtol=1e-3, atol=2e-3)

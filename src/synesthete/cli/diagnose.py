@@ -171,8 +171,7 @@ def doctor(
 
 def of_installation(out: Path | None) -> list[Check]:
     """The checks of the machine and what is installed on it."""
-    from synesthete.evaluation.doctor.check import table
-    from synesthete.evaluation.doctor.installation import examine_installation
+    from synesthete.evaluation.doctor.check import examine_installation, table
     from synesthete.evaluation.reporting.report import Report, Section, write_report
 
     checks = examine_installation()
@@ -189,7 +188,7 @@ def of_model(
     from synesthete import hub
     from synesthete.config import Recipe
     from synesthete.evaluation.doctor.doctor import examine
-    from synesthete.evaluation.doctor.record import read_run
+    from synesthete.evaluation.doctor.run import read_run
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
     from synesthete.training.models import denoises

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Model:
+class ExportedModel:
     """The files that `synesthete export` put into a folder."""
 
     def __init__(self, folder: str | Path) -> None:

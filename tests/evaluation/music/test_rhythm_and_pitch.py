@@ -15,6 +15,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     NAMES,
     ONSETS,
     PITCHES,
+    SHORTEST,
     TEMPO,
     apart,
     describe,
@@ -22,7 +23,6 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     energy_distance,
 )
 from synesthete.evaluation.audio_features.pitch import LOWEST, pitch_classes
-from synesthete.evaluation.audio_features.rhythm import SHORTEST
 from synesthete.evaluation.audio_features.spectra import frame_sizes
 from synesthete.tasks.music.references import noise_like
 

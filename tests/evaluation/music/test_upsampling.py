@@ -9,7 +9,7 @@ import torch
 
 from synesthete import tasks
 from synesthete.data.audio import write_audio
-from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
+from synesthete.evaluation.audio_features.bands import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.objectives import Parts
 from synesthete.pipeline.canvas import resample
 from synesthete.recipes.music_upsampler import music_low_debug, music_upsampler_debug

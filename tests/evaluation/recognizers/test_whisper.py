@@ -13,7 +13,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from synesthete.evaluation.recognizers.whisper import AT_HAND, WhisperRecognizer, local_whisper
+from synesthete.evaluation.recognizers.panel import AT_HAND, WhisperRecognizer, local_whisper
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000

@@ -1,13 +1,15 @@
-"""Listeners that no part of this package trained: which word they hear."""
+"""Which word a listener hears that no part of this package trained, and what may be said for each class."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
+from rapidfuzz.distance import Levenshtein
 
-from synesthete.evaluation.recognizers.phrases import normalise
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -15,12 +17,56 @@ if TYPE_CHECKING:
 
     import torch
 
+
+# A transcript further than this from every phrase, in edits a letter, is none of them.
+FARTHEST = 0.5
+SMALL = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 SAMPLE_RATE = 16_000  # Hz, of the listener's model
 PEAK = 0.9
 PADDING = 0.2  # seconds of quiet on both sides
 # Quiet, not silence: with 40 dB less of it the same clips were understood to 0.65 where this, together with leaving out
 # the listener's second pass (bestpath), gave 0.94 (13 voices, 130 utterances).
 NOISE = 0.0045
+
+
+def phrases_of(words: Sequence[str | Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """The phrases of each class as `normalise` writes them; a class may have one, as a string, or several."""
+    several = ([own] if isinstance(own, str) else own for own in words)
+    return tuple(tuple(dict.fromkeys(map(normalise, own))) for own in several)
+
+
+# Whisper's own normaliser, in transformers, writes numbers as digits: of one letter each, edits a letter tell nothing.
+def normalise(phrase: str) -> str:
+    """Small letters, single spaces, no accents or punctuation, numbers below a hundred in words.
+
+    `"A goldfish, bright orange fish!"` is `"a goldfish bright orange fish"`, `"7."` is `"seven"`.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", phrase.lower()) if not unicodedata.combining(c))
+    plain = re.sub(r"[,.!?:;\"()\[\]…“”]+", " ", plain.replace("\u2019", "'"))
+    return re.sub(r"\b\d{1,2}\b", lambda found: _number(int(found[0])), " ".join(plain.split()))
+
+
+def _number(value: int) -> str:
+    if value < len(SMALL):
+        return SMALL[value]
+    tens, ones = TENS[value // 10 - 2], value % 10
+    return f"{tens} {SMALL[ones]}" if ones else tens
+
+
+def nearest_class(transcript: str, phrases: Sequence[Sequence[str]], farthest: float = FARTHEST) -> int:
+    """The class whose phrase has the least edits a letter (Levenshtein 1966) to what was heard.
+
+    -1 where all are further than `farthest`, or where two classes are equally near: then it cannot be told which was
+    meant. phrases: as `phrases_of` makes them.
+    """
+    heard = normalise(transcript)
+    distances = [min(Levenshtein.normalized_distance(heard, one) for one in own) for own in phrases]
+    least = min(distances)
+    return distances.index(least) if least <= farthest and distances.count(least) == 1 else -1
 
 
 class GrammarRecognizer:

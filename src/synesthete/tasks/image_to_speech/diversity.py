@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.audio_features.voice_pitch import track_pitch
+from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import DECIBELS

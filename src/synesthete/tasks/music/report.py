@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, SHORTEST
 from synesthete.evaluation.audio_features.bands import octave_names, octave_power, profile
-from synesthete.evaluation.audio_features.rhythm import SHORTEST
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms, frame_sizes
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import to_png

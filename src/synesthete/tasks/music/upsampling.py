@@ -13,12 +13,15 @@ from synesthete.data.recordings import Recordings
 from synesthete.data.waveforms import as_float
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
+    fitted,
+    mean_spectrum,
     octave_names,
     octave_power,
     profile,
+    spectral_copy,
+    spectral_distances,
     third_power,
 )
-from synesthete.evaluation.audio_features.high_band import fitted, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
