@@ -5,9 +5,9 @@
 
 PHOTOS: a tar of class folders, or a folder that holds one, for the recipe `images-photos`; without it, the digits that
 come with the package, for `images-digits`. Every side trains for the same wall-clock time in a process of its own,
-with nothing sampled or written on the way, then samples as many pictures at as many steps, classes in turn. A judge
-that none of them was trained beside says what it sees; the kernel distance (KID) to held-out pictures is measured on
-its features.
+with nothing sampled or written on the way, then samples as many pictures at as many steps, classes in turn. A
+classifier that none of them was trained beside says what it sees; the kernel distance (KID) to held-out pictures is
+measured on its features.
 
 Sides: `ours`; `lucidrains`, denoising-diffusion-pytorch's Unet and Trainer, which cannot be told a class; `diffusers`,
 UNet2DModel told a class in the loop of its example. The two run float32, as they do on a CPU unless told otherwise;
@@ -35,7 +35,7 @@ from safetensors.torch import save_file
 
 from benchmarks.peers.side import FINISHED, SIDES, run_side, to_image
 from benchmarks.peers.task import Task, count
-from benchmarks.peers.verdict import find_behind, judge_sides, make_table
+from benchmarks.peers.verdict import evaluate_sides, find_behind, make_table
 from synesthete import tasks
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.features.features import find_features
@@ -54,7 +54,7 @@ USUAL = ("ours", "lucidrains", "diffusers")
 
 
 def main() -> None:
-    """Run what has not been run, judge all that has finished, print a table or JSON."""
+    """Run what has not been run, classifier all that has finished, print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="photographs; the built-in digits where left out")
     parser.add_argument("--out", type=Path, default=Path("runs") / "images_vs_peers")
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """All sides that were asked for or have finished before, judged.
+    """All sides that were asked for or have finished before, trained.
 
     Raises:
         InputError: data that cannot be read, results of another task in the same folder, or a side that failed.
@@ -96,10 +96,10 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         if not (options.out / side / FINISHED).is_file():
             start_side(side, task, options)
     # Not learned beside any of them: its pictures are kept from training, and no side reads anything else.
-    judged = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names)
-    features = find_features(options.features, judged.classifier)
+    trained = load_or_train_image_classifier(prepared.classifier, prepared.test, prepared.class_names)
+    features = find_features(options.features, trained.classifier)
     real = features(prepared.test.pictures)
-    sides = judge_sides(options.out, task, judged.classifier, features, real)
+    sides = evaluate_sides(options.out, task, trained.classifier, features, real)
     values = {
         "recipe": task.recipe,
         "minutes": options.minutes,
@@ -109,7 +109,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__,
         "num_training_pictures": len(prepared.train),
         "features": features.name,
-        "judge_accuracy": judged.accuracy,
+        "classifier_accuracy": trained.accuracy,
         "chance": 1 / task.num_classes,
         "kid_floor": kernel_floor(real, task.num),
         "num_real": len(real),

@@ -124,16 +124,16 @@ def timed(call: Callable[[], Any]) -> float:
 
 def measure_distances(model: str, data: Path | None, num: int, slow_steps: int) -> dict[str, Any]:
     """Fréchet distances of the fast default and of the slow way to held-out pieces, and real against real."""
-    from benchmarks.peers.hearing import judge_of
+    from benchmarks.peers.hearing import classifier_of
     from synesthete.evaluation.metrics.distribution import frechet
 
     pipeline, folder = Pipeline.load(model), hub.find_model(model)
     recipe = find_recipe(str(folder), [f"data.folder={data}"] if data else [])
     prepared = tasks.prepare(recipe)
-    judge = judge_of(prepared, pipeline.codec.spec.sample_rate)
+    classifier = classifier_of(prepared, pipeline.codec.spec.sample_rate)
     order = torch.randperm(len(prepared.test), generator=torch.Generator().manual_seed(0))
-    real = judge.features(prepared.test.waveform(order[:num]))
-    other = judge.features(prepared.test.waveform(order[num : 2 * num]))
+    real = classifier.features(prepared.test.waveform(order[:num]))
+    other = classifier.features(prepared.test.waveform(order[num : 2 * num]))
     values: dict[str, Any] = {"num": num, "num_real": len(real), "frechet_real": frechet(real, other)}
     for name, steps in (("fast", pipeline.sampling_settings()["num_inference_steps"]), ("slow", slow_steps)):
         sounds = []
@@ -142,7 +142,7 @@ def measure_distances(model: str, data: Path | None, num: int, slow_steps: int) 
             raw = torch.zeros(len(generators), dtype=torch.int64)
             sounds.append(pipeline(raw, generators=generators, num_inference_steps=steps).signal)
             print(f"{name}: {first + len(generators)} of {num}", file=sys.stderr, flush=True)
-        values |= {f"frechet_{name}": frechet(real, judge.features(torch.cat(sounds))), f"steps_{name}": steps}
+        values |= {f"frechet_{name}": frechet(real, classifier.features(torch.cat(sounds))), f"steps_{name}": steps}
     return values | {"frechet_ratio": values["frechet_fast"] / values["frechet_slow"]}
 
 

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.peers.audio_diffusion import AudioDiffusion
-from benchmarks.peers.hearing import judge_of
+from benchmarks.peers.hearing import classifier_of
 from benchmarks.peers.ours import MANY, Pace
 from benchmarks.peers.task import Budget, count
 from synesthete import seeding, tasks
@@ -52,7 +52,7 @@ ROWS = {"frechet": False, "samples_per_second": True, "sound_per_second": True, 
 
 
 def main() -> None:
-    """Run what has not been run, judge all that has finished, print lines or JSON."""
+    """Run what has not been run, classifier all that has finished, print lines or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of recordings; tones made here where left out")
     parser.add_argument("--out", type=Path, default=Path("runs") / "music_vs_peers")
@@ -77,7 +77,7 @@ def main() -> None:
         for side in options.only or USUAL:
             if not (options.out / side / FINISHED).is_file():
                 start_side(side, options)
-        values = judge_sides(options)
+        values = evaluate_sides(options)
     except InputError as error:
         raise SystemExit(f"music_vs_peers: {error}") from None
     for name, side in values["sides"].items():
@@ -198,18 +198,20 @@ def told(
     }
 
 
-def judge_sides(options: argparse.Namespace) -> dict[str, Any]:
+def evaluate_sides(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of every side that has finished, and the rows in which ours is not ahead."""
     recipe = the_recipe(options)
     prepared, spec = tasks.prepare(recipe), recipe.codec().spec
-    judge = judge_of(prepared, spec.sample_rate)
+    classifier = classifier_of(prepared, spec.sample_rate)
     order = torch.randperm(len(prepared.test), generator=torch.Generator().manual_seed(0))
-    real, other = (judge.features(prepared.test.waveform(part)) for part in order.chunk(2))
+    real, other = (classifier.features(prepared.test.waveform(part)) for part in order.chunk(2))
     sides: dict[str, Any] = {}
     for side in SIDES:
         if (options.out / side / FINISHED).is_file():
             sides[side] = json.loads((options.out / side / FINISHED).read_text(encoding="utf-8"))
-            sides[side]["frechet"] = frechet(real, judge.features(load_file(options.out / side / SOUNDS)["sounds"]))
+            sides[side]["frechet"] = frechet(
+                real, classifier.features(load_file(options.out / side / SOUNDS)["sounds"])
+            )
     ours = sides.get("ours")
     behind = [
         {"row": row, "side": side, "ours": ours[row], "theirs": figures[row]}

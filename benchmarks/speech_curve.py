@@ -2,8 +2,8 @@
 
     python -m benchmarks.speech_curve --set data.sources.mnist.path=MNIST --out out/curve
 
-trains `image-to-speech-digits` from zero, corpus included, and lets the mel judge, which heard other voices only, name
-held-out samples at every checkpoint. Judging is not counted as training time. Writes curve.json and curve.png.
+trains `image-to-speech-digits` from zero, corpus included, and lets the mel classifier, which heard other voices only,
+name held-out samples at every checkpoint. Judging is not counted as training time. Writes curve.json and curve.png.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Train, judge at every checkpoint, write the curve."""
+    """Train, classifier at every checkpoint, write the curve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="image-to-speech-digits")
     parser.add_argument("--set", action="append", default=[], dest="assignments")
@@ -42,11 +42,11 @@ def main() -> None:
     if options.out.exists() and any(options.out.iterdir()):
         parser.error(f"{options.out} is not empty; the curve starts from zero, so give another --out")
     prepared = tasks.prepare(recipe, options.out / "data")
-    seconds = {"preparation": time.perf_counter() - started, "judging": 0.0}
+    seconds = {"preparation": time.perf_counter() - started, "evaluation": 0.0}
     corpus = options.out / "data" / "corpus"
     held_out_clips = data.clips(corpus, "test")
-    training = load_or_train_speech_classifier(data.clips(corpus, "judge"), held_out_clips, spec=data.spec)
-    print(f"preparation {seconds['preparation']:.0f} s; the judge hears {training.accuracy:.3f} of real held-out clips")
+    training = load_or_train_speech_classifier(data.clips(corpus, "classifier"), held_out_clips, spec=data.spec)
+    print(f"preparation {seconds['preparation']:.0f} s; classifier {training.accuracy:.3f} on real held-out clips")
 
     run, points, begun = options.out / "run", [], time.perf_counter()
     chosen = torch.randperm(len(prepared.test), generator=seeding.generator(0, "curve"))[: options.num]
@@ -58,11 +58,11 @@ def main() -> None:
         if stage is not recipe.stages[-1] or not saved:
             return
         paused = time.perf_counter()
-        minutes = (paused - begun - seconds["judging"] + seconds["preparation"]) / 60
-        accuracy = judged(Pipeline.load(str(run)), training.classifier, pictures, labels)
+        minutes = (paused - begun - seconds["evaluation"] + seconds["preparation"]) / 60
+        accuracy = measure_accuracy(Pipeline.load(str(run)), training.classifier, pictures, labels)
         points.append({"step": report.step, "minutes": round(minutes, 3), "accuracy": accuracy})
         print(f"step {report.step:6d}  {minutes:6.2f} min  accuracy {accuracy:.3f}", flush=True)
-        seconds["judging"] += time.perf_counter() - paused
+        seconds["evaluation"] += time.perf_counter() - paused
 
     train(recipe, prepared, run, report=on_step)
     values = {"recipe": recipe.name, "n": options.num, "ceiling": training.accuracy, "points": points, **seconds}
@@ -70,14 +70,16 @@ def main() -> None:
     draw(points, training.accuracy, options.out / "curve.png")
 
 
-def judged(pipeline: Pipeline, judge: torch.nn.Module, pictures: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of pictures whose sample the judge calls by the picture's name."""
+def measure_accuracy(
+    pipeline: Pipeline, classifier: torch.nn.Module, pictures: torch.Tensor, labels: torch.Tensor
+) -> float:
+    """Share of pictures whose sample the classifier calls by the picture's name."""
     right = 0
     for first in range(0, len(pictures), 50):
         part = slice(first, first + 50)
         noise = seeding.sample_generators(1, len(labels[part]), first)
         *_, x_0 = pipeline.trajectory(pictures[part], generators=noise)
-        right += int((judge.classify(log_mel_of(pipeline.codec, x_0)) == labels[part]).sum())
+        right += int((classifier.classify(log_mel_of(pipeline.codec, x_0)) == labels[part]).sum())
     return right / len(labels)
 
 
@@ -88,7 +90,9 @@ def draw(points: list[dict[str, float]], ceiling: float, path: Path) -> None:
     axes.plot([p["minutes"] for p in points], [p["accuracy"] for p in points], marker="o", label="held-out pictures")
     axes.axhline(ceiling, color="tab:green", ls="--", label=f"ceiling: real clips ({ceiling:.3f})")
     axes.axhline(0.1, color="tab:red", ls=":", label="chance (0.100)")
-    axes.set(xlabel="minutes from zero on two CPU cores", ylabel="accuracy (mel judge)", ylim=(0, 1.02), xlim=(0, None))
+    axes.set(
+        xlabel="minutes from zero on two CPU cores", ylabel="accuracy (mel classifier)", ylim=(0, 1.02), xlim=(0, None)
+    )
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 

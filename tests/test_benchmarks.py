@@ -92,7 +92,7 @@ def test_operations_of_attention_are_counted_as_of_two_products() -> None:
     assert unet_forward.count_attention(*shapes) == 2 * (2 * 3 * 5 * 7 * 11) * 2
 
 
-def test_sides_are_run_once_judged_and_compared(
+def test_sides_are_run_once_evaluated_and_compared(
     in_process: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compare(monkeypatch, tmp_path, "--only", "ours", "--only", "diffusers", "--json")
@@ -107,7 +107,7 @@ def test_sides_are_run_once_judged_and_compared(
         for sampler in side["samplers"].values():
             assert 0 <= sampler["class_accuracy"] <= 1
             assert sampler["pictures_per_second"] > 0
-    assert found["num_training_pictures"] == 120  # the judge's fifth is kept from all
+    assert found["num_training_pictures"] == 120  # the classifier's fifth is kept from all
     assert len(list((tmp_path / "data" / "png").iterdir())) == 120
 
     compare(monkeypatch, tmp_path, "--only", "ours")

@@ -37,7 +37,7 @@ def test_sampling_is_timed_on_both_sides(monkeypatch: pytest.MonkeyPatch):
     assert ours["settings"]["num_inference_steps"] == 4
 
 
-def test_our_side_is_trained_played_and_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
+def test_our_side_is_trained_played_and_evaluated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
     def here(side: str, options: Any) -> None:
         options.side = side
         music_vs_peers.run_side(options)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from synesthete.types import Prepared
 
 
-def judge_of(prepared: Prepared, sample_rate: int) -> SoundClassifier:
+def classifier_of(prepared: Prepared, sample_rate: int) -> SoundClassifier:
     """A classifier of the pieces that are kept from all training but its own."""
-    return load_or_train_sound_classifier(prepared.judge, prepared.test, prepared.class_names, sample_rate).classifier
+    return load_or_train_sound_classifier(
+        prepared.classifier, prepared.test, prepared.class_names, sample_rate
+    ).classifier

@@ -33,8 +33,8 @@ LINE = "{:<30}{:>9}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}{:>8}{:>8}"
 HEAD = ("side, sampler", "KID", "accuracy", "pictures/s", "samples/s", "memory", "working", "parameters", "steps", "s")
 
 
-def judge_sides(
-    folder: Path, task: Task, judge: ImageClassifier, features: Features, real: Tensor
+def evaluate_sides(
+    folder: Path, task: Task, classifier: ImageClassifier, features: Features, real: Tensor
 ) -> dict[str, dict[str, Any]]:
     """The figures of every side that has finished; kid and class_accuracy (None where it was told no class) added."""
     sides: dict[str, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def judge_sides(
             pictures = load_file(folder / side / f"{sampler}.safetensors")["pictures"]
             found["kid"] = kernel(real, features(pictures), num_subsets=0).value
             told = figures["conditional"]
-            found["class_accuracy"] = accuracy(task.labels(), judge.classify(pictures)) if told else None
+            found["class_accuracy"] = accuracy(task.labels(), classifier.classify(pictures)) if told else None
     return sides
 
 
@@ -102,7 +102,7 @@ def make_table(values: dict[str, Any]) -> str:
             )
     lines.append(
         f"KID ({values['features']}, n = {values['num']}, {values['num_real']} real): as good as real is "
-        f"{values['kid_floor']:.4f}. Accuracy: chance {values['chance']:.3f}, real {values['judge_accuracy']:.3f}"
+        f"{values['kid_floor']:.4f}. Accuracy: chance {values['chance']:.3f}, real {values['classifier_accuracy']:.3f}"
     )
     for found in values["behind"]:
         lines.append(f"ours is not ahead in {found['row']}: {found['ours']:.4g}, {found['side']} {found['theirs']:.4g}")

@@ -100,7 +100,7 @@ PRETRAINED: dict[str, Pretrained] = {
 
 
 def cache_folder() -> Path:
-    """Where corpora, prepared data and judges are kept: SYNESTHETE_CACHE, or ~/.cache/synesthete."""
+    """Where corpora, prepared data and classifiers are kept: SYNESTHETE_CACHE, or ~/.cache/synesthete."""
     return Path(os.environ.get("SYNESTHETE_CACHE") or "~/.cache/synesthete").expanduser()
 
 

@@ -149,9 +149,9 @@ class Batch:
 class Prepared:
     """A recipe's data, encoded. statistics: the codec's buffers as measured on the training data.
 
-    train, test: `Samples` of the system's kind. judge: pictures that only the judge of a picture model learns from;
-    None where something else is judged. skipped: the files that could not be read. speakers: as `test`, of speakers who
-    are in no other; None where the sources tell of none.
+    train, test: `Samples` of the system's kind. classifier: pictures that only the classifier of a picture model learns
+    from; None where something else is evaluated. skipped: the files that could not be read. speakers: as `test`, of
+    speakers who are in no other; None where the sources tell of none.
     """
 
     train: Any
@@ -160,5 +160,5 @@ class Prepared:
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
-    judge: Any = None
+    classifier: Any = None
     speakers: Any = None

@@ -94,21 +94,21 @@ def test_every_picture_gets_its_sound_and_spectrogram(run, model, drawings, tmp_
     assert (found.samplerate, found.channels, found.frames) == (24_000, 1, 16_383)
 
 
-def test_what_was_said_is_printed_with_how_sure_the_judge_is(run, model, drawings, tmp_path):
-    """An untrained model of digits with a judge of digits: whatever it says, the two likeliest digits are named."""
+def test_what_was_said_is_printed_with_how_sure_the_classifier_is(run, model, drawings, tmp_path):
+    """An untrained model of digits with a classifier of digits: the two likeliest digits are named."""
     code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "a")
     assert code == 0
-    assert "no judge with it" in printed
+    assert "no classifier with it" in printed
     assert "synesthete train" in printed
     torch.manual_seed(0)
-    judge = SpeechClassifier(DIGITS, width=4)
-    judge.save_pretrained(model / "classifier")
+    classifier = SpeechClassifier(DIGITS, width=4)
+    classifier.save_pretrained(model / "classifier")
     words = [[f"the number {name}"] for name in DIGITS]
     result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
     (model / "classifier" / "classifier.json").write_text(json.dumps(result))
     code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "b")
     lines = printed.splitlines()
-    pattern = r"digit_0.png: says 'the number \w+' \(judge [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
+    pattern = r"digit_0.png: says 'the number \w+' \(classifier [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
     assert re.fullmatch(pattern, lines[0])
     assert len(lines) == 4
     values = json.loads(run("sample", model, drawings, "--out", tmp_path / "c", "--json")[1].splitlines()[-1])
@@ -119,7 +119,7 @@ def test_what_was_said_is_printed_with_how_sure_the_judge_is(run, model, drawing
     assert (tmp_path / "b" / "digit_1.wav").read_bytes() == (tmp_path / "a" / "digit_1.wav").read_bytes()
 
 
-def test_a_damaged_judge_is_one_line(run, model, drawings, tmp_path):
+def test_a_damaged_classifier_is_one_line(run, model, drawings, tmp_path):
     (model / "classifier").mkdir()
     (model / "classifier" / "classifier.json").write_text("{}")
     refused(run("sample", model, drawings, "--out", tmp_path / "out"), "classifier", "cannot be loaded")
@@ -239,15 +239,15 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_pat
     assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()
     assert "loss" in err
     assert any("ignores its condition" in note for note in values["notes"])  # after six steps it must
-    judge = Path(values["model"]) / "classifier"
-    found = json.loads((judge / "classifier.json").read_text())
+    classifier = Path(values["model"]) / "classifier"
+    found = json.loads((classifier / "classifier.json").read_text())
     assert found["num_voices"] == 6
     assert 0 <= found["accuracy"] <= 1
-    shutil.rmtree(judge)  # as a model that was trained without one
-    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-judge")[0] == 0
-    assert not judge.is_dir()
+    shutil.rmtree(classifier)  # as a model that was trained without one
+    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-classifier")[0] == 0
+    assert not classifier.is_dir()
     assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
-    assert json.loads((judge / "classifier.json").read_text()) == found
+    assert json.loads((classifier / "classifier.json").read_text()) == found
     refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
 
 
@@ -257,7 +257,7 @@ def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path)
     values = json.loads(printed.splitlines()[-1])
     assert code == 0
     assert values["right"] >= 8
-    assert sum(row["judge"]["says"] == row["picture"] for row in values["digits"]) >= 8
+    assert sum(row["classifier"]["says"] == row["picture"] for row in values["digits"]) >= 8
     assert len(list(tmp_path.glob("*.wav"))) == 10
     assert (tmp_path / "demo.png").is_file()
 

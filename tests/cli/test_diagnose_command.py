@@ -114,7 +114,7 @@ def test_a_folder_of_something_else_is_not_replaced(run, model, tmp_path):
 def test_watching_can_be_switched_off(run, tmp_path, option, watched):
     recipe = tiny_recipe("stages.denoise.num_steps=2", "stages.denoise.batch_size=4", "sampling.num_inference_steps=2")
     (tmp_path / "mine.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    code, _, err = run("train", tmp_path / "mine.yaml", "--out", tmp_path / "run", "--no-judge", option)
+    code, _, err = run("train", tmp_path / "mine.yaml", "--out", tmp_path / "run", "--no-classifier", option)
     assert code == 0, err
     names = {path.name for path in (tmp_path / "run" / "previews").iterdir()}
     assert "step_0000002.png" in names

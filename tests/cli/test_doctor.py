@@ -173,7 +173,7 @@ def test_spikes_are_told_and_a_run_that_is_stuck_is_bad(checks, runs):
         ({"gradient_norm": 1000.0}, "gradient", "warn"),
     ],
 )
-def test_what_previews_wrote_is_judged(runs, change, name, verdict):
+def test_what_previews_wrote_is_evaluated(runs, change, name, verdict):
     path = runs / "interrupted" / "metrics.jsonl"
     rewrite(path, lambda line: line | {k: v for k, v in change.items() if k in line})
     found = {check.name: check for check in examine(read_run(runs / "interrupted"), None)}

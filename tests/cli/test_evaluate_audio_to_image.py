@@ -19,7 +19,7 @@ from hearing_runs import hearing_recipe
 STAGES = ("base", "tokens", "gates")
 
 
-def test_a_tiny_model_is_trained_judged_and_reported_stage_by_stage(run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_tiny_model_is_trained_evaluated_and_reported_stage_by_stage(run, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     quick = replace(ImageClassifier.training_settings, fewest_steps=30)
     monkeypatch.setattr(ImageClassifier, "training_settings", quick)

@@ -29,16 +29,16 @@ def run(monkeypatch, capsys):
     return call
 
 
-def test_a_tiny_model_is_trained_judged_and_reported(run, tmp_path, monkeypatch):
+def test_a_tiny_model_is_trained_evaluated_and_reported(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(tiny_recipe().to_yaml())
     code, printed, said = run("train", "tiny.yaml", "--out", "run", "--json")
     assert code == 0, said
     kept = json.loads((tmp_path / "run" / "model" / "classifier" / "classifier.json").read_text())
     assert kept["num_test"] == 24
-    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
+    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no classifier" in note]
 
-    # The judge of the evaluation trains for longer; this one is to take no more of a test's time than it must.
+    # The classifier of the evaluation trains for longer; this one is to take no more of a test's time than it must.
     quick = replace(ImageClassifier.training_settings, fewest_steps=40)
     monkeypatch.setattr(ImageClassifier, "training_settings", quick)
     code, printed, said = run("evaluate", "run", "--num", 12, "--seed", 3)

@@ -13,13 +13,13 @@ from synesthete.recipes.music import music_debug, music_notes_debug
 
 
 @pytest.mark.parametrize("make", [music_notes_debug, music_debug])
-def test_a_tiny_model_is_trained_judged_and_reported(make, run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(make().to_yaml())
     code, printed, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")
     assert code == 0, said
     kept = json.loads((tmp_path / "run" / "model" / "classifier" / "classifier.json").read_text())
-    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no judge" in note]
+    assert not [note for note in json.loads(printed.splitlines()[-1])["notes"] if "no classifier" in note]
 
     quick = replace(SoundClassifier.training_settings, num_passes=1, fewest_steps=20)
     monkeypatch.setattr(SoundClassifier, "training_settings", quick)

@@ -48,7 +48,7 @@ def test_a_model_learns_ones_own_classes_from_a_folder(run, tmp_path):
     own = ("--set", f"data.folder={tmp_path / 'mine'}", "--set", "stages.align.num_steps=1")
     found = run(
         "train", RECIPE, *own, "--set", "stages.denoise.num_steps=1", "--from", tmp_path / "model",
-        "--out", tmp_path / "run", "--no-judge",
+        "--out", tmp_path / "run", "--no-classifier",
     )  # fmt: skip
     assert (found["num_skipped"], found["skipped"]) == (1, [str(tmp_path / "mine" / "moss" / "broken.jpg")])
     assert Pipeline.load(str(tmp_path / "run")).class_names == ["moss", "red_apple"]

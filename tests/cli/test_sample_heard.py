@@ -408,6 +408,6 @@ def test_adapters_of_what_was_trained_whole_are_refused(run, sounds, tmp_path):
 
 def test_the_demo_paints_what_was_said(model, sounds):
     found = paint_spoken(str(model), [sounds / "dog.wav", sounds / "cat.wav"], 0, "cpu")
-    assert [seen for _, seen in found] == [None, None]  # no judge beside this one
+    assert [seen for _, seen in found] == [None, None]  # no classifier beside this one
     first, second = (np.asarray(picture).astype(int) for picture, _ in found)
     assert first.shape == (8, 8, 3) and np.abs(first - second).max() > 0

@@ -20,7 +20,7 @@ from synesthete.data.pictures import DIGITS, ClassFolders
 from synesthete.data.recordings import RecordingFile
 from synesthete.types import InputError
 
-PARTS = ("train", "judge", "test", "speakers")
+PARTS = ("train", "classifier", "test", "speakers")
 
 
 def quiet(*_):
@@ -126,7 +126,7 @@ def test_what_belongs_together_is_in_one_split():
     assert all(sound_parts[2 * i] == sound_parts[2 * i + 1] for i in range(20))
     assert sound_parts[39] == sound_parts[0] == sound_parts[4] == sound_parts[6]
     assert all(picture_parts[picture] == sound_parts[sound] for picture, sound in pairs)
-    assert {"train", "judge", "test"} == set(picture_parts)
+    assert {"train", "classifier", "test"} == set(picture_parts)
 
 
 def test_a_held_out_speaker_is_in_no_other_split():
@@ -135,7 +135,7 @@ def test_a_held_out_speaker_is_in_no_other_split():
     for sound, part in zip(sounds, parts, strict=True):
         assert (part == "speakers") == (sound.speaker == "bob")
     assert [parts[:20].count("test"), parts[20:].count("test")] == [1, 1]
-    assert "judge" not in parts  # which learns from pictures
+    assert "classifier" not in parts  # which learns from pictures
 
 
 def test_a_source_says_the_split_and_a_new_file_moves_no_other():
@@ -155,7 +155,7 @@ def test_no_file_is_in_two_splits(tmp_path):
     assert [listing.picture_parts.count(part) for part in PARTS] == [29, 7, 4, 0]
     assert [listing.sound_parts.count(part) for part in PARTS] == [18, 0, 2, 0]
     assert len({shown.picture.name for shown in listing.found.pictures}) == 40
-    for part, num in (("judge", 3), ("test", 1)):
+    for part, num in (("classifier", 3), ("test", 1)):
         labels = [p.label for p, own in zip(listing.found.pictures, listing.picture_parts, strict=True) if own == part]
         assert min(labels.count("cat"), labels.count("dog")) >= num
     again = AudioImagePairs(folder=str(tmp_path), seed=5).pairs(tmp_path / "made")
@@ -176,7 +176,7 @@ def test_a_manifests_own_splits_are_kept(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     lines[0]["split"], lines[1]["split"] = "val", "test"
     write_lines(tmp_path, lines)
-    listing = AudioImagePairs(folder=str(tmp_path), judge_share=0).pairs(tmp_path / "made")
+    listing = AudioImagePairs(folder=str(tmp_path), classifier_share=0).pairs(tmp_path / "made")
     assert [part == "test" for part in listing.picture_parts] == [True, True, *[False] * 6]
 
 
@@ -241,7 +241,7 @@ def test_nothing_to_pair_is_one_line(tmp_path):
     with pytest.raises(InputError, match="'text' for the manifest's own"):
         AudioImagePairs(captions="a picture")
     with pytest.raises(InputError, match=r"shares 0\.6 and 0\.6"):
-        AudioImagePairs(test_share=0.6, judge_share=0.6)
+        AudioImagePairs(test_share=0.6, classifier_share=0.6)
 
 
 def test_sounds_that_cannot_be_opened_are_named_and_their_pictures_go_with_them(tmp_path):
@@ -261,8 +261,8 @@ def test_balanced_keeps_as_many_pictures_of_every_class(tmp_path):
     write_classes(tmp_path, 20, 4)
     for i in range(15):
         (tmp_path / "pictures" / "cat" / f"{i}.png").unlink()
-    plain = AudioImagePairs(folder=str(tmp_path), num_judge=2).pairs(tmp_path)
-    even = AudioImagePairs(folder=str(tmp_path), num_judge=2, balanced=True).pairs(tmp_path)
+    plain = AudioImagePairs(folder=str(tmp_path), num_classifier=2).pairs(tmp_path)
+    even = AudioImagePairs(folder=str(tmp_path), num_classifier=2, balanced=True).pairs(tmp_path)
 
     def counts(listing):
         shown = zip(listing.found.pictures, listing.picture_parts, strict=True)
@@ -271,7 +271,7 @@ def test_balanced_keeps_as_many_pictures_of_every_class(tmp_path):
 
     assert counts(plain)[0] < counts(plain)[1]
     assert counts(even) == (counts(plain)[0],) * 2
-    limited = AudioImagePairs(folder=str(tmp_path), num_judge=2, limit=2).pairs(tmp_path)
+    limited = AudioImagePairs(folder=str(tmp_path), num_classifier=2, limit=2).pairs(tmp_path)
     assert counts(limited) == (1, 1)
 
 

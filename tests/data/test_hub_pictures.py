@@ -205,7 +205,7 @@ def test_labels_beyond_the_names_are_refused(tmp_path):
 def test_it_is_a_source_of_a_recipe(tmp_path):
     animals(tmp_path)
     source = resolved(plain(build(HubPictures, name=str(tmp_path))), "data")
-    data = LabelledPictures(sources=(source(),), num_judge=0)
+    data = LabelledPictures(sources=(source(),), num_classifier=0)
     pictures, labels = data.pictures("train")
     assert data.class_names == ("a big frog", "cat", "dog")
     assert (len(pictures), labels.tolist()[:3]) == (12, [1, 2, 0])

@@ -121,11 +121,11 @@ def test_a_limit_keeps_the_same_few(prepared, cache):
 def test_splits_of_a_corpus_share_no_voice(prepared, cache):
     corpus = tasks.default_folder(debug_recipe()) / "corpus"
     data = debug_recipe("data.limit=null").data()
-    voices = {split: set(data.clips(corpus, split).speakers) for split in ("train", "judge", "test")}
-    assert {split: len(found) for split, found in voices.items()} == {"train": 22, "judge": 10, "test": 6}
+    voices = {split: set(data.clips(corpus, split).speakers) for split in ("train", "classifier", "test")}
+    assert {split: len(found) for split, found in voices.items()} == {"train": 22, "classifier": 10, "test": 6}
     assert not voices["train"] & voices["test"]
-    assert not voices["train"] & voices["judge"]
-    assert not voices["judge"] & voices["test"]
+    assert not voices["train"] & voices["classifier"]
+    assert not voices["classifier"] & voices["test"]
 
 
 def test_clips_are_labelled_by_what_they_say(prepared, cache):

@@ -21,7 +21,7 @@ def swatches(**fields) -> LabelledPictures:
 
 
 def test_no_picture_is_in_two_splits_and_none_is_lost():
-    data = swatches(num_judge=6)
+    data = swatches(num_classifier=6)
     names = {part: {file.name for file in data.pictures(part)[0].files} for part in PARTS}
     assert [len(names[part]) for part in PARTS] == [24, 6, 9]
     assert len(set.union(*names.values())) == 39
@@ -29,8 +29,8 @@ def test_no_picture_is_in_two_splits_and_none_is_lost():
         assert set(data.pictures(part)[1].tolist()) == {0, 1, 2}
 
 
-def test_the_judge_gets_a_fifth_where_nothing_is_said_and_as_many_of_each_class():
-    labels = LabelledPictures(sources=(BuiltInDigits(),)).pictures("judge")[1]
+def test_the_classifier_gets_a_fifth_where_nothing_is_said_and_as_many_of_each_class():
+    labels = LabelledPictures(sources=(BuiltInDigits(),)).pictures("classifier")[1]
     assert len(labels) == 1500 // 5
     assert torch.bincount(labels).tolist() == [30] * 10
 
@@ -42,7 +42,7 @@ def test_the_splits_do_not_change_with_the_seed_of_a_run():
 
 
 def test_a_limit_leaves_every_class():
-    pictures, labels = swatches(limit=4, num_judge=6).pictures("train")
+    pictures, labels = swatches(limit=4, num_classifier=6).pictures("train")
     assert len(pictures) == 4
     assert set(labels.tolist()) == {0, 1, 2}
 
@@ -55,9 +55,9 @@ def test_classes_take_turns():
     assert labels[order][4:].tolist() == [0, 0, 0]
 
 
-def test_a_judge_that_takes_all_is_refused():
-    with pytest.raises(InputError, match=r"data\.num_judge 30: of 30 training pictures"):
-        swatches(num_judge=30).pictures("train")
+def test_a_classifier_that_takes_all_is_refused():
+    with pytest.raises(InputError, match=r"data\.num_classifier 30: of 30 training pictures"):
+        swatches(num_classifier=30).pictures("train")
 
 
 def test_a_folder_takes_the_place_of_sources_and_classes(tmp_path):

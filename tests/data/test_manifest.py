@@ -22,7 +22,7 @@ entries = st.builds(
     speaker=st.none() | texts,
     rate=st.none() | st.integers(),
     pitch=st.none() | st.integers(),
-    split=st.none() | st.sampled_from(["train", "judge", "test"]),
+    split=st.none() | st.sampled_from(["train", "classifier", "test"]),
 )
 
 

@@ -72,7 +72,7 @@ def test_nothing_to_read_says_what_to_set(tmp_path):
         Music(folder=str(tmp_path)).recordings("train")
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0.0}, {"num_views": 0}, {"test_share": 0.6, "judge_share": 0.5}])
+@pytest.mark.parametrize("wrong", [{"stride": 0.0}, {"num_views": 0}, {"test_share": 0.6, "classifier_share": 0.5}])
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError, match="data: stride"):
         Music(**wrong)
@@ -82,23 +82,23 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 
 @pytest.mark.parametrize(("num", "expected"), [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (20, [14, 3, 3])])
-def test_few_recordings_go_to_training_then_testing_then_the_judge(num, expected):
-    assert counts(divide_recordings(entries(*[10] * num), {"test": 0.15, "judge": 0.15})) == expected
+def test_few_recordings_go_to_training_then_testing_then_the_classifier(num, expected):
+    assert counts(divide_recordings(entries(*[10] * num), {"test": 0.15, "classifier": 0.15})) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_splits_are_by_seconds_and_one_long_recording_makes_none(seed):
     seconds = np.random.default_rng(seed).permutation([3000, *[60] * 30]).tolist()
     found = entries(*seconds)
-    parts = divide_recordings(found, {"test": 0.15, "judge": 0.15})
+    parts = divide_recordings(found, {"test": 0.15, "classifier": 0.15})
     assert parts[seconds.index(3000)] == "train"
-    for part in ("test", "judge"):
+    for part in ("test", "classifier"):
         taken = sum(length for length, where in zip(seconds, parts, strict=True) if where == part)
         assert 0.13 <= taken / sum(seconds) <= 0.19
 
 
 def test_a_share_of_none_holds_nothing_out():
-    assert counts(divide_recordings(entries(*[10] * 9), {"test": 0.2, "judge": 0.0})) == [7, 0, 2]
+    assert counts(divide_recordings(entries(*[10] * 9), {"test": 0.2, "classifier": 0.0})) == [7, 0, 2]
 
 
 def test_a_recording_stays_in_its_split_whatever_it_is_called_and_each_class_trains(tmp_path):

@@ -106,13 +106,13 @@ def test_a_speaker_has_a_number(folder):
 def test_the_default_voices_are_twenty_and_shared_out():
     names = [name for group in PIPER_VOICES.values() for name in group]
     assert len(set(names)) == len(names) == 20
-    assert {split: len(group) for split, group in PIPER_VOICES.items()} == {"train": 12, "judge": 5, "test": 3}
+    assert {split: len(group) for split, group in PIPER_VOICES.items()} == {"train": 12, "classifier": 5, "test": 3}
     speakers = {split: {speaker_of(name) for name in group} for split, group in PIPER_VOICES.items()}
-    assert not speakers["train"] & (speakers["judge"] | speakers["test"])
-    assert not speakers["judge"] & speakers["test"]
+    assert not speakers["train"] & (speakers["classifier"] | speakers["test"])
+    assert not speakers["classifier"] & speakers["test"]
     assert {split: len(group) for split, group in Piper().split_voices().items()} == {
         "train": 12,
-        "judge": 5,
+        "classifier": 5,
         "test": 3,
     }
 
@@ -120,7 +120,7 @@ def test_the_default_voices_are_twenty_and_shared_out():
 def test_a_folder_is_shared_out_by_speaker(folder):
     split = Piper(str(folder)).split_voices()
     assert sorted(voice.name for group in split.values() for voice in group) == sorted(NAMES)
-    assert {name: len(group) for name, group in split.items()} == {"train": 1, "judge": 1, "test": 1}
+    assert {name: len(group) for name, group in split.items()} == {"train": 1, "classifier": 1, "test": 1}
     twice = [*NAMES, "en_US-ann-low", "en_US-ann-x_low", "en_US-john-high", "en_US-amy-low", "en_US-amy-medium"]
     split = split_by_speaker(twice)
     names = {name: [voice.name for voice in group] for name, group in split.items()}
@@ -132,11 +132,11 @@ def test_a_folder_is_shared_out_by_speaker(folder):
 
 
 def test_voices_may_be_given_by_split(folder):
-    given = {"train": (NAMES[2], f"{NAMES[2]}+1"), "judge": (NAMES[0],), "test": (NAMES[1],)}
+    given = {"train": (NAMES[2], f"{NAMES[2]}+1"), "classifier": (NAMES[0],), "test": (NAMES[1],)}
     split = Piper(str(folder), voices=given).split_voices()
     assert [voice.speaker for voice in split["train"]] == ["en_US-cid-medium", "en_US-cid-medium-1"]
     with pytest.raises(InputError, match="no voice for test"):
-        Piper(str(folder), voices={"train": NAMES, "judge": NAMES}).split_voices()
+        Piper(str(folder), voices={"train": NAMES, "classifier": NAMES}).split_voices()
 
 
 def test_absent_voices_are_one_line_that_says_what_to_put_where(offline, tmp_path):
@@ -156,7 +156,7 @@ def test_absent_voices_are_one_line_that_says_what_to_put_where(offline, tmp_pat
 def test_voices_put_there_by_hand_are_found(offline):
     write_voice(offline / "en" / "en_US" / "amy" / "medium", "en_US-amy-medium", hertz=200)
     write_voice(offline, NAMES[0])
-    engine = Piper(voices={"train": ("en_US-amy-medium",), "judge": (NAMES[0],), "test": (f"{NAMES[0]}+0",)})
+    engine = Piper(voices={"train": ("en_US-amy-medium",), "classifier": (NAMES[0],), "test": (f"{NAMES[0]}+0",)})
     assert median_pitch(*engine.speak(SAID, "en_US-amy-medium")) == pytest.approx(200, rel=0.01)
     with pytest.raises(InputError, match=r"voice 'en_US-bob-medium': not among the 2 voices there .*en_US-amy-medium"):
         engine.check_voice("en_US-bob-medium")

@@ -100,10 +100,10 @@ def test_a_deep_folder_is_no_obstacle(tmp_path):
 
 def test_splits_share_no_voice_and_no_timbre():
     voices = split_voices()
-    assert {split: len(group) for split, group in voices.items()} == {"train": 22, "judge": 10, "test": 6}
+    assert {split: len(group) for split, group in voices.items()} == {"train": 22, "classifier": 10, "test": 6}
     timbres = {split: {voice.variant for voice in group} for split, group in voices.items()}
-    assert not timbres["train"] & timbres["judge"]
-    assert not (timbres["train"] | timbres["judge"]) & timbres["test"]
+    assert not timbres["train"] & timbres["classifier"]
+    assert not (timbres["train"] | timbres["classifier"]) & timbres["test"]
     names = [voice.name for group in voices.values() for voice in group]
     assert len(set(names)) == len(names)
     assert all(voice.heard >= 0.8 for group in voices.values() for voice in group)
@@ -296,8 +296,8 @@ def test_a_broken_clip_among_many_is_skipped_and_named(corpus, tmp_path, caplog)
 
 
 def test_an_absent_split_names_those_that_are_there(corpus, tmp_path):
-    with pytest.raises(InputError, match="no clips of split 'judge'; its splits: test, train"):
-        load_clips(corpus, "judge")
+    with pytest.raises(InputError, match="no clips of split 'classifier'; its splits: test, train"):
+        load_clips(corpus, "classifier")
     with pytest.raises(InputError, match="no such manifest"):
         load_clips(tmp_path, "train")
 

@@ -55,10 +55,10 @@ def test_told_otherwise_it_warns(tmp_path, caplog):
     assert "ignore the picture" not in caplog.text
 
 
-def test_a_corpus_to_judge_by_may_be_small(tmp_path):
-    voices = {"judge": VOICES["train"], "test": VOICES["test"]}
+def test_a_corpus_to_classifier_by_may_be_small(tmp_path):
+    voices = {"classifier": VOICES["train"], "test": VOICES["test"]}
     summary = build_speech_corpus({"hen": "hen"}, tmp_path, seconds=1, takes=1, voices=voices, num_workers=1)
-    assert summary.num_clips == {"judge": 2, "test": 1}
+    assert summary.num_clips == {"classifier": 2, "test": 1}
 
 
 def test_a_limit_is_overfitting_on_purpose(prepared, cache):

@@ -117,4 +117,4 @@ def test_a_folder_of_videos_is_known_as_such_and_a_video_is_in_one_split(tmp_pat
     for picture, sound in listing.found.pairs:
         of_video.setdefault(sound, set()).update({listing.picture_parts[picture], listing.sound_parts[sound]})
     assert {len(parts) for parts in of_video.values()} == {1}
-    assert {"train", "judge", "test"} == {next(iter(parts)) for parts in of_video.values()}
+    assert {"train", "classifier", "test"} == {next(iter(parts)) for parts in of_video.values()}

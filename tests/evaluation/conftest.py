@@ -1,4 +1,4 @@
-"""Clips of a few words by the voices of the judge and of the test split, and a judge trained on them."""
+"""Clips of a few words by the voices of the classifier and of the test split, and a classifier trained on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synesthete.evaluation.classifiers.speech import load_or_train_speech_classi
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory, cache):
-    """Four words by the voices of the judge and of the test split."""
+    """Four words by the voices of the classifier and of the test split."""
     pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
     pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
     folder = tmp_path_factory.mktemp("corpus")
@@ -28,10 +28,10 @@ def real(corpus):
 
 
 @pytest.fixture(scope="session")
-def judge_clips(corpus):
-    return load_clips(corpus, "judge")
+def classifier_clips(corpus):
+    return load_clips(corpus, "classifier")
 
 
 @pytest.fixture(scope="session")
-def trained(judge_clips, real):
-    return load_or_train_speech_classifier(judge_clips, real, num_steps=120)
+def trained(classifier_clips, real):
+    return load_or_train_speech_classifier(classifier_clips, real, num_steps=120)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def accuracy(share: float, num: int) -> Metric:
-    return metric("accuracy", share, interval(share, num), 0.1, None, 0.99, judge="mel judge", num=num)
+    return metric("accuracy", share, interval(share, num), 0.1, None, 0.99, classifier="mel classifier", num=num)
 
 
 def write(folder: Path, *metrics: Metric) -> Path:
@@ -64,7 +64,7 @@ def test_the_interval_of_a_difference_covers_it():
 
 
 def test_a_title_without_n():
-    assert without_n("accuracy (mel judge, n = 40)") == "accuracy (mel judge)"
+    assert without_n("accuracy (mel classifier, n = 40)") == "accuracy (mel classifier)"
     assert without_n("KID (inception, n = 50, 20 real)") == "KID (inception)"
     assert without_n("seeing: accuracy of a linear probe on the condition (n = 8)").endswith("the condition")
 

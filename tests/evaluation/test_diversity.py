@@ -34,13 +34,13 @@ def test_spread_is_around_each_picture():
     assert math.isnan(spread(values[::2], torch.tensor([0, 1, 1])))
 
 
-def test_the_two_real_sets_share_no_clip(real, judge_clips):
-    (first, labels), (second, again) = draw_real([real, judge_clips], torch.tensor([0, 2]), 10, seed=0)
+def test_the_two_real_sets_share_no_clip(real, classifier_clips):
+    (first, labels), (second, again) = draw_real([real, classifier_clips], torch.tensor([0, 2]), 10, seed=0)
     assert labels.tolist() == again.tolist() == [0] * 10 + [2] * 10
     assert not {x.numpy().tobytes() for x in first} & {x.numpy().tobytes() for x in second}
 
 
-def test_one_voice_over_and_over_has_no_diversity(real, judge_clips, trained):
+def test_one_voice_over_and_over_has_no_diversity(real, classifier_clips, trained):
     many = make_speaker(real, looks=True)
 
     class Hoarse(Speaker):
@@ -60,7 +60,7 @@ def test_one_voice_over_and_over_has_no_diversity(real, judge_clips, trained):
             pictures_of(LABELS),
             LABELS,
             real,
-            judge_clips,
+            classifier_clips,
             listener="none",
             classifier=trained,
             progress=lambda *call: calls.append(call),

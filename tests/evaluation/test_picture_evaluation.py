@@ -27,19 +27,19 @@ from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 
 NUM = 60
-STEPS = 60  # of the judge; three colours are told apart after a few
+STEPS = 60  # of the classifier; three colours are told apart after a few
 
 
 @pytest.fixture(scope="module")
 def data(cache):
     return tiny_prepared(
-        None, "data.sources.swatches.num_train=50", "data.sources.swatches.num_test=30", "data.num_judge=60"
+        None, "data.sources.swatches.num_train=50", "data.sources.swatches.num_test=30", "data.num_classifier=60"
     )
 
 
 @pytest.fixture(scope="module")
-def judge(data):
-    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=STEPS)
+def classifier(data):
+    return load_or_train_image_classifier(data.classifier, data.test, data.class_names, num_steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,11 @@ def untrained(cache):
 
 
 @pytest.fixture(scope="module")
-def measure(data, judge):
+def measure(data, classifier):
     """`measure(pipeline)`: an evaluator of it."""
 
     def call(pipeline, guidance=(), **options):
-        return ImagesEvaluator(pipeline, data, classifier=judge, num=NUM, guidance=guidance, **options)
+        return ImagesEvaluator(pipeline, data, classifier=classifier, num=NUM, guidance=guidance, **options)
 
     return call
 
@@ -185,9 +185,11 @@ def test_the_same_call_gives_the_same_figures(perfect, measure):
     assert first == second
 
 
-def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, judge):
+def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, classifier):
     few = replace(data, test=PictureSamples(data.test.pictures[:20], data.test.labels[:20]))
-    evaluator = ImagesEvaluator(make_painter(untrained, *unseen_swatches()), few, classifier=judge, num=50, guidance=())
+    evaluator = ImagesEvaluator(
+        make_painter(untrained, *unseen_swatches()), few, classifier=classifier, num=50, guidance=()
+    )
     found = evaluator.measure()
     assert evaluator.comparison.num_equal == 20
     assert "n = 50, 20 real" in found.metric("kid").title
@@ -196,10 +198,10 @@ def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, judge):
     assert "are training pictures" in notes
 
 
-def test_a_model_that_is_told_nothing_has_no_class_figures(data, judge, tmp_path):
+def test_a_model_that_is_told_nothing_has_no_class_figures(data, classifier, tmp_path):
     recipe = tiny_recipe("denoiser.condition_width=null", "denoiser.pooled_width=null", "sampling.guidance_scale=1")
     recipe.conditioner = build(Unconditional)
-    found = ImagesEvaluator(tiny_pipeline(recipe), data, num=12, classifier=judge).evaluate(tmp_path / "report")
+    found = ImagesEvaluator(tiny_pipeline(recipe), data, num=12, classifier=classifier).evaluate(tmp_path / "report")
     keys = " ".join(metric.key for metric in found.metrics)
     assert not [word for word in ("accuracy", "sensitivity", "balanced") if word in keys]
     assert "within all pictures" in found.metric("diversity").title
@@ -211,12 +213,12 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(data, judge, tmp_path
     assert "gallery.png" in text
 
 
-def test_from_data_to_a_report_that_opens(untrained, data, judge, tmp_path):
+def test_from_data_to_a_report_that_opens(untrained, data, classifier, tmp_path):
     painter = make_painter(untrained, *unseen_swatches())
-    own = TrainedClassifier[ImageClassifier](judge.classifier, judge.accuracy, judge.num_test)
+    own = TrainedClassifier[ImageClassifier](classifier.classifier, classifier.accuracy, classifier.num_test)
     out = tmp_path / "run" / "report"
     some = replace(data, skipped=("broken.png",), notes=("skipped 1",))
-    evaluator = ImagesEvaluator(painter, some, num=12, guidance=(1.0,), classifier=judge, saved=own)
+    evaluator = ImagesEvaluator(painter, some, num=12, guidance=(1.0,), classifier=classifier, saved=own)
     found = evaluator.evaluate(out, model="painter", command="evaluate painter")
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     assert check_media(page) == 7
@@ -231,14 +233,14 @@ def test_from_data_to_a_report_that_opens(untrained, data, judge, tmp_path):
     assert {path.name for path in out.iterdir()} == {"report.md", "report.html", "report.json", "pictures"}
 
 
-def test_another_data_set_is_refused(untrained, data, judge):
+def test_another_data_set_is_refused(untrained, data, classifier):
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
-        ImagesEvaluator(untrained, replace(data, class_names=("cat", "dog", "cow")), classifier=judge)
+        ImagesEvaluator(untrained, replace(data, class_names=("cat", "dog", "cow")), classifier=classifier)
     three = PictureSamples(data.test.pictures[:3], data.test.labels[:3])
     with pytest.raises(InputError, match="3 held-out pictures to compare with"):
-        ImagesEvaluator(untrained, replace(data, test=three), classifier=judge).measure()
-    with pytest.raises(InputError, match="num_judge"):
-        ImagesEvaluator(untrained, replace(data, judge=None))
+        ImagesEvaluator(untrained, replace(data, test=three), classifier=classifier).measure()
+    with pytest.raises(InputError, match="num_classifier"):
+        ImagesEvaluator(untrained, replace(data, classifier=None))
 
 
 def test_real_samples_are_in_one_set_alone():

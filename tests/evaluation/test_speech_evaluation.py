@@ -37,12 +37,12 @@ def seen(pipeline):
 
 
 @pytest.fixture(scope="module")
-def evaluator(real, judge_clips, trained):
+def evaluator(real, classifier_clips, trained):
     """`evaluator(pipeline)`: of a model that is shown LABELS."""
 
     def call(pipeline, labels=LABELS, **options):
         options = {"num": NUM, "guidance": (), "classifier": trained} | options
-        return SpeechEvaluator(pipeline, pictures_of(labels), labels, real, judge_clips, **options)
+        return SpeechEvaluator(pipeline, pictures_of(labels), labels, real, classifier_clips, **options)
 
     return call
 

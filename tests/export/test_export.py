@@ -180,7 +180,7 @@ def test_magnitudes_are_what_griffin_lim_takes():
 
 @pytest.mark.parametrize("name", ["vocoder", pytest.param("latents of sound", marks=pytest.mark.slow)])
 def test_networks_of_codecs_become_files(name, tmp_path):
-    """The file is judged by the codec's own `decode` before it gets its name."""
+    """The file is evaluated by the codec's own `decode` before it gets its name."""
     codec = codecs()[name][0]
     [file] = export_model(music(codec), tmp_path, ["decoder"])
     x_0 = draw(4, *codec.shape)

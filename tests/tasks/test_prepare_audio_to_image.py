@@ -71,7 +71,7 @@ def test_class_pairs_are_prepared(tmp_path):
     recipe = tiny_hearing(folder=str(tmp_path / "in"))
     found = tasks.prepare(recipe, tmp_path / "out")
     assert found.class_names == ("cat", "dog")
-    assert [len(part) for part in (found.train, found.judge, found.test)] == [29, 7, 4]
+    assert [len(part) for part in (found.train, found.classifier, found.test)] == [29, 7, 4]
     assert [len(part.sounds) for part in (found.train, found.test)] == [18, 2]
     assert found.speakers is None
     assert found.train.sounds.shape[1] == LENGTH  # a second at 4 kHz, of files of half a second at 8 kHz
@@ -144,7 +144,7 @@ def test_fixed_pairs_stay_pairs_through_all_that_is_left_out(tmp_path):
     assert len(found.skipped) == 4
     for name, reason in (("5.png", "no readable"), ("6.wav", "cannot be read"), ("7.wav", "silent"), ("8.wav", "NaN")):
         assert any(f"{name}: " in line and reason in line for line in found.skipped)
-    assert sum(len(getattr(found, part)) for part in ("train", "judge", "test")) == 36
+    assert sum(len(getattr(found, part)) for part in ("train", "classifier", "test")) == 36
     assert any(note.startswith("skipped 4 unusable files") for note in found.notes)
     number_of = {fitted(recipe, tmp_path / "in" / f"{i}.png"): i for i in range(40) if i != 5}
     for samples in (found.train, found.test):
@@ -237,8 +237,8 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
     batch = found.train.batch(EVERY, drawn())
     assert batch.encoded
     assert batch.signal.shape == (4, 2, 4, 4)
-    assert found.judge.x_0 is None
-    assert len(found.judge.pictures) == 7
+    assert found.classifier.x_0 is None
+    assert len(found.classifier.pictures) == 7
 
 
 def test_latents_are_of_their_own_pictures_when_others_come(tmp_path):
@@ -246,7 +246,7 @@ def test_latents_are_of_their_own_pictures_when_others_come(tmp_path):
     write_pairs(tmp_path / "in", 13)
     lines = [json.loads(line) for line in (tmp_path / "in" / "metadata.jsonl").read_text().splitlines()]
     lines = [line | {"split": "test" if i < 5 else "train"} for i, line in enumerate(lines)]
-    recipe = encoded_hearing(folder=str(tmp_path / "in"), judge_share=0.0)
+    recipe = encoded_hearing(folder=str(tmp_path / "in"), classifier_share=0.0)
     for listed in (lines[1:], lines[::-1]):
         write_lines(tmp_path / "in", listed)
         found = tasks.prepare(recipe, tmp_path / "out")
@@ -292,7 +292,7 @@ def test_balanced_batches(tmp_path):
     write_classes(tmp_path / "in")
     for i in range(14):
         (tmp_path / "in" / "pictures" / "cat" / f"{i}.png").unlink()
-    recipe = tiny_hearing(folder=str(tmp_path / "in"), balanced_batches=True, num_judge=2)
+    recipe = tiny_hearing(folder=str(tmp_path / "in"), balanced_batches=True, num_classifier=2)
     found = tasks.prepare(recipe, tmp_path / "out")
     assert len(found.train) > len(found.train.pictures)
     batch = found.train.batch(torch.arange(len(found.train)), drawn())
@@ -344,7 +344,7 @@ def test_a_picture_in_two_splits_is_taken_out_of_training(tmp_path):
     found = tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     shown = [
         {part.pictures[i].numpy().tobytes() for i in range(len(part.pictures))}
-        for part in (found.train, found.judge, found.test)
+        for part in (found.train, found.classifier, found.test)
     ]
     assert not shown[0] & shown[1]
     assert not (shown[0] | shown[1]) & shown[2]
@@ -364,7 +364,7 @@ def test_videos_are_cut_and_prepared(tmp_path, monkeypatch):
     source = build(VggSound, list_file=str(tmp_path / "vggsound.csv"), clips=str(tmp_path / "clips"), num_frames=1)
     found = tasks.prepare(tiny_hearing(sources=(source,)), tmp_path / "out")
     assert found.class_names == ("rain", "thunder")
-    assert (len(found.test), len(found.train) + len(found.judge)) == (4, 19)
+    assert (len(found.test), len(found.train) + len(found.classifier)) == (4, 19)
     assert any("v5_000010.mp4: no sound (moov atom not found)" in line for line in found.skipped)
 
 
@@ -409,7 +409,7 @@ def test_the_command_says_how_much_there_is(tmp_path):
     arguments = ["prepare", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     values = json.loads(result.stdout.splitlines()[-1])
-    assert values["train_pictures"] + values["judge_pictures"] + values["test_pictures"] == 36
+    assert values["train_pictures"] + values["classifier_pictures"] + values["test_pictures"] == 36
     assert values["train_sounds"] + values["test_sounds"] + values["speakers_sounds"] == 12
     assert (values["speakers_sounds"], values["speakers_speakers"], values["train_speakers"]) == (4, 1, 2)
     told = " ".join(CliRunner().invoke(app, arguments).stdout.split())

@@ -20,11 +20,11 @@ from tiny_pictures import COLOURS, tiny_recipe
 
 def test_each_split_is_fitted_to_the_codec(tmp_path):
     found = tasks.prepare(tiny_recipe(), tmp_path)
-    assert [len(part) for part in (found.train, found.judge, found.test)] == [48, 12, 24]
-    for part in (found.train, found.judge, found.test):
+    assert [len(part) for part in (found.train, found.classifier, found.test)] == [48, 12, 24]
+    for part in (found.train, found.classifier, found.test):
         assert (part.pictures.shape[1:], part.pictures.dtype) == ((3, 8, 8), torch.uint8)
     assert isinstance(found.train.augmentation, FlipCrop)
-    assert found.test.augmentation is found.judge.augmentation is None
+    assert found.test.augmentation is found.classifier.augmentation is None
     assert found.class_names == COLOURS
 
 
@@ -49,11 +49,11 @@ def test_a_picture_that_is_in_two_splits_is_taken_out_of_training(tmp_path):
         for split in ("train", "test") if number % 6 == 0 else ("train",):
             (tmp_path / "all" / split / name).mkdir(parents=True, exist_ok=True)
             image.save(tmp_path / "all" / split / name / f"{number}.png")
-    recipe = tiny_recipe("data.num_judge=3")
+    recipe = tiny_recipe("data.num_classifier=3")
     recipe.data.sources = (build(ClassFolders, path=str(tmp_path / "all")),)
     found = tasks.prepare(recipe, tmp_path / "prepared")
     assert len(found.test) == 3
-    assert len(found.train) + len(found.judge) == 18 - 3
+    assert len(found.train) + len(found.classifier) == 18 - 3
 
 
 def test_the_conditioner_has_to_know_the_classes(tmp_path):
@@ -74,7 +74,7 @@ def test_vectors_of_the_classes_in_another_order_are_refused(tmp_path):
     tasks.prepare(recipe, tmp_path)
 
 
-def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_path):
+def test_latents_are_kept_with_augmented_views_and_evaluated_by_their_pictures(tmp_path):
     recipe = find_recipe("images-stl10-latent-debug")
     found = tasks.prepare(recipe, tmp_path)
     codec = make_parts(recipe, found).codec
@@ -83,7 +83,7 @@ def test_latents_are_kept_with_augmented_views_and_judged_by_their_pictures(tmp_
     torch.testing.assert_close(views[:, 0], codec.encode(found.train.pictures[:4]), atol=5e-3, rtol=5e-3)
     assert not torch.equal(views[:, 0], views[:, 1])
     assert found.test.x_0.shape[1] == 1
-    assert found.judge.x_0 is None
+    assert found.classifier.x_0 is None
     batch = found.train.batch(torch.arange(3), torch.Generator().manual_seed(0))
     assert batch.encoded
     assert batch.signal.shape == (3, *codec.shape)

@@ -23,7 +23,7 @@ from synesthete.tasks.music import preparation
 from synesthete.types import InputError
 from tiny_music import LENGTH, RATE, tiny_music
 
-PARTS = ("train", "judge", "test")
+PARTS = ("train", "classifier", "test")
 
 
 def files(folder):
@@ -61,7 +61,7 @@ def test_each_split_has_pieces_of_its_own_recordings(tmp_path):
         torch.testing.assert_close(
             samples.x_0[:3][:, 0].float(), codec.encode(samples.waveform(torch.arange(3))), atol=5e-3, rtol=5e-3
         )
-    assert found.judge.x_0 is None
+    assert found.classifier.x_0 is None
 
 
 def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_codec_that_is_trained_gets_waveforms(tmp_path):
 def test_a_limit_keeps_as_many_of_each_class(tmp_path):
     found = tasks.prepare(tiny_music(classes="folders", limit=8), tmp_path)
     assert torch.bincount(found.train.labels).tolist() == [2, 2, 2, 2]
-    assert len(found.judge) == len(found.test) == 8
+    assert len(found.classifier) == len(found.test) == 8
 
 
 def test_the_conditioner_has_to_know_the_classes(tmp_path):
@@ -287,6 +287,6 @@ def test_the_command_counts(tmp_path):
     (tmp_path / "tiny.yaml").write_text(tiny_music().to_yaml())
     result = CliRunner().invoke(app, ["prepare", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--json"])
     values = json.loads(result.stdout.splitlines()[-1])
-    assert values["train_recordings"] + values["judge_recordings"] + values["test_recordings"] == 28
+    assert values["train_recordings"] + values["classifier_recordings"] + values["test_recordings"] == 28
     assert values["train_pieces"] == 4 * values["train_recordings"]
     assert values["train_seconds"] == 2.0 * values["train_recordings"]

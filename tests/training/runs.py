@@ -38,7 +38,7 @@ def metrics(folder: Path) -> list[dict]:
 def command(folder: Path, *assignments: str) -> list[str]:
     """The arguments of python that train the debug twin in float32."""
     sets = [f"stages.{name}.precision='no'" for name in ("align", "denoise")] + list(assignments)
-    options = ["--no-judge", "--no-watch", "--out", str(folder), *(part for s in sets for part in ("--set", s))]
+    options = ["--no-classifier", "--no-watch", "--out", str(folder), *(part for s in sets for part in ("--set", s))]
     return ["-m", "synesthete", "train", DEBUG, *options]
 
 

@@ -166,7 +166,14 @@ def test_what_a_stage_takes_is_reckoned_from_its_groups(place, data, stage):
 def test_stages_are_chosen_on_the_command_line(trained, place, data, tmp_path):
     """`--stages`, from a model; a stage that there is not is said."""
     (tmp_path / "recipe.yaml").write_text(hearing_recipe(place).to_yaml())
-    command = ["train", str(tmp_path / "recipe.yaml"), "--no-judge", "--no-watch", "--data", str(place / "prepared")]
+    command = [
+        "train",
+        str(tmp_path / "recipe.yaml"),
+        "--no-classifier",
+        "--no-watch",
+        "--data",
+        str(place / "prepared"),
+    ]
     said = CliRunner().invoke(app, [*command, "--stages", "tokens,lara", "--out", str(tmp_path / "none")])
     assert "no stage 'lara'; did you mean 'lora'" in str(said.exception)
     start = str(trained / "after-tokens")
@@ -341,7 +348,14 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
             if ".lora_" not in name
         )
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    command = ["train", str(tmp_path / "recipe.yaml"), "--no-judge", "--no-watch", "--data", str(tmp_path / "prepared")]
+    command = [
+        "train",
+        str(tmp_path / "recipe.yaml"),
+        "--no-classifier",
+        "--no-watch",
+        "--data",
+        str(tmp_path / "prepared"),
+    ]
     command += ["--stages", "lora", "--from", str(tmp_path / "run" / "after-tokens"), "--out", str(tmp_path / "alone")]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert_same_model(tmp_path / "alone" / "model" / "adapters", tmp_path / "run" / "after-lora")

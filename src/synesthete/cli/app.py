@@ -23,7 +23,7 @@ from synesthete.types import InputError
 
 app = typer.Typer(
     name="synesthete",
-    help="Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and judged.",
+    help="Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and evaluated.",
     epilog="Start with: synesthete demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -61,7 +61,7 @@ def options(
         "warning, by default.",
     ),
 ) -> None:
-    """Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and judged."""
+    """Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and evaluated."""
     level = choose_level(log, verbose)
     if level == "debug":  # these two have levels of their own, which are read when they are imported
         os.environ |= dict.fromkeys(("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"), "debug")

@@ -30,15 +30,15 @@ def demo(
         typer.echo(f"  {note}", err=True)
     rows, lines = found["digits"], []
     for row in rows:
-        also = "   judge: {says} {confidence:.2f}".format(**row["judge"]) if "judge" in row else ""
+        also = "   classifier: {says} {confidence:.2f}".format(**row["classifier"]) if "classifier" in row else ""
         heard = row["heard"] or "(nothing)"
         lines.append(f"  a picture of {row['picture']:<6} -> {row['wav']}   heard: {heard:<9}{also}")
     num = len(rows)
     lines.append(f"{out}: {found['right']} of {num} understood by the speech recogniser, in {found['seconds']:.1f} s.")
     if "painted_right" in found:
         right = found["painted_right"]
-        judged = "" if right is None else f", {right} of {num} rightly, as its judge sees them"
-        lines.append(f"What was said, heard and painted again by {PAINTER}{judged}: {out}/*_painted.png")
+        evaluated = "" if right is None else f", {right} of {num} rightly, as its classifier sees them"
+        lines.append(f"What was said, heard and painted again by {PAINTER}{evaluated}: {out}/*_painted.png")
         lines.append(f"Paint what you say yourself:  synesthete sample {PAINTER} my_voice.wav --out painted")
     lines.append(f"Play one, or draw a digit of your own:  synesthete sample {model} my_digit.png --out spoken")
     finish(as_json, found, "\n".join(lines))

@@ -52,7 +52,7 @@ def diagnose(
     features: Annotated[
         str,
         typer.Option(
-            help="What pictures are compared by: classifier (the judge kept with the model, or one trained now), "
+            help="What pictures are compared by: classifier (the classifier kept with the model, or one trained now), "
             "inception, clip, a network's folder, or none."
         ),
     ] = "classifier",

@@ -53,8 +53,8 @@ def evaluate(
     features: Annotated[
         str,
         typer.Option(
-            help="What sets of pictures are compared by: auto: Inception if it is on this machine, else the judge; "
-            "classifier (the judge); inception; clip; or a network's folder. Of sounds: auto (the judge); classifier; "
+            help="What sets of pictures are compared by: auto: Inception if it is here, else the classifier; "
+            "classifier; inception; clip; or a network's folder. Of sounds: auto (the classifier); classifier; "
             "spectrum; clap; or a CLAP's folder."
         ),
     ] = "auto",
@@ -66,13 +66,13 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
+    """Evaluate a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
 
-    A model that speaks is shown held-out pictures and judged by voices it never heard; one that draws is judged by a
-    classifier and compared with held-out pictures; one that plays by a classifier, its bands, rhythm and pitch beside
-    held-out recordings; one that paints sounds by what its pictures of sounds and speakers that it never heard show,
-    by what sound and text are worth to it, and stage by stage where its run keeps RUN/after-STAGE. Writes report.md,
-    report.html (self-contained, with pictures and sound) and report.json.
+    A model that speaks is shown held-out pictures and evaluated by voices it never heard; one that draws is evaluated
+    by a classifier and compared with held-out pictures; one that plays by a classifier, its bands, rhythm and pitch
+    beside held-out recordings; one that paints sounds by what its pictures of sounds and speakers that it never heard
+    show, by what sound and text are worth to it, and stage by stage where its run keeps RUN/after-STAGE. Writes
+    report.md, report.html (self-contained, with pictures and sound) and report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
@@ -141,7 +141,7 @@ def cycle(
             models=(speech, painter),
             num=num,
             seed=seed,
-            judge=saved.classifier if saved else None,
+            classifier=saved.classifier if saved else None,
             listener=load_classifier(hub.find_model(speech), SpeechClassifier),
             progress=report,
         )

@@ -96,7 +96,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "speak": Verb(
-        "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its judge hears.",
+        "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its classifier hears.",
         (
             "synesthete speak seven.png",
             "synesthete speak runs/mine drawings/ --out spoken --seed 3",

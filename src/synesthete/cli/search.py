@@ -128,7 +128,7 @@ def tune(
     ] = "balanced",
     num: Annotated[int, typer.Option(help="Pictures of each of the settings that come far, at most.")] = 256,
     minutes: Annotated[
-        float, typer.Option(help="About how long all of it may take, the judge's training aside.")
+        float, typer.Option(help="About how long all of it may take, the classifier's training aside.")
     ] = 10.0,
     seed: Annotated[int, typer.Option(help="Of the settings tried, of noise and of the choice of pictures.")] = 0,
     write: Annotated[

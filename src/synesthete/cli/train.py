@@ -19,9 +19,9 @@ def train(
         str | None, typer.Option(metavar="NAME,NAME...", help="Train these stages of the recipe alone.")
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
-    judge: Annotated[
+    classifier: Annotated[
         bool,
-        typer.Option(help="At the end, train the judge that tells what a sample says or shows."),
+        typer.Option(help="At the end, train the classifier that tells what a sample says or shows."),
     ] = True,
     watch: Annotated[
         bool, typer.Option(help="Look through the diagnostics of `synesthete diagnose` at each preview.")
@@ -70,12 +70,12 @@ def train(
         try:
             look = training_callback.show_diagnostics if watch else None
             model = loop.train(found, prepared, folder, report=on_step, start=begin, watch=look)
-            wanted = judge and state.is_main_process and not (model / FOLDER).is_dir()
+            wanted = classifier and state.is_main_process and not (model / FOLDER).is_dir()
             try:
                 if wanted:
                     task.train_classifier(found, prepared, model, data=data, progress=report)
             except InputError as error:  # the model is whole without it
-                notes.append(f"no judge with the model: {error}")
+                notes.append(f"no classifier with the model: {error}")
                 show(notes[-1], 0, 0)
         except DivergedError as error:
             raise InputError(str(error)) from None

@@ -11,7 +11,7 @@ import torch
 
 from synesthete.data.files import list_files, list_folders
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
-from synesthete.data.labelled import draw_judged, in_turn
+from synesthete.data.labelled import draw_for_classifier, in_turn
 from synesthete.data.manifest import FILE_NAME
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
@@ -51,8 +51,9 @@ class PairListing:
 class AudioImagePairs:
     """Pictures, and sounds that belong to them: any sound of a picture's class, or its own where the source has pairs.
 
-    No picture file, no sound file, no video and no group of sounds is in two splits: train, judge (pictures from which
-    only the classifier learns that judges the model), test, and `speakers`: sounds of speakers that are in no other.
+    No picture file, no sound file, no video and no group of sounds is in two splits: train, classifier (pictures from
+    which only the classifier learns that evaluates the model), test, and `speakers`: sounds of speakers that are in no
+    other.
 
     Args:
         sources: where pictures, sounds, or pairs of both come from. folder: one's own, in place of the sources: a
@@ -69,8 +70,8 @@ class AudioImagePairs:
         augmentation: of training pictures. sound_augmentation: of training sounds, where the encoder learns.
         speakers: names of speakers of whom nothing is trained on.
         limit: keep only so many pictures of each split, to overfit on purpose.
-        test_share, judge_share: of sounds and of fixed pairs, class by class. num_judge: pictures without a pair that
-            the judge gets; None takes a fifth of them, 2,000 at most.
+        test_share, classifier_share: of sounds and of fixed pairs, class by class. num_classifier: pictures without a
+            pair that the classifier gets; None takes a fifth of them, 2,000 at most.
         silence_db: sounds quieter than this (RMS, full scale 0) are left out.
     """
 
@@ -89,17 +90,17 @@ class AudioImagePairs:
         seed: int = 0,
         folder: str | None = None,
         test_share: float = 0.1,
-        judge_share: float = 0.15,
-        num_judge: int | None = None,
+        classifier_share: float = 0.15,
+        num_classifier: int | None = None,
         silence_db: float = -60.0,
     ) -> None:
         if (
-            min(test_share, judge_share) < 0
-            or test_share + judge_share >= 1
+            min(test_share, classifier_share) < 0
+            or test_share + classifier_share >= 1
             or (seconds is not None and not seconds > 0)
         ):
             raise InputError(
-                f"data: seconds {seconds}, shares {test_share} and {judge_share}; give seconds above 0, and shares "
+                f"data: seconds {seconds}, shares {test_share} and {classifier_share}; give seconds > 0, and shares "
                 "that leave something to train on"
             )
         if isinstance(captions, str) and captions != "text":
@@ -110,7 +111,7 @@ class AudioImagePairs:
         self.augmentation: Augmentation | None = augmentation
         self.sound_augmentation: AudioAugmentation | None = sound_augmentation
         self.speakers, self.limit, self.seed = speakers, limit, seed
-        self.test_share, self.judge_share, self.num_judge = test_share, judge_share, num_judge
+        self.test_share, self.classifier_share, self.num_classifier = test_share, classifier_share, num_classifier
         self.silence_db = silence_db
 
     @cached_property
@@ -145,11 +146,11 @@ class AudioImagePairs:
         if missing:
             raise InputError(f"data.speakers {missing[0]!r}: no sound by that speaker; see the sources' speakers")
         picture_parts, sound_parts = divide_pairs(
-            found, [entry.content for entry in entries], self.test_share, self.judge_share, self.speakers
+            found, [entry.content for entry in entries], self.test_share, self.classifier_share, self.speakers
         )
         for entry, sound in zip(entries, found.sounds, strict=True):
             entry.label = names.index(sound.label)
-        self._take_judged(found, picture_parts, names)
+        self._take_for_classifier(found, picture_parts, names)
         kept = self._kept(found, picture_parts, names)
         left = found.keep(kept, [True] * len(found.sounds))
         parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
@@ -169,15 +170,15 @@ class AudioImagePairs:
             check_class(name, name in shown, name in heard)
         return names
 
-    def _take_judged(self, found: FoundPairs, parts: list[PairPart], names: tuple[str, ...]) -> None:
-        """Give the judge some of the training pictures that are in no pair, as many of each class."""
+    def _take_for_classifier(self, found: FoundPairs, parts: list[PairPart], names: tuple[str, ...]) -> None:
+        """Give the classifier some of the training pictures that are in no pair, as many of each class."""
         paired = {picture for picture, _ in found.pairs}
         free = [i for i, part in enumerate(parts) if part == "train" and i not in paired]
         if not free:
             return
         labels = torch.tensor([names.index(found.pictures[i].label) for i in free])
-        for place in draw_judged(labels, self.num_judge).nonzero().flatten().tolist():
-            parts[free[place]] = "judge"
+        for place in draw_for_classifier(labels, self.num_classifier).nonzero().flatten().tolist():
+            parts[free[place]] = "classifier"
 
     def _kept(self, found: FoundPairs, parts: Sequence[PairPart], names: tuple[str, ...]) -> list[bool]:
         """Which pictures are left by `balanced` and `limit`."""

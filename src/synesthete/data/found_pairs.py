@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from synesthete.types import Progress
 
 K = TypeVar("K")
-PairPart = Literal["train", "judge", "test", "speakers"]
+PairPart = Literal["train", "classifier", "test", "speakers"]
 
 
 class ImageEntry(NamedTuple):
@@ -100,16 +100,16 @@ def divide_pairs(
     found: FoundPairs,
     contents: Sequence[str],
     test_share: float,
-    judge_share: float,
+    classifier_share: float,
     held_out: Iterable[str] = (),
 ) -> tuple[list[PairPart], list[PairPart]]:
     """The split of every picture and of every sound.
 
     Sounds of one group or with the same content, and all that is paired with them, go together: where the source says,
     else to `speakers` if one is by a speaker of `held_out`, else by a number drawn from their names, class by class. Of
-    pictures without a pair the source says, or the number drawn from their own place; the judge's are taken later.
+    pictures without a pair the source says, or the number drawn from their own place; the classifier's are taken later.
 
-    contents: a name for what each sound holds. test_share, judge_share: of the units of each class.
+    contents: a name for what each sound holds. test_share, classifier_share: of the units of each class.
     """
     from scipy.cluster.hierarchy import DisjointSet  # imported where it is used: it takes a while
 
@@ -134,12 +134,12 @@ def divide_pairs(
     for picture, _ in found.pairs:
         if split := found.pictures[picture].split:
             told[units[("picture", picture)]].add(split)
-    parts = draw_parts(told, names, paired, test_share, judge_share)
+    parts = draw_parts(told, names, paired, test_share, classifier_share)
     sound_parts = [parts[units[("sound", number)]] for number in range(len(found.sounds))]
     in_pairs = {picture for picture, _ in found.pairs}
     alone = {i: (shown.label, shown.place) for i, shown in enumerate(found.pictures) if i not in in_pairs}
     own = {i: set() if (split := found.pictures[i].split) is None else {split} for i in alone}
-    drawn = draw_parts(own, alone, set(), test_share, judge_share=0)
+    drawn = draw_parts(own, alone, set(), test_share, classifier_share=0)
     picture_parts = [parts[units[("picture", i)]] if i in in_pairs else drawn[i] for i in range(len(found.pictures))]
     return picture_parts, sound_parts
 
@@ -149,9 +149,9 @@ def draw_parts(
     names: Mapping[K, tuple[str, str]],
     paired: set[K],
     test_share: float,
-    judge_share: float,
+    classifier_share: float,
 ) -> dict[K, PairPart]:
-    """The split of every unit, named (class, name). The judge gets a share of those to train on that hold pictures."""
+    """The split of every unit, named (class, name). The classifier gets a share of those with pictures."""
     parts: dict[K, PairPart] = {}
     of_class: dict[str, list[K]] = {}
     for unit, (label, _) in names.items():
@@ -161,15 +161,17 @@ def draw_parts(
         undecided = []
         for unit in order:
             # The strictest of what its members say: nothing held out is trained on.
-            if (part := next((p for p in ("speakers", "test", "judge", "train") if p in told[unit]), None)) is None:
+            if (
+                part := next((p for p in ("speakers", "test", "classifier", "train") if p in told[unit]), None)
+            ) is None:
                 undecided.append(unit)
             else:
-                parts[unit] = part if part != "judge" or unit in paired else "train"
+                parts[unit] = part if part != "classifier" or unit in paired else "train"
         num_test = min(max(1, round(test_share * len(undecided))), len(undecided) - 1) if test_share else 0
         for place, unit in enumerate(undecided):
             parts[unit] = "test" if place < num_test else "train"
         left = [unit for unit in reversed(order) if parts[unit] == "train" and unit in paired]
-        if not any(parts[unit] == "judge" for unit in order):
-            for unit in left[: min(round(judge_share * len(left)), len(left) - 1)]:
-                parts[unit] = "judge"
+        if not any(parts[unit] == "classifier" for unit in order):
+            for unit in left[: min(round(classifier_share * len(left)), len(left) - 1)]:
+                parts[unit] = "classifier"
     return parts

@@ -31,7 +31,7 @@ class ImageSpeechPairs(LabelledPictures):
     """Pictures of things, and many voices that say what the things are called.
 
     Any picture of a class goes with any clip of that class. Pictures are split into train and test, voices into train,
-    judge and test; no split shares a picture or a voice with another.
+    classifier and test; no split shares a picture or a voice with another.
 
     Args:
         sources: where the pictures come from. folder: a folder with one folder of pictures a class, one's own, in
@@ -71,7 +71,7 @@ class ImageSpeechPairs(LabelledPictures):
         shares: tuple[float, float, float, float] = SHARES,
         allow_few_targets: bool = False,
     ) -> None:
-        super().__init__(sources, class_names, augmentation, limit, seed, folder, num_judge=0)
+        super().__init__(sources, class_names, augmentation, limit, seed, folder, num_classifier=0)
         self._words = words
         self.num_samples, self.spec = num_samples, AudioSpec(sample_rate=sample_rate)
         self.takes, self.rates, self.pitches = takes, rates, pitches
@@ -105,7 +105,7 @@ class ImageSpeechPairs(LabelledPictures):
         )
 
     def clips(self, folder: Path, split: str) -> Clips:
-        """The clips of a split (train, judge or test), labels as places in `class_names`."""
+        """The clips of a split (train, classifier or test), labels as places in `class_names`."""
         clips = load_clips(folder, split, self.spec, num_samples=self.num_samples)
         places = torch.tensor([self.class_names.index(name) for name in clips.class_names])
         chosen = self._limited(clips.labels)

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
 
-Part = Literal["train", "judge", "test"]
-PARTS: tuple[Part, ...] = ("train", "judge", "test")
+Part = Literal["train", "classifier", "test"]
+PARTS: tuple[Part, ...] = ("train", "classifier", "test")
 NO_PICTURES = (
     "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class), or give a source its path"
 )
 
 
 class LabelledPictures:
-    """Pictures of things, split into those to train on, those that only the judge learns from, and those held out.
+    """Pictures of things, split into those to train on, those that only the classifier learns from, and those held out.
 
     Args:
         sources: where the pictures come from. folder: a folder with one folder of pictures a class, one's own, in
@@ -36,8 +36,8 @@ class LabelledPictures:
         class_names: the classes, in the order of their numbers; None takes all that the sources have, by name.
         augmentation: of training pictures; None leaves them as they are.
         limit: keep only so many pictures of each split, to overfit on purpose.
-        num_judge: training pictures that are kept from the model for the classifier that judges it, as many of each
-            class; None takes a fifth of them, 2,000 at most.
+        num_classifier: training pictures that are kept from the model for the classifier that evaluates it, as many of
+            each class; None takes a fifth of them, 2,000 at most.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class LabelledPictures:
         limit: int | None = None,
         seed: int = 0,
         folder: str | None = None,
-        num_judge: int | None = None,
+        num_classifier: int | None = None,
     ) -> None:
         self.sources: tuple[PictureSource, ...] = sources if folder is None else (ClassFolders(folder),)
         if class_names and folder is None:
             self.class_names = class_names
         self.augmentation: Augmentation | None = augmentation
-        self.limit, self.seed, self.num_judge = limit, seed, num_judge
+        self.limit, self.seed, self.num_classifier = limit, seed, num_classifier
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -82,8 +82,8 @@ class LabelledPictures:
             raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
         if split != "test":
-            judged = draw_judged(labels, self.num_judge)
-            chosen = judged.nonzero().flatten() if split == "judge" else (~judged).nonzero().flatten()
+            set_aside = draw_for_classifier(labels, self.num_classifier)
+            chosen = set_aside.nonzero().flatten() if split == "classifier" else (~set_aside).nonzero().flatten()
             pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
         chosen = self._limited(labels)
         kept = pictures.take(chosen.tolist())
@@ -102,18 +102,20 @@ class LabelledPictures:
         return in_turn(labels, self.seed)[: self.limit].sort().values
 
 
-def draw_judged(labels: Tensor, num_judge: int | None) -> Tensor:
-    """Which (n,) of the training pictures only the judge learns from, as many of each class; None: a fifth, or 2,000.
+def draw_for_classifier(labels: Tensor, num_classifier: int | None) -> Tensor:
+    """Which (n,) of the training pictures the classifier learns from, as many of each class; None: a fifth, or 2,000.
 
     Raises:
         InputError: none would be left to train on.
     """
-    num = min(len(labels) // 5, 2000) if num_judge is None else num_judge
+    num = min(len(labels) // 5, 2000) if num_classifier is None else num_classifier
     if num >= len(labels):
-        raise InputError(f"data.num_judge {num}: of {len(labels)} training pictures; leave some to train on")
-    judged = torch.zeros(len(labels), dtype=torch.bool)
-    judged[in_turn(labels, seed=0)[:num]] = True  # whatever the seed of a run, the judge of its rival is as good
-    return judged
+        raise InputError(f"data.num_classifier {num}: of {len(labels)} training pictures; leave some to train on")
+    set_aside = torch.zeros(len(labels), dtype=torch.bool)
+    set_aside[in_turn(labels, seed=0)[:num]] = (
+        True  # whatever the seed of a run, the classifier of its rival is as good
+    )
+    return set_aside
 
 
 def in_turn(labels: Tensor, seed: int) -> Tensor:

@@ -22,8 +22,8 @@ class Entry:
 
     image, audio: paths relative to the manifest's folder. label: the class's name, written `class` in the file.
     rate in words per minute, pitch on the engine's own scale. speed: how many times faster than drawn without it, which
-    rate includes; semitones: how much higher. Both None where a corpus does not vary them. split: train, judge, test,
-    or None.
+    rate includes; semitones: how much higher. Both None where a corpus does not vary them. split: train, classifier,
+    test, or None.
     """
 
     label: str

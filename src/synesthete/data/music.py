@@ -40,7 +40,7 @@ class Listing:
 
 
 class Music:
-    """Recordings of any length, split into those to train on, those for the judge alone, and those held out.
+    """Recordings of any length, split into those to train on, those for the classifier alone, and those held out.
 
     A recording is in one split with all of its pieces. Which one is drawn from its content, class by class, so that it
     stays there under another name and beside other recordings of no matter which class. The length of a piece and the
@@ -57,7 +57,7 @@ class Music:
         augmentation, num_views: a training piece is encoded `num_views` times: as it is, and augmented. One view
             leaves it as it is.
         limit: keep only so many pieces of each split, to overfit on purpose.
-        test_share, judge_share: of the seconds of each class.
+        test_share, classifier_share: of the seconds of each class.
     """
 
     def __init__(
@@ -72,11 +72,16 @@ class Music:
         limit: int | None = None,
         seed: int = 0,
         test_share: float = 0.15,
-        judge_share: float = 0.15,
+        classifier_share: float = 0.15,
     ) -> None:
-        if not stride > 0 or num_views < 1 or min(test_share, judge_share) < 0 or test_share + judge_share >= 1:
+        if (
+            not stride > 0
+            or num_views < 1
+            or min(test_share, classifier_share) < 0
+            or test_share + classifier_share >= 1
+        ):
             raise InputError(
-                f"data: stride {stride}, num_views {num_views}, shares {test_share} and {judge_share}; give a stride "
+                f"data: stride {stride}, views {num_views}, shares {test_share} and {classifier_share}; give a stride "
                 "above 0 s, one view or more, and shares that leave something to train on"
             )
         self.sources: tuple[RecordingSource, ...] = sources if folder is None else (Recordings(folder),)
@@ -84,7 +89,7 @@ class Music:
         self.stride, self.silence_db = stride, silence_db
         self.augmentation: AudioAugmentation | None = augmentation
         self.num_views, self.limit, self.seed = num_views, limit, seed
-        self.shares: dict[Part, float] = {"test": test_share, "judge": judge_share}
+        self.shares: dict[Part, float] = {"test": test_share, "classifier": classifier_share}
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from synesthete.types import Progress
 
 
-# Of a spoken corpus: the voices of its judge are more to learn from, those of its test are never heard.
-VOICE_SPLITS = {"train": "train", "judge": "train", "test": "speakers"}
+# Of a spoken corpus: the voices of its classifier are more to learn from, those of its test are never heard.
+VOICE_SPLITS = {"train": "train", "classifier": "train", "test": "speakers"}
 
 
 class PairManifest(PairSource):

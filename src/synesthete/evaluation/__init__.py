@@ -1,1 +1,1 @@
-"""Judges, distances, diagnostics and the report: what a model is worth, with floor and ceiling."""
+"""Classifiers, distances, diagnostics and the report: what a model is worth, with floor and ceiling."""

@@ -54,8 +54,8 @@ class Evaluator:
     Args:
         pipeline: the model. prepared: its data, `test` of which it never saw. num: samples to make. seed: of noise and
             of the choice of real samples. features: by what sets are compared, as `find_features` reads it.
-        classifier: a trained one with its `accuracy`, in place of the one that is trained on `prepared.judge` or found
-            in the cache. saved: the one saved with the model, which is then measured as well, and stands in where
+        classifier: a trained one with its `accuracy`, in place of the one that is trained on `prepared.classifier` or
+            found in the cache. saved: the one saved with the model, which is then measured as well, and stands in where
             there is no data for one. task: what is asked for samples and references where no method here is overridden.
 
     Raises:
@@ -100,7 +100,7 @@ class Evaluator:
     # What a kind of model answers for itself
 
     def train_classifier(self) -> Any:
-        """A classifier with its `accuracy`, trained on `prepared.judge` or from the cache; None where there is none."""
+        """A classifier with its `accuracy`, trained on `prepared.classifier` or cached; None if there is none."""
         return None
 
     def find_features(self, name: str) -> Any:
@@ -217,7 +217,9 @@ class Evaluator:
         if self.saved is not None and (found := self.saved_metric()):
             yield Finding([found])
         if self.trained is not None:
-            yield Finding(data={"judge": {k: getattr(self.trained, k) for k in ("accuracy", "num_test", "seconds")}})
+            yield Finding(
+                data={"classifier": {k: getattr(self.trained, k) for k in ("accuracy", "num_test", "seconds")}}
+            )
 
     def saved_metric(self) -> Metric | None:
         """The accuracy of the classifier saved with the model on held-out samples; None where it knows no classes."""

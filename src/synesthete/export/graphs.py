@@ -44,7 +44,7 @@ class Graph:
     """A network and how to call it.
 
     inputs: an example of each, by the name of `module.forward`'s argument, batch first. outputs: their names.
-    oracle: what the pipeline itself calls, by which the file is judged. tolerance: how far it may be from that, as a
+    oracle: what the pipeline itself calls, by which the file is evaluated. tolerance: how far it may be from that, as a
     share of the largest value (of uint8: in levels). facts: what else the file says of itself.
     """
 

@@ -64,17 +64,17 @@ class SpectrogramDiscriminator(nn.Module):
     def __init__(self, resolutions: Sequence[tuple[int, int, int]] = RESOLUTIONS, channels: int = 32) -> None:
         super().__init__()
         self.resolutions = tuple(resolutions)
-        self.judges = nn.ModuleList(PatchJudge(channels) for _ in self.resolutions)
+        self.discriminators = nn.ModuleList(PatchDiscriminator(channels) for _ in self.resolutions)
 
     def forward(self, waveform: Tensor) -> list[list[Tensor]]:
         """(B, S) -> for each resolution, the output of every layer; the last is the verdict (B, 1, bins, frames)."""
         return [
-            judge(magnitudes(waveform, resolution).unsqueeze(1) / resolution[2] ** 0.5)
-            for judge, resolution in zip(self.judges, self.resolutions, strict=True)
+            classifier(magnitudes(waveform, resolution).unsqueeze(1) / resolution[2] ** 0.5)
+            for classifier, resolution in zip(self.discriminators, self.resolutions, strict=True)
         ]
 
 
-class PatchJudge(nn.Module):
+class PatchDiscriminator(nn.Module):
     """Convolutions over the spectrogram of one resolution, strided over frequency."""
 
     def __init__(self, channels: int) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # A log-mel below this is the noise of 16 bits: exact silence, which the network cannot and need not make, is as good.
 QUIETEST = math.log(1e-4)
 # Of the discriminator: a quarter of a window from frame to frame, since what it sees costs more than what is compared.
-JUDGED = ((1024, 256, 1024), (2048, 512, 2048), (512, 128, 512))
+DISCRIMINATOR_RESOLUTIONS = ((1024, 256, 1024), (2048, 512, 2048), (512, 128, 512))
 
 
 class Vocoding(Objective):
@@ -61,7 +61,7 @@ class Vocoding(Objective):
         adversarial_weight: float = 0.0,
         feature_weight: float = 0.2,
         resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
-        discriminator_resolutions: tuple[tuple[int, int, int], ...] = JUDGED,
+        discriminator_resolutions: tuple[tuple[int, int, int], ...] = DISCRIMINATOR_RESOLUTIONS,
         discriminator_channels: int = 16,
     ) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Vocoding(Objective):
             terms = {"spectral_convergence": distance.convergence, "log_magnitude": distance.log_magnitude, "mel": mel}
             loss = self.stft_weight * sum(distance) + self.mel_weight * mel
         if self.discriminator is not None:
-            terms |= self._judge(self.discriminator, real, made)
+            terms |= self._classifier(self.discriminator, real, made)
             loss = loss + self.adversarial_weight * terms["adversarial"]
             loss = loss + self.feature_weight * terms["features"] + terms["discriminator"]
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
@@ -123,7 +123,7 @@ class Vocoding(Objective):
         return waveform.gather(1, places).float()
 
     @staticmethod
-    def _judge(discriminator: SpectrogramDiscriminator, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+    def _classifier(discriminator: SpectrogramDiscriminator, real: Tensor, made: Tensor) -> dict[str, Tensor]:
         """The three terms of a discriminator, with their gradients."""
         both = discriminator(torch.cat([real, made.detach()]))
         of_real = [[output[: len(real)] for output in outputs] for outputs in both]

@@ -150,7 +150,7 @@ def join_bands(low: Tensor, high: Tensor, sample_rate: int, band: float) -> Tens
 class Cascade:
     """A base that makes sound at a low rate, and an upsampler that adds what lies above it.
 
-    Each is a whole model, trained and judged alone.
+    Each is a whole model, trained and evaluated alone.
 
     Raises:
         InputError: an upsampler that reads no sound, or rates that do not rise.

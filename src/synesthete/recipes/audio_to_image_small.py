@@ -47,7 +47,7 @@ def audio_to_image_digits() -> Recipe:
             captions=captions,
             augmentation=build(Affine, degrees=3.0, scale=0.03, shear=0.03, shift=0.015),
             sound_augmentation=build(AudioAugmentation, semitones=(-3.0, 3.0), shift=0.1),
-            num_judge=400,
+            num_classifier=400,
         ),
         codec=build(PixelCodec, size=28, channels=1),
         conditioner=build(
@@ -186,7 +186,7 @@ def on_tones(recipe: Recipe) -> Recipe:
 def shrink(recipe: Recipe) -> Recipe:
     """A recipe's debug twin."""
     recipe.name += "-debug"
-    recipe.data.limit, recipe.data.num_judge = 100, None
+    recipe.data.limit, recipe.data.num_classifier = 100, None
     recipe.codec.size, recipe.denoiser.sample_size = 16, (16, 16)
     ear, reader = recipe.conditioner.sound, recipe.conditioner.text
     ear.channels, ear.n_mels, ear.width = (4, 8), 16, 16

@@ -47,7 +47,7 @@ def images_digits() -> Recipe:
             sources=(build(BuiltInDigits, num_test=397), build(Mnist)),
             class_names=DIGITS,
             augmentation=build(Affine, degrees=3.0, scale=0.03, shear=0.03, shift=0.015),
-            num_judge=400,
+            num_classifier=400,
         ),
         codec=build(PixelCodec, size=32, channels=1),
         conditioner=build(Labels, num_classes=10, width=128),
@@ -101,7 +101,7 @@ def images_photos() -> Recipe:
             sources=(build(ClassTar, num_test=5000),),
             class_names=PHOTOS,
             augmentation=build(FlipCrop, padding=0),
-            num_judge=5000,
+            num_classifier=5000,
         ),
         codec=build(PixelCodec, size=32),
         conditioner=build(Labels, num_classes=10, width=256),
@@ -140,7 +140,9 @@ def images_stl10() -> Recipe:
     return Recipe(
         name="images-stl10",
         task="images",
-        data=build(LabelledPictures, sources=(build(Stl10),), class_names=CLASSES, augmentation=flips(), num_judge=500),
+        data=build(
+            LabelledPictures, sources=(build(Stl10),), class_names=CLASSES, augmentation=flips(), num_classifier=500
+        ),
         codec=build(PixelCodec, size=96),
         conditioner=build(Labels, num_classes=10, width=256),
         denoiser=build(
@@ -240,7 +242,7 @@ def shrink(recipe: Recipe) -> Recipe:
     """A recipe's debug twin."""
     recipe.name += "-debug"
     recipe.data.limit = 100
-    recipe.data.num_judge = None
+    recipe.data.num_classifier = None
     recipe.codec.size = 16
     recipe.conditioner.width = recipe.denoiser.condition_width = recipe.denoiser.pooled_width = 16
     recipe.denoiser.sample_size, recipe.denoiser.num_heads = (16, 16), 2

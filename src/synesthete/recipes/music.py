@@ -108,7 +108,7 @@ def music_notes() -> Recipe:
             augmentation=build(AudioAugmentation, semitones=(-3.0, 3.0), gain_db=(-6.0, 3.0), shift=0.05),
             num_views=24,
             test_share=0.2,
-            judge_share=0.25,
+            classifier_share=0.25,
         ),
         codec=mel(num_samples=48_000, sample_rate=24_000),
         conditioner=build(Labels, num_classes=len(FAMILIES), width=256),

@@ -1,4 +1,4 @@
-"""There and back: one model speaks a picture, another paints what was said, and a judge compares the two."""
+"""There and back: one model speaks a picture, another paints what was said, and a classifier compares the two."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Cycle:
     """What became of pictures that were spoken and painted again.
 
     first, last: (n, C, H, W) uint8. labels: (n,), places in `class_names`. waveforms: (n, S) at `sample_rate`, what was
-    said between. seen_first, seen_last: (n,) what the judge sees. seen_real: of pictures painted of real recordings.
+    said between. seen_first, seen_last: (n,) what the classifier sees. seen_real: of pictures painted of real
+    recordings.
     """
 
     class_names: tuple[str, ...]
@@ -95,27 +96,29 @@ def evaluate_cycle(
     models: tuple[str, str] = ("", ""),
     num: int = 200,
     seed: int = 0,
-    judge: ImageClassifier | None = None,
+    classifier: ImageClassifier | None = None,
     listener: TrainedClassifier[SpeechClassifier] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> Cycle:
     """Go round with held-out pictures and write the report into `folder`.
 
-    speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. judge: of pictures, such as
-    the one saved with the painter; where None, one is trained on `prepared.judge`. listener: the one saved with
+    speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. classifier: of pictures, such
+    as the one saved with the painter; where None, one is trained on `prepared.classifier`. listener: the one saved with
     `speech`. models: what the report calls the two.
 
     Raises:
-        InputError: models that share fewer than two classes, no judge, and as `write_report`.
+        InputError: models that share fewer than two classes, no classifier, and as `write_report`.
     """
     start, report = datetime.now(UTC), progress or (lambda *_: None)
-    if judge is None and prepared.judge is not None and len(prepared.judge):
-        pictures = (prepared.judge, prepared.test, prepared.class_names)
-        judge = load_or_train_image_classifier(*pictures, progress=report).classifier
-    if judge is None:
-        raise InputError("no pictures for a judge in the data and none with the model; --set data.num_judge=400")
-    found = go_round(speech, painter, prepared, judge, num=num, seed=seed, listener=listener, report=report)
+    if classifier is None and prepared.classifier is not None and len(prepared.classifier):
+        pictures = (prepared.classifier, prepared.test, prepared.class_names)
+        classifier = load_or_train_image_classifier(*pictures, progress=report).classifier
+    if classifier is None:
+        raise InputError(
+            "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
+        )
+    found = go_round(speech, painter, prepared, classifier, num=num, seed=seed, listener=listener, report=report)
     facts = provenance(painter, start, " -> ".join(filter(None, models)), command) | {
         "speaks": models[0] or str(speech.config.card.get("recipe", "")),
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
@@ -129,14 +132,14 @@ def go_round(
     speech: Pipeline,
     painter: Pipeline,
     prepared: Prepared,
-    judge: ImageClassifier,
+    classifier: ImageClassifier,
     *,
     num: int = 200,
     seed: int = 0,
     listener: TrainedClassifier[SpeechClassifier] | None = None,
     report: Progress = lambda *_: None,
 ) -> Cycle:
-    """Speak held-out pictures, paint what was said, and judge both; real recordings in the middle are the ceiling."""
+    """Speak held-out pictures, paint what was said, and classify both; real recordings between are the ceiling."""
     names, notes = shared_classes(speech, painter)
     samples: AudioImageSamples = prepared.test.plain()
     known = torch.tensor([name in names for name in prepared.class_names])
@@ -156,7 +159,7 @@ def go_round(
     of_class = [(samples.sound_labels == label).nonzero().flatten() for label in labels.tolist()]
     recorded = torch.stack([own[int(draw * len(own))] for own, draw in zip(of_class, draws[2], strict=True)])
     real = generate(painter, samples.tell(samples.waveform(recorded), text), seed=seed, progress=again).signal
-    seen = judge.classify(first), judge.classify(last), judge.classify(real)
+    seen = classifier.classify(first), classifier.classify(last), classifier.classify(real)
     metrics = agreement(labels, *seen, len(names), seed)
     if listener is not None:
         metrics.append(said_metric(listener, said, [prepared.class_names[i] for i in labels.tolist()], len(names)))
@@ -194,11 +197,14 @@ def fitted(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -
 
 
 def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_classes: int, seed: int) -> list[Metric]:
-    """How often the last picture shows what the first one showed, and what it was; by what the judge sees of each."""
+    """How often the last picture shows what the first one showed, and what it was, by the classifier."""
     order, num, chance = shuffled(len(labels), seed), len(labels), 1 / num_classes
-    title: dict[str, Any] = {"judge": CLASSIFIER, "num": num}
+    title: dict[str, Any] = {"classifier": CLASSIFIER, "num": num}
     found = []
-    for variant, what, wanted in (("", "the judge sees in the first", first), ("asked", "the first is of", labels)):
+    for variant, what, wanted in (
+        ("", "the classifier sees in the first", first),
+        ("asked", "the first is of", labels),
+    ):
         share, wrong, ceiling = accuracy(wanted, last), accuracy(wanted[order], last), accuracy(wanted, real)
         figures = share, interval(share, num), chance, wrong, ceiling
         found.append(metric("cycle_class", *figures, variant=variant, what=what, **title))
@@ -209,14 +215,14 @@ def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_cla
 def said_metric(
     listener: TrainedClassifier[SpeechClassifier], waveforms: Tensor, names: Sequence[str], num_classes: int
 ) -> Metric:
-    """How often the speech between says the picture's class, by the judge kept with the model that speaks."""
+    """How often the speech between says the picture's class, by the classifier kept with the model that speaks."""
     known = listener.classifier.class_names
     words = {name: own[0] if len(own) == 1 else name for name, own in zip(known, listener.words, strict=True)}
     heard = recognise(listener, waveforms)
     right = [answer.says == words.get(name) for answer, name in zip(heard, names, strict=True)]
     share, num = sum(right) / len(right), len(right)
     figures = share, interval(share, num), 1 / num_classes, None, listener.accuracy
-    return metric("cycle_speech", *figures, judge="mel judge", num=num)
+    return metric("cycle_speech", *figures, classifier="mel classifier", num=num)
 
 
 def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
@@ -259,12 +265,12 @@ def sheet(found: Cycle) -> Section:
                     Medium(f"said-{name}", sound, f"said of it: {name}", "wav"),
                     Medium(f"last-{name}", encode_png(last), f"last: {name}", pixelated=True),
                 ]
-                cards.append(Card(name, media, [f"the judge sees {found.class_names[seen]}"]))
+                cards.append(Card(name, media, [f"the classifier sees {found.class_names[seen]}"]))
         rows.append(row)
         row_names.append(name)
         captions.append(said)
     columns = ["picture", "said", "painted"] * NUM_ROWS
-    title = "below: what the judge sees in the last one, where it is something else"
+    title = "below: what the classifier sees in the last one, where it is something else"
     captions = [line + [""] * (len(columns) - len(line)) for line in captions]
     picture = encode_png(draw_sheet(rows, row_names, columns, captions=captions, title=title))
     return Section("Picture, speech, picture", _SHEET, [Medium("cycle", picture, title), Gallery(cards)])
@@ -275,7 +281,7 @@ _SHEET = (
     "first ones of each class, not the best."
 )
 _READING = (
-    "The judge is a classifier that learned from real pictures which neither model saw. Chance is guessing; shuffled "
+    "The classifier learned from real pictures that neither model saw. Chance is guessing; shuffled "
     "are other first pictures; the ceiling is the same way round with a real held-out recording of the class in place "
     "of the speech, so that what is missing to it is lost by speaking, and what is missing from there to 1 by hearing "
     "and painting. Speech is resampled to the rate that the second model hears, and its loudest stretch taken."

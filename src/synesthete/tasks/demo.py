@@ -34,7 +34,7 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
     """Let a picture of each digit speak, write pictures, sounds and spectrograms into a folder, and tell what is heard.
 
     Returns: digits, a row of each; right, how many a recogniser understood; painted_right, how many of those that
-    PAINTER painted its judge takes for what they are, where there are any; seconds; out; notes.
+    PAINTER painted its classifier takes for what they are, where there are any; seconds; out; notes.
 
     Raises:
         InputError: a model of something else, or a folder that cannot be written.
@@ -53,8 +53,8 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
     except InputError as error:  # speaking needs no recogniser
         listener = None
         notes.append(f"nobody listens: {error}")
-    judge, spec = speaker.task.load_classifier(speaker.folder), pipeline.codec.spec
-    verdicts = recognise(judge, output.signal) if judge else [None] * len(pictures)
+    classifier, spec = speaker.task.load_classifier(speaker.folder), pipeline.codec.spec
+    verdicts = recognise(classifier, output.signal) if classifier else [None] * len(pictures)
     rows: list[dict[str, Any]] = []
     made = (DIGITS, pictures, output.signal, pipeline.codec.denormalise(output.x_0), verdicts)
     for name, picture, waveform, log_mel, verdict in zip(*made, strict=True):
@@ -65,7 +65,7 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
         heard = listener.recognize(waveform.cpu(), spec.sample_rate) if listener else None
         rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
         if verdict:
-            rows[-1]["judge"] = asdict(verdict)
+            rows[-1]["classifier"] = asdict(verdict)
     found: dict[str, Any] = {"digits": rows, "right": sum(row["picture"] == row["heard"] for row in rows)}
     spectrograms = pipeline.codec.pictures(output.x_0)
     side = spectrograms[0].width
@@ -83,7 +83,7 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
 
 
 def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[tuple[Image.Image, str | None]]:
-    """What a model paints of each sound, and of which class its judge takes that to be; None without a judge."""
+    """What a model paints of each sound, and the class that its classifier sees in it; None without one."""
     loaded = load(model, device)
     kept = loaded.task.load_classifier(loaded.folder)
     made = loaded(wavs, seed=seed)

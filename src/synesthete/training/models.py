@@ -88,7 +88,7 @@ class Models:
                 write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
 
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
-        """The pipeline and its adapters, and the recipe that it can be judged and repeated by."""
+        """The pipeline and its adapters, and the recipe that it can be evaluated and repeated by."""
         dtype = getattr(torch, self.recipe.weights)
         pipeline = make_pipeline(self.recipe, parts, self.class_names)
         if whole:

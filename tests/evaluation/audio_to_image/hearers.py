@@ -67,10 +67,10 @@ def paired(split: str, num: int, first: int, speakers: tuple[str, ...] = (), own
 
 def prepared_sounds(num: int = 16, own: bool = False) -> Prepared:
     """As many pictures and sounds of each class in every split; no sound is in two of them."""
-    judge = PictureSamples(*swatches("judge", num))
+    classifier = PictureSamples(*swatches("classifier", num))
     train, test = paired("train", num, 0), paired("test", num, 200, own=own)
     unheard = paired("test", num, 400, ("ann", "bob"))
-    return Prepared(train, test, {}, COLOURS, judge=judge, speakers=unheard)
+    return Prepared(train, test, {}, COLOURS, classifier=classifier, speakers=unheard)
 
 
 @register

@@ -35,8 +35,8 @@ def data(cache):
 
 
 @pytest.fixture(scope="module")
-def judge(data):
-    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=60)
+def classifier(data):
+    return load_or_train_image_classifier(data.classifier, data.test, data.class_names, num_steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def unseen():
 
 
 @pytest.fixture(scope="module")
-def evaluator(data, judge, unseen):
+def evaluator(data, classifier, unseen):
     """`evaluator(follows)`: of a model that follows sound, text or nothing."""
 
     def call(follows, pictures=unseen, deaf=False, **options):
         hearer = make_hearer(follows, *pictures, deaf=deaf)
-        return AudioToImageEvaluator(hearer, data, classifier=judge, num=NUM, **options)
+        return AudioToImageEvaluator(hearer, data, classifier=classifier, num=NUM, **options)
 
     return call
 
@@ -251,7 +251,7 @@ def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
     assert measure_adapter_scale(make_hearer("sound", *unseen), draw_conditions(data.test, COLOURS, 8, 0), 0) is None
 
 
-def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_path, monkeypatch):
+def test_the_report_shows_plays_and_compares_stages(data, classifier, unseen, tmp_path, monkeypatch):
     monkeypatch.setattr(adapter_scale, "NUM_COMPARED", 2)
     stages = {name: lambda follows=follows: make_hearer(follows, *unseen) for name, follows in KINDS.items()}
     blind = ImageClassifier(tuple(data.class_names)).eval()  # it has learned nothing
@@ -259,7 +259,7 @@ def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_pat
         make_hearer("sound", *unseen),
         data,
         num=12,
-        classifier=judge,
+        classifier=classifier,
         saved=TrainedClassifier[ImageClassifier](blind, accuracy=0.3, num_test=9),
         stages=stages,
     )
@@ -286,8 +286,8 @@ def test_the_report_shows_plays_and_compares_stages(data, judge, unseen, tmp_pat
     assert "What each stage added" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_another_models_data_are_refused(data, judge, unseen):
+def test_another_models_data_are_refused(data, classifier, unseen):
     hearer = make_hearer("sound", *unseen)
     hearer.register_to_config(card={"class_names": ["cat"]})
     with pytest.raises(InputError, match="cat, the data hold red, green"):
-        AudioToImageEvaluator(hearer, data, classifier=judge)
+        AudioToImageEvaluator(hearer, data, classifier=classifier)

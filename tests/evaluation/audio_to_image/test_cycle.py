@@ -19,10 +19,10 @@ from synesthete.types import InputError
 
 
 class Speaker:
-    """Says the tone of a picture's class, which it sees by a judge, or of any class."""
+    """Says the tone of a picture's class, which it sees by a classifier, or of any class."""
 
-    def __init__(self, judge, looks: bool = True, class_names=COLOURS) -> None:
-        self.judge, self.looks, self.class_names = judge, looks, list(class_names)
+    def __init__(self, classifier, looks: bool = True, class_names=COLOURS) -> None:
+        self.classifier, self.looks, self.class_names = classifier, looks, list(class_names)
         self.codec = SimpleNamespace(spec=SimpleNamespace(sample_rate=RATE))
         self.conditioner = SimpleNamespace(reads="image")
         self.config = SimpleNamespace(card={"recipe": "speaker"})
@@ -32,7 +32,7 @@ class Speaker:
         return torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
 
     def __call__(self, raw, *, generators=None, **_):
-        shown = self.judge.classify(raw)
+        shown = self.classifier.classify(raw)
         if not self.looks:
             shown = torch.tensor([int(torch.randint(len(COLOURS), (), generator=g)) for g in generators])
         waves, _ = sounds(1)
@@ -46,8 +46,8 @@ def data(cache):
 
 
 @pytest.fixture(scope="module")
-def judge(data):
-    return load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=60).classifier
+def classifier(data):
+    return load_or_train_image_classifier(data.classifier, data.test, data.class_names, num_steps=60).classifier
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def painter():
     return make_hearer("sound", *swatches("more", 24))
 
 
-def test_all_comes_back_where_both_are_perfect(data, judge, painter):
-    found = go_round(Speaker(judge), painter, data, judge, num=40)
+def test_all_comes_back_where_both_are_perfect(data, classifier, painter):
+    found = go_round(Speaker(classifier), painter, data, classifier, num=40)
     for metric in found.metrics[:2]:
         assert metric.value > 0.9
         assert metric.ceiling > 0.9
@@ -67,37 +67,37 @@ def test_all_comes_back_where_both_are_perfect(data, judge, painter):
     assert not found.notes
 
 
-def test_what_does_not_look_is_found_by_the_real_recordings(data, judge, painter):
+def test_what_does_not_look_is_found_by_the_real_recordings(data, classifier, painter):
     """Chance for the whole, and the ceiling as high as ever: the loss is the speech's."""
-    found = go_round(Speaker(judge, looks=False), painter, data, judge, num=60)
+    found = go_round(Speaker(classifier, looks=False), painter, data, classifier, num=60)
     metric = found.metric("cycle_class")
     assert metric.interval[0] < 0.25 < metric.interval[1]
     assert metric.ceiling > 0.9
 
 
-def test_what_does_not_listen_has_a_low_ceiling(data, judge):
+def test_what_does_not_listen_has_a_low_ceiling(data, classifier):
     deaf = make_hearer("nothing", *swatches("more", 24))
-    metric = go_round(Speaker(judge), deaf, data, judge, num=60).metric("cycle_class")
+    metric = go_round(Speaker(classifier), deaf, data, classifier, num=60).metric("cycle_class")
     assert metric.interval[0] < 0.25 < metric.interval[1]
     assert metric.ceiling < 0.5
 
 
-def test_models_without_common_classes_are_refused_in_one_line(judge, painter):
+def test_models_without_common_classes_are_refused_in_one_line(classifier, painter):
     for names in (("cat", "dog"), ("red", "dog")):
         with pytest.raises(InputError, match="give two that share classes") as caught:
-            shared_classes(Speaker(judge, class_names=names), painter)
+            shared_classes(Speaker(classifier, class_names=names), painter)
         assert "\n" not in str(caught.value)
-    names, notes = shared_classes(Speaker(judge, class_names=("red", "blue", "dog")), painter)
+    names, notes = shared_classes(Speaker(classifier, class_names=("red", "blue", "dog")), painter)
     assert names == ["red", "blue"]
     assert "green" in notes[0]
     with pytest.raises(InputError, match="first model speaks no pictures"):
         shared_classes(painter, painter)
     with pytest.raises(InputError, match="second model paints no sounds"):
-        shared_classes(Speaker(judge), Speaker(judge))
+        shared_classes(Speaker(classifier), Speaker(classifier))
 
 
-def test_only_shared_classes_go_round(data, judge, painter):
-    found = go_round(Speaker(judge, class_names=("red", "blue")), painter, data, judge, num=20)
+def test_only_shared_classes_go_round(data, classifier, painter):
+    found = go_round(Speaker(classifier, class_names=("red", "blue")), painter, data, classifier, num=20)
     assert set(found.labels.tolist()) == {COLOURS.index("red"), COLOURS.index("blue")}
     assert found.metrics[0].chance == 0.5
 
@@ -116,17 +116,21 @@ def test_a_sound_is_resampled_and_its_loudest_stretch_taken():
     assert not padded[0, 2100:].any()
 
 
-def test_a_judge_that_is_given_goes_before_one_of_the_data(data, judge, painter, tmp_path, monkeypatch):
+def test_a_classifier_that_is_given_goes_before_one_of_the_data(data, classifier, painter, tmp_path, monkeypatch):
     def trained(*_, **__):
-        raise AssertionError("a judge was trained although there is one")
+        raise AssertionError("a classifier was trained although there is one")
 
     monkeypatch.setattr(cycle, "load_or_train_image_classifier", trained)
-    found = evaluate_cycle(Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, judge=judge)
+    found = evaluate_cycle(
+        Speaker(classifier), painter, data, tmp_path / "report", models=("a", "b"), num=12, classifier=classifier
+    )
     assert found.metrics[0].value > 0.5
 
 
-def test_the_report_shows_and_plays(data, judge, painter, tmp_path):
-    evaluate_cycle(Speaker(judge), painter, data, tmp_path / "report", models=("a", "b"), num=12, judge=judge)
+def test_the_report_shows_and_plays(data, classifier, painter, tmp_path):
+    evaluate_cycle(
+        Speaker(classifier), painter, data, tmp_path / "report", models=("a", "b"), num=12, classifier=classifier
+    )
     values = json.loads((tmp_path / "report" / "report.json").read_text())
     assert values["title"] == "There and back a -> b"
     assert sum(map(sum, values["confusion"])) == 12

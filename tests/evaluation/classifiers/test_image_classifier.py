@@ -33,9 +33,9 @@ NUM_STEPS = 100
 @pytest.fixture(scope="module")
 def digits() -> dict[str, PictureSamples]:
     """The built-in digits as they are, 8x8: what only the classifier sees, and what is held out."""
-    data = LabelledPictures((BuiltInDigits(),), DIGITS, num_judge=400)
+    data = LabelledPictures((BuiltInDigits(),), DIGITS, num_classifier=400)
     found = {}
-    for part in ("judge", "test"):
+    for part in ("classifier", "test"):
         listed, labels = data.pictures(part)
         values = np.stack([picture.values for picture in listed.files])
         found[part] = PictureSamples(torch.from_numpy(values)[:, None], labels)
@@ -44,7 +44,7 @@ def digits() -> dict[str, PictureSamples]:
 
 @pytest.fixture(scope="module")
 def trained(digits, cache):
-    return load_or_train_image_classifier(digits["judge"], digits["test"], DIGITS, num_steps=NUM_STEPS)
+    return load_or_train_image_classifier(digits["classifier"], digits["test"], DIGITS, num_steps=NUM_STEPS)
 
 
 def learn(pictures, labels, class_names, **options):
@@ -66,7 +66,7 @@ def test_it_knows_digits_it_never_saw(trained, digits):
 
 def test_shuffled_labels_teach_nothing(digits):
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
-    found = learn(digits["judge"].pictures, digits["judge"].labels[order], DIGITS, num_steps=60)
+    found = learn(digits["classifier"].pictures, digits["classifier"].labels[order], DIGITS, num_steps=60)
     right = (found.classify(digits["test"].pictures) == digits["test"].labels).float().mean()
     assert right < 0.35
 
@@ -92,7 +92,7 @@ def test_a_batch_equals_its_singles(trained, digits):
 
 def test_features_have_the_scale_the_kernel_is_made_for(trained, digits):
     """Standardised over the pictures it learned from: x'x / D is 1 on average, and 0 is their mean."""
-    seen = trained.classifier.features(digits["judge"].pictures)
+    seen = trained.classifier.features(digits["classifier"].pictures)
     assert seen.shape == (400, 128)
     torch.testing.assert_close(seen.mean(dim=0), torch.zeros(128), atol=1e-4, rtol=0)
     assert seen.square().mean().item() == pytest.approx(1, abs=0.2)
@@ -103,7 +103,7 @@ def test_its_features_tell_good_pictures_from_bad_ones(trained, digits):
     features = ClassifierFeatures(trained.classifier)
     assert features.name == "classifier-10"
     test, labels = digits["test"].pictures, digits["test"].labels
-    real, fresh = features(test), features(digits["judge"].pictures)
+    real, fresh = features(test), features(digits["classifier"].pictures)
     floor = kernel_floor(real, len(real))
     draw = seeding.generator(0, "spoiled")
     spoiled = {
@@ -142,7 +142,8 @@ def test_a_large_picture_costs_no_more_than_a_small_one():
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(digits):
     before = torch.get_rng_state()
     first, again, other = (
-        learn(digits["judge"].pictures, digits["judge"].labels, DIGITS, num_steps=2, seed=seed) for seed in (0, 0, 1)
+        learn(digits["classifier"].pictures, digits["classifier"].labels, DIGITS, num_steps=2, seed=seed)
+        for seed in (0, 0, 1)
     )
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
@@ -151,9 +152,9 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(digits
 
 def test_it_is_trained_once(trained, digits, monkeypatch):
     monkeypatch.setattr(saved, "train", lambda *_, **__: pytest.fail("trained again"))
-    shards = Rows([digits["judge"].pictures[:150], digits["judge"].pictures[150:]])  # the same from disk
+    shards = Rows([digits["classifier"].pictures[:150], digits["classifier"].pictures[150:]])  # the same from disk
     again = load_or_train_image_classifier(
-        PictureSamples(shards, digits["judge"].labels), digits["test"], DIGITS, num_steps=NUM_STEPS
+        PictureSamples(shards, digits["classifier"].labels), digits["test"], DIGITS, num_steps=NUM_STEPS
     )
     assert (again.accuracy, again.num_test, again.seconds) == (trained.accuracy, trained.num_test, trained.seconds)
     test = digits["test"].pictures
@@ -175,7 +176,7 @@ def runs(monkeypatch, tmp_path):
 
 
 def test_other_pictures_or_a_damaged_file_are_trained_again(digits, runs):
-    own, test = digits["judge"], digits["test"]
+    own, test = digits["classifier"], digits["test"]
     load_or_train_image_classifier(own, test, DIGITS)
     load_or_train_image_classifier(own, test, DIGITS)
     assert len(runs) == 1
@@ -191,7 +192,7 @@ def test_other_pictures_or_a_damaged_file_are_trained_again(digits, runs):
 
 @pytest.mark.parametrize("part", ["training_inputs", "augmented", "pooled"])
 def test_what_it_computes_names_it_in_the_cache_and_not_how_that_is_written(part, digits, runs, monkeypatch):
-    own, test, former = digits["judge"], digits["test"], getattr(ImageClassifier, part)
+    own, test, former = digits["classifier"], digits["test"], getattr(ImageClassifier, part)
     load_or_train_image_classifier(own, test, DIGITS)
     monkeypatch.setattr(ImageClassifier, part, lambda self, *args: former(self, *args))  # other code, same answers
     load_or_train_image_classifier(own, test, DIGITS)
@@ -210,7 +211,7 @@ def test_two_pictures_of_a_class_are_enough_to_go_on(tmp_path, monkeypatch):
     found = load_or_train_image_classifier(
         few, few, ("a", "b", "c"), num_steps=20, progress=lambda *call: calls.append(call)
     )
-    assert calls == [("judge", 20, 20)]
+    assert calls == [("classifier", 20, 20)]
     assert 0 <= found.accuracy <= 1
     assert found.classifier.features(few.pictures).isfinite().all()
 
@@ -283,6 +284,6 @@ def test_one_of_another_kind_is_named(kept):
 
 
 def test_without_pictures_for_it_there_is_none(digits, tmp_path):
-    prepared = SimpleNamespace(judge=None, test=digits["test"], class_names=DIGITS)
-    with pytest.raises(InputError, match=r"--set data\.num_judge"):
+    prepared = SimpleNamespace(classifier=None, test=digits["test"], class_names=DIGITS)
+    with pytest.raises(InputError, match=r"--set data\.num_classifier"):
         find_task("images").train_classifier(images_digits_debug(), prepared, tmp_path)

@@ -35,10 +35,12 @@ def test_it_understands_voices_it_never_heard(trained, real):
     assert (trained.num_test, trained.num_voices) == (len(real), 6)
 
 
-def test_shuffled_labels_teach_nothing(judge_clips, real):
+def test_shuffled_labels_teach_nothing(classifier_clips, real):
     """The same clips, steps and test with labels at random: chance is 0.25 of 4 words."""
-    labels = judge_clips.labels[torch.randperm(len(judge_clips), generator=torch.Generator().manual_seed(1))]
-    found = train(lambda: SpeechClassifier(judge_clips.class_names), judge_clips.waveforms, labels, num_steps=60)
+    labels = classifier_clips.labels[torch.randperm(len(classifier_clips), generator=torch.Generator().manual_seed(1))]
+    found = train(
+        lambda: SpeechClassifier(classifier_clips.class_names), classifier_clips.waveforms, labels, num_steps=60
+    )
     assert (found.classify(log_mels(real.waveforms, AudioSpec())) == real.labels).float().mean() < 0.5
 
 
@@ -67,18 +69,18 @@ def test_a_batch_equals_its_singles(trained, real):
     torch.testing.assert_close(log_mels(real.waveforms[:5].float() / 32768, AudioSpec()), log_mel)
 
 
-def test_it_is_trained_once(trained, judge_clips, real, monkeypatch):
+def test_it_is_trained_once(trained, classifier_clips, real, monkeypatch):
     monkeypatch.setattr("synesthete.evaluation.classifiers.saved.train", lambda *_, **__: pytest.fail("trained again"))
-    again = load_or_train_speech_classifier(judge_clips, real, num_steps=120)
+    again = load_or_train_speech_classifier(classifier_clips, real, num_steps=120)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     log_mel = log_mels(real.waveforms[:24], AudioSpec())
     assert torch.equal(again.classifier.probabilities(log_mel), trained.classifier.probabilities(log_mel))
 
 
-def test_a_voice_in_both_splits_and_too_few_clips_are_errors(real, judge_clips):
-    with pytest.raises(InputError, match="in the judge's split and in the test split"):
+def test_a_voice_in_both_splits_and_too_few_clips_are_errors(real, classifier_clips):
+    with pytest.raises(InputError, match="in the classifier's split and in the test split"):
         load_or_train_speech_classifier(real, real)
-    few = replace(judge_clips, waveforms=judge_clips.waveforms[:1], labels=judge_clips.labels[:1])
+    few = replace(classifier_clips, waveforms=classifier_clips.waveforms[:1], labels=classifier_clips.labels[:1])
     with pytest.raises(InputError, match="1 samples"):
         load_or_train_speech_classifier(few, real)
 
@@ -116,5 +118,5 @@ def test_a_class_of_one_phrase_is_called_by_it(saved, real):
 
 
 def test_a_prediction_is_one_line():
-    assert str(Prediction("airplane", 0.971, "bird", 0.02)) == "says 'airplane' (judge 0.97; next 'bird' 0.02)"
-    assert str(Prediction("airplane", 1.0)) == "says 'airplane' (judge 1.00)"
+    assert str(Prediction("airplane", 0.971, "bird", 0.02)) == "says 'airplane' (classifier 0.97; next 'bird' 0.02)"
+    assert str(Prediction("airplane", 1.0)) == "says 'airplane' (classifier 1.00)"

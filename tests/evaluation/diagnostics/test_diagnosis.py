@@ -149,8 +149,8 @@ def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path)
     assert {"denoising", "classes", "reconstruction", "reconstruction-sweep"} <= set(found.data["diagnostics"])
 
 
-def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):
-    trained = load_or_train_image_classifier(data.judge, data.test, data.class_names, num_steps=2)
+def test_the_classifier_beside_the_model_is_taken_and_none_is_trained(data, tmp_path, monkeypatch):
+    trained = load_or_train_image_classifier(data.classifier, data.test, data.class_names, num_steps=2)
     save_classifier(trained, tmp_path, data.test.pictures, data.test.labels)
     monkeypatch.setattr(module, "load_or_train_image_classifier", lambda *_, **__: pytest.fail("trained"))
     features = choose_features("classifier", ["embeddings"], data, tmp_path)
@@ -158,7 +158,7 @@ def test_the_judge_beside_the_model_is_taken_and_none_is_trained(data, tmp_path,
     assert features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape[0] == 2
 
 
-def test_no_judge_is_trained_where_nobody_asks_it(data, tmp_path):
+def test_no_classifier_is_trained_where_nobody_asks_it(data, tmp_path):
     assert choose_features("classifier", ["denoising", "classes"], data, tmp_path) is None
     assert choose_features("none", ["embeddings"], data, tmp_path) is None
-    assert choose_features("classifier", ["embeddings"], replace(data, judge=None), tmp_path) is None
+    assert choose_features("classifier", ["embeddings"], replace(data, classifier=None), tmp_path) is None

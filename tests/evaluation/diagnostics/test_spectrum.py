@@ -79,7 +79,7 @@ def test_octaves_hold_every_ring_once():
     assert sorted(torch.cat(list(octaves.values())).tolist()) == list(range(48))
 
 
-def judged(made: torch.Tensor, real: torch.Tensor) -> str:
+def verdict(made: torch.Tensor, real: torch.Tensor) -> str:
     ours, theirs = measure_spectrum(made), measure_spectrum(real)
     octaves = octave_rings(ours.frequencies)
     apart = {name: difference_in_decibels(ours.power, theirs.power, rings) for name, rings in octaves.items()}
@@ -88,14 +88,14 @@ def judged(made: torch.Tensor, real: torch.Tensor) -> str:
 
 def test_it_says_at_which_scale_pictures_are_too_smooth_or_too_noisy():
     real, others = pink(200, seed=0), pink(60, seed=1)
-    assert judged(others, real) == "Samples vary as much as real pictures do at every scale."
+    assert verdict(others, real) == "Samples vary as much as real pictures do at every scale."
     smooth = torch.nn.functional.avg_pool2d(others, 3, stride=1, padding=1, count_include_pad=False)
-    assert "too smooth in details of 2 to 4 pixels" in judged(smooth, real)
-    assert "noisy" not in judged(smooth, real)
+    assert "too smooth in details of 2 to 4 pixels" in verdict(smooth, real)
+    assert "noisy" not in verdict(smooth, real)
     noisy = others + 0.05 * torch.randn(others.shape, generator=draw(2))
-    assert judged(noisy, real).startswith("Samples are too noisy in details of 2 to 4 pixels (+")
+    assert verdict(noisy, real).startswith("Samples are too noisy in details of 2 to 4 pixels (+")
     louder = 0.5 + 2 * (others - 0.5)
-    assert judged(louder, real).count("+") == 4
+    assert verdict(louder, real).count("+") == 4
 
 
 def test_twice_the_amplitude_is_six_decibels():

@@ -235,15 +235,15 @@ def test_clip_reads_grey_pictures_of_any_size_and_a_batch_as_its_singles(clip):
 
 def test_the_best_features_at_hand_are_taken(nowhere, inception, weights, clip, tmp_path, monkeypatch):
     monkeypatch.setattr("synesthete.evaluation.features.image.read_inception", lambda path: inception.network)
-    judge = ImageClassifier(("a", "b", "c"), channels=1)
-    assert find_features("auto", judge).name == find_features("classifier", judge).name == "classifier-3"
-    assert isinstance(find_features("auto", judge), ClassifierFeatures)
+    classifier = ImageClassifier(("a", "b", "c"), channels=1)
+    assert find_features("auto", classifier).name == find_features("classifier", classifier).name == "classifier-3"
+    assert isinstance(find_features("auto", classifier), ClassifierFeatures)
     by_hand = tmp_path / "weights" / MODEL
     by_hand.mkdir(parents=True)
     (by_hand / weights.name).symlink_to(weights)
     for choice in ("auto", "inception", str(weights), str(weights.parent), MODEL):
-        assert find_features(choice, judge).name == "inception"
-    assert find_features("classifier", judge).name == "classifier-3"
+        assert find_features(choice, classifier).name == "inception"
+    assert find_features("classifier", classifier).name == "classifier-3"
     assert find_features(str(clip["whole"]), None).name == "tiny-whole"
 
 

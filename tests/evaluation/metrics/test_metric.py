@@ -19,15 +19,17 @@ def test_a_key_is_a_name_without_n():
 
 
 def test_the_key_is_the_same_whatever_n():
-    few, many = (metric("accuracy", 0.5, judge="mel judge", num=num, variant="mel judge") for num in (10, 1000))
-    assert few.key == many.key == "accuracy_mel_judge"
+    few, many = (
+        metric("accuracy", 0.5, classifier="mel classifier", num=num, variant="mel classifier") for num in (10, 1000)
+    )
+    assert few.key == many.key == "accuracy_mel_classifier"
     assert few.title != many.title
     assert few.unit == "share" and few.higher_is_better
 
 
 def test_a_wrong_key_names_the_nearest():
     with pytest.raises(InputError, match="accuracy_whisper"):
-        by_key([metric("accuracy", 0.5, judge="whisper", num=1, variant="whisper")], "accuracy_wisper")
+        by_key([metric("accuracy", 0.5, classifier="whisper", num=1, variant="whisper")], "accuracy_wisper")
     with pytest.raises(InputError, match="register_metric"):
         metric("no_such", 0.5)
 

@@ -52,7 +52,7 @@ def prepared_music(num: int = 12, timbres: Sequence[str] = TIMBRES, classes: boo
     codec = music_notes_debug().codec()
     codec.fit([splits[0].waveform(torch.arange(len(splits[0])))])
     statistics = {name: value.clone() for name, value in codec.state_dict().items()}
-    return Prepared(splits[0], splits[2], statistics, tuple(timbres) if classes else (), judge=splits[1])
+    return Prepared(splits[0], splits[2], statistics, tuple(timbres) if classes else (), classifier=splits[1])
 
 
 class Player(Pipeline):

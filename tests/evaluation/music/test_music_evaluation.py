@@ -41,8 +41,8 @@ def few_denoised():
 
 
 @pytest.fixture(scope="module")
-def judge(data):
-    return load_or_train_sound_classifier(data.judge, data.test, data.class_names, RATE, num_steps=STEPS)
+def classifier(data):
+    return load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def unheard():
 
 
 @pytest.fixture(scope="module")
-def evaluator(data, judge):
+def evaluator(data, classifier):
     """`evaluator(waveforms, labels)`: of a model that plays these."""
 
     def call(waveforms, labels, listens=True, **options):
         player = make_player(music_notes_debug(), data, waveforms, labels, listens)
-        return MusicEvaluator(player, data, **{"classifier": judge, "num": NUM} | options)
+        return MusicEvaluator(player, data, **{"classifier": classifier, "num": NUM} | options)
 
     return call
 
@@ -173,11 +173,11 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=False)
-    judge = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
-    evaluator = MusicEvaluator(player, data, num=10, classifier=judge)
+    classifier = load_or_train_sound_classifier(data.classifier, data.test, (), RATE, num_steps=20)
+    evaluator = MusicEvaluator(player, data, num=10, classifier=classifier)
     found = evaluator.measure()
     assert not [metric for metric in found.metrics if "class_accuracy" in metric.key or metric.shuffled is not None]
-    assert str(len(data.judge.recording_names)) in evaluator.comparison.features
+    assert str(len(data.classifier.recording_names)) in evaluator.comparison.features
     assert "within all pieces" in found.metric("diversity").title
     assert any("told no class" in note for note in found.to_dict()["notes"])
     assert set(found.to_dict()["error_by_timestep"]) == {"fraction", "no condition", "mean piece"}
@@ -185,14 +185,14 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
 
 def test_too_few_recordings_for_a_classifier_are_told(data, unheard):
     player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
-    few = replace(data, judge=music_samples([300], ("organ",)))
+    few = replace(data, classifier=music_samples([300], ("organ",)))
     evaluator = MusicEvaluator(player, few, num=10)
     assert evaluator.features.name == SpectrumFeatures.name
     assert any("fewer than 2" in note for note in evaluator.notes)
     assert not evaluator.is_classified
 
 
-def test_other_classes_and_too_few_pieces_are_refused(data, judge, unheard):
+def test_other_classes_and_too_few_pieces_are_refused(data, classifier, unheard):
     player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
     other = prepared_music(2, timbres=TIMBRES[:2])
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
@@ -201,7 +201,7 @@ def test_other_classes_and_too_few_pieces_are_refused(data, judge, unheard):
     few.test.waveforms, few.test.labels = few.test.waveforms[:3], few.test.labels[:3]
     few.test.recordings = few.test.recordings[:3]
     with pytest.raises(InputError, match="3 held-out pieces to compare with"):
-        _ = MusicEvaluator(player, few, classifier=judge).references
+        _ = MusicEvaluator(player, few, classifier=classifier).references
 
 
 class Log:

@@ -34,7 +34,7 @@ def data(cache):
 
 @pytest.fixture(scope="module")
 def trained(data):
-    return load_or_train_sound_classifier(data.judge, data.test, data.class_names, RATE, num_steps=STEPS)
+    return load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS)
 
 
 def test_it_tells_timbres_of_recordings_that_it_never_heard(data, trained):
@@ -47,8 +47,8 @@ def test_it_tells_timbres_of_recordings_that_it_never_heard(data, trained):
 
 
 def test_it_cannot_learn_labels_that_say_nothing(data, trained):
-    labels = data.judge.labels[torch.randperm(len(data.judge), generator=torch.Generator().manual_seed(0))]
-    blind = train(lambda: SoundClassifier(data.class_names, RATE), data.judge.waveforms, labels, num_steps=STEPS)
+    labels = data.classifier.labels[torch.randperm(len(data.classifier), generator=torch.Generator().manual_seed(0))]
+    blind = train(lambda: SoundClassifier(data.class_names, RATE), data.classifier.waveforms, labels, num_steps=STEPS)
     assert accuracy(data.test.labels, blind.classify(data.test.waveforms)) < 0.6 < trained.accuracy
 
 
@@ -62,7 +62,7 @@ def test_a_batch_is_its_singles_and_int16_is_float(data, trained):
 
 
 def test_features_are_of_unit_scale_over_what_it_learned_from(data, trained):
-    features = trained.classifier.features(data.judge.waveforms)
+    features = trained.classifier.features(data.classifier.waveforms)
     assert features.mean(dim=0).abs().max() < 0.05
     assert 0.5 < features.square().mean() < 1.2
 
@@ -79,23 +79,23 @@ def test_the_distance_rises_with_what_is_wrong(data, trained):
 
 def test_it_is_found_again_in_the_cache(data, trained, monkeypatch):
     monkeypatch.setattr(saved, "train", None)
-    again = load_or_train_sound_classifier(data.judge, data.test, data.class_names, RATE, num_steps=STEPS)
+    again = load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     assert torch.equal(
         again.classifier.features(data.test.waveforms[:3]), trained.classifier.features(data.test.waveforms[:3])
     )
     with pytest.raises(TypeError):
-        load_or_train_sound_classifier(data.judge, data.test, data.class_names, RATE, num_steps=STEPS + 1)
+        load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS + 1)
 
 
 def test_without_classes_it_learns_recordings(tmp_path):
     data = prepared_music(2, timbres=("organ", "drum"), classes=False)
-    found = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
+    found = load_or_train_sound_classifier(data.classifier, data.test, (), RATE, num_steps=20)
     assert found.classifier.config.targets == "recordings"
-    assert tuple(found.classifier.config.class_names) == data.judge.recording_names
+    assert tuple(found.classifier.config.class_names) == data.classifier.recording_names
     assert math.isnan(found.accuracy)
     assert found.num_test == 0
-    again = load_or_train_sound_classifier(data.judge, data.test, (), RATE, num_steps=20)
+    again = load_or_train_sound_classifier(data.classifier, data.test, (), RATE, num_steps=20)
     assert math.isnan(again.accuracy)
     kept = save_classifier(found, tmp_path, data.test.waveforms, data.test.labels)
     read = load_classifier(tmp_path, SoundClassifier)
@@ -136,7 +136,7 @@ def test_it_is_saved_with_the_model_and_read_back(data, trained, tmp_path):
     assert torch.equal(read.classifier.classify(data.test.waveforms), kept.classifier.classify(data.test.waveforms))
     metric = read.metric(data.test.waveforms, data.test.labels, "held-out pieces")
     assert (metric.value, metric.chance) == (kept.accuracy, 0.25)
-    data.judge, kept_aside = None, data.judge
-    with pytest.raises(InputError, match=r"--set data\.judge_share"):
+    data.classifier, kept_aside = None, data.classifier
+    with pytest.raises(InputError, match=r"--set data\.classifier_share"):
         find_task("music").train_classifier(music_notes_debug(), data, tmp_path)
-    data.judge = kept_aside
+    data.classifier = kept_aside

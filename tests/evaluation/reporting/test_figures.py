@@ -71,9 +71,9 @@ def test_confusion_rows_are_what_was_shown():
 
 def test_curves_are_pictures_with_their_floor_and_ceiling():
     points = [(0.3, 0.2, 0.4), (0.9, 0.8, 0.95)]
-    sweep = sweep_figure([1.0, 3.0], {"judge": points}, {"judge": 0.98}, 0.1, default=3.0)
+    sweep = sweep_figure([1.0, 3.0], {"classifier": points}, {"classifier": 0.98}, 0.1, default=3.0)
     labels = [text.get_text() for text in sweep.legends[0].get_texts()]
-    assert {"chance (0.100)", "ceiling, judge (0.980)", "the model's default"} <= set(labels)
+    assert {"chance (0.100)", "ceiling, classifier (0.980)", "the model's default"} <= set(labels)
     timesteps = timestep_figure([0.1, 0.9], {"right condition": [0.1, 0.5]}, floor=1.0)
     for figure in (sweep, timesteps):
         content = to_png(figure)
@@ -91,7 +91,7 @@ def test_of_a_hundred_classes_the_most_confused_are_shown():
         counts[i, i + 1] = 2
     counts[50, 3], counts[50, 100] = 1, 1
     names = [f"class {i}" for i in range(100)]
-    axes = confusion_figure(counts, names, "judge").axes[0]
+    axes = confusion_figure(counts, names, "classifier").axes[0]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     columns = [label.get_text() for label in axes.get_xticklabels()]
     assert len(rows) == 30

@@ -43,7 +43,7 @@ def report() -> Report:
         summary="It does.",
         facts={"model": "a|b", "seed": 0},
         metrics=[
-            Metric("accuracy (mel judge, n = 8)", 0.875, (0.529, 0.978), 0.5, 0.4583333, 1.0),
+            Metric("accuracy (mel classifier, n = 8)", 0.875, (0.529, 0.978), 0.5, 0.4583333, 1.0),
             Metric("MSE (n = 8)", 0.0123456),
         ],
         sections=[Section("Heard", "Listen.", [Gallery([card]), Table(("class", "share"), [("cat", math.nan)])])],

@@ -31,7 +31,7 @@ class Means:
 
 
 class NearestMean(torch.nn.Module):
-    """Judges a picture by the training pictures whose mean colour is nearest, which is right for swatches."""
+    """Evaluates a picture by the training pictures whose mean colour is nearest, which is right for swatches."""
 
     def __init__(self, samples):
         super().__init__()

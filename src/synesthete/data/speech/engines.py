@@ -29,7 +29,7 @@ class Engine(Protocol):
         ...
 
     def split_voices(self) -> Mapping[str, tuple[Voice, ...]]:
-        """The voices to speak with, by split (train, judge, test); no voice is in two."""
+        """The voices to speak with, by split (train, classifier, test); no voice is in two."""
         ...
 
     def check_voice(self, voice: str, pitch: int = 50, semitones: float = 0.0) -> None:

@@ -249,7 +249,7 @@ PIPER_VOICES: dict[str, tuple[str, ...]] = {
         "en_US-libritts_r-medium",
         "en_US-ryan-medium",
     ),
-    "judge": (
+    "classifier": (
         "en_US-kathleen-low",
         "en_US-kusal-medium",
         "en_US-lessac-medium",
@@ -269,8 +269,8 @@ def default_voices() -> dict[str, tuple[Voice, ...]]:
 def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
     """Any voices, LANGUAGE-SPEAKER-QUALITY, shared out: one quality a speaker, no speaker in two splits.
 
-    A speaker of the twenty keeps the split it has there. Of the others a fifth goes to the judge and a fifth to the
-    test, chosen by name, so that a voice more moves few of the rest.
+    A speaker of the twenty keeps the split it has there. Of the others a fifth goes to the classifier and a fifth to
+    the test, chosen by name, so that a voice more moves few of the rest.
 
     Raises:
         InputError: too few speakers for three splits.
@@ -283,7 +283,7 @@ def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
     for speaker in sorted(best.keys() & known.keys()):
         shared[known[speaker]].append(best[speaker])
     others = sorted(best.keys() - known.keys(), key=lambda name: digest(name.encode(), size=64))
-    for split in ("judge", "test"):
+    for split in ("classifier", "test"):
         share = max(len(best.keys() - known.keys()) // 5, 0 if shared[split] else 1)
         shared[split] += [best[speaker] for speaker in others[:share]]
         others = others[share:]
@@ -291,7 +291,7 @@ def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
     if empty := [split for split, group in shared.items() if not group]:
         raise InputError(
             f"{len(best)} speakers ({', '.join(sorted(best)[:6])}), none left for {empty[0]}: add voices until train, "
-            "judge and test have one each, or say in data.engine.voices which split has which"
+            "classifier and test have one each, or say in data.engine.voices which split has which"
         )
     return {split: tuple(Voice(name) for name in sorted(group)) for split, group in shared.items()}
 
@@ -305,7 +305,7 @@ def check_split(voices: Mapping[str, Iterable[str]]) -> dict[str, tuple[Voice, .
     """Voices as given by split.
 
     Raises:
-        InputError: a split that is not train, judge or test, or one without a voice.
+        InputError: a split that is not train, classifier or test, or one without a voice.
     """
     if missing := [split for split in SPLITS if not voices.get(split)]:
         raise InputError(f"data.engine.voices: no voice for {missing[0]}; give some for each of {', '.join(SPLITS)}")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from synesthete.data.speech.voices import Voice
 
 
+# A split's draws keep the name they were first given: another name would speak other clips.
+SEED_NAMES = {"classifier": "judge"}
 TOP_RATE = 320  # words a minute; faster than this nobody follows
 
 
@@ -96,7 +98,7 @@ class CorpusPlan:
         }
 
     def _entry(self, split: str, voice: Voice, label: str, take: int) -> Entry:
-        chance = generator(self.seed, split, voice.speaker, label, take)
+        chance = generator(self.seed, SEED_NAMES.get(split, split), voice.speaker, label, take)
         rate, pitch = (
             int(torch.randint(low, high + 1, (), generator=chance)) for low, high in (self.rates, self.pitches)
         )

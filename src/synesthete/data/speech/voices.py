@@ -6,9 +6,9 @@ grammar of those ten words (chance 0.10); measured on 2026-11-20 with espeak-ng 
     python benchmarks/screen_voices.py
 
 Of 65 human-like variants (no robots, whispers or croaks) in eight accents, 38 voices were taken: for training those
-heard to 0.90 or more, since a model speaks no clearer than its teachers, for the judge and the test those heard to 0.80
-or more. Every group has both sexes and at least six accents; of the West Midlands (en-gb-x-gbcwmd) most were heard to
-0.65 and none was taken. Variants that sound nearly alike (Hugo and Denis, f2 and f5) were kept in one group: between
+heard to 0.90 or more, since a model speaks no clearer than its teachers, for the classifier and the test those heard to
+0.80 or more. Every group has both sexes and at least six accents; of the West Midlands (en-gb-x-gbcwmd) most were heard
+to 0.65 and none was taken. Variants that sound nearly alike (Hugo and Denis, f2 and f5) were kept in one group: between
 groups, the mean difference of the log-mel spectra of the same words, stretched to one length, is at least 0.2, where
 that of two voices taken at random is 0.5 and that of the nearest pair 0.1.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPLITS = ("train", "judge", "test")
+SPLITS = ("train", "classifier", "test")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ TRAIN_VOICES = (
     Voice("en-us+sandro", 1.00),
 )
 
-JUDGE_VOICES = (
+CLASSIFIER_VOICES = (
     # Women: f2, f5, grandma.
     Voice("en-us-nyc+f2", 1.00),
     Voice("en-us+f5", 0.90),
@@ -93,5 +93,5 @@ TEST_VOICES = (
 
 
 def split_voices() -> dict[str, tuple[Voice, ...]]:
-    """The voices of each split: those the generator learns from, those of its judge, and those neither has heard."""
-    return dict(zip(SPLITS, (TRAIN_VOICES, JUDGE_VOICES, TEST_VOICES), strict=True))
+    """The voices of each split: of the generator, of its classifier, and those that neither has heard."""
+    return dict(zip(SPLITS, (TRAIN_VOICES, CLASSIFIER_VOICES, TEST_VOICES), strict=True))

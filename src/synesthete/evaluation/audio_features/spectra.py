@@ -1,4 +1,4 @@
-"""The log-mel that sound is judged, compared and drawn by, whatever the codec of a model."""
+"""The log-mel that sound is evaluated, compared and drawn by, whatever the codec of a model."""
 
 from __future__ import annotations
 

@@ -155,13 +155,14 @@ def train(
     """A classifier trained on real samples, each augmented anew every time; on the CPU when it is done.
 
     build: makes one that has learned nothing. labels: (n,) places in its class_names. num_steps: None is the kind's own
-    for so many samples. progress("judge", step, num_steps).
+    for so many samples. progress("classifier", step, num_steps).
 
     Raises:
         InputError: fewer than two samples, or samples that it cannot read.
     """
     if len(samples) < 2:
         raise InputError(f"{len(samples)} samples to train a classifier on; keep more of the data for it")
+    # The names of the draws stay as they were first given: others would train other weights.
     where, generator = find_device(device), seeding.generator(seed, "judge")
     with torch.random.fork_rng(devices=[]):  # weights start, and dropout goes on, from the same numbers every time
         torch.manual_seed(seeding.derive(seed, "judge weights"))
@@ -184,7 +185,7 @@ def train(
             optimiser.step()
             schedule.step()
             if progress and ((step + 1) % 20 == 0 or step + 1 == steps):
-                progress("judge", step + 1, steps)
+                progress("classifier", step + 1, steps)
     classifier = classifier.cpu().to(memory_format=torch.contiguous_format).eval()  # as read from a file, to the bit
     if classifier.standardised:
         classifier.standardise(inputs)

@@ -63,7 +63,7 @@ class TrainedClassifier(Generic[C]):
         """Its accuracy on real samples, measured now. of: what they are, for the name."""
         share, num = measure(self.classifier, samples, labels), len(labels)
         chance = 1 / len(self.classifier.class_names)
-        return metric("saved_judge_accuracy", share, interval(share, num), chance, what=of, num=num)
+        return metric("saved_classifier_accuracy", share, interval(share, num), chance, what=of, num=num)
 
 
 def load_or_train(

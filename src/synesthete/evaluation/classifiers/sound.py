@@ -127,7 +127,7 @@ def load_or_train_sound_classifier(
     if len(labels.unique()) < 2:
         raise InputError(
             "fewer than 2 classes or recordings for a classifier of sound; "
-            "--set data.judge_share=0.3 keeps more for one"
+            "--set data.classifier_share=0.3 keeps more for one"
         )
     generator = seeding.generator(options.get("seed", 0), "judge pieces")
     order = torch.randperm(len(labels), generator=generator)[:MOST_PIECES].sort().values

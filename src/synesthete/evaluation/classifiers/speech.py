@@ -34,7 +34,7 @@ class SpeechClassifier(Classifier):
     """Log-mel (B, 1, n_mels, T), not normalised -> logits (B, num_classes).
 
     Its own fixed range (QUIETEST to LOUDEST) stands in for any codec's statistics, so that generators with other
-    statistics are judged alike. Every convolution strides, the first one by 4: it trains in seconds on two cores.
+    statistics are evaluated alike. Every convolution strides, the first one by 4: it trains in seconds on two cores.
 
     Args:
         class_names: in the order of the logits. sample_rate, n_fft, hop_length, n_mels: of the log-mel it reads.
@@ -128,9 +128,9 @@ class Prediction:
     next_confidence: float = 0.0
 
     def __str__(self) -> str:
-        """One line: says 'seven' (judge 0.97; next 'one' 0.02)."""
+        """One line: says 'seven' (classifier 0.97; next 'one' 0.02)."""
         after = f"; next {self.next_says!r} {self.next_confidence:.2f}" if self.next_says is not None else ""
-        return f"says {self.says!r} (judge {self.confidence:.2f}{after})"
+        return f"says {self.says!r} (classifier {self.confidence:.2f}{after})"
 
 
 def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -> list[Prediction]:
@@ -168,7 +168,9 @@ def load_or_train_speech_classifier(
         InputError: the two share a voice, or there is nothing to train on.
     """
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
-        raise InputError(f"voice {min(shared)}: in the judge's split and in the test split; build the corpus again")
+        raise InputError(
+            f"voice {min(shared)}: in the classifier's split and in the test split; build the corpus again"
+        )
     spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
 
     def build() -> SpeechClassifier:

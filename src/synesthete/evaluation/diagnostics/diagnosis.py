@@ -111,21 +111,23 @@ def choose_features(
 ) -> Features | None:
     """What the diagnostics called `names` are to compare pictures by, or None where none of them does.
 
-    choice: as `find_features`, or NONE. folder: the model's; the judge in it is taken, or one is trained now.
+    choice: as `find_features`, or NONE. folder: the model's; the classifier in it is taken, or one is trained now.
 
     Raises:
         InputError: as `find_features`.
     """
-    if choice == NONE or prepared.judge is None or not any(map(_sees_features, names)):
+    if choice == NONE or prepared.classifier is None or not any(map(_sees_features, names)):
         return None
-    if choice not in ("auto", "classifier"):  # no judge is needed
+    if choice not in ("auto", "classifier"):  # no classifier is needed
         return find_features(choice, None)
     kept = load_classifier(folder, ImageClassifier)
-    judge = kept.classifier if kept else None
-    if judge is None and len(prepared.judge):
-        trained = load_or_train_image_classifier(prepared.judge, prepared.test, prepared.class_names, progress=progress)
-        judge = trained.classifier
-    return find_features(choice, judge)
+    classifier = kept.classifier if kept else None
+    if classifier is None and len(prepared.classifier):
+        trained = load_or_train_image_classifier(
+            prepared.classifier, prepared.test, prepared.class_names, progress=progress
+        )
+        classifier = trained.classifier
+    return find_features(choice, classifier)
 
 
 def _sees_features(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where the conditions lie: the classes as the conditioner says them, and the samples as a judge sees them."""
+"""Where the conditions lie: the classes as the conditioner says them, and the samples as a classifier sees them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def mean_vectors(condition: Condition) -> dict[str, Tensor]:
 
 
 def sample_embedding(model: ModelUnderTest) -> Embedding | None:
-    """The judge's features of samples and of as many real held-out pictures; None without a judge of pictures."""
+    """The classifier's features of samples and of as many real held-out pictures; None without a classifier."""
     if model.features is None or not model.makes_pictures:
         return None
     made, real = model.samples().signal, model.held_out(len(model.labels()))
@@ -93,10 +93,10 @@ def sample_embedding(model: ModelUnderTest) -> Embedding | None:
 
 
 def embeddings(model: ModelUnderTest) -> Section:
-    """t-SNE and cosine similarity of the conditions, and t-SNE of what a judge sees in samples and in real pictures.
+    """t-SNE and cosine similarity of the conditions, and t-SNE of what a classifier sees in samples and real pictures.
 
     Raises:
-        InputError: a model that is told nothing, or nothing that has a vector, and no judge either.
+        InputError: a model that is told nothing, or nothing that has a vector, and no classifier either.
     """
     samples, items = sample_embedding(model), []
     if model.is_conditional or samples is None:
@@ -195,7 +195,7 @@ def _scatter(axes: Axes, found: Embedding, seed: int) -> None:
 
 
 _SAMPLES = (
-    "What the judge sees in samples and in as many real held-out pictures. Where samples lie among real pictures they "
+    "What the classifier sees in samples and as many real held-out pictures. Where samples lie among real ones they "
     "cannot be told apart by it; a cluster of samples alone is something that no real picture shows."
 )
 _TEXT = (

@@ -34,9 +34,9 @@ class ModelUnderTest:
     num: samples and held-out pictures for figures. num_shown: held-out pictures beside each other. num_seeds: samples
     of a class below each other. num_steps: of the whole way from noise in a reconstruction.
     reconstruct_from: which fraction of the way to noise a single one starts from. settings: sampling settings that
-    differ from the model's own. features: of pictures (n, C, H, W) uint8, as a judge sees them; None
-    where there is no judge. task: draws samples; where None the codec does. progress(done, total) counts samples as
-    they are made.
+    differ from the model's own. features: of pictures (n, C, H, W) uint8, as a classifier sees them; None
+    where there is no classifier. task: draws samples; where None the codec does. progress(done, total) counts samples
+    as they are made.
     """
 
     pipeline: Pipeline

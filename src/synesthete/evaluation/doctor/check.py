@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PACKAGES = ("synesthete", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 # What each extra installs, and what it is for.
 EXTRAS = {
-    "speech": (("espeakng-loader", "pocketsphinx"), "speech corpora, and a listener that judges them"),
+    "speech": (("espeakng-loader", "pocketsphinx"), "speech corpora, and a listener that evaluates them"),
     "piper": (("piper-tts",), "neural voices"),
     "export": (("onnx", "onnxscript", "onnxruntime"), "export to ONNX"),
     "studio": (("gradio",), "the studio"),

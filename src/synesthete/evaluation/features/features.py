@@ -86,7 +86,7 @@ def find_features(
         choice = "inception" if not of_sound and local_inception() else best
     if choice == "classifier":
         if classifier is None:
-            what, setting = ("sounds", "judge_share=0.15") if of_sound else ("pictures", "num_judge=400")
+            what, setting = ("sounds", "classifier_share=0.15") if of_sound else ("pictures", "num_classifier=400")
             other = "spectrum" if of_sound else "clip"
             raise InputError(
                 f"no classifier to describe {what} by; --set data.{setting} keeps some for one, or give "

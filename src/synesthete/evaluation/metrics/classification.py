@@ -46,16 +46,17 @@ def class_metrics(
     num_classes: int,
     seed: int,
 ) -> list[Metric]:
-    """How often the judge sees the class that was asked for, and the same as a share of what it sees in real ones.
+    """How often the classifier sees the class that was asked for, and the same as a share of what it sees in real ones.
 
-    names: of the judge, and of what it judges, in the plural. answers, labels: (n,) of what was made. real_answers,
+    names: of the classifier, and of what it classifiers, in the plural. answers, labels: (n,) of what was made.
+    real_answers,
     real_labels: (m,) of what was held out.
     """
-    judge, what = names
+    classifier, what = names
     share, ceiling = accuracy(labels, answers), accuracy(real_labels, real_answers)
     wrong, chance = accuracy(labels[shuffled(len(labels), seed)], answers), 1 / num_classes
     spread = interval(share, len(labels))
-    title: dict[str, Any] = {"judge": judge, "num": len(labels)}
+    title: dict[str, Any] = {"classifier": classifier, "num": len(labels)}
     found = [metric("class_accuracy", share, spread, chance, wrong, ceiling, **title)]
     if ceiling:
         low, high = (end / ceiling for end in spread)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Metric:
     """A figure with what it is to be read against.
 
-    title: says the judge and n. interval: 95%. chance: by guessing. shuffled: with the conditions of other samples.
+    title: says the classifier and n. interval: 95%. chance: by guessing. shuffled: with the conditions of other
+    samples.
     ceiling: of real data. key: the same in every report, whatever n, so that figures of two reports can be joined.
     unit: "share" is from 0 to 1, "" has none. higher_is_better: None where neither is.
     """
@@ -71,26 +72,33 @@ def by_key(metrics: Sequence[Metric], key: str) -> Metric:
 
 _ROWS = (
     # Classes
-    MetricRow("class_accuracy", "class accuracy ({judge}, n = {num})", "share", True),
+    MetricRow("class_accuracy", "class accuracy ({classifier}, n = {num})", "share", True),
     MetricRow(
         "class_accuracy_over_real",
-        "class accuracy over that of real {what} ({judge}, n = {num}, {num_real} real)",
+        "class accuracy over that of real {what} ({classifier}, n = {num}, {num_real} real)",
         "ratio",
         True,
     ),
     MetricRow(
-        "class_accuracy_of_codec", "class accuracy of real pieces through the codec ({judge}, n = {num})", "share", True
+        "class_accuracy_of_codec",
+        "class accuracy of real pieces through the codec ({classifier}, n = {num})",
+        "share",
+        True,
     ),
-    MetricRow("class_accuracy_heard", "class accuracy, {what} ({judge}, n = {num})", "share", True),
+    MetricRow("class_accuracy_heard", "class accuracy, {what} ({classifier}, n = {num})", "share", True),
     MetricRow("class_accuracy_after_stage", "class accuracy after stage {stage} (n = {num})", "share", True),
     MetricRow("class_accuracy_zero_shot", "class accuracy by {model}, n = {num})", "share", True),
     MetricRow("class_cosine_zero_shot", "cosine to the class's name by {model}, n = {num})", "cosine", True),
     MetricRow(
-        "class_of_the_text", "class of the text, where the sound is of another class ({judge}, n = {num})", "share"
+        "class_of_the_text", "class of the text, where the sound is of another class ({classifier}, n = {num})", "share"
     ),
-    MetricRow("class_of_the_sound", "class of the sound, where the text names another ({judge}, n = {num})", "share"),
-    MetricRow("accuracy", "accuracy ({judge}, n = {num})", "share", True),
-    MetricRow("saved_judge_accuracy", "accuracy of the judge kept with the model ({what}, n = {num})", "share", True),
+    MetricRow(
+        "class_of_the_sound", "class of the sound, where the text names another ({classifier}, n = {num})", "share"
+    ),
+    MetricRow("accuracy", "accuracy ({classifier}, n = {num})", "share", True),
+    MetricRow(
+        "saved_classifier_accuracy", "accuracy of the classifier kept with the model ({what}, n = {num})", "share", True
+    ),
     # Linear probes
     MetricRow("probe_accuracy", "{title}: accuracy of a linear probe on the {what} (n = {num})", "share", True),
     MetricRow("probe_agreement", "{title} what the probe {verb} ({what}n = {num})", "share", True),
@@ -140,14 +148,18 @@ _ROWS = (
     MetricRow("octave_level", "level of {octave}, made minus real, in dB ({against})", "dB"),
     MetricRow("recorded_octave_level", "level of {octave} under the octave at the band's end, in dB ({against})", "dB"),
     # A cycle of two models
-    MetricRow("cycle_class", "cycle: the last picture shows the class that {what} ({judge}, n = {num})", "share", True),
+    MetricRow(
+        "cycle_class", "cycle: the last picture shows the class that {what} ({classifier}, n = {num})", "share", True
+    ),
     MetricRow(
         "cycle_speech",
-        "cycle: the speech between says the class of the first picture ({judge}, n = {num})",
+        "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
         "share",
         True,
     ),
-    MetricRow("cycle_first", "accuracy of the judge on the first pictures ({judge}, n = {num})", "share", True),
+    MetricRow(
+        "cycle_first", "accuracy of the classifier on the first pictures ({classifier}, n = {num})", "share", True
+    ),
     # Search over settings
     MetricRow("searched_accuracy", "accuracy, {who} (n = {num})", "share", True),
     MetricRow("searched_kid", "KID, {who} ({against})", "", False),
@@ -190,8 +202,8 @@ def metric(
 ) -> Metric:
     """A metric of the row `key`.
 
-    variant: what sets it apart from others of the same row in one report (a judge, a timestep); part of its key.
-    title: what the places in the row's title say, for example judge and num.
+    variant: what sets it apart from others of the same row in one report (a classifier, a timestep); part of its key.
+    title: what the places in the row's title say, for example classifier and num.
 
     Raises:
         InputError: no such row. KeyError: a place in its title that nothing is said for.

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 AT_HAND = ("openai/whisper-base", "openai/whisper-tiny.en")  # looked for on this machine, the better one first
 NUM_AT_ONCE = 8
 NUM_TOKENS = 40  # of a transcript; a phrase of ten words has about fifteen
-X_0, DECODED, LISTENER = "mel judge on x_0", "mel judge on the decoded sound", "pocketsphinx on the decoded sound"
+X_0, DECODED, LISTENER = (
+    "mel classifier on x_0",
+    "mel classifier on the decoded sound",
+    "pocketsphinx on the decoded sound",
+)
 BATCH_SIZE = 50  # sounds that are encoded at once
 WHISPER = "Whisper on the decoded sound"
 NUM_WHISPERED = 100  # sounds that Whisper hears; on a CPU it needs about a second for each
@@ -136,9 +140,9 @@ class Transcripts:
 def make_panel(
     codec: Any,
     real: Clips,
-    judge_clips: Clips,
+    classifier_clips: Clips,
     words: Sequence[str | Sequence[str]] | None,
-    judge: TrainedClassifier[SpeechClassifier] | None,
+    classifier: TrainedClassifier[SpeechClassifier] | None,
     listener: str,
     seed: int,
     progress: Progress,
@@ -162,8 +166,10 @@ def make_panel(
             grammar = GrammarRecognizer([phrase for own in phrases for phrase in own])
         except InputError as error:
             notes.append(f"no pocketsphinx: {error}")
-    judge = judge or load_or_train_speech_classifier(judge_clips, real, spec=codec.spec, seed=seed, progress=progress)
-    return RecognizerPanel(codec, judge, grammar, phrases, whisper), notes
+    classifier = classifier or load_or_train_speech_classifier(
+        classifier_clips, real, spec=codec.spec, seed=seed, progress=progress
+    )
+    return RecognizerPanel(codec, classifier, grammar, phrases, whisper), notes
 
 
 def whisper_metric(
@@ -190,7 +196,7 @@ def whisper_metric(
         wrong,
         accuracy(true[:num_real], again),
         variant="whisper",
-        judge=f"{WHISPER}, nearest phrase",
+        classifier=f"{WHISPER}, nearest phrase",
         num=num,
     )
     return found, Transcripts(panel.whisper.name, written, answers)

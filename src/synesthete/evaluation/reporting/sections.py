@@ -91,11 +91,13 @@ def by_class(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) 
             rows.append((name, num, right / num, share, mistaken))
     rows.sort(key=lambda row: row[2])
     columns = ("class", "n", "share right", f"share right of real {what}", "most often taken for")
-    return Section("By class", "Share that the judge sees as their class, the worst first.", [Table(columns, rows)])
+    return Section(
+        "By class", "Share that the classifier sees as their class, the worst first.", [Table(columns, rows)]
+    )
 
 
 def confusions(class_names: Sequence[str], made: Tensor, real: Tensor, one: str, shows: str = "shows") -> Section:
-    """What was made, then real ones: where both are confused, it is the judge.
+    """What was made, then real ones: where both are confused, it is the classifier.
 
     made, real: as of `by_class`. one, shows: what is looked at, in the singular, and how it tells its class.
     """
@@ -105,7 +107,7 @@ def confusions(class_names: Sequence[str], made: Tensor, real: Tensor, one: str,
         Medium(f"confusion-{name}", to_png(confusion_figure(table, class_names, title, sides=side)))
         for name, table, title, side in zip(("made", "real"), (made, real), titles, sides, strict=True)
     ]
-    text = f"Where real {one}s are confused alike, it is the judge's doing."
+    text = f"Where real {one}s are confused alike, it is the classifier's doing."
     return Section("What was taken for what", text, items)
 
 

@@ -36,8 +36,8 @@ def within(aggregates: Sequence[Aggregate], ceiling: float) -> list[float]:
     """How much accuracy each has lost beyond what is allowed; 0 where it keeps enough.
 
     Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the best
-    of them or below `ceiling`, what real pictures reach, where that is lower: pictures that the judge knows better than
-    real ones are no gain.
+    of them or below `ceiling`, what real pictures reach, where that is lower: pictures that the classifier knows better
+    than real ones are no gain.
     """
     best = min(max(s.accuracy for s in aggregates), ceiling)
     slack = [max(TOLERANCE, 2 * standard_error(best, s.num)) for s in aggregates]
@@ -113,7 +113,7 @@ class Comparison:
 
 
 def compare(winner: Sequence[Measurement], default: Sequence[Measurement], goal: Goal, ceiling: float) -> Comparison:
-    """Judge repeats of both settings, in pairs of equal noise."""
+    """Classifier repeats of both settings, in pairs of equal noise."""
     if winner[0].settings == default[0].settings:
         none = Difference(0.0, 0.0, 0.0)
         same = together(default)

@@ -100,7 +100,7 @@ class Measurements:
         scorer: does the measuring. classes: numbers (k,) of the classes to sample; every sample has as many pictures of
             each as can be, and two at least if the KID is to be unbiased.
         folder: where a file for each measurement is kept. subject: names what is measured by content (see `digest`), so
-            that another model, judge or machine finds nothing of this one's.
+            that another model, classifier or machine finds nothing of this one's.
     """
 
     def __init__(self, scorer: Scoring, classes: Tensor, folder: Path, subject: str) -> None:

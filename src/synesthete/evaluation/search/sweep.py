@@ -1,4 +1,4 @@
-"""A sweep: the same classes and the same noise through many ways of sampling, each one judged and timed."""
+"""A sweep: the same classes and the same noise through many ways of sampling, each one evaluated and timed."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def make_cells(
     report("cells", num, num)
 
 
-def remaining(sampling: float, judging: float, first: Cell, rest: list[Cell]) -> float:
+def remaining(sampling: float, evaluating: float, first: Cell, rest: list[Cell]) -> float:
     """Seconds that the other cells take if a forward of the network, and all else, takes as long as in the first."""
-    return sampling / first.num_forwards * sum(cell.num_forwards for cell in rest) + judging * len(rest)
+    return sampling / first.num_forwards * sum(cell.num_forwards for cell in rest) + evaluating * len(rest)
 
 
 def grid_title(made: Made) -> str:
@@ -147,7 +147,7 @@ def identity(scorer: Scorer, samples: Samples, changes: Mapping[str, Any]) -> di
     real = repr(tuple(basis.samples.shape)).encode() + basis.labels.numpy().tobytes()
     return {
         "model": digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings()),
-        "judge": digest(basis.classifier_content),
+        "classifier": digest(basis.classifier_content),
         "real": digest(real),
         "features": basis.features.name,
         "labels": [basis.class_names[label] for label in samples.labels],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IDENTITY, TABLE, CONTACT_SHEET, REPORT = "sweep.json", "table.csv", "contact_sheet.png", "report"
 COLUMNS = ("accuracy", "kid", "kid_floor", "precision", "recall", "diversity", "seconds_per_picture")
 # What differs between two sweeps -> how the refusal says it.
-WORDS = {"model": "another model", "judge": "another judge", "real": "other held-out pictures"}
+WORDS = {"model": "another model", "classifier": "another classifier", "real": "other held-out pictures"}
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ class Findings:
         """A figure's name with all that it depends on."""
         if name == "seconds_per_picture":
             return NAMES[name]
-        judged = "" if name == "accuracy" else f"{self.features}, "
-        return f"{NAMES[name]} ({judged}n = {self.cells[0].num})"
+        evaluated = "" if name == "accuracy" else f"{self.features}, "
+        return f"{NAMES[name]} ({evaluated}n = {self.cells[0].num})"
 
 
 def sweep_report(place: SweepFolder, found: Findings, facts: dict[str, Any]) -> Report:

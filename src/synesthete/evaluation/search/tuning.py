@@ -43,7 +43,7 @@ class SearchConfig:
     """What is asked of a search.
 
     budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
-    everything. ceiling: accuracy of the judge on real pictures.
+    everything. ceiling: accuracy of the classifier on real pictures.
     """
 
     goal: Goal = "balanced"

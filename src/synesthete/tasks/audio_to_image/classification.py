@@ -63,7 +63,7 @@ class Answers:
         wrong = accuracy(self.conditions.labels[shuffled(len(self.seen), self.seed)], self.seen)
         told = {
             "what": self.what,
-            "judge": classifier,
+            "classifier": classifier,
             "num": f"{len(self.seen)} of {self.conditions.num_sounds} sounds",
         }
         variant = self.what if classifier == CLASSIFIER else f"{self.what} {classifier}"
@@ -103,7 +103,7 @@ def text_metrics(pipeline: Any, classifier: Any, heard: Answers, num: int, progr
 
     def add(key: str, wanted: Tensor, seen: Tensor, **told: Any) -> None:
         share = accuracy(wanted, seen)
-        found.append(metric(key, share, interval(share, num), heard.chance, judge=CLASSIFIER, num=num, **told))
+        found.append(metric(key, share, interval(share, num), heard.chance, classifier=CLASSIFIER, num=num, **told))
 
     silent = {"no sound, captions without a class": conditions.captions}
     silent |= {"no sound, captions that name the class": conditions.naming}

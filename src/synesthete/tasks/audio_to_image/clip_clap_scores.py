@@ -47,7 +47,7 @@ def clip_clap_scores(
     found, notes = [], []
     for model, what in ((clip, "pictures"), (clap, "sounds")):
         if hub.local_weights(model) is None:
-            notes.append(f"{model} is not on this machine, so {what} are not judged by it")
+            notes.append(f"{model} is not on this machine, so {what} are not evaluated by it")
             continue
         progress(f"{what} by {model}", 0, 1)
         if what == "pictures":

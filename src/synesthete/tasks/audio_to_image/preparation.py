@@ -111,7 +111,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         listing.class_names,
         (*notes, *sounds.remarks),
         tuple(skipped),
-        judge=pictures.samples["judge"],
+        classifier=pictures.samples["classifier"],
         speakers=samples("speakers") if "speakers" in pictures.samples else None,
     )
 

@@ -54,7 +54,7 @@ class Shots:
             listed = [i for i, its in enumerate(listing.picture_parts) if its == part and self.own.get(i, True)]
             if part == "speakers" and not listed and heard["speakers"]:
                 listed = [i for i in places["test"] if i not in own]  # shown with their sounds as well
-            if part != "judge":
+            if part != "classifier":
                 listed = self._audible(part, listed, heard[part])
             places[part] = listed
         if not places["test"]:
@@ -67,23 +67,25 @@ class Shots:
         fitted = {part: self._fit(part, places[part], codec, place, report) for part in PARTS if places[part]}
         unseen = set(fitted["test"].contents)
         unseen |= set(fitted["speakers"].contents) if "speakers" in fitted else set()
-        if "judge" in fitted:
-            fitted["judge"] = fitted["judge"].without(unseen)
-            unseen |= set(fitted["judge"].contents)
+        if "classifier" in fitted:
+            fitted["classifier"] = fitted["classifier"].without(unseen)
+            unseen |= set(fitted["classifier"].contents)
         if "train" not in fitted:
-            raise InputError("no pictures to train on; add some, or lower data.num_judge")
+            raise InputError("no pictures to train on; add some, or lower data.num_classifier")
         fitted["train"] = fitted["train"].without(unseen)
         self.order: dict[PairPart, str] = {}
         for part, rows in fitted.items():
             self.order[part] = digest(b"".join(rows.contents))
             self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
             self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
-        if "judge" not in self.samples:
+        if "classifier" not in self.samples:
             train = self.samples["train"]
             none = torch.zeros(0, dtype=torch.int64)
             rows_of: Any = train.pictures
-            self.samples["judge"] = PictureSamples(rows_of.take(none), none)
-            self.notes.append("no pictures left for the judge alone; add some to have samples judged by a classifier")
+            self.samples["classifier"] = PictureSamples(rows_of.take(none), none)
+            self.notes.append(
+                "no pictures left for the classifier alone; add some to have samples evaluated by a classifier"
+            )
         kept = set(self.samples["train"].labels.tolist())
         for label, name in enumerate(listing.class_names):
             if label not in kept:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from synesthete.data.waveforms import Waveform
 
 SECONDS = 10.0  # of a sound, where neither data nor encoder says
-PARTS: tuple[PairPart, ...] = ("train", "judge", "test", "speakers")
+PARTS: tuple[PairPart, ...] = ("train", "classifier", "test", "speakers")
 
 
 def num_heard(seconds: float | None, conditioner: Any) -> int:

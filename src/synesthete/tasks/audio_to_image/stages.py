@@ -1,4 +1,4 @@
-"""What each stage of training has added: the models as they were after it, judged by the same few sounds."""
+"""What each stage of training has added: the models as they were after it, evaluated by the same few sounds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from synesthete.types import Progress
 
 PREFIX, ADAPTERS = "after-", "adapters"
-NUM_JUDGED, NUM_NOISED = 200, 64
+NUM_CLASSIFIED, NUM_NOISED = 200, 64
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def measure_stages(
     progress: Progress,
 ) -> list[StageResult]:
     """Measure each model by the same few samples; models: called one after the other, so that one is in memory."""
-    few, noised = conditions.few(NUM_JUDGED), conditions.few(NUM_NOISED)
+    few, noised = conditions.few(NUM_CLASSIFIED), conditions.few(NUM_NOISED)
     found = []
     for name, load in models.items():
         pipeline = load()

@@ -46,7 +46,7 @@ class AudioToImage(Images):
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures, sounds and speakers of each split."""
-        values, told = {"judge_pictures": len(prepared.judge)}, {}
+        values, told = {"classifier_pictures": len(prepared.classifier)}, {}
         for part in ("train", "test", "speakers"):
             if (pairs := getattr(prepared, part)) is None:
                 continue
@@ -56,7 +56,7 @@ class AudioToImage(Images):
             told[part] = f"{len(pairs.pictures)} pictures and {len(pairs.sounds)} sounds{known}"
         unheard = f"; {told['speakers']} that are in no other" if "speakers" in told else ""
         return values, (
-            f"{told['train']} to train on, {values['judge_pictures']} pictures for the judge alone, "
+            f"{told['train']} to train on, {values['classifier_pictures']} pictures for the classifier alone, "
             f"{told['test']} held out (no file in two of them){unheard}"
         )
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.recognizers.panel import Transcripts
     from synesthete.tasks.image_to_speech.references import Pairing
 
-    Curve = dict[str, tuple[float, float, float]]  # by judge: share right, low, high
+    Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
 
 GUIDANCE = (1.0, 1.5, 3.0, 5.0, 7.5)
 NUM_SWEPT = 200  # samples at each guidance scale
@@ -105,7 +105,7 @@ class SpeechEvaluator(Evaluator):
         if not len(pictures):
             raise InputError("no pictures to speak; give a test split with some")
         if real.class_names != classifier_clips.class_names:
-            raise InputError("the splits 'test' and 'judge' have other classes; build the corpus again")
+            raise InputError("the splits 'test' and 'classifier' have other classes; build the corpus again")
         self.all_real, self.classifier_clips, self.guidance = real, classifier_clips, guidance
         self.trained_on, self.num_there = trained_on, num_there or len(pictures)
         chosen = drawn(len(pictures), num, seed, "pictures")
@@ -171,23 +171,25 @@ class SpeechEvaluator(Evaluator):
 
     @cached_property
     def heard(self) -> dict[str, Tensor]:
-        """What each judge hears in each sample (n,): a class, or -1."""
+        """What each classifier hears in each sample (n,): a class, or -1."""
         return self.panel.answers(self.generated, lambda *count: self.progress("listening", *count))
 
     @cached_property
     def ceilings(self) -> dict[str, float]:
-        """What each judge hears rightly of the real clips."""
+        """What each classifier hears rightly of the real clips."""
         found = self.panel.answers(self.rebuilt, lambda *count: self.progress("listening to real clips", *count))
         return {name: accuracy(self.true, answers) for name, answers in found.items()}
 
     @cached_property
     def accuracies(self) -> dict[str, Metric]:
-        """The share right by each judge, with its floors and its ceiling."""
+        """The share right by each classifier, with its floors and its ceiling."""
         found = {}
         for name, answers in self.heard.items():
             share, num = accuracy(self.labels, answers), len(self.labels)
             beside = (interval(share, num), 1 / self.num_classes, accuracy(self.labels[self.other], answers))
-            found[name] = metric("accuracy", share, *beside, self.ceilings[name], variant=name, judge=name, num=num)
+            found[name] = metric(
+                "accuracy", share, *beside, self.ceilings[name], variant=name, classifier=name, num=num
+            )
         return found
 
     @cached_property
@@ -224,7 +226,7 @@ class SpeechEvaluator(Evaluator):
         yield self.speed()
 
     def classification(self) -> Finding:
-        """How many say what their picture shows, by every judge, and what the probe sees."""
+        """How many say what their picture shows, by every classifier, and what the probe sees."""
         metrics, said, labels = list(self.accuracies.values()), report.say_accuracy(self), self.labels
         if self.transcripts is not None:
             metrics.append(self.transcripts[0])
@@ -337,13 +339,13 @@ class SpeechEvaluator(Evaluator):
 
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
-        clips, judge = self.classifier_clips, self.panel.trained
+        clips, classifier = self.classifier_clips, self.panel.trained
         return {
             "pictures": f"{len(self.labels)} of {self.num_there} of the test split, seed {self.seed}",
             "vocoder": self.codec.vocoder_in_use,
-            self.classifier_name: f"trained in {judge.seconds:.0f} s on {len(clips)} real clips of "
-            f"{len(set(clips.speakers))} voices; accuracy {judge.accuracy:.3f} on {judge.num_test} real clips of "
-            f"{judge.num_voices} other voices",
+            self.classifier_name: f"trained in {classifier.seconds:.0f} s on {len(clips)} real clips of "
+            f"{len(set(clips.speakers))} voices; {classifier.accuracy:.3f} of {classifier.num_test} real clips of "
+            f"{classifier.num_voices} other voices",
         }
 
 
@@ -362,7 +364,7 @@ def speech_evaluator(
     readable = list(preprocessed(pipeline, pictures, chosen, lambda *count: progress("pictures", *count)))
     if not readable:
         raise InputError("not one readable picture to speak; give a test split with some")
-    real, clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "judge")
+    real, clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "classifier")
     return SpeechEvaluator(
         pipeline,
         torch.cat([part for _, part in readable]),

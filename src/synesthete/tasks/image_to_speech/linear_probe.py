@@ -69,7 +69,7 @@ def seeing_metrics(
 ) -> list[Metric]:
     """The probe's accuracy, and how often what was heard (n,) is what the probe saw (n,).
 
-    real_heard: the share of real clips that the same judge hears rightly, the most that speaking can reach.
+    real_heard: the share of real clips that the same classifier hears rightly, the most that speaking can reach.
     """
     return probe_metrics(
         seen,
@@ -80,5 +80,5 @@ def seeing_metrics(
         chance=1 / num_classes,
         ceiling=real_heard,
         reading=("seeing", "condition"),
-        agreeing=("speaking: the mel judge on x_0 hears", "", "saw"),
+        agreeing=("speaking: the mel classifier on x_0 hears", "", "saw"),
     )

@@ -1,7 +1,7 @@
 """Speech against single real clips: i2m's classifier by nearest reference, and its generation error.
 
-The author of the first system of this kind judged it by these two and never measured what real speech scores on them.
-They are kept to be comparable, each with that ceiling beside it.
+The author of the first system of this kind evaluated it by these two and never measured what real speech scores on
+them. They are kept to be comparable, each with that ceiling beside it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def nearest_metrics(codec: Any, said: Generated, other: Tensor, real: Generated,
         share, wrong = accuracy(labels, answers), accuracy(labels[other], answers)
         who = "i2m's metric, nearest of 1 real clip a class" if num == 1 else f"nearest of {num} real clips a class"
         beside = (interval(share, len(labels)), 1 / len(clips.class_names), wrong, accuracy(true, ceiling))
-        metrics.append(metric("accuracy", share, *beside, variant=f"nearest of {num}", judge=who, num=len(labels)))
+        metrics.append(metric("accuracy", share, *beside, variant=f"nearest of {num}", classifier=who, num=len(labels)))
     return metrics
 
 

@@ -63,12 +63,12 @@ def shown(labels: Tensor) -> list[int]:
 
 
 def heard(found: SpeechEvaluator) -> list[Section]:
-    """A sample of each class, and those that were misheard, the ones that most judges misheard first."""
+    """A sample of each class, and those that were misheard, the ones that most classifiers misheard first."""
     sections = [Section("Heard", _HEARD, [gallery(found, shown(found.labels))])]
     wrong = torch.stack([answers != found.labels for answers in found.heard.values()]).sum(dim=0)
     order = wrong.argsort(descending=True, stable=True)[:NUM_FAILURES]
     if places := [int(place) for place in order if wrong[place]]:
-        text = f"{int((wrong > 0).sum())} of {len(wrong)} samples were misheard by one judge or more; the worst first."
+        text = f"{int((wrong > 0).sum())} of {len(wrong)} samples were misheard at least once; the worst first."
         sections.append(Section("Misheard", text, [gallery(found, places)]))
     return sections
 
@@ -102,7 +102,7 @@ def sound_media(
 def by_class(
     class_names: Sequence[str], labels: Tensor, shares: Mapping[str, Sequence[float]], seen: Tensor | None
 ) -> Section:
-    """The share right of each class by each judge, the worst first, and how much is lost before anything is spoken."""
+    """The share right of each class by each listener, the worst first, and how much is lost before speaking."""
     counts = torch.bincount(labels, minlength=len(class_names)).tolist()
     columns = {**shares}
     if seen is not None:
@@ -114,7 +114,7 @@ def by_class(
 
 
 def confusions(class_names: Sequence[str], tables: Mapping[str, Tensor]) -> Section:
-    """A picture for each judge and, of the first, the commonest mistakes as a table; tables: (C, C + 1) by judge."""
+    """A picture for each listener and the commonest mistakes of the first; tables: (C, C + 1) by listener."""
     items: list[Table | Medium] = [
         Medium(f"confusion {name}", to_png(confusion_figure(table, class_names, f"{name}, n = {int(table.sum())}")))
         for name, table in tables.items()
@@ -226,7 +226,7 @@ def picture_png(picture: Any) -> bytes:
 
 _HEARD = (
     "One picture of each class (of twenty classes where there are more), what the model said to it at its own "
-    "settings, and what each judge heard."
+    "settings, and what each classifier heard."
 )
 _SWEEP = "The first {num} pictures again, on the same noise, at other guidance scales. Table: share right."
 _TRACE = (
@@ -242,7 +242,7 @@ _CODEC = (
 _VOICES = (
     "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
     "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
-    "averaged voice has none. Real voices: as many clips of each class by the judge's and the test voices, through the "
+    "averaged voice has none. Real voices: as many clips of each class by the classifier's and the test voices, by the "
     "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
     "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
     "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."

@@ -51,7 +51,7 @@ class SpeechPlan(Plan):
         super().__init__(pipeline, request)
         self.classifier = classifier
         if classifier is None and request.out is not None:
-            self.notes.append(f"{request.model}: no judge with it, so nobody tells what it said; {ADD_CLASSIFIER}")
+            self.notes.append(f"{request.model}: no classifier with it, so nobody tells what it said; {ADD_CLASSIFIER}")
         folders = [given for given in request.inputs if isinstance(given, Path)]
         found: list[Path | Image.Image] = []
         for given in request.inputs:

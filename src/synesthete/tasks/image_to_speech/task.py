@@ -88,7 +88,7 @@ class ImageToSpeech(Task):
 
         few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
         pairs, corpus, spec = recipe.data(), preparation.build_corpus(recipe, data), recipe.codec().spec
-        clips, test = pairs.clips(corpus, "judge"), pairs.clips(corpus, "test")
+        clips, test = pairs.clips(corpus, "classifier"), pairs.clips(corpus, "test")
         trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=few, progress=progress)
         phrases = [pairs.words.get(name, name) for name in pairs.class_names]
         words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)

@@ -52,11 +52,11 @@ class PictureEvaluator(Evaluator):
     def train_classifier(self) -> Any:
         """As every evaluator."""
         data = self.prepared
-        if data.judge is not None and len(data.judge):
-            return load_or_train_image_classifier(data.judge, data.test, data.class_names, progress=self.progress)
+        if data.classifier is not None and len(data.classifier):
+            return load_or_train_image_classifier(data.classifier, data.test, data.class_names, progress=self.progress)
         if self.pipeline.is_conditional and self.saved is None:
             raise InputError(
-                "no pictures for a classifier in the data and none with the model; --set data.num_judge=400"
+                "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
             )
         return None
 
@@ -82,7 +82,7 @@ class PictureEvaluator(Evaluator):
 
     def classifier_facts(self) -> dict[str, Any]:
         """By what the pictures were compared and classified."""
-        num = len(self.prepared.judge) if self.prepared.judge is not None else 0
+        num = len(self.prepared.classifier) if self.prepared.classifier is not None else 0
         return {
             "features": f"{self.comparison.features}, {self.comparison.width} numbers a picture",
             self.classifier_name: self.classifier_fact(f"{num} real pictures that the model never saw"),

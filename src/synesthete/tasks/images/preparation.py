@@ -52,8 +52,8 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         report = partial(progress, name) if progress else None
         fitted[part] = preprocess_images(listed[part][0], codec, place, name, progress=report)
     held_out = set(fitted["test"].contents)
-    fitted["judge"] = fitted["judge"].without(held_out)
-    fitted["train"] = fitted["train"].without(held_out | set(fitted["judge"].contents))
+    fitted["classifier"] = fitted["classifier"].without(held_out)
+    fitted["train"] = fitted["train"].without(held_out | set(fitted["classifier"].contents))
     samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
     samples["train"].augmentation = data.augmentation
     check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
@@ -62,7 +62,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     if codec.caches_latents:
         codec.load_state_dict(statistics)
         named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
-        for part in ("train", "test"):  # a judge looks at the pictures themselves
+        for part in ("train", "test"):  # a classifier looks at the pictures themselves
             samples[part].x_0 = encode_once(codec, samples[part], place / f"latents-{part}-{named}", part, progress)
     skipped = [name for found in fitted.values() for name in found.skipped]
     notes = [f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}"] if skipped else []
@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         data.class_names,
         tuple(notes),
         tuple(skipped),
-        judge=samples["judge"],
+        classifier=samples["classifier"],
     )
 
 

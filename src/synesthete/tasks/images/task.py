@@ -44,9 +44,9 @@ class Images(Task):
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures of each split."""
-        values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "judge", "test")}
+        values = {f"{part}_pictures": len(getattr(prepared, part)) for part in ("train", "classifier", "test")}
         return values, (
-            f"{values['train_pictures']} pictures to train on, {values['judge_pictures']} for the judge "
+            f"{values['train_pictures']} pictures to train on, {values['classifier_pictures']} for the classifier "
             f"alone, {values['test_pictures']} held out (no picture in two of them)"
         )
 
@@ -63,10 +63,10 @@ class Images(Task):
         from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
         from synesthete.evaluation.classifiers.saved import save_classifier
 
-        if prepared.judge is None or not len(prepared.judge):
-            raise InputError("no pictures for a classifier; --set data.num_judge=400")
+        if prepared.classifier is None or not len(prepared.classifier):
+            raise InputError("no pictures for a classifier; --set data.num_classifier=400")
         few = ImageClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        real, test, names = prepared.judge, prepared.test, prepared.class_names
+        real, test, names = prepared.classifier, prepared.test, prepared.class_names
         trained = load_or_train_image_classifier(real, test, names, num_steps=few, progress=progress)
         save_classifier(trained, model, test.pictures, test.labels)
 

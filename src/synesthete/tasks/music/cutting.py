@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recording are called empty
 # Which split keeps what two of them have in common.
-ORDER: tuple[Part, ...] = ("train", "test", "judge")
+ORDER: tuple[Part, ...] = ("train", "test", "classifier")
 
 logger = logging.getLogger(__name__)
 
@@ -165,8 +165,8 @@ class Cutting:
                 f"nothing is held out of {len(self.entries)} recordings, and a recording is in one split alone; "
                 "add another, or cut this one into two files"
             )
-        if not len(samples["judge"]):
-            self.notes.append("no recordings left for the judge alone; add some to have samples judged by one")
+        if not len(samples["classifier"]):
+            self.notes.append("no recordings left for the classifier alone; add some to have samples evaluated by one")
 
     def _note(self, text: str, names: Iterable[str]) -> None:
         names = list(names)

@@ -98,11 +98,13 @@ class MusicEvaluator(Evaluator):
     def train_classifier(self) -> Any:
         """As every evaluator; a note where there are too few recordings for one."""
         data, rate = self.prepared, self.pipeline.codec.spec.sample_rate
-        if data.judge is None or not len(data.judge):
-            self.notes.append("No classifier was trained: the data keep no recordings for one (data.judge_share).")
+        if data.classifier is None or not len(data.classifier):
+            self.notes.append("No classifier was trained: the data keep no recordings for one (data.classifier_share).")
             return None
         try:
-            return load_or_train_sound_classifier(data.judge, data.test, data.class_names, rate, progress=self.progress)
+            return load_or_train_sound_classifier(
+                data.classifier, data.test, data.class_names, rate, progress=self.progress
+            )
         except InputError as error:
             self.notes.append(f"No classifier was trained: {error}. Sets are compared by what needs none.")
             return None
@@ -297,7 +299,7 @@ class MusicEvaluator(Evaluator):
             true = self.references.labels
             share = accuracy(true, self.classifier.classify(self.coded[1]))
             ceiling, chance = accuracy(true, self.answers[1]), 1 / len(self.class_names)
-            told: dict[str, Any] = {"judge": self.classifier_name, "num": trip.num}
+            told: dict[str, Any] = {"classifier": self.classifier_name, "num": trip.num}
             found.append(
                 metric("class_accuracy_of_codec", share, interval(share, trip.num), chance, ceiling=ceiling, **told)
             )
@@ -308,7 +310,7 @@ class MusicEvaluator(Evaluator):
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
         made, data, codec = self.generated, self.prepared, self.pipeline.codec
-        pieces = f"{len(data.judge) if data.judge is not None else 0} pieces of recordings that the model never heard"
+        pieces = f"{len(data.classifier) if data.classifier is not None else 0} pieces the model never heard"
         if self.classifier is not None:
             pieces = f"{pieces}, to tell {len(self.classifier.class_names)} {self.classifier.config.targets} apart"
         return {

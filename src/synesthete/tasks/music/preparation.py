@@ -69,7 +69,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         codec.load_state_dict(statistics)
         if data.augmentation and data.num_views == 1:
             notes.append("data.augmentation is left out, since sounds are encoded once; --set data.num_views=4")
-        for part in ("train", "test"):  # a judge listens to the sounds themselves
+        for part in ("train", "test"):  # a classifier listens to the sounds themselves
             encode_once(recipe, codec, samples[part], place, part, key, progress)
     say_all(notes)
     return Prepared(
@@ -79,7 +79,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
         data.class_names,
         tuple(notes),
         tuple(cutting.skipped),
-        judge=samples["judge"],
+        classifier=samples["classifier"],
     )
 
 

@@ -47,14 +47,14 @@ class Music(Task):
         """Pieces, recordings and seconds of each split."""
         values: dict[str, Any] = {}
         told = {}
-        for part in ("train", "judge", "test"):
+        for part in ("train", "classifier", "test"):
             pieces = getattr(prepared, part)
             values[f"{part}_pieces"] = len(pieces)
             values[f"{part}_recordings"] = pieces.num_recordings
             values[f"{part}_seconds"] = round(pieces.seconds, 1)
             told[part] = f"{len(pieces)} pieces ({pieces.num_recordings} recordings, {pieces.seconds:.0f} s)"
         return values, (
-            f"{told['train']} to train on, {told['judge']} for the judge alone, {told['test']} held out "
+            f"{told['train']} to train on, {told['classifier']} for the classifier alone, {told['test']} held out "
             "(no recording in two of them)"
         )
 
@@ -74,10 +74,15 @@ class Music(Task):
         from synesthete.evaluation.classifiers.saved import save_classifier
         from synesthete.evaluation.classifiers.sound import SoundClassifier, load_or_train_sound_classifier
 
-        if prepared.judge is None or not len(prepared.judge):
-            raise InputError("no recordings for a classifier; --set data.judge_share=0.15")
+        if prepared.classifier is None or not len(prepared.classifier):
+            raise InputError("no recordings for a classifier; --set data.classifier_share=0.15")
         few = SoundClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        real, test, names, rate = prepared.judge, prepared.test, prepared.class_names, recipe.codec().spec.sample_rate
+        real, test, names, rate = (
+            prepared.classifier,
+            prepared.test,
+            prepared.class_names,
+            recipe.codec().spec.sample_rate,
+        )
         trained = load_or_train_sound_classifier(real, test, names, rate, num_steps=few, progress=progress)
         save_classifier(trained, model, test.waveforms, test.labels)
 
