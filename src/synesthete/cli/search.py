@@ -81,9 +81,9 @@ def sweep(
     `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`
     """
     from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.search.grid import find_labels, plan
     from synesthete.evaluation.search.scoring import Scorer
-    from synesthete.evaluation.search.sweep import Samples
+    from synesthete.evaluation.search.space import find_labels, plan_sweep
+    from synesthete.evaluation.search.sweep import SweepSamples
     from synesthete.evaluation.search.sweep import sweep as sweep_model
 
     tried = {
@@ -99,11 +99,11 @@ def sweep(
     changes = sampling_changes(recipe, assignments)
     names = pipeline.class_names or list(recipe.data().class_names)
     chosen = find_labels(listed(labels, names), names)
-    cells = plan(pipeline, **tried, untrained=untrained_schedules, changes=changes)
+    cells = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
     target = choose_folder(out, "sweep", model)
     with progress_bar() as report:
         basis = scoring_basis(opened, data, features, report)
-        scorer, samples = Scorer(pipeline, basis), Samples(tuple(chosen), own_seeds, num)
+        scorer, samples = Scorer(pipeline, basis), SweepSamples(tuple(chosen), own_seeds, num)
         found = sweep_model(scorer, cells, samples, target, model=model, changes=changes, progress=report)
     page = target / "report" / "report.html"
     values = {
@@ -150,9 +150,8 @@ def tune(
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
     from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.search.model_settings import check_writable
     from synesthete.evaluation.search.scoring import Scorer
-    from synesthete.evaluation.search.tune import check_config
+    from synesthete.evaluation.search.tune import check_config, check_writable
     from synesthete.evaluation.search.tune import tune as tune_model
     from synesthete.evaluation.search.tuning import SearchConfig
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from synesthete.evaluation.reporting import sheet as sheets
+from synesthete.evaluation.reporting import media as sheets
 from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png, shortened, text_width, wrap
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -12,16 +12,14 @@ import torch
 from PIL import Image
 from scored import Means, basis_of
 
-from synesthete.evaluation.search.grid import Cell, plan
-from synesthete.evaluation.search.scoring import Scorer
-from synesthete.evaluation.search.sweep import Samples, duration, remaining, sweep
-from synesthete.evaluation.search.sweep_figures import draw_mosaic
-from synesthete.evaluation.search.sweep_folder import COLUMNS, Made
-from synesthete.evaluation.search.sweep_report import MARK, Findings, figures_table, matrix, summary
+from synesthete.evaluation.search.scoring import FIGURES, Scorer
+from synesthete.evaluation.search.space import Cell, plan_sweep
+from synesthete.evaluation.search.sweep import Made, SweepSamples, duration, sweep
+from synesthete.evaluation.search.sweep_report import MARK, Findings, draw_mosaic, figures_table, matrix, sweep_summary
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
 
-SAMPLES = Samples((0, 2), (42, 43), 2)
+SAMPLES = SweepSamples((0, 2), (42, 43), 2)
 TRIED = {"samplers": ["ddim", "dpmsolver++"], "guidance": [1, 3], "etas": [0, 1], "steps": [2]}
 
 
@@ -50,7 +48,7 @@ def counted(scorer, monkeypatch):
 
 def test_a_sweep_leaves_grids_a_contact_sheet_a_table_and_a_report(scorer, tmp_path):
     lines = []
-    tried = plan(scorer.pipeline, schedules=["cosine", "linear"], untrained=True, **TRIED)
+    tried = plan_sweep(scorer.pipeline, schedules=["cosine", "linear"], untrained=True, **TRIED)
     cells = sweep(scorer, tried, SAMPLES, tmp_path / "out", progress=lambda *line: lines.append(line))
     assert len(cells) == len(tried.cells) == 12
     out = tmp_path / "out"
@@ -81,7 +79,7 @@ def test_a_sweep_leaves_grids_a_contact_sheet_a_table_and_a_report(scorer, tmp_p
 
 
 def test_what_was_stopped_goes_on_where_it_stopped(scorer, counted, tmp_path, monkeypatch):
-    tried, score = plan(scorer.pipeline, **TRIED), scorer.score
+    tried, score = plan_sweep(scorer.pipeline, **TRIED), scorer.score
 
     def killed(settings, *args, **kwargs):
         if len(counted) == 3:
@@ -103,8 +101,8 @@ def test_what_was_stopped_goes_on_where_it_stopped(scorer, counted, tmp_path, mo
 
 
 def test_cells_are_added_and_the_report_shows_all(scorer, counted, tmp_path):
-    sweep(scorer, plan(scorer.pipeline, samplers=["ddim"], guidance=[1], steps=[2]), SAMPLES, tmp_path)
-    cells = sweep(scorer, plan(scorer.pipeline, samplers=["ddim"], guidance=[2], steps=[2, 3]), SAMPLES, tmp_path)
+    sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1], steps=[2]), SAMPLES, tmp_path)
+    cells = sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[2], steps=[2, 3]), SAMPLES, tmp_path)
     assert len(counted) == 3
     assert {(made.cell.guidance_scale, made.cell.num_inference_steps) for made in cells} == {(1, 2), (2, 2), (2, 3)}
     rows, columns, places = matrix(cells)
@@ -113,7 +111,7 @@ def test_cells_are_added_and_the_report_shows_all(scorer, counted, tmp_path):
 
 @pytest.mark.parametrize("kind", ["cell", "grid", "mosaic"])
 def test_a_cell_that_is_damaged_or_incomplete_is_made_again(scorer, counted, tmp_path, kind):
-    tried = plan(scorer.pipeline, samplers=["ddim"], guidance=[1, 2], steps=[2])
+    tried = plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1, 2], steps=[2])
     sweep(scorer, tried, SAMPLES, tmp_path)
     path = next(iter(sorted(tmp_path.glob(f"*/{kind}_*"))))
     if kind == "cell":
@@ -127,20 +125,20 @@ def test_a_cell_that_is_damaged_or_incomplete_is_made_again(scorer, counted, tmp
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        (Samples((0, 1), (42, 43), 2), "other labels (red, blue; now red, green)"),
-        (Samples((0, 2), (42,), 2), "other seeds (42, 43; now 42)"),
-        (Samples((0, 2), (42, 43), 3), "other num (2; now 3)"),
+        (SweepSamples((0, 1), (42, 43), 2), "other labels (red, blue; now red, green)"),
+        (SweepSamples((0, 2), (42,), 2), "other seeds (42, 43; now 42)"),
+        (SweepSamples((0, 2), (42, 43), 3), "other num (2; now 3)"),
     ],
 )
 def test_a_folder_of_other_settings_is_refused(scorer, tmp_path, samples, words):
-    tried = plan(scorer.pipeline, samplers=["ddim"], steps=[2])
+    tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2])
     sweep(scorer, tried, SAMPLES, tmp_path)
     with pytest.raises(InputError, match=re.escape(words)):
         sweep(scorer, tried, samples, tmp_path)
 
 
 def test_a_folder_of_another_model_is_refused(scorer, tmp_path):
-    tried = plan(scorer.pipeline, samplers=["ddim"], steps=[2])
+    tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2])
     sweep(scorer, tried, SAMPLES, tmp_path)
     next(scorer.pipeline.denoiser.parameters()).data.add_(0.1)
     with pytest.raises(InputError, match="a sweep of another model"):
@@ -149,7 +147,7 @@ def test_a_folder_of_another_model_is_refused(scorer, tmp_path):
 
 def test_settings_that_are_the_same_in_all_cells_are_used_and_kept(scorer, counted, tmp_path):
     changes = {"guidance_rescale": 0.5}
-    tried = plan(scorer.pipeline, samplers=["ddim"], steps=[2], changes=changes)
+    tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2], changes=changes)
     sweep(scorer, tried, SAMPLES, tmp_path, changes=changes)
     assert counted[0]["guidance_rescale"] == 0.5
     with pytest.raises(InputError, match="other sampling"):
@@ -159,7 +157,7 @@ def test_settings_that_are_the_same_in_all_cells_are_used_and_kept(scorer, count
 def test_a_folder_of_something_else_is_left_alone(scorer, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="no sweep"):
-        sweep(scorer, plan(scorer.pipeline, steps=[2]), SAMPLES, tmp_path)
+        sweep(scorer, plan_sweep(scorer.pipeline, steps=[2]), SAMPLES, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -177,7 +175,7 @@ def test_every_cell_starts_from_the_same_noise(scorer):
 
 
 def made(guidance=1.0, seconds=0.1, **figures):
-    known = dict.fromkeys(COLUMNS, math.nan) | {"seconds_per_picture": seconds, "kid_floor": 0.01} | figures
+    known = dict.fromkeys(FIGURES, math.nan) | {"seconds_per_picture": seconds, "kid_floor": 0.01} | figures
     return Made(Cell("cosine", "ddim", guidance, 0.0, 10), known, 8, "a processor")
 
 
@@ -203,7 +201,7 @@ def test_a_faster_cell_within_the_floor_is_pointed_out():
     best, quick, bad = made(1.0, 0.5, kid=0.020), made(2.0, 0.1, kid=0.028), made(3.0, 0.01, kid=0.2)
     found = findings(best, quick, bad)
     assert found.quickest() is quick
-    assert "faster: cosine, ddim, eta 0, 10 steps, guidance 2" in summary(found)
+    assert "faster: cosine, ddim, eta 0, 10 steps, guidance 2" in sweep_summary(found)
 
 
 def test_a_mosaic_shows_the_first_pictures_of_the_first_classes():
@@ -214,7 +212,5 @@ def test_a_mosaic_shows_the_first_pictures_of_the_first_classes():
     assert draw_mosaic(pictures[:1]).size == (32, 16)
 
 
-def test_the_time_left_is_told_by_the_networks_forwards():
-    first, rest = Cell("cosine", "ddim", 1.0, 0.0, 10), [Cell("cosine", "ddim", 3.0, 0.0, 20)]
-    assert remaining(2.0, 0.5, first, rest) == pytest.approx(8.5)
+def test_a_time_is_said_as_people_say_it():
     assert [duration(s) for s in (0.2, 40, 600, 7200)] == ["1 s", "40 s", "10 min", "2.0 h"]

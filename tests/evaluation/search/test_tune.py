@@ -17,11 +17,18 @@ from scored import basis_of
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.search import findings, model_settings, space, tuning
-from synesthete.evaluation.search.model_settings import check_writable, write_sampling
+from synesthete.evaluation.search import findings, space, tuning
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
-from synesthete.evaluation.search.tune import check_config, classes_of, halves, settle, tune
+from synesthete.evaluation.search.tune import (
+    check_config,
+    check_writable,
+    classes_of,
+    halves,
+    settle,
+    tune,
+    write_sampling,
+)
 from synesthete.evaluation.search.tuning import SearchConfig
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
@@ -130,7 +137,7 @@ def test_a_written_winner_is_what_the_model_samples_with(model):
     before = Pipeline.load(str(model))
     write_sampling(model, WINNER, before.process)
     after = Pipeline.load(str(model))
-    assert space.plain(after.sampling_settings()) == space.plain(WINNER)
+    assert space.plain_settings(after.sampling_settings()) == space.plain_settings(WINNER)
     assert type(after.scheduler).__name__ == "HeunDiscreteScheduler"
     assert Recipe.load(model / "recipe.yaml").sampling == Sampling(**WINNER)
     assert (model / "denoiser" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
@@ -159,7 +166,7 @@ def test_a_model_killed_while_its_settings_are_written_loads(model, monkeypatch,
         count[0] += 1
         path.write_text(content)
 
-    monkeypatch.setattr(model_settings, "write_file", write)
+    monkeypatch.setattr("synesthete.evaluation.search.tune.write_file", write)
     with pytest.raises(KeyboardInterrupt):
         write_sampling(model, WINNER, Pipeline.load(str(model)).process)
     assert Pipeline.load(str(model))(labels_in_turn(1)).signal.shape == (1, 3, 8, 8)

@@ -17,8 +17,20 @@ from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence, guidance_settings
-from synesthete.evaluation.search.goals import Difference, compare, decide, front, paired, ranked, within
-from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, labels_of, together
+from synesthete.evaluation.search.measurements import (
+    Aggregate,
+    Measurement,
+    Measurements,
+    PairedDifference,
+    compare_repeats,
+    decide,
+    front,
+    labels_of,
+    paired,
+    ranked,
+    together,
+    within,
+)
 from synesthete.evaluation.search.scoring import Score
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
@@ -184,8 +196,8 @@ def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
     found = decide(
         aggregate(winner, 0.01),
         aggregate(0.95, 0.01),
-        Difference(sum(kid) / 2, *kid),
-        Difference(mean, *accuracy),
+        PairedDifference(sum(kid) / 2, *kid),
+        PairedDifference(mean, *accuracy),
         goal,
         ceiling=1.0,
     )
@@ -194,7 +206,7 @@ def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
 
 def test_the_default_is_not_better_than_itself():
     own = [Measurement(DEFAULT, 100, i, 0.9, 0.01, 0.002, 0.5, 0.5, 1.0, 0.1) for i in range(5)]
-    found = compare(own, own, "balanced", 1.0)
+    found = compare_repeats(own, own, "balanced", 1.0)
     assert not found.better
     assert found.num_repeats == 5
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from synesthete.evaluation.reporting.figures import COLOURS
-from synesthete.evaluation.search.goals import paired
-from synesthete.evaluation.search.measurements import together
+from synesthete.evaluation.search.measurements import paired, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synesthete.evaluation.search.goals import Difference
-    from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements
+    from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, PairedDifference
     from synesthete.evaluation.search.space import Space
 
     Settings = dict[str, Any]
@@ -35,8 +33,8 @@ class EtaFinding:
     num_steps: int
     without: Aggregate
     with_noise: Aggregate
-    kid: Difference
-    accuracy: Difference
+    kid: PairedDifference
+    accuracy: PairedDifference
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ class GuidanceFinding:
 
     scale: float
     aggregate: Aggregate
-    kid: Difference
-    accuracy: Difference
+    kid: PairedDifference
+    accuracy: PairedDifference
 
 
 def eta_settings(space: Space, num_steps: int) -> tuple[Settings, Settings] | None:
@@ -134,7 +132,9 @@ def repeats(
     return found
 
 
-def differences(first: Sequence[Measurement], second: Sequence[Measurement]) -> tuple[Difference, Difference]:
+def differences(
+    first: Sequence[Measurement], second: Sequence[Measurement]
+) -> tuple[PairedDifference, PairedDifference]:
     """First minus second, in KID and in accuracy."""
     return (
         paired([m.kid for m in first], [m.kid for m in second]),
@@ -199,7 +199,7 @@ def guidance_sentence(found: Sequence[GuidanceFinding]) -> str:
     return f"{answer}; {most}; {covered}."
 
 
-def _spread(difference: Difference) -> str:
+def _spread(difference: PairedDifference) -> str:
     return f"{difference.mean:.2g} (95%: {difference.low:.2g} to {difference.high:.2g})"
 
 

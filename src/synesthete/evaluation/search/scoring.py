@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 BATCH_SIZE = 64
+FIGURES = ("accuracy", "kid", "kid_floor", "precision", "recall", "diversity", "seconds_per_picture")
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ class Score:
         return len(self.samples)
 
     def figures(self) -> dict[str, float]:
-        """The figures by name, without the samples."""
-        return {name: value for name, value in vars(self).items() if name != "samples"}
+        """FIGURES by name."""
+        return {name: float(getattr(self, name)) for name in FIGURES}
 
 
 class Scorer:

@@ -1,24 +1,32 @@
-"""The sampling settings that a model can be tried with, and what each costs."""
+"""The sampling settings that a model can be tried with, what each costs, and the cells that a sweep makes of them."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
+from synesthete.diffusion.process import Schedule
 from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, scheduler_for
+from synesthete.evaluation.search.schedule_adapter import DEFAULT_SAMPLER, ScheduleAdapter
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import optuna
 
     from synesthete.diffusion.process import Process
+    from synesthete.pipeline import Pipeline
 
     Settings = dict[str, Any]
 
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+NOT_TRAINED = "not trained with"
 NUM_STEPS = (2, 3, 4, 6, 8, 10, 14, 20, 28, 40, 60, 100)
 GUIDANCE_SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 # Kynkäänniemi et al. 2024 find guidance harmful near noise and needless near data.
@@ -39,7 +47,7 @@ class Space:
     """
 
     def __init__(self, process: Process, default: Mapping[str, Any], guidance: bool = True) -> None:
-        self.process, self.default = process, plain(default)
+        self.process, self.default = process, plain_settings(default)
         self._timesteps: dict[str, torch.Tensor] = {}  # a scheduler takes milliseconds to make
         flow = process.schedule == "flow"
         self.knobs: dict[str, tuple[Any, ...]] = {
@@ -73,15 +81,15 @@ class Space:
 
     def settled(self, settings: Mapping[str, Any]) -> Settings | None:
         """The settings with what has no effect in them set to its plainest; None where they cannot be sampled with."""
-        found = self.default | plain(settings)
+        found = self.default | plain_settings(settings)
         sampler = SAMPLERS.get(found["sampler"])
         if sampler is None:
             return None
         if found["guidance_scale"] == 1.0:
             found["guidance_interval"] = [0.0, 1.0]
-        if not takes(sampler.scheduler_class, "eta"):
+        if not takes(sampler.scheduler_class.step, "eta"):
             found["eta"] = 0.0
-        if found["solver_order"] is not None and not takes_order(sampler.scheduler_class):
+        if found["solver_order"] is not None and not takes(sampler.scheduler_class.__init__, "solver_order"):
             found["solver_order"] = None
         if found["timestep_spacing"] == "log_snr":
             found["timestep_shift"] = 1.0
@@ -123,21 +131,181 @@ def name_of(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def plain(settings: Mapping[str, Any]) -> Settings:
+def plain_settings(settings: Mapping[str, Any]) -> Settings:
     """The settings as JSON would give them back."""
-    return {name: plain_value(value) for name, value in settings.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
-def plain_value(value: Any) -> Any:
-    """A list in place of a tuple."""
-    return list(value) if isinstance(value, tuple) else value
+def takes(function: Any, argument: str) -> bool:
+    """Whether a scheduler's function takes an argument."""
+    return argument in inspect.signature(function).parameters
 
 
-def takes(scheduler: Any, argument: str) -> bool:
-    """Whether a scheduler's step takes an argument."""
-    return argument in inspect.signature(scheduler.step).parameters
+@dataclass(frozen=True)
+class Cell:
+    """One way of sampling. trained: whether the model learned on this noise schedule."""
+
+    schedule: str
+    sampler: str
+    guidance_scale: float
+    eta: float
+    num_inference_steps: int
+    trained: bool = True
+
+    @property
+    def stem(self) -> str:
+        """Its name in a file name."""
+        named = f"{self.schedule}_{self.sampler}_cfg{self.guidance_scale:g}_eta{self.eta:g}"
+        return f"{named}_steps{self.num_inference_steps}{'' if self.trained else '_not-trained-with'}"
+
+    @property
+    def schedule_name(self) -> str:
+        """The schedule as a table says it."""
+        return self.schedule if self.trained else f"{self.schedule} ({NOT_TRAINED})"
+
+    @property
+    def row(self) -> str:
+        """All but the guidance, in words."""
+        eta = f", eta {self.eta:g}" if self.sampler == "ddim" else ""
+        return f"{self.schedule_name}, {self.sampler}{eta}, {self.num_inference_steps} steps"
+
+    @property
+    def title(self) -> str:
+        """All of it, in words."""
+        return f"{self.row}, guidance {self.guidance_scale:g}"
+
+    def settings(self) -> dict[str, Any]:
+        """The sampling settings."""
+        return {key: value for key, value in asdict(self).items() if key not in ("schedule", "trained")}
 
 
-def takes_order(scheduler: Any) -> bool:
-    """Whether a scheduler has an order to choose."""
-    return "solver_order" in inspect.signature(scheduler.__init__).parameters
+@dataclass(frozen=True)
+class SweepPlan:
+    """The cells in order, the pipeline that walks each schedule, and what was left out and why, a line each.
+
+    evaluations: of the network, a picture, in each cell; guidance takes two a step.
+    """
+
+    cells: tuple[Cell, ...]
+    pipelines: Mapping[str, Pipeline]
+    evaluations: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plan_sweep(
+    pipeline: Pipeline,
+    *,
+    schedules: Sequence[str] = (),
+    samplers: Sequence[str] = (),
+    guidance: Sequence[float] = (),
+    etas: Sequence[float] = (),
+    steps: Sequence[int] = (),
+    untrained: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> SweepPlan:
+    """Every combination that means something; where nothing is given, the model's own setting alone.
+
+    A sampler without eta is tried once, whatever the etas. untrained: let the model walk schedules that it was not
+    trained with. changes: other sampling settings, the same in every cell.
+
+    Raises:
+        InputError: an unknown name, a schedule that the model was not trained with, settings out of range, guidance of
+            a model that is told nothing, or nothing left to try.
+    """
+    own, own_schedule = pipeline.sampling_settings(**(changes or {})), pipeline.process.schedule
+    schedules = unique(schedules) or [own_schedule]
+    check_names("scheduler", schedules, SCHEDULES, other=("sampler", SAMPLERS))
+    check_names("sampler", samplers, SAMPLERS, other=("scheduler", SCHEDULES))
+    for eta in etas:
+        if not 0 <= eta <= 1:
+            raise InputError(f"eta {eta:g}: give 0 (no noise in a step) to 1 (as much as DDPM)")
+    guidance, steps = unique(guidance) or [own["guidance_scale"]], unique(steps) or [own["num_inference_steps"]]
+    if foreign := [name for name in schedules if name != own_schedule and not untrained]:
+        raise InputError(
+            f"scheduler {foreign[0]!r}: this model was trained with {own_schedule!r}; leave it out, or give "
+            "--untrained-schedules to see what becomes of it"
+        )
+    notes: list[str] = []
+    cells: list[Cell] = []
+    evaluations: list[int] = []
+    pipelines = {name: pipeline if name == own_schedule else ScheduleAdapter.of(pipeline, name) for name in schedules}
+    for schedule, walk in pipelines.items():
+        space = Space(walk.process, walk.sampling_settings())
+        default = own["sampler"] if schedule == own_schedule else DEFAULT_SAMPLER[schedule]
+        for sampler in fitting(unique(samplers) or [default], schedule, notes):
+            tried = etas_of(sampler, unique(etas) or [own["eta"] if sampler == own["sampler"] else 0.0], notes)
+            for num, scale, eta in product(steps, guidance, tried):
+                cell = Cell(schedule, sampler, float(scale), float(eta), int(num), schedule == own_schedule)
+                # Refuses what cannot be.
+                settings = walk.sampling_settings(**{**(changes or {}), **cell.settings()})
+                evaluations.append(space.evaluations(settings))
+                cells.append(cell)
+    return SweepPlan(tuple(cells), pipelines, tuple(evaluations), tuple(unique(notes)))
+
+
+def fitting(samplers: Sequence[str], schedule: str, notes: list[str]) -> list[str]:
+    """Those that can walk the schedule; the others are noted.
+
+    Raises:
+        InputError: none of them.
+    """
+    fit = [name for name in samplers if SAMPLERS[name].flow == (schedule == "flow")]
+    if not fit:
+        known = [name for name, sampler in SAMPLERS.items() if sampler.flow == (schedule == "flow")]
+        raise InputError(
+            f"sampler {', '.join(samplers)}: cannot walk a {schedule!r} schedule; choose from {', '.join(known)}"
+        )
+    notes += [f"{name}: cannot walk a {schedule!r} schedule, left out there" for name in samplers if name not in fit]
+    return fit
+
+
+def etas_of(sampler: str, etas: Sequence[float], notes: list[str]) -> Sequence[float]:
+    """The etas to try with a sampler: 0 alone where it has none, and a note of those left out."""
+    if takes(SAMPLERS[sampler].scheduler_class.step, "eta"):
+        return etas
+    if left := [f"{eta:g}" for eta in etas if eta]:
+        notes.append(f"{sampler}: has no eta; made once, as eta 0, and eta {', '.join(left)} left out")
+    return [0.0]
+
+
+def check_names(what: str, names: Iterable[str], known: Iterable[str], other: tuple[str, Iterable[str]]) -> None:
+    """Make sure that all names are known.
+
+    Raises:
+        InputError: one that is not, with the nearest right ones; `other` is what it may have been meant for.
+    """
+    known = list(known)
+    for name in names:
+        if name in known:
+            continue
+        if name in other[1]:
+            raise InputError(f"{what} {name!r}: that is a {other[0]}; give it to --{other[0]}s")
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise InputError(f"{what} {name!r}: unknown; {'nearest' if near else 'there are'}: {', '.join(near or known)}")
+
+
+def find_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Class numbers of names or numbers, in the order given; of "all", and of none, all.
+
+    Raises:
+        InputError: no such class.
+    """
+    if not names or "all" in names:
+        return list(range(len(class_names)))
+    found = []
+    for name in names:
+        if name in class_names:
+            found.append(list(class_names).index(name))
+        elif name.isascii() and name.isdigit() and int(name) < len(class_names):
+            found.append(int(name))
+        else:
+            near = difflib.get_close_matches(name, list(class_names), n=3, cutoff=0.5) or list(class_names)[:12]
+            raise InputError(
+                f"label {name!r}: unknown; there are 0 to {len(class_names) - 1}, or names such as {', '.join(near)}"
+            )
+    return unique(found)
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """The values in order, each once."""
+    return list(dict.fromkeys(values))

@@ -1,38 +1,157 @@
-"""A sweep: the same classes and the same noise through many ways of sampling, each one evaluated and timed."""
+"""A sweep: the same classes and the same noise through many ways of sampling, each one evaluated, timed and kept."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete.data.picture import write_picture
+from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.provenance import device_name, provenance
-from synesthete.evaluation.reporting.report import number, write_report
-from synesthete.evaluation.search.sweep_figures import draw_grid, draw_mosaic
-from synesthete.evaluation.search.sweep_folder import CONTACT_SHEET, REPORT, Made, SweepFolder
-from synesthete.evaluation.search.sweep_report import Findings, draw_contact_sheet, sweep_report
-from synesthete.io import digest, locked
+from synesthete.evaluation.reporting.report import finite, number, write_report
+from synesthete.evaluation.search.scoring import FIGURES
+from synesthete.evaluation.search.space import Cell
+from synesthete.evaluation.search.sweep_report import (
+    CONTACT_SHEET,
+    TABLE,
+    Findings,
+    draw_contact_sheet,
+    draw_grid,
+    draw_mosaic,
+    sweep_report,
+)
+from synesthete.io import digest, locked, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.search.grid import Cell, Plan
     from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.evaluation.search.space import SweepPlan
     from synesthete.types import Progress
+
+
+IDENTITY, REPORT = "sweep.json", "report"
+# What differs between two sweeps -> how the refusal says it.
+WORDS = {"model": "another model", "classifier": "another classifier", "real": "other held-out pictures"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A cell that is done. figures: by the names in FIGURES, NaN where there is none. device: that it was timed on."""
+
+    cell: Cell
+    figures: dict[str, float]
+    num: int
+    device: str
+
+
+class SweepFolder:
+    """The folder of one sweep: OUT/{schedule}/ holds a grid, a mosaic and the figures of every cell that is done.
+
+    Args:
+        path: the folder. identity: the model, and all that must be the same for two cells to be compared.
+
+    Raises:
+        InputError: a folder that holds something else, or a sweep of another identity.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: a file; choose another --out")
+        if not (path / IDENTITY).is_file():
+            if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
+                raise InputError(f"{path}: holds something that is no sweep; choose another --out")
+            write_file(path / IDENTITY, json.dumps(identity, indent=1) + "\n")
+            return
+        there = read_json(path / IDENTITY)
+        if there is None:
+            raise InputError(f"{path / IDENTITY}: damaged; remove the folder, or choose another --out")
+        for name, value in identity.items():
+            if there.get(name) != value:
+                words = WORDS.get(name) or f"other {name} ({_shown(there.get(name))}; now {_shown(value)})"
+                raise InputError(f"{path}: a sweep of {words}; choose another --out")
+
+    def place(self, cell: Cell, kind: str) -> Path:
+        """Where a cell's grid, mosaic or figures lie."""
+        return self.path / cell.schedule / f"{kind}_{cell.stem}.{'json' if kind == 'cell' else 'png'}"
+
+    def write(self, made: Made, grid: Image.Image, mosaic: Image.Image) -> None:
+        """Keep a finished cell, each file whole; its figures come last, and say that it is done."""
+        write_file(self.place(made.cell, "grid"), encode_png(grid))
+        write_file(self.place(made.cell, "mosaic"), encode_png(mosaic))
+        content = json.dumps(finite(asdict(made)), indent=1)
+        write_file(self.place(made.cell, "cell"), content + "\n")
+
+    def read(self, cell: Cell) -> Made | None:
+        """A cell that is done, or None."""
+        found = self._read(self.place(cell, "cell"))
+        return found if found and found.cell == cell else None
+
+    def all(self) -> list[Made]:
+        """Every cell that is done, in order: schedules that the model was trained with first."""
+        found = [self._read(path) for path in self.path.glob("*/cell_*.json")]
+        return sorted((made for made in found if made), key=lambda made: order(made.cell))
+
+    def _read(self, path: Path) -> Made | None:
+        values = read_json(path)
+        try:
+            figures = {k: math.nan if v is None else float(v) for k, v in values["figures"].items()}
+            made = Made(Cell(**values["cell"]), figures, int(values["num"]), str(values["device"]))
+        except (TypeError, KeyError, ValueError, AttributeError):  # absent or damaged: made again
+            return None
+        whole = set(FIGURES) <= figures.keys() and all(self.place(made.cell, k).is_file() for k in ("grid", "mosaic"))
+        return made if whole else None
+
+    def write_table(self, cells: Sequence[Made]) -> None:
+        """All figures as comma-separated values; an empty field where there is none."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        settings = ("schedule", "trained", "sampler", "guidance_scale", "eta", "num_inference_steps")
+        table.writerow([*settings, *FIGURES, "num", "device", "grid"])
+        for made in cells:
+            figures = ["" if math.isnan(made.figures[name]) else f"{made.figures[name]:.6g}" for name in FIGURES]
+            grid = self.place(made.cell, "grid").relative_to(self.path).as_posix()
+            table.writerow([*(getattr(made.cell, key) for key in settings), *figures, made.num, made.device, grid])
+        write_file(self.path / TABLE, text.getvalue())
+
+
+def order(cell: Cell) -> tuple[Any, ...]:
+    """Places a cell among the others."""
+    return not cell.trained, cell.schedule, cell.sampler, cell.eta, cell.num_inference_steps, cell.guidance_scale
+
+
+def read_json(path: Path) -> Any:
+    """The file's content; None where it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _shown(value: Any) -> str:
+    """A value in an error's line."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
     # progress(what, done, total); a total of 0 says `what` as a line of its own.
 
 
 @dataclass(frozen=True)
-class Samples:
+class SweepSamples:
     """What every cell makes: `num` pictures of each class at each seed, from the same noise in all cells."""
 
     labels: tuple[int, ...]
@@ -57,8 +176,8 @@ class Samples:
 
 def sweep(
     scorer: Scorer,
-    plan: Plan,
-    samples: Samples,
+    plan: SweepPlan,
+    samples: SweepSamples,
     folder: Path,
     *,
     model: str = "",
@@ -80,7 +199,7 @@ def sweep(
     if not len(samples) or not plan.cells:
         raise InputError("a sweep of no pictures; give at least one label, one seed and --num 1")
     with locked(folder):
-        place = SweepFolder(folder, identity(scorer, samples, changes or {}))
+        place = SweepFolder(folder, identity_of(scorer, samples, changes or {}))
         for note in plan.notes:
             report(note, 0, 0)
         make_cells(scorer, plan, samples, place, changes or {}, report)
@@ -101,10 +220,16 @@ def sweep(
 
 
 def make_cells(
-    scorer: Scorer, plan: Plan, samples: Samples, place: SweepFolder, changes: Mapping[str, Any], report: Progress
+    scorer: Scorer,
+    plan: SweepPlan,
+    samples: SweepSamples,
+    place: SweepFolder,
+    changes: Mapping[str, Any],
+    report: Progress,
 ) -> None:
     """Make and keep the cells that are not there; says how many they are and, after the first, how long they take."""
     todo = [cell for cell in plan.cells if place.read(cell) is None]
+    evaluations = dict(zip(plan.cells, plan.evaluations, strict=True))
     num, kept = len(plan.cells), len(plan.cells) - len(todo)
     report(f"{num} cells of {len(samples)} pictures{f', {kept} of them there already' if kept else ''}", 0, 0)
     labels, seeds, names = samples.all_labels(), samples.all_seeds(), list(scorer.basis.class_names)
@@ -121,14 +246,10 @@ def make_cells(
         place.write(made, draw_grid(pictures, rows, samples.seeds, grid_title(made), draw), draw_mosaic(pictures, draw))
         if not done and len(todo) > 1:
             sampling = score.seconds_per_picture * score.num
-            left = remaining(sampling, time.perf_counter() - started - sampling, cell, todo[1:])
+            rest = sum(evaluations[other] for other in todo[1:]) / evaluations[cell]
+            left = sampling * rest + (time.perf_counter() - started - sampling) * (len(todo) - 1)
             report(f"about {duration(left)} for the {len(todo) - 1} cells left", 0, 0)
     report("cells", num, num)
-
-
-def remaining(sampling: float, evaluating: float, first: Cell, rest: list[Cell]) -> float:
-    """Seconds that the other cells take if a forward of the network, and all else, takes as long as in the first."""
-    return sampling / first.num_forwards * sum(cell.num_forwards for cell in rest) + evaluating * len(rest)
 
 
 def grid_title(made: Made) -> str:
@@ -138,7 +259,7 @@ def grid_title(made: Made) -> str:
     return f"{made.cell.title}: accuracy {number(figures['accuracy'])}, {kid}, n = {made.num}"
 
 
-def identity(scorer: Scorer, samples: Samples, changes: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be the same for two cells to be compared."""
     pipeline, basis = scorer.pipeline, scorer.basis
     own = pipeline.sampling_settings(**changes)

@@ -1,37 +1,87 @@
-"""Which way of sampling is best in the time that a picture may take, found by measurement."""
+"""Which way of sampling is best in the time that a picture may take, found by measurement and written into a model."""
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import seeding
+from synesthete import hub, seeding
+from synesthete.config import Recipe, Sampling
 from synesthete.data.labelled import in_turn
+from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import check_place, write_report
 from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
-from synesthete.evaluation.search.goals import GOALS
-from synesthete.evaluation.search.measurements import Measurements
-from synesthete.evaluation.search.model_settings import check_writable, write_sampling
+from synesthete.evaluation.search.measurements import GOALS, Measurements
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning, facts_of
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
-from synesthete.io import digest, locked
+from synesthete.io import digest, locked, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
 
+    from synesthete.diffusion.process import Process
     from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
+
+
+RECIPE = "recipe.yaml"
+SCHEDULER = "scheduler"
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that a model's settings may be changed, before minutes are spent on finding better ones.
+
+    Raises:
+        InputError: a model of the package or of the Hub's cache, a folder that cannot be written, or a damaged recipe.
+    """
+    instead = f"copy it first (`cp -rL {folder} my-model`) and tune the copy, or give --no-write"
+    if folder.resolve().is_relative_to(hub.SHIPPED.resolve()):
+        raise InputError(f"{folder.name}: ships with the package and stays as it is; {instead}")
+    if (folder / hub.MODEL_INDEX).is_symlink():
+        raise InputError(f"{folder}: a download that others may use too; {instead}")
+    files = [folder, folder / hub.MODEL_INDEX, *([folder / RECIPE] if (folder / RECIPE).exists() else [])]
+    if closed := [path for path in files if not os.access(path, os.W_OK)]:
+        raise InputError(f"{closed[0]}: cannot be written; {instead}")
+    if (folder / RECIPE).exists():
+        Recipe.load(folder / RECIPE)
+
+
+def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) -> None:
+    """Make sampling settings the model's own: in its index, its scheduler and, where it has one, its recipe.
+
+    Each file is written beside its place and renamed; killed between two of them, the model loads all the same.
+
+    Raises:
+        InputError: as `check_writable`, settings that do not fit, or a full disk.
+    """
+    check_writable(folder)
+    own = Sampling()
+    for name, value in settings.items():
+        setattr(own, name, tuple(value) if isinstance(value, list) else value)
+    scheduler = scheduler_for(vars(own), process)
+    index = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8"))
+    index["sampling"] = vars(own)
+    index[SCHEDULER] = ["diffusers", type(scheduler).__name__]
+    if (folder / RECIPE).exists():
+        recipe = Recipe.load(folder / RECIPE)
+        recipe.sampling = own
+        write_file(folder / RECIPE, recipe.to_yaml())
+    write_file(folder / SCHEDULER / scheduler.config_name, scheduler.to_json_string())
+    write_file(folder / hub.MODEL_INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 MEASURED, REPORT = "measured", "report"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,7 @@ from synesthete.evaluation.search.findings import (
     guidance_sentence,
 )
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
-from synesthete.evaluation.search.goals import GOALS, TOLERANCE
-from synesthete.evaluation.search.measurements import to_dict
+from synesthete.evaluation.search.measurements import GOALS, TOLERANCE
 from synesthete.evaluation.search.space import name_of
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class Tuning:
             "differences": {"kid": vars(compared.kid), "accuracy": vars(compared.accuracy)},
             "front": [aggregate.settings for aggregate in self.found.front],
             "findings": {"eta": self.eta_says(), "guidance": self.guidance_says()},
-            "measurements": [to_dict(measurement) for measurement in self.measurements],
+            "measurements": [asdict(measurement) for measurement in self.measurements],
         }
 
     def report(self, facts: Mapping[str, Any]) -> Report:

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from synesthete import seeding
-from synesthete.evaluation.search.goals import compare, front, ranked, within
-from synesthete.evaluation.search.measurements import together
+from synesthete.evaluation.search.measurements import compare_repeats, front, ranked, together, within
 from synesthete.evaluation.search.space import name_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synesthete.evaluation.search.goals import Comparison, Goal
-    from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements
+    from synesthete.evaluation.search.measurements import Aggregate, Comparison, Goal, Measurement, Measurements
     from synesthete.evaluation.search.space import Space
     from synesthete.types import Progress
 
@@ -320,7 +318,7 @@ class Search:
                 repeats[who].append(self.final.measure(settings, num, self.seed("comparison", i)))
                 self._count()
         self.progress("settings", self._total, self._total)
-        return compare(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
+        return compare_repeats(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
 
     def keepers(self, aggregates: Sequence[Aggregate]) -> list[Aggregate]:
         """Standings on enough pictures to be on the front and, where accuracy counts, with enough of it."""

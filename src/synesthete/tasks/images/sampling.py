@@ -76,7 +76,7 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
     Raises:
         InputError: a label or a prompt to a model that reads none, one that it does not know, or neither.
     """
-    from synesthete.evaluation.search.grid import find_labels
+    from synesthete.evaluation.search.space import find_labels
 
     conditioner, class_names = pipeline.conditioner, pipeline.class_names
     if not pipeline.is_conditional:

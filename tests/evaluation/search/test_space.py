@@ -6,8 +6,8 @@ import pytest
 
 from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.search.grid import Cell, find_labels, plan
 from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter
+from synesthete.evaluation.search.space import Cell, find_labels, plan_sweep
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
@@ -19,20 +19,20 @@ def model(cache):
 
 def test_without_values_the_models_own_settings_are_tried(model):
     own = model.sampling_settings()
-    [cell] = plan(model).cells
+    [cell] = plan_sweep(model).cells
     assert cell.settings() == {name: own[name] for name in cell.settings()}
     assert cell.schedule == model.process.schedule
     assert cell.trained
 
 
 def test_every_combination_is_tried_once(model):
-    found = plan(model, samplers=["ddim", "ddim"], guidance=[0, 1.5, 3], etas=[0, 1], steps=[2, 4])
+    found = plan_sweep(model, samplers=["ddim", "ddim"], guidance=[0, 1.5, 3], etas=[0, 1], steps=[2, 4])
     assert len(found.cells) == len(set(found.cells)) == 12
     assert found.notes == ()
 
 
 def test_a_sampler_without_eta_is_made_once_and_that_is_said_once(model):
-    found = plan(model, samplers=["ddim", "dpmsolver++"], guidance=[1, 3], etas=[0, 0.5, 1])
+    found = plan_sweep(model, samplers=["ddim", "dpmsolver++"], guidance=[1, 3], etas=[0, 0.5, 1])
     by_sampler = [cell.sampler for cell in found.cells]
     assert by_sampler.count("ddim") == 6
     assert by_sampler.count("dpmsolver++") == 2
@@ -42,17 +42,17 @@ def test_a_sampler_without_eta_is_made_once_and_that_is_said_once(model):
 
 
 def test_a_sampler_of_another_kind_is_left_out_where_it_cannot_walk(model):
-    found = plan(model, schedules=["cosine", "flow"], samplers=["ddim", "flow-euler"], untrained=True)
+    found = plan_sweep(model, schedules=["cosine", "flow"], samplers=["ddim", "flow-euler"], untrained=True)
     assert [(cell.schedule, cell.sampler) for cell in found.cells] == [("cosine", "ddim"), ("flow", "flow-euler")]
     assert len(found.notes) == 2
     with pytest.raises(InputError, match="cannot walk a 'flow' schedule; choose from flow-euler"):
-        plan(model, schedules=["cosine", "flow"], samplers=["ddim"], untrained=True)
+        plan_sweep(model, schedules=["cosine", "flow"], samplers=["ddim"], untrained=True)
 
 
 def test_a_schedule_the_model_was_not_trained_with_is_refused_or_marked(model):
     with pytest.raises(InputError, match=r"trained with 'cosine'.*--untrained-schedules"):
-        plan(model, schedules=["cosine", "linear"])
-    found = plan(model, schedules=["cosine", "linear"], samplers=["ddim"], untrained=True)
+        plan_sweep(model, schedules=["cosine", "linear"])
+    found = plan_sweep(model, schedules=["cosine", "linear"], samplers=["ddim"], untrained=True)
     own, other = found.cells
     assert (own.trained, other.trained) == (True, False)
     assert "not-trained-with" in other.stem
@@ -76,7 +76,7 @@ def test_a_schedule_the_model_was_not_trained_with_is_refused_or_marked(model):
 )
 def test_what_cannot_be_is_one_line(model, tried, words):
     with pytest.raises(InputError) as caught:
-        plan(model, **tried)
+        plan_sweep(model, **tried)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -86,9 +86,9 @@ def test_guidance_of_a_model_that_is_told_nothing_is_refused(cache):
     recipe = tiny_recipe()
     recipe.conditioner = build(Unconditional)
     silent = tiny_pipeline(recipe)
-    assert [cell.guidance_scale for cell in plan(silent).cells] == [1.0]
+    assert [cell.guidance_scale for cell in plan_sweep(silent).cells] == [1.0]
     with pytest.raises(InputError, match="guidance_scale 3"):
-        plan(silent, guidance=[1, 3])
+        plan_sweep(silent, guidance=[1, 3])
 
 
 def test_labels_are_names_or_numbers():
@@ -115,7 +115,9 @@ def test_a_cells_name_says_all_of_it():
     assert len({cell.stem for cell in cells}) == len({cell.title for cell in cells}) == len(cells)
 
 
-def test_guidance_and_second_order_cost_twice():
-    assert Cell("cosine", "ddim", 3.0, 0.0, 10).num_forwards == 20
-    assert Cell("cosine", "ddim", 0.0, 0.0, 10).num_forwards == Cell("cosine", "ddim", 1.0, 0.0, 10).num_forwards == 10
-    assert Cell("flow", "flow-heun", 1.0, 0.0, 10).num_forwards == 20
+def test_guidance_and_second_order_cost_twice(model):
+    found = plan_sweep(model, samplers=["ddim", "heun"], guidance=[0, 1, 3], steps=[10])
+    own = {(cell.sampler, cell.guidance_scale): n for cell, n in zip(found.cells, found.evaluations, strict=True)}
+    assert own["ddim", 0.0] == own["ddim", 1.0] == 10
+    assert own["ddim", 3.0] == 20
+    assert own["heun", 1.0] == 19  # Euler's at the last step
