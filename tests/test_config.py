@@ -7,7 +7,7 @@ import yaml
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.pictures import ClassFolders, Mnist
 from synesthete.denoisers.dit import DiT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.music import Music
 from synesthete.data.synthetic import Tones

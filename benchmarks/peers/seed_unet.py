@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.nn.embeddings import sinusoid
+from synesthete.nn.layers import sinusoid
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,9 +20,8 @@ from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Sampling
 from synesthete.denoisers.adapters import save_adapters
 from synesthete.denoisers.stable_diffusion import StableDiffusion

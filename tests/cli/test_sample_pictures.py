@@ -12,8 +12,8 @@ from PIL import Image
 
 from conditioning.text_towers import write_text_tower
 from synesthete.cli.app import main
-from synesthete.conditioning.text import ClipText
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.clip_text import ClipText
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import sample_generators

@@ -13,8 +13,7 @@ from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
 from conftest import SHARED
-from synesthete.codecs.autoencoder import KL, TINY, AutoencoderCodec, read_network
-from synesthete.codecs.tiny_autoencoder import TinyAutoencoder
+from synesthete.codecs.autoencoder import KL, TINY, AutoencoderCodec, TinyAutoencoder, read_autoencoder
 from synesthete.types import InputError
 
 SMALL = {
@@ -128,7 +127,7 @@ def test_the_tiny_layout_is_read_by_name(tmp_path):
     network = TinyAutoencoder(latent_channels=6, pools=True)
     torch.save(network.encoder.state_dict(), tmp_path / "some_encoder.pth")
     torch.save(network.decoder.state_dict(), tmp_path / "some_decoder.pth")
-    assert read_network(str(tmp_path)) == {"kind": TINY, "latent_channels": 6, "pools": True}
+    assert read_autoencoder(str(tmp_path)) == {"kind": TINY, "latent_channels": 6, "pools": True}
     codec = AutoencoderCodec(str(tmp_path), 16).fit([pictures()])
     with torch.no_grad():
         latents = network.encode(pictures().float() / 255)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from synesthete import seeding
-from synesthete.codecs.griffin_lim import griffin_lim
 from synesthete.codecs.mel import MelCodec
 from synesthete.data.audio import read_audio
+from synesthete.nn.spectrum import griffin_lim
 from synesthete.types import InputError
 
 RATE, N_FFT, HOP, BANDS = 24_000, 1024, 256, 100

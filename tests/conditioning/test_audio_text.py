@@ -12,9 +12,8 @@ from stable_diffusion_texts import write_texts
 from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
 from synesthete.conditioning.clap import Clap, ClapTower
 from synesthete.conditioning.labels import Labels
+from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import Recipe, build
 from synesthete.config.plain import plain, resolved
 from synesthete.types import InputError

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.types import InputError
 
 

@@ -16,9 +16,7 @@ from transformers import AutoImageProcessor, AutoModel, CLIPModel, Dinov2Model, 
 
 from synesthete import hub
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.encoder import VisionEncoder
-from synesthete.conditioning.vision_families import qwen_patches
-from synesthete.conditioning.vision_tower import KNOWN
+from synesthete.conditioning.vision import KNOWN, VisionEncoder, qwen_patches
 from synesthete.config import build
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
@@ -131,7 +129,7 @@ def test_more_pictures_than_go_through_at_once(folders, monkeypatch):
     conditioner = encoder(folders["siglip"])
     raw = conditioner.preprocess(photographs(7))
     whole = conditioner.extract_features(raw)
-    monkeypatch.setattr("synesthete.conditioning.vision_tower.CHUNK", 3)
+    monkeypatch.setattr("synesthete.conditioning.vision.CHUNK", 3)
     torch.testing.assert_close(conditioner.extract_features(raw), whole, rtol=1e-4, atol=1e-5)
 
 

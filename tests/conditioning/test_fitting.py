@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from synesthete.conditioning.fitting import fit_picture
+from synesthete.conditioning.pictures import fit_picture
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import BuiltInDigits, Mnist
 

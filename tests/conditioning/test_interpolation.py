@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from synesthete.conditioning.interpolation import slerp
+from synesthete.conditioning.audio_text import slerp
 
 
 def test_it_goes_round_the_sphere_at_an_even_pace():

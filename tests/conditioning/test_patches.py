@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.patches import PicturePatches
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PicturePatches, PictureStem
 from synesthete.denoisers.dit import DiT
 from synesthete.types import Condition, InputError
 

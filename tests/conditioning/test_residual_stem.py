@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.residual_stem import ResidualStem
+from synesthete.conditioning.pictures import ResidualStem
 
 
 def stem(**settings) -> ResidualStem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.conditioning.sound_encoder import SoundEncoder
+from synesthete.conditioning.learned_encoders import SoundEncoder
 from synesthete.types import InputError
 
 RATE = 8000

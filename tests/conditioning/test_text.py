@@ -14,9 +14,8 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, 
 
 from synesthete import hub
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning import text_tower
-from synesthete.conditioning.text import ClipText
-from synesthete.conditioning.text_tower import KNOWN
+from synesthete.conditioning import clip_text
+from synesthete.conditioning.clip_text import KNOWN, ClipText
 from synesthete.config import build
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
@@ -144,7 +143,7 @@ def test_a_batch_of_four_equals_four_singles(folders, cache):
 def test_more_prompts_than_go_through_at_once(folders, cache, monkeypatch):
     whole = make(folders["text"]).extract_features(PROMPTS)
     shutil.rmtree(cache)
-    monkeypatch.setattr(text_tower, "CHUNK", 3)
+    monkeypatch.setattr(clip_text, "CHUNK", 3)
     torch.testing.assert_close(make(folders["text"]).extract_features(PROMPTS), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -240,7 +239,7 @@ def test_a_prompt_is_read_once_and_kept_by_weights_and_words(folders, cache, mon
     other = write_text_tower(tmp_path / "other", seed=1)
     assert not torch.allclose(make(other).extract_features(PROMPTS), first)
     with monkeypatch.context() as without:
-        without.setattr(text_tower.TextTower, "_read", deaf)
+        without.setattr(clip_text.TextTower, "_read", deaf)
         assert torch.equal(make(folders["text"]).extract_features(PROMPTS), first)
         with pytest.raises(AssertionError, match="was asked"):
             make(folders["text"]).extract_features(["a horse"])
@@ -258,7 +257,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(folders, cache):
 def test_classes_are_read_once_by_one_conditioner(folders, monkeypatch):
     conditioner = make(folders["text"])
     first = conditioner.encode(LABELS)
-    monkeypatch.setattr(text_tower.TextTower, "extract_features", deaf)
+    monkeypatch.setattr(clip_text.TextTower, "extract_features", deaf)
     assert torch.equal(conditioner.encode(LABELS).tokens, first.tokens)
     assert conditioner.null(2).pooled.shape == (2, WIDTH)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from synesthete.conditioning.text_table import PooledText, read_table
+from synesthete.conditioning.labels import PooledText, read_table
 from synesthete.config import build
 from synesthete.denoisers.dit import DiT
 from synesthete.recipes import check_fit

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.conditioning.text_transformer import TextTransformer, words_of
+from synesthete.conditioning.learned_encoders import TextTransformer, words_of
 from synesthete.types import InputError
 
 CAPTIONS = ("a handwritten digit", "A digit, written by hand.", "somebody's digit")

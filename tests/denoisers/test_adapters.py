@@ -16,8 +16,8 @@ from torch import nn
 from denoisers.tiny_diffusion import NETWORK, NUM_TEXT, draw, inputs, make_denoiser, told, wake, write_stable_diffusion
 from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.learned_encoders import TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.conditioning.text_transformer import TextTransformer
 from synesthete.config import register
 from synesthete.denoisers.adapters import (
     INDEX,
@@ -31,7 +31,7 @@ from synesthete.denoisers.adapters import (
     save_adapters,
     set_adapter_scale,
 )
-from synesthete.denoisers.low_rank import lora_places
+from synesthete.denoisers.gated_attention import lora_places
 from synesthete.types import Condition, InputError
 
 STEPS = 3

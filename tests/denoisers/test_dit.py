@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising, Parts

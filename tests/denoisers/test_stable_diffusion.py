@@ -30,8 +30,7 @@ from denoisers.tiny_diffusion import (
 )
 from synesthete import hub
 from synesthete.config import build
-from synesthete.denoisers.base_network import BASE, KNOWN
-from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.denoisers.stable_diffusion import BASE, KNOWN, StableDiffusion
 from synesthete.types import Condition, InputError
 
 SIZES = [(8, 8), (5, 7), (12, 4), (1, 1)]

@@ -10,11 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from synesthete.denoisers.dit import DiT
-from synesthete.denoisers.unet import UNet
+from synesthete.denoisers.unet import SqueezeExcitation, UNet
 from synesthete.diffusion.guidance import guided
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
-from synesthete.nn.unet_blocks import SqueezeExcitation
 from synesthete.types import Condition, InputError
 
 SIZES = [(16, 16), (13, 10), (5, 22), (1, 1)]

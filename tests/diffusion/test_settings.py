@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import Sampling, build
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.recipes import find_recipe

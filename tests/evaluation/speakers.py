@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import Sampling
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process

@@ -10,7 +10,7 @@ import torch
 from pages import Page, check_media
 from painters import make_painter, unseen_swatches
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.data.labelled import PictureSamples
 from synesthete.evaluation.classifiers.image import (

@@ -8,9 +8,8 @@ import torch
 
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.labels import Labels
+from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.conditioning.low_band import LowBand
-from synesthete.conditioning.unconditional import Unconditional
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process

@@ -12,7 +12,7 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Parts, Vocoding, spectral_distance
-from synesthete.objectives.spectrograms import SpectrogramDiscriminator, feature_distance, hinge
+from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import check_fit
 from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug

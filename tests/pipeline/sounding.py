@@ -8,9 +8,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.labels import Labels
+from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.conditioning.low_band import LowBand
-from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Sampling, register
 from synesthete.denoisers.base import Denoiser
 from synesthete.denoisers.unet import UNet

@@ -9,8 +9,7 @@ from synesthete import seeding
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.text_transformer import TextTransformer
+from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.config import Sampling
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.denoisers.unet import UNet

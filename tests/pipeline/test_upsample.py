@@ -9,8 +9,8 @@ import torch
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
+from synesthete.conditioning.labels import Unconditional
 from synesthete.conditioning.low_band import SPREAD_DB, TYPICAL_DB, LowBand
-from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import register
 from synesthete.denoisers.base import Denoiser
 from synesthete.diffusion.process import Process

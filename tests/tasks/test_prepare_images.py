@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from synesthete import tasks
-from synesthete.conditioning.text_table import PooledText
+from synesthete.conditioning.labels import PooledText
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.pictures import ClassFolders

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from synesthete import tasks
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples

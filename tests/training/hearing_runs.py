@@ -8,8 +8,7 @@ from paired_files import CAPTIONS, LENGTH, RATE, write_classes
 from synesthete import tasks
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
-from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.text_transformer import TextTransformer
+from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell

@@ -12,9 +12,8 @@ from runs import StoppedError, metrics, stop_after
 from safetensors.torch import load_file
 
 from synesthete import seeding, tasks
-from synesthete.conditioning.text import ClipText
-from synesthete.conditioning.text_table import PooledText
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.clip_text import ClipText
+from synesthete.conditioning.labels import PooledText, Unconditional
 from synesthete.config import build
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe

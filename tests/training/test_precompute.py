@@ -7,8 +7,7 @@ import contextlib
 import pytest
 import torch
 
-from synesthete.conditioning.residual_stem import ResidualStem
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem, ResidualStem
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.training.precompute import choose_view, precompute_features

@@ -8,19 +8,102 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 
 from synesthete import hub
-from synesthete.codecs.base import Codec
-from synesthete.codecs.measuring import measure_channels
+from synesthete.codecs.base import Codec, measure_channels
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.codecs.tiny_autoencoder import TinyAutoencoder, read_layout
+from synesthete.nn.layers import load_weights
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from PIL import Image
-    from torch import Tensor, nn
+    from torch import Tensor
+
+
+WIDTH = 64
+GROUPS = 4
+BOUND = 3.0  # what the decoder is given is held within this, smoothly
+
+
+class Block(nn.Module):
+    """Three convolutions beside a shortcut; where it pools, a wide normalised pointwise layer comes before them.
+
+    The wide layer's group norm sees the whole grid, which gives the coarse level of some of these networks a notion of
+    the whole picture.
+    """
+
+    def __init__(self, *, pools: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(3):
+            layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU()]
+        self.conv = nn.Sequential(*layers[:-1])
+        self.pool = None
+        if pools:
+            wide = 4 * WIDTH
+            self.pool = nn.Sequential(
+                nn.Conv2d(WIDTH, wide, 1, bias=False),
+                nn.GroupNorm(GROUPS, wide),
+                nn.ReLU(),
+                nn.Conv2d(wide, WIDTH, 1, bias=False),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 64, H, W) -> the same shape."""
+        if self.pool is not None:
+            x = x + self.pool(x)
+        return torch.relu(self.conv(x) + x)
+
+
+class Bounded(nn.Module):
+    """Latents held within +-3 by tanh, as the decoder was trained on them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same."""
+        return torch.tanh(x / BOUND) * BOUND
+
+
+class TinyAutoencoder(nn.Module):
+    """Pictures in [0, 1] (B, 3, H, W) <-> latents (B, latent_channels, H / 8, W / 8).
+
+    Layers go by the numbers that they have in the published files (`read_layout`).
+    Source: TAESD (Bohan 2023, github.com/madebyollin/taesd), a distillation of Stable Diffusion's and FLUX's
+    autoencoders.
+    """
+
+    downsampling = 8
+
+    def __init__(self, latent_channels: int = 4, *, pools: bool = False) -> None:
+        super().__init__()
+        self.latent_channels = latent_channels
+        encoder: list[nn.Module] = [nn.Conv2d(3, WIDTH, 3, padding=1), Block(pools=False)]
+        for level in range(3):
+            encoder.append(nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1, bias=False))
+            encoder += [Block(pools=pools and level == 2) for _ in range(3)]
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(WIDTH, latent_channels, 3, padding=1))
+        decoder: list[nn.Module] = [Bounded(), nn.Conv2d(latent_channels, WIDTH, 3, padding=1), nn.ReLU()]
+        for level in range(3):
+            decoder += [Block(pools=pools and level == 0) for _ in range(3)]
+            decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
+        self.decoder = nn.Sequential(*decoder, Block(pools=False), nn.Conv2d(WIDTH, 3, 3, padding=1))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> latents."""
+        return self.encoder(pictures)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> (B, 3, H, W), about [0, 1]."""
+        return self.decoder(latents)
+
+
+def read_layout(encoder: Mapping[str, Tensor]) -> dict[str, int | bool]:
+    """Arguments of the `TinyAutoencoder` whose encoder has these weights."""
+    last = max(encoder, key=lambda name: (int(name.split(".")[0]), name.endswith("weight")))
+    return {"latent_channels": len(encoder[last]), "pools": any(".pool." in name for name in encoder)}
+
 
 FIELD = "codec.model"
 KIND, KL, TINY = "kind", "AutoencoderKL", "TinyAutoencoder"
@@ -44,7 +127,7 @@ class AutoencoderCodec(Codec):
         model: Hub id or folder of an AutoencoderKL (config.json and safetensors, there or in its folder `vae`), or a
             folder with the files `*_encoder.pth` and `*_decoder.pth` of a tiny one. None: fresh weights, for trials.
         size: sides of every picture in pixels, one number for a square or (H, W). channels: 1 for grey, 3 for RGB.
-        network: what the network is, as `read_network` finds it; None reads it from the model's files.
+        network: what the network is, as `read_autoencoder` finds it; None reads it from the model's files.
         scaling_factor: what latents are multiplied by, in place of being measured, for a published denoiser that was
             trained on such: 0.18215 for Stable Diffusion 1 and 2.
 
@@ -70,11 +153,11 @@ class AutoencoderCodec(Codec):
         if network is None:
             if model is None:
                 raise InputError(f"{FIELD}: none given; give a Hub id or a folder")
-            network = read_network(model)
+            network = read_autoencoder(model)
             self.register_to_config(network=network)  # saved with a model: loading it asks for no file of the network
         self.pixels = PixelCodec(size, channels)
         self.autoencoder: Any
-        self.autoencoder, self.downsampling, self.latent_channels = make_network(network, channels)
+        self.autoencoder, self.downsampling, self.latent_channels = make_autoencoder(network, channels)
         height, width = self.pixels.shape[1:]
         if height % self.downsampling or width % self.downsampling:
             raise InputError(
@@ -110,7 +193,7 @@ class AutoencoderCodec(Codec):
             InputError: no pictures, weights that cannot be read or do not fit, or any picture that `encode` refuses.
         """
         if self.config.model is not None:
-            load_network(self.autoencoder, self.config.model)
+            load_autoencoder(self.autoencoder, self.config.model)
         if self.config.scaling_factor is not None:
             self.mean.zero_()
             self.scale.fill_(1 / self.config.scaling_factor)
@@ -168,13 +251,13 @@ class AutoencoderCodec(Codec):
         return (self.autoencoder.decode(latents).sample + 1) / 2
 
 
-def read_network(model: str) -> dict[str, Any]:
+def read_autoencoder(model: str) -> dict[str, Any]:
     """What the network of a Hub id or folder is: {"kind", and its arguments}, without its weights.
 
     Raises:
         InputError: no such model, or another kind of one.
     """
-    folder = find_folder(model)
+    folder = find_autoencoder(model)
     if (folder / "config.json").is_file():
         config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         if config.get("_class_name") != KL:
@@ -183,7 +266,7 @@ def read_network(model: str) -> dict[str, Any]:
     return {KIND: TINY, **read_layout(read_tiny(folder, "encoder"))}
 
 
-def make_network(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.Module, int, int]:
+def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.Module, int, int]:
     """A network with fresh weights, how many pixels of a side become one latent, and the latents' channels.
 
     Raises:
@@ -204,25 +287,21 @@ def make_network(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.Modu
     return made, downsampling, latent_channels
 
 
-def load_network(network: nn.Module, model: str) -> None:
+def load_autoencoder(network: nn.Module, model: str) -> None:
     """The published weights of `model` into its network.
 
     Raises:
         InputError: weights that are damaged or do not fit.
     """
-    folder = find_folder(model)
+    folder = find_autoencoder(model)
     if isinstance(network, TinyAutoencoder):
         tensors = {f"{half}.{name}": value for half in TINY_FILES for name, value in read_tiny(folder, half).items()}
     else:
         tensors = hub.read_weights(folder)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(f"{model}: its weights do not fit its settings ({reason[0].strip()}); copy it again") from None
+    load_weights(network, tensors, f"{model}: its weights do not fit its settings ({{}}); copy it again")
 
 
-def find_folder(model: str) -> Path:
+def find_autoencoder(model: str) -> Path:
     """The folder with the autoencoder's files, which may be the folder `vae` of a whole pipeline.
 
     Raises:

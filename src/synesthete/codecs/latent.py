@@ -9,8 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec
-from synesthete.codecs.measuring import measure_channels
+from synesthete.codecs.base import Codec, measure_channels
 from synesthete.config.nested import described, restored
 from synesthete.nn.part import Config
 from synesthete.types import InputError

@@ -1,13 +1,155 @@
-"""Log-mel spectrograms of sound, equal to the features that the Vocos 24 kHz vocoder was trained on."""
+"""Log-mel spectrograms of sound, and those of them that the Vocos 24 kHz vocoder was trained on."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import TYPE_CHECKING, Literal
 
-from synesthete.codecs.log_mel import LogMelCodec
+import torch
+from torch.nn import functional as F
+
+from synesthete.codecs.base import Codec, spectrogram_images
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
+from synesthete.nn.spectrum import check_waveform, griffin_lim, inverse_filterbank, mel_filterbank, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Self
+
+    from PIL import Image
+    from torch import Tensor
+
+
+TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
+
+
+class LogMelCodec(Codec):
+    """Base of the codecs of log-mels: waveform (B, S) in [-1, 1] <-> normalised log-mel x_0 (B, 1, n_mels, num_frames).
+
+    The log-mel is |STFT| (Hann, centred) through HTK triangles without area norm, then log(max(mel, floor)), as in
+    Vocos, Siuzdak 2023 (`charactr/vocos-mel-24khz`). x_0 is that minus `mean`, divided by `scale`: two buffers which
+    `fit` measures on a corpus, so they are saved with the model. Silence is `silence`, everywhere the same number.
+
+    Those derived from it have the fields num_samples, floor and num_iterations (of Griffin-Lim) beside the spec's, and
+    say by `_find_vocoder` what decodes.
+    """
+
+    def __init__(self, spec: AudioSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        bands = spec.sample_rate, spec.n_fft, spec.n_mels
+        self.register_buffer("filterbank", mel_filterbank(*bands), persistent=False)
+        self.register_buffer("inverse", inverse_filterbank(*bands), persistent=False)
+        self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
+        self.register_buffer("mean", torch.tensor(-8.0))
+        self.register_buffer("scale", torch.tensor(4.0))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one x_0: (1, n_mels, num_frames)."""
+        return 1, self.spec.n_mels, self.spec.num_frames(self.config.num_samples)
+
+    @property
+    def silence(self) -> float:
+        """The value of x_0 wherever there is no sound; the padding of every clip."""
+        return ((torch.tensor(self.config.floor).log() - self.mean) / self.scale).item()
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, S) -> log-mel (B, n_mels, T), not normalised."""
+        hop_length = self.spec.hop_length
+        mel = mel_spectrogram(waveform.float(), self.filterbank.float(), self.window.float(), hop_length)
+        return mel.clamp(min=self.config.floor).log()
+
+    @torch.no_grad()
+    def fit(self, waveforms: Iterable[Tensor]) -> Self:
+        """Measure `mean` and `scale` (the standard deviation) on batches of waveforms (B, S)."""
+        total = torch.zeros(3, dtype=torch.float64)
+        for batch in waveforms:
+            values = self.log_mel(batch).double()
+            total += torch.stack([torch.tensor(values.numel()).double(), values.sum(), values.square().sum()])
+        mean = total[1] / total[0]
+        self.mean.fill_(mean)
+        self.scale.fill_((total[2] / total[0] - mean**2).sqrt().clamp(min=1e-3))
+        return self
+
+    @torch.no_grad()
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, S), shorter ones padded with silence -> x_0 (B, 1, n_mels, num_frames).
+
+        Raises:
+            InputError: longer than `num_samples`, or values that are not finite.
+        """
+        check_waveform(waveform, self.config.num_samples)
+        waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
+        return (self.log_mel(waveform).unsqueeze(1) - self.mean) / self.scale
+
+    def denormalise(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, 1, n_mels, T) -> the log-mel it stands for, (B, n_mels, T)."""
+        return x_0.float().squeeze(1) * self.scale + self.mean
+
+    def decibels(self, x_0: Tensor) -> Tensor:
+        """x_0 (B, 1, n_mels, T) -> the level of each cell in dB (B, n_mels, T)."""
+        return TO_DB * self.denormalise(x_0)
+
+    @torch.no_grad()
+    def decode(
+        self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None, num_samples: int | None = None
+    ) -> Tensor:
+        """x_0 (B, 1, n_mels, T) of any number of frames -> waveform (B, num_samples) by `vocoder_in_use`.
+
+        generators: one a sample, for the phases that Griffin-Lim starts from; a network draws nothing. num_samples:
+            None is the codec's own, or as many as the frames hold where these are more than its own; what is missing is
+            silent.
+
+        Raises:
+            InputError: the vocoder that was asked for cannot be had, or was trained on another log-mel.
+        """
+        if num_samples is None:
+            num_samples = max(self.config.num_samples, self.spec.num_samples(x_0.shape[-1]))
+        # Two e-folds above the loudest sine is louder than any recording: a wild sample cannot overflow exp.
+        log_mel = self.denormalise(x_0).clamp(max=8.0)  # (B, n_mels, T)
+        vocoder = self._find_vocoder()
+        if vocoder is None:
+            return self._griffin_lim(log_mel, num_samples, generators)
+        floor, missing = math.log(self.config.floor), self.spec.num_frames(num_samples) - log_mel.shape[-1]
+        log_mel = F.pad(log_mel.clamp(min=floor), (0, missing), value=floor)  # (B, n_mels, T)
+        with torch.autocast(log_mel.device.type, enabled=False):
+            return vocoder.to(log_mel.device)(log_mel, num_samples)
+
+    def _find_vocoder(self) -> Vocos | None:
+        """The network that decodes; None for Griffin-Lim."""
+        raise NotImplementedError
+
+    def _griffin_lim(self, log_mel: Tensor, num_samples: int, generators: Sequence[torch.Generator] | None) -> Tensor:
+        magnitude = self.magnitude((log_mel.exp() - self.config.floor).clamp(min=0))
+        return griffin_lim(
+            magnitude,
+            self.window.float(),
+            self.spec.hop_length,
+            num_samples=num_samples,
+            num_iterations=self.config.num_iterations,
+            generators=generators,
+        )
+
+    def pictures(self, x_0: Tensor, scale: int = 2) -> list[Image.Image]:
+        """Each x_0 of (B, 1, n_mels, T) as a picture, low bands at the bottom, silence dark, `scale` pixels a cell."""
+        # From 70 dB below the loudest speech up: what lies under it cannot be heard and would take most of the colours.
+        log_mel = self.denormalise(x_0)
+        return spectrogram_images((log_mel + 3.0) / 8.0, scale)
+
+    def magnitude(self, mel: Tensor, num_updates: int = 30) -> Tensor:
+        """Non-negative |STFT| (B, F, T) whose mel is nearest to `mel` (B, n_mels, T).
+
+        From the pseudo-inverse by multiplicative updates, which keep it non-negative (Lee & Seung 2001).
+        """
+        bank = self.filterbank.float()
+        magnitude = (self.inverse.float() @ mel).clamp(min=1e-8)
+        numerator, gram = bank.T @ mel, bank.T @ bank
+        for _ in range(num_updates):
+            magnitude = magnitude * numerator / (gram @ magnitude).clamp(min=1e-10)
+        return magnitude
 
 
 class MelCodec(LogMelCodec):

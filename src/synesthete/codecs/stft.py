@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec, spectrogram_images
-from synesthete.codecs.griffin_lim import griffin_lim
-from synesthete.codecs.measuring import measure_channels
-from synesthete.nn.spectrum import check_waveform, compressed, grid, spectrum
+from synesthete.codecs.base import Codec, measure_channels, spectrogram_images
+from synesthete.nn.spectrum import check_waveform, compressed, grid, griffin_lim, spectrum
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from synesthete import hub
-from synesthete.codecs.log_mel import LogMelCodec
+from synesthete.codecs.mel import LogMelCodec
 from synesthete.codecs.vocos import Vocos
+from synesthete.nn.layers import load_weights
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class VocoderCodec(LogMelCodec):
             InputError: weights that are not there, are damaged, or are of another network.
         """
         if self.config.weights is not None:
-            load_network(self.network, self.config.weights)
+            load_vocoder(self.network, self.config.weights)
             self.trained.fill_(True)
         return super().fit(waveforms)
 
@@ -100,7 +101,7 @@ class VocoderCodec(LogMelCodec):
         return self.network if self.config.vocoder == "network" and bool(self.trained) else None
 
 
-def load_network(network: Vocos, name: str) -> None:
+def load_vocoder(network: Vocos, name: str) -> None:
     """The weights of a trained vocoder into a network of the same frames and size.
 
     name: as `VocoderCodec.weights`.
@@ -108,7 +109,7 @@ def load_network(network: Vocos, name: str) -> None:
     Raises:
         InputError: no such folder, damaged files, or another network.
     """
-    folder = find_folder(name)
+    folder = find_vocoder(name)
     tensors = hub.read_weights(folder)
     if any(key.startswith(PREFIX) for key in tensors):  # a whole codec
         config = VocoderCodec.load_config(str(folder))
@@ -123,14 +124,10 @@ def load_network(network: Vocos, name: str) -> None:
                 f"{name}: a vocoder of {field} {config[field]}, the codec's is {own}; "
                 f"--set codec.{field}={config[field]}"
             )
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
-        raise InputError(f"{name}: its weights are not this vocoder's ({reason}); give another {FIELD}") from None
+    load_weights(network, tensors, f"{name}: its weights are not this vocoder's ({{}}); give another {FIELD}")
 
 
-def find_folder(name: str) -> Path:
+def find_vocoder(name: str) -> Path:
     """The folder with the weights of a vocoder: that of a model's codec, or of the network alone.
 
     Raises:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from synesthete.conditioning.base import Conditioner
-from synesthete.conditioning.sound_tokens import SoundTokens
 from synesthete.config.nested import described, restored
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError
@@ -16,7 +18,60 @@ from synesthete.types import Condition, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
+
+
+NEARLY_ALIKE = 1e-4  # radians, below which an arc is a line; opposite vectors have no shortest arc either
+
+
+def slerp(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
+    """Vectors (n, E) on the arc from `first` to `second`, each (E,), at `shares` (n,) of the way; lengths on a line.
+
+    Source: Shoemake 1985, section 3.3.
+    """
+    shares = shares.unsqueeze(1).to(first)
+    lengths = torch.lerp(first.norm(), second.norm(), shares)
+    a, b = (F.normalize(vector, dim=0) for vector in (first, second))
+    angle = torch.atan2((a - b).norm(), (a + b).norm()) * 2
+    if angle.sin().abs() < NEARLY_ALIKE:
+        return torch.lerp(first, second, shares)
+    arc = (torch.sin((1 - shares) * angle) * a + torch.sin(shares * angle) * b) / angle.sin()
+    return lengths * arc
+
+
+class SoundTokens(nn.Module):
+    """A sound's vector (B, E), of any length -> (B, num_tokens, width).
+
+    A perceptron E -> hidden -> hidden -> num_tokens * width with LayerNorm, GELU and dropout behind its inner layers,
+    a LayerNorm over every token, then what tells the tokens from each other (their places) and from those of a text
+    (their kind). Only the direction of the vector is read: published encoders give it no other meaning.
+    """
+
+    def __init__(
+        self, embedding_width: int, width: int, num_tokens: int = 8, hidden: int = 1024, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.num_tokens, self.scale = num_tokens, math.sqrt(embedding_width)
+        self.mlp = nn.Sequential(
+            nn.Linear(embedding_width, hidden),
+            nn.LayerNorm(hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_tokens * width),
+        )
+        self.norm = nn.LayerNorm(width)
+        self.places = nn.Parameter(0.02 * torch.randn(num_tokens, width))
+        self.kind = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(B, E) -> (B, num_tokens, width)."""
+        x = self.scale * F.normalize(embedding, dim=-1)  # about 1 in every number, as layers are initialised for
+        tokens = self.norm(self.mlp(x).unflatten(-1, (self.num_tokens, -1)))  # (B, num_tokens, width)
+        return tokens + self.places + self.kind
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.conditioning import feature_cache, trial_towers
-from synesthete.conditioning.frozen_encoder import FrozenEncoder, find_folder, one_line
+from synesthete.conditioning import trial_towers
+from synesthete.conditioning.frozen_encoder import FrozenEncoder, find_folder, one_line, recall, remember
 from synesthete.io import digest
 from synesthete.nn.part import Part
 from synesthete.types import InputError
@@ -123,7 +123,7 @@ class ClapTower(FrozenEncoder):
     def _read_network(self) -> Any:
         from transformers import ClapAudioModelWithProjection
 
-        return self.read(ClapAudioModelWithProjection, read_config(self.model, self.folder))
+        return self.read(ClapAudioModelWithProjection, read_audio_config(self.model, self.folder))
 
     def embed_audio(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
         """Waveforms (B, S) -> (B, E) float32 on their device."""
@@ -135,10 +135,10 @@ class ClapTower(FrozenEncoder):
             keys.append(name)
             if name in found:
                 continue
-            recalled = feature_cache.load(CACHE, name)
+            recalled = recall(CACHE, name)
             found[name] = self._hear(samples, waveform.device) if recalled is None else recalled.to(waveform.device)
             if keep and recalled is None:
-                feature_cache.save(CACHE, name, found[name].cpu(), {"model": self.model, "weights": self.digest})
+                remember(CACHE, name, found[name].cpu(), {"model": self.model, "weights": self.digest})
         return torch.stack([found[name] for name in keys])
 
     @torch.no_grad()
@@ -185,10 +185,10 @@ def find_width(model: str) -> int:
     Raises:
         InputError: neither on this machine nor to be had, or no CLAP.
     """
-    return read_config(model, hub.find_weights(model, ("config.json",), field=FIELD)).projection_dim
+    return read_audio_config(model, hub.find_weights(model, ("config.json",), field=FIELD)).projection_dim
 
 
-def read_config(model: str, folder: Path) -> Any:
+def read_audio_config(model: str, folder: Path) -> Any:
     """The configuration of the audio tower in a model's folder."""
     from transformers import ClapConfig
 

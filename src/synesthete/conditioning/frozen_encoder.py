@@ -1,4 +1,4 @@
-"""A published encoder, frozen: found by its id and read when it is first needed."""
+"""A published encoder, frozen: found by its id, read when it is first needed, and what it said kept in the cache."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from synesthete import hub
+from synesthete.io import replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from torch import Tensor
+
 
 FIELD = "conditioner.model"
 
@@ -106,3 +112,18 @@ def one_line(model: str, kind: str, field: str = FIELD) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def recall(folder: str, key: str) -> Tensor | None:
+    """What was kept under a key; None where nothing was, or the file is damaged."""
+    try:
+        return load_file(hub.cache_folder() / folder / f"{key}.safetensors")["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def remember(folder: str, key: str, features: Tensor, about: Mapping[str, str]) -> None:
+    """Keep it under a key, `about` in the file's header. A cache that cannot be written costs time, no more."""
+    place = hub.cache_folder() / folder / f"{key}.safetensors"
+    with contextlib.suppress(InputError), replacing(place) as partial:
+        save_file({"features": features}, partial, dict(about))

@@ -1,16 +1,23 @@
-"""Class labels as learned vectors."""
+"""What is told by the number of a class: learned vectors, published ones, or nothing."""
 
 from __future__ import annotations
 
+import difflib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from synesthete.conditioning.base import Conditioner, check_labels
-from synesthete.types import Condition
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -43,3 +50,147 @@ class Labels(Conditioner):
     def _look_up(self, raw: Tensor) -> Condition:
         tokens = self.tokens(raw).unflatten(-1, (self.config.num_tokens, -1))  # (B, L, D)
         return Condition(tokens=tokens, pooled=self.pooled(raw))
+
+
+class PooledText(Conditioner):
+    """A class number (B,) as the pooled text embedding that was published for its name, and tokens made from it.
+
+    Several tokens, since over a single key softmax is 1 and cross-attention a constant (DESIGN law 4). The null is the
+    table's row of the empty prompt. The rows used are saved with a model, which is loaded without the table.
+
+    Args:
+        table: a file as `read_table` takes it.
+        class_names: in the order of their numbers, each in the table; none takes all of the table's.
+        width: D of tokens and pooled. num_tokens: L.
+        table_width: of the table's vectors; None finds it in the table.
+
+    Raises:
+        InputError: no such table, not such a table, or a class that is not in it.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        class_names: tuple[str, ...] = (),
+        width: int = 256,
+        num_tokens: int = 4,
+        table_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_tokens < 2:
+            raise InputError(f"conditioner.num_tokens {num_tokens}: attention over one token is a constant; give 2")
+        if table_width is None:
+            names, vectors = read_table(table)
+            class_names = class_names or tuple(names)
+            vectors = find_rows(table, names, vectors, class_names)
+            table_width = vectors.shape[-1]
+            # Saved with a model: loading it asks for no table.
+            self.register_to_config(class_names=class_names, table_width=table_width)
+        else:
+            vectors = torch.zeros(len(class_names) + 1, table_width)
+        self.register_buffer("vectors", vectors)  # of the classes, then of the empty prompt
+        self.norm = nn.LayerNorm(table_width)
+        self.to_tokens = nn.Linear(table_width, num_tokens * width)
+        self.to_pooled = nn.Linear(table_width, width)
+
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
+        """raw: class numbers (B,) int64 in the order of `class_names`.
+
+        Raises:
+            InputError: a number out of range.
+        """
+        return self._project(self._known()[check_labels(raw, len(self.config.class_names))])
+
+    def null(self, batch_size: int) -> Condition:
+        """The condition of the empty prompt, (batch_size, ...)."""
+        return self._project(self._known()[-1:].expand(batch_size, -1))
+
+    @torch.no_grad()
+    def _known(self) -> Tensor:
+        """(num_classes + 1, table_width), read from the table where neither it nor a saved model gave them yet."""
+        if not self.vectors[-1].any():
+            vectors = find_rows(self.config.table, *read_table(self.config.table), self.config.class_names)
+            if vectors.shape != self.vectors.shape:
+                raise InputError(
+                    f"{self.config.table}: vectors {vectors.shape[-1]} wide, conditioner.table_width is "
+                    f"{self.config.table_width}; --set conditioner.table_width={vectors.shape[-1]}"
+                )
+            self.vectors.copy_(vectors)
+        return self.vectors
+
+    def _project(self, vectors: Tensor) -> Condition:
+        x = self.norm(vectors.to(self.norm.weight.dtype))
+        tokens = self.to_tokens(x).unflatten(-1, (self.config.num_tokens, -1))  # (B, L, D)
+        return Condition(tokens=tokens, pooled=self.to_pooled(x))
+
+
+def read_table(table: str) -> tuple[list[str], Tensor]:
+    """Class names and their vectors (num_names + 1, width) float32, that of the empty prompt last.
+
+    table: an .npz with arrays `class_names` and `embeddings`, or a .safetensors with a tensor `embeddings` and, in its
+    metadata, `class_names` as a JSON list. Nothing pickled is read.
+
+    Raises:
+        InputError: no such file, or another content.
+    """
+    path = Path(table).expanduser()
+    if not path.is_file():
+        raise InputError(f"{table}: no such file; give a table of text embeddings with --set conditioner.table=PATH")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                names, vectors = arrays["class_names"].tolist(), torch.from_numpy(arrays["embeddings"]).float()
+        else:
+            with safe_open(path, "pt") as file:
+                names, vectors = json.loads(file.metadata()["class_names"]), file.get_tensor("embeddings").float()
+    except Exception:  # numpy, zip, safetensors and json each have their own
+        raise InputError(f"{table}: no `class_names` and `embeddings` to be read in it; give another table") from None
+    if vectors.ndim != 2 or len(vectors) != len(names) + 1:
+        raise InputError(
+            f"{table}: {len(names)} names and embeddings of shape {tuple(vectors.shape)}; "
+            f"give {len(names) + 1} rows, that of the empty prompt last"
+        )
+    if not vectors.isfinite().all():
+        raise InputError(f"{table}: some embeddings are not finite; make or download the table again")
+    return names, vectors
+
+
+def find_rows(table: str, names: Sequence[str], vectors: Tensor, class_names: Sequence[str]) -> Tensor:
+    """The rows of `class_names` and, last, of the empty prompt. Capitals and underscores in names are no difference."""
+    rows = {plain_name(name): row for row, name in enumerate(names)}
+    for name in class_names:
+        if plain_name(name) not in rows:
+            # By spelling, then by a word in common: `tabby cat` for `cat`.
+            near = difflib.get_close_matches(plain_name(name), rows, n=3)
+            near += [
+                known for known in rows if set(plain_name(name).split()) & set(known.split()) and known not in near
+            ]
+            hint = f"there are {', '.join(map(repr, near[:5]))}" if near else f"it has {len(names)} others"
+            raise InputError(f"{table}: no class {name!r} in it; {hint}")
+    return vectors[[*(rows[plain_name(name)] for name in class_names), -1]].clone()
+
+
+def plain_name(name: str) -> str:
+    """A class name as it is compared."""
+    return " ".join(name.lower().replace("_", " ").split())
+
+
+class Unconditional(Conditioner):
+    """Says nothing, whatever it is shown: for a denoiser that reads neither tokens nor a pooled vector.
+
+    Such a model has nothing to be guided by: its samples are drawn at guidance_scale 1.
+    """
+
+    reads = "nothing"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("nothing", torch.zeros(1))  # diffusers loads no part without a tensor
+
+    def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
+        """An empty condition."""
+        return Condition()
+
+    def null(self, batch_size: int) -> Condition:
+        """An empty condition."""
+        return Condition()

@@ -11,9 +11,9 @@ import torch
 
 from synesthete import hub
 from synesthete.conditioning import trial_towers
+from synesthete.conditioning.clip_text import KNOWN, TextTower, check_length, read_text_config
 from synesthete.conditioning.frozen_encoder import find_folder
-from synesthete.conditioning.text_tower import KNOWN, TextTower, check_length, read_config
-from synesthete.conditioning.text_transformer import in_table
+from synesthete.conditioning.learned_encoders import in_table
 from synesthete.nn.part import Part
 from synesthete.types import InputError
 
@@ -149,7 +149,7 @@ class PromptTower(TextTower):
     @property
     def width(self) -> int:
         """D of its tokens, as its settings say."""
-        return read_config(self.model, self.folder, FIELD)[0].hidden_size
+        return read_text_config(self.model, self.folder, FIELD)[0].hidden_size
 
     def states(self, ids: Tensor, device: torch.device) -> Tensor:
         """Token ids (B, L) on the CPU -> last hidden states (B, L, D) float32, without gradient."""

@@ -12,10 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synesthete.config.nested import described, restored
-from synesthete.denoisers.base_network import changed_settings
-from synesthete.denoisers.gated_attention import make_processors, processors
-from synesthete.denoisers.low_rank import ADAPTER, lora_places, lora_settings, set_lora_scale
-from synesthete.denoisers.stable_diffusion import group_of
+from synesthete.denoisers.gated_attention import (
+    ADAPTER,
+    lora_places,
+    lora_settings,
+    make_processors,
+    processors,
+    set_lora_scale,
+)
+from synesthete.denoisers.stable_diffusion import changed_settings, group_of
 from synesthete.io import digest
 from synesthete.types import InputError
 

@@ -1,4 +1,4 @@
-"""How a cross-attention layer of Stable Diffusion hears: tokens beside the text's, and an attention of its own."""
+"""What is put into the cross-attention of Stable Diffusion: tokens beside the text's, an attention of its own, LoRA."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from synesthete.nn.attention import SHORT, attend, split_heads
+from synesthete.nn.layers import SHORT, attend, split_heads
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     KeysValues = tuple[tuple[Tensor, Tensor], ...]
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -214,3 +217,35 @@ def make_processors(
         processor = SoundProcessor(index, gated, num_sound, num_text_tokens)
         made[name] = processor.to(layer.to_q.weight.device, layer.to_q.weight.dtype)
     return made
+
+
+ADAPTER = "sound"
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
+    """Low-rank changes beside every projection of every attention layer, which start as none (Hu et al. 2021)."""
+    inject_adapter_in_model(LoraConfig(**lora_settings(rank, alpha)), unet, adapter_name=ADAPTER)
+
+
+def lora_places(unet: nn.Module, rank: int) -> dict[str, Tensor]:
+    """What `add_lora` would add, by name without the adapter's own: shapes, no values; nothing is added here."""
+    found: dict[str, Tensor] = {}
+    for name, layer in unet.named_modules():
+        if name.endswith(tuple(f".{target}" for target in TARGETS)):
+            projection: Any = layer
+            found[f"{name}.lora_A.weight"] = torch.empty(rank, projection.in_features, device="meta")
+            found[f"{name}.lora_B.weight"] = torch.empty(projection.out_features, rank, device="meta")
+    return found
+
+
+def lora_settings(rank: int, alpha: float) -> dict[str, Any]:
+    """What peft needs to be told, of which a file of such weights keeps a copy."""
+    return {"r": rank, "lora_alpha": alpha, "target_modules": TARGETS}
+
+
+def set_lora_scale(unet: nn.Module, adapter_scale: float) -> None:
+    """Multiply the changes by `adapter_scale`, beside their own scale of alpha / rank."""
+    for module in unet.modules():
+        if isinstance(module, LoraLayer) and ADAPTER in module.scaling:
+            module.set_scale(ADAPTER, adapter_scale)

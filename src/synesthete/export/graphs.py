@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.latent import LatentCodec
-from synesthete.codecs.log_mel import LogMelCodec
+from synesthete.codecs.mel import LogMelCodec
 from synesthete.codecs.pixels import LEVEL, PixelCodec
 from synesthete.codecs.stft import LOUDEST_DB, StftCodec
 from synesthete.codecs.vocos import LOUDEST

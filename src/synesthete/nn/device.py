@@ -1,13 +1,19 @@
-"""Where tensors are computed, and how a CPU gets memory for them."""
+"""Where tensors are computed, in how many bits, and how a CPU gets memory for them."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
 
 # From malloc.h: names of the options of mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -46,3 +52,20 @@ def keep_freed_memory() -> bool:
     options = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, 64 * 2**20))
     taken = [library.mallopt(option, value) == 1 for option, value in options]
     return all(taken)
+
+
+Precision = Literal["auto", "no", "bf16"]
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware (CPU: AVX512-BF16 or AMX); elsewhere bf16 only costs digits."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Matrix products in bf16 for as long as the context lasts; "auto": where the device multiplies it in hardware."""
+    if precision == "no" or (precision == "auto" and not multiplies_bf16(device)):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,7 +1,8 @@
-"""Waveforms that can be used, and their short-time Fourier spectra on a grid."""
+"""Waveforms that can be used, their spectra and mel bands, and back: for codecs, encoders and evaluation alike."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from synesthete.types import AudioSpec
@@ -59,3 +62,69 @@ def spectrum(waveform: Tensor, window: Tensor, spec: AudioSpec, num_bins: int) -
 def compressed(cells: Tensor, power: float) -> Tensor:
     """A complex spectrum with every modulus raised to `power`, its phase as it was."""
     return cells * cells.abs().clamp(min=1e-12) ** (power - 1)
+
+
+@lru_cache(maxsize=16)
+def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, htk: bool = True) -> Tensor:
+    """Triangles of height 1 on HTK's mel scale, or else on Slaney's, (n_mels, n_fft / 2 + 1)."""
+    from librosa.filters import mel  # takes a moment, which what only registers its classes does without
+
+    return torch.from_numpy(mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None)).float()
+
+
+@lru_cache(maxsize=16)
+def inverse_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """The pseudo-inverse of HTK's, (n_fft / 2 + 1, n_mels)."""
+    return torch.linalg.pinv(mel_filterbank(sample_rate, n_fft, n_mels))
+
+
+def mel_spectrogram(
+    waveforms: Tensor,
+    filterbank: Tensor,
+    window: Tensor,
+    hop_length: int,
+    *,
+    full_scale: float | Tensor = 1.0,
+    power: int = 1,
+    pad_mode: str = "reflect",
+) -> Tensor:
+    """Waveforms (B, S) -> magnitude of each mel band, or its square with `power` 2, (B, n_mels, T).
+
+    filterbank: (n_mels, n_fft / 2 + 1). window: (n_fft,). full_scale: the magnitude that is called 1. pad_mode: of half
+    a window at both ends.
+    """
+    stft = torch.stft(waveforms, len(window), hop_length, window=window, pad_mode=pad_mode, return_complex=True)
+    return filterbank @ (stft.abs() / full_scale) ** power
+
+
+def griffin_lim(
+    magnitude: Tensor,
+    window: Tensor,
+    hop_length: int,
+    *,
+    num_samples: int,
+    num_iterations: int = 32,
+    momentum: float = 0.99,
+    pad_mode: str = "reflect",
+    generators: Sequence[torch.Generator] | None = None,
+) -> Tensor:
+    """Waveforms (B, num_samples) whose centred STFT has about the given magnitude (B, n_fft / 2 + 1, T).
+
+    Source: fast Griffin-Lim, Perraudin et al. 2013 (algorithm 2). Phases start at random, one generator a sample, so
+    that a batch equals its singles; without generators they start from seed 0. pad_mode: of the STFT that the magnitude
+    is of, as torch names it.
+    """
+    n_fft = window.numel()
+    missing = num_samples // hop_length + 1 - magnitude.shape[-1]
+    magnitude = F.pad(magnitude, (0, max(missing, 0)))[..., : num_samples // hop_length + 1]
+    generators = generators or [torch.Generator().manual_seed(0) for _ in magnitude]
+    turns = torch.stack([torch.rand(magnitude.shape[1:], generator=g) for g in generators]).to(magnitude.device)
+    angles = torch.polar(torch.ones_like(magnitude), 2 * torch.pi * turns)
+    previous = torch.zeros_like(angles)
+    for _ in range(num_iterations):
+        waveform = torch.istft(magnitude * angles, n_fft, hop_length, window=window, length=num_samples)
+        rebuilt = torch.stft(waveform, n_fft, hop_length, window=window, pad_mode=pad_mode, return_complex=True)
+        angles = rebuilt - momentum / (1 + momentum) * previous
+        angles = angles / angles.abs().clamp(min=1e-16)
+        previous = rebuilt
+    return torch.istft(magnitude * angles, n_fft, hop_length, window=window, length=num_samples)

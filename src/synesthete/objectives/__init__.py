@@ -1,9 +1,8 @@
 """What a stage of training minimises: an objective holds the parts it trains and turns a batch into named losses."""
 
-from synesthete.objectives.alignment import Alignment, SoundEncoder
+from synesthete.objectives.alignment import Alignment, SpectrogramEncoder
 from synesthete.objectives.autoencoding import Autoencoding, RoundTrip, log_spectral_distance, measure_round_trip
-from synesthete.objectives.denoising import Denoising, denoising_error, prediction_error
-from synesthete.objectives.objective import Objective, Parts
+from synesthete.objectives.denoising import Denoising, Objective, Parts, denoising_error, prediction_error
 from synesthete.objectives.one_step import (
     DEAD_SENSITIVITY,
     LAGGING,
@@ -22,8 +21,7 @@ from synesthete.objectives.one_step import (
     step_errors,
 )
 from synesthete.objectives.ranges import DataRange, Range, Verdict, data_range, value_range
-from synesthete.objectives.spectrograms import SpectralDistance, SpectrogramDiscriminator, spectral_distance
-from synesthete.objectives.vocoding import Vocoding
+from synesthete.objectives.vocoding import SpectralDistance, SpectrogramDiscriminator, Vocoding, spectral_distance
 
 __all__ = [
     "DEAD_SENSITIVITY",
@@ -38,9 +36,9 @@ __all__ = [
     "Parts",
     "Range",
     "RoundTrip",
-    "SoundEncoder",
     "SpectralDistance",
     "SpectrogramDiscriminator",
+    "SpectrogramEncoder",
     "StepErrors",
     "Verdict",
     "Vocoding",

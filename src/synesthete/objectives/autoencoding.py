@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from synesthete.objectives.objective import Objective
+from synesthete.objectives.denoising import Objective
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.objectives.objective import Parts
+    from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch
 
 UNIT_DB = 20.0  # a factor of ten in amplitude: about the spread of music's spectrograms, so about that of x_0

@@ -1,20 +1,55 @@
-"""The diffusion loss."""
+"""What every objective is, and the diffusion loss."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import nn
 
-from synesthete.objectives.objective import Objective
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
-    from synesthete.objectives.objective import Parts
     from synesthete.types import Batch, Condition
+
+
+@dataclass
+class Parts:
+    """The parts of a recipe, made: what a pipeline is put together from."""
+
+    codec: Any
+    conditioner: Any
+    denoiser: Any
+    process: Process
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The parts that have weights, by name."""
+        return {"codec": self.codec, "conditioner": self.conditioner, "denoiser": self.denoiser}
+
+
+class Objective(nn.Module):
+    """Base of all objectives: `attach` gives it the parts, calling it gives {"loss": ..., named parts}."""
+
+    def attach(self, parts: Parts) -> Objective:
+        """Take the parts in, so that they are wrapped, moved and saved together with the objective."""
+        self.parts = parts
+        for name, module in parts.modules().items():
+            self.add_module(name, module)
+        return self
+
+    def prepare(self, samples: Any) -> None:
+        """Take from the training samples what the loss needs to know of them all."""
+
+    def mask_condition(self, batch: Batch) -> Batch:
+        """The batch with no more of its condition than this objective ever tells."""
+        return batch
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """x_0 of a batch, encoded now unless that was done beforehand."""
+        return batch.signal if batch.encoded else self.parts.codec.encode(batch.signal)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -16,7 +16,7 @@ from synesthete.objectives.denoising import prediction_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synesthete.objectives.objective import Parts
+    from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch, Condition
 
 GAP_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way to noise

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from synesthete import hub
-from synesthete.codecs.autoencoder import AutoencoderCodec, load_network
+from synesthete.codecs.autoencoder import AutoencoderCodec, load_autoencoder
 from synesthete.config import Sampling
 from synesthete.config.nested import restored
 from synesthete.denoisers.adapters import INDEX, load_adapters, load_conditioner, read_index
@@ -83,7 +83,7 @@ def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], fo
     """
     codec = restored(described, f"{folder / INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec").eval()
     if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:
-        load_network(codec.autoencoder, codec.config.model)
+        load_autoencoder(codec.autoencoder, codec.config.model)
     elif any(True for _ in codec.parameters()):
         raise InputError(f"{folder}: its codec was trained, too; load the model that they were saved with")
     for name, buffer in codec.named_buffers(recurse=False):

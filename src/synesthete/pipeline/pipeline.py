@@ -19,9 +19,8 @@ from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.logs import PACKAGE
-from synesthete.nn.device import find_device
+from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Config
-from synesthete.nn.precision import autocast
 from synesthete.pipeline.adapted import adapted, find_adapters
 from synesthete.types import InputError
 

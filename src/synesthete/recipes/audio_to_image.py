@@ -10,8 +10,7 @@ from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.videos import EIGHT, VggSound
-from synesthete.denoisers.base_network import BASE
-from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.denoisers.stable_diffusion import BASE, StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
 from synesthete.recipes.audio_to_image_small import on_tones, unet

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
-from synesthete.conditioning.sound_encoder import SoundEncoder
-from synesthete.conditioning.text_transformer import TextTransformer
+from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.augmentation import Affine, AudioAugmentation, FlipCrop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from synesthete.conditioning.text_transformer import TextTransformer
+from synesthete.conditioning.learned_encoders import TextTransformer
 from synesthete.config.build import Build
 from synesthete.data.captions import CLASS, names_in, spell
 from synesthete.types import InputError

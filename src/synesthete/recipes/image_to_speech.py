@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.stem import PictureStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.patches import PicturePatches
+from synesthete.conditioning.pictures import PicturePatches
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs

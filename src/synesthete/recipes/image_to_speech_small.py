@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synesthete.conditioning.residual_stem import ResidualStem
+from synesthete.conditioning.pictures import ResidualStem
 from synesthete.config import Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import FlipCrop

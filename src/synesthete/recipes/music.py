@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.music import Music

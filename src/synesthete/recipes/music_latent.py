@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synesthete.codecs.latent import LatentCodec
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import Recipe, Stage, build
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process

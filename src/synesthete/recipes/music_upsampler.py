@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from synesthete.codecs.stft import StftCodec
+from synesthete.conditioning.labels import Unconditional
 from synesthete.conditioning.low_band import LowBand
-from synesthete.conditioning.unconditional import Unconditional
 from synesthete.config import Recipe, build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.denoisers.unet import UNet

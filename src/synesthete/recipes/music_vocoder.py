@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synesthete.codecs.vocoder import VocoderCodec
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings

@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from synesthete.nn.blocks import ConditionedBlock
+from synesthete.nn.layers import ConditionedBlock
 from synesthete.training.run_folder import processes
 from synesthete.types import InputError
 

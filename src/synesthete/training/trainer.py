@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 from synesthete import seeding
 from synesthete.data.samples import Steps
 from synesthete.logs import DETAIL
-from synesthete.nn.precision import multiplies_bf16
+from synesthete.nn.device import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import make_parts

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.evaluation import diagnostics
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier

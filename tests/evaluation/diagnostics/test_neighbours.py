@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.guidance import Saturation, measure_saturation, say_where_too_much

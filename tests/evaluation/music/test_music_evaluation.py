@@ -11,7 +11,7 @@ import torch
 from pages import Page
 from players import RATE, low_passed, make_player, music_samples, prepared_music
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback

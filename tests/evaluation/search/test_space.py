@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete.conditioning.unconditional import Unconditional
+from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter
 from synesthete.evaluation.search.space import Cell, find_labels, plan_sweep

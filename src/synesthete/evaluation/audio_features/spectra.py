@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from synesthete.data.waveforms import as_float
-from synesthete.nn.mel import mel_filterbank, mel_spectrogram
+from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

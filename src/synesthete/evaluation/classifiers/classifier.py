@@ -9,9 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.nn.device import find_device
+from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Part
-from synesthete.nn.precision import autocast
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.pieces import Pieces
     from synesthete.data.rows import Rows
-    from synesthete.nn.precision import Precision
+    from synesthete.nn.device import Precision
     from synesthete.types import Progress
 
     Samples = Tensor | Rows | Pieces

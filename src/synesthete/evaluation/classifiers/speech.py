@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from synesthete.data.waveforms import as_float
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
 from synesthete.evaluation.classifiers.saved import load_or_train
-from synesthete.nn.mel import mel_filterbank, mel_spectrogram
+from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

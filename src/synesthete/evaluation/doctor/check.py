@@ -14,8 +14,7 @@ import torch
 from synesthete import hub
 from synesthete.evaluation.reporting.provenance import device_name
 from synesthete.evaluation.reporting.report import Table
-from synesthete.nn.device import find_device
-from synesthete.nn.precision import multiplies_bf16
+from synesthete.nn.device import find_device, multiplies_bf16
 from synesthete.objectives import Verdict
 
 if TYPE_CHECKING:

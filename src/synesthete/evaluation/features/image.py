@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from synesthete.conditioning.vision_tower import VisionTower, one_line
+from synesthete.conditioning.vision import VisionTower, one_line
 from synesthete.evaluation.classifiers.image import check_pictures
 from synesthete.evaluation.features.inception import MODEL, WIDTH, find_inception, read_inception
 from synesthete.evaluation.features.network import read_network

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.conditioning.vision_tower import one_line
+from synesthete.conditioning.vision import one_line
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

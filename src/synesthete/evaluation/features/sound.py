@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.conditioning.vision_tower import one_line
+from synesthete.conditioning.vision import one_line
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.features.network import read_network
 from synesthete.nn.device import find_device

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.conditioning.clap import ClapTower
+from synesthete.conditioning.clip_text import TextTower
 from synesthete.conditioning.frozen_encoder import one_line
-from synesthete.conditioning.text_tower import TextTower
 from synesthete.data.captions import spoken
 from synesthete.evaluation.features.image import ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from synesthete.conditioning.interpolation import slerp
+from synesthete.conditioning.audio_text import slerp
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.results import Picture
 
