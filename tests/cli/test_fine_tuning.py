@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from synesthete.cli.app import main
-from synesthete.data.manifest import read_manifest
+from synesthete.data.files import read_manifest
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe

@@ -10,10 +10,9 @@ import torch
 
 from paired_files import write_classes, write_lines, write_pairs, write_picture
 from sound_files import write_melody
-from synesthete.data.audio_image_pairs import AudioImagePairs
-from synesthete.data.audio_image_samples import AudioImageSamples
+from synesthete.data.audio_image_pairs import AudioImagePairs, AudioImageSamples
+from synesthete.data.files import read_manifest
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, divide_pairs
-from synesthete.data.manifest import read_manifest
 from synesthete.data.pair_sources import Fsdd, PairManifest, SoundFolders
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS, ClassFolders

@@ -11,7 +11,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from synesthete import hub
-from synesthete.data.imagenet import FIRST_TEN, ImageNet
+from synesthete.data.published_pictures import FIRST_TEN, ImageNet
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.types import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synesthete.data.manifest import Entry, read_manifest, write_manifest
+from synesthete.data.files import Entry, read_manifest, write_manifest
 from synesthete.types import InputError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synesthete.data.manifest import Entry, write_manifest
+from synesthete.data.files import Entry, write_manifest
 from synesthete.data.picture import PictureArray, PictureFile, content, list_pictures, read_picture
 from synesthete.data.pictures import DIGITS, BuiltInDigits, ClassFolders, Mnist, Pictures, list_sources, split_indices
 from synesthete.types import InputError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from melody import median_pitch, semitones_between
 
-from synesthete.data.manifest import read_manifest
+from synesthete.data.files import read_manifest
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.piper import PIPER_VOICES, REPOSITORY, Piper, speaker_of, split_by_speaker
 from synesthete.tasks.image_to_speech import preparation

@@ -13,10 +13,10 @@ import soundfile
 import torch
 
 from synesthete.data.audio import write_audio
-from synesthete.data.manifest import read_manifest
+from synesthete.data.files import read_manifest
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
+from synesthete.data.speech.engines import Voice, split_voices
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.voices import Voice, split_voices
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path)
     script.write_text(
         "import sys\n"
         "from synesthete.data.speech.corpus import build_speech_corpus\n"
-        "from synesthete.data.speech.voices import Voice\n"
+        "from synesthete.data.speech.engines import Voice\n"
         "print('run', flush=True)\n"
         "settings = {'voices': {'train': [Voice('en-us+f3')]}, 'allow_few_targets': True, 'num_workers': 2}\n"
         "made = build_speech_corpus({'six': 'six', 'one': 'one'}, sys.argv[1], seconds=0.9, takes=1, **settings)\n"

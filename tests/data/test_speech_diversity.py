@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from synesthete import tasks
-from synesthete.data.manifest import Entry
+from synesthete.data.files import Entry
+from synesthete.data.speech.clips import FEW_TARGETS, count_targets, few_targets
 from synesthete.data.speech.corpus import build_speech_corpus
-from synesthete.data.speech.plan import FEW_TARGETS, count_targets, few_targets
-from synesthete.data.speech.voices import Voice
+from synesthete.data.speech.engines import Voice
 from synesthete.tasks.image_to_speech import preparation
 from synesthete.types import InputError
 from tiny import debug_recipe

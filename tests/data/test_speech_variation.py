@@ -9,12 +9,12 @@ import pytest
 import torch
 from melody import median_pitch, seconds, semitones_between
 
-from synesthete.data.manifest import read_manifest
+from synesthete.data.files import read_manifest
+from synesthete.data.speech.clips import Variation
 from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.engines import Voice, split_voices
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.phrases import PHRASES
-from synesthete.data.speech.plan import Variation
-from synesthete.data.speech.voices import Voice, split_voices
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")

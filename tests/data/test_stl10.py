@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from synesthete.data.pictures import ClassFolders
-from synesthete.data.stl10 import CLASSES, Stl10, write_stl10
+from synesthete.data.published_pictures import CLASSES, Stl10, write_stl10
 from synesthete.types import InputError
 
 NUM_BYTES = 27_648

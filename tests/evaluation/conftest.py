@@ -6,7 +6,7 @@ import pytest
 from speakers import NUM_SAMPLES, WORDS
 
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
-from synesthete.data.speech.voices import split_voices
+from synesthete.data.speech.engines import split_voices
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier
 
 

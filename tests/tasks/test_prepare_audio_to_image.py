@@ -33,7 +33,7 @@ from synesthete.data.augmentation import AudioAugmentation, FlipCrop
 from synesthete.data.pair_sources import PairManifest, SoundFolders, SpokenWords
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import BuiltInDigits
-from synesthete.data.pieces import loudest_stretch
+from synesthete.data.rows import loudest_stretch
 from synesthete.data.videos import VggSound
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError

@@ -15,7 +15,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.pieces import Pieces
+    from synesthete.data.rows import Pieces
 
 
 class Affine:

@@ -10,10 +10,10 @@ import torch
 
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.samples import Samples
+from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
-from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, Batch, InputError
 
 if TYPE_CHECKING:

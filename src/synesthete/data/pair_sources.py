@@ -7,16 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
-from synesthete.data.files import SPLIT_FOLDERS
+from synesthete.data.files import SPLIT_FOLDERS, read_manifest
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
-from synesthete.data.manifest import read_manifest
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS
 from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.plan import SHARES, Variation
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

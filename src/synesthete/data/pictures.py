@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from synesthete import seeding
-from synesthete.data.files import SPLITS, list_classes
+from synesthete.data.files import MANIFEST_NAME, SPLITS, list_classes, read_manifest
 from synesthete.data.found_pairs import FoundPairs, ImageEntry, PairSource
-from synesthete.data.manifest import FILE_NAME, read_manifest
 from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
 from synesthete.types import InputError
 
@@ -235,7 +234,7 @@ class ClassFolders(PictureSource):
         folder = Path(self.path)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one with a folder of pictures for each class")
-        listed = self._from_manifest(folder) if (folder / FILE_NAME).is_file() else self._from_folders(folder)
+        listed = self._from_manifest(folder) if (folder / MANIFEST_NAME).is_file() else self._from_folders(folder)
         return divide(listed, self.num_test, split)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Tensors in several memory-mapped files, indexed like one, and computed once."""
+"""Tensors on disk, indexed like one in memory: rows in shards, computed once, and pieces of recordings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional as F
 
+from synesthete.data.audio import to_int16
+from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 from synesthete.io import load_or_compute
 
 if TYPE_CHECKING:
@@ -86,3 +89,95 @@ def compute_rows(
 
 def _values(compute: Callable[[Tensor], Tensor], places: Tensor) -> dict[str, Tensor]:
     return {"values": compute(places)}
+
+
+class Pieces:
+    """Pieces of recordings as one tensor (n, S) int16 that is never whole in memory; an index reads those it names.
+
+    Args:
+        sounds: recordings (N_i,) int16, memory-mapped. recordings: (n,), which of them each piece is of.
+        starts: (n,), the place of each piece's first sample. num_samples: S; silence follows a recording's end.
+    """
+
+    def __init__(self, sounds: Sequence[Tensor], recordings: Tensor, starts: Tensor, num_samples: int) -> None:
+        self.sounds, self.recordings, self.starts = tuple(sounds), recordings, starts
+        self.dtype, self.shape = torch.int16, torch.Size((len(starts), num_samples))
+
+    @staticmethod
+    def of(waveforms: Tensor) -> Pieces:
+        """Waveforms (n, S) int16 in memory, each a recording of its own."""
+        num, num_samples = waveforms.shape
+        return Pieces(list(waveforms), torch.arange(num), torch.zeros(num, dtype=torch.int64), num_samples)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor | list[int]) -> Tensor:
+        """Pieces by number, slice, numbers (b,) or mask (n,), copied into memory."""
+        places = torch.arange(len(self))[index]
+        if places.ndim == 0:
+            return self.cut(int(places))
+        read = torch.empty((len(places), self.shape[1]), dtype=self.dtype)
+        for row, place in enumerate(places.tolist()):
+            read[row] = self.cut(place)
+        return read
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def num_covered(self) -> int:
+        """Samples of the recordings that are in a piece, those in several counted once."""
+        order = self.starts.argsort(stable=True)
+        order = order[self.recordings[order].argsort(stable=True)]
+        which, begins = self.recordings[order], self.starts[order].clone()
+        lengths = torch.tensor([len(sound) for sound in self.sounds], dtype=torch.int64)
+        ends = torch.minimum(begins + self.shape[1], lengths[which])
+        overlaps = which[1:] == which[:-1]
+        begins[1:] = torch.where(overlaps, torch.maximum(begins[1:], ends[:-1]), begins[1:])
+        return int((ends - begins).sum())
+
+    def take(self, places: Tensor) -> Pieces:
+        """These pieces alone, by number or mask; nothing is read."""
+        return Pieces(self.sounds, self.recordings[places], self.starts[places], self.shape[1])
+
+    def cut(self, place: int, offset: int = 0, num_samples: int | None = None) -> Tensor:
+        """(num_samples,) int16 of a piece's recording from `offset` samples after its start; silence where none is."""
+        sound = self.sounds[int(self.recordings[place])]
+        num = self.shape[1] if num_samples is None else num_samples
+        first = int(self.starts[place]) + offset
+        part = sound[max(first, 0) : max(first + num, 0)]
+        before = min(max(-first, 0), num)
+        return F.pad(part, (before, num - before - len(part)))
+
+
+def cut_starts(num_samples: int, length: int, stride: int) -> list[int]:
+    """Where pieces of `length` begin in a recording of `num_samples`, `stride` apart.
+
+    The last one may reach beyond the end if half of it or more lies before, or if it is the only one.
+    """
+    starts = list(range(0, max(num_samples - length, 0) + 1, stride))
+    end = starts[-1] + length
+    following = starts[-1] + stride
+    if end < num_samples and num_samples - following >= length / 2:
+        starts.append(following)
+    return starts
+
+
+def loudest_start(energy: Tensor, num_samples: int, length: int, hop: int) -> int:
+    """Where the loudest `length` of a recording of `num_samples` begins, to a `hop`; the first of several.
+
+    energy: (t,) of every `hop` samples, as `waveforms.measure_energy` measures it.
+    """
+    if num_samples <= length:
+        return 0
+    summed = F.pad(energy.double().cumsum(0), (1, 0))
+    width = max(1, length // hop)
+    return min(int((summed[width:] - summed[:-width]).argmax()) * hop, num_samples - length)
+
+
+def loudest_stretch(waveform: Tensor, length: int, sample_rate: int) -> Tensor:
+    """The loudest `length` samples of (S,) in [-1, 1]; all of it where it is no longer."""
+    energy = torch.from_numpy(measure_energy(to_int16(waveform).numpy(), sample_rate))
+    first = loudest_start(energy, len(waveform), length, sample_rate // LEVELS_PER_SECOND)
+    return waveform[first : first + length]

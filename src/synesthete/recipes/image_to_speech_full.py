@@ -9,7 +9,7 @@ from synesthete.conditioning.pictures import PicturePatches
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
-from synesthete.data.imagenet import ImageNet
+from synesthete.data.published_pictures import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE
 from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.dit import DiT

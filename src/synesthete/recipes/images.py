@@ -12,7 +12,7 @@ from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.stl10 import CLASSES, Stl10
+from synesthete.data.published_pictures import CLASSES, Stl10
 from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from synesthete import seeding
 from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
-from synesthete.data.pieces import loudest_stretch
+from synesthete.data.rows import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import recognise
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.audio_image_samples import AudioImageSamples
+    from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier

@@ -11,7 +11,7 @@ from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import SoundAndText, joined
 from synesthete.conditioning.base import Conditioner
 from synesthete.config import Sampling, register
-from synesthete.data.audio_image_samples import AudioImageSamples
+from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.base import Denoiser

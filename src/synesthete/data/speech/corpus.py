@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 import torch
 
-from synesthete.data import manifest
 from synesthete.data.audio import fit_length, read_audio, read_samples, to_int16
-from synesthete.data.manifest import Entry
+from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
+from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_jobs
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.plan import CorpusPlan, Variation, count_targets, few_targets
-from synesthete.data.speech.speaking import Job, speak_jobs
 from synesthete.io import write_file
 from synesthete.types import AudioSpec, InputError
 
@@ -32,8 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.engines import Engine
-    from synesthete.data.speech.voices import Voice
+    from synesthete.data.speech.engines import Engine, Voice
 
 
 JOURNAL_NAME = ".clips.jsonl"  # the lines of the clips made so far, until the manifest is written
@@ -126,7 +123,7 @@ def build_speech_corpus(
         ]
         if not final:
             raise InputError(f"{folder}: not one clip could be spoken; first failure: {skipped[0]}")
-        manifest.write_manifest(folder, (found for _, found in final))
+        write_manifest(folder, (found for _, found in final))
         (folder / JOURNAL_NAME).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); free some space and run again") from None
@@ -155,8 +152,8 @@ def _check_diversity(planned: Mapping[tuple[str, str, str], tuple[Entry, ...]], 
 def _whole_clips(folder: Path, num_samples: int, sample_rate: int) -> dict[str, Entry]:
     """The clips of an earlier run that are on the disk whole, by path; its last line may be cut short."""
     found: dict[str, Entry] = {}
-    if (folder / manifest.FILE_NAME).is_file():
-        found |= {_path(entry): entry for entry in manifest.read_manifest(folder)}
+    if (folder / MANIFEST_NAME).is_file():
+        found |= {_path(entry): entry for entry in read_manifest(folder)}
     found |= {_path(entry): entry for entry in _read_journal(folder / JOURNAL_NAME)}
     return {path: entry for path, entry in found.items() if _is_whole(folder / path, num_samples, sample_rate)}
 
@@ -209,7 +206,7 @@ def _path(entry: Entry) -> str:
     return entry.audio or ""
 
 
-FILE_NAME = "corpus.json"
+SETTINGS_NAME = "corpus.json"
 
 
 def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -218,7 +215,7 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         InputError: they say something else, or cannot be read or written.
     """
-    path = folder / FILE_NAME
+    path = folder / SETTINGS_NAME
     if not path.exists():
         write_file(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         return
@@ -274,7 +271,7 @@ def load_clips(
         InputError: no manifest, no such split, or not one readable clip.
     """
     folder, spec = Path(folder), spec or AudioSpec()
-    everything = [entry for entry in manifest.read_manifest(folder) if entry.audio]
+    everything = [entry for entry in read_manifest(folder) if entry.audio]
     chosen = [entry for entry in everything if entry.split == split]
     if not chosen:
         there = ", ".join(sorted({entry.split for entry in everything if entry.split})) or "none"

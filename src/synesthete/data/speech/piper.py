@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from synesthete import hub
-from synesthete.data.speech.voices import SPLITS, Voice
+from synesthete.data.speech.engines import SPLITS, Voice
 from synesthete.io import digest
 from synesthete.types import InputError
 

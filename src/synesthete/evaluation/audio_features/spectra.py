@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.pieces import Pieces
-    from synesthete.data.rows import Rows
+    from synesthete.data.rows import Pieces, Rows
 
     Sounds = Tensor | Rows | Pieces
 

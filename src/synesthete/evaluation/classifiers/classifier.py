@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from synesthete.data.pieces import Pieces
-    from synesthete.data.rows import Rows
+    from synesthete.data.rows import Pieces, Rows
     from synesthete.nn.device import Precision
     from synesthete.types import Progress
 

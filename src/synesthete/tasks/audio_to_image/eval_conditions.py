@@ -14,7 +14,7 @@ from synesthete.data.labelled import in_turn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.audio_image_samples import AudioImageSamples
+    from synesthete.data.audio_image_pairs import AudioImageSamples
 
 BATCH_SIZE = 64
 

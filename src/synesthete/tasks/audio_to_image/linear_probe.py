@@ -14,7 +14,7 @@ from synesthete.tasks.audio_to_image.classification import CLASSIFIER
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.data.audio_image_samples import AudioImageSamples
+    from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.metrics.classification import LinearProbe
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.classification import Answers

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from synesthete.config import Recipe
-from synesthete.data.pieces import Pieces, loudest_start
 from synesthete.data.recordings import RecordingFile
+from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float, keep_waveforms
 from synesthete.tasks.audio_to_image.sounds import num_heard, unusable
 from synesthete.types import InputError

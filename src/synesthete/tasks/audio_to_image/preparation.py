@@ -11,7 +11,7 @@ import torch
 from synesthete import hub
 from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import plain
-from synesthete.data.audio_image_samples import AudioImageSamples, class_note
+from synesthete.data.audio_image_pairs import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.music import some
 from synesthete.data.rows import compute_rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.data.music import some
-from synesthete.data.pieces import Pieces, loudest_start
+from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float
 from synesthete.types import InputError
 

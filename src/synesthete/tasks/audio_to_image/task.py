@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.conditioning.audio_text import SoundAndText
-from synesthete.data.audio_image_samples import AudioImageSamples
+from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.captions import spell
 from synesthete.tasks.audio_to_image import preparation
 from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest

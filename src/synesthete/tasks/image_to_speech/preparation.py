@@ -13,8 +13,8 @@ from synesthete.data.files import SPLITS
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import compute_rows
-from synesthete.data.speech.plan import few_targets
-from synesthete.data.speech.voices import split_voices
+from synesthete.data.speech.clips import few_targets
+from synesthete.data.speech.engines import split_voices
 from synesthete.data.waveforms import as_float
 from synesthete.io import alone, digest, load_or_compute
 from synesthete.types import InputError, Prepared

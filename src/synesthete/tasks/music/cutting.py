@@ -11,7 +11,7 @@ import torch
 from synesthete.data.labelled import in_turn
 from synesthete.data.music import MusicSamples, some
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
-from synesthete.data.pieces import Pieces, cut_starts
+from synesthete.data.rows import Pieces, cut_starts
 from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND
 from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError
