@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.reporting.figures import COLOURS
+from synesthete.evaluation.reporting.figures import COLOURS, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.search.measurements import paired, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
 
     from synesthete.evaluation.search.measurements import Aggregate, Measurement, Measurements, PairedDifference
     from synesthete.evaluation.search.space import Space
@@ -91,15 +94,15 @@ def ask_eta(
     num_steps: Sequence[int],
     num: int,
     seed: Callable[..., int],
-    progress: Callable[[int], None],
+    count: Callable[[], None],
 ) -> list[EtaFinding]:
-    """Eta 0 against eta 1 at each step count. progress(1) is called after each measurement."""
+    """Eta 0 against eta 1 at each step count. count() is called after each measurement."""
     found = []
     for steps in num_steps:
         settings = eta_settings(space, steps)
         if settings is None:
             continue
-        without, with_noise = (repeats(measurements, s, num, seed, progress) for s in settings)
+        without, with_noise = (repeats(measurements, s, num, seed, count) for s in settings)
         kid, accuracy = differences(without, with_noise)
         found.append(EtaFinding(steps, together(without), together(with_noise), kid, accuracy))
     return found
@@ -110,10 +113,10 @@ def ask_guidance(
     settings: Mapping[float, Settings],
     num: int,
     seed: Callable[..., int],
-    progress: Callable[[int], None],
+    count: Callable[[], None],
 ) -> list[GuidanceFinding]:
-    """Guidance scales, with their settings, against ASKED. progress(1) is called after each measurement."""
-    made = {scale: repeats(measurements, own, num, seed, progress) for scale, own in settings.items()}
+    """Guidance scales, with their settings, against ASKED. count() is called after each measurement."""
+    made = {scale: repeats(measurements, own, num, seed, count) for scale, own in settings.items()}
     return [GuidanceFinding(s, together(own), *differences(made[ASKED], own)) for s, own in made.items()]
 
 
@@ -122,13 +125,13 @@ def repeats(
     settings: Mapping[str, Any],
     num: int,
     seed: Callable[..., int],
-    progress: Callable[[int], None],
+    count: Callable[[], None],
 ) -> list[Measurement]:
     """NUM_REPEATS measurements, each of fresh noise that all settings share."""
     found = []
     for i in range(NUM_REPEATS):
         found.append(measurements.measure(settings, num, seed("finding", i)))
-        progress(1)
+        count()
     return found
 
 
@@ -207,6 +210,14 @@ def _percent(found: GuidanceFinding) -> str:
     return f"{found.aggregate.accuracy:.1%}"
 
 
+def finish_axes(axes: Axes, floor: float | None) -> None:
+    """The KID of real pictures against real ones, a grid and a legend."""
+    if floor is not None:
+        axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+
+
 def eta_figure(found: Sequence[EtaFinding]) -> Figure:
     """KID over steps, without noise and with it."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -217,15 +228,12 @@ def eta_figure(found: Sequence[EtaFinding]) -> Figure:
         ("eta 1: all of DDPM's", "s", COLOURS[1], [f.with_noise.kid for f in found]),
     ):
         axes.plot(steps, values, marker=marker, markersize=5, color=colour, label=name)
-    floor = found[0].without.kid_floor
-    axes.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
+    finish_axes(axes, found[0].without.kid_floor)
     axes.set_xscale("log")
     axes.set_xticks(steps, [str(n) for n in steps])
     axes.minorticks_off()
     axes.set_xlabel("DDIM steps")
     axes.set_ylabel("KID (lower is better)")
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -238,15 +246,56 @@ def guidance_figure(found: Sequence[GuidanceFinding], default: float) -> Figure:
         values = [getattr(f.aggregate, name) for f in found]
         upper.plot(scales, values, marker=marker, markersize=5, color=colour, label=name)
     lower.plot(scales, [f.aggregate.kid for f in found], marker="D", markersize=5, color=COLOURS[1], label="KID")
-    floor = found[0].aggregate.kid_floor
-    lower.axhline(floor, color="0.4", linestyle=":", linewidth=1.2, label=f"real against real ({floor:.2g})")
-    for axes in (upper, lower):
+    for axes, floor in ((upper, None), (lower, found[0].aggregate.kid_floor)):
         axes.axvline(default, color="0.9", linewidth=6, zorder=0)
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8, frameon=False)
+        finish_axes(axes, floor)
     upper.set_ylim(-0.02, 1.04)
     upper.set_ylabel("share (higher is better)")
     lower.set_ylabel("KID (lower is better)")
     lower.set_xlabel("guidance scale (1 = off; grey: the model's default)")
     lower.set_xticks(scales, [f"{scale:g}" for scale in scales])
     return figure
+
+
+def eta_section(found: Sequence[EtaFinding], num: int) -> Section:
+    """The eta table and its figure. num: pictures of each repeat."""
+    if not found:
+        return Section("Is eta 0 worse?", eta_sentence(found))
+    columns = ("DDIM steps", "KID, eta 0", "KID, eta 1", "eta 0 minus eta 1", "accuracy, eta 0", "accuracy, eta 1")
+    rows = [
+        (f.num_steps, f.without.kid, f.with_noise.kid, str(f.kid), f.without.accuracy, f.with_noise.accuracy)
+        for f in found
+    ]
+    figure = Medium("eta", to_png(eta_figure(found)), "KID of DDIM without and with noise, over its steps.")
+    text = f"{eta_sentence(found)} {_ASKED.format(num=num, repeats=NUM_REPEATS)} {_ETA}"
+    return Section("Is eta 0 worse?", text, [figure, Table(columns, rows)])
+
+
+def guidance_section(found: Sequence[GuidanceFinding], num: int, default: float) -> Section:
+    """The guidance table and its figure. num: pictures of each repeat. default: the model's own scale."""
+    title = f"Is guidance {ASKED:g} the best?"
+    if not found:
+        return Section(title, guidance_sentence(found))
+    columns = ("guidance scale", "accuracy", "KID", "precision", "recall", f"KID of {ASKED:g} minus this")
+    rows = [
+        (
+            f.scale,
+            f.aggregate.accuracy,
+            f.aggregate.kid,
+            f.aggregate.precision,
+            f.aggregate.recall,
+            None if f.scale == ASKED else str(f.kid),
+        )
+        for f in found
+    ]
+    figure = guidance_figure(found, default)
+    text = f"{guidance_sentence(found)} {_ASKED.format(num=num, repeats=NUM_REPEATS)} {_GUIDANCE}"
+    return Section(title, text, [Medium("guidance", to_png(figure), "Figures over guidance."), Table(columns, rows)])
+
+
+_ASKED = "Every figure is the mean of {repeats} repeats of {num} pictures; differences are taken repeat by repeat, 95%."
+_ETA = "Everything else is as in the model's default."
+_GUIDANCE = (
+    "Everything else is as in the model's default. The scale with the least KID is chosen after seeing the figures, so "
+    "its lead is a little flattered."
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.yaml"
 SCHEDULER = "scheduler"
+MEASURED, REPORT = "measured", "report"
+MOST_CLASSES = 50  # that are sampled; two pictures of each is the least that can be measured
+FEWEST_REAL = 100  # real pictures in each half, where the held-out ones are divided
 
 
 def check_writable(folder: Path) -> None:
@@ -82,11 +86,6 @@ def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) 
         write_file(folder / RECIPE, recipe.to_yaml())
     write_file(folder / SCHEDULER / scheduler.config_name, scheduler.to_json_string())
     write_file(folder / hub.MODEL_INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
-
-
-MEASURED, REPORT = "measured", "report"
-MOST_CLASSES = 50  # that are sampled; two pictures of each is the least that can be measured
-FEWEST_REAL = 100  # real pictures in each half, where the held-out ones are divided
 
 
 def tune(
@@ -148,19 +147,14 @@ def tune_measured(
     found = search.run()
     steps, spared, num = afford(space, found.cost, found.seconds_left, config.num, max(FEWEST_PICTURES, final.fewest))
     scales = guidance_settings(space, spared)
-    total = NUM_ASKED * (2 * len(steps) + len(scales))
-    done = 0
+    asked, total = itertools.count(1), NUM_ASKED * (2 * len(steps) + len(scales))
 
-    def count(new: int) -> None:
-        nonlocal done
-        done += new
-        progress("two findings", done, total)
+    def count() -> None:
+        progress("two findings", next(asked), total)
 
     eta = ask_eta(space, final, steps, num, search.seed, count)
     guidance = ask_guidance(final, scales, num, search.seed, count)
-    made = [
-        m for measured in {id(trials): trials, id(final): final}.values() for own in measured.made.values() for m in own
-    ]
+    both = list({id(measured): measured for measured in (trials, final)}.values())
     return Tuning(
         found=found,
         config=config,
@@ -173,8 +167,8 @@ def tune_measured(
         eta=eta,
         guidance=guidance,
         num_asked=num,
-        measurements=made,
-        num_new=trials.num_new + (final.num_new if final is not trials else 0),
+        measurements=[m for measured in both for own in measured.made.values() for m in own],
+        num_new=sum(measured.num_new for measured in both),
     )
 
 

@@ -13,14 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
-from synesthete.evaluation.search.findings import (
-    ASKED,
-    eta_figure,
-    eta_sentence,
-    guidance_figure,
-    guidance_sentence,
-)
-from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
+from synesthete.evaluation.search.findings import eta_section, eta_sentence, guidance_section, guidance_sentence
 from synesthete.evaluation.search.measurements import GOALS, TOLERANCE
 from synesthete.evaluation.search.space import name_of
 
@@ -133,68 +126,34 @@ class Tuning:
 
     def report(self, facts: Mapping[str, Any]) -> Report:
         """The page. facts: what was measured, when and how."""
+        guidance = guidance_section(self.guidance, self.num_asked, float(self.old["guidance_scale"]))
         return Report(
             title=f"Tuned sampling: {facts.get('model', '')}".strip(": "),
             summary=self.summary(),
             facts=dict(facts),
             metrics=self.metrics(),
-            sections=[self._settings(), self._pareto(), self._eta(), self._guidance(), self._search(), self._tried()],
+            sections=[
+                self._settings(),
+                self._pareto(),
+                eta_section(self.eta, self.num_asked),
+                guidance,
+                self._search(),
+                self._tried(),
+            ],
             data=self.to_dict(),
         )
 
     def _settings(self) -> Section:
-        rows = [(name, say(self.old[name]), say(self.winner[name])) for name in self.old if name in self.winner]
+        rows = [(name, _say(self.old[name]), _say(self.winner[name])) for name in self.old if name in self.winner]
         text = f"Goal {self.config.goal!r}: {GOALS[self.config.goal]}. {self.remark}"
         return Section("Settings", text, [Table(("setting", "old default", "winner"), rows)])
 
     def _pareto(self) -> Section:
-        compared = self.found.comparison
-        figure = pareto_figure(
-            self.found.aggregates,
-            self.found.front,
-            "accuracy" if self.config.goal == "accuracy" else "kid",
-            in_search(self.found.aggregates, compared.winner),
-            in_search(self.found.aggregates, compared.default),
-            self.config.budget,
-            self.found.kept,
-        )
+        merit = "accuracy" if self.config.goal == "accuracy" else "kid"
+        figure = pareto_figure(self.found, merit, self.config.budget)
         table = Table(COLUMNS, [row(aggregate) for aggregate in self.found.front], "The front")
         return Section(
             "Score over seconds", _PARETO, [Medium("pareto", to_png(figure), "Every settings tried."), table]
-        )
-
-    def _eta(self) -> Section:
-        if not self.eta:
-            return Section("Is eta 0 worse?", eta_sentence(self.eta))
-        columns = ("DDIM steps", "KID, eta 0", "KID, eta 1", "eta 0 minus eta 1", "accuracy, eta 0", "accuracy, eta 1")
-        rows = [
-            (f.num_steps, f.without.kid, f.with_noise.kid, str(f.kid), f.without.accuracy, f.with_noise.accuracy)
-            for f in self.eta
-        ]
-        figure = Medium("eta", to_png(eta_figure(self.eta)), "KID of DDIM without and with noise, over its steps.")
-        text = f"{eta_sentence(self.eta)} {_ASKED.format(num=self.num_asked, repeats=NUM_ASKED)} {_ETA}"
-        return Section("Is eta 0 worse?", text, [figure, Table(columns, rows)])
-
-    def _guidance(self) -> Section:
-        title = f"Is guidance {ASKED:g} the best?"
-        if not self.guidance:
-            return Section(title, guidance_sentence(self.guidance))
-        columns = ("guidance scale", "accuracy", "KID", "precision", "recall", f"KID of {ASKED:g} minus this")
-        rows = [
-            (
-                f.scale,
-                f.aggregate.accuracy,
-                f.aggregate.kid,
-                f.aggregate.precision,
-                f.aggregate.recall,
-                None if f.scale == ASKED else str(f.kid),
-            )
-            for f in self.guidance
-        ]
-        figure = guidance_figure(self.guidance, float(self.old["guidance_scale"]))
-        text = f"{guidance_sentence(self.guidance)} {_ASKED.format(num=self.num_asked, repeats=NUM_ASKED)} {_GUIDANCE}"
-        return Section(
-            title, text, [Medium("guidance", to_png(figure), "Figures over guidance."), Table(columns, rows)]
         )
 
     def _search(self) -> Section:
@@ -210,23 +169,19 @@ class Tuning:
         return Section("Settings tried", text, [Table(COLUMNS, [row(aggregate) for aggregate in order[:NUM_LISTED]])])
 
 
-def pareto_figure(
-    aggregates: Sequence[Aggregate],
-    line: Sequence[Aggregate],
-    figure_of_merit: str,
-    winner: Aggregate,
-    default: Aggregate,
-    budget: float,
-    kept: Sequence[Aggregate],
-) -> Figure:
+def pareto_figure(found: SearchResult, figure_of_merit: str, budget: float) -> Figure:
     """Every settings tried, over the seconds that a picture takes.
 
-    figure_of_merit: "kid" or "accuracy", up the side. line: the front. kept: those that the front may be made of; the
-    others (few pictures, or accuracy lost) are drawn hollow. The area of a point grows with its pictures.
+    figure_of_merit: "kid" or "accuracy", up the side. Those that the front cannot be made of (few pictures, or accuracy
+    lost) are drawn hollow. The area of a point grows with its pictures.
     """
+    aggregates, compared = found.aggregates, found.comparison
+    # As the search had them, to be drawn among the others of the search.
+    tried = {aggregate.name: aggregate for aggregate in aggregates}
+    winner, default = (tried.get(each.name, each) for each in (compared.winner, compared.default))
     figure = Figure(figsize=(8.0, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    own = {aggregate.name for aggregate in kept}
+    own = {aggregate.name for aggregate in found.kept}
     solid = [s for s in aggregates if s.name in own]
     hollow = [s for s in aggregates if s.name not in own]
     axes.scatter(*_places(hollow, figure_of_merit), s=_areas(hollow), facecolors="none", edgecolors="0.65")
@@ -237,7 +192,9 @@ def pareto_figure(
     drawn = axes.scatter(*_places(solid, figure_of_merit), s=_areas(solid), edgecolors="0.3", linewidths=0.5, **shades)
     if "c" in shades:
         figure.colorbar(drawn, ax=axes, label="accuracy" if figure_of_merit == "kid" else "KID", pad=0.02)
-    axes.plot(*_places(line, figure_of_merit), color=COLOURS[0], linewidth=1.4, label="front: nothing beats these")
+    axes.plot(
+        *_places(found.front, figure_of_merit), color=COLOURS[0], linewidth=1.4, label="front: nothing beats these"
+    )
     for aggregate, marker, colour, name in ((default, "s", "black", "default"), (winner, "*", COLOURS[1], "winner")):
         axes.scatter(
             *_places([aggregate], figure_of_merit),
@@ -284,19 +241,12 @@ def _areas(aggregates: Sequence[Aggregate]) -> np.ndarray:
 COLUMNS = ("settings", "seconds per picture", "pictures", "accuracy", "KID", "precision", "recall")
 
 
-def row(aggregate: Aggregate) -> tuple[Any, ...]:
-    """A aggregate as a row under COLUMNS."""
-    figures = (aggregate.accuracy, aggregate.kid, aggregate.precision, aggregate.recall)
-    return aggregate.name, aggregate.seconds_per_picture, aggregate.num, *figures
+def row(each: Aggregate) -> tuple[Any, ...]:
+    """An aggregate under COLUMNS."""
+    return each.name, each.seconds_per_picture, each.num, each.accuracy, each.kid, each.precision, each.recall
 
 
-def in_search(aggregates: Sequence[Aggregate], compared: Aggregate) -> Aggregate:
-    """The aggregate that the search had of settings, to be drawn among the others of the search."""
-    return next((aggregate for aggregate in aggregates if aggregate.name == compared.name), compared)
-
-
-def say(value: Any) -> str:
-    """A setting as the table shows it."""
+def _say(value: Any) -> str:
     return " to ".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else str(value)
 
 
@@ -318,12 +268,6 @@ _PARETO = (
     f"accuracy lost beyond the {TOLERANCE:.0%} that the goal 'balanced' allows, or the noise of so few. The line "
     "joins settings that no other beats in both quality and time. Seconds are the median over samples, in batches of "
     "32, sampling and decoding; KID and accuracy are means over all pictures of the search."
-)
-_ASKED = "Every figure is the mean of {repeats} repeats of {num} pictures; differences are taken repeat by repeat, 95%."
-_ETA = "Everything else is as in the model's default."
-_GUIDANCE = (
-    "Everything else is as in the model's default. The scale with the least KID is chosen after seeing the figures, so "
-    "its lead is a little flattered."
 )
 _SEARCH = (
     "Successive halving (Jamieson & Talwalkar 2016; Li et al. 2018): a third of the settings go on from one rung to "
