@@ -38,7 +38,7 @@ from benchmarks.peers.task import Task, count
 from benchmarks.peers.verdict import evaluate_sides, find_behind, make_table
 from synesthete import tasks
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
-from synesthete.evaluation.features.features import find_features
+from synesthete.evaluation.features import find_features
 from synesthete.evaluation.metrics.distribution import kernel_floor
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError

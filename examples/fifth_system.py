@@ -25,10 +25,10 @@ from synesthete.data.samples import Samples
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS, Sampler
-from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.metric import MetricRow, metric, register_metric
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, generate
+from synesthete.evaluation.steps import Finding
 from synesthete.io import load_or_compute
 from synesthete.objectives.denoising import Denoising
 from synesthete.recipes import RECIPES

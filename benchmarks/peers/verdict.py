@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.task import Task
     from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.features.features import Features
+    from synesthete.evaluation.features import Features
 
 # Whether more of a row is better.
 ROWS = {

@@ -13,11 +13,11 @@ from painters import make_painter, unseen_swatches
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.data.labelled import PictureSamples
+from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.image import (
     ImageClassifier,
     load_or_train_image_classifier,
 )
-from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.metric import slug

@@ -14,13 +14,13 @@ from speakers import make_speaker, pictures_of
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.corpus import load_clips
-from synesthete.evaluation.classifiers.saved import TrainedClassifier
+from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.metrics.metric import slug
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, speech_evaluator, thinned
 from synesthete.tasks.image_to_speech.linear_probe import condition_features
 from synesthete.types import InputError

@@ -120,8 +120,8 @@ def cycle(
     Example: `synesthete cycle image-to-speech-digits audio-to-image-digits --num 300`
     """
     from synesthete import hub
+    from synesthete.evaluation.classifiers.classifier import load_classifier
     from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.classifiers.saved import load_classifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.reporting.report import finite
     from synesthete.pipeline import Pipeline

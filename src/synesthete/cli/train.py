@@ -39,7 +39,7 @@ def train(
     """
     from synesthete import hub
     from synesthete.evaluation import training_callback
-    from synesthete.evaluation.classifiers.saved import FOLDER
+    from synesthete.evaluation.classifiers.classifier import FOLDER
     from synesthete.pipeline.adapted import find_adapters
     from synesthete.recipes import find_recipe
     from synesthete.tasks import task_of

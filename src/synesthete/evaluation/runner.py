@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.evaluation.denoising import NUM_TRACED
-from synesthete.evaluation.finding import Evaluation, Finding
 from synesthete.evaluation.metrics.classification import class_metrics
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, compare_sets
@@ -24,7 +23,15 @@ from synesthete.evaluation.reporting.report import Report, Section, notes_sectio
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
 from synesthete.evaluation.samples import BATCH_SIZE, encode
 from synesthete.evaluation.search.scoring import ScoringBasis
-from synesthete.evaluation.steps import classification, denoising, memorization, set_comparison, speed
+from synesthete.evaluation.steps import (
+    Evaluation,
+    Finding,
+    classification,
+    denoising,
+    memorization,
+    set_comparison,
+    speed,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

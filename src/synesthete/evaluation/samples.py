@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.evaluation.subsampling import drawn
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +19,24 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 FEWEST = 4  # with three, no sample has a third nearest other one
+
+
+def first_of_each(labels: Tensor) -> Tensor:
+    """The place of the first sample of each class that has one."""
+    return torch.stack([(labels == label).nonzero().flatten()[0] for label in labels.unique()])
+
+
+def drawn(num_there: int, num: int, seed: int, what: str) -> Tensor:
+    """At most `num` of `num_there` places, in an order drawn once and for all."""
+    return torch.randperm(num_there, generator=seeding.generator(seed, what))[:num]
+
+
+def shuffled(num: int, seed: int) -> Tensor:
+    """For each of `num` samples another one: a random permutation that leaves none in its place."""
+    order = torch.randperm(num, generator=seeding.generator(seed, "shuffled"))
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,63 @@
-"""The measurements that every kind of model has, each with what the report says of it."""
+"""What a measurement finds, and the measurements that every kind of model has, with what the report says of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.denoising import TRACED, trace_denoising
-from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import by_key, interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.sections import as_a_set, by_class, confusions, made_or_copied
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.reporting.report import Report, Section
     from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch
+
+
+@dataclass
+class Finding:
+    """What one measurement found: metrics, what the page shows of it, and further figures for report.json.
+
+    notes: what a reader has to know. sentences: of the summary.
+    """
+
+    metrics: Sequence[Metric] = ()
+    sections: Sequence[Section] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    sentences: Sequence[str] = ()
+
+
+@dataclass
+class Evaluation:
+    """Everything that was found about a model. skipped: files that could not be read."""
+
+    report: Report
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Every figure, in the report's order."""
+        return self.report.metrics
+
+    def metric(self, key: str) -> Metric:
+        """The metric of that key.
+
+        Raises:
+            InputError: there is none.
+        """
+        return by_key(self.metrics, key)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures that are in no table of the report, as plain values."""
+        return self.report.data
 
 
 def classification(of: Evaluator) -> Finding:

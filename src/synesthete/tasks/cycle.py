@@ -27,8 +27,7 @@ from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
-from synesthete.evaluation.samples import generate
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import generate, shuffled
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER
 from synesthete.tasks.audio_to_image.eval_conditions import choose_captions
 from synesthete.tasks.audio_to_image.report import enlarged
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.audio_image_pairs import AudioImageSamples
+    from synesthete.evaluation.classifiers.classifier import TrainedClassifier
     from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline

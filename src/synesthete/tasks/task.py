@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.config import Recipe, Stage
-    from synesthete.evaluation.finding import Evaluation
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.samples import Generated, References
     from synesthete.evaluation.search.scoring import ScoringBasis
+    from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Prepared, Progress

@@ -16,8 +16,8 @@ from synesthete.denoisers.gated_attention import SoundProcessor
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
+from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
-from synesthete.evaluation.classifiers.saved import TrainedClassifier
 from synesthete.pipeline import Pipeline
 from synesthete.tasks.audio_to_image import adapter_scale
 from synesthete.tasks.audio_to_image.adapter_scale import measure_adapter_scale

@@ -13,15 +13,14 @@ from synesthete import hub, seeding
 from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.rows import Rows
-from synesthete.evaluation.classifiers import saved
-from synesthete.evaluation.classifiers.classifier import train
+from synesthete.evaluation.classifiers import classifier as classifier_module
+from synesthete.evaluation.classifiers.classifier import FOLDER, FORMER, load_classifier, save_classifier, train
 from synesthete.evaluation.classifiers.image import (
     ImageClassifier,
     load_or_train_image_classifier,
 )
-from synesthete.evaluation.classifiers.saved import FOLDER, FORMER, load_classifier, save_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
-from synesthete.evaluation.features.features import ClassifierFeatures
+from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
 from synesthete.recipes.images import images_digits_debug
 from synesthete.tasks import find_task
@@ -151,7 +150,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(digits
 
 
 def test_it_is_trained_once(trained, digits, monkeypatch):
-    monkeypatch.setattr(saved, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(classifier_module, "train", lambda *_, **__: pytest.fail("trained again"))
     shards = Rows([digits["classifier"].pictures[:150], digits["classifier"].pictures[150:]])  # the same from disk
     again = load_or_train_image_classifier(
         PictureSamples(shards, digits["classifier"].labels), digits["test"], DIGITS, num_steps=NUM_STEPS
@@ -171,7 +170,7 @@ def runs(monkeypatch, tmp_path):
         found.append(len(samples))
         return build()
 
-    monkeypatch.setattr(saved, "train", build_only)
+    monkeypatch.setattr(classifier_module, "train", build_only)
     return found
 
 

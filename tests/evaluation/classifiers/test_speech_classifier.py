@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.evaluation.classifiers.classifier import train
-from synesthete.evaluation.classifiers.saved import FOLDER, load_classifier, save_classifier
+from synesthete.evaluation.classifiers.classifier import FOLDER, load_classifier, save_classifier, train
 from synesthete.evaluation.classifiers.speech import (
     Prediction,
     SpeechClassifier,
@@ -70,7 +69,9 @@ def test_a_batch_equals_its_singles(trained, real):
 
 
 def test_it_is_trained_once(trained, classifier_clips, real, monkeypatch):
-    monkeypatch.setattr("synesthete.evaluation.classifiers.saved.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "synesthete.evaluation.classifiers.classifier.train", lambda *_, **__: pytest.fail("trained again")
+    )
     again = load_or_train_speech_classifier(classifier_clips, real, num_steps=120)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     log_mel = log_mels(real.waveforms[:24], AudioSpec())

@@ -14,8 +14,8 @@ from PIL import Image
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.evaluation import diagnostics
+from synesthete.evaluation.classifiers.classifier import save_classifier
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
-from synesthete.evaluation.classifiers.saved import save_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, register_diagnostic
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, diagnose

@@ -14,13 +14,12 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 
 from synesthete import hub
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.features.features import ClassifierFeatures, find_features
-from synesthete.evaluation.features.image import ClipFeatures, InceptionFeatures
-from synesthete.evaluation.features.inception import (
+from synesthete.evaluation.features import ClassifierFeatures, ClipFeatures, InceptionFeatures, find_features
+from synesthete.evaluation.inception import (
     FILES,
     MODEL,
+    Kind,
     Mixed,
-    chain,
     find_inception,
     local_inception,
     read_inception,
@@ -115,7 +114,7 @@ def test_pictures_are_resized_as_tensorflow_did(size, side):
 
 
 def test_average_pools_leave_the_padding_out():
-    block = Mixed(1, [chain("branch1x1", (1, 1))])
+    block = Mixed(Kind({"branch1x1": [(1, 1)]}), 1, 0, 0)
     assert torch.equal(block(torch.ones(1, 1, 5, 5))[:, 1], torch.ones(1, 5, 5))
 
 
@@ -234,7 +233,7 @@ def test_clip_reads_grey_pictures_of_any_size_and_a_batch_as_its_singles(clip):
 
 
 def test_the_best_features_at_hand_are_taken(nowhere, inception, weights, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("synesthete.evaluation.features.image.read_inception", lambda path: inception.network)
+    monkeypatch.setattr("synesthete.evaluation.features.read_inception", lambda path: inception.network)
     classifier = ImageClassifier(("a", "b", "c"), channels=1)
     assert find_features("auto", classifier).name == find_features("classifier", classifier).name == "classifier-3"
     assert isinstance(find_features("auto", classifier), ClassifierFeatures)

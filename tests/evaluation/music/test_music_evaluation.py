@@ -17,7 +17,7 @@ from synesthete.data.synthetic import TIMBRES
 from synesthete.evaluation import training_callback
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.features.sound import SpectrumFeatures
+from synesthete.evaluation.features import SpectrumFeatures
 from synesthete.evaluation.steps import classification
 from synesthete.recipes.music import music_notes_debug
 from synesthete.tasks.music.evaluation import MusicEvaluator

@@ -9,14 +9,13 @@ import torch
 from players import RATE, low_passed, music_samples, prepared_music
 
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, log_mel
-from synesthete.evaluation.classifiers import saved
-from synesthete.evaluation.classifiers.classifier import train
-from synesthete.evaluation.classifiers.saved import load_classifier, save_classifier
+from synesthete.evaluation.classifiers import classifier as classifier_module
+from synesthete.evaluation.classifiers.classifier import load_classifier, save_classifier, train
 from synesthete.evaluation.classifiers.sound import (
     SoundClassifier,
     load_or_train_sound_classifier,
 )
-from synesthete.evaluation.features.features import ClassifierFeatures
+from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.recipes.music import music_notes_debug
@@ -78,7 +77,7 @@ def test_the_distance_rises_with_what_is_wrong(data, trained):
 
 
 def test_it_is_found_again_in_the_cache(data, trained, monkeypatch):
-    monkeypatch.setattr(saved, "train", None)
+    monkeypatch.setattr(classifier_module, "train", None)
     again = load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     assert torch.equal(

@@ -6,8 +6,7 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
-from synesthete.evaluation.features.features import find_features
-from synesthete.evaluation.features.sound import CLAP, ClapFeatures, SpectrumFeatures
+from synesthete.evaluation.features import CLAP, ClapFeatures, SpectrumFeatures, find_features
 from synesthete.evaluation.metrics.distribution import frechet
 from synesthete.types import InputError
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from synesthete.data.augmentation import Affine, FlipCrop
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train
+from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, convolution, load_or_train
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.labelled import PictureSamples
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
+    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 SMALLEST = 8
 INNER = 32  # side in pixels that larger pictures are brought down to by the first convolution's stride
@@ -35,13 +34,6 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> the same."""
         return x + self.layers(x)
-
-
-def convolution(width: int, out_width: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution, batch norm and ReLU; at stride 1 the size stays."""
-    return nn.Sequential(
-        nn.Conv2d(width, out_width, kernel_size, stride, 1, bias=False), nn.BatchNorm2d(out_width), nn.ReLU()
-    )
 
 
 class ImageClassifier(Classifier):

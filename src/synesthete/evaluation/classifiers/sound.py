@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import nn
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train
+from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, convolution, load_or_train
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.music import MusicSamples
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
+    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 MOST_PIECES = 4000  # to learn from
 GAIN_DB = 6.0  # a piece is learned at levels this much higher and lower
@@ -49,12 +48,12 @@ class SoundClassifier(Classifier):
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            convolution(1, width),
-            convolution(width, 2 * width),
-            convolution(2 * width, 4 * width),
-            convolution(4 * width, 4 * width),
+            convolution(1, width, stride=2),
+            convolution(width, 2 * width, stride=2),
+            convolution(2 * width, 4 * width, stride=2),
+            convolution(4 * width, 4 * width, stride=2),
             # All bands at once: the layers so far do not know how high what they see lies.
-            convolution(4 * width, 4 * width, (N_MELS // 2**HALVINGS, 3), 1, (0, 1)),
+            convolution(4 * width, 4 * width, (N_MELS // 2**HALVINGS, 3), padding=(0, 1)),
         )
         self.head = nn.Linear(4 * width, len(class_names) or 1)
         self.register_buffer("feature_mean", torch.zeros(4 * width))
@@ -96,14 +95,6 @@ class SoundClassifier(Classifier):
         moved = moved.gather(1, bands.expand_as(levels))
         # What is silent stays so, however much it is amplified.
         return torch.where(moved > FLOOR_DB, (moved + gains).clamp(min=FLOOR_DB), moved)
-
-
-def convolution(
-    width: int, out_width: int, kernel_size: int | tuple[int, int] = 3, stride: int = 2, padding: Any = 1
-) -> nn.Sequential:
-    """A convolution, batch norm and ReLU; with the defaults both sides are halved."""
-    convolve = nn.Conv2d(width, out_width, kernel_size, stride, padding, bias=False)
-    return nn.Sequential(convolve, nn.BatchNorm2d(out_width), nn.ReLU())
 
 
 def load_or_train_sound_classifier(

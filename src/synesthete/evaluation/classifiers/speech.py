@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete.data.waveforms import as_float
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings
-from synesthete.evaluation.classifiers.saved import load_or_train
+from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, load_or_train
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier, TrainingOptions
+    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.

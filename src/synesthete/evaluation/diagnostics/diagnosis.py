@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
-from synesthete.evaluation.classifiers.saved import load_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.features.features import find_features
+from synesthete.evaluation.features import find_features
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from synesthete.evaluation.features.features import Features
+    from synesthete.evaluation.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Prepared, Progress

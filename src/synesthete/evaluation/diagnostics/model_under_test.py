@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.features.features import Features
+    from synesthete.evaluation.features import Features
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Batch, Prepared

@@ -9,7 +9,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor

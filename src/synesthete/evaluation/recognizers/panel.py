@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.classifiers.saved import TrainedClassifier
+    from synesthete.evaluation.classifiers.classifier import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated

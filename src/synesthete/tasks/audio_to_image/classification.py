@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.samples import generate
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import generate, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import other_class
 
 if TYPE_CHECKING:

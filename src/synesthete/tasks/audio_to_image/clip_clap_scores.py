@@ -12,10 +12,10 @@ from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.clip_text import TextTower
 from synesthete.conditioning.frozen_encoder import one_line
 from synesthete.data.captions import spoken
-from synesthete.evaluation.features.image import ClipFeatures
+from synesthete.evaluation.features import ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

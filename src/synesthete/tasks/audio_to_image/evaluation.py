@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.features.features import ClassifierFeatures
-from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.sections import by_class, confusions
 from synesthete.evaluation.samples import generate
-from synesthete.evaluation.steps import memorization, set_comparison, speed
+from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
 from synesthete.tasks.audio_to_image import report
 from synesthete.tasks.audio_to_image.adapter_scale import measure_adapter_scale
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER, Answers, text_metrics

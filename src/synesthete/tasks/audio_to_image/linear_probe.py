@@ -8,7 +8,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.classification import fit_linear_probe, probe_metrics
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.audio_to_image.classification import CLASSIFIER
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from synesthete import seeding
 from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section
-from synesthete.evaluation.subsampling import shuffled
+from synesthete.evaluation.samples import shuffled
 from synesthete.objectives import DEAD_SENSITIVITY, errors_by_condition
 from synesthete.objectives.one_step import split
 from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class

@@ -19,15 +19,14 @@ from synesthete.evaluation.denoising import (
     one_step,
     sensitivity_metric,
 )
-from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, per_class
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes
-from synesthete.evaluation.samples import Generated, decode, encode, generate
-from synesthete.evaluation.subsampling import drawn, first_of_each, shuffled
+from synesthete.evaluation.samples import Generated, decode, drawn, encode, first_of_each, generate, shuffled
+from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech import report
 from synesthete.tasks.image_to_speech.diversity import NUM_PICTURES, NUM_SEEDS, draw_real, measure_diversity
 from synesthete.tasks.image_to_speech.linear_probe import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.evaluation.metrics.classification import probe_metrics
-from synesthete.evaluation.subsampling import drawn
+from synesthete.evaluation.samples import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

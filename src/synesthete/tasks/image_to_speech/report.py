@@ -21,7 +21,7 @@ from synesthete.evaluation.reporting.figures import (
 )
 from synesthete.evaluation.reporting.media import encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.subsampling import first_of_each
+from synesthete.evaluation.samples import first_of_each
 from synesthete.tasks.image_to_speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.evaluation.finding import Evaluation
+    from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Prepared, Progress
@@ -83,7 +83,7 @@ class ImageToSpeech(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of voices that the model never heard."""
-        from synesthete.evaluation.classifiers.saved import save_classifier
+        from synesthete.evaluation.classifiers.classifier import save_classifier
         from synesthete.evaluation.classifiers.speech import SpeechClassifier, load_or_train_speech_classifier
 
         few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
@@ -96,7 +96,7 @@ class ImageToSpeech(Task):
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.classifiers.saved import load_classifier
+        from synesthete.evaluation.classifiers.classifier import load_classifier
         from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
         return load_classifier(model, SpeechClassifier)

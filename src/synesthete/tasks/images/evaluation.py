@@ -11,13 +11,13 @@ import torch
 from synesthete import seeding
 from synesthete.data.picture import to_images
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
-from synesthete.evaluation.features.features import ClassifierFeatures, find_features
-from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
 from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
+from synesthete.evaluation.steps import Finding
 from synesthete.tasks.images.report import guidance_section
 from synesthete.types import Batch, InputError
 

@@ -60,8 +60,8 @@ class Images(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of pictures that the model never saw."""
+        from synesthete.evaluation.classifiers.classifier import save_classifier
         from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
-        from synesthete.evaluation.classifiers.saved import save_classifier
 
         if prepared.classifier is None or not len(prepared.classifier):
             raise InputError("no pictures for a classifier; --set data.num_classifier=400")
@@ -72,8 +72,8 @@ class Images(Task):
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
+        from synesthete.evaluation.classifiers.classifier import load_classifier
         from synesthete.evaluation.classifiers.image import ImageClassifier
-        from synesthete.evaluation.classifiers.saved import load_classifier
 
         return load_classifier(model, ImageClassifier)
 
@@ -101,7 +101,7 @@ class Images(Task):
 
     def check_scorable(self, features: str = "auto") -> None:
         """Pictures can, by any features that are there."""
-        from synesthete.evaluation.features.features import check_image_features
+        from synesthete.evaluation.features import check_image_features
 
         check_image_features(features)
 

@@ -16,14 +16,14 @@ from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES,
 from synesthete.evaluation.audio_features.bands import band_error, band_floor
 from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
-from synesthete.evaluation.features.features import ClassifierFeatures, find_features
-from synesthete.evaluation.finding import Finding
+from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
 from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, noise_like, through_codec

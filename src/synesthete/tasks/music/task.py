@@ -71,7 +71,7 @@ class Music(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """One of recordings that the model never heard."""
-        from synesthete.evaluation.classifiers.saved import save_classifier
+        from synesthete.evaluation.classifiers.classifier import save_classifier
         from synesthete.evaluation.classifiers.sound import SoundClassifier, load_or_train_sound_classifier
 
         if prepared.classifier is None or not len(prepared.classifier):
@@ -88,7 +88,7 @@ class Music(Task):
 
     def load_classifier(self, model: Path) -> Any | None:
         """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.classifiers.saved import load_classifier
+        from synesthete.evaluation.classifiers.classifier import load_classifier
         from synesthete.evaluation.classifiers.sound import SoundClassifier
 
         return load_classifier(model, SoundClassifier)

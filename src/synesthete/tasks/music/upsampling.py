@@ -23,11 +23,11 @@ from synesthete.evaluation.audio_features.bands import (
     third_power,
 )
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
-from synesthete.evaluation.finding import Finding
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.subsampling import drawn, shuffled
+from synesthete.evaluation.samples import drawn, shuffled
+from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.canvas import resample
 from synesthete.pipeline.cascade import check_upsampler, join_bands, upsample
 from synesthete.tasks.music.references import through_codec

@@ -8,8 +8,9 @@ and scaled to (x - 128) / 128.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,8 +21,6 @@ from synesthete import hub
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 MODEL = "mseitzer/pytorch-fid"
@@ -33,9 +32,65 @@ SIDE = 299
 WIDTH = 2048
 
 Kernel = int | tuple[int, int]
-# Name, width, kernel and stride of a convolution; those of a step run side by side, a branch is a chain of steps.
-Layer = tuple[str, int, Kernel, int]
-Branch = list[list[Layer]]
+ROW, COLUMN = (1, 7), (7, 1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of block. branches: name -> its convolutions (width, kernel, stride 1 or as given), one after the other.
+
+    A width of 0 is the block's own `inner`. More than one convolution of a branch are called name_1, name_2 ...; forked
+    branches end in two side by side, name_a and name_b. pool: "average" and "maximum" keep the size, "reduce" halves it
+    by maximum.
+    """
+
+    branches: dict[str, list[tuple[Any, ...]]]
+    pool: str = "average"
+    forked: tuple[str, ...] = ()
+
+
+FORK = ((384, (1, 3)), (384, (3, 1)))
+BLOCK_E = {"branch1x1": [(320, 1)], "branch3x3": [(384, 1)], "branch3x3dbl": [(448, 1), (384, 3)]}
+KINDS = {
+    "A": Kind(  # 35 x 35
+        {
+            "branch1x1": [(64, 1)],
+            "branch5x5": [(48, 1), (64, 5)],
+            "branch3x3dbl": [(64, 1), (96, 3), (96, 3)],
+        }
+    ),
+    "B": Kind({"branch3x3": [(384, 3, 2)], "branch3x3dbl": [(64, 1), (96, 3), (96, 3, 2)]}, "reduce"),  # to 17 x 17
+    "C": Kind(  # 17 x 17
+        {
+            "branch1x1": [(192, 1)],
+            "branch7x7": [(0, 1), (0, ROW), (192, COLUMN)],
+            "branch7x7dbl": [(0, 1), (0, COLUMN), (0, ROW), (0, COLUMN), (192, ROW)],
+        }
+    ),
+    "D": Kind(  # to 8 x 8
+        {
+            "branch3x3": [(192, 1), (320, 3, 2)],
+            "branch7x7x3": [(192, 1), (192, ROW), (192, COLUMN), (192, 3, 2)],
+        },
+        "reduce",
+    ),
+    "E": Kind(BLOCK_E, "average", ("branch3x3", "branch3x3dbl")),  # 8 x 8
+    "F": Kind(BLOCK_E, "maximum", ("branch3x3", "branch3x3dbl")),
+}
+# Name, kind, width that comes in, width after the pool (0: no convolution there), and `inner`.
+BLOCKS = (
+    ("Mixed_5b", "A", 192, 32, 0),
+    ("Mixed_5c", "A", 256, 64, 0),
+    ("Mixed_5d", "A", 288, 64, 0),
+    ("Mixed_6a", "B", 288, 0, 0),
+    ("Mixed_6b", "C", 768, 192, 128),
+    ("Mixed_6c", "C", 768, 192, 160),
+    ("Mixed_6d", "C", 768, 192, 160),
+    ("Mixed_6e", "C", 768, 192, 192),
+    ("Mixed_7a", "D", 768, 0, 0),
+    ("Mixed_7b", "E", 1280, 192, 0),
+    ("Mixed_7c", "F", 2048, 192, 0),
+)
 
 
 class Convolution(nn.Module):
@@ -54,113 +109,39 @@ class Convolution(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches side by side and a pool, joined by channels. pooled: width of the convolution after the pool, if any.
+    """Branches side by side and a pool, joined by channels. pooled: width of the convolution after the pool, or 0."""
 
-    pool: "average" and "maximum" keep the size, "reduce" halves it by maximum.
-    """
-
-    def __init__(
-        self, width: int, branches: Sequence[Branch], pool: str = "average", pooled: int | None = None
-    ) -> None:
+    def __init__(self, kind: Kind, width: int, pooled: int, inner: int) -> None:
         super().__init__()
-        self.pool = pool
-        self.names: list[list[list[str]]] = []
-        for branch in branches:
-            inner, names = width, []
-            for step in branch:
-                for name, out_width, kernel, stride in step:
-                    self.add_module(name, Convolution(inner, out_width, kernel, stride))
-                inner = sum(layer[1] for layer in step)
-                names.append([layer[0] for layer in step])
-            self.names.append(names)
-        if pooled:
-            self.branch_pool = Convolution(width, pooled, 1)
+        self.kind = kind
+        self.steps: list[list[list[str]]] = []  # names of convolutions: by branch, step, side by side
+        for branch, layers in kind.branches.items():
+            place, num = width, len(layers) + (branch in kind.forked)
+            self.steps.append([])
+            for i, (out_width, *how) in enumerate(layers, start=1):
+                name = branch if num == 1 else f"{branch}_{i}"
+                self.add_module(name, Convolution(place, out_width or inner, *how))
+                self.steps[-1].append([name])
+                place = out_width or inner
+            if branch in kind.forked:
+                self.steps[-1].append([f"{branch}_{num}{letter}" for letter in "ab"])
+                for name, (out_width, kernel) in zip(self.steps[-1][-1], FORK, strict=True):
+                    self.add_module(name, Convolution(place, out_width, kernel))
+        self.branch_pool = Convolution(width, pooled, 1) if pooled else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> (B, sum of the branches' widths, h, w)."""
         found = []
-        for branch in self.names:
+        for branch in self.steps:
             y = x
             for step in branch:
                 y = torch.cat([self.get_submodule(name)(y) for name in step], dim=1)
             found.append(y)
-        if self.pool == "average":
+        if self.kind.pool == "average":
             y = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         else:
-            y = F.max_pool2d(x, 3, 2) if self.pool == "reduce" else F.max_pool2d(x, 3, 1, 1)
-        return torch.cat([*found, self.branch_pool(y) if hasattr(self, "branch_pool") else y], dim=1)
-
-
-def chain(name: str, *layers: tuple[int, Kernel] | tuple[int, Kernel, int]) -> Branch:
-    """A branch of convolutions (width, kernel, stride) called name_1, name_2 ...; a single one is called `name`."""
-    found: Branch = []
-    for place, (width, kernel, *stride) in enumerate(layers, start=1):
-        found.append([(name if len(layers) == 1 else f"{name}_{place}", width, kernel, stride[0] if stride else 1)])
-    return found
-
-
-def block_a(width: int, pooled: int) -> Mixed:
-    """35 x 35."""
-    return Mixed(
-        width,
-        [
-            chain("branch1x1", (64, 1)),
-            chain("branch5x5", (48, 1), (64, 5)),
-            chain("branch3x3dbl", (64, 1), (96, 3), (96, 3)),
-        ],
-        pooled=pooled,
-    )
-
-
-def block_b(width: int) -> Mixed:
-    """35 x 35 to 17 x 17."""
-    return Mixed(
-        width, [chain("branch3x3", (384, 3, 2)), chain("branch3x3dbl", (64, 1), (96, 3), (96, 3, 2))], "reduce"
-    )
-
-
-def block_c(width: int, inner: int) -> Mixed:
-    """17 x 17."""
-    row, column = (1, 7), (7, 1)
-    return Mixed(
-        width,
-        [
-            chain("branch1x1", (192, 1)),
-            chain("branch7x7", (inner, 1), (inner, row), (192, column)),
-            chain("branch7x7dbl", (inner, 1), (inner, column), (inner, row), (inner, column), (192, row)),
-        ],
-        pooled=192,
-    )
-
-
-def block_d(width: int) -> Mixed:
-    """17 x 17 to 8 x 8."""
-    return Mixed(
-        width,
-        [
-            chain("branch3x3", (192, 1), (320, 3, 2)),
-            chain("branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2)),
-        ],
-        "reduce",
-    )
-
-
-def block_e(width: int, pool: str) -> Mixed:
-    """8 x 8; each longer branch ends in two convolutions side by side."""
-
-    def fork(name: str) -> list[Layer]:
-        return [(f"{name}a", 384, (1, 3), 1), (f"{name}b", 384, (3, 1), 1)]
-
-    return Mixed(
-        width,
-        [
-            chain("branch1x1", (320, 1)),
-            [[("branch3x3_1", 384, 1, 1)], fork("branch3x3_2")],
-            [*chain("branch3x3dbl", (448, 1), (384, 3)), fork("branch3x3dbl_3")],
-        ],
-        pool,
-        pooled=192,
-    )
+            y = F.max_pool2d(x, 3, 2) if self.kind.pool == "reduce" else F.max_pool2d(x, 3, 1, 1)
+        return torch.cat([*found, self.branch_pool(y)], dim=1)
 
 
 class Inception(nn.Module):
@@ -173,17 +154,8 @@ class Inception(nn.Module):
         self.Conv2d_2b_3x3 = Convolution(32, 64, 3)
         self.Conv2d_3b_1x1 = Convolution(64, 80, 1)
         self.Conv2d_4a_3x3 = Convolution(80, 192, 3, same=False)
-        self.Mixed_5b = block_a(192, 32)
-        self.Mixed_5c = block_a(256, 64)
-        self.Mixed_5d = block_a(288, 64)
-        self.Mixed_6a = block_b(288)
-        self.Mixed_6b = block_c(768, 128)
-        self.Mixed_6c = block_c(768, 160)
-        self.Mixed_6d = block_c(768, 160)
-        self.Mixed_6e = block_c(768, 192)
-        self.Mixed_7a = block_d(768)
-        self.Mixed_7b = block_e(1280, "average")
-        self.Mixed_7c = block_e(2048, "maximum")
+        for name, kind, width, pooled, inner in BLOCKS:
+            self.add_module(name, Mixed(KINDS[kind], width, pooled, inner))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 2048)."""
@@ -192,9 +164,8 @@ class Inception(nn.Module):
         x = F.max_pool2d(x, 3, 2)  # (B, 64, 73, 73)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
         x = F.max_pool2d(x, 3, 2)  # (B, 192, 35, 35)
-        for name, block in self.named_children():
-            if name.startswith("Mixed"):
-                x = block(x)
+        for name, *_ in BLOCKS:
+            x = self.get_submodule(name)(x)
         return x.mean(dim=(2, 3))
 
 

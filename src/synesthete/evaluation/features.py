@@ -1,0 +1,294 @@
+"""Features of pictures and sounds: of a classifier trained here, of spectra, or of a published network, by name."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import soxr
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from synesthete import hub
+from synesthete.conditioning.vision import VisionTower, one_line
+from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
+from synesthete.evaluation.classifiers.image import check_pictures
+from synesthete.evaluation.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
+from synesthete.nn.device import find_device
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from synesthete.data.rows import Rows
+    from synesthete.evaluation.audio_features.spectra import Sounds
+    from synesthete.evaluation.classifiers.classifier import Classifier, Samples
+
+
+CLIP = "openai/clip-vit-base-patch32"
+CHUNK = 16  # pictures that go through a large network at once
+CLAP = "laion/larger_clap_music_and_speech"
+IMAGE_CHOICES = ("auto", "classifier", "inception", "clip")
+SOUND_CHOICES = ("auto", "classifier", "spectrum", "clap")
+
+
+def read_network(kind: Any, model: str, folder: Path, what: str, **options: Any) -> Any:
+    """A network of a class of transformers, frozen, in float32. model, what: how messages name it.
+
+    Raises:
+        InputError: files that cannot be read, or lack some of its weights.
+    """
+    with one_line(model, what):
+        network, loading = kind.from_pretrained(
+            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
+        )
+    if loading["missing_keys"]:
+        raise InputError(f"{folder}: lacks {min(loading['missing_keys'])}; download the model again")
+    return network.eval().requires_grad_(False)
+
+
+class InceptionFeatures:
+    """The 2048 features of FID and KID; grey pictures are read as colour ones.
+
+    Args:
+        model: an id, a folder, or the file of the weights. device: where it is computed.
+    """
+
+    name = "inception"
+
+    def __init__(self, model: str | Path = MODEL, device: str = "auto") -> None:
+        self.network = read_inception(find_inception(str(model))).to(find_device(device))
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor | Rows) -> Tensor:
+        """Pictures (n, C, H, W) uint8 -> (n, 2048).
+
+        Raises:
+            InputError: no uint8 pictures.
+        """
+        device = self.network.Conv2d_1a_3x3.conv.weight.device
+        found = [self.network(part.to(device)).cpu() for part in coloured(samples)]
+        return torch.cat(found) if found else torch.zeros(0, WIDTH)
+
+
+class ClipFeatures:
+    """The picture's vector in the space that CLIP shares between pictures and text (Radford et al. 2021).
+
+    Args:
+        model: a Hub id, or a folder with config.json, preprocessor_config.json and weights. device: where it is
+            computed.
+
+    Raises:
+        InputError: weights that are neither here nor to be had, or of another kind.
+    """
+
+    def __init__(self, model: str | Path = CLIP, device: str = "auto") -> None:
+        model = str(model)
+        self.tower, self.name = VisionTower(model), Path(model).name
+        self.network = read_clip(model, self.tower.folder).to(find_device(device))
+        self.tower.processor  # noqa: B018 - read now, so that what is missing is said now
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor | Rows) -> Tensor:
+        """Pictures (n, C, H, W) uint8 -> (n, D).
+
+        Raises:
+            InputError: no uint8 pictures.
+        """
+        found = []
+        for part in coloured(samples):
+            images = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in part]
+            x = self.tower.normalise(self.tower.preprocess(images)).to(self.network.device)
+            found.append(self.network(pixel_values=x).image_embeds.float().cpu())
+        return torch.cat(found) if found else torch.zeros(0, self.network.config.projection_dim)
+
+
+def read_clip(model: str, folder: Path) -> Any:
+    """The vision encoder of a CLIP's folder with its projection, frozen, in float32.
+
+    Raises:
+        InputError: files that cannot be read, or lack some of its weights.
+    """
+    # Imported here: most evaluations look through no CLIP.
+    from transformers import AutoConfig, CLIPVisionModelWithProjection
+
+    with one_line(model, "a CLIP"):
+        whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if whole.model_type not in ("clip", "clip_vision_model"):
+            raise InputError(f"a {whole.model_type}")
+        config = getattr(whole, "vision_config", whole)
+        config.projection_dim = whole.projection_dim
+    return read_network(CLIPVisionModelWithProjection, model, folder, "a CLIP", config=config)
+
+
+def coloured(pictures: Tensor | Rows) -> Iterator[Tensor]:
+    """Pictures (n, 1 or 3, H, W) uint8 in colour, (b, 3, H, W), CHUNK after CHUNK.
+
+    Raises:
+        InputError: no uint8 pictures.
+    """
+    check_pictures(pictures)
+    return (pictures[first : first + CHUNK].expand(-1, 3, -1, -1) for first in range(0, len(pictures), CHUNK))
+
+
+class SpectrumFeatures:
+    """Mean and deviation over time of every band of a log-mel, standardised over real pieces: no network at all.
+
+    Args:
+        sample_rate: in Hz. real: pieces (n, S), at least 2, that a feature is 0 +- 1 over.
+    """
+
+    name = "log-mel statistics"
+
+    def __init__(self, sample_rate: int, real: Sounds) -> None:
+        self.sample_rate = sample_rate
+        found = self._measured(real)
+        self.mean, self.scale = found.mean(dim=0), found.std(dim=0).clamp(min=0.1)  # dB
+
+    def __call__(self, samples: Sounds) -> Tensor:
+        """Sounds (n, S), int16 or float in [-1, 1] -> (n, 128)."""
+        return (self._measured(samples) - self.mean) / self.scale
+
+    def _measured(self, samples: Sounds) -> Tensor:
+        return torch.cat([band_statistics(log_mel(part, self.sample_rate)) for part in parts(samples)])
+
+
+class ClapFeatures:
+    """The sound's vector in the space that CLAP shares between sounds and text (Wu et al. 2023), of length 1.
+
+    Sounds are resampled to CLAP's own rate; what is longer than it listens to (10 s) is cut.
+
+    Args:
+        sample_rate: in Hz, of the sounds. model: a Hub id, or a folder with config.json, preprocessor_config.json and
+            weights. device: where it is computed.
+
+    Raises:
+        InputError: weights that are neither here nor to be had, or of another kind.
+    """
+
+    def __init__(self, sample_rate: int, model: str | Path = CLAP, device: str = "auto") -> None:
+        # Imported here: most evaluations listen through no CLAP.
+        from transformers import ClapFeatureExtractor, ClapModel
+
+        model = str(model)
+        self.sample_rate, self.name = sample_rate, Path(model).name
+        folder = hub.find_weights(model, hub.PICKLED)
+        with one_line(model, "a CLAP"):
+            self.extractor: Any = ClapFeatureExtractor.from_pretrained(folder)
+        self.network = read_network(ClapModel, model, folder, "a CLAP").to(find_device(device))
+
+    @torch.no_grad()
+    def __call__(self, samples: Sounds) -> Tensor:
+        """Sounds (n, S), int16 or float in [-1, 1] -> (n, D)."""
+        rows = []
+        for part in parts(samples):
+            read = self.extractor(self._heard(part), sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
+            # The extractor calls one sound of a batch, drawn at random, too long; none is.
+            if "is_longer" in read:
+                read["is_longer"] = torch.zeros_like(read["is_longer"])
+            found = self.network.get_audio_features(**{key: x.to(self.network.device) for key, x in read.items()})
+            # An output object in later versions of the library, its tensor in earlier ones.
+            vectors = getattr(found, "pooler_output", found)
+            rows.append(F.normalize(vectors.float(), dim=-1).cpu())
+        return torch.cat(rows)
+
+    def _heard(self, waveforms: Tensor) -> list[np.ndarray[Any, Any]]:
+        rate, most = self.extractor.sampling_rate, self.extractor.nb_max_samples
+        resampled = (soxr.resample(one, self.sample_rate, rate) for one in waveforms.numpy())
+        return [np.ascontiguousarray(one[:most]) for one in resampled]
+
+
+class Features(Protocol):
+    """n samples -> (n, D) float32 on the CPU; a sample has the same row in any company.
+
+    Samples are pictures (n, C, H, W) uint8, or sounds (n, S), int16 or float in [-1, 1]. name: for reports, part of the
+    title of every figure that is computed on them.
+    """
+
+    name: str
+
+    def __call__(self, samples: Any) -> Tensor:
+        """N samples -> (n, D)."""
+        ...
+
+
+class ClassifierFeatures:
+    """What a classifier's last layer reads, standardised over the real samples that it learned from.
+
+    Figures on them compare models of one data set only: another data set has another classifier.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        targets = getattr(classifier.config, "targets", "classes")
+        self.name = f"classifier-{len(classifier.class_names)}" + ("" if targets == "classes" else f" of {targets}")
+
+    def __call__(self, samples: Samples) -> Tensor:
+        """N samples -> (n, D)."""
+        return self.classifier.features(samples)
+
+
+def check_image_features(choice: str) -> None:
+    """Make sure that there can be such features of pictures, before a classifier is trained for them.
+
+    Raises:
+        InputError: there cannot.
+    """
+    if not (choice in IMAGE_CHOICES or Path(choice).expanduser().exists() or hub.is_hub_id(choice)):
+        raise InputError(f"no features {choice!r}; give {', '.join(IMAGE_CHOICES)}, or a folder or file of weights")
+
+
+def find_features(
+    choice: str, classifier: Classifier | None, *, sample_rate: int | None = None, real: Sounds | None = None
+) -> Features:
+    """The features called `choice`, one of the kind's choices, a folder or file of weights, or a Hub id.
+
+    sample_rate: in Hz, of sounds; None for pictures. real: sounds (n, S) that "spectrum" is standardised over. "auto"
+    downloads nothing: of pictures it is Inception where its weights are on this machine, else the classifier; of sounds
+    the classifier where there is one, else the spectrum.
+
+    Raises:
+        InputError: an unknown choice, weights that are neither here nor to be had, or the classifier where there is
+            none.
+    """
+    of_sound = sample_rate is not None
+    choices = SOUND_CHOICES if of_sound else IMAGE_CHOICES
+    if choice == "auto":
+        best = "spectrum" if of_sound and classifier is None else "classifier"
+        choice = "inception" if not of_sound and local_inception() else best
+    if choice == "classifier":
+        if classifier is None:
+            what, setting = ("sounds", "classifier_share=0.15") if of_sound else ("pictures", "num_classifier=400")
+            other = "spectrum" if of_sound else "clip"
+            raise InputError(
+                f"no classifier to describe {what} by; --set data.{setting} keeps some for one, or give "
+                f"--features {other}"
+            )
+        return ClassifierFeatures(classifier)
+    path = Path(choice).expanduser()
+    if sample_rate is not None:
+        if choice == "spectrum" and real is not None:
+            return SpectrumFeatures(sample_rate, real)
+    elif choice in ("inception", MODEL) or path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
+        return InceptionFeatures(MODEL if choice == "inception" else path if path.exists() else choice)
+    named = {"clap": CLAP} if of_sound else {"clip": CLIP}
+    if choice in named or path.is_dir() or hub.is_hub_id(choice):
+        model = str(path) if path.is_dir() else named.get(choice, choice)
+        with _remedy(choices):
+            return ClipFeatures(model) if sample_rate is None else ClapFeatures(sample_rate, model)
+    raise InputError(f"no features {choice!r}; give {', '.join(choices)}, or a folder or file of weights")
+
+
+@contextlib.contextmanager
+def _remedy(choices: Sequence[str]) -> Iterator[None]:
+    """What a network cannot be read for, with what to do about it here, where no recipe names it."""
+    try:
+        yield
+    except InputError as error:
+        reason = str(error).partition("; give another")[0].partition(" or pass --set")[0]
+        raise InputError(f"{reason}; --features takes {', '.join(choices)} or a folder") from None
