@@ -16,8 +16,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.figure import Figure
-
 REPORT = "report.json"
 MOST_DRAWN = 40
 
@@ -60,6 +58,11 @@ class Row:
     title: str
     metrics: tuple[Metric | None, ...]
     differences: tuple[Difference | None, ...]
+
+    @property
+    def known(self) -> Metric:
+        """That of the first report that has it."""
+        return next(metric for metric in self.metrics if metric)
 
 
 def read_report(run: str | Path) -> ReadReport:
@@ -149,14 +152,14 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
         raise InputError(f"{reports[0].path} and the others have no metric in common; compare models of one kind")
     sections = [Section("Differences", _DIFFERENCES, [Table(*difference_table(shared, names))])]
     sections.append(Section("Figures side by side", "", [Table(*value_table(rows, names))]))
-    sections.append(Section("In one picture", _PICTURE, [Medium("comparison", _png(comparison_figure(shared, names)))]))
+    sections.append(Section("In one picture", _PICTURE, [Medium("comparison", comparison_figure(shared, names))]))
     sections.append(Section("How they were made", "", [Table(*fact_table(reports, names))]))
     notes = [note for note in map(caution, shared) if note]
     if notes:
         sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in notes])]))
     return Report(
         title=f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared",
-        summary=summary(shared, names),
+        summary=comparison_summary(shared, names),
         facts={name: str(report.path) for name, report in zip(names, reports, strict=True)},
         sections=sections,
         data={"compared": [to_dict(row, names) for row in rows]},
@@ -169,7 +172,7 @@ def names_of(reports: Sequence[ReadReport]) -> list[str]:
     return [f"{name} [{place + 1}]" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
 
-def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
+def comparison_summary(rows: Sequence[Row], names: Sequence[str]) -> str:
     """How many metrics of each report surely differ from the first's, and which way."""
     sentences = []
     for place, name in enumerate(names[1:]):
@@ -200,10 +203,9 @@ def difference_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[s
     way = {True: "higher", False: "lower", None: None}
     found = []
     for row in rows:
-        known = next(metric for metric in row.metrics if metric)
         said = [None if each is None else str(each) for each in row.differences]
         value = row.metrics[0].value if row.metrics[0] else None
-        found.append((row.title, value, *said, known.unit or None, way[known.higher_is_better]))
+        found.append((row.title, value, *said, row.known.unit or None, way[row.known.higher_is_better]))
     return columns, found
 
 
@@ -216,10 +218,7 @@ def value_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, .
         spread = f" ({number(metric.interval[0])} to {number(metric.interval[1])})" if metric.interval else ""
         return number(metric.value) + spread
 
-    found = []
-    for row in rows:
-        known = next(metric for metric in row.metrics if metric)
-        found.append((row.key, row.title, *map(said, row.metrics), known.chance, known.ceiling))
+    found = [(row.key, row.title, *map(said, row.metrics), row.known.chance, row.known.ceiling) for row in rows]
     return ("key", "metric", *names, "chance", "ceiling"), found
 
 
@@ -230,11 +229,12 @@ def fact_table(reports: Sequence[ReadReport], names: Sequence[str]) -> tuple[tup
     return ("", *names), [row for row in rows if len({str(cell) for cell in row[1:]}) > 1]
 
 
-def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
+def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> bytes:
     """A strip a metric, each with its own scale: the figures with their intervals, chance and ceiling as ticks."""
+    # Imported here: matplotlib takes a second, and reading reports needs none of it.
     from matplotlib.figure import Figure
 
-    from synesthete.evaluation.reporting.figures import COLOURS
+    from synesthete.evaluation.reporting.figures import COLOURS, to_png
 
     shown = rows[:MOST_DRAWN]
     figure = Figure(figsize=(8.0, 0.8 + 0.55 * len(shown)), layout="constrained")
@@ -247,8 +247,7 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
             spread = [[max(metric.value - low, 0)], [max(high - metric.value, 0)]]
             colour = COLOURS[place % len(COLOURS)]
             axes.errorbar(metric.value, -place, xerr=spread, fmt="o", markersize=4, capsize=2, color=colour)
-        known = next(metric for metric in row.metrics if metric)
-        for value, style in ((known.chance, ":"), (known.ceiling, "--")):
+        for value, style in ((row.known.chance, ":"), (row.known.ceiling, "--")):
             if value is not None and math.isfinite(value):
                 axes.axvline(value, color="0.6", linestyle=style, linewidth=1)
         axes.set_ylim(-len(names) + 0.4, 0.6)
@@ -258,12 +257,6 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     for place, name in enumerate(names):
         strips[0].plot([], [], "o", color=COLOURS[place % len(COLOURS)], label=name)
     figure.legend(fontsize=8, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    from synesthete.evaluation.reporting.figures import to_png
-
     return to_png(figure)
 
 

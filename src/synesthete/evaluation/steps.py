@@ -10,7 +10,7 @@ from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
 from synesthete.evaluation.metrics.metric import by_key, interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
-from synesthete.evaluation.reporting.sections import as_a_set, by_class, confusions, made_or_copied
+from synesthete.evaluation.reporting.sections import class_section, confusion_section, copies_section, set_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +73,8 @@ def classification(of: Evaluator) -> Finding:
     if first.interval[0] <= first.chance:
         said.append("That is no better than guessing: this model does not follow what it is told (yet).")
     sections = [
-        by_class(of.class_names, made, real, of.what),
-        confusions(of.class_names, made, real, of.what.removesuffix("s")),
+        class_section(of.class_names, made, real, of.what),
+        confusion_section(of.class_names, made, real, of.what.removesuffix("s")),
     ]
     data = {"confusion": made.tolist(), "confusion_of_real": real.tolist()}
     return Finding(of.class_metrics, sections, data, sentences=said)
@@ -109,7 +109,7 @@ def set_comparison(of: Evaluator) -> Finding:
         )
     return Finding(
         found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling),
-        [as_a_set(found, of.what, of.distance_names, more=of.set_columns(), remark=of.set_remark)],
+        [set_section(found, of.what, of.distance_names, more=of.set_columns(), remark=of.set_remark)],
         {"features": {"name": found.features, "width": found.width}, floor: found.floor},
         notes,
         [said],
@@ -126,7 +126,7 @@ def memorization(of: Evaluator) -> Finding:
         f"{first.closer(WATCHED[-1]):.1%} are nearer to a training {of.what.removesuffix('s')} than the nearest "
         f"{WATCHED[-1]:.0%} of real held-out ones, {copies}."
     )
-    section = made_or_copied(
+    section = copies_section(
         found,
         of.generated.signal,
         of.references.held_out,

@@ -60,20 +60,21 @@ class SetMetrics:
     diversity: float
 
 
-def compare(real: Tensor, real_labels: Tensor, other: Tensor, labels: Tensor, num_equal: int, seed: int) -> SetMetrics:
-    """Features (m, D) of real samples against those (n, D) of others, each with their labels."""
-    first, second = real[:num_equal], other[:num_equal]
+def compare_set(held_out: SampleSet, other: SampleSet, num_equal: int, seed: int) -> SetMetrics:
+    """A set against real held-out samples. num_equal: of both, for what depends on the number."""
+    real, made = held_out.features, other.features
+    first, second = real[:num_equal], made[:num_equal]
     coverage = precision_recall(first, second, k=min(NEIGHBOURS, num_equal - 1))
-    distance = kernel(real, other, seed=seed)
-    same = torch.equal(real_labels.unique(), labels.unique())
+    distance = kernel(real, made, seed=seed)
+    same = torch.equal(held_out.labels.unique(), other.labels.unique())
     return SetMetrics(
         frechet=frechet(first, second),
         kernel=distance.value,
         spread=distance.std,
-        balanced=balanced_kernel(real, real_labels, other, labels) if same else math.nan,
+        balanced=balanced_kernel(real, held_out.labels, made, other.labels) if same else math.nan,
         precision=coverage.precision,
         recall=coverage.recall,
-        diversity=diversity(other, labels),
+        diversity=diversity(made, other.labels),
     )
 
 
@@ -207,9 +208,7 @@ def compare_sets(
         num=num,
         num_held_out=len(real),
         num_equal=num_equal,
-        sets={
-            name: compare(real, labels, each.features, each.labels, num_equal, seed) for name, each in described.items()
-        },
+        sets={name: compare_set(held_out, each, num_equal, seed) for name, each in described.items()},
         best=best,
         worst=worst,
         floor=kernel_floor(real, num, seed=seed),

@@ -25,7 +25,7 @@ NUM_CLASSES = 20  # rows of the gallery
 NUM_SHOWN = 8  # samples of a class, made and real each
 
 
-def as_a_set(
+def set_section(
     found: SetComparison,
     what: str,
     distances: tuple[str, str],
@@ -75,7 +75,7 @@ _AS_A_SET = (
 )
 
 
-def by_class(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) -> Section:
+def class_section(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) -> Section:
     """The share right of each class, the worst first, beside that of real ones, and what it is mistaken for.
 
     made, real: counts (C, C + 1) as `distances.confusion` makes them. what: they are of, in the plural.
@@ -96,7 +96,9 @@ def by_class(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) 
     )
 
 
-def confusions(class_names: Sequence[str], made: Tensor, real: Tensor, one: str, shows: str = "shows") -> Section:
+def confusion_section(
+    class_names: Sequence[str], made: Tensor, real: Tensor, one: str, shows: str = "shows"
+) -> Section:
     """What was made, then real ones: where both are confused, it is the classifier.
 
     made, real: as of `by_class`. one, shows: what is looked at, in the singular, and how it tells its class.
@@ -111,7 +113,7 @@ def confusions(class_names: Sequence[str], made: Tensor, real: Tensor, one: str,
     return Section("What was taken for what", text, items)
 
 
-def made_or_copied(
+def copies_section(
     found: Memorization,
     made: Tensor,
     held_out: Tensor,

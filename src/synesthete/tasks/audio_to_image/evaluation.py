@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.set_comparison import features_of
-from synesthete.evaluation.reporting.sections import by_class, confusions
+from synesthete.evaluation.reporting.sections import class_section, confusion_section
 from synesthete.evaluation.samples import generate
 from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
 from synesthete.tasks.audio_to_image import report
@@ -146,7 +146,11 @@ class AudioToImageEvaluator(PictureEvaluator):
             said.append("That is no better than guessing: these pictures do not follow the sound (yet).")
         seen = self.classifier.classify(self.references.held_out)
         tables = self.takes.confusion(), confusion(labels, seen, len(names))
-        sections = [by_class(names, *tables, self.what), confusions(names, *tables, "picture"), *report.speakers(self)]
+        sections = [
+            class_section(names, *tables, self.what),
+            confusion_section(names, *tables, "picture"),
+            *report.speakers(self),
+        ]
         data = {"hears": hears, "confusion": {each.what: each.confusion().tolist() for each in self.splits}}
         return Finding(metrics, sections, data, sentences=said)
 
