@@ -21,7 +21,7 @@ from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler
 from synesthete.pipeline import Pipeline
-from synesthete.recipes import check_fit
+from synesthete.recipes.fit import check_fit
 from synesthete.types import Condition, InputError
 from tiny import debug_recipe
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from synesthete.conditioning.labels import PooledText, read_table
 from synesthete.config import build
 from synesthete.denoisers.dit import DiT
-from synesthete.recipes import check_fit
+from synesthete.recipes.fit import check_fit
 from synesthete.types import Condition, InputError
 from tiny import debug_recipe
 

@@ -14,7 +14,7 @@ from synesthete.diffusion.process import Process
 from synesthete.objectives import Parts, Vocoding, spectral_distance
 from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge
 from synesthete.pipeline import Pipeline
-from synesthete.recipes import check_fit
+from synesthete.recipes.fit import check_fit
 from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
 from synesthete.training import loop
 from synesthete.types import Batch, InputError

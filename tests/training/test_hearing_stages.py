@@ -22,7 +22,7 @@ from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, build
 from synesthete.objectives import Alignment, Denoising
 from synesthete.pipeline import Pipeline
-from synesthete.recipes import check_fit
+from synesthete.recipes.fit import check_fit
 from synesthete.training import loop
 from synesthete.training.assembly import make_parts
 from synesthete.training.cost import predict_memory

@@ -19,7 +19,7 @@ def recipes(as_json: AsJson = False) -> None:
     from synesthete import hub
     from synesthete.recipes import RECIPES
 
-    lines = {name: (make.__doc__ or "").strip().splitlines()[0] for name, make in RECIPES.items()}
+    lines = RECIPES.describe()
     shipped = hub.shipped_models()
     width = max(map(len, lines))
     text = "\n".join(
@@ -44,15 +44,17 @@ def show(
     `synesthete show image-to-speech --cost --set stages.denoise.batch_size=32`,
     `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
     """
-    from synesthete.recipes import find_recipe, make_cheaply
-    from synesthete.recipes.needs import describe_needs, find_needs
+    from synesthete.recipes import find_recipe
 
     found = find_recipe(recipe, assignments or ())
+    from synesthete.recipes.fit import build_on_meta  # after a wrong name was said
+    from synesthete.recipes.needs import describe_needs, find_needs
+
     if yaml:
         typer.echo(found.to_yaml(), nl=False)
         return
     counts = count_parameters(found)
-    vocoder = make_cheaply(found, "codec", lambda codec: codec.vocoder_in_use)
+    vocoder = build_on_meta(found, "codec", lambda codec: codec.vocoder_in_use)
     needs = find_needs(found)
     values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "needs": asdict(needs)}
     values["recipe"] = found.to_dict()
@@ -94,9 +96,9 @@ def prepare(
 
 def count_parameters(recipe: Any) -> dict[str, int]:
     """Parameters of each part, made without memory for them."""
-    from synesthete.recipes import make_cheaply
+    from synesthete.recipes.fit import build_on_meta
 
-    parts = {name: make_cheaply(recipe, name) for name in ("conditioner", "denoiser")}
+    parts = {name: build_on_meta(recipe, name) for name in ("conditioner", "denoiser")}
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 

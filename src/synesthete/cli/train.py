@@ -37,17 +37,19 @@ def train(
     `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
+    from synesthete.recipes import find_recipe
+
+    found = find_recipe(recipe, assignments or ())
+    # A wrong name is said before all of this is imported.
     from synesthete import hub
     from synesthete.evaluation import training_callback
     from synesthete.evaluation.classifiers.classifier import FOLDER
     from synesthete.pipeline.adapted import find_adapters
-    from synesthete.recipes import find_recipe
     from synesthete.tasks import task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.run_log import DivergedError, StepReport
 
-    found = find_recipe(recipe, assignments or ())
     if stages is not None:
         found.keep_stages([name.strip() for name in stages.split(",") if name.strip()])
     task, folder = task_of(found), out or Path("runs") / found.name

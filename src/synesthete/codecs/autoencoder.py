@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import nn
 
 from synesthete import hub
@@ -277,6 +276,10 @@ def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.
         made: Any = TinyAutoencoder(**settings)
         takes, downsampling, latent_channels = 3, made.downsampling, made.latent_channels
     elif network.get(KIND) == KL:
+        from diffusers import (
+            AutoencoderKL,  # imported here: it takes longer than torch, and most models have no such network
+        )
+
         made = AutoencoderKL.from_config(settings)
         takes, latent_channels = made.config.in_channels, made.config.latent_channels
         downsampling = 2 ** (len(made.config.block_out_channels) - 1)

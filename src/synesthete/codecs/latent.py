@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from synesthete.codecs.base import Codec, measure_channels
@@ -55,6 +54,10 @@ class LatentCodec(Codec):
         num_blocks: int = 1,
         patch_size: int = 2,
     ) -> None:
+        from diffusers import (
+            AutoencoderKL,  # imported here: it takes longer than torch, and most models have no such network
+        )
+
         super().__init__()
         if not channels or min(*channels, latent_channels, num_blocks, patch_size) < 1:
             raise InputError(

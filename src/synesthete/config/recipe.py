@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The fields of a recipe that are no parts.
 PLAIN = ("name", "task", "weights", "seed")
 
+KEEP_CHECKPOINTS = 2  # of a stage that trains, at a time
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]

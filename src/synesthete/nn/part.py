@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from synesthete import hub
@@ -194,6 +195,17 @@ def keeping_fields(init: Callable[..., None]) -> Callable[..., None]:
     return construct
 
 
+class Undrawn(TorchFunctionMode):
+    """Nothing is drawn for tensors without memory, for which torch would import its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """`func`, unless it draws."""
+        tensor: Any = args[0] if args else (kwargs or {}).get("tensor")
+        if getattr(func, "__name__", "") in ("normal_", "uniform_") and tensor.is_meta:
+            return tensor
+        return func(*args, **(kwargs or {}))
+
+
 @contextlib.contextmanager
 def without_values() -> Iterator[None]:
     """Parameters made in here have no memory and are not drawn, for they will be read; buffers are made as ever."""
@@ -206,6 +218,7 @@ def without_values() -> Iterator[None]:
 
     nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
     try:
-        yield
+        with Undrawn():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]

@@ -12,12 +12,11 @@ from synesthete import hub
 from synesthete.codecs.autoencoder import AutoencoderCodec, load_autoencoder
 from synesthete.config import Sampling
 from synesthete.config.nested import restored
-from synesthete.denoisers.adapters import INDEX, load_adapters, load_conditioner, read_index
-from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.types import InputError
 
+INDEX = "adapters.json"  # by which a folder of adapters is known
 GUESSED: dict[str, Any] = {
     "sampler": "ddim",
     "num_inference_steps": 30,
@@ -43,6 +42,10 @@ def adapted(folder: Path) -> dict[str, Any]:
         InputError: damaged adapters, or those of another base, of a base, a codec or a conditioner that were trained
             themselves, or a base, an autoencoder or an encoder that is neither on this machine nor to be had.
     """
+    # Imported here: other models are loaded without diffusers' networks and peft.
+    from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_index
+    from synesthete.denoisers.stable_diffusion import StableDiffusion
+
     index = read_index(folder)
     base, told = index["base"]["model"], index.get("pipeline")
     if base is None or told is None:

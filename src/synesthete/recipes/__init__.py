@@ -2,110 +2,86 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import importlib
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-
-from synesthete.config import Recipe
-from synesthete.diffusion.sampling import scheduler_for
-from synesthete.recipes.audio_to_image import audio_to_image, audio_to_image_debug
-from synesthete.recipes.audio_to_image_small import (
-    audio_to_image_digits,
-    audio_to_image_digits_debug,
-    audio_to_image_events,
-    audio_to_image_events_debug,
-)
-from synesthete.recipes.hearing_fit import check_hearing
-from synesthete.recipes.image_to_speech import image_to_speech_digits, image_to_speech_digits_debug
-from synesthete.recipes.image_to_speech_full import (
-    image_to_speech,
-    image_to_speech_100,
-    image_to_speech_100_debug,
-    image_to_speech_debug,
-    image_to_speech_large,
-    image_to_speech_large_debug,
-)
-from synesthete.recipes.image_to_speech_small import (
-    image_to_speech_photos,
-    image_to_speech_photos_debug,
-    image_to_speech_phrases,
-    image_to_speech_phrases_debug,
-)
-from synesthete.recipes.images import (
-    images_digits,
-    images_digits_debug,
-    images_photos,
-    images_photos_debug,
-    images_stl10,
-    images_stl10_debug,
-    images_stl10_dit,
-    images_stl10_dit_debug,
-    images_stl10_latent,
-    images_stl10_latent_debug,
-)
-from synesthete.recipes.music import (
-    music,
-    music_debug,
-    music_notes,
-    music_notes_debug,
-    music_stft,
-    music_stft_debug,
-)
-from synesthete.recipes.music_latent import music_latent, music_latent_debug
-from synesthete.recipes.music_upsampler import music_low, music_low_debug, music_upsampler, music_upsampler_debug
-from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
-from synesthete.training.trainable_parameters import check_trainable, groups_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "image-to-speech-digits": image_to_speech_digits,
-    "image-to-speech-digits-debug": image_to_speech_digits_debug,
-    "image-to-speech-photos": image_to_speech_photos,
-    "image-to-speech-photos-debug": image_to_speech_photos_debug,
-    "image-to-speech-phrases": image_to_speech_phrases,
-    "image-to-speech-phrases-debug": image_to_speech_phrases_debug,
-    "image-to-speech": image_to_speech,
-    "image-to-speech-debug": image_to_speech_debug,
-    "image-to-speech-large": image_to_speech_large,
-    "image-to-speech-large-debug": image_to_speech_large_debug,
-    "image-to-speech-100": image_to_speech_100,
-    "image-to-speech-100-debug": image_to_speech_100_debug,
-    "images-digits": images_digits,
-    "images-digits-debug": images_digits_debug,
-    "images-photos": images_photos,
-    "images-photos-debug": images_photos_debug,
-    "images-stl10": images_stl10,
-    "images-stl10-debug": images_stl10_debug,
-    "images-stl10-dit": images_stl10_dit,
-    "images-stl10-dit-debug": images_stl10_dit_debug,
-    "images-stl10-latent": images_stl10_latent,
-    "images-stl10-latent-debug": images_stl10_latent_debug,
-    "audio-to-image": audio_to_image,
-    "audio-to-image-debug": audio_to_image_debug,
-    "audio-to-image-digits": audio_to_image_digits,
-    "audio-to-image-digits-debug": audio_to_image_digits_debug,
-    "audio-to-image-events": audio_to_image_events,
-    "audio-to-image-events-debug": audio_to_image_events_debug,
-    "music": music,
-    "music-debug": music_debug,
-    "music-notes": music_notes,
-    "music-notes-debug": music_notes_debug,
-    "music-stft": music_stft,
-    "music-stft-debug": music_stft_debug,
-    "music-latent": music_latent,
-    "music-latent-debug": music_latent_debug,
-    "music-low": music_low,
-    "music-low-debug": music_low_debug,
-    "music-upsampler": music_upsampler,
-    "music-upsampler-debug": music_upsampler_debug,
-    "music-vocoder": music_vocoder,
-    "music-vocoder-debug": music_vocoder_debug,
+    from synesthete.config import Recipe
+
+# The module of each recipe: its function has the recipe's name with underscores, and its debug twin stands beside it.
+MODULES = {
+    "image-to-speech-digits": "image_to_speech",
+    "image-to-speech-photos": "image_to_speech_small",
+    "image-to-speech-phrases": "image_to_speech_small",
+    "image-to-speech": "image_to_speech_full",
+    "image-to-speech-large": "image_to_speech_full",
+    "image-to-speech-100": "image_to_speech_full",
+    "images-digits": "images",
+    "images-photos": "images",
+    "images-stl10": "images",
+    "images-stl10-dit": "images",
+    "images-stl10-latent": "images",
+    "audio-to-image": "audio_to_image",
+    "audio-to-image-digits": "audio_to_image_small",
+    "audio-to-image-events": "audio_to_image_small",
+    "music": "music",
+    "music-notes": "music",
+    "music-stft": "music",
+    "music-latent": "music_latent",
+    "music-low": "music_upsampler",
+    "music-upsampler": "music_upsampler",
+    "music-vocoder": "music_vocoder",
 }
+
+
+class Catalogue(MutableMapping[str, "Callable[[], Recipe]"]):
+    """Recipes by name. One of the package is imported when it is asked for, not where names are listed."""
+
+    def __init__(self) -> None:
+        self._modules = {twin: module for name, module in MODULES.items() for twin in (name, f"{name}-debug")}
+        self._own: dict[str, Callable[[], Recipe]] = {}
+
+    def __getitem__(self, name: str) -> Callable[[], Recipe]:
+        if name in self._own:
+            return self._own[name]
+        module = importlib.import_module(f"{__name__}.{self._modules[name]}")
+        return getattr(module, name.replace("-", "_"))
+
+    def __setitem__(self, name: str, make: Callable[[], Recipe]) -> None:
+        self._own[name] = make
+
+    def __delitem__(self, name: str) -> None:
+        del self._own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._modules, *self._own]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules or name in self._own
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def describe(self) -> dict[str, str]:
+        """The first line of each recipe's docstring, read without importing the recipe."""
+        found: dict[str, str] = {}
+        for module in set(self._modules.values()):
+            tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+            functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+            found |= {node.name.replace("_", "-"): ast.get_docstring(node) or "" for node in functions}
+        found |= {name: make.__doc__ or "" for name, make in self._own.items()}
+        return {name: found[name].strip().partition("\n")[0] for name in self}
+
+
+RECIPES = Catalogue()
 
 
 def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
@@ -114,159 +90,21 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: no such recipe or file, or an assignment that does not fit.
     """
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else Path(name) / "recipe.yaml"
     if name in RECIPES:
         recipe = RECIPES[name]()
-    elif Path(name).suffix in (".yaml", ".yml"):
-        recipe = Recipe.load(Path(name))
-    elif (Path(name) / "recipe.yaml").is_file():
-        recipe = Recipe.load(Path(name) / "recipe.yaml")
+    elif path.suffix == Path(name).suffix or path.is_file():
+        from synesthete.config import Recipe
+
+        recipe = Recipe.load(path)
     else:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
         raise InputError(f"no recipe {name!r}; {hint}")
     for assignment in assignments:
         recipe.set(assignment)
+    # Imported here: a wrong name is said without torch.
+    from synesthete.recipes.fit import check_fit
+
     check_fit(recipe)
     return recipe
-
-
-# What each part of a recipe is asked for.
-CONTRACTS = {
-    "codec": ("encode", "decode", "shape"),
-    "conditioner": ("encode", "null"),
-    "denoiser": ("forward", "precompute"),
-    "process": ("add_noise", "convert"),
-}
-
-# What the data of a task list; of one from outside, the task itself says what it cannot use.
-DATA: dict[str, tuple[str, ...]] = {
-    "images": ("pictures",),
-    "image-to-speech": ("pictures", "clips"),
-    "music": ("recordings",),
-    "audio-to-image": ("pairs",),
-}
-
-
-def check_fit(recipe: Recipe) -> None:
-    """Make sure that the parts can be made and fit each other, before anything is spoken or trained.
-
-    Raises:
-        InputError: a class in the wrong place, or fields that have to agree and do not, and what to set.
-    """
-    for part, needed in (CONTRACTS | {"data": DATA.get(recipe.task, ())}).items():
-        target = getattr(recipe, part).target
-        lacking = [name for name in needed if not hasattr(target, name)]
-        if lacking:
-            raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
-    check_hearing(recipe)
-    check_lengths(recipe)
-    check_widths(recipe)
-    channels, *sides = make_cheaply(recipe, "codec", lambda codec: codec.shape)
-    size = tuple(sides)
-    check_spatial(recipe)
-    if tuple(recipe.denoiser.sample_size) != size:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
-            f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
-        )
-    if recipe.denoiser.in_channels != channels:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {channels} channels, the denoiser expects "
-            f"{recipe.denoiser.in_channels}; --set denoiser.in_channels={channels}"
-        )
-    for part in ("conditioner", "denoiser", "process"):
-        make_cheaply(recipe, part)
-    make_cheaply(recipe, "process", lambda process: scheduler_for(vars(recipe.sampling), process))
-    check_stages(recipe)
-
-
-def check_stages(recipe: Recipe) -> None:
-    """Make sure that the parts have what each stage trains, and the data the captions that it tells."""
-    known = {name: [name] for name in ("codec", "conditioner", "denoiser")}
-    for name, names in known.items():
-        if hasattr(getattr(recipe, name).target, "groups"):
-            names += [f"{name}.{group}" for group in make_cheaply(recipe, name, groups_of)]
-    captions = recipe.data.fields.get("captions")
-    captions = captions if isinstance(captions, tuple | list) else ()
-    for stage in recipe.stages:
-        check_trainable(stage, known)
-        for caption in stage.captions or ():
-            if caption not in captions:
-                raise InputError(
-                    f"recipe {recipe.name}, stage {stage.name}: caption {caption!r} is not among data.captions; add it "
-                    "there, or take it out of the stage's"
-                )
-
-
-def check_lengths(recipe: Recipe) -> None:
-    """Make sure that the codec takes clips as long as the data's, where these are clips."""
-    long, room = (getattr(recipe, part).fields.get("num_samples", 0) for part in ("data", "codec"))
-    if long > room:
-        raise InputError(
-            f"recipe {recipe.name}: clips of {long} samples, a codec of {room}; --set codec.num_samples={long}"
-        )
-
-
-def check_widths(recipe: Recipe) -> None:
-    """Make sure that the denoiser reads what the conditioner says, as wide as it says it."""
-    width = recipe.conditioner.fields.get("width")  # one that says nothing has none
-    for field in ("condition_width", "pooled_width"):
-        if field not in recipe.denoiser.fields:  # Stable Diffusion reads no pooled vector
-            continue
-        read = getattr(recipe.denoiser, field)
-        if read == width or (read is None and field == "condition_width"):
-            continue
-        if width is None:
-            raise InputError(
-                f"recipe {recipe.name}: {recipe.conditioner.target.__name__} says nothing; --set denoiser.{field}=null"
-            )
-        raise InputError(
-            f"recipe {recipe.name}: a condition {width} wide, denoiser.{field} is {read}; "
-            f"--set denoiser.{field}={width}"
-        )
-
-
-def check_spatial(recipe: Recipe) -> None:
-    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
-    told = make_cheaply(recipe, "conditioner", lambda made: made.spatial_shape)
-    read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
-    if read != channels:
-        target, says = recipe.denoiser.target, recipe.conditioner.target.__name__
-        if not hasattr(recipe.denoiser, "spatial_channels"):
-            raise InputError(f"recipe {recipe.name}: {says} lays channels beside x_0, {target.__name__} reads none")
-        raise InputError(
-            f"recipe {recipe.name}: {says} lays {channels or 'no'} channels beside x_0, the denoiser reads "
-            f"{read or 'none'}; --set denoiser.spatial_channels={channels or 'null'}"
-        )
-    if not told:
-        return
-    size = tuple(make_cheaply(recipe, "codec", lambda codec: codec.shape)[1:])
-    if tuple(told[1:]) != size:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the conditioner lays "
-            f"{told[1]} x {told[2]} beside it; --set conditioner.num_bins={size[0]} "
-            f"--set conditioner.num_frames={size[1]}, or --set conditioner.size='{list(size)}' for latents"
-        )
-    for field in ("sample_rate", "num_samples", "hop_length", "n_fft"):
-        ours, theirs = (part.fields.get(field) for part in (recipe.conditioner, recipe.codec))
-        if None not in (ours, theirs) and ours != theirs:
-            raise InputError(
-                f"recipe {recipe.name}: codec.{field} is {theirs}, conditioner.{field} {ours}; "
-                f"--set conditioner.{field}={theirs}"
-            )
-
-
-def make_cheaply(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:
-    """A part without memory for its weights, or what is asked of it.
-
-    Raises:
-        InputError: whatever keeps it from being made, in one line.
-    """
-    try:
-        with torch.device("meta" if part in ("conditioner", "denoiser") else "cpu"):
-            return ask(getattr(recipe, part)())
-    except InputError as error:
-        raise InputError(f"recipe {recipe.name}: {error}") from None
-    except Exception as error:  # whatever a library says of a size that is none
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"recipe {recipe.name}: its {part} cannot be made ({reason}); check its fields") from None

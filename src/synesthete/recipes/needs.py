@@ -48,12 +48,12 @@ def find_needs(recipe: Recipe) -> Needs:
         InputError: a part that cannot be made.
     """
     from synesthete import hub
+    from synesthete.config.recipe import KEEP_CHECKPOINTS
     from synesthete.objectives import Parts
-    from synesthete.recipes import make_cheaply
+    from synesthete.recipes.fit import build_on_meta
     from synesthete.training.trainable_parameters import set_trainable
-    from synesthete.training.trainer import KEEP_CHECKPOINTS
 
-    parts = Parts(*(make_cheaply(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
+    parts = Parts(*(build_on_meta(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
     every = [p for module in parts.modules().values() for p in module.parameters()]
     num_weights = sum(p.numel() for p in every)
     stages = []

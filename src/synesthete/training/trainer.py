@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
 from synesthete import seeding
+from synesthete.config.recipe import KEEP_CHECKPOINTS
 from synesthete.data.samples import Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.device import multiplies_bf16
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from synesthete.types import Prepared
 
 logger = logging.getLogger(__name__)
-
-KEEP_CHECKPOINTS = 2
 
 
 def choose_precision(stage: Stage, device: torch.device) -> str:
