@@ -1,4 +1,4 @@
-"""What starting a command imports: names and help need no torch, a recipe shown no library that its parts do not use."""
+"""What starting a command imports: names and help need no torch, a shown recipe nothing that its parts do not use."""
 
 from __future__ import annotations
 
