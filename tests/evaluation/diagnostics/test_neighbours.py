@@ -13,9 +13,9 @@ from PIL import Image
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.evaluation.diagnostics import find_diagnostic
-from synesthete.evaluation.diagnostics.guidance import Saturation, measure_saturation, say_where_too_much
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.neighbours import count_copies, find_nearest
+from synesthete.evaluation.diagnostics.pictures import count_copies, find_nearest
+from synesthete.evaluation.diagnostics.sampling import Saturation, measure_saturation, say_where_too_much
 from synesthete.pipeline import Output
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe

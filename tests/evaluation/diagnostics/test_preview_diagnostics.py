@@ -15,7 +15,7 @@ from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.diagnostics import find_diagnostic
-from synesthete.evaluation.diagnostics.denoising import Record, Step, nearest, walk
+from synesthete.evaluation.diagnostics.by_timestep import denoise_from, reconstruct
 from synesthete.evaluation.diagnostics.embeddings import (
     Embedding,
     condition_embeddings,
@@ -27,7 +27,7 @@ from synesthete.evaluation.diagnostics.embeddings import (
     similarity,
 )
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.reconstruction import denoise_from, reconstruct
+from synesthete.evaluation.diagnostics.sampling import Record, Step, nearest_steps, walk
 from synesthete.evaluation.reporting.report import Medium, Table
 from synesthete.types import Condition, InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -188,7 +188,7 @@ def test_a_flows_way_from_noise_ends_at_the_sample(data):
 
 def test_nearest_steps_are_in_order_and_none_is_twice():
     steps = [Step(fraction, torch.zeros(1), torch.zeros(1)) for fraction in (0.99, 0.66, 0.33, 0.0)]
-    assert [step.fraction for step in nearest(steps, (0.998, 0.8, 0.6, 0.03, 0.0))] == [0.99, 0.66, 0.0]
+    assert [step.fraction for step in nearest_steps(steps, (0.998, 0.8, 0.6, 0.03, 0.0))] == [0.99, 0.66, 0.0]
 
 
 def test_the_collage_has_a_row_a_class_and_a_column_a_timestep(model, sheets):

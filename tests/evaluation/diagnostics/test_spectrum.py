@@ -9,10 +9,10 @@ import torch
 
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.spectrum import (
-    decibels,
+from synesthete.evaluation.diagnostics.pictures import (
     difference_in_decibels,
     floor_in_decibels,
+    in_decibels,
     measure_spectrum,
     octave_rings,
     say_where_apart,
@@ -62,7 +62,7 @@ def test_bytes_and_floats_are_the_same_picture_and_a_constant_has_none():
     values = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8, generator=draw(1))
     torch.testing.assert_close(measure_spectrum(values).power, measure_spectrum(values.float() / 255).power)
     flat = measure_spectrum(torch.full((1, 3, 16, 16), 200, dtype=torch.uint8)).power
-    assert decibels(flat).max() < -100
+    assert in_decibels(flat).max() < -100
 
 
 def test_a_step_between_the_borders_does_not_leak():

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 # In the order they are shown. Those of this package by "module:function", so that asking for names imports nothing.
 DIAGNOSTICS: dict[str, str | Diagnostic] = {
     "embeddings": "embeddings:embeddings",
-    "denoising": "denoising:denoising",
-    "classes": "classes:classes",
-    "reconstruction": "reconstruction:reconstruction",
-    "reconstruction-sweep": "reconstruction:reconstruction_sweep",
+    "denoising": "sampling:denoising",
+    "classes": "sampling:classes",
+    "reconstruction": "by_timestep:reconstruction",
+    "reconstruction-sweep": "by_timestep:reconstruction_sweep",
     "loss-by-timestep": "by_timestep:loss_by_timestep",
     "sensitivity-by-timestep": "by_timestep:sensitivity_by_timestep",
-    "guidance": "guidance:guidance",
-    "neighbours": "neighbours:neighbours",
-    "spectrum": "spectrum:spectrum",
+    "guidance": "sampling:guidance",
+    "neighbours": "pictures:neighbours",
+    "spectrum": "pictures:spectrum",
 }
 
 

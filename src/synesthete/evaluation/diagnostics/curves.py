@@ -78,8 +78,3 @@ def standard_error(values: Tensor) -> Tensor:
     if num < 2:
         return torch.full(values.shape[:-1], math.inf, dtype=torch.float64)
     return values.double().std(dim=-1) / math.sqrt(num)
-
-
-def at(fraction: float) -> str:
-    """A place on the way to noise, in words."""
-    return f"t = {fraction:g} T"
