@@ -258,11 +258,11 @@ class DampedSine(Task):
     makes = "damped sines"
     is_scorable = True
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """The waveforms, and the codec measured on them."""
         data, codec = recipe.data(), recipe.codec()
         train, test = data.samples("train"), data.samples("test")
-        path = (folder or self.default_folder(recipe)) / "statistics.safetensors"
+        path = folder / "statistics.safetensors"
         statistics = load_or_compute(path, lambda: dict(codec.fit([train.waveforms]).state_dict()))
         return Prepared(train, test, statistics, data.class_names)
 

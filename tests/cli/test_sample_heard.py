@@ -29,7 +29,8 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import generator
-from synesthete.tasks.audio_to_image.listening import Listening
+from synesthete.tasks.audio_to_image import sampling
+from synesthete.tasks.audio_to_image.sampling import Listening
 from synesthete.tasks.demo import paint_spoken
 from tiny_pictures import tiny_pipeline
 
@@ -218,11 +219,9 @@ def test_from_one_sound_to_another(run, model, sounds, tmp_path):
 
 
 def test_the_ends_of_a_strip_are_the_two_sounds(run, model, sounds, tmp_path, monkeypatch):
-    from synesthete.tasks.audio_to_image import strips
-
     rows = []
-    true = strips.draw_sheet
-    monkeypatch.setattr(strips, "draw_sheet", lambda r, *a, **k: rows.append((r, k["captions"])) or true(r, *a, **k))
+    true = sampling.draw_sheet
+    monkeypatch.setattr(sampling, "draw_sheet", lambda r, *a, **k: rows.append((r, k["captions"])) or true(r, *a, **k))
     run(model, "--between", sounds / "dog.wav", sounds / "cat.wav", "--frames", 3, "--out", tmp_path)
     run(model, sounds / "dog.wav", "--strengths", 0, "0.5", 1, "--out", tmp_path)
     ([between], [captions]), ([strengths], [levels]) = rows

@@ -13,7 +13,7 @@ from melody import median_pitch, semitones_between
 from synesthete.data.files import read_manifest
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.piper import PIPER_VOICES, REPOSITORY, Piper, speaker_of, split_by_speaker
-from synesthete.tasks.image_to_speech import preparation
+from synesthete.tasks.image_to_speech.task import corpus_key
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -202,9 +202,9 @@ def test_it_can_be_sent_to_another_process(folder):
 
 def test_a_recipe_speaks_with_piper(folder, tmp_path):
     recipe = debug_recipe("data.engine=piper", f"data.engine.folder={folder}", "data.takes=8")
-    key = preparation.corpus_key(recipe)
-    assert key != preparation.corpus_key(debug_recipe("data.takes=8"))
+    key = corpus_key(recipe)
+    assert key != corpus_key(debug_recipe("data.takes=8"))
     for name in NAMES:
         write_voice(tmp_path, name, num_speakers=1)
     recipe.set(f"data.engine.folder={tmp_path}")
-    assert preparation.corpus_key(recipe) != key  # other voices of the same names
+    assert corpus_key(recipe) != key  # other voices of the same names

@@ -9,7 +9,8 @@ from synesthete.data.files import Entry
 from synesthete.data.speech.clips import FEW_TARGETS, count_targets, few_targets
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import Voice
-from synesthete.tasks.image_to_speech import preparation
+from synesthete.tasks.image_to_speech import task
+from synesthete.tasks.image_to_speech.task import corpus_key
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -68,7 +69,7 @@ def test_a_limit_is_overfitting_on_purpose(prepared, cache):
 
 def test_preparation_refuses_what_it_finds_alike(prepared, cache, monkeypatch):
     """Clips that were drawn apart and came out the same, as by an engine that does not vary."""
-    monkeypatch.setattr(preparation, "repeated_targets", lambda *_: ["256 pictures share 10 different clips"])
+    monkeypatch.setattr(task, "repeated_targets", lambda *_: ["256 pictures share 10 different clips"])
     with pytest.raises(InputError, match=r"share 10 different clips; to train all the same, --set data.allow_few"):
         tasks.prepare(debug_recipe("data.limit=null"))
     allowed = tasks.prepare(debug_recipe("data.limit=null", "data.allow_few_targets=true"))
@@ -76,8 +77,8 @@ def test_preparation_refuses_what_it_finds_alike(prepared, cache, monkeypatch):
 
 
 def test_permission_does_not_rename_a_corpus():
-    key = preparation.corpus_key(debug_recipe())
-    assert preparation.corpus_key(debug_recipe("data.allow_few_targets=true")) == key
-    assert preparation.corpus_key(debug_recipe("data.engine=null", "data.speeds=null")) == key
-    assert preparation.corpus_key(debug_recipe("data.speeds=[0.75,1.35]")) != key
-    assert preparation.corpus_key(debug_recipe("data.words={zero: [nought, nil]}")) != key
+    key = corpus_key(debug_recipe())
+    assert corpus_key(debug_recipe("data.allow_few_targets=true")) == key
+    assert corpus_key(debug_recipe("data.engine=null", "data.speeds=null")) == key
+    assert corpus_key(debug_recipe("data.speeds=[0.75,1.35]")) != key
+    assert corpus_key(debug_recipe("data.words={zero: [nought, nil]}")) != key

@@ -9,8 +9,8 @@ import torch
 from speakers import Speaker, make_speaker, pictures_of
 
 from synesthete.pipeline import Output
-from synesthete.tasks.image_to_speech.diversity import NUM_SEEDS, PITCH, TIMBRE, draw_real, spread, timbres
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
+from synesthete.tasks.image_to_speech.measures import NUM_SEEDS, PITCH, TIMBRE, draw_real, spread, timbres
 
 LABELS = torch.arange(8) % 4
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.tasks.image_to_speech.references import (
+from synesthete.tasks.image_to_speech.measures import (
     COPY,
     FELLOW,
     GENERATED,

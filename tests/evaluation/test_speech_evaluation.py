@@ -22,7 +22,7 @@ from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, speech_evaluator, thinned
-from synesthete.tasks.image_to_speech.linear_probe import condition_features
+from synesthete.tasks.image_to_speech.measures import condition_features
 from synesthete.types import InputError
 
 NUM = 32

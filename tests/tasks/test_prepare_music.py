@@ -19,7 +19,8 @@ from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.synthetic import TIMBRES
 from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising
-from synesthete.tasks.music import preparation
+from synesthete.tasks import preparation
+from synesthete.tasks.music import cutting
 from synesthete.types import InputError
 from tiny_music import LENGTH, RATE, tiny_music
 
@@ -65,7 +66,7 @@ def test_each_split_has_pieces_of_its_own_recordings(tmp_path):
 
 
 def test_what_is_there_is_kept_and_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "SHARD_SECONDS", 8.0)
+    monkeypatch.setattr(cutting, "SHARD_SECONDS", 8.0)
     whole = tasks.prepare(tiny_music(), tmp_path / "whole")
     written = preparation.load_or_compute
     left = 3
@@ -259,7 +260,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
 
 def test_a_long_recording_is_decoded_alone_and_read_in_pieces(tmp_path, monkeypatch):
     """An hour in one shard; of it no more than a batch is ever in memory."""
-    monkeypatch.setattr(preparation, "SHARD_SECONDS", 60.0)
+    monkeypatch.setattr(cutting, "SHARD_SECONDS", 60.0)
     second = melody(1.0, 100, 3)
     write(tmp_path / "in" / "mix.wav", np.tile(second, 3600), 100)
     folder = folder_of(tmp_path, 1.0, 1.0)

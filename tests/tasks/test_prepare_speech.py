@@ -15,7 +15,9 @@ from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
-from synesthete.tasks.image_to_speech import preparation
+from synesthete.tasks import find_task
+from synesthete.tasks.image_to_speech import task
+from synesthete.tasks.image_to_speech.task import repeated_targets
 from synesthete.types import InputError
 from tiny import debug_recipe
 
@@ -73,7 +75,7 @@ def test_a_missing_or_damaged_shard_is_made_again(again, prepared, folder, name,
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
-    monkeypatch.setattr(preparation, "SHARD", 100)
+    monkeypatch.setattr(task, "SHARD", 100)
     seen: list[tuple[str, int, int]] = []
 
     class KilledError(Exception):
@@ -131,14 +133,14 @@ def samples(num_clips: int, num_classes: int = 10, copies: int = 1) -> ImageSpee
 @pytest.mark.parametrize("copies", [1, 20, 100])
 def test_ten_clips_for_a_thousand_pictures_are_noted(copies):
     """13,000 pictures on 10 sounds taught a seed to ignore the picture; copies of a clip are no other clips."""
-    [note] = preparation.repeated_targets(samples(10, copies=copies))
+    [note] = repeated_targets(samples(10, copies=copies))
     assert "1000 pictures share 10 different clips of 10 classes" in note
     assert "ignore the picture; add voices or takes" in note
 
 
 def test_a_rich_set_is_not_noted(prepared):
-    assert preparation.repeated_targets(samples(200)) == []
-    assert preparation.repeated_targets(prepared.train) == []
+    assert repeated_targets(samples(200)) == []
+    assert repeated_targets(prepared.train) == []
     assert not any("share" in note for note in prepared.notes)
 
 
@@ -167,7 +169,7 @@ def own(tmp_path_factory):
     for number, word in enumerate(WORDS):
         for i in range(20):
             draw(made / "mine" / word / f"{i:02d}.png", 20 * number + i)
-    preparation.build_corpus(own_recipe(made), made / "data")
+    find_task("image-to-speech").build_corpus(own_recipe(made), made / "data")
     return made
 
 

@@ -450,7 +450,7 @@ def test_fine_tuning_begins_with_the_weights_of_a_model(uninterrupted, prepared,
 
 def test_fine_tuning_takes_half_precision_and_other_class_names(pipeline, prepared, tmp_path):
     """A shipped model: weights in float16, and classes that are not those of the new data."""
-    pipeline.register_to_config(card={"class_names": ["cat", "dog"]})
+    pipeline.config["card"] = {"class_names": ["cat", "dog"]}
     pipeline.save(tmp_path / "model", torch.float16)
     parts = assembly.make_parts(debug_recipe("seed=5"), prepared)
     assembly.load_weights(parts, tmp_path / "model")

@@ -252,8 +252,8 @@ def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
 
 def called(name: str) -> str:
     """What the commands call a field."""
-    names = OPTIONS[name].__metadata__[0].param_decls
-    return names[0] if names else f"--{name.replace('_', '-')}"
+    named = OPTIONS[name].__metadata__[0].default  # where typer keeps the first name that an annotation gives
+    return f"--{name.replace('_', '-')}" if named is ... else str(named)
 
 
 def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[str, Any]:

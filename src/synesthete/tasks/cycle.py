@@ -28,8 +28,7 @@ from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
 from synesthete.evaluation.samples import generate, shuffled
-from synesthete.tasks.audio_to_image.classification import CLASSIFIER
-from synesthete.tasks.audio_to_image.eval_conditions import choose_captions
+from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
 from synesthete.tasks.audio_to_image.report import enlarged
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
 from synesthete.types import InputError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
+from synesthete.io import locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Task:
         Raises:
             InputError: whatever is wrong with the data, in one line.
         """
+        with locked(folder or self.default_folder(recipe), wait=True):
+            return self.gather(recipe, folder or self.default_folder(recipe), progress or (lambda *_: None))
+
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
+        """As `prepare`, which calls it, and for one process at a time."""
         raise NotImplementedError
 
     def default_folder(self, recipe: Recipe) -> Path:
@@ -104,9 +110,16 @@ class Task:
         """
         raise InputError(f"a model of {self.makes} has no classifier")
 
+    def classifier_type(self) -> type[Any] | None:
+        """What `train_classifier` saves; None where there is no such thing."""
+        return None
+
     def load_classifier(self, model: Path) -> Any | None:
         """The classifier in a model's folder, or None where there is none."""
-        return None
+        from synesthete.evaluation.classifiers.classifier import load_classifier
+
+        kind = self.classifier_type()
+        return None if kind is None else load_classifier(model, kind)
 
     def generate(self, pipeline: Pipeline, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
         """`num` samples on fixed noise, to be evaluated, and the classes that were asked for.

@@ -19,10 +19,10 @@ from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.pipeline import Pipeline
-from synesthete.tasks.audio_to_image import adapter_scale
-from synesthete.tasks.audio_to_image.adapter_scale import measure_adapter_scale
+from synesthete.tasks.audio_to_image import sensitivity
 from synesthete.tasks.audio_to_image.eval_conditions import draw_conditions, other_captions, other_class
 from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
+from synesthete.tasks.audio_to_image.sensitivity import measure_adapter_scale
 from synesthete.types import InputError
 
 NUM = 48
@@ -252,7 +252,7 @@ def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
 
 
 def test_the_report_shows_plays_and_compares_stages(data, classifier, unseen, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapter_scale, "NUM_COMPARED", 2)
+    monkeypatch.setattr(sensitivity, "NUM_COMPARED", 2)
     stages = {name: lambda follows=follows: make_hearer(follows, *unseen) for name, follows in KINDS.items()}
     blind = ImageClassifier(tuple(data.class_names)).eval()  # it has learned nothing
     evaluator = AudioToImageEvaluator(
@@ -288,6 +288,6 @@ def test_the_report_shows_plays_and_compares_stages(data, classifier, unseen, tm
 
 def test_another_models_data_are_refused(data, classifier, unseen):
     hearer = make_hearer("sound", *unseen)
-    hearer.register_to_config(card={"class_names": ["cat"]})
+    hearer.config["card"] = {"class_names": ["cat"]}
     with pytest.raises(InputError, match="cat, the data hold red, green"):
         AudioToImageEvaluator(hearer, data, classifier=classifier)

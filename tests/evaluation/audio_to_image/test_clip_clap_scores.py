@@ -12,9 +12,8 @@ from hearers import COLOURS, RATE, paired
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPImageProcessor, PreTrainedTokenizerFast
 
-from synesthete.tasks.audio_to_image.classification import Answers
-from synesthete.tasks.audio_to_image.clip_clap_scores import clip_clap_scores, zero_shot
-from synesthete.tasks.audio_to_image.eval_conditions import draw_conditions
+from synesthete.tasks.audio_to_image.eval_conditions import Answers, draw_conditions
+from synesthete.tasks.audio_to_image.similarity import clip_clap_scores, zero_shot
 
 sys.path.append(str(Path(__file__).parents[2] / "conditioning"))
 

@@ -7,7 +7,7 @@ import torch
 from hearers import COLOURS, paired
 
 from synesthete.tasks.audio_to_image.eval_conditions import draw_conditions
-from synesthete.tasks.audio_to_image.retrieval import rank, retrieve_classes, retrieve_own
+from synesthete.tasks.audio_to_image.similarity import rank, retrieve_classes, retrieve_own
 
 
 def features(labels: torch.Tensor, noise: float, seed: int = 0) -> torch.Tensor:

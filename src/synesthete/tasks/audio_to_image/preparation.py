@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete import hub
 from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import plain
 from synesthete.data.audio_image_pairs import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
+from synesthete.data.labelled import PictureSamples
 from synesthete.data.music import some
-from synesthete.data.rows import compute_rows
-from synesthete.data.waveforms import as_float
-from synesthete.io import alone, digest, load_or_compute
-from synesthete.tasks.audio_to_image.shots import Shots
-from synesthete.tasks.audio_to_image.sounds import Sounds, num_heard
-from synesthete.tasks.images.preparation import encode_once, measure
-from synesthete.tasks.music.preparation import decode
+from synesthete.data.pictures import Pictures
+from synesthete.data.preprocessed import preprocess_images
+from synesthete.data.rows import Pieces, compute_rows, loudest_start
+from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float
+from synesthete.io import digest
+from synesthete.tasks.images.task import batches_of, encode_pictures_once
+from synesthete.tasks.music.cutting import decode_recordings
+from synesthete.tasks.preparation import accelerator, measure_codec, warn_of
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -31,34 +32,210 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.audio_image_pairs import AudioImagePairs, PairListing
     from synesthete.data.found_pairs import PairPart
+    from synesthete.data.preprocessed import PreprocessedImages
     from synesthete.data.rows import Rows
+    from synesthete.data.waveforms import Waveform
     from synesthete.types import Progress
 
+SECONDS = 10.0  # of a sound, where neither data nor encoder says
+PARTS: tuple[PairPart, ...] = ("train", "classifier", "test", "speakers")
 BATCH = 64  # sounds that are listened to at once, and the rows of a shard
 
-logger = logging.getLogger(__name__)
+
+def num_heard(seconds: float | None, conditioner: Any) -> int:
+    """Samples of every sound: as the data say, or as many as the encoder hears."""
+    if seconds is not None:
+        return round(seconds * conditioner.sample_rate)
+    own = getattr(getattr(conditioner, "audio_encoder", conditioner), "config", {}).get("num_samples")
+    return own or round(SECONDS * conditioner.sample_rate)
 
 
-@alone(lambda recipe, folder=None, progress=None: folder or default_folder(recipe))
-def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+class Sounds:
+    """The decoded sounds that can be used, each cut or padded to one length.
+
+    Of a longer one the loudest stretch is taken: many begin with nothing to hear.
+
+    Attributes:
+        pieces: (m, S), numbered as the listing numbers them; labels: (m,). used: (m,), whether each can be.
+        notes, remarks: what is to be said aloud, and what need not be. skipped: a line for each that is left out.
+
+    Raises:
+        InputError: none of a class is left to train on, or none at all is held out.
+    """
+
+    def __init__(
+        self, data: AudioImagePairs, listing: PairListing, waveforms: Sequence[Waveform], length: int, rate: int
+    ) -> None:
+        self.listing, self.rate, self.length = listing, rate, length
+        hop = rate // LEVELS_PER_SECOND
+        starts = torch.tensor([loudest_start(w.energy, len(w.samples), length, hop) for w in waveforms])
+        self.pieces = Pieces([w.samples for w in waveforms], torch.arange(len(waveforms)), starts, length)
+        self.labels = torch.tensor([entry.label for entry in listing.entries], dtype=torch.int64)
+        self.notes: list[str] = []
+        self.remarks: list[str] = []
+        reasons = [
+            unusable(entry.recording.name, waveform, self.pieces, place, data.silence_db)
+            for place, (entry, waveform) in enumerate(zip(listing.entries, waveforms, strict=True))
+        ]
+        self.skipped = [reason for reason in reasons if reason]
+        self.used = torch.tensor([not reason for reason in reasons])
+        self._in_part = {part: torch.tensor([own == part for own in listing.sound_parts]) for part in PARTS}
+        used = [waveform for waveform, reason in zip(waveforms, reasons, strict=True) if not reason]
+        if cut := [waveform.note for waveform in used if waveform.note]:
+            self.notes.append(f"{len(cut)} sounds used as far as they go: {some(cut)}")
+        if short := [len(waveform.samples) / rate for waveform in used if len(waveform.samples) < length]:
+            self.remarks.append(
+                f"{len(short)} of {len(used)} sounds are shorter than {length / rate:g} s, down to {min(short):.2g} s: "
+                "silence follows them"
+            )
+        there = set(self.labels[self.places("train")].tolist())
+        for label, name in enumerate(listing.class_names):
+            if label not in there:
+                lost = (r for r, entry in zip(reasons, listing.entries, strict=True) if r and entry.label == label)
+                why = next((f" ({reason})" for reason in lost), "")
+                raise InputError(f"class {name!r}: pictures but no sound to train on{why}; add sounds of it")
+
+    def places(self, part: PairPart) -> Tensor:
+        """The numbers of a split's sounds."""
+        return (self._in_part[part] & self.used).nonzero().flatten()
+
+
+def unusable(
+    name: str, waveform: Waveform, pieces: Pieces, place: int, silence_db: float, *, remedy: str | None = None
+) -> str:
+    """Why a sound, the piece at `place`, cannot be used, or nothing. remedy: of silence."""
+    if not len(waveform.samples):
+        return waveform.note
+    first, length = int(pieces.starts[place]), min(pieces.shape[1], len(waveform.samples))
+    if any(begin < first + length and end > first for begin, end in waveform.damaged):
+        return f"{name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it"
+    level = 10 * torch.log10(as_float(pieces.cut(place, 0, length)).square().mean().clamp(min=1e-20))
+    if level < silence_db:
+        remedy = remedy or f"remove it or lower data.silence_db (now {silence_db:g})"
+        return f"{name}: silent ({level:.0f} dB); {remedy}"
+    return ""
+
+
+class Shots:
+    """The pictures of each split as the codec reads them, each read once; none is in two splits.
+
+    Attributes:
+        samples: by split. order: a name for what the pictures of each show, one after the other. shown: a name for
+            what those to train on show, in any order.
+
+    Raises:
+        InputError: no readable training picture of a class, no picture held out, and as `preprocess_images`.
+    """
+
+    def __init__(self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress) -> None:
+        self.listing, self.sounds = listing, sounds
+        self.notes: list[str] = []
+        self.skipped: list[str] = []
+        found = listing.found
+        own: dict[int, list[int]] = {}
+        for picture, sound in found.pairs:
+            own.setdefault(picture, []).append(sound)
+        self.own = {picture: [s for s in partners if sounds.used[s]] for picture, partners in own.items()}
+        places: dict[PairPart, list[int]] = {}
+        heard = {part: set(sounds.labels[sounds.places(part)].tolist()) for part in PARTS}
+        for part in PARTS:
+            listed = [i for i, its in enumerate(listing.picture_parts) if its == part and self.own.get(i, True)]
+            if part == "speakers" and not listed and heard["speakers"]:
+                listed = [i for i in places["test"] if i not in own]  # shown with their sounds as well
+            if part != "classifier":
+                listed = self._audible(part, listed, heard[part])
+            places[part] = listed
+        if not places["test"]:
+            raise InputError(
+                "nothing is held out: no test picture of a class with a test sound; add pictures and sounds, or raise "
+                "data.test_share"
+            )
+        self.numbers: dict[PairPart, list[int]] = {}
+        self.samples: dict[PairPart, PictureSamples] = {}
+        fitted = {part: self._fit(part, places[part], codec, place, report) for part in PARTS if places[part]}
+        unseen = set(fitted["test"].contents)
+        unseen |= set(fitted["speakers"].contents) if "speakers" in fitted else set()
+        if "classifier" in fitted:
+            fitted["classifier"] = fitted["classifier"].without(unseen)
+            unseen |= set(fitted["classifier"].contents)
+        if "train" not in fitted:
+            raise InputError("no pictures to train on; add some, or lower data.num_classifier")
+        fitted["train"] = fitted["train"].without(unseen)
+        self.order: dict[PairPart, str] = {}
+        for part, rows in fitted.items():
+            self.order[part] = digest(b"".join(rows.contents))
+            self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
+            self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
+        if "classifier" not in self.samples:
+            train = self.samples["train"]
+            none = torch.zeros(0, dtype=torch.int64)
+            rows_of: Any = train.pictures
+            self.samples["classifier"] = PictureSamples(rows_of.take(none), none)
+            self.notes.append(
+                "no pictures left for the classifier alone; add some to have samples evaluated by a classifier"
+            )
+        kept = set(self.samples["train"].labels.tolist())
+        for label, name in enumerate(listing.class_names):
+            if label not in kept:
+                raise InputError(f"class {name!r}: no readable picture to train on; mend some or take the class out")
+        self.shown = digest(b"".join(sorted(fitted["train"].contents)))
+
+    def pairs(self, part: PairPart, chosen: Tensor) -> Tensor | None:
+        """Fixed pairs (p, 2) of a split, by the numbers of its samples. chosen: (m',) the split's sounds."""
+        if not self.own:
+            return None
+        new = {old: place for place, old in enumerate(chosen.tolist())}
+        pairs = [
+            (row, new[sound])
+            for row, picture in enumerate(self.numbers[part])
+            for sound in self.own.get(picture, ())
+            if sound in new
+        ]
+        return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+    def _audible(self, part: PairPart, places: list[int], heard: set[int]) -> list[int]:
+        """The pictures of classes that have a sound in the split; the others are said."""
+        silent: dict[str, int] = {}
+        kept = []
+        for i, label in zip(places, self._labels(places).tolist(), strict=True):
+            if i in self.own or label in heard:
+                kept.append(i)
+            else:
+                name = self.listing.class_names[label]
+                silent[name] = silent.get(name, 0) + 1
+        if silent and part == "test":
+            self.notes.append(f"test leaves out {len(silent)} classes without a held-out sound: {some(list(silent))}")
+        return kept
+
+    def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> PreprocessedImages:
+        shown = [self.listing.found.pictures[i] for i in places]
+        pictures = Pictures([one.picture for one in shown], [one.label for one in shown])
+        name = f"pictures-{part}"
+        fitted = preprocess_images(pictures, codec, place, name, progress=partial(report, name))
+        self.skipped += [f"{line}: no readable picture" for line in fitted.skipped]
+        return fitted
+
+    def _labels(self, places: Sequence[int]) -> Tensor:
+        names = self.listing.class_names
+        return torch.tensor([names.index(self.listing.found.pictures[i].label) for i in places], dtype=torch.int64)
+
+
+def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
     """Gather pictures and sounds, fit the one and decode the other, measure the codec; what is there already is kept.
 
     Raises:
         InputError: whatever is wrong with the data, in one line.
     """
     data: AudioImagePairs = recipe.data()
-    codec, conditioner, place = recipe.codec(), recipe.conditioner(), folder or default_folder(recipe)
-    report = progress or (lambda *_: None)
+    codec, conditioner = recipe.codec(), recipe.conditioner()
     listing = data.pairs(place, report)
     rate = conditioner.sample_rate
     length = num_heard(data.seconds, conditioner)
-    waveforms = decode(listing.entries, place / "recordings", rate, progress, profiled=False)
+    waveforms = decode_recordings(listing.entries, place / "recordings", rate, report, profiled=False)
     sounds = Sounds(data, listing, waveforms, length, rate)
     pictures = Shots(listing, sounds, codec, place, report)
-    statistics = load_or_compute(
-        place / f"statistics-{digest(plain(recipe.codec))}-{pictures.shown}.safetensors",
-        partial(measure, codec, pictures.samples["train"]),
-    )
+    path = place / f"statistics-{digest(plain(recipe.codec))}-{pictures.shown}.safetensors"
+    statistics = measure_codec(codec, path, partial(batches_of, pictures.samples["train"]))
     notes = [*listing.notes, *sounds.notes, *pictures.notes]
     pictures.samples["train"].augmentation = data.augmentation
     if codec.caches_latents:
@@ -69,7 +246,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
                 named = digest(
                     [plain(recipe.codec), plain(recipe.data.augmentation), pictures.shown, pictures.order[part]]
                 )
-                found.x_0 = encode_once(codec, found, place / f"latents-{part}-{named}", part, progress)
+                found.x_0 = encode_pictures_once(codec, found, place / f"latents-{part}-{named}", part, report)
     told = Told(data, listing, pictures, conditioner)
     heard = None
     if conditioner.has_fixed_features:
@@ -102,8 +279,7 @@ def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | Non
     skipped = [*listing.found.skipped, *sounds.skipped, *pictures.skipped]
     if skipped:
         notes.append(f"skipped {len(skipped)} unusable files: {some(skipped, 10)}")
-    for note in notes:
-        logger.warning(note)
+    warn_of(notes)
     return Prepared(
         train.in_balance() if data.balanced_batches else train,
         samples("test"),
@@ -158,7 +334,7 @@ class Told:
 @torch.no_grad()
 def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress) -> Rows:
     """What the conditioner's frozen encoder makes of every sound (m, E), a shard of BATCH sounds at a time."""
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = accelerator()
     conditioner.eval().to(device)
     # Silent and broken ones are rows as well, so that the numbers stay: of zeros, which no batch takes.
     used = sounds.used.tolist()
@@ -177,8 +353,3 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
         listen,
         partial(report, "sounds heard"),
     )
-
-
-def default_folder(recipe: Recipe) -> Path:
-    """A folder of the cache for pictures as this recipe's codec reads them, and for their sounds."""
-    return hub.cache_folder() / "prepared" / f"pairs-{digest(plain(recipe.codec))}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.tasks.audio_to_image.classification import Answers
+    from synesthete.tasks.audio_to_image.eval_conditions import Answers
     from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
 
 NUM_CLASSES = 20  # rows of the sheet

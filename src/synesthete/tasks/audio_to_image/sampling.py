@@ -1,21 +1,26 @@
-"""Sounds that paint: pictures of each sound, each as a PNG and JSON that tell how it was made, or strips of them."""
+"""Sounds that paint: how a model hears them, and pictures of each, every file telling how it was made, or strips."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from PIL import Image
 
 from synesthete import seeding
-from synesthete.conditioning.audio_text import SoundAndText
+from synesthete.conditioning.audio_text import SoundAndText, slerp
+from synesthete.config import Recipe
 from synesthete.data.files import list_files
 from synesthete.data.picture import to_images
-from synesthete.data.recordings import SUFFIXES, Recordings
-from synesthete.tasks.audio_to_image.listening import Listening
-from synesthete.tasks.audio_to_image.strips import NUM_FRAMES, draw_strip
+from synesthete.data.recordings import SUFFIXES, RecordingFile, Recordings
+from synesthete.data.rows import Pieces, loudest_start
+from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float, keep_waveforms
+from synesthete.evaluation.reporting.media import draw_sheet
+from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
 from synesthete.tasks.results import Picture
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems, option
 from synesthete.types import InputError
@@ -23,8 +28,9 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import Image
+    from torch import Tensor
 
+    from synesthete.data.recordings import Recording
     from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
 
@@ -32,6 +38,10 @@ LISTENED = 32  # sounds in memory at once
 STRONGEST = 2.0
 LARGE_BATCH = 4
 LARGE = 100_000_000  # parameters of a network from which on the smaller batch is used
+SILENCE_DB = -60.0  # where no recipe says
+REMEDY = "record it louder, or give another"
+NUM_FRAMES = 7  # of a strip between two sounds
+ENLARGED = 256  # pixels of a picture in a GIF, at least
 
 
 @dataclass(frozen=True)
@@ -241,3 +251,109 @@ def say_lengths(lengths: dict[Path, float], seconds: float) -> list[str]:
         elif chosen:
             said.append(f"{len(chosen)} of {len(lengths)} sounds are {what} than the {seconds:g} s heard: {done}")
     return said
+
+
+class Listening(NamedTuple):
+    """How a model's sounds are made of recordings.
+
+    sample_rate: in Hz. num_samples: of each. silence_db: what is quieter (RMS, full scale 0) is refused.
+    """
+
+    sample_rate: int
+    num_samples: int
+    silence_db: float = SILENCE_DB
+
+    @staticmethod
+    def of(conditioner: Any, folder: Path | None = None) -> Listening:
+        """As a conditioner listens; the recipe.yaml in its model's folder, where there is one, may say otherwise."""
+        recipe = folder / "recipe.yaml" if folder else None
+        fields = Recipe.load(recipe).data.fields if recipe and recipe.is_file() else {}
+        length = num_heard(fields.get("seconds"), conditioner)
+        return Listening(conditioner.sample_rate, length, fields.get("silence_db", SILENCE_DB))
+
+    @property
+    def seconds(self) -> float:
+        """Of each sound."""
+        return self.num_samples / self.sample_rate
+
+    def hear(self, recording: Recording | Path | str) -> HeardSound:
+        """A recording of any rate, length and channels.
+
+        Raises:
+            InputError: it cannot be read, is silent, or has samples that are not finite where it is listened to.
+        """
+        if isinstance(recording, Path | str):
+            recording = RecordingFile(str(recording), Path(recording).name)
+        with TemporaryDirectory(prefix="synesthete-") as place:
+            path = Path(place) / "sound.safetensors"
+            [waveform] = keep_waveforms(path, [recording], self.sample_rate, profiled=False)
+            hop = self.sample_rate // LEVELS_PER_SECOND
+            start = loudest_start(waveform.energy, len(waveform.samples), self.num_samples, hop)
+            pieces = Pieces(
+                [waveform.samples], torch.zeros(1, dtype=torch.int64), torch.tensor([start]), self.num_samples
+            )
+            if reason := unusable(recording.name, waveform, pieces, 0, self.silence_db, remedy=REMEDY):
+                raise InputError(reason)
+            samples = as_float(pieces[0])
+            return HeardSound(samples, len(waveform.samples) / self.sample_rate, waveform.note)
+
+
+class HeardSound(NamedTuple):
+    """What is heard of a recording.
+
+    waveform: (S,) float32 in [-1, 1], its loudest stretch, or all of it with silence behind. seconds: of the whole
+    recording. note: what was wrong with it, though it can be used.
+    """
+
+    waveform: Tensor
+    seconds: float
+    note: str
+
+
+def draw_strip(plan: PaintPlan, item: Item, progress: Progress) -> Picture:
+    """The strip of an item, a row for each noise: between two sounds, or of one with each strength."""
+    request, num = plan.request, plan.num
+    draw = between if request.between else at_strengths
+    rows, captions, title, how = draw(plan, item, progress)
+    title += f', "{request.prompt}"' if request.prompt else ""
+    names = [f"seed {request.seed}, {i}" if num > 1 else "" for i in range(num)]
+    frames = [
+        draw_sheet([[enlarge_frame(row[x]) for row in rows]], [""], captions=[[caption] * num])
+        for x, caption in enumerate(captions)
+        if request.is_gif
+    ]
+    return Picture(draw_sheet(rows, names, title=title, captions=[captions] * num), how, frames, num * len(captions))
+
+
+Strip = tuple[list[list[Image.Image]], list[str], str, dict[str, Any]]  # rows, captions, title, how it was made
+
+
+def between(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
+    """From one sound to another along the sphere of what is heard, from the same noise."""
+    num_frames = plan.request.frames or NUM_FRAMES
+    first, second = item.raw
+    shares = torch.linspace(0, 1, num_frames)
+    vectors = slerp(plan.vectors[first], plan.vectors[second], shares)
+    raw = plan.with_prompt(vectors.repeat(plan.num, 1))
+    pictures = plan.draw(raw, [i for i in range(plan.num) for _ in shares], progress)
+    rows = [pictures[i * num_frames : (i + 1) * num_frames] for i in range(plan.num)]
+    captions = [first.stem, *(f"{share:.0%}" for share in shares[1:-1].tolist()), second.stem]
+    told = {"sounds": [first.name, second.name], "shares": [round(s, 4) for s in shares.tolist()], "num": plan.num}
+    return rows, captions, f"{first.stem} to {second.stem}", plan.how(**told)
+
+
+def at_strengths(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
+    """One sound heard as strongly as each of the strengths says, from the same noise."""
+    strengths = list(plan.request.strengths)
+    raw = plan.raw([item.raw] * plan.num)
+    columns = [plan.draw(raw, range(plan.num), progress, adapter_scale=strength) for strength in strengths]
+    rows = [[column[i] for column in columns] for i in range(plan.num)]
+    how = plan.how(sound=item.raw.name, strengths=strengths, num=plan.num)
+    how.pop("adapter_scale")
+    return rows, [f"strength {strength:g}" for strength in strengths], item.raw.stem, how
+
+
+def enlarge_frame(picture: Image.Image) -> Image.Image:
+    """The picture with every pixel a square, large enough to be seen in motion."""
+    times = math.ceil(ENLARGED / max(picture.size))
+    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.conditioning.audio_text import SoundAndText
+from synesthete.config import plain
 from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.captions import spell
-from synesthete.tasks.audio_to_image import preparation
+from synesthete.io import digest
+from synesthete.tasks.audio_to_image.preparation import prepare_pairs
 from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
+from synesthete.tasks.preparation import cached
 from synesthete.tasks.task import register
 
 if TYPE_CHECKING:
@@ -36,13 +39,13 @@ class AudioToImage(Images):
     makes = "pictures of sounds"
     shipped_model = "audio-to-image-digits"
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
-        return preparation.prepare(recipe, folder, progress)
+        return prepare_pairs(recipe, folder, progress)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
-        return preparation.default_folder(recipe)
+        return cached(f"pairs-{digest(plain(recipe.codec))}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures, sounds and speakers of each split."""
@@ -102,8 +105,7 @@ class AudioToImage(Images):
     ) -> Evaluator:
         """What it paints of held-out sounds, and at the end of each stage that its run keeps."""
         from synesthete.pipeline import Pipeline
-        from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
-        from synesthete.tasks.audio_to_image.stages import find_stages
+        from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator, find_stages
 
         kept = find_stages(Path(model), recipe)
         stages = {name: partial(Pipeline.load, str(place), pipeline.device) for name, place in kept.items()}

@@ -28,14 +28,20 @@ from synesthete.evaluation.runner import Evaluator, check_classes
 from synesthete.evaluation.samples import Generated, decode, drawn, encode, first_of_each, generate, shuffled
 from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech import report
-from synesthete.tasks.image_to_speech.diversity import NUM_PICTURES, NUM_SEEDS, draw_real, measure_diversity
-from synesthete.tasks.image_to_speech.linear_probe import (
+from synesthete.tasks.image_to_speech.measures import (
+    NUM_PICTURES,
+    NUM_SEEDS,
     condition_features,
+    draw_real,
+    generation_metrics,
+    measure_diversity,
+    nearest_metrics,
+    pad,
+    pair,
     preprocessed,
     seeing_metrics,
     training_features,
 )
-from synesthete.tasks.image_to_speech.references import generation_metrics, nearest_metrics, pad, pair
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.recognizers.panel import Transcripts
-    from synesthete.tasks.image_to_speech.references import Pairing
+    from synesthete.tasks.image_to_speech.measures import Pairing
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
 
@@ -114,9 +120,8 @@ class SpeechEvaluator(Evaluator):
         prepared = Prepared(None, None, {}, real.class_names, notes=notes, skipped=tuple(skipped))
         super().__init__(pipeline, prepared, num=num, seed=seed, **options)
         self.codec, self.num_classes = pipeline.codec, len(self.class_names)
-        self.panel, found = make_panel(
-            self.codec, real, classifier_clips, words, self.trained, listener, seed, self.progress
-        )
+        hearing = (words, self.trained, listener, seed, self.progress)
+        self.panel, found = make_panel(self.codec, real, classifier_clips, *hearing)
         self.trained = self.panel.trained
         self.notes += found
         self.real = thinned(real, max(num, NUM_REAL, CLIPS_PER_CLASS * self.num_classes), seed)
@@ -330,10 +335,8 @@ class SpeechEvaluator(Evaluator):
         seconds = torch.tensor(times).median().item() / size
         factor = seconds * self.codec.spec.sample_rate / self.generated.signal.shape[-1]
         how = f"batch of {size}, sampling and decoding"
-        metrics = [
-            metric("seconds_per_sample", seconds, sample="sample", how=how),
-            metric("real_time_factor", factor, how=how),
-        ]
+        each = metric("seconds_per_sample", seconds, sample="sample", how=how)
+        metrics = [each, metric("real_time_factor", factor, how=how)]
         return Finding(metrics, data={"seconds_per_sample": seconds, "real_time_factor": factor})
 
     def facts(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from synesthete.evaluation.reporting.figures import (
 from synesthete.evaluation.reporting.media import encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import first_of_each
-from synesthete.tasks.image_to_speech.references import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
+from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.round_trip import SignalDifference
     from synesthete.evaluation.samples import Generated
-    from synesthete.tasks.image_to_speech.diversity import Diversity
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
+    from synesthete.tasks.image_to_speech.measures import Diversity
 
 NUM_SHOWN = 20  # classes with a sample to see and hear
 NUM_FAILURES = 6

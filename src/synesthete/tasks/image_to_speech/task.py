@@ -1,28 +1,48 @@
-"""The task of pictures that speak."""
+"""The task of pictures that speak: the corpus spoken, its clips encoded and the pictures fitted, each once."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
-from synesthete.data.image_speech_pairs import ImageSpeechSamples
-from synesthete.tasks.image_to_speech import preparation
+from synesthete.config import build, plain
+from synesthete.data.files import SPLITS
+from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
+from synesthete.data.preprocessed import preprocess_images
+from synesthete.data.speech.clips import few_targets
+from synesthete.data.speech.engines import split_voices
+from synesthete.data.waveforms import as_float
+from synesthete.io import alone, digest
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
+from synesthete.tasks.preparation import cached, encode_shards, measure_codec, warn_of
 from synesthete.tasks.task import Task, register
 from synesthete.training.precompute import precompute_features
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from synesthete.config import Recipe, Stage
+    from synesthete.data.files import Split
+    from synesthete.data.rows import Rows
+    from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.task import EvaluationRequest
-    from synesthete.types import Prepared, Progress
+    from synesthete.types import Progress
+
+
+SHARD = 500
+# Fields of the data that leave the name of a corpus as it was while they have their defaults.
+ADDED = ("engine", "speeds", "semitones", "shares")
 
 
 class ImageToSpeech(Task):
@@ -34,13 +54,50 @@ class ImageToSpeech(Task):
     shipped_model = "image-to-speech-digits"
     evaluation_options = ("listener",)
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
-        """The corpus spoken, its clips encoded, the pictures fitted."""
-        return preparation.prepare(recipe, folder, progress)
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
+        """The corpus spoken, the codec measured on it, every clip encoded and every picture fitted.
+
+        Raises:
+            InputError: whatever is wrong with the data, in one line.
+        """
+        data: ImageSpeechPairs = recipe.data()
+        # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
+        place = folder.parent if folder == self.default_folder(recipe) else folder
+        # Pictures first: a path that leads nowhere should not be found out after minutes of speaking.
+        shown = prepare_pictures(recipe, data, place, progress)
+        corpus = self.build_corpus(recipe, folder, progress)
+        x_0, clips, statistics = prepare_clips(recipe, data, corpus, progress)
+        sets = {
+            split: ImageSpeechSamples(
+                x_0[split], clips[split].labels, shown[split].raw, shown[split].labels, shown[split].augmentation
+            )
+            for split in SPLITS
+        }
+        notes = repeated_targets(sets["train"], data.class_names)
+        # A limit is there to overfit on purpose.
+        if notes and data.limit is None and not data.allow_few_targets:
+            raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
+        skipped = [name for split in SPLITS for name in (*shown[split].skipped, *clips[split].skipped)]
+        if skipped:
+            notes.append(f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}")
+        warn_of(notes)
+        return Prepared(sets["train"], sets["test"], statistics, data.class_names, tuple(notes), tuple(skipped))
+
+    @alone(lambda task, recipe, folder=None, progress=None: folder or task.default_folder(recipe))
+    def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
+        """The folder of the recipe's spoken corpus, built where it is missing."""
+        folder = folder or self.default_folder(recipe)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from None
+        report = progress or (lambda *_: None)
+        recipe.data().build(folder / "corpus", lambda done, total: report("speaking", done, total))
+        return folder / "corpus"
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by what decides the sound of the corpus."""
-        return preparation.default_folder(recipe)
+        return cached(f"{recipe.name.removesuffix('-debug')}-{corpus_key(recipe)}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures and clips of each split."""
@@ -87,19 +144,18 @@ class ImageToSpeech(Task):
         from synesthete.evaluation.classifiers.speech import SpeechClassifier, load_or_train_speech_classifier
 
         few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        pairs, corpus, spec = recipe.data(), preparation.build_corpus(recipe, data), recipe.codec().spec
+        pairs, corpus, spec = recipe.data(), self.build_corpus(recipe, data), recipe.codec().spec
         clips, test = pairs.clips(corpus, "classifier"), pairs.clips(corpus, "test")
         trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=few, progress=progress)
         phrases = [pairs.words.get(name, name) for name in pairs.class_names]
         words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
         save_classifier(replace(trained, words=words), model, test.waveforms, test.labels)
 
-    def load_classifier(self, model: Path) -> Any | None:
-        """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.classifiers.classifier import load_classifier
+    def classifier_type(self) -> type[Any]:
+        """What tells what a sample is."""
         from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
-        return load_classifier(model, SpeechClassifier)
+        return SpeechClassifier
 
     def request_type(self) -> type[SpeechRequest]:
         """Pictures."""
@@ -115,7 +171,7 @@ class ImageToSpeech(Task):
         """Its test pictures, and the voices that it never heard."""
         from synesthete.tasks.image_to_speech.evaluation import speech_evaluator
 
-        corpus = preparation.build_corpus(recipe, request.data, progress)
+        corpus = self.build_corpus(recipe, request.data, progress)
         evaluator = speech_evaluator(
             pipeline,
             recipe.data(),
@@ -127,6 +183,102 @@ class ImageToSpeech(Task):
             **request.options,
         )
         return evaluator.evaluate(request.out, model=request.model)
+
+
+def prepare_clips(
+    recipe: Recipe, data: ImageSpeechPairs, corpus: Path, report: Progress
+) -> tuple[dict[Split, Rows], dict[Split, Clips], dict[str, Tensor]]:
+    """x_0 of every clip and the clips themselves, by split, and the codec's statistics."""
+    codec = recipe.codec()
+    clips = {split: data.clips(corpus, split) for split in SPLITS}
+    # Named by what was read, too: a clip that has become unreadable must not shift the others' labels.
+    named = [[found.labels.tolist(), found.speakers] for found in clips.values()]
+    shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
+    spoken = clips["train"].waveforms
+    statistics = measure_codec(
+        codec, shards / "statistics.safetensors", lambda: [as_float(part) for part in spoken.split(SHARD)]
+    )
+    codec.load_state_dict(statistics)
+    x_0 = {}
+    for split, found in clips.items():
+        if not len(found):
+            raise InputError(f"{shards}: no clips of split {split}; add some")
+        encode, name = partial(encode_clips, codec, found.waveforms), f"clips-{split}"
+        x_0[split] = encode_shards(shards, len(found), SHARD, encode, name, report, f"{name}-")
+    return x_0, clips, statistics
+
+
+@dataclass
+class SplitImages:
+    """What the conditioner is shown of a split: raw (n, ...), labels (n,), and what was left out as unreadable."""
+
+    raw: Rows | Tensor
+    labels: Tensor
+    augmentation: Any = None
+    skipped: list[str] = field(default_factory=list)
+
+
+def prepare_pictures(
+    recipe: Recipe, data: ImageSpeechPairs, folder: Path, report: Progress
+) -> dict[Split, SplitImages]:
+    """The pictures of each split as the conditioner reads them, each read once; no training picture is a test picture.
+
+    Where a conditioner has an `identity`, its `extract_features` never changes: where no augmentation changes the
+    pictures, what it sees is kept in their place, in half precision. With augmentation the pixels are kept.
+
+    Raises:
+        InputError: a class without a readable training picture, and as `preprocess_images`.
+    """
+    conditioner = recipe.conditioner()
+    listed = {split: data.pictures(split) for split in SPLITS}
+    if conditioner.reads != "image":  # it reads the class, not the picture
+        return {split: SplitImages(labels, labels) for split, (_, labels) in listed.items()}
+    named = conditioner.identity() or plain(recipe.conditioner)
+    looked_at = conditioner.has_fixed_features and data.augmentation is None
+    place = folder / f"pictures-{digest([type(conditioner).__name__, named, looked_at])}"
+    fitted = {}
+    for split, (pictures, _) in listed.items():
+        name = f"pictures-{split}"
+        fitted[split] = preprocess_images(
+            pictures, conditioner, place, name, looked_at=looked_at, progress=partial(report, name)
+        )
+    fitted["train"] = fitted["train"].without(set(fitted["test"].contents))
+    shown = {
+        split: SplitImages(found.rows, listed[split][1][found.places], skipped=found.skipped)
+        for split, found in fitted.items()
+    }
+    shown["train"].augmentation = data.augmentation
+    kept = set(shown["train"].labels.tolist())
+    for number, name in enumerate(data.class_names):
+        if number not in kept:
+            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+    return shown
+
+
+def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:
+    """x_0 of some of the int16 waveforms (n, S), in half precision, which is finer than 16-bit sound needs."""
+    return codec.encode(as_float(waveforms[places])).half()
+
+
+def corpus_key(recipe: Recipe) -> str:
+    """A name for what decides the sound of the corpus."""
+    ignored = ("sources", "folder", "augmentation", "limit", "allow_few_targets")
+    data, defaults = recipe.data(), plain(build(ImageSpeechPairs, sources=()))
+    groups = data.engine.split_voices() if data.engine else split_voices()
+    voices = {split: [voice.name for voice in group] for split, group in groups.items()}
+    fields = plain(recipe.data) | {"class_names": list(data.class_names)}
+    fields = {k: v for k, v in fields.items() if k not in ignored and (k not in ADDED or v != defaults[k])}
+    # Not where the voices lie, but which they are.
+    return digest([voices, fields | ({"engine": data.engine.identity()} if data.engine else {})])
+
+
+def repeated_targets(samples: ImageSpeechSamples, class_names: Sequence[str] = ()) -> list[str]:
+    """A note in plain words where the clips are too few for a model to need the picture (`plan.few_targets`)."""
+    different: dict[str, set[int]] = {}
+    for x_0, label in zip(samples.x_0, samples.clip_labels.tolist(), strict=True):
+        different.setdefault(class_names[label] if class_names else str(label), set()).add(hash(x_0.numpy().tobytes()))
+    reason = few_targets({name: len(found) for name, found in different.items()})
+    return [f"{len(samples)} pictures share {reason}"] if reason else []
 
 
 register(ImageToSpeech())

@@ -1,28 +1,42 @@
-"""The task of pictures."""
+"""The task of pictures: fitted once, the codec measured on them, and encoded where it is a network."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
-from synesthete.data.labelled import PictureSamples
-from synesthete.tasks.images import preparation
+from synesthete.config import plain
+from synesthete.data.labelled import PARTS, PictureSamples
+from synesthete.data.preprocessed import preprocess_images
+from synesthete.io import digest
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
+from synesthete.tasks.preparation import accelerator, cached, check_conditioner, encode_shards, measure_codec, warn_of
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from synesthete.config import Recipe, Stage
+    from synesthete.data.labelled import LabelledPictures, Part
+    from synesthete.data.preprocessed import PreprocessedImages
+    from synesthete.data.rows import Rows
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan
-    from synesthete.types import Prepared, Progress
+    from synesthete.types import Progress
+
+
+SHARD = 500
+AT_ONCE = 32  # pictures that are encoded at once
+NUM_VIEWS = 4  # of a training picture that is encoded once: itself, and augmented
 
 
 class Images(Task):
@@ -34,13 +48,55 @@ class Images(Task):
     shipped_model = "images-digits"
     evaluation_options = ("features",)
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
-        """Pictures fitted, and encoded where the codec is a network."""
-        return preparation.prepare(recipe, folder, progress)
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
+        """Pictures fitted to the codec, measured on those to train on, and encoded where it is a network.
+
+        No picture is in two splits.
+
+        Raises:
+            InputError: a class without a readable training picture, a conditioner of other classes, and as
+                `preprocess_images`.
+        """
+        data: LabelledPictures = recipe.data()
+        codec = recipe.codec()
+        listed = {part: data.pictures(part) for part in PARTS}
+        fitted: dict[Part, PreprocessedImages] = {}
+        for part in PARTS:
+            name = f"pictures-{part}"
+            fitted[part] = preprocess_images(listed[part][0], codec, folder, name, progress=partial(progress, name))
+        held_out = set(fitted["test"].contents)
+        fitted["classifier"] = fitted["classifier"].without(held_out)
+        fitted["train"] = fitted["train"].without(held_out | set(fitted["classifier"].contents))
+        samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
+        samples["train"].augmentation = data.augmentation
+        check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
+        shown = digest(b"".join(sorted(fitted["train"].contents)))
+        statistics = measure_codec(
+            codec, folder / f"statistics-{shown}.safetensors", partial(batches_of, samples["train"])
+        )
+        if codec.caches_latents:
+            codec.load_state_dict(statistics)
+            named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
+            for part in ("train", "test"):  # a classifier looks at the pictures themselves
+                samples[part].x_0 = encode_pictures_once(
+                    codec, samples[part], folder / f"latents-{part}-{named}", part, progress
+                )
+        skipped = [name for found in fitted.values() for name in found.skipped]
+        notes = [f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}"] if skipped else []
+        warn_of(notes)
+        return Prepared(
+            samples["train"],
+            samples["test"],
+            statistics,
+            data.class_names,
+            tuple(notes),
+            tuple(skipped),
+            classifier=samples["classifier"],
+        )
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
-        return preparation.default_folder(recipe)
+        return cached(f"pictures-{digest(plain(recipe.codec))}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures of each split."""
@@ -70,12 +126,11 @@ class Images(Task):
         trained = load_or_train_image_classifier(real, test, names, num_steps=few, progress=progress)
         save_classifier(trained, model, test.pictures, test.labels)
 
-    def load_classifier(self, model: Path) -> Any | None:
-        """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.classifiers.classifier import load_classifier
+    def classifier_type(self) -> type[Any]:
+        """What tells what a sample is."""
         from synesthete.evaluation.classifiers.image import ImageClassifier
 
-        return load_classifier(model, ImageClassifier)
+        return ImageClassifier
 
     def request_type(self) -> type[Any]:
         """Labels and prompts."""
@@ -110,6 +165,34 @@ class Images(Task):
         from synesthete.tasks.images.evaluation import ImagesEvaluator
 
         return ImagesEvaluator(pipeline, prepared, **options).scoring_basis
+
+
+def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name: str, progress: Progress) -> Rows:
+    """x_0 of every picture (n, V, c, h, w), in half precision, and of NUM_VIEWS - 1 augmented views where there are."""
+    device, views = accelerator(), NUM_VIEWS if samples.augmentation else 1
+    codec.eval().to(device)
+
+    def encode(places: Tensor) -> Tensor:
+        return samples.encode(codec, places, views, at_once=AT_ONCE, device=device)
+
+    return encode_shards(folder, len(samples), SHARD, encode, f"latents-{name}", progress)
+
+
+def batches_of(samples: PictureSamples) -> Iterator[Tensor]:
+    """The pictures as they are (b, C, H, W), SHARD at a time."""
+    return (samples.pictures[places] for places in torch.arange(len(samples)).split(SHARD))
+
+
+def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:
+    """Make sure that every class has a picture left, and that the conditioner knows the classes of the data.
+
+    Raises:
+        InputError: it does not, and what to set.
+    """
+    for number, name in enumerate(class_names):
+        if number not in kept:
+            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+    check_conditioner(recipe, class_names, "pictures")
 
 
 register(Images())

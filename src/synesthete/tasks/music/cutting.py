@@ -1,8 +1,10 @@
-"""Decoded recordings cut into the pieces of each split; whatever is left out is said."""
+"""Recordings decoded once and cut into the pieces of each split; whatever is left out is said."""
 
 from __future__ import annotations
 
-import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.music import MusicSamples, some
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.rows import Pieces, cut_starts
-from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND
+from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND, keep_waveforms, shard_name
 from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.labelled import Part
     from synesthete.data.music import Music
+    from synesthete.data.recordings import RecordingEntry
     from synesthete.data.waveforms import Waveform
     from synesthete.types import Progress
 
@@ -31,7 +34,7 @@ NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recordin
 # Which split keeps what two of them have in common.
 ORDER: tuple[Part, ...] = ("train", "test", "classifier")
 
-logger = logging.getLogger(__name__)
+SHARD_SECONDS = 120.0  # of recordings that are decoded into one file; a longer one is alone in its own
 
 
 class Cutting:
@@ -95,7 +98,7 @@ class Cutting:
                 f"{self.sample_rate} Hz, down to {min(low)} Hz: their highs are empty, as the model's will be"
             )
 
-    def drop_copies(self, place: Path, progress: Progress | None) -> None:
+    def drop_copies(self, place: Path, progress: Progress) -> None:
         """Name recordings that sound alike, and leave out held-out pieces that sound like one of another split.
 
         A split of which nothing would be left stays as it is, and that is said.
@@ -106,7 +109,7 @@ class Cutting:
         tracks = [
             Track(profile, (starts + hop // 2) // hop) for profile, starts in zip(profiles, self.starts, strict=True)
         ]
-        report = partial(progress, "quarter seconds compared") if progress else lambda done, total: None
+        report = partial(progress, "quarter seconds compared")
         key = digest([[entry.content for entry in self.entries], [s.tolist() for s in self.starts], seconds, ALIKE])
         path = place / f"alike-{key}.safetensors"
         pairs = load_or_compute(path, lambda: {"pairs": as_pairs(find_alike(tracks, seconds, report))})[
@@ -184,7 +187,47 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
 
 
-def say_all(notes: Sequence[str]) -> None:
-    """The notes as warnings."""
-    for note in notes:
-        logger.warning(note)
+def decode_recordings(
+    entries: Sequence[RecordingEntry], folder: Path, sample_rate: int, progress: Progress, profiled: bool = True
+) -> list[Waveform]:
+    """Every recording decoded, in as many threads as there are cores. profiled: as `keep_waveforms`.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    total, done, lock = max(1, round(sum(entry.seconds for entry in entries))), 0.0, threading.Lock()
+    stopped = threading.Event()
+
+    def report(seconds: float) -> None:
+        nonlocal done
+        if stopped.is_set():
+            raise InterruptedError
+        with lock:
+            done += seconds
+            progress("seconds of sound decoded", min(round(done), total), total)
+
+    def work(group: Sequence[RecordingEntry]) -> list[Waveform]:
+        recordings = [entry.recording for entry in group]
+        path = folder / shard_name(recordings, sample_rate)
+        return keep_waveforms(path, recordings, sample_rate, report, profiled)
+
+    # Threads, not processes: decoding, resampling and transforms all run outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            return [waveform for shard in pool.map(work, grouped(entries)) for waveform in shard]
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def grouped(entries: Sequence[RecordingEntry]) -> list[list[RecordingEntry]]:
+    """Recordings in groups of at most SHARD_SECONDS, in their order."""
+    groups: list[list[RecordingEntry]] = []
+    seconds = float("inf")
+    for entry in entries:
+        if seconds + entry.seconds > SHARD_SECONDS:
+            groups.append([])
+            seconds = 0.0
+        groups[-1].append(entry)
+        seconds += entry.seconds
+    return groups

@@ -26,8 +26,7 @@ from synesthete.evaluation.samples import References, draw_places, draw_with_rep
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
-from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, noise_like, through_codec
-from synesthete.tasks.music.round_trip import measure_round_trip
+from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, measure_round_trip, noise_like, through_codec
 from synesthete.tasks.music.upsampling import evaluate_upsampling
 from synesthete.types import Batch, InputError
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Gallery
     from synesthete.evaluation.samples import Generated
-    from synesthete.tasks.music.round_trip import RoundTrip
+    from synesthete.tasks.music.references import RoundTrip
 
 SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
 NUM_FITTED = 500  # training pieces that features without a classifier are standardised over

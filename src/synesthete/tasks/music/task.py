@@ -1,28 +1,41 @@
-"""The task of music."""
+"""The task of music: recordings decoded once, cut into pieces, and encoded where the codec is not trained."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import hub
+from synesthete.config import plain
+from synesthete.data.labelled import PARTS
 from synesthete.data.music import MusicSamples
+from synesthete.io import digest
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.adapted import find_adapters
 from synesthete.pipeline.cascade import is_cascade
-from synesthete.tasks.music import preparation
+from synesthete.tasks.music.cutting import Cutting, decode_recordings
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
+from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, warn_of
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from synesthete.config import Recipe, Stage
+    from synesthete.data.labelled import Part
+    from synesthete.data.music import Music as MusicData
     from synesthete.evaluation.runner import Evaluator
-    from synesthete.types import Prepared, Progress
+    from synesthete.types import Progress
+
+
+BATCH = 64  # pieces that are encoded at once, and the rows of a shard
+NUM_MEASURED = 2048  # training pieces, drawn from all, that the codec is measured on
 
 
 class Music(Task):
@@ -35,13 +48,51 @@ class Music(Task):
     num_evaluated = 100
     evaluation_options = ("features", "recorded")
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
-        """Recordings decoded, cut, and encoded where the codec is not trained."""
-        return preparation.prepare(recipe, folder, progress)
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
+        """Recordings decoded and cut, the codec measured on the training pieces, which are encoded.
+
+        A recipe with a stage that trains the codec gets waveforms alone, since what is encoded would change under it.
+
+        Raises:
+            InputError: whatever is wrong with the data, in one line.
+        """
+        data: MusicData = recipe.data()
+        codec = recipe.codec()
+        entries = data.listing.entries
+        waveforms = decode_recordings(entries, folder / "recordings", codec.spec.sample_rate, progress)
+        cutting = Cutting(data, waveforms, codec.spec.sample_rate, codec.config.num_samples)
+        cutting.drop_copies(folder, progress)
+        samples = {part: cutting.samples(part) for part in PARTS}
+        cutting.check(samples)
+        check_conditioner(recipe, data.class_names, "recordings")
+        for found in samples.values():
+            found.reads = "sound" if recipe.conditioner.target.reads == "sound" else "label"
+        samples["train"].augmentation = data.augmentation
+        key = digest([plain(recipe.codec), identity_of_pieces(samples["train"])])
+        drawn = torch.randperm(len(samples["train"]), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED]
+        batches = partial(Batches, samples["train"], drawn.sort().values)
+        statistics = measure_codec(codec, folder / f"statistics-{key}.safetensors", batches)
+        notes = cutting.notes
+        if not any("codec" in stage.train for stage in recipe.stages):
+            codec.load_state_dict(statistics)
+            if data.augmentation and data.num_views == 1:
+                notes.append("data.augmentation is left out, since sounds are encoded once; --set data.num_views=4")
+            for part in ("train", "test"):  # a classifier listens to the sounds themselves
+                encode_pieces_once(recipe, codec, samples[part], folder, part, key, progress)
+        warn_of(notes)
+        return Prepared(
+            samples["train"],
+            samples["test"],
+            statistics,
+            data.class_names,
+            tuple(notes),
+            tuple(cutting.skipped),
+            classifier=samples["classifier"],
+        )
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by the sample rate."""
-        return preparation.default_folder(recipe)
+        return cached(f"music-{recipe.codec().spec.sample_rate}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pieces, recordings and seconds of each split."""
@@ -86,12 +137,11 @@ class Music(Task):
         trained = load_or_train_sound_classifier(real, test, names, rate, num_steps=few, progress=progress)
         save_classifier(trained, model, test.waveforms, test.labels)
 
-    def load_classifier(self, model: Path) -> Any | None:
-        """The one that `train_classifier` saved there."""
-        from synesthete.evaluation.classifiers.classifier import load_classifier
+    def classifier_type(self) -> type[Any]:
+        """What tells what a sample is."""
         from synesthete.evaluation.classifiers.sound import SoundClassifier
 
-        return load_classifier(model, SoundClassifier)
+        return SoundClassifier
 
     def load(self, model: str, device: str = "cpu") -> Pipeline | Cascade:
         """A model, or two that ship as one."""
@@ -118,6 +168,40 @@ class Music(Task):
         from synesthete.tasks.music.evaluation import MusicEvaluator
 
         return MusicEvaluator(pipeline, prepared, **options)
+
+
+def encode_pieces_once(
+    recipe: Recipe, codec: Any, samples: MusicSamples, place: Path, part: Part, key: str, progress: Progress
+) -> None:
+    """Give the samples their x_0 (n, V, C, H, W), in half precision, a shard of BATCH pieces at a time."""
+    num_views = recipe.data.num_views if samples.augmentation else 1
+    varied = [plain(recipe.data.augmentation), num_views, samples.seed] if num_views > 1 else []
+    folder = place / f"latents-{part}-{digest([key, identity_of_pieces(samples), varied])}"
+
+    def encode(places: Tensor) -> Tensor:
+        return samples.encode(codec, places, num_views, at_once=BATCH)
+
+    samples.x_0 = encode_shards(folder, len(samples), BATCH, encode, f"pieces encoded, {part}", progress)
+
+
+def identity_of_pieces(samples: MusicSamples) -> str:
+    """A name for which pieces of which sounds these are."""
+    pieces: Any = samples.waveforms
+    sounds = [[name, len(sound)] for name, sound in zip(samples.recording_names, pieces.sounds, strict=True)]
+    return digest([sounds, pieces.recordings.tolist(), pieces.starts.tolist(), list(pieces.shape)])
+
+
+class Batches:
+    """Some of the pieces as batches of waveforms (B, S), which may be gone through more than once."""
+
+    def __init__(self, samples: MusicSamples, places: Tensor) -> None:
+        self.samples, self.places = samples, places.split(BATCH)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.samples.waveform(places) for places in self.places)
 
 
 register(Music())
