@@ -34,7 +34,7 @@ from synesthete.evaluation.search.measurements import (
 from synesthete.evaluation.search.scoring import Score
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
-from synesthete.evaluation.search.tuning import Cost, Search, SearchConfig, rungs_of
+from synesthete.evaluation.search.tuning import SamplingCost, Search, SearchConfig, rungs_of
 from synesthete.types import InputError
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
@@ -87,7 +87,8 @@ def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process, 
     def draw(seed: int):
         search = Search(space, measurements(space, tmp_path), measurements(space, tmp_path), SearchConfig(budget=9.0))
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-        return [settings for _, settings in search.draw(study, 60, Cost(0.0, 0.01), set())]
+        search.cost = SamplingCost(0.0, 0.01)
+        return [settings for _, settings in search.draw(study, 60)]
 
     drawn = draw(0)
     assert len(drawn) == len({name_of(settings) for settings in drawn}) == 60

@@ -161,7 +161,7 @@ def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
     return order.repeat(-(-num // len(order)))[:num].sort().values
 
 
-def standard_error(share: float, num: int) -> float:
+def share_error(share: float, num: int) -> float:
     """Of a share of `num` pictures; Laplace's estimate, so that 0 and 1 are not taken for certain."""
     share = (share * num + 1) / (num + 2)
     return math.sqrt(share * (1 - share) / num)
@@ -175,7 +175,7 @@ def within(aggregates: Sequence[Aggregate], ceiling: float) -> list[float]:
     than real ones are no gain.
     """
     best = min(max(s.accuracy for s in aggregates), ceiling)
-    slack = [max(TOLERANCE, 2 * standard_error(best, s.num)) for s in aggregates]
+    slack = [max(TOLERANCE, 2 * share_error(best, s.num)) for s in aggregates]
     return [max(0.0, best - allowed - s.accuracy) for s, allowed in zip(aggregates, slack, strict=True)]
 
 

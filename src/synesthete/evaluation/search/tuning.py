@@ -53,7 +53,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class Cost:
+class SamplingCost:
     """Seconds per picture: so much whatever the settings, and so much for each evaluation of the network."""
 
     fixed: float
@@ -72,7 +72,7 @@ class SearchResult:
     front: in order of seconds. rounds: (what, settings, pictures of each) for every rung. seconds_left: of the minutes.
     """
 
-    cost: Cost
+    cost: SamplingCost
     comparison: Comparison
     aggregates: list[Aggregate]
     kept: list[Aggregate]
@@ -111,6 +111,7 @@ class Search:
         self.rounds: list[tuple[str, int, int]] = []
         self._known = {name_of(default)}
         self._done = self._total = 0
+        self.cost = SamplingCost(0.0, 0.0)  # until it is measured
 
     def run(self) -> SearchResult:
         """Search, and compare the winner with the default.
@@ -118,15 +119,17 @@ class Search:
         Raises:
             InputError: a budget that nothing keeps.
         """
-        cost = self.measure_cost()
-        winner = self.first_in_time(self.search(cost))
-        comparison = self.compared(winner, cost)
+        self.cost = self.measure_cost()
+        winner = self.first_in_time(self.search())
+        comparison = self.compared(winner)
         aggregates = self.trials.aggregates()
         kept = self.keepers(aggregates)
         line = front([s.seconds_per_picture for s in kept], [self.loss(s) for s in kept])
-        return SearchResult(cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds, self.left(1.0))
+        return SearchResult(
+            self.cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds, self.left(1.0)
+        )
 
-    def measure_cost(self) -> Cost:
+    def measure_cost(self) -> SamplingCost:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
         points = []
         for num_steps in (2, 6):
@@ -138,7 +141,7 @@ class Search:
             points.append((self.space.evaluations(settings), seconds))
         (few, quick), (many, slow) = points
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
-        return Cost(max(0.0, quick - per_evaluation * few), per_evaluation)
+        return SamplingCost(max(0.0, quick - per_evaluation * few), per_evaluation)
 
     def left(self, share: float) -> float:
         """Seconds left of a share of the time. By what was measured, which is on disk: no clock decides anything."""
@@ -146,14 +149,14 @@ class Search:
         return share * 60 * self.config.minutes - sum(m.num * m.seconds_per_picture for own in made for m in own)
 
     def in_time(
-        self, always: Sequence[Settings], new: Sequence[Settings], fewest: int, seconds: float, cost: Cost
+        self, always: Sequence[Settings], new: Sequence[Settings], fewest: int, seconds: float
     ) -> tuple[int, tuple[int, ...]]:
         """How many of the new settings a round can take, and the pictures of each rung, even if the slowest go on.
 
         As many pictures as leave time for `fewest` settings, then as many settings; a third of `fewest` at least.
         """
         least = max(FEWEST_PICTURES, self.trials.fewest)
-        seats = [self.foretold(settings, cost) for settings in (*always, *new)]
+        seats = [self.foretold(settings) for settings in (*always, *new)]
 
         def takes(num_new: int, rungs: tuple[int, ...]) -> float:
             own = sorted(seats[: len(always) + num_new], reverse=True)
@@ -171,10 +174,8 @@ class Search:
                 return min(len(new), max(most, fewest // FACTOR)), rungs
             num = max(least, num * 3 // 4)
 
-    def draw(
-        self, study: optuna.Study, num: int, cost: Cost, known: set[str]
-    ) -> list[tuple[optuna.trial.Trial, Settings]]:
-        """At most `num` trials of settings that the budget is likely to allow and that were not `known`."""
+    def draw(self, study: optuna.Study, num: int) -> list[tuple[optuna.trial.Trial, Settings]]:
+        """At most `num` trials of new settings that the budget is likely to allow."""
         found: list[tuple[optuna.trial.Trial, Settings]] = []
         for _ in range(TRIES * num):
             if len(found) == num:
@@ -183,16 +184,16 @@ class Search:
             settings = self.space.suggest(trial)
             if (
                 settings
-                and name_of(settings) not in known
-                and self.foretold(settings, cost) <= self.config.budget * OVER
+                and name_of(settings) not in self._known
+                and self.foretold(settings) <= self.config.budget * OVER
             ):
-                known.add(name_of(settings))
+                self._known.add(name_of(settings))
                 found.append((trial, settings))
             else:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return found
 
-    def search(self, cost: Cost) -> list[Settings]:
+    def search(self) -> list[Settings]:
         """Those that were measured in every rung of the last round, the best first; the default is among them.
 
         Settings are drawn by chance, then proposed by a tree-structured Parzen estimator (Bergstra et al. 2011). The
@@ -203,23 +204,26 @@ class Search:
         Raises:
             InputError: a budget that nothing keeps.
         """
-        study = _study(optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32)
+        study = optuna.create_study(sampler=sampler)
         left: list[Settings] = []
         most = MOST_SETTINGS
         for what, fewest, share in (
             ("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3),
             ("proposed", FEWEST_SETTINGS // 2, SEARCH),
         ):
-            trials = self.draw(study, most, cost, self._known)
+            trials = self.draw(study, most)
             if not trials and not left:
                 raise InputError(
-                    f"no settings take {self.config.budget:g} s a picture or less here: two steps take {cost(2):.2g} "
-                    "s; raise --seconds-per-picture"
+                    f"no settings take {self.config.budget:g} s a picture or less here: two steps take "
+                    f"{self.cost(2):.2g} s; raise --seconds-per-picture"
                 )
             always = list({name_of(s): s for s in (self.default, *left[:NUM_LEADERS])}.values())
-            num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share), cost)
-            for trial, _ in trials[num:]:
+            num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share))
+            for trial, settings in trials[num:]:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                self._known.discard(name_of(settings))  # which may be proposed
             trials, most = trials[:num], max(1, num // 2)
             left, values = self.halve(what, [*always, *(settings for _, settings in trials)], rungs)
             for trial, settings in trials:
@@ -306,10 +310,10 @@ class Search:
             "raise --seconds-per-picture"
         )
 
-    def compared(self, winner: Settings, cost: Cost) -> Comparison:
+    def compared(self, winner: Settings) -> Comparison:
         """Winner and default on the same fresh noise, NUM_REPEATS times, on as many pictures as there is time for."""
         affordable = self.left(SEARCH + COMPARISON) / (
-            NUM_REPEATS * (self.foretold(winner, cost) + self.foretold(self.default, cost))
+            NUM_REPEATS * (self.foretold(winner) + self.foretold(self.default))
         )
         num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, int(affordable)))
         repeats: dict[str, list[Measurement]] = {"winner": [], "default": []}
@@ -336,9 +340,9 @@ class Search:
         """What is drawn against the seconds, lower being better."""
         return -aggregate.accuracy if self.config.goal == "accuracy" else aggregate.kid
 
-    def foretold(self, settings: Mapping[str, Any], cost: Cost) -> float:
+    def foretold(self, settings: Mapping[str, Any]) -> float:
         """Seconds per picture, by what an evaluation takes."""
-        return cost(self.space.evaluations(settings))
+        return self.cost(self.space.evaluations(settings))
 
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""
@@ -347,12 +351,6 @@ class Search:
     def _count(self) -> None:
         self._done += 1
         self.progress("settings", min(self._done, self._total), self._total)
-
-
-def _study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
-    """A study in memory that says nothing."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(sampler=sampler)
 
 
 def rungs_of(num: int, num_rungs: int = NUM_RUNGS, smallest: int = 1) -> tuple[int, ...]:
