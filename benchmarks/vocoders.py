@@ -34,11 +34,10 @@ from torch import nn
 from synesthete import seeding, tasks
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.config import build
-from synesthete.data.audio import write_audio
+from synesthete.data.audio import as_float, write_audio
 from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.synthetic import Tones
-from synesthete.data.waveforms import as_float
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, normalise
 from synesthete.nn.device import keep_freed_memory

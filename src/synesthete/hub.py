@@ -21,6 +21,7 @@ Kind = Literal["model", "dataset"]
 
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
+ADAPTERS_INDEX = "adapters.json"  # of adapters to a published model
 SETTINGS = ("*.json", "*.yaml", "*.txt", "*.model", "*.jinja")  # configurations and what a tokenizer needs
 WEIGHTS = ("*.safetensors", *SETTINGS)
 PICKLED = ("*.bin", *WEIGHTS)  # asked for only where nothing else was published; `read_weights` opens it
@@ -135,6 +136,17 @@ def find_model(name: str) -> Path:
     raise InputError(
         f"{name}: no such model; give a run folder, a model folder, a Hub id (owner/name) or one of {_known()}"
     )
+
+
+def find_adapters(model: str) -> Path | None:
+    """The folder of adapters that stands alone, or None: a whole model is loaded as one, adapters in it or not."""
+    path = Path(model).expanduser()
+    for folder in (path, weights_folder() / model):
+        if any((folder / place / MODEL_INDEX).is_file() for place in ("", "model")):
+            return None
+        if (folder / ADAPTERS_INDEX).is_file():
+            return folder
+    return None
 
 
 def find_weights(

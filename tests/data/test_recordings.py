@@ -9,9 +9,10 @@ import torch
 
 from sound_files import melody, write, write_melody
 from synesthete.data import recordings as recordings_module
+from synesthete.data.audio import as_float
 from synesthete.data.recordings import Header, RecordingFile, Recordings
 from synesthete.data.synthetic import TIMBRES, Tones
-from synesthete.data.waveforms import Decoder, as_float, keep_waveforms, read_shard
+from synesthete.data.waveforms import Decoder, keep_waveforms, read_shard
 from synesthete.types import InputError
 
 RATE = 8000

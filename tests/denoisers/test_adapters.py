@@ -20,7 +20,6 @@ from synesthete.conditioning.learned_encoders import TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import register
 from synesthete.denoisers.adapters import (
-    INDEX,
     PREFIX,
     base_digests,
     load_adapters,
@@ -32,6 +31,7 @@ from synesthete.denoisers.adapters import (
     set_adapter_scale,
 )
 from synesthete.denoisers.gated_attention import lora_places
+from synesthete.hub import ADAPTERS_INDEX
 from synesthete.types import Condition, InputError
 
 STEPS = 3
@@ -121,7 +121,7 @@ def test_what_was_saved_comes_back(folder, tmp_path, settings):
     assert torch.equal(again.conditioner.to_tokens.weight, parts.conditioner.to_tokens.weight)
     held = {name for file in tmp_path.glob("*.safetensors") for name in load_file(file)}
     assert not any("encoder" in name or "base_layer" in name for name in held)
-    assert json.loads((tmp_path / INDEX).read_text())["base"]["model"] == str(folder)
+    assert json.loads((tmp_path / ADAPTERS_INDEX).read_text())["base"]["model"] == str(folder)
 
 
 def test_it_is_small_beside_its_base(folder, tmp_path):
@@ -253,9 +253,9 @@ def damage(folder):
     ("spoil", "message"),
     [
         (damage, "gates.safetensors: damaged; copy the adapters again"),
-        (lambda folder: (folder / INDEX).unlink(), "no adapters.json in it; give the folder of adapters"),
-        (lambda folder: (folder / INDEX).write_text("{}"), "adapters.json: damaged"),
-        (lambda folder: (folder / INDEX).write_text("["), "adapters.json: damaged"),
+        (lambda folder: (folder / ADAPTERS_INDEX).unlink(), "no adapters.json in it; give the folder of adapters"),
+        (lambda folder: (folder / ADAPTERS_INDEX).write_text("{}"), "adapters.json: damaged"),
+        (lambda folder: (folder / ADAPTERS_INDEX).write_text("["), "adapters.json: damaged"),
         (lambda folder: (folder / "sound.safetensors").unlink(), r"sound.safetensors: to_tokens.\w+ is not there"),
     ],
 )

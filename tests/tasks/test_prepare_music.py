@@ -15,9 +15,9 @@ from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
 from synesthete.config import Stage, build
 from synesthete.data import rows
+from synesthete.data.audio import as_float
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.synthetic import TIMBRES
-from synesthete.data.waveforms import as_float
 from synesthete.objectives import Denoising
 from synesthete.tasks import preparation
 from synesthete.tasks.music import cutting

@@ -44,7 +44,7 @@ def train(
     from synesthete import hub
     from synesthete.evaluation import training_callback
     from synesthete.evaluation.classifiers.classifier import FOLDER
-    from synesthete.pipeline.adapted import find_adapters
+    from synesthete.hub import find_adapters
     from synesthete.tasks import task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes

@@ -104,6 +104,11 @@ def to_int16(waveform: torch.Tensor) -> torch.Tensor:
     return (waveform.detach().cpu().float() * 32768).round().clamp(-32768, 32767).to(torch.int16)
 
 
+def as_float(samples: torch.Tensor) -> torch.Tensor:
+    """Samples, int16 or float in [-1, 1], as float32 in [-1, 1]."""
+    return samples.float() if samples.is_floating_point() else samples.float() / 32768
+
+
 def trim_silence(
     waveform: torch.Tensor, sample_rate: int, *, threshold_db: float = -50.0, margin: float = 0.01
 ) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from synesthete.data.audio import as_float
 from synesthete.data.files import MANIFEST_NAME, list_files, list_folders
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
 from synesthete.data.labelled import draw_for_classifier, in_turn
@@ -19,7 +20,6 @@ from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import open_recordings
 from synesthete.data.samples import Samples, draw_view
 from synesthete.data.videos import SUFFIXES, Videos
-from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:

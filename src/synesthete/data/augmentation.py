@@ -9,7 +9,7 @@ import soxr
 import torch
 from torch.nn import functional as F
 
-from synesthete.data.waveforms import as_float
+from synesthete.data.audio import as_float
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from synesthete import seeding
+from synesthete.data.audio import as_float
 from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
 from synesthete.data.rows import Pieces
 from synesthete.data.samples import Samples, draw_view
-from synesthete.data.waveforms import as_float
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:

@@ -212,11 +212,6 @@ def shard_name(recordings: Sequence[Recording], sample_rate: int) -> str:
     return f"{digest(stamps.encode(), size=8)}.safetensors"
 
 
-def as_float(samples: Tensor) -> Tensor:
-    """Samples, int16 or float in [-1, 1], as float32 in [-1, 1]."""
-    return samples.float() if samples.is_floating_point() else samples.float() / 32768
-
-
 # Of the levels: fine enough that a piece's is right to a fortieth of a second at its ends.
 LEVELS_PER_SECOND = 20
 FRAMES_PER_SECOND = 4

@@ -21,6 +21,7 @@ from synesthete.denoisers.gated_attention import (
     set_lora_scale,
 )
 from synesthete.denoisers.stable_diffusion import changed_settings, group_of
+from synesthete.hub import ADAPTERS_INDEX
 from synesthete.io import digest
 from synesthete.types import InputError
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from synesthete.types import Condition
 
-INDEX, LORA, GATES, SOUND = "adapters.json", "lora.safetensors", "gates.safetensors", "sound.safetensors"
+LORA, GATES, SOUND = "lora.safetensors", "gates.safetensors", "sound.safetensors"
 PREFIX = "unet."  # by which diffusers finds the part that weights belong to
 METADATA = "lora_adapter_metadata"  # where diffusers looks for the scale
 SAMPLED = 4096  # values of a tensor that its digest reads
@@ -65,7 +66,7 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
         if tensors:
             held = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
             save_file(held, folder / file, {"format": "pt", **(metadata if file == LORA else {})})
-    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    (folder / ADAPTERS_INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def whole(parts: Any) -> dict[str, Any] | None:
@@ -163,7 +164,7 @@ def load_conditioner(folder: str | Path) -> Any:
     if kept is None:
         raise InputError(f"{folder}: adapters without a conditioner; load the model that they were saved with")
     conditioner = restored(
-        kept, f"{Path(folder) / INDEX}: conditioner", "conditioner", ("encode", "null"), "AudioTextConditioner"
+        kept, f"{Path(folder) / ADAPTERS_INDEX}: conditioner", "conditioner", ("encode", "null"), "AudioTextConditioner"
     )
     if others := sorted(set(conditioner.groups()) - {"sound"}):
         raise InputError(f"{folder}: its conditioner's {others[0]} was trained, too; load the model it was saved with")
@@ -230,13 +231,15 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or a damaged one.
     """
-    path = Path(folder) / INDEX
+    path = Path(folder) / ADAPTERS_INDEX
     try:
         index = dict(json.loads(path.read_text(encoding="utf-8")))
         if not all(key in index for key in ("base", "num_sound_tokens", "gated_width", "lora", "conditioner")):
             raise ValueError
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {INDEX} in it; give the folder of adapters that a training wrote") from None
+        raise InputError(
+            f"{folder}: no {ADAPTERS_INDEX} in it; give the folder of adapters that a training wrote"
+        ) from None
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path}: damaged; copy the adapters again") from None
     return index

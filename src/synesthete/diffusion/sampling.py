@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import inspect
 import itertools
+import sys
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.diffusion.schedulers import find_scheduler_class
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -339,3 +341,39 @@ def find_first(scheduler: Any, strength: float) -> int:
     if getattr(scheduler, "even_in_log_snr", False):  # most of them are near noise: it is the noise that is as deep
         num_left = int((steps <= strength * scheduler.config.num_train_timesteps).sum())
     return order * (len(steps) - max(num_left, 1))
+
+
+def find_scheduler_class(name: str) -> Any:
+    """The scheduler class of diffusers of that name.
+
+    Importing diffusers imports torch's compiler for a decorator of networks, and its schedulers scipy.stats for the
+    quantiles of one spacing: together more than torch itself. The one is left out, the other put off until it is used.
+    """
+    put_off("scipy.stats")
+    with left_out("torch._dynamo"):  # diffusers does without where it is not installed
+        import diffusers
+
+        return getattr(diffusers, name)
+
+
+@contextlib.contextmanager
+def left_out(name: str) -> Iterator[None]:
+    """Importing a module fails in here, unless it was imported before."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def put_off(name: str) -> None:
+    """Let a module be imported now and run when something in it is asked for, unless it was imported before."""
+    spec = None if name in sys.modules else importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,27 +11,20 @@ from synesthete import hub
 from synesthete.codecs.autoencoder import AutoencoderCodec, load_autoencoder
 from synesthete.config import Sampling
 from synesthete.config.nested import restored
+from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_index
+from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.types import InputError
 
-INDEX = "adapters.json"  # by which a folder of adapters is known
+if TYPE_CHECKING:
+    from pathlib import Path
+
 GUESSED: dict[str, Any] = {
     "sampler": "ddim",
     "num_inference_steps": 30,
     "guidance_scale": 7.5,
 }  # of adapters that tell of no sampling
-
-
-def find_adapters(model: str) -> Path | None:
-    """The folder of adapters that stands alone, or None: a whole model is loaded as one, adapters in it or not."""
-    path = Path(model).expanduser()
-    for folder in (path, hub.weights_folder() / model):
-        if any((folder / place / hub.MODEL_INDEX).is_file() for place in ("", "model")):
-            return None
-        if (folder / INDEX).is_file():
-            return folder
-    return None
 
 
 def adapted(folder: Path) -> dict[str, Any]:
@@ -42,10 +34,6 @@ def adapted(folder: Path) -> dict[str, Any]:
         InputError: damaged adapters, or those of another base, of a base, a codec or a conditioner that were trained
             themselves, or a base, an autoencoder or an encoder that is neither on this machine nor to be had.
     """
-    # Imported here: other models are loaded without diffusers' networks and peft.
-    from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_index
-    from synesthete.denoisers.stable_diffusion import StableDiffusion
-
     index = read_index(folder)
     base, told = index["base"]["model"], index.get("pipeline")
     if base is None or told is None:
@@ -84,7 +72,9 @@ def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], fo
     Raises:
         InputError: a codec that was trained itself, or an autoencoder that cannot be had.
     """
-    codec = restored(described, f"{folder / INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec").eval()
+    codec = restored(
+        described, f"{folder / hub.ADAPTERS_INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec"
+    ).eval()
     if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:
         load_autoencoder(codec.autoencoder, codec.config.model)
     elif any(True for _ in codec.parameters()):

@@ -21,7 +21,6 @@ from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.logs import PACKAGE
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Config
-from synesthete.pipeline.adapted import adapted, find_adapters
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -129,7 +128,9 @@ class Pipeline:
             InputError: no such model, a model of another kind, damaged files, or no such device on this machine.
         """
         place = find_device(str(device))
-        if (adapters := find_adapters(model)) is not None:
+        if (adapters := hub.find_adapters(model)) is not None:
+            from synesthete.pipeline.adapted import adapted  # with a Stable Diffusion, which most models are not
+
             return Pipeline(**adapted(adapters)).to(place, torch.float32)
         return Pipeline.from_pretrained(hub.find_model(model)).to(place, torch.float32)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from players import RATE, chord, low_passed, music_samples
 
-from synesthete.data.waveforms import as_float
+from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
     band_error,

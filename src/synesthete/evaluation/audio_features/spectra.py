@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from synesthete.data.waveforms import as_float
+from synesthete.data.audio import as_float
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 
 if TYPE_CHECKING:

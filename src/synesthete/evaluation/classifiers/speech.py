@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.data.waveforms import as_float
+from synesthete.data.audio import as_float
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, load_or_train
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 from synesthete.types import AudioSpec, InputError

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from synesthete.denoisers.adapters import INDEX
 from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
@@ -15,7 +14,7 @@ from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.reporting.sections import class_section, confusion_section
 from synesthete.evaluation.samples import generate
 from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
-from synesthete.hub import MODEL_INDEX
+from synesthete.hub import ADAPTERS_INDEX, MODEL_INDEX
 from synesthete.tasks.audio_to_image import report
 from synesthete.tasks.audio_to_image.eval_conditions import (
     CLASSIFIER,
@@ -266,7 +265,7 @@ def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
     for stage in recipe.stages:
         folder = run / f"{PREFIX}{stage.name}"
         for place in (folder, folder / ADAPTERS):
-            if (place / MODEL_INDEX).is_file() or (place / INDEX).is_file():
+            if (place / MODEL_INDEX).is_file() or (place / ADAPTERS_INDEX).is_file():
                 found[stage.name] = place
                 break
     return found

@@ -9,6 +9,7 @@ import torch
 
 from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import plain
+from synesthete.data.audio import as_float
 from synesthete.data.audio_image_pairs import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.labelled import PictureSamples
@@ -16,7 +17,7 @@ from synesthete.data.music import some
 from synesthete.data.pictures import Pictures
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Pieces, compute_rows, loudest_start
-from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float
+from synesthete.data.waveforms import LEVELS_PER_SECOND
 from synesthete.io import digest
 from synesthete.tasks.images.task import batches_of, encode_pictures_once
 from synesthete.tasks.music.cutting import decode_recordings

@@ -14,11 +14,12 @@ from PIL import Image
 from synesthete import seeding
 from synesthete.conditioning.audio_text import SoundAndText, slerp
 from synesthete.config import Recipe
+from synesthete.data.audio import as_float
 from synesthete.data.files import list_files
 from synesthete.data.picture import to_images
 from synesthete.data.recordings import SUFFIXES, RecordingFile, Recordings
 from synesthete.data.rows import Pieces, loudest_start
-from synesthete.data.waveforms import LEVELS_PER_SECOND, as_float, keep_waveforms
+from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
 from synesthete.tasks.results import Picture

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from synesthete.config import build, plain
+from synesthete.data.audio import as_float
 from synesthete.data.files import SPLITS
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import split_voices
-from synesthete.data.waveforms import as_float
 from synesthete.io import alone, digest
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, encode_shards, measure_codec, warn_of

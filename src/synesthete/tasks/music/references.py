@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.data.audio import to_int16
-from synesthete.data.waveforms import as_float
+from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts
 from synesthete.evaluation.metrics.round_trip import difference
 from synesthete.evaluation.samples import device_of

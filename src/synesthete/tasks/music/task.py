@@ -11,9 +11,9 @@ from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.labelled import PARTS
 from synesthete.data.music import MusicSamples
+from synesthete.hub import find_adapters
 from synesthete.io import digest
 from synesthete.pipeline import Cascade, Pipeline
-from synesthete.pipeline.adapted import find_adapters
 from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.music.cutting import Cutting, decode_recordings
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import seeding
-from synesthete.data.audio import read_audio, to_int16
+from synesthete.data.audio import as_float, read_audio, to_int16
 from synesthete.data.recordings import Recordings
-from synesthete.data.waveforms import as_float
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
     fitted,
