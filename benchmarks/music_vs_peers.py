@@ -128,7 +128,7 @@ def run_ours(recipe: Recipe, options: argparse.Namespace, folder: Path) -> tuple
     shutil.rmtree(folder / "run", ignore_errors=True)
     prepared, gauge = tasks.prepare(recipe), Gauge()
     budget = Budget(60 * options.minutes)
-    model = loop.train(recipe, prepared, folder / "run", report=Pace(stage, budget))
+    model = loop.train_recipe(recipe, prepared, folder / "run", report=Pace(stage, budget))
     seconds, peak = budget.spent, gauge.before + gauge.read()
     pipeline = Pipeline.load(str(model))
 

@@ -21,7 +21,7 @@ from synesthete import seeding, tasks
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import find_recipe
-from synesthete.training.loop import train
+from synesthete.training.loop import train_recipe
 
 if TYPE_CHECKING:
     from synesthete.training.run_log import StepReport
@@ -64,7 +64,7 @@ def main() -> None:
         print(f"step {report.step:6d}  {minutes:6.2f} min  accuracy {accuracy:.3f}", flush=True)
         seconds["evaluation"] += time.perf_counter() - paused
 
-    train(recipe, prepared, run, report=on_step)
+    train_recipe(recipe, prepared, run, report=on_step)
     values = {"recipe": recipe.name, "n": options.num, "ceiling": training.accuracy, "points": points, **seconds}
     (options.out / "curve.json").write_text(json.dumps(values, indent=1))
     draw(points, training.accuracy, options.out / "curve.png")

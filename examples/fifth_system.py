@@ -17,17 +17,17 @@ from PIL import Image
 from torch import nn
 
 from synesthete import hub, seeding
-from synesthete.codecs.base import Codec
-from synesthete.conditioning.base import Conditioner
+from synesthete.codecs.codec import Codec
+from synesthete.conditioning.conditioner import Conditioner
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.config.registry import register as register_class
+from synesthete.config.registry import register_class
 from synesthete.data.samples import Samples
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import SAMPLERS, Sampler
 from synesthete.evaluation.metrics.metric import MetricRow, metric, register_metric
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import References, draw_places, generate
+from synesthete.evaluation.samples import References, draw_places, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.io import load_or_compute
 from synesthete.objectives.denoising import Denoising
@@ -294,7 +294,7 @@ class DampedSine(Task):
     def generate(self, pipeline: Any, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
         """As many of each note as the held-out ones have."""
         notes = prepared.test.labels[torch.arange(num) % len(prepared.test)]
-        return generate(pipeline, notes, seed=seed)
+        return generate_timed(pipeline, notes, seed=seed)
 
     def references(self, pipeline: Any, prepared: Prepared, *, num: int, seed: int) -> References:
         """Held-out sines, those it was trained on beside them, and noise as the worst."""

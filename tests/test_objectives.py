@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.base import Conditioner
+from synesthete.conditioning.conditioner import Conditioner
 from synesthete.conditioning.labels import Labels
 from synesthete.diffusion.process import PREDICTION_TYPES, Process
 from synesthete.objectives import (

@@ -33,7 +33,7 @@ WEIGHTS = {
 def registered(monkeypatch):
     """Classes registered in a test are forgotten after it."""
     monkeypatch.setattr(registry, "_registered", {})
-    return registry.register
+    return registry.register_class
 
 
 class OwnCodec(Part):
@@ -80,7 +80,7 @@ def test_every_recipe_says_its_task(name):
 def test_a_class_of_ones_own_goes_into_yaml_and_back(registered):
     recipe = RECIPES["images-digits"]()
     recipe.codec = build(OwnCodec, size=8)
-    with pytest.raises(InputError, match=r"register\(OwnCodec\)"):
+    with pytest.raises(InputError, match=r"register_class\(OwnCodec\)"):
         recipe.to_yaml()
     assert registered(OwnCodec) is OwnCodec
     assert registered(OwnCodec) is OwnCodec  # a module that is imported again

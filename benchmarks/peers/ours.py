@@ -35,7 +35,7 @@ def train(task: Task, folder: Path, precision: str) -> Trained:
     shutil.rmtree(folder / "run", ignore_errors=True)  # of one that was killed: its time is not known
     prepared = tasks.prepare(recipe)
     gauge = Gauge()
-    model = loop.train(recipe, prepared, folder / "run", report=Pace(stage, Budget(task.seconds)))
+    model = loop.train_recipe(recipe, prepared, folder / "run", report=Pace(stage, Budget(task.seconds)))
     working = gauge.read()
     written = (json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines())
     seconds = next(line["seconds"] for line in reversed(list(written)) if "seconds" in line)

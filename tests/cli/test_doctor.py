@@ -54,9 +54,9 @@ def kept(tmp_path_factory, cache):
             raise StoppedError
 
     data = tiny_prepared()
-    loop.train(tiny_recipe(*SETS), data, folder / "finished")
+    loop.train_recipe(tiny_recipe(*SETS), data, folder / "finished")
     with pytest.raises(StoppedError):
-        loop.train(tiny_recipe(*SETS), data, folder / "interrupted", report=stop)
+        loop.train_recipe(tiny_recipe(*SETS), data, folder / "interrupted", report=stop)
     return folder
 
 

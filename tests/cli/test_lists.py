@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.cli.app import app
-from synesthete.cli.options import listed, numbers, spread
+from synesthete.cli.options import numbers, split_commas, spread_values
 
 NAMES = ("--cfg", "--eta")
 COMMAND = typer.main.get_command(app).commands["sweep"]
@@ -21,11 +21,11 @@ def parsed(*arguments):
 
 
 def test_values_after_one_option_are_repeated_options():
-    assert spread(["M", "--cfg", "0", "1.5", "--num", "3", "--eta", "1"], NAMES) == [
+    assert spread_values(["M", "--cfg", "0", "1.5", "--num", "3", "--eta", "1"], NAMES) == [
         *("M", "--cfg", "0", "--cfg", "1.5", "--num", "3", "--eta", "1")
     ]
-    assert spread(["--cfg", "0", "--", "--eta", "1", "2"], NAMES) == ["--cfg", "0", "--", "--eta", "1", "2"]
-    assert spread(["--cfg=0", "1", "-1.5", "-.5", "-v"], NAMES) == [
+    assert spread_values(["--cfg", "0", "--", "--eta", "1", "2"], NAMES) == ["--cfg", "0", "--", "--eta", "1", "2"]
+    assert spread_values(["--cfg=0", "1", "-1.5", "-.5", "-v"], NAMES) == [
         *("--cfg=0", "--cfg", "1", "--cfg", "-1.5", "--cfg", "-.5", "-v")
     ]
 
@@ -57,9 +57,13 @@ def test_the_originals_command_line_is_understood():
 
 
 def test_a_known_value_keeps_its_commas():
-    assert listed(["tench, Tinca tinca", "cat,dog"], ["tench, Tinca tinca"]) == ["tench, Tinca tinca", "cat", "dog"]
-    assert listed(["cat, dog,"]) == ["cat", "dog"]
-    assert listed(None) == []
+    assert split_commas(["tench, Tinca tinca", "cat,dog"], ["tench, Tinca tinca"]) == [
+        "tench, Tinca tinca",
+        "cat",
+        "dog",
+    ]
+    assert split_commas(["cat, dog,"]) == ["cat", "dog"]
+    assert split_commas(None) == []
 
 
 def test_a_word_is_no_number():

@@ -15,7 +15,7 @@ from conditioning.claps import RATE as CLAP_RATE
 from conditioning.claps import write_clap
 from denoisers.tiny_diffusion import NUM_TEXT, WIDTH, wake, write_stable_diffusion
 from sound_files import melody, write, write_melody
-from synesthete.cli.options import spread
+from synesthete.cli.options import spread_values
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
@@ -239,7 +239,7 @@ def test_the_ends_of_a_strip_are_the_two_sounds(run, model, sounds, tmp_path, mo
 
 def test_strengths_end_where_no_number_follows():
     parts = ["m", "--strengths", "0", "0.5", "1,2", "dog.wav", "--num", "3"]
-    assert spread(parts, ("--strengths",), lambda arg: arg[0].isdigit()) == [
+    assert spread_values(parts, ("--strengths",), lambda arg: arg[0].isdigit()) == [
         *("m", "--strengths", "0", "--strengths", "0.5", "--strengths", "1,2", "dog.wav", "--num", "3")
     ]
 

@@ -18,7 +18,7 @@ from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.learned_encoders import TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.config import register
+from synesthete.config import register_class
 from synesthete.denoisers.adapters import (
     PREFIX,
     base_digests,
@@ -37,7 +37,7 @@ from synesthete.types import Condition, InputError
 STEPS = 3
 
 
-@register
+@register_class
 class Ears(nn.Module):
     """A conditioner as far as adapters look at it: what makes tokens, and an encoder that is none of theirs."""
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from synesthete.cli.app import main
-from synesthete.evaluation.compare import comparison_report, difference, read_report, without_n
+from synesthete.evaluation.compare import comparison_report, metric_difference, read_report, without_n
 from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Report, write_report
 from synesthete.types import InputError
@@ -57,9 +57,9 @@ def test_the_interval_of_a_difference_covers_it():
     found = []
     for _ in range(400):
         values = [torch.randn(60, generator=generator) for _ in range(2)]
-        found.append(difference(*(Metric("mean", v.mean().item(), interval_of_mean(v)) for v in values)).differs)
+        found.append(metric_difference(*(Metric("mean", v.mean().item(), interval_of_mean(v)) for v in values)).differs)
         right = [(torch.rand(60, generator=generator) < 0.9).float().mean().item() for _ in range(2)]
-        found.append(difference(*(Metric("share", share, interval(share, 60)) for share in right)).differs)
+        found.append(metric_difference(*(Metric("share", share, interval(share, 60)) for share in right)).differs)
     assert sum(map(bool, found)) / len(found) < 0.07
 
 

@@ -15,7 +15,7 @@ from synesthete.tasks.image_to_speech.measures import (
     STRANGER,
     Pairing,
     generation_errors,
-    nearest,
+    nearest_references,
     pair,
     reference_places,
 )
@@ -34,7 +34,7 @@ def test_references_are_by_one_voice_then_by_many():
 def test_the_nearest_reference_is_the_one_with_the_least_error():
     references = torch.tensor([0.0, 1.0, 4.0]).view(3, 1, 1, 1).expand(3, 1, 2, 5)
     heard = torch.tensor([0.4, 0.6, 2.4, 2.6, 9.0]).view(5, 1, 1, 1).expand(5, 1, 2, 5)
-    assert nearest(heard, references, torch.tensor([7, 8, 9])).tolist() == [7, 8, 8, 9, 9]
+    assert nearest_references(heard, references, torch.tensor([7, 8, 9])).tolist() == [7, 8, 8, 9, 9]
 
 
 def test_pairs_are_of_the_class_fellows_of_another_voice_strangers_of_another_class():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric
-from synesthete.evaluation.samples import Generated, References, generate
+from synesthete.evaluation.samples import Generated, References, generate_timed
 from synesthete.tasks import EvaluationRequest, Task
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
@@ -101,10 +101,10 @@ def test_a_metric_of_ones_own_is_part_of_it(pipeline, tmp_path):
 
 def test_a_sample_draws_the_same_noise_whatever_the_others_and_the_batch(pipeline):
     labels = torch.tensor([0, 1, 2, 0, 1])
-    whole = generate(pipeline, labels, seed=3, keep_x_0=True)
-    parts = generate(pipeline, labels, seed=3, batch_size=2, warmed=set())
+    whole = generate_timed(pipeline, labels, seed=3, keep_x_0=True)
+    parts = generate_timed(pipeline, labels, seed=3, batch_size=2, warmed=set())
     assert torch.equal(whole.signal, parts.signal)
-    assert torch.equal(whole.signal[:2], generate(pipeline, labels[:2], seed=3).signal)
+    assert torch.equal(whole.signal[:2], generate_timed(pipeline, labels[:2], seed=3).signal)
     assert len(whole.x_0) == 5
     assert parts.x_0 is None
     assert len(parts.batch_seconds) == 3

@@ -8,7 +8,7 @@ import torch
 from synesthete.evaluation.metrics.classification import confusion, per_class
 from synesthete.evaluation.recognizers.panel import X_0
 from synesthete.evaluation.reporting.report import Card, Gallery, Report, Section, to_html
-from synesthete.tasks.image_to_speech.report import NUM_PAIRS, NUM_SHOWN, by_class, confusions, shown
+from synesthete.tasks.image_to_speech.report import NUM_PAIRS, NUM_SHOWN, by_class, confusions, shown_places
 
 NAMES = tuple(f"class {i}" for i in range(100))
 
@@ -44,7 +44,7 @@ def test_the_commonest_mistakes_are_named(hundred):
 
 
 def test_samples_of_some_classes_are_shown_evenly(hundred):
-    places = shown(hundred[0])
+    places = shown_places(hundred[0])
     assert len(places) == len(set(places)) == NUM_SHOWN
     assert places[0] == 0
     assert places[-1] > 90

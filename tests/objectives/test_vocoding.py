@@ -189,10 +189,10 @@ def test_six_steps_are_three_resumed_for_three_more(made, tmp_path):
         if said.step == 3:
             raise StoppedError
 
-    loop.train(recipe, prepared, tmp_path / "whole")
+    loop.train_recipe(recipe, prepared, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        loop.train(recipe, prepared, tmp_path / "halves", report=stop)
-    loop.train(recipe, prepared, tmp_path / "halves")
+        loop.train_recipe(recipe, prepared, tmp_path / "halves", report=stop)
+    loop.train_recipe(recipe, prepared, tmp_path / "halves")
     last = "checkpoints/0-vocode/step_0000006"
     for file in ("model.safetensors", "optimiser.safetensors", "ema.safetensors"):
         ours, theirs = (load_file(tmp_path / run / last / file) for run in ("halves", "whole"))
@@ -203,7 +203,7 @@ def test_six_steps_are_three_resumed_for_three_more(made, tmp_path):
 
 def test_the_model_it_writes_is_a_vocoder(made, tmp_path):
     recipe, prepared = made
-    model = loop.train(recipe, prepared, tmp_path / "run")
+    model = loop.train_recipe(recipe, prepared, tmp_path / "run")
     pipeline = Pipeline.load(str(model))
     assert "Vocos network of its own" in pipeline.codec.vocoder_in_use
     weights = load_file(tmp_path / "run/checkpoints/0-vocode/step_0000006/model.safetensors")

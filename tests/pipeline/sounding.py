@@ -10,8 +10,8 @@ from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.conditioning.low_band import LowBand
-from synesthete.config import Sampling, register
-from synesthete.denoisers.base import Denoiser
+from synesthete.config import Sampling, register_class
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
@@ -24,7 +24,7 @@ RATE, N_FFT, HOP, WINDOW = 4_000, 32, 16, 40
 ALIKE = 0.95  # correlation of neighbouring frames in the data that the ideal denoiser knows
 
 
-@register
+@register_class
 class Ideal(Denoiser):
     """The best possible denoiser of x_0 ~ N(0, S) with S[i, j] = alike^|i - j| between frames; bins are independent."""
 

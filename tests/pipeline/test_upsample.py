@@ -11,8 +11,8 @@ from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Unconditional
 from synesthete.conditioning.low_band import SPREAD_DB, TYPICAL_DB, LowBand
-from synesthete.config import register
-from synesthete.denoisers.base import Denoiser
+from synesthete.config import register_class
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
@@ -25,7 +25,7 @@ GRID = {"num_samples": 4_000, "sample_rate": RATE, "n_fft": 128, "hop_length": 3
 SAMPLING = {"sampler": "flow-euler", "num_inference_steps": 1, "guidance_scale": 1.0}
 
 
-@register
+@register_class
 class Saying(Denoiser):
     """A network whose x_0 is what `say` makes of x_t and the spatial condition."""
 

@@ -16,7 +16,7 @@ from synesthete.recipes.music_upsampler import (
     music_upsampler,
     music_upsampler_debug,
 )
-from synesthete.training.loop import train
+from synesthete.training.loop import train_recipe
 from synesthete.types import InputError
 
 RECIPES = (music_upsampler, music_upsampler_debug, music_low, music_low_debug)
@@ -88,7 +88,7 @@ def test_both_halves_train_and_make_a_cascade(tmp_path):
             recipe.codec.num_frames, recipe.denoiser.sample_size = 32, (64, 32)
         prepared = tasks.prepare(recipe, tmp_path / f"{recipe.name}-data")
         notes = []
-        folder = train(
+        folder = train_recipe(
             recipe, prepared, tmp_path / recipe.name, report=lambda step, notes=notes: notes.extend(step.notes)
         )
         models[function] = Pipeline.load(str(folder))

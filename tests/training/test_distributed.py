@@ -76,7 +76,7 @@ def ddp(prepared, cache, tmp_path_factory) -> Path:
 def test_two_processes_equal_one_that_accumulates_twice(ddp, prepared, tmp_path):
     """A launcher whose processes did not find each other would train two models."""
     twice = [f"stages.{name}.gradient_accumulation_steps=2" for name in ("align", "denoise")]
-    loop.train(debug_recipe(*QUICK, *twice), prepared, tmp_path / "one")
+    loop.train_recipe(debug_recipe(*QUICK, *twice), prepared, tmp_path / "one")
     assert_close(ddp, tmp_path / "one")
 
 

@@ -44,7 +44,7 @@ def data(place):
 @pytest.fixture(scope="module")
 def trained(place, data):
     """All five stages, in one go."""
-    loop.train(hearing_recipe(place), data, place / "run")
+    loop.train_recipe(hearing_recipe(place), data, place / "run")
     return place / "run"
 
 
@@ -294,8 +294,8 @@ def test_the_log_tells_what_the_sound_is_worth(trained):
 @pytest.mark.parametrize(("stage", "step"), [("align", 2), (TOKENS, 2), (LORA, 3)])
 def test_a_run_stopped_anywhere_goes_on_to_the_bit(trained, place, data, tmp_path, stage, step):
     with pytest.raises(StoppedError):
-        loop.train(hearing_recipe(place), data, tmp_path / "run", report=stop_after(stage, step))
-    loop.train(hearing_recipe(place), data, tmp_path / "run")
+        loop.train_recipe(hearing_recipe(place), data, tmp_path / "run", report=stop_after(stage, step))
+    loop.train_recipe(hearing_recipe(place), data, tmp_path / "run")
     assert_same(tmp_path / "run", trained)
 
 
@@ -303,7 +303,7 @@ def test_an_end_that_was_removed_is_written_again(trained, place, data, tmp_path
     shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "after-tokens")
     shutil.rmtree(tmp_path / "run" / "model")
-    loop.train(hearing_recipe(place), data, tmp_path / "run")
+    loop.train_recipe(hearing_recipe(place), data, tmp_path / "run")
     assert_same(tmp_path / "run", trained)
 
 
@@ -329,7 +329,7 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
     recipe = published_recipe(tmp_path / "in", base, clap)
     check_fit(recipe)
     data = tasks.prepare(recipe, tmp_path / "prepared")
-    loop.train(recipe, data, tmp_path / "run")
+    loop.train_recipe(recipe, data, tmp_path / "run")
     whole = Pipeline.load(str(tmp_path / "run"))
     for folder, same in (("model/adapters", True), ("after-lora", True), ("after-tokens", False)):
         place = tmp_path / "run" / folder
@@ -360,10 +360,10 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
     assert CliRunner().invoke(app, command).exit_code == 0
     assert_same_model(tmp_path / "alone" / "model" / "adapters", tmp_path / "run" / "after-lora")
     shutil.rmtree(tmp_path / "run" / "after-tokens")
-    loop.train(recipe, data, tmp_path / "run")
+    loop.train_recipe(recipe, data, tmp_path / "run")
     assert (tmp_path / "run" / "after-tokens" / "adapters.json").is_file()
     other = write_stable_diffusion(tmp_path / "other", seed=1)
     recipe.denoiser.model = str(other)
     for kept in (tmp_path / "run" / "model", tmp_path / "run" / "after-lora"):
         with pytest.raises(InputError, match=f"trained beside {base}, and the recipe's base {other} is another"):
-            loop.train(recipe, data, tmp_path / "wrong", start=kept)
+            loop.train_recipe(recipe, data, tmp_path / "wrong", start=kept)

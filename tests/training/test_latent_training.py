@@ -45,7 +45,7 @@ def sounds(tmp_path_factory):
 def trained(sounds, tmp_path_factory):
     """A run folder of both stages, and all that was reported."""
     folder, said = tmp_path_factory.mktemp("trained") / "run", []
-    loop.train(latent_recipe(), sounds, folder, report=said.append)
+    loop.train_recipe(latent_recipe(), sounds, folder, report=said.append)
     return folder, said
 
 
@@ -104,8 +104,8 @@ def test_stopped_anywhere_it_goes_on_to_the_bit(trained, sounds, tmp_path, stops
     """The codec's weights, its latents' statistics and what was encoded among it (DESIGN law 7)."""
     for stop in stops:
         with pytest.raises(StoppedError):
-            loop.train(latent_recipe(), sounds, tmp_path / "run", report=stop_after(*stop))
-    loop.train(latent_recipe(), sounds, tmp_path / "run")
+            loop.train_recipe(latent_recipe(), sounds, tmp_path / "run", report=stop_after(*stop))
+    loop.train_recipe(latent_recipe(), sounds, tmp_path / "run")
     assert_same(tmp_path / "run", trained[0])
 
 
@@ -131,7 +131,7 @@ def test_fresh_weights_are_of_the_seed_not_of_the_data(sounds):
 def test_a_run_that_goes_on_from_a_model_takes_its_autoencoder_along(trained, sounds):
     """Latents of another autoencoder would say nothing to its denoiser."""
     parts = assembly.make_parts(latent_recipe(), sounds)
-    assembly.load_weights(parts, trained[0] / "model")
+    assembly.load_start_weights(parts, trained[0] / "model")
     left = codec_of(trained[0], "0-autoencode")
     assert all(torch.equal(value, left[key]) for key, value in parts.codec.state_dict().items())
 
@@ -155,7 +155,7 @@ def test_pictures_go_through_latents_as_well(tmp_path):
     prepared = tiny_prepared()
     codec = recipe.codec().fit([prepared.train.pictures[:]])
     prepared.statistics = codec.state_dict()
-    loop.train(recipe, prepared, tmp_path / "run")
+    loop.train_recipe(recipe, prepared, tmp_path / "run")
     values = load_file(next((tmp_path / "run" / "latents").glob("*.safetensors")))["values"]
     assert values.shape == (len(prepared.train), precompute.NUM_VIEWS, 4, 4, 4)
     assert not torch.equal(values[:, 0], values[:, 1])

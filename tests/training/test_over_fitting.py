@@ -7,7 +7,7 @@ import torch
 from runs import metrics
 
 from synesthete import seeding
-from synesthete.config import register
+from synesthete.config import register_class
 from synesthete.objectives import generalisation_gap
 from synesthete.training import loop
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
@@ -19,7 +19,9 @@ FEW = ("data.limit=9", "stages.denoise.num_steps=4", "stages.denoise.preview_eve
 def run(tmp_path_factory, cache):
     """A folder of a short run on nine pictures, and what it said."""
     folder, notes = tmp_path_factory.mktemp("few") / "run", []
-    loop.train(tiny_recipe(*FEW), tiny_prepared(None, *FEW), folder, report=lambda said: notes.extend(said.notes))
+    loop.train_recipe(
+        tiny_recipe(*FEW), tiny_prepared(None, *FEW), folder, report=lambda said: notes.extend(said.notes)
+    )
     return folder, notes
 
 
@@ -34,7 +36,7 @@ def test_both_losses_are_in_the_log_at_every_preview(run):
     ] == [note.partition(": ")[2].partition(", +")[0].partition(", -")[0] for note in said]
 
 
-@register
+@register_class
 class Memory(torch.nn.Module):
     """A denoiser that answers with the nearest picture that it remembers."""
 

@@ -27,7 +27,7 @@ LONGER = ("num_steps=160", "batch_size=32", "learning_rate=5e-3", "num_warmup_st
 
 
 def trained(recipe, folder, report=None) -> Pipeline:
-    return Pipeline.load(str(loop.train(recipe, tasks.prepare(recipe), folder, report=report)))
+    return Pipeline.load(str(loop.train_recipe(recipe, tasks.prepare(recipe), folder, report=report)))
 
 
 def longer(*assignments):
@@ -70,10 +70,10 @@ def test_its_sensitivity_is_logged_and_previews_are_drawn(learned):
 def test_ten_steps_are_five_and_five_more(tmp_path):
     recipe = tiny_recipe("stages.denoise.num_steps=10", "stages.denoise.checkpoint_every=5")
     prepared = tasks.prepare(recipe)
-    loop.train(recipe, prepared, tmp_path / "whole")
+    loop.train_recipe(recipe, prepared, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        loop.train(recipe, prepared, tmp_path / "stopped", report=stop_after("denoise", 7))
-    loop.train(recipe, prepared, tmp_path / "stopped")
+        loop.train_recipe(recipe, prepared, tmp_path / "stopped", report=stop_after("denoise", 7))
+    loop.train_recipe(recipe, prepared, tmp_path / "stopped")
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
     for path in (tmp_path / "whole" / "checkpoints").rglob("*.safetensors"):
         ours = load_file(path)

@@ -21,7 +21,7 @@ from runs import QUICK, StoppedError, assert_same, command, environment, kept, m
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.config import build, register
+from synesthete.config import build, register_class
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import assembly, checkpoint, loop, run_folder
@@ -74,7 +74,7 @@ def uninterrupted(prepared, tmp_path_factory):
     """Ten steps in one go, and the samples they saw."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     watched, data = watch(prepared)
-    loop.train(debug_recipe(*TEN), data, folder)
+    loop.train_recipe(debug_recipe(*TEN), data, folder)
     return folder, watched.asked
 
 
@@ -86,9 +86,9 @@ def test_ten_steps_equal_five_and_five(uninterrupted, prepared, tmp_path, stops)
     """Weights, optimiser, EMA, metrics and the order of the data, to the bit; also where steps are done twice."""
     for stop in stops:
         with pytest.raises(StoppedError):
-            loop.train(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after(*stop))
+            loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after(*stop))
     watched, data = watch(prepared)
-    loop.train(debug_recipe(*TEN), data, tmp_path / "run")
+    loop.train_recipe(debug_recipe(*TEN), data, tmp_path / "run")
     assert_same(tmp_path / "run", uninterrupted[0])
     asked = watched.asked
     assert asked == uninterrupted[1][-len(asked) :]
@@ -98,7 +98,7 @@ def test_ten_steps_equal_five_and_five(uninterrupted, prepared, tmp_path, stops)
 def test_a_finished_run_is_left_as_it_is(uninterrupted, prepared):
     before = {p: p.stat().st_mtime_ns for p in uninterrupted[0].rglob("*.safetensors")}
     watched, data = watch(prepared)
-    loop.train(debug_recipe(*TEN), data, uninterrupted[0])
+    loop.train_recipe(debug_recipe(*TEN), data, uninterrupted[0])
     assert {p: p.stat().st_mtime_ns for p in uninterrupted[0].rglob("*.safetensors")} == before
     assert not watched.asked
 
@@ -126,8 +126,8 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_bit(prepared, cache, tmp_pa
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()
     assert log.exists(), errors.decode()
-    loop.train(debug_recipe(*changes), prepared, tmp_path / "killed")
-    loop.train(debug_recipe(*changes), prepared, tmp_path / "whole")
+    loop.train_recipe(debug_recipe(*changes), prepared, tmp_path / "killed")
+    loop.train_recipe(debug_recipe(*changes), prepared, tmp_path / "whole")
     assert_same(tmp_path / "killed", tmp_path / "whole")
     left = [path.name for path in (tmp_path / "killed").rglob(".*")]
     assert not left, f"killed after {moment:.2f} lines: half-written things are left"
@@ -139,7 +139,7 @@ def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp
     def run(folder):
         recipe = debug_recipe(*QUICK, "stages.denoise.num_steps=4", "stages.denoise.checkpoint_every=2")
         recipe.stages = recipe.stages[1:]
-        loop.train(recipe, prepared, folder)
+        loop.train_recipe(recipe, prepared, folder)
 
     def kill(name, at):
         """The calls of os.NAME in a run that is killed at call number `at`."""
@@ -187,8 +187,8 @@ def test_killed_beside_its_last_checkpoint_the_model_is_the_last_one(prepared, u
         folder = tmp_path / part
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(checkpoint, part, kill)
-            loop.train(debug_recipe(*TEN), prepared, folder)
-        loop.train(debug_recipe(*TEN), prepared, folder)
+            loop.train_recipe(debug_recipe(*TEN), prepared, folder)
+        loop.train_recipe(debug_recipe(*TEN), prepared, folder)
         for path in (uninterrupted[0] / "model").rglob("*.safetensors"):
             ours = load_file(folder / path.relative_to(uninterrupted[0]))
             assert all(torch.equal(ours[key], value) for key, value in load_file(path).items())
@@ -199,7 +199,7 @@ def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, mon
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch, pytest.raises(StoppedError):
             patch.setattr(module, where, lambda *_: (_ for _ in ()).throw(StoppedError))
-            loop.train(debug_recipe(), prepared, folder)
+            loop.train_recipe(debug_recipe(), prepared, folder)
         open_run(debug_recipe(), folder)
     folder = tmp_path / "partial"
     folder.mkdir()
@@ -214,7 +214,7 @@ def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, mon
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_learning_rate_counts_optimiser_steps_and_ends_at_its_minimum(prepared, tmp_path, accumulation):
     sets = (*QUICK, "stages.align.num_steps=1", "stages.denoise.num_steps=8", "stages.denoise.checkpoint_every=8")
-    loop.train(
+    loop.train_recipe(
         debug_recipe(*sets, f"stages.denoise.gradient_accumulation_steps={accumulation}"), prepared, tmp_path / "run"
     )
     lines = [line for line in metrics(tmp_path / "run") if line["stage"] == "denoise" and "loss" in line]
@@ -227,7 +227,7 @@ def test_the_learning_rate_counts_optimiser_steps_and_ends_at_its_minimum(prepar
     assert [group["lr"] for group in groups] == pytest.approx([1e-5] * len(groups), rel=1e-12)
 
 
-@register
+@register_class
 class Still(Denoising):
     """The loss at fixed noise and timesteps, so that a batch and its halves see the same."""
 
@@ -255,7 +255,7 @@ def test_an_accumulated_batch_equals_the_whole_one(prepared, tmp_path):
         recipe.stages = recipe.stages[1:]
         recipe.stages[0].objective = build(Still)
         recipe.stages[0].num_steps = 3
-        loop.train(recipe, data, tmp_path / str(accumulation))
+        loop.train_recipe(recipe, data, tmp_path / str(accumulation))
     whole = load_file(tmp_path / "1/checkpoints/0-denoise/step_0000003/model.safetensors")
     for accumulation in (2, 4):
         for ours, theirs in zip(metrics(tmp_path / str(accumulation)), metrics(tmp_path / "1"), strict=True):
@@ -286,7 +286,7 @@ def test_the_averaged_weights_are_kept_and_are_those_of_the_model(uninterrupted)
 @pytest.mark.parametrize("decay", ["0.995", "null"])
 def test_sampling_works_with_and_without_averaged_weights(prepared, tmp_path, decay):
     recipe = debug_recipe(*QUICK, "stages.denoise.num_steps=3", f"stages.denoise.ema_decay={decay}")
-    pipeline = Pipeline.load(str(loop.train(recipe, prepared, tmp_path / "run")))
+    pipeline = Pipeline.load(str(loop.train_recipe(recipe, prepared, tmp_path / "run")))
     output = pipeline(prepared.test.pictures[:2], num_inference_steps=2)
     assert torch.isfinite(output.signal).all()
     checkpoint = tmp_path / "run/checkpoints/1-denoise/step_0000003"
@@ -301,7 +301,7 @@ def test_sampling_works_with_and_without_averaged_weights(prepared, tmp_path, de
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(prepared, tmp_path, uninterrupted):
     _, broken = watch(prepared, broken_after=4 + 7)  # the alignment's four, then seven good ones
     with pytest.raises(DivergedError) as caught:
-        loop.train(debug_recipe(*TEN), broken, tmp_path / "run")
+        loop.train_recipe(debug_recipe(*TEN), broken, tmp_path / "run")
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("step 8 of stage denoise: the loss of samples [")
@@ -309,14 +309,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
     assert "step_0000005" in message
     assert all(torch.isfinite(v).all() for v in kept(tmp_path / "run").values() if torch.is_tensor(v))
     assert torch.isfinite(Pipeline.load(str(tmp_path / "run"))(prepared.test.pictures[:1]).signal).all()
-    loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")  # with the data mended it goes on
+    loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")  # with the data mended it goes on
     assert_same(tmp_path / "run", uninterrupted[0])
 
 
 def test_without_a_checkpoint_it_says_so(prepared, tmp_path):
     _, broken = watch(prepared, broken_after=0)
     with pytest.raises(DivergedError, match=r"step 1 of stage align: .* no checkpoint had been written yet"):
-        loop.train(debug_recipe(), broken, tmp_path / "run")
+        loop.train_recipe(debug_recipe(), broken, tmp_path / "run")
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_too(prepared, tmp_path, monkeypatch):
@@ -332,7 +332,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_too(prepared, tmp_path, mon
     real = Denoising.forward
     monkeypatch.setattr(Denoising, "forward", lambda *a: (f := real(*a)) | {"loss": Steep.apply(f["loss"])})
     with pytest.raises(DivergedError, match="step 1 of stage denoise: the gradient is not finite"):
-        loop.train(debug_recipe(), prepared, tmp_path / "run")
+        loop.train_recipe(debug_recipe(), prepared, tmp_path / "run")
 
 
 def test_a_full_disk_is_one_line_and_spares_the_last_checkpoint(prepared, tmp_path, monkeypatch, uninterrupted):
@@ -347,21 +347,21 @@ def test_a_full_disk_is_one_line_and_spares_the_last_checkpoint(prepared, tmp_pa
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(InputError, match=r"No space left on device.*free some space") as caught:
-        loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
+        loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob(".*"))
-    loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
+    loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert_same(tmp_path / "run", uninterrupted[0])
 
 
 def test_a_damaged_checkpoint_is_one_line_that_says_what_to_do(prepared, tmp_path):
     with pytest.raises(StoppedError):
-        loop.train(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after("denoise", 6))
+        loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run", report=stop_after("denoise", 6))
     path = tmp_path / "run/checkpoints/1-denoise/step_0000005/model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"cannot be loaded .*; remove it to go on from the one before") as caught:
-        loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
+        loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)
 
 
@@ -402,7 +402,7 @@ def test_a_run_leaves_what_the_design_says(uninterrupted):
 
 def test_a_model_that_ignores_its_condition_says_so(prepared, tmp_path):
     notes = []
-    loop.train(debug_recipe(), prepared, tmp_path / "run", report=lambda said: notes.extend(said.notes))
+    loop.train_recipe(debug_recipe(), prepared, tmp_path / "run", report=lambda said: notes.extend(said.notes))
     assert any("the model ignores its condition" in note for note in notes)
 
 
@@ -413,30 +413,30 @@ def test_a_run_of_another_recipe_is_refused_with_the_first_difference(uninterrup
         ("data.sources.mnist.path=x", "data.sources.1.path is None there, x here"),
     ):
         with pytest.raises(InputError) as caught:
-            loop.train(debug_recipe(*TEN, change), prepared, uninterrupted[0])
+            loop.train_recipe(debug_recipe(*TEN, change), prepared, uninterrupted[0])
         assert named in str(caught.value)
         assert "choose another --out or remove it" in str(caught.value)
         assert "\n" not in str(caught.value)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")
     with pytest.raises(InputError, match="not empty and not a run; choose another --out"):
-        loop.train(debug_recipe(), prepared, tmp_path / "mine")
+        loop.train_recipe(debug_recipe(), prepared, tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
-        loop.train(debug_recipe(), prepared, tmp_path / "file")
+        loop.train_recipe(debug_recipe(), prepared, tmp_path / "file")
 
 
 def test_a_batch_that_does_not_divide_is_one_line(prepared, tmp_path):
     with pytest.raises(InputError, match="stage align: batch_size 16 does not divide into 3 parts"):
-        loop.train(debug_recipe("stages.align.gradient_accumulation_steps=3"), prepared, tmp_path / "run")
+        loop.train_recipe(debug_recipe("stages.align.gradient_accumulation_steps=3"), prepared, tmp_path / "run")
 
 
 def test_fine_tuning_begins_with_the_weights_of_a_model(uninterrupted, prepared, tmp_path):
     recipe = debug_recipe(*QUICK, "stages.denoise.learning_rate=1e-9", "stages.denoise.min_learning_rate=1e-10")
     recipe.stages = recipe.stages[1:]
     recipe.stages[0].num_steps = 1
-    loop.train(recipe, prepared, tmp_path / "run", start=uninterrupted[0] / "model")
+    loop.train_recipe(recipe, prepared, tmp_path / "run", start=uninterrupted[0] / "model")
     ours, theirs = (
         load_file(folder / "model/denoiser/diffusion_pytorch_model.safetensors")
         for folder in (tmp_path / "run", uninterrupted[0])
@@ -444,7 +444,9 @@ def test_fine_tuning_begins_with_the_weights_of_a_model(uninterrupted, prepared,
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=0, atol=1e-6)
     with pytest.raises(InputError, match=r"its denoiser does not fit .*\(offsets is \(2, \d+\) there") as caught:
-        loop.train(debug_recipe("denoiser.depth=3"), prepared, tmp_path / "other", start=uninterrupted[0] / "model")
+        loop.train_recipe(
+            debug_recipe("denoiser.depth=3"), prepared, tmp_path / "other", start=uninterrupted[0] / "model"
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -453,7 +455,7 @@ def test_fine_tuning_takes_half_precision_and_other_class_names(pipeline, prepar
     pipeline.config["card"] = {"class_names": ["cat", "dog"]}
     pipeline.save(tmp_path / "model", torch.float16)
     parts = assembly.make_parts(debug_recipe("seed=5"), prepared)
-    assembly.load_weights(parts, tmp_path / "model")
+    assembly.load_start_weights(parts, tmp_path / "model")
     for name in ("conditioner", "denoiser"):
         theirs = getattr(pipeline, name).state_dict()
         for key, value in parts.modules()[name].state_dict().items():
@@ -467,7 +469,7 @@ def test_fine_tuning_trains_every_stage_from_the_models_weights(uninterrupted, p
     real = loop.load_weights
     monkeypatch.setattr(loop, "load_weights", lambda parts, start, **k: seen.append(start) or real(parts, start, **k))
     sets = (*QUICK, "stages.align.num_steps=1", "stages.denoise.num_steps=1")
-    loop.train(debug_recipe(*sets), prepared, tmp_path / "run", start=uninterrupted[0] / "model")
+    loop.train_recipe(debug_recipe(*sets), prepared, tmp_path / "run", start=uninterrupted[0] / "model")
     assert seen == [uninterrupted[0] / "model"]
     weights = load_file(tmp_path / "run/checkpoints/0-align/step_0000001/model.safetensors")
     theirs = load_file(uninterrupted[0] / "model/denoiser/diffusion_pytorch_model.safetensors")
@@ -481,7 +483,7 @@ def test_a_run_folder_in_use_is_refused_and_left_alone(uninterrupted, prepared, 
         # Another thread, which is to the lock what another process is.
         def ask():
             try:
-                loop.train(debug_recipe(*TEN), prepared, tmp_path / "run")
+                loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
             except InputError as error:
                 refused.append(str(error))
 
@@ -490,7 +492,7 @@ def test_a_run_folder_in_use_is_refused_and_left_alone(uninterrupted, prepared, 
             thread.start()
             thread.join()
 
-    loop.train(debug_recipe(*TEN), prepared, tmp_path / "run", report=start_another)
+    loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run", report=start_another)
     assert refused == [f"{tmp_path / 'run'}: process {os.getpid()} is writing to it; wait for it or choose another"]
     assert_same(tmp_path / "run", uninterrupted[0])
 
@@ -498,7 +500,7 @@ def test_a_run_folder_in_use_is_refused_and_left_alone(uninterrupted, prepared, 
 def test_processes_that_see_other_checkpoints_are_told_to_share_a_file_system(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Accelerator, "gather", lambda self, step: torch.tensor([0, 3]))
     with pytest.raises(InputError, match=r"checkpoints of steps 0, 3; put --out on a file system that all machines"):
-        loop.train(debug_recipe(*QUICK), prepared, tmp_path / "run")
+        loop.train_recipe(debug_recipe(*QUICK), prepared, tmp_path / "run")
 
 
 # golden
@@ -507,7 +509,7 @@ def test_processes_that_see_other_checkpoints_are_told_to_share_a_file_system(pr
 def test_the_first_losses_are_the_golden_ones(prepared, tmp_path, golden):
     """Four steps of each stage in float32: a change here is a change of what is trained."""
     sets = [f"stages.{name}.{key}={value}" for name in ("align", "denoise") for key, value in (("num_steps", 4),)]
-    loop.train(debug_recipe(*sets), prepared, tmp_path / "run")
+    loop.train_recipe(debug_recipe(*sets), prepared, tmp_path / "run")
     golden("losses", [line["loss"] for line in metrics(tmp_path / "run") if "loss" in line], rel=1e-3)
 
 

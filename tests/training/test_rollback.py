@@ -149,7 +149,7 @@ class Reported:
 
 def train(data, folder, *sets, report=None):
     recipe = tiny_recipe(*SETS, *sets)
-    loop.train(recipe, data, folder, report=report or Reported())
+    loop.train_recipe(recipe, data, folder, report=report or Reported())
 
 
 def test_a_run_goes_back_and_goes_on_with_other_batches(data, tmp_path, rising, caplog):

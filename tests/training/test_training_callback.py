@@ -35,7 +35,7 @@ def weights(folder):
 
 
 def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboard(data, tmp_path):
-    loop.train(tiny_recipe(*QUICK), data, tmp_path, watch=training_callback.show_diagnostics)
+    loop.train_recipe(tiny_recipe(*QUICK), data, tmp_path, watch=training_callback.show_diagnostics)
     kept = {path.name for path in (tmp_path / "previews").iterdir()}
     names = ("embeddings-pooled", "embeddings-mean-token", "denoising-x_t", "denoising-x_0", "classes")
     names += ("reconstruction", "reconstruction-sweep", "reconstruction-error")
@@ -54,7 +54,7 @@ def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboa
 
 def test_a_watched_run_is_the_same_to_the_bit(data, tmp_path):
     for name, watch in (("watched", training_callback.show_diagnostics), ("alone", None)):
-        loop.train(tiny_recipe(*QUICK), data, tmp_path / name, watch=watch)
+        loop.train_recipe(tiny_recipe(*QUICK), data, tmp_path / name, watch=watch)
     watched, alone = weights(tmp_path / "watched"), weights(tmp_path / "alone")
     assert all(torch.equal(watched[key], alone[key]) for key in alone)
     assert not list((tmp_path / "alone" / "previews").glob("*denoising*"))
@@ -67,7 +67,7 @@ def test_the_averaged_weights_are_what_is_watched(data, tmp_path):
         state = {key: value.clone() for key, value in pipeline.denoiser.state_dict().items()}
         seen.append((step, folder, prepared, pipeline.denoiser.training, state))
 
-    loop.train(tiny_recipe(*QUICK), data, tmp_path, watch=watch)
+    loop.train_recipe(tiny_recipe(*QUICK), data, tmp_path, watch=watch)
     assert [(step, folder) for step, folder, *_ in seen] == [(2, tmp_path / "previews"), (4, tmp_path / "previews")]
     *_, prepared, training, state = seen[-1]
     assert prepared is data

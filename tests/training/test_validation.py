@@ -29,7 +29,7 @@ def data(cache):
 def train(data, folder, *sets):
     """What a run says, and its lines by step."""
     notes: list[str] = []
-    loop.train(tiny_recipe(*SETS, *sets), data, folder, report=lambda said: notes.extend(said.notes))
+    loop.train_recipe(tiny_recipe(*SETS, *sets), data, folder, report=lambda said: notes.extend(said.notes))
     lines: dict[int, dict] = {}
     for line in metrics(folder):
         lines.setdefault(line["step"], {}).update(line)

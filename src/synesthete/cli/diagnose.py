@@ -18,11 +18,11 @@ from synesthete.cli.options import (
     check_report_folder,
     choose_folder,
     finish,
-    listed,
     open_model,
     progress_bar,
     recipe_of,
     sampling_changes,
+    split_commas,
 )
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 
@@ -70,11 +70,11 @@ def diagnose(
     `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`
     """
     from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen
-    from synesthete.evaluation.diagnostics.diagnosis import diagnose as diagnose_model
+    from synesthete.evaluation.diagnostics.diagnosis import run_diagnostics as diagnose_model
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
-    names = chosen(listed(only))
+    names = chosen(split_commas(only))
     target = choose_folder(out, "diagnose", model)
     check_report_folder(target, overwrite)
     pipeline, folder, recipe, task = open_model(model, device, assignments)

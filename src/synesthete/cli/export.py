@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, ModelName, finish, listed
+from synesthete.cli.options import AsJson, ModelName, finish, split_commas
 
 
 def export(
@@ -34,7 +34,7 @@ def export(
     from synesthete.export import PARTS, export_model
     from synesthete.pipeline import Pipeline
 
-    files = export_model(Pipeline.load(model), out, listed(parts) or PARTS, overwrite=overwrite)
+    files = export_model(Pipeline.load(model), out, split_commas(parts) or PARTS, overwrite=overwrite)
     values = {
         "files": [
             {

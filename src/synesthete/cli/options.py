@@ -202,7 +202,7 @@ class ListCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further value, which is what click understands."""
         names = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
-        return super().parse_args(ctx, spread(args, names))
+        return super().parse_args(ctx, spread_values(args, names))
 
 
 class NumbersCommand(TyperCommand):
@@ -210,7 +210,7 @@ class NumbersCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further number."""
-        return super().parse_args(ctx, spread(args, ("--strengths",), is_number))
+        return super().parse_args(ctx, spread_values(args, ("--strengths",), is_number))
 
 
 def is_number(arg: str) -> bool:
@@ -218,7 +218,9 @@ def is_number(arg: str) -> bool:
     return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
 
 
-def spread(args: Sequence[str], names: Iterable[str], fits: Callable[[str], bool] = lambda arg: True) -> list[str]:
+def spread_values(
+    args: Sequence[str], names: Iterable[str], fits: Callable[[str], bool] = lambda arg: True
+) -> list[str]:
     """The arguments with `--name a b` written as `--name a --name b` for each of `names`, as far as values fit."""
     found: list[str] = []
     current: str | None = None
@@ -239,7 +241,7 @@ def spread(args: Sequence[str], names: Iterable[str], fits: Callable[[str], bool
     return found
 
 
-def listed(values: Sequence[str] | None, known: Sequence[str] = ()) -> list[str]:
+def split_commas(values: Sequence[str] | None, known: Sequence[str] = ()) -> list[str]:
     """The values with those that have commas taken apart, unless they are `known` as they stand."""
     from synesthete.tasks.sampling import split_commas
 
@@ -253,7 +255,7 @@ def numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any
         typer.BadParameter: one that is none.
     """
     found = []
-    for value in listed(values):
+    for value in split_commas(values):
         try:
             found.append(kind(value))
         except ValueError:

@@ -58,7 +58,7 @@ def show(
     needs = find_needs(found)
     values: dict[str, Any] = {"name": found.name, "parameters": counts, "vocoder": vocoder, "needs": asdict(needs)}
     values["recipe"] = found.to_dict()
-    text = "\n".join([describe(found, counts, vocoder), *describe_needs(needs)])
+    text = "\n".join([describe_recipe(found, counts, vocoder), *describe_needs(needs)])
     if cost:
         from synesthete.tasks import task_of
         from synesthete.training.cost import predict
@@ -102,7 +102,7 @@ def count_parameters(recipe: Any) -> dict[str, int]:
     return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
 
-def describe(recipe: Any, counts: dict[str, int], vocoder: str | None = None) -> str:
+def describe_recipe(recipe: Any, counts: dict[str, int], vocoder: str | None = None) -> str:
     """The recipe for people; `vocoder`: what its codec makes sound with on this machine."""
     lines = [f"{recipe.name}: {sum(counts.values()):,} parameters"]
     for name in ("data", "codec", "conditioner", "denoiser", "process"):

@@ -17,11 +17,11 @@ from synesthete.cli.options import (
     Opened,
     choose_folder,
     finish,
-    listed,
     numbers,
     open_model,
     progress_bar,
     sampling_changes,
+    split_commas,
 )
 from synesthete.types import InputError
 
@@ -84,11 +84,11 @@ def sweep(
     from synesthete.evaluation.search.scoring import Scorer
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples
-    from synesthete.evaluation.search.sweep import sweep as sweep_model
+    from synesthete.evaluation.search.sweep import run_sweep as sweep_model
 
     tried = {
-        "schedules": listed(schedulers),
-        "samplers": listed(samplers),
+        "schedules": split_commas(schedulers),
+        "samplers": split_commas(samplers),
         "guidance": numbers("--cfg", cfg, finite_number),
         "etas": numbers("--eta", eta, finite_number),
         "steps": numbers("--steps", steps, int),
@@ -98,7 +98,7 @@ def sweep(
     task.check_scorable(features)
     changes = sampling_changes(recipe, assignments)
     names = pipeline.class_names or list(recipe.data().class_names)
-    chosen = find_labels(listed(labels, names), names)
+    chosen = find_labels(split_commas(labels, names), names)
     cells = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
     target = choose_folder(out, "sweep", model)
     with progress_bar() as report:
@@ -152,7 +152,7 @@ def tune(
     from synesthete.evaluation.reporting.report import finite
     from synesthete.evaluation.search.scoring import Scorer
     from synesthete.evaluation.search.tune import check_config, check_writable
-    from synesthete.evaluation.search.tune import tune as tune_model
+    from synesthete.evaluation.search.tune import run_tune as tune_model
     from synesthete.evaluation.search.tuning import SearchConfig
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):

@@ -71,7 +71,7 @@ def train(
 
         try:
             look = training_callback.show_diagnostics if watch else None
-            model = loop.train(found, prepared, folder, report=on_step, start=begin, watch=look)
+            model = loop.train_recipe(found, prepared, folder, report=on_step, start=begin, watch=look)
             wanted = classifier and state.is_main_process and not (model / FOLDER).is_dir()
             try:
                 if wanted:

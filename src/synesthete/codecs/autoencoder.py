@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from synesthete import hub
-from synesthete.codecs.base import Codec, measure_channels
+from synesthete.codecs.codec import Codec, measure_channels
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.nn.layers import load_weights
 from synesthete.types import InputError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec, measure_channels
-from synesthete.config.nested import described, restored
+from synesthete.codecs.codec import Codec, measure_channels
+from synesthete.config.nested import describe_nested, restore_nested
 from synesthete.nn.part import Config
 from synesthete.types import InputError
 
@@ -64,8 +64,8 @@ class LatentCodec(Codec):
                 f"codec of channels {tuple(channels)}, latent_channels {latent_channels}, num_blocks {num_blocks}, "
                 f"patch_size {patch_size}: give at least 1 of each"
             )
-        self.base: Any = restored(base, "codec.base", "codec", ("encode", "decode", "shape"), "StftCodec")
-        self.register_to_config(base=described(self.base))
+        self.base: Any = restore_nested(base, "codec.base", "codec", ("encode", "decode", "shape"), "StftCodec")
+        self.register_to_config(base=describe_nested(self.base))
         cells = self.base.shape[0] * patch_size**2
         self.autoencoder: Any = AutoencoderKL(
             in_channels=cells,

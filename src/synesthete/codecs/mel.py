@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec, spectrogram_images
+from synesthete.codecs.codec import Codec, spectrogram_images
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
 from synesthete.nn.spectrum import check_waveform, griffin_lim, inverse_filterbank, mel_filterbank, mel_spectrogram

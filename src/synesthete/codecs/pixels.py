@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from synesthete.codecs.base import Codec, enlarged, measure_channels
+from synesthete.codecs.codec import Codec, enlarged, measure_channels
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

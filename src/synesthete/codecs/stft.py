@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional as F
 
-from synesthete.codecs.base import Codec, measure_channels, spectrogram_images
-from synesthete.nn.spectrum import check_waveform, compressed, grid, griffin_lim, spectrum
+from synesthete.codecs.codec import Codec, measure_channels, spectrogram_images
+from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed, grid, griffin_lim
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class StftCodec(Codec):
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> complex STFT (B, num_bins, T) on the grid's bins, a full-scale sine at 1."""
-        return spectrum(waveform, self.window, self.spec, self._grid[0])
+        return complex_spectrum(waveform, self.window, self.spec, self._grid[0])
 
     @torch.no_grad()
     def fit(self, waveforms: Iterable[Tensor]) -> StftCodec:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.conditioning.base import Conditioner
-from synesthete.config.nested import described, restored
+from synesthete.conditioning.conditioner import Conditioner
+from synesthete.config.nested import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError
 
@@ -141,11 +141,11 @@ class AudioTextConditioner(Conditioner):
                 f"conditioner.num_sound_tokens {num_sound_tokens}: attention over one is a constant; set 8"
             )
         # Not called as the fields are, which say of what they are made.
-        self.audio_encoder: Any = restored(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
-        self.text_encoder: Any = restored(
+        self.audio_encoder: Any = restore_nested(sound, "conditioner.sound", "encoder of sound", ("embed",), "Clap")
+        self.text_encoder: Any = restore_nested(
             text, "conditioner.text", "encoder of text", ("tokenise", "read"), "TextTransformer"
         )
-        self.register_to_config(sound=described(self.audio_encoder), text=described(self.text_encoder))
+        self.register_to_config(sound=describe_nested(self.audio_encoder), text=describe_nested(self.text_encoder))
         if self.text_encoder.width != width:
             raise InputError(
                 f"conditioner.width {width}: its text is {self.text_encoder.width} wide; "

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from synesthete import hub
-from synesthete.conditioning.base import Conditioner, check_labels
+from synesthete.conditioning.conditioner import Conditioner, check_labels
 from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line, recall, remember
 from synesthete.io import digest
 from synesthete.types import Condition, InputError

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from synesthete.conditioning.base import Conditioner, check_labels
+from synesthete.conditioning.conditioner import Conditioner, check_labels
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:

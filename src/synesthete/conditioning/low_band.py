@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional as F
 
-from synesthete.conditioning.base import Conditioner
-from synesthete.nn.spectrum import check_waveform, compressed, grid, spectrum
+from synesthete.conditioning.conditioner import Conditioner
+from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed, grid
 from synesthete.types import AudioSpec, Condition, InputError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class LowBand(Conditioner):
     def _spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> complex STFT (B, num_bins, T), a full-scale sine at 1."""
         waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
-        return spectrum(waveform, self.window, self.spec, self._grid[0])
+        return complex_spectrum(waveform, self.window, self.spec, self._grid[0])
 
     def _response(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """What is left of each bin's amplitude, (B, num_bins, 1) or (1, num_bins, 1): 1, half a cosine, then 0."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional as F
 
-from synesthete.conditioning.base import Conditioner
+from synesthete.conditioning.conditioner import Conditioner
 from synesthete.nn.layers import PooledResidual, ResidualConv, grid_positions
 from synesthete.types import Condition, InputError
 

@@ -3,7 +3,7 @@
 from synesthete.config.build import Build, build
 from synesthete.config.plain import plain
 from synesthete.config.recipe import Recipe, Sampling, Stage, read_assignment
-from synesthete.config.registry import class_name, find_class, register
+from synesthete.config.registry import class_name, find_class, register_class
 
 __all__ = [
     "Build",
@@ -15,5 +15,5 @@ __all__ = [
     "find_class",
     "plain",
     "read_assignment",
-    "register",
+    "register_class",
 ]

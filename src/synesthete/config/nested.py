@@ -10,8 +10,8 @@ from synesthete.config.registry import class_name, find_class
 from synesthete.types import InputError
 
 
-def restored(part: Any, where: str, what: str, has: tuple[str, ...], such_as: str) -> Any:
-    """A part from what `described` said of it, or the part that was given.
+def restore_nested(part: Any, where: str, what: str, has: tuple[str, ...], such_as: str) -> Any:
+    """A part from what `describe_nested` said of it, or the part that was given.
 
     where: the field it is given as, `codec.base`. what: it has to be, `codec`. has: what makes it one, beside what
     every part has. such_as: the class to name where it is none.
@@ -26,6 +26,6 @@ def restored(part: Any, where: str, what: str, has: tuple[str, ...], such_as: st
     return part if given else kind(**{name: value for name, value in part.items() if name != CLASS_KEY})
 
 
-def described(part: Any) -> dict[str, Any]:
+def describe_nested(part: Any) -> dict[str, Any]:
     """A part as its class and the fields of its constructor, plain values."""
     return {CLASS_KEY: class_name(type(part)), **part.fields}

@@ -321,10 +321,10 @@ def read_assignment(assignment: str) -> tuple[str, Any]:
     except yaml.YAMLError:
         raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
     # YAML 1.1 reads 1e-3 as a string; people mean the number.
-    return key, number(value) if isinstance(value, str) else value
+    return key, read_number(value) if isinstance(value, str) else value
 
 
-def number(text: str) -> Any:
+def read_number(text: str) -> Any:
     """The float that the text spells, or the text."""
     try:
         return float(text)

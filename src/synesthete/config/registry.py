@@ -81,7 +81,7 @@ Class = TypeVar("Class", bound=type)
 _registered: dict[str, type] = {}
 
 
-def register(cls: Class, name: str | None = None) -> Class:
+def register_class(cls: Class, name: str | None = None) -> Class:
     """Let recipes and saved models name a class from outside the package; a decorator, too.
 
     Whoever loads them has to import the module that registers it first. name: the class's own where None.
@@ -117,7 +117,7 @@ def find_class(name: Any) -> Callable[..., Any]:
             "name the class alone, or train again"
         )
     near = difflib.get_close_matches(str(name), [*MODULES, *_registered], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"one of your own has to be registered: {PACKAGE}.config.register"
+    hint = f"did you mean {near[0]!r}?" if near else f"register your own with {PACKAGE}.config.register_class"
     raise InputError(f"{name!r} is not a class of {PACKAGE} that a recipe or model may name; {hint}")
 
 
@@ -135,5 +135,5 @@ def class_name(cls: type) -> str:
         return name
     raise InputError(
         f"{cls.__module__}.{cls.__qualname__} has no name that could be saved; "
-        f"call {PACKAGE}.config.register({cls.__name__}) where it is defined"
+        f"call {PACKAGE}.config.register_class({cls.__name__}) where it is defined"
     )

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from synesthete.config.nested import described, restored
+from synesthete.config.nested import describe_nested, restore_nested
 from synesthete.denoisers.gated_attention import (
     ADAPTER,
     lora_places,
@@ -55,8 +55,8 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
         "num_sound_tokens": config.num_sound_tokens,
         "gated_width": config.gated_width if config.gated else None,
         "lora": lora,
-        "conditioner": described(conditioner) if sound else None,
-        "pipeline": whole(parts),
+        "conditioner": describe_nested(conditioner) if sound else None,
+        "pipeline": is_whole(parts),
     }
     metadata = {}
     if lora is not None:
@@ -69,7 +69,7 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
     (folder / ADAPTERS_INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def whole(parts: Any) -> dict[str, Any] | None:
+def is_whole(parts: Any) -> dict[str, Any] | None:
     """What else a model is made of than its base and its conditioner; None of parts without a codec."""
     codec, process = getattr(parts, "codec", None), getattr(parts, "process", None)
     if codec is None or process is None:
@@ -77,7 +77,7 @@ def whole(parts: Any) -> dict[str, Any] | None:
     config = getattr(parts, "config", {})
     measured = {name: value.flatten().tolist() for name, value in codec.named_buffers(recurse=False)}
     return {
-        "codec": described(codec),
+        "codec": describe_nested(codec),
         "statistics": measured,
         "process": process.settings(),
         "sampling": dict(config["sampling"]) if "sampling" in config else None,
@@ -91,7 +91,7 @@ def load_adapters(parts: Any, folder: str | Path) -> None:
     Raises:
         InputError: no adapters there, damaged ones, those of another base, or of other ranks or widths.
     """
-    index = read_index(folder)
+    index = read_adapter_index(folder)
     unet = parts.denoiser.unet
     check_base(unet, index, folder)
     check_make(parts.denoiser.config, index, folder)
@@ -112,7 +112,7 @@ def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> N
     Raises:
         InputError: no Stable Diffusion, or adapters as `load_adapters` refuses them.
     """
-    index, unet = read_index(folder), getattr(pipeline, "unet", None)
+    index, unet = read_adapter_index(folder), getattr(pipeline, "unet", None)
     if not isinstance(unet, UNet2DConditionModel):
         raise InputError(f"{type(pipeline).__name__} has no {UNet2DConditionModel.__name__}; give Stable Diffusion")
     check_base(unet, index, folder)
@@ -160,10 +160,10 @@ def load_conditioner(folder: str | Path) -> Any:
     Raises:
         InputError: no adapters there, damaged ones, or a conditioner with trained encoders, which are in a model only.
     """
-    kept = read_index(folder)["conditioner"]
+    kept = read_adapter_index(folder)["conditioner"]
     if kept is None:
         raise InputError(f"{folder}: adapters without a conditioner; load the model that they were saved with")
-    conditioner = restored(
+    conditioner = restore_nested(
         kept, f"{Path(folder) / ADAPTERS_INDEX}: conditioner", "conditioner", ("encode", "null"), "AudioTextConditioner"
     )
     if others := sorted(set(conditioner.groups()) - {"sound"}):
@@ -225,7 +225,7 @@ def check_base(unet: Any, index: Mapping[str, Any], folder: str | Path) -> None:
         raise InputError(f"{folder}: adapters of {trained}, and this is another base; put them into that one")
 
 
-def read_index(folder: str | Path) -> dict[str, Any]:
+def read_adapter_index(folder: str | Path) -> dict[str, Any]:
     """What `adapters.json` says.
 
     Raises:

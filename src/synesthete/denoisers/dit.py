@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from synesthete.denoisers.base import Denoiser
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, modulate
 from synesthete.types import InputError
 

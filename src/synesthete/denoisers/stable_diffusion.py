@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from synesthete import hub
-from synesthete.denoisers.base import Denoiser
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.denoisers.gated_attention import (
     GatedAttention,
     add_lora,

@@ -108,13 +108,13 @@ def join(reports: Sequence[ReadReport]) -> list[Row]:
     for key in keys:
         found = tuple(report.metrics.get(key) for report in reports)
         first, *others = found
-        differences = tuple(difference(first, other) if first and other else None for other in others)
+        differences = tuple(metric_difference(first, other) if first and other else None for other in others)
         title = next(metric.title for metric in found if metric)
         rows.append(Row(key, without_n(title), found, differences))
     return rows
 
 
-def difference(first: Metric, other: Metric) -> Difference:
+def metric_difference(first: Metric, other: Metric) -> Difference:
     """The other minus the first.
 
     The interval is that of two independent estimates, from the arms of their own (Newcombe 1998, method 10): exact

@@ -21,13 +21,13 @@ from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledF
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
-from synesthete.evaluation.samples import BATCH_SIZE, encode
+from synesthete.evaluation.samples import BATCH_SIZE, encode_signals
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import (
     Evaluation,
     Finding,
     classification,
-    denoising,
+    denoising_finding,
     memorization,
     set_comparison,
     speed,
@@ -124,7 +124,7 @@ class Evaluator:
 
     def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
         """A picture of each sample."""
-        return self.task.thumbnails(self.pipeline, encode(self.pipeline.codec, samples))
+        return self.task.thumbnails(self.pipeline, encode_signals(self.pipeline.codec, samples))
 
     def distances(self) -> Iterator[NearestTrainingDistance]:
         """Of what was made and of what was held out to training samples, by what is compared."""
@@ -247,7 +247,7 @@ class Evaluator:
         if self.references.training is not None:
             yield memorization(self)
         if (pairs := self.held_out_pairs()) is not None:
-            yield denoising(self, pairs)
+            yield denoising_finding(self, pairs)
         yield speed(self)
 
     @property

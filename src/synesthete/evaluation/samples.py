@@ -82,7 +82,7 @@ class References:
 
 
 @torch.no_grad()
-def generate(
+def generate_timed(
     pipeline: Any,
     raw: Any,
     *,
@@ -124,9 +124,9 @@ def generate(
 
 
 @torch.no_grad()
-def encode(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+def encode_signals(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
     """x_0 (n, C, H, W) float32 of signals (n, ...), on the CPU, wherever the codec is."""
-    parts = [codec.encode(part.to(device_of(codec))).float().cpu() for part in signals.split(batch_size)]
+    parts = [codec.encode(part.to(codec_device(codec))).float().cpu() for part in signals.split(batch_size)]
     return torch.cat(parts)
 
 
@@ -134,13 +134,13 @@ def encode(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
 def decode(codec: Any, x_0: Tensor, seed: int, batch_size: int = BATCH_SIZE) -> Tensor:
     """Signals (n, ...) of x_0 (n, C, H, W), on the CPU; sample i always draws the same."""
     parts = [
-        codec.decode(part.to(device_of(codec)), seeding.sample_generators(seed, len(part), i * batch_size)).cpu()
+        codec.decode(part.to(codec_device(codec)), seeding.sample_generators(seed, len(part), i * batch_size)).cpu()
         for i, part in enumerate(x_0.split(batch_size))
     ]
     return torch.cat(parts)
 
 
-def device_of(codec: torch.nn.Module) -> torch.device:
+def codec_device(codec: torch.nn.Module) -> torch.device:
     """Where a codec is; one without numbers of its own is wherever its input is."""
     return next((value.device for value in (*codec.parameters(), *codec.buffers())), torch.device("cpu"))
 

@@ -139,7 +139,7 @@ def memorization(of: Evaluator) -> Finding:
     return Finding([each for one in found.distances for each in one.metrics()], [section], sentences=[share])
 
 
-def denoising(of: Evaluator, pairs: Batch) -> Finding:
+def denoising_finding(of: Evaluator, pairs: Batch) -> Finding:
     """What one step of the network makes of noised held-out samples, told the right class, another, and none."""
     found = trace_denoising(of.pipeline, pairs, of.seed, of.progress, of.what, num_traced=of.num_traced)
     mean = {f"mean {of.what.removesuffix('s')}": found.mean_error}

@@ -37,7 +37,7 @@ CHECKED_BATCHES = (1, 3)  # neither is that of the example
 MOST_BYTES = 2**31 - 2**20  # of weights in one file: protobuf's own limit, less room for the graph
 
 
-def describe(pipeline: Pipeline) -> dict[str, str]:
+def describe_export(pipeline: Pipeline) -> dict[str, str]:
     """Recipe, classes, process, sampling settings, the steps of the plain sampler, the codec and its statistics.
 
     Every value is text; all but "recipe" are JSON.
@@ -122,8 +122,8 @@ def export_model(
     if not overwrite and (there := [path for path in paths.values() if path.exists()]):
         raise InputError(f"{there[0]}: there already; give --overwrite or another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    said = describe(still)
-    return [write(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
+    said = describe_export(still)
+    return [write_part(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
 
 
 def detached(pipeline: Pipeline) -> Pipeline:
@@ -135,7 +135,7 @@ def detached(pipeline: Pipeline) -> Pipeline:
     return type(pipeline)(scheduler=pipeline.scheduler, **parts, **settings)
 
 
-def write(graph: Graph, path: Path, said: dict[str, str]) -> Written:
+def write_part(graph: Graph, path: Path, said: dict[str, str]) -> Written:
     """One graph to one file, which is there only if onnxruntime gives what torch gives.
 
     Raises:

@@ -59,8 +59,8 @@ class ExportedModel:
             now = (x_t, timestep, steps["alpha"][i], steps["sigma"][i])
             prediction = self._predict(*now, null if scale == 0.0 else told)
             if scale not in (0.0, 1.0) and null is not None and low <= timestep <= high:
-                prediction = guided(prediction, self._predict(*now, null), scale, settings["guidance_rescale"])
-            x_0, estimate = split(self.space, prediction, x_t, *now[2:])
+                prediction = guided_arrays(prediction, self._predict(*now, null), scale, settings["guidance_rescale"])
+            x_0, estimate = split_levels(self.space, prediction, x_t, *now[2:])
             x_t = (steps["alpha"][i + 1] * x_0 + steps["sigma"][i + 1] * estimate).astype(np.float32)
         return x_t
 
@@ -83,11 +83,11 @@ class ExportedModel:
         own = self.said["process"]["prediction_type"]
         if self.space == own:
             return prediction
-        x_0, estimate = split(own, prediction, x_t, alpha, sigma)
+        x_0, estimate = split_levels(own, prediction, x_t, alpha, sigma)
         return estimate - x_0
 
 
-def guided(prediction: np.ndarray, without: np.ndarray, scale: float, rescale: float) -> np.ndarray:
+def guided_arrays(prediction: np.ndarray, without: np.ndarray, scale: float, rescale: float) -> np.ndarray:
     """Classifier-free guidance (Ho & Salimans 2022), its spread brought back by `rescale` (Lin et al. 2024, 3.4)."""
     moved = without + scale * (prediction - without)
     dims = tuple(range(1, prediction.ndim))
@@ -95,7 +95,7 @@ def guided(prediction: np.ndarray, without: np.ndarray, scale: float, rescale: f
     return moved * (rescale * ratio + 1 - rescale)
 
 
-def split(kind: str, prediction: np.ndarray, x_t: np.ndarray, alpha: float, sigma: float) -> tuple[Any, Any]:
+def split_levels(kind: str, prediction: np.ndarray, x_t: np.ndarray, alpha: float, sigma: float) -> tuple[Any, Any]:
     """(x_0, noise) that a network's prediction at x_t = alpha x_0 + sigma noise implies."""
     match kind:
         case "sample":

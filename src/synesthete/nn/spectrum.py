@@ -50,7 +50,7 @@ def grid(
     return bins, frames
 
 
-def spectrum(waveform: Tensor, window: Tensor, spec: AudioSpec, num_bins: int) -> Tensor:
+def complex_spectrum(waveform: Tensor, window: Tensor, spec: AudioSpec, num_bins: int) -> Tensor:
     """Waveform (B, S) -> complex STFT (B, num_bins, T), centred in silence, a sine of amplitude 1 at 1."""
     window = window.float()
     stft = torch.stft(

@@ -115,7 +115,7 @@ def fixed_noise(x_0: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
 
 
-def encode(parts: Any, batch: Batch) -> torch.Tensor:
+def encode_batch(parts: Any, batch: Batch) -> torch.Tensor:
     """x_0 of a batch, encoded now unless that was done beforehand."""
     return batch.signal if batch.encoded else parts.codec.encode(batch.signal)
 
@@ -150,7 +150,7 @@ def condition_sensitivity(
     where the condition is what decides. at_once: as `fixed_error`.
     """
     wrong = of_others(batch.label)
-    x_0, condition = encode(parts, batch), parts.conditioner.encode(batch.raw)
+    x_0, condition = encode_batch(parts, batch), parts.conditioner.encode(batch.raw)
     right_error = fixed_error(parts, x_0, condition, fractions, seed, at_once).mean().item()
     wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed, at_once).mean().item()
     return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
@@ -201,7 +201,7 @@ def fixed_loss(
 
     at_once: as `fixed_error`.
     """
-    x_0 = encode(parts, batch)
+    x_0 = encode_batch(parts, batch)
     condition = parts.conditioner.encode(batch.raw)
     return step_errors(parts, x_0, fixed_noise(x_0, seed), condition, fractions, at_once).loss
 

@@ -10,8 +10,8 @@ import torch
 from synesthete import hub
 from synesthete.codecs.autoencoder import AutoencoderCodec, load_autoencoder
 from synesthete.config import Sampling
-from synesthete.config.nested import restored
-from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_index
+from synesthete.config.nested import restore_nested
+from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_adapter_index
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
@@ -34,7 +34,7 @@ def adapted(folder: Path) -> dict[str, Any]:
         InputError: damaged adapters, or those of another base, of a base, a codec or a conditioner that were trained
             themselves, or a base, an autoencoder or an encoder that is neither on this machine nor to be had.
     """
-    index = read_index(folder)
+    index = read_adapter_index(folder)
     base, told = index["base"]["model"], index.get("pipeline")
     if base is None or told is None:
         raise InputError(f"{folder}: adapters without a published base; load the model that they were saved with")
@@ -72,7 +72,7 @@ def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], fo
     Raises:
         InputError: a codec that was trained itself, or an autoencoder that cannot be had.
     """
-    codec = restored(
+    codec = restore_nested(
         described, f"{folder / hub.ADAPTERS_INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec"
     ).eval()
     if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:

@@ -27,9 +27,9 @@ from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
-from synesthete.evaluation.samples import generate, shuffled
+from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
-from synesthete.tasks.audio_to_image.report import enlarged
+from synesthete.tasks.audio_to_image.report import enlarge_painting
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
 from synesthete.types import InputError
 
@@ -148,15 +148,15 @@ def go_round(
     labels, first = samples.labels[places], samples.pictures[places]
     rate, images = speech.codec.spec.sample_rate, speech.preprocess(to_images(first))
     speak, paint, again = (partial(report, what) for what in ("speaking", "painting", "painting real recordings"))
-    said = generate(speech, images, seed=seed, batch_size=BATCH_SIZE, progress=speak).signal
+    said = generate_timed(speech, images, seed=seed, batch_size=BATCH_SIZE, progress=speak).signal
     draws = torch.rand(3, len(places), generator=seeding.generator(seed, "cycle")).tolist()
     captions, _ = choose_captions(samples, tuple(prepared.class_names), places, labels, draws[0], draws[1])
     text = None if captions is None or samples.texts is None else samples.texts[captions]
-    heard = samples.tell(fitted(said, rate, samples.sounds.shape[1], samples.sample_rate), text)
-    last = generate(painter, heard, seed=seed, progress=paint).signal
+    heard = samples.tell(readable_pictures(said, rate, samples.sounds.shape[1], samples.sample_rate), text)
+    last = generate_timed(painter, heard, seed=seed, progress=paint).signal
     of_class = [(samples.sound_labels == label).nonzero().flatten() for label in labels.tolist()]
     recorded = torch.stack([own[int(draw * len(own))] for own, draw in zip(of_class, draws[2], strict=True)])
-    real = generate(painter, samples.tell(samples.waveform(recorded), text), seed=seed, progress=again).signal
+    real = generate_timed(painter, samples.tell(samples.waveform(recorded), text), seed=seed, progress=again).signal
     seen = classifier.classify(first), classifier.classify(last), classifier.classify(real)
     metrics = agreement(labels, *seen, len(names), seed)
     if listener is not None:
@@ -184,7 +184,7 @@ def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list
     return names, [f"left out, since only one of the models knows them: {listed(left)}"] if left else []
 
 
-def fitted(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:
+def readable_pictures(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:
     """Sounds (n, S) at another rate and of another length, (n, length): the loudest stretch of each, or padded."""
     found = []
     for waveform in waveforms:
@@ -235,7 +235,7 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
         summary += " That is no better than guessing."
     sides = ("the first picture shows", "the last shows")
     figure = confusion_figure(found.confusion(), found.class_names, f"n = {len(found.labels)}", sides=sides)
-    sections = [sheet(found), Section("What became what", "", [Medium("confusion", to_png(figure))])]
+    sections = [cycle_sheet(found), Section("What became what", "", [Medium("confusion", to_png(figure))])]
     sections.append(Section("How to read the figures", _READING))
     if found.notes:
         sections.append(Section("Notes", " ".join(found.notes)))
@@ -243,7 +243,7 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
     return Report(title, summary, facts, found.metrics, sections, found.to_dict())
 
 
-def sheet(found: Cycle) -> Section:
+def cycle_sheet(found: Cycle) -> Section:
     """Rows of a picture, what was said of it as a spectrogram, and what was painted of that; then to hear."""
     rows, row_names, captions, cards = [], [], [], []
     for label in found.labels.unique()[:NUM_CLASSES].tolist():
@@ -251,7 +251,7 @@ def sheet(found: Cycle) -> Section:
         said: list[str] = []
         name, places = found.class_names[label], (found.labels == label).nonzero().flatten()[:NUM_ROWS].tolist()
         for place in places:
-            first, last = (enlarged(to_images(x[place : place + 1])[0]) for x in (found.first, found.last))
+            first, last = (enlarge_painting(to_images(x[place : place + 1])[0]) for x in (found.first, found.last))
             drawn = draw_spectrograms(found.waveforms[place : place + 1], found.sample_rate)[0]
             row += [first, drawn.resize(first.size, Image.Resampling.LANCZOS), last.resize(first.size)]
             seen = int(found.seen_last[place])

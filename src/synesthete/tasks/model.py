@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.tasks.sampling import generate
+from synesthete.tasks.sampling import generate_samples
 from synesthete.tasks.task import find_task, model_folder, model_task_name
 from synesthete.types import InputError
 
@@ -49,7 +49,7 @@ class Model:
         settings = {name: value for name, value in options.items() if name not in own}
         request = kind(model=self.name, seed=seed, settings=settings, **asked)
         request.check()
-        made = generate(self.plan(request))
+        made = generate_samples(self.plan(request))
         return made if is_list or num is not None or len(made) != 1 else made[0]
 
     def plan(self, request: SampleRequest) -> Plan:

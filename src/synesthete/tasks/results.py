@@ -68,11 +68,11 @@ class Sound:
         wav = io.BytesIO()
         soundfile.write(wav, to_int16(self.waveform).numpy(), self.sample_rate, subtype="PCM_16", format="WAV")
         player = f'<audio controls src="data:audio/wav;base64,{base64.b64encode(wav.getvalue()).decode()}"></audio>'
-        return figure(f"{shown(self.picture)}<br>{player}", repr(self))
+        return figure(f"{to_shown(self.picture)}<br>{player}", repr(self))
 
 
 @dataclass
-class Picture:
+class PictureResult:
     """A picture that a model made.
 
     how: what made it, as its files tell. frames: of a strip, to be shown in motion. num: pictures in it, of a strip.
@@ -103,7 +103,7 @@ class Picture:
 
     def _repr_html_(self) -> str:
         """The picture, for notebooks."""
-        return figure(shown(self.image), repr(self))
+        return figure(to_shown(self.image), repr(self))
 
 
 class Results(list[Any]):
@@ -122,7 +122,7 @@ class Results(list[Any]):
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(one._repr_html_() for one in self)}</div>'
 
 
-def write_png(path: Path, made: Sound | Picture) -> Path:
+def write_png(path: Path, made: Sound | PictureResult) -> Path:
     """Its picture as a PNG, with a text chunk for each thing that made it."""
     from synesthete.data.picture import write_picture
 
@@ -130,7 +130,7 @@ def write_png(path: Path, made: Sound | Picture) -> Path:
     return write_picture(path, made.picture, texts)
 
 
-def write_files(made: Sound | Picture, target: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def write_files(made: Sound | PictureResult, target: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """It at TARGET with each of the suffixes: sound, picture, and what made it as JSON."""
     from synesthete.io import write_file
 
@@ -139,7 +139,7 @@ def write_files(made: Sound | Picture, target: Path, suffixes: tuple[str, ...]) 
         path = target.with_name(target.name + suffix)
         if suffix == ".json":
             write_file(path, f"{json.dumps(made.how, indent=2, ensure_ascii=False)}\n")
-        elif suffix == ".gif" and isinstance(made, Picture):
+        elif suffix == ".gif" and isinstance(made, PictureResult):
             from synesthete.evaluation.reporting.media import encode_gif
 
             write_file(path, encode_gif(made.frames, milliseconds=250))
@@ -149,7 +149,7 @@ def write_files(made: Sound | Picture, target: Path, suffixes: tuple[str, ...]) 
     return written
 
 
-def shown(image: Image.Image) -> str:
+def to_shown(image: Image.Image) -> str:
     """An image as HTML; a small one enlarged, every pixel a square."""
     content = io.BytesIO()
     image.save(content, "PNG")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.results import Picture
+    from synesthete.tasks.results import PictureResult
     from synesthete.types import Progress
 
 SHEET = "contact_sheet.png"
@@ -138,7 +138,7 @@ class Sampled:
     text: str
 
 
-def generate(plan: Plan, progress: Progress | None = None) -> Results:
+def generate_samples(plan: Plan, progress: Progress | None = None) -> Results:
     """What a plan makes, in memory.
 
     Raises:
@@ -153,7 +153,7 @@ def generate(plan: Plan, progress: Progress | None = None) -> Results:
     return made
 
 
-def write(plan: Plan, progress: Progress | None = None) -> Sampled:
+def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
     """Make and write what a plan asks for, as it is made: what is done is kept.
 
     Raises:
@@ -273,7 +273,7 @@ def file_safe(names: Iterable[str]) -> list[str]:
     return stems
 
 
-def thumbnail(made: Sound | Picture) -> Image.Image:
+def thumbnail(made: Sound | PictureResult) -> Image.Image:
     """Its picture, no larger than it needs to be on a sheet; a spectrogram as it is."""
     if isinstance(made, Sound):
         return made.picture

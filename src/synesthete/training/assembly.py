@@ -33,7 +33,7 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     return parts
 
 
-def load_weights(parts: Parts, model: Path, *, same_base: bool = False) -> None:
+def load_start_weights(parts: Parts, model: Path, *, same_base: bool = False) -> None:
     """Begin with the conditioner and the denoiser of a finished model, each whole or not at all.
 
     Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.

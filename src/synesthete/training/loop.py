@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.nn.device import keep_freed_memory
 from synesthete.training import checkpoint
-from synesthete.training.assembly import load_checkpoint, load_weights, make_parts
+from synesthete.training.assembly import load_checkpoint, load_start_weights, make_parts
 from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes
 from synesthete.training.trainer import StageTrainer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synesthete.types import Prepared
 
 
-def train(
+def train_recipe(
     recipe: Recipe,
     prepared: Prepared,
     folder: Path,
@@ -73,7 +73,7 @@ def _begin(recipe: Recipe, prepared: Prepared, folder: Path, number: int, start:
     if latest := _last_stage_weights(recipe, folder, number):
         load_checkpoint(parts, latest)
     elif start is not None:
-        load_weights(parts, start, same_base=is_adapted(recipe))
+        load_start_weights(parts, start, same_base=is_adapted(recipe))
     return parts
 
 

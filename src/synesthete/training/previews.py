@@ -40,7 +40,7 @@ def write_previews(
     signal = pipeline.codec.decode(x_0, generators)
     real = pipeline.codec.pictures(encoded(pipeline.codec, batch)[chosen])
     made = pipeline.codec.pictures(x_0)
-    sheet = contact_sheet([enlarged(real), enlarged(made)])
+    sheet = contact_sheet([enlarge_preview(real), enlarge_preview(made)])
     write_picture(folder / f"step_{step:07d}.png", sheet)
     log.picture("preview (real above)", sheet, step)
     if pipeline.codec.spec is None:
@@ -56,7 +56,7 @@ def write_codec_previews(codec: Any, batch: Batch, folder: Path, step: int, log:
     signal = batch.signal[one_of_each(batch.label)]
     x_0 = codec.encode(signal)
     rows = [codec.base.pictures(codec.signal_grid(signal)), codec.pictures(x_0)]
-    sheet = contact_sheet([enlarged(row) for row in rows])
+    sheet = contact_sheet([enlarge_preview(row) for row in rows])
     write_picture(folder / f"restored_{step:07d}.png", sheet)
     log.picture("restored (real above)", sheet, step)
     if codec.spec is not None:
@@ -78,7 +78,7 @@ def encoded(codec: Any, batch: Batch) -> torch.Tensor:
     return batch.signal if batch.encoded else codec.encode(batch.signal)
 
 
-def enlarged(pictures: list[Image.Image], side: int = 64) -> list[Image.Image]:
+def enlarge_preview(pictures: list[Image.Image], side: int = 64) -> list[Image.Image]:
     """Pictures of one size with every pixel as a square, so large that none of their sides is under `side`."""
     times = -(-side // min(pictures[0].size))
     return [p.resize((p.width * times, p.height * times), Image.Resampling.NEAREST) for p in pictures]

@@ -9,12 +9,12 @@ import torch
 
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import SoundAndText, joined
-from synesthete.conditioning.base import Conditioner
-from synesthete.config import Sampling, register
+from synesthete.conditioning.conditioner import Conditioner
+from synesthete.config import Sampling, register_class
 from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.synthetic import Swatches
-from synesthete.denoisers.base import Denoiser
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.pipeline import Pipeline
@@ -73,7 +73,7 @@ def prepared_sounds(num: int = 16, own: bool = False) -> Prepared:
     return Prepared(train, test, {}, COLOURS, classifier=classifier, speakers=unheard)
 
 
-@register
+@register_class
 class Ear(Conditioner):
     """One token of text, (class + 1, which caption), and two of sound, (class + 1, 0) and (0, which tone).
 
@@ -121,7 +121,7 @@ class Ear(Conditioner):
         return Condition(tokens=tokens, mask=torch.full(tokens.shape[:2], there))
 
 
-@register
+@register_class
 class Hand(Denoiser):
     """Predicts one of the pictures it knows, whatever x_t: of the class that it was told in the way that it follows.
 

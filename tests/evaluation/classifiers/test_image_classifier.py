@@ -14,7 +14,13 @@ from synesthete.data.labelled import LabelledPictures, PictureSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.rows import Rows
 from synesthete.evaluation.classifiers import classifier as classifier_module
-from synesthete.evaluation.classifiers.classifier import FOLDER, FORMER, load_classifier, save_classifier, train
+from synesthete.evaluation.classifiers.classifier import (
+    FOLDER,
+    FORMER,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from synesthete.evaluation.classifiers.image import (
     ImageClassifier,
     load_or_train_image_classifier,
@@ -48,7 +54,7 @@ def trained(digits, cache):
 
 def learn(pictures, labels, class_names, **options):
     size = min(pictures.shape[2:])
-    return train(lambda: ImageClassifier(class_names, pictures.shape[1], size), pictures, labels, **options)
+    return train_classifier(lambda: ImageClassifier(class_names, pictures.shape[1], size), pictures, labels, **options)
 
 
 def noise(num: int, channels: int, size: int, seed: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.evaluation.classifiers.classifier import FOLDER, load_classifier, save_classifier, train
+from synesthete.evaluation.classifiers.classifier import FOLDER, load_classifier, save_classifier, train_classifier
 from synesthete.evaluation.classifiers.speech import (
     Prediction,
     SpeechClassifier,
@@ -37,7 +37,7 @@ def test_it_understands_voices_it_never_heard(trained, real):
 def test_shuffled_labels_teach_nothing(classifier_clips, real):
     """The same clips, steps and test with labels at random: chance is 0.25 of 4 words."""
     labels = classifier_clips.labels[torch.randperm(len(classifier_clips), generator=torch.Generator().manual_seed(1))]
-    found = train(
+    found = train_classifier(
         lambda: SpeechClassifier(classifier_clips.class_names), classifier_clips.waveforms, labels, num_steps=60
     )
     assert (found.classify(log_mels(real.waveforms, AudioSpec())) == real.labels).float().mean() < 0.5
@@ -70,7 +70,7 @@ def test_a_batch_equals_its_singles(trained, real):
 
 def test_it_is_trained_once(trained, classifier_clips, real, monkeypatch):
     monkeypatch.setattr(
-        "synesthete.evaluation.classifiers.classifier.train", lambda *_, **__: pytest.fail("trained again")
+        "synesthete.evaluation.classifiers.classifier.train_classifier", lambda *_, **__: pytest.fail("trained again")
     )
     again = load_or_train_speech_classifier(classifier_clips, real, num_steps=120)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)

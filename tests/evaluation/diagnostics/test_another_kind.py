@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.codecs.base import Codec
-from synesthete.conditioning.base import Conditioner
-from synesthete.config import register
+from synesthete.codecs.codec import Codec
+from synesthete.conditioning.conditioner import Conditioner
+from synesthete.config import register_class
 from synesthete.data.samples import Samples
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
-from synesthete.evaluation.diagnostics.diagnosis import diagnose
+from synesthete.evaluation.diagnostics.diagnosis import run_diagnostics
 from synesthete.evaluation.doctor.doctor import examine
 from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition, Prepared
@@ -29,7 +29,7 @@ OF_PICTURES = {"neighbours", "spectrum"}
 PROCESS = {"schedule": "cosine", "prediction_type": "sample"}
 
 
-@register
+@register_class
 class CurveCodec(Codec):
     """Curves (B, LENGTH) as they are."""
 
@@ -50,7 +50,7 @@ class CurveCodec(Codec):
         return [Image.fromarray(rows.numpy()).convert("RGB") for rows in grey]
 
 
-@register
+@register_class
 class NumberConditioner(Conditioner):
     """A number (B,), through a layer."""
 
@@ -112,7 +112,7 @@ def test_it_is_diagnosed_by_whatever_needs_no_pictures_and_no_classes(system, tm
         drawn.append(len(x_0))
         return pipeline.codec.pictures(x_0)
 
-    diagnose(*system, tmp_path, num=8, task=SimpleNamespace(thumbnails=thumbnails))
+    run_diagnostics(*system, tmp_path, num=8, task=SimpleNamespace(thumbnails=thumbnails))
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["left_out"].keys() == OF_PICTURES | {"sensitivity-by-timestep"}
     assert set(values["diagnostics"]) == set(DIAGNOSTICS) - values["left_out"].keys()

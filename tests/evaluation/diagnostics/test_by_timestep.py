@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.conditioning.labels import Unconditional
-from synesthete.config import build, register
+from synesthete.config import build, register_class
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.by_timestep import (
     FRACTIONS,
@@ -46,7 +46,7 @@ def model(data):
     return ModelUnderTest(tiny_pipeline(), data, num=24)
 
 
-@register
+@register_class
 class Guess(torch.nn.Module):
     """A denoiser whose guess of x_0 is a function of (x_t, alpha, pooled)."""
 

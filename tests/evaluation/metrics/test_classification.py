@@ -9,12 +9,12 @@ import torch
 
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean
-from synesthete.evaluation.metrics.round_trip import difference
+from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.types import InputError
 
 
 def test_difference_by_hand():
-    found = difference(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    found = signal_difference(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 3.0, 6.0]))
     assert found.mean_absolute == pytest.approx(0.5)
     assert found.mean_square == pytest.approx(1.0)
     assert found.largest == pytest.approx(2.0)
@@ -23,18 +23,18 @@ def test_difference_by_hand():
 
 
 def test_no_difference_and_no_variation():
-    same = difference(torch.arange(6.0).view(2, 3), torch.arange(6.0).view(2, 3))
+    same = signal_difference(torch.arange(6.0).view(2, 3), torch.arange(6.0).view(2, 3))
     assert (same.mean_absolute, same.snr_db) == (0.0, math.inf)
     assert same.pearson == pytest.approx(1.0)
-    assert difference(torch.arange(3.0), -torch.arange(3.0)).pearson == pytest.approx(-1.0)
-    assert math.isnan(difference(torch.ones(4), torch.arange(4.0)).pearson)
-    assert difference(torch.zeros(4), torch.ones(4)).snr_db == -math.inf
+    assert signal_difference(torch.arange(3.0), -torch.arange(3.0)).pearson == pytest.approx(-1.0)
+    assert math.isnan(signal_difference(torch.ones(4), torch.arange(4.0)).pearson)
+    assert signal_difference(torch.zeros(4), torch.ones(4)).snr_db == -math.inf
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((0,), (0,))])
 def test_what_cannot_be_compared_is_an_error(shapes):
     with pytest.raises(InputError, match="cannot compare"):
-        difference(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+        signal_difference(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 
 
 def test_rows_of_a_confusion_are_the_truth():

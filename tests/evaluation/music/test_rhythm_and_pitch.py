@@ -18,7 +18,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     SHORTEST,
     TEMPO,
     apart,
-    describe,
+    describe_sounds,
     earth_mover,
     energy_distance,
 )
@@ -32,7 +32,7 @@ A, C_SHARP, E = 440.0, 554.37, 659.26
 
 @pytest.mark.parametrize("per_second", [1, 2, 4])
 def test_clicks_are_counted_and_come_again_after_their_spacing(per_second):
-    found = describe(clicks(per_second), RATE)
+    found = describe_sounds(clicks(per_second), RATE)
     assert found.onsets.tolist() == pytest.approx([per_second] * 2, abs=0.3)
     lags = (torch.arange(found.tempogram.shape[1]) + round(SHORTEST * FRAME_RATE)) / FRAME_RATE
     strongest = lags[found.tempogram[0].argmax()].item()
@@ -44,13 +44,13 @@ def test_clicks_are_counted_and_come_again_after_their_spacing(per_second):
 def test_what_goes_on_begins_once_at_most():
     noise = 0.2 * torch.randn(2, 4 * RATE, generator=torch.Generator().manual_seed(0))
     for steady in (noise, chord(A, seconds=4.0)):
-        found = describe(steady, RATE)
+        found = describe_sounds(steady, RATE)
         assert found.onsets.max() <= 0.5
 
 
 def test_another_tempo_is_found_by_tempo_and_onsets_alone():
-    slow, fast = (describe(clicks(rate, num=4), RATE) for rate in (1.5, 4))
-    again = describe(clicks(1.5, num=3), RATE)
+    slow, fast = (describe_sounds(clicks(rate, num=4), RATE) for rate in (1.5, 4))
+    again = describe_sounds(clicks(1.5, num=3), RATE)
     near, far = apart(again, slow), apart(fast, slow)
     assert far[ONSETS] == pytest.approx(2.5, abs=0.4)
     assert near[ONSETS] < 0.2
@@ -59,17 +59,17 @@ def test_another_tempo_is_found_by_tempo_and_onsets_alone():
 
 @pytest.mark.parametrize(("hertz", "number"), [(110.0, 45), (261.63, 60), (440.0, 69), (1318.5, 88)])
 def test_a_tone_is_its_semitone(hertz, number):
-    pitches = describe(chord(hertz), RATE).pitches
+    pitches = describe_sounds(chord(hertz), RATE).pitches
     assert pitches[0, number - LOWEST] > 0.9
     assert pitch_classes(pitches)[0].argmax() == number % 12
     assert pitches.sum(dim=1).tolist() == pytest.approx([1, 1])
 
 
 def test_another_octave_another_key_and_another_chord():
-    major = describe(chord(A, C_SHARP, E), RATE)
-    octave_down = describe(chord(A / 2, C_SHARP / 2, E / 2), RATE)
-    transposed = describe(chord(A * 2 ** (2 / 12), C_SHARP * 2 ** (2 / 12), E * 2 ** (2 / 12)), RATE)
-    cluster = describe(chord(A, A * 2 ** (1 / 12), A * 2 ** (2 / 12)), RATE)
+    major = describe_sounds(chord(A, C_SHARP, E), RATE)
+    octave_down = describe_sounds(chord(A / 2, C_SHARP / 2, E / 2), RATE)
+    transposed = describe_sounds(chord(A * 2 ** (2 / 12), C_SHARP * 2 ** (2 / 12), E * 2 ** (2 / 12)), RATE)
+    cluster = describe_sounds(chord(A, A * 2 ** (1 / 12), A * 2 ** (2 / 12)), RATE)
     assert apart(octave_down, major)[PITCHES] > 0.9 > 0.1 > apart(octave_down, major)[CLASSES]
     assert apart(transposed, major)[CLASSES] > 0.6 > 0.1 > apart(transposed, major)[INTERVALS]
     assert apart(cluster, major)[INTERVALS] > 0.3
@@ -77,10 +77,10 @@ def test_another_octave_another_key_and_another_chord():
 
 def test_real_music_is_nearer_to_real_music_than_noise_is():
     real, others = (music_samples(range(first, first + 10)).waveforms for first in (0, 10))
-    reference = describe(real, RATE)
-    near = apart(describe(others, RATE), reference)
-    far = apart(describe(noise_like(others, 0), RATE), reference)
-    white = apart(describe(noise_like(others, 0, coloured=False), RATE), reference)
+    reference = describe_sounds(real, RATE)
+    near = apart(describe_sounds(others, RATE), reference)
+    far = apart(describe_sounds(noise_like(others, 0), RATE), reference)
+    white = apart(describe_sounds(noise_like(others, 0, coloured=False), RATE), reference)
     for name in (TEMPO, ONSETS, PITCHES, INTERVALS):
         assert near[name] < far[name] / 2, name
     assert near[BANDS] < white[BANDS]
@@ -100,12 +100,12 @@ def test_noise_is_as_loud_as_what_it_stands_for():
 
 
 def test_silence_and_the_shortest_sounds_break_nothing():
-    silent = describe(torch.zeros(3, RATE), RATE)
+    silent = describe_sounds(torch.zeros(3, RATE), RATE)
     assert all(part.isfinite().all() for part in (silent.thirds, silent.tempogram, silent.onsets, silent.pitches))
     assert silent.onsets.tolist() == [0, 0, 0]
-    found = apart(silent, describe(chord(A), RATE))
+    found = apart(silent, describe_sounds(chord(A), RATE))
     assert found[PITCHES] == pytest.approx(0.5)  # a tone against none
-    short = describe(chord(A, seconds=0.1), RATE)
+    short = describe_sounds(chord(A, seconds=0.1), RATE)
     assert short.tempogram.shape[1] == 0
     assert math.isnan(apart(short, short)[TEMPO])
 

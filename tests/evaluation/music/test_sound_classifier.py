@@ -10,7 +10,7 @@ from players import RATE, low_passed, music_samples, prepared_music
 
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, log_mel
 from synesthete.evaluation.classifiers import classifier as classifier_module
-from synesthete.evaluation.classifiers.classifier import load_classifier, save_classifier, train
+from synesthete.evaluation.classifiers.classifier import load_classifier, save_classifier, train_classifier
 from synesthete.evaluation.classifiers.sound import (
     SoundClassifier,
     load_or_train_sound_classifier,
@@ -47,7 +47,9 @@ def test_it_tells_timbres_of_recordings_that_it_never_heard(data, trained):
 
 def test_it_cannot_learn_labels_that_say_nothing(data, trained):
     labels = data.classifier.labels[torch.randperm(len(data.classifier), generator=torch.Generator().manual_seed(0))]
-    blind = train(lambda: SoundClassifier(data.class_names, RATE), data.classifier.waveforms, labels, num_steps=STEPS)
+    blind = train_classifier(
+        lambda: SoundClassifier(data.class_names, RATE), data.classifier.waveforms, labels, num_steps=STEPS
+    )
     assert accuracy(data.test.labels, blind.classify(data.test.waveforms)) < 0.6 < trained.accuracy
 
 

@@ -9,7 +9,7 @@ import torch
 
 from synesthete import tasks
 from synesthete.data.audio import write_audio
-from synesthete.evaluation.audio_features.bands import fitted, mean_spectrum, spectral_copy, spectral_distances
+from synesthete.evaluation.audio_features.bands import cut_or_padded, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.objectives import Parts
 from synesthete.pipeline.canvas import resample
 from synesthete.recipes.music_upsampler import music_low_debug, music_upsampler_debug
@@ -29,7 +29,7 @@ def coloured(batch: int = 4, num_samples: int = 8_000, slope: float = -0.5) -> t
 
 
 def band_limited(sounds: torch.Tensor) -> torch.Tensor:
-    return fitted(resample(resample(sounds, RATE, LOW_RATE), LOW_RATE, RATE), sounds.shape[-1])
+    return cut_or_padded(resample(resample(sounds, RATE, LOW_RATE), LOW_RATE, RATE), sounds.shape[-1])
 
 
 def test_a_known_difference_is_a_known_distance():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.config import register
-from synesthete.denoisers.base import Denoiser
+from synesthete.config import register_class
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter, nearest_timestep
 from synesthete.pipeline import Pipeline
@@ -24,8 +24,8 @@ TRAINED = (
 WALKED = (("cosine", "ddim"), ("linear", "dpmsolver++"), ("linear", "heun"), ("flow", "flow-euler"))
 
 
-@register
-class Ideal(Denoiser):
+@register_class
+class IdealGaussian(Denoiser):
     """The ideal denoiser of Gaussian data of spread STD on one process; notes the timesteps that it is told."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def parts(cache):
 
 def ideal(parts, **process):
     settings = Process(**process).settings()
-    denoiser = Ideal()
+    denoiser = IdealGaussian()
     sampler = "flow-euler" if process["schedule"] == "flow" else "ddim"
     sampling = {"sampler": sampler, "guidance_scale": 1.0, "num_inference_steps": 40}
     pipeline = Pipeline(**parts, denoiser=denoiser, process=settings, sampling=sampling)

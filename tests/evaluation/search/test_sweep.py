@@ -14,7 +14,7 @@ from scored import Means, basis_of
 
 from synesthete.evaluation.search.scoring import FIGURES, Scorer
 from synesthete.evaluation.search.space import Cell, plan_sweep
-from synesthete.evaluation.search.sweep import Made, SweepSamples, duration, sweep
+from synesthete.evaluation.search.sweep import Made, SweepSamples, cell_duration, run_sweep
 from synesthete.evaluation.search.sweep_report import MARK, Findings, draw_mosaic, figures_table, matrix, sweep_summary
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
@@ -49,7 +49,7 @@ def counted(scorer, monkeypatch):
 def test_a_sweep_leaves_grids_a_contact_sheet_a_table_and_a_report(scorer, tmp_path):
     lines = []
     tried = plan_sweep(scorer.pipeline, schedules=["cosine", "linear"], untrained=True, **TRIED)
-    cells = sweep(scorer, tried, SAMPLES, tmp_path / "out", progress=lambda *line: lines.append(line))
+    cells = run_sweep(scorer, tried, SAMPLES, tmp_path / "out", progress=lambda *line: lines.append(line))
     assert len(cells) == len(tried.cells) == 12
     out = tmp_path / "out"
     assert (out / "cosine" / "grid_cosine_ddim_cfg3_eta1_steps2.png").is_file()
@@ -88,21 +88,23 @@ def test_what_was_stopped_goes_on_where_it_stopped(scorer, counted, tmp_path, mo
 
     monkeypatch.setattr(scorer, "score", killed)
     with pytest.raises(KeyboardInterrupt):
-        sweep(scorer, tried, SAMPLES, tmp_path)
+        run_sweep(scorer, tried, SAMPLES, tmp_path)
     assert len(list(tmp_path.glob("*/cell_*.json"))) == 3
     grids = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/grid_*.png")}
     monkeypatch.setattr(scorer, "score", score)
-    assert len(sweep(scorer, tried, SAMPLES, tmp_path)) == 6
+    assert len(run_sweep(scorer, tried, SAMPLES, tmp_path)) == 6
     assert len(counted) == 6
     assert len({tuple(settings.items()) for settings in counted}) == 6
     assert all(path.stat().st_mtime_ns == time for path, time in grids.items())
-    sweep(scorer, tried, SAMPLES, tmp_path)
+    run_sweep(scorer, tried, SAMPLES, tmp_path)
     assert len(counted) == 6
 
 
 def test_cells_are_added_and_the_report_shows_all(scorer, counted, tmp_path):
-    sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1], steps=[2]), SAMPLES, tmp_path)
-    cells = sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[2], steps=[2, 3]), SAMPLES, tmp_path)
+    run_sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1], steps=[2]), SAMPLES, tmp_path)
+    cells = run_sweep(
+        scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[2], steps=[2, 3]), SAMPLES, tmp_path
+    )
     assert len(counted) == 3
     assert {(made.cell.guidance_scale, made.cell.num_inference_steps) for made in cells} == {(1, 2), (2, 2), (2, 3)}
     rows, columns, places = matrix(cells)
@@ -112,13 +114,13 @@ def test_cells_are_added_and_the_report_shows_all(scorer, counted, tmp_path):
 @pytest.mark.parametrize("kind", ["cell", "grid", "mosaic"])
 def test_a_cell_that_is_damaged_or_incomplete_is_made_again(scorer, counted, tmp_path, kind):
     tried = plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1, 2], steps=[2])
-    sweep(scorer, tried, SAMPLES, tmp_path)
+    run_sweep(scorer, tried, SAMPLES, tmp_path)
     path = next(iter(sorted(tmp_path.glob(f"*/{kind}_*"))))
     if kind == "cell":
         path.write_text('{"cell": {}')
     else:
         path.unlink()
-    assert len(sweep(scorer, tried, SAMPLES, tmp_path)) == 2
+    assert len(run_sweep(scorer, tried, SAMPLES, tmp_path)) == 2
     assert len(counted) == 3
 
 
@@ -132,32 +134,32 @@ def test_a_cell_that_is_damaged_or_incomplete_is_made_again(scorer, counted, tmp
 )
 def test_a_folder_of_other_settings_is_refused(scorer, tmp_path, samples, words):
     tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2])
-    sweep(scorer, tried, SAMPLES, tmp_path)
+    run_sweep(scorer, tried, SAMPLES, tmp_path)
     with pytest.raises(InputError, match=re.escape(words)):
-        sweep(scorer, tried, samples, tmp_path)
+        run_sweep(scorer, tried, samples, tmp_path)
 
 
 def test_a_folder_of_another_model_is_refused(scorer, tmp_path):
     tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2])
-    sweep(scorer, tried, SAMPLES, tmp_path)
+    run_sweep(scorer, tried, SAMPLES, tmp_path)
     next(scorer.pipeline.denoiser.parameters()).data.add_(0.1)
     with pytest.raises(InputError, match="a sweep of another model"):
-        sweep(scorer, tried, SAMPLES, tmp_path)
+        run_sweep(scorer, tried, SAMPLES, tmp_path)
 
 
 def test_settings_that_are_the_same_in_all_cells_are_used_and_kept(scorer, counted, tmp_path):
     changes = {"guidance_rescale": 0.5}
     tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2], changes=changes)
-    sweep(scorer, tried, SAMPLES, tmp_path, changes=changes)
+    run_sweep(scorer, tried, SAMPLES, tmp_path, changes=changes)
     assert counted[0]["guidance_rescale"] == 0.5
     with pytest.raises(InputError, match="other sampling"):
-        sweep(scorer, tried, SAMPLES, tmp_path)
+        run_sweep(scorer, tried, SAMPLES, tmp_path)
 
 
 def test_a_folder_of_something_else_is_left_alone(scorer, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="no sweep"):
-        sweep(scorer, plan_sweep(scorer.pipeline, steps=[2]), SAMPLES, tmp_path)
+        run_sweep(scorer, plan_sweep(scorer.pipeline, steps=[2]), SAMPLES, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -213,4 +215,4 @@ def test_a_mosaic_shows_the_first_pictures_of_the_first_classes():
 
 
 def test_a_time_is_said_as_people_say_it():
-    assert [duration(s) for s in (0.2, 40, 600, 7200)] == ["1 s", "40 s", "10 min", "2.0 h"]
+    assert [cell_duration(s) for s in (0.2, 40, 600, 7200)] == ["1 s", "40 s", "10 min", "2.0 h"]

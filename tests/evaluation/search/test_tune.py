@@ -25,8 +25,8 @@ from synesthete.evaluation.search.tune import (
     check_writable,
     classes_of,
     halves,
+    run_tune,
     settle,
-    tune,
     write_sampling,
 )
 from synesthete.evaluation.search.tuning import SearchConfig
@@ -76,7 +76,7 @@ def few(monkeypatch):
 
 
 def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_path, monkeypatch):
-    found = tune(scorer, tmp_path, model="tiny", config=CONFIG)
+    found = run_tune(scorer, tmp_path, model="tiny", config=CONFIG)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["winner"] == found.winner == Space(scorer.pipeline.process, found.winner).settled(found.winner)
     assert report["old_default"]["sampler"] == scorer.pipeline.sampling_settings()["sampler"]
@@ -86,7 +86,7 @@ def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_pa
     assert "Is eta 0 worse?" in page
     assert not found.fresh  # 24 held-out pictures are too few to divide
     monkeypatch.setattr(Scorer, "score", None)
-    again = tune(scorer, tmp_path, model="tiny", config=CONFIG)
+    again = run_tune(scorer, tmp_path, model="tiny", config=CONFIG)
     assert again.to_dict() == found.to_dict()
     assert again.num_new == 0
 

@@ -92,7 +92,7 @@ class AudioDescriptors:
         return intervals(self.pitch_classes)
 
 
-def describe(
+def describe_sounds(
     waveforms: Sounds, sample_rate: int, progress: Callable[[int, int], None] | None = None
 ) -> AudioDescriptors:
     """The descriptors of sounds (n, S), int16 or float in [-1, 1]."""

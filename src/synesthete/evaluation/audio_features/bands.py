@@ -89,7 +89,7 @@ def band_floor(real: Tensor, seed: int) -> float:
     return sum(errors) / NUM_SPLITS
 
 
-def fitted(waveforms: Tensor, num_samples: int) -> Tensor:
+def cut_or_padded(waveforms: Tensor, num_samples: int) -> Tensor:
     """(n, S) cut, or padded with silence, to (n, num_samples): resampling may round to a sample more or less."""
     return F.pad(waveforms, (0, max(num_samples - waveforms.shape[-1], 0)))[..., :num_samples]
 

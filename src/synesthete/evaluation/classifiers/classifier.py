@@ -161,7 +161,7 @@ def convolution(width: int, out_width: int, kernel_size: Any = 3, stride: int = 
     return nn.Sequential(convolve, nn.BatchNorm2d(out_width), nn.ReLU())
 
 
-def train(
+def train_classifier(
     build: Callable[[], C],
     samples: Samples,
     labels: Tensor,
@@ -256,8 +256,8 @@ def load_or_train(
 ) -> TrainedClassifier[C]:
     """The classifier for these samples: from the cache, where one was trained on the same in the same way.
 
-    build, num_steps, progress: as `train`. samples, labels: what it learns from, which no generator is trained on.
-    test, test_labels: real samples that its accuracy is measured on. num_voices: of those.
+    build, num_steps, progress: as `train_classifier`. samples, labels: what it learns from, which no generator is
+    trained on. test, test_labels: real samples that its accuracy is measured on. num_voices: of those.
 
     Raises:
         InputError: samples that nothing can be learned from, or a cache that cannot be written.
@@ -277,7 +277,7 @@ def load_or_train(
             if found := load_classifier(place, type(untrained)):
                 return found
         start = time.perf_counter()
-        classifier = train(build, samples, labels, seed=seed, num_steps=num_steps, progress=progress)
+        classifier = train_classifier(build, samples, labels, seed=seed, num_steps=num_steps, progress=progress)
         share = measure(classifier, test, test_labels)
         num_test = 0 if math.isnan(share) else len(test_labels)
         trained = TrainedClassifier(classifier, share, num_test, num_voices, seconds=time.perf_counter() - start)

@@ -30,7 +30,7 @@ LOOKING = ("embeddings", "neighbours")  # diagnostics that see more with feature
 SUMMARY = "What the model does, in pictures on fixed seeds. Every figure in them is of held-out data."
 
 
-def diagnose(
+def run_diagnostics(
     pipeline: Pipeline,
     prepared: Prepared,
     folder: Path,

@@ -14,7 +14,7 @@ from synesthete import seeding
 from synesthete.evaluation.doctor.check import check
 from synesthete.evaluation.doctor.run import averages_check, condition_check, range_check
 from synesthete.objectives import DataRange, Parts, condition_sensitivity, data_range, fixed_loss, value_range
-from synesthete.objectives.one_step import encode
+from synesthete.objectives.one_step import encode_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +120,7 @@ def some_conditions(pipeline: Pipeline, num: int) -> Any:
 def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | None) -> tuple[DataRange, str] | None:
     """What to hold samples against: data, what a run wrote of them, or the most that the codec can be given."""
     if held_out:
-        return data_range(pipeline.codec, encode(pipeline, held_out)), "against held-out data"
+        return data_range(pipeline.codec, encode_batch(pipeline, held_out)), "against held-out data"
     if known:
         return known, "against the data of its run"
     found = codec_range(pipeline.codec, pipeline.device)

@@ -27,7 +27,7 @@ class SignalDifference:
     pearson: float
 
 
-def difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
+def signal_difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
     """The figures of a round trip; both of one shape.
 
     Raises:

@@ -13,7 +13,7 @@ from synesthete.evaluation.classifiers.speech import load_or_train_speech_classi
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.recognizers.grammar import SAMPLE_RATE, GrammarRecognizer, level, nearest_class, phrases_of
-from synesthete.evaluation.samples import encode
+from synesthete.evaluation.samples import encode_signals
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class RecognizerPanel:
     def answers(self, speech: Generated, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
         """What each hears in each of n sounds, (n,) by name: a class, or -1. Whisper is too slow to be among them."""
         classifier, codec = self.trained.classifier, self.codec
-        again = encode(codec, speech.signal, BATCH_SIZE)
+        again = encode_signals(codec, speech.signal, BATCH_SIZE)
         found = {name: classifier.classify(log_mel_of(codec, x)) for name, x in ((X_0, speech.x_0), (DECODED, again))}
         if self.grammar is not None:
             found[LISTENER] = self.grammar_answers(speech.signal, progress)

@@ -20,7 +20,7 @@ from synesthete.evaluation.metrics.distribution import (
     precision_recall,
 )
 from synesthete.evaluation.metrics.set_comparison import CHUNK, NEIGHBOURS, features_of
-from synesthete.evaluation.samples import generate
+from synesthete.evaluation.samples import generate_timed
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Scorer:
         The i-th sample of a label at a seed starts from the same noise whatever the settings and the other labels.
         """
         pipeline = pipeline or self.pipeline
-        made = generate(
+        made = generate_timed(
             pipeline,
             self.basis.conditions(labels),
             generators=[seeding.generator(*source) for source in noise_sources(labels, seed)],

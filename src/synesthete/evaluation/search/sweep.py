@@ -174,7 +174,7 @@ class SweepSamples:
         return pictures.unflatten(0, (len(self.labels), len(self.seeds), self.num))
 
 
-def sweep(
+def run_sweep(
     scorer: Scorer,
     plan: SweepPlan,
     samples: SweepSamples,
@@ -248,7 +248,7 @@ def make_cells(
             sampling = score.seconds_per_picture * score.num
             rest = sum(evaluations[other] for other in todo[1:]) / evaluations[cell]
             left = sampling * rest + (time.perf_counter() - started - sampling) * (len(todo) - 1)
-            report(f"about {duration(left)} for the {len(todo) - 1} cells left", 0, 0)
+            report(f"about {cell_duration(left)} for the {len(todo) - 1} cells left", 0, 0)
     report("cells", num, num)
 
 
@@ -278,7 +278,7 @@ def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any
     }
 
 
-def duration(seconds: float) -> str:
+def cell_duration(seconds: float) -> str:
     """A time as people say it."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"

@@ -88,7 +88,7 @@ def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) 
     write_file(folder / hub.MODEL_INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def tune(
+def run_tune(
     scorer: Scorer,
     out: Path,
     *,

@@ -12,7 +12,7 @@ from synesthete.data.captions import names_class
 from synesthete.data.labelled import in_turn
 from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, probe_metrics
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.samples import generate, shuffled
+from synesthete.evaluation.samples import generate_timed, shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -240,7 +240,7 @@ def text_metrics(pipeline: Any, classifier: Any, heard: Answers, num: int, progr
     labels, num, seed, found = conditions.labels, len(conditions), heard.seed, []
 
     def seen(what: str, raw: Any) -> Tensor:
-        made = generate(pipeline, raw, seed=seed, progress=lambda *count: progress(what, *count))
+        made = generate_timed(pipeline, raw, seed=seed, progress=lambda *count: progress(what, *count))
         return classifier.classify(made.signal)
 
     def add(key: str, wanted: Tensor, seen: Tensor, **told: Any) -> None:

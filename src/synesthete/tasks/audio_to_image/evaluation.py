@@ -12,7 +12,7 @@ from synesthete.evaluation.metrics.metric import interval, interval_of_mean, met
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.reporting.sections import class_section, confusion_section
-from synesthete.evaluation.samples import generate
+from synesthete.evaluation.samples import generate_timed
 from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
 from synesthete.hub import ADAPTERS_INDEX, MODEL_INDEX
 from synesthete.tasks.audio_to_image import report
@@ -89,7 +89,7 @@ class AudioToImageEvaluator(PictureEvaluator):
         conditions = draw_conditions(samples, self.class_names, self.num, self.seed)
         if conditions.num_sounds < FEWEST_SOUNDS:
             raise InputError(f"{conditions.num_sounds} held-out sounds with a held-out picture; raise data.test_share")
-        made = generate(
+        made = generate_timed(
             self.pipeline,
             conditions.raw(),
             seed=self.seed,
@@ -125,7 +125,7 @@ class AudioToImageEvaluator(PictureEvaluator):
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
-        yield Finding(sections=[report.sheet(self, each) for each in self.splits])
+        yield Finding(sections=[report.painted_sheet(self, each) for each in self.splits])
         yield self.classification()
         yield self.probe()
         yield Finding(text_metrics(self.pipeline, self.classifier, self.takes, NUM_TEXTS, self.progress))
@@ -284,7 +284,7 @@ def measure_stages(
     for name, load in models.items():
         pipeline = load()
         what = f"after {name}"
-        made = generate(pipeline, few.raw(), seed=seed, progress=lambda *count, what=what: progress(what, *count))
+        made = generate_timed(pipeline, few.raw(), seed=seed, progress=lambda *count, what=what: progress(what, *count))
         sensitivity = measure_sensitivity(pipeline, noised, seed, progress)
         worth = sensitivity.worth(RIGHT, WRONG)
         gates = list(pipeline.denoiser.gates.values())

@@ -24,7 +24,7 @@ NUM_SHOWN = 6  # made pictures of a class
 SIDE = 96  # pixels of the shorter side of what is shown
 
 
-def sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
+def painted_sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
     """A row a class: a sound's spectrogram, what was made of its like, and a real picture; then to hear."""
     conditions, names, rate = answers.conditions, found.class_names, found.prepared.test.sample_rate
     rows: list[list[Image.Image | None]] = []
@@ -33,9 +33,9 @@ def sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
     for label in conditions.labels.unique()[:NUM_CLASSES].tolist():
         name, places = names[label], (conditions.labels == label).nonzero().flatten()[:most]
         waveform = conditions.samples.waveform(conditions.sounds[places[:1]])
-        real = enlarged(to_images(conditions.samples.pictures[conditions.pictures[places[:1]]])[0])
+        real = enlarge_painting(to_images(conditions.samples.pictures[conditions.pictures[places[:1]]])[0])
         heard = draw_spectrograms(waveform, rate)[0].resize(real.size, Image.Resampling.LANCZOS)
-        made = [enlarged(picture) for picture in to_images(answers.generated.signal[places])]
+        made = [enlarge_painting(picture) for picture in to_images(answers.generated.signal[places])]
         seen = [names[int(answers.seen[i])] for i in places]
         gap: list[Image.Image | None] = [None] * (most - len(places))
         rows.append([heard, *made, *gap, real])
@@ -53,7 +53,7 @@ def sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
     return Section(f"Heard and painted: {answers.what}", _SHEET, items)
 
 
-def enlarged(picture: Image.Image) -> Image.Image:
+def enlarge_painting(picture: Image.Image) -> Image.Image:
     """A picture so large that it can be seen, every pixel a square."""
     times = max(1, SIDE // min(picture.size))
     return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)

@@ -22,7 +22,7 @@ from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
-from synesthete.tasks.results import Picture
+from synesthete.tasks.results import PictureResult
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems, option
 from synesthete.types import InputError
 
@@ -180,12 +180,12 @@ class PaintPlan(Plan):
         self.notes += say_lengths(lengths, self.listening.seconds)
         self.items = [item for item in self.items if isinstance(item.raw, list) or item.raw in self.vectors]
 
-    def make(self, items: Sequence[Item], progress: Progress) -> list[Picture]:
+    def make(self, items: Sequence[Item], progress: Progress) -> list[PictureResult]:
         """A picture of each, or its strip."""
         if self.is_strip:
             return [draw_strip(self, item, progress) for item in items]
         images = self.draw(self.raw([item.raw for item in items]), [item.key[0] for item in items], progress)
-        return [Picture(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
+        return [PictureResult(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
 
     def raw(self, paths: Sequence[Path]) -> SoundAndText:
         """What the conditioner reads of sounds (n,): each one's vector, with the prompt."""
@@ -311,10 +311,10 @@ class HeardSound(NamedTuple):
     note: str
 
 
-def draw_strip(plan: PaintPlan, item: Item, progress: Progress) -> Picture:
+def draw_strip(plan: PaintPlan, item: Item, progress: Progress) -> PictureResult:
     """The strip of an item, a row for each noise: between two sounds, or of one with each strength."""
     request, num = plan.request, plan.num
-    draw = between if request.between else at_strengths
+    draw = interpolation_strip if request.between else at_strengths
     rows, captions, title, how = draw(plan, item, progress)
     title += f', "{request.prompt}"' if request.prompt else ""
     names = [f"seed {request.seed}, {i}" if num > 1 else "" for i in range(num)]
@@ -323,13 +323,15 @@ def draw_strip(plan: PaintPlan, item: Item, progress: Progress) -> Picture:
         for x, caption in enumerate(captions)
         if request.is_gif
     ]
-    return Picture(draw_sheet(rows, names, title=title, captions=[captions] * num), how, frames, num * len(captions))
+    return PictureResult(
+        draw_sheet(rows, names, title=title, captions=[captions] * num), how, frames, num * len(captions)
+    )
 
 
 Strip = tuple[list[list[Image.Image]], list[str], str, dict[str, Any]]  # rows, captions, title, how it was made
 
 
-def between(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
+def interpolation_strip(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
     """From one sound to another along the sphere of what is heard, from the same noise."""
     num_frames = plan.request.frames or NUM_FRAMES
     first, second = item.raw

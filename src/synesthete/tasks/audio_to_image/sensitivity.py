@@ -14,7 +14,7 @@ from synesthete import seeding
 from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
-from synesthete.evaluation.samples import generate, shuffled
+from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.objectives import DEAD_SENSITIVITY, errors_by_condition
 from synesthete.objectives.one_step import split
 from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class
@@ -190,10 +190,11 @@ def measure_adapter_scale(pipeline: Any, conditions: EvalConditions, seed: int) 
     alone = copy.copy(pipeline)
     vars(alone)["denoiser"] = PlainBase(denoiser)  # past the pipeline's own setting, which would name its class
     how: dict[str, Any] = {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
-    base = generate(alone, silent, seed=seed, keep_x_0=True, **how).x_0
+    base = generate_timed(alone, silent, seed=seed, keep_x_0=True, **how).x_0
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
     found = [
-        generate(pipeline, told, seed=seed, keep_x_0=True, adapter_scale=strength, **how).x_0 for strength in strengths
+        generate_timed(pipeline, told, seed=seed, keep_x_0=True, adapter_scale=strength, **how).x_0
+        for strength in strengths
     ]
     apart = [(x_0 - base).abs().flatten(1).amax(dim=1) for x_0 in found]
     moved = tuple(each.mean().item() for each in apart)

@@ -21,11 +21,19 @@ from synesthete.evaluation.denoising import (
 )
 from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, per_class
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.metrics.round_trip import difference
+from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes
-from synesthete.evaluation.samples import Generated, decode, drawn, encode, first_of_each, generate, shuffled
+from synesthete.evaluation.samples import (
+    Generated,
+    decode,
+    drawn,
+    encode_signals,
+    first_of_each,
+    generate_timed,
+    shuffled,
+)
 from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech import report
 from synesthete.tasks.image_to_speech.measures import (
@@ -136,7 +144,7 @@ class SpeechEvaluator(Evaluator):
 
     def speak(self, pictures: Tensor, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
         """What the model says to pictures."""
-        return generate(
+        return generate_timed(
             self.pipeline,
             pictures,
             seed=self.seed if seed is None else seed,
@@ -162,7 +170,7 @@ class SpeechEvaluator(Evaluator):
 
     def through_codec(self, waveforms: Tensor, labels: Tensor) -> Generated:
         """Real waveforms (n, S) float, encoded and decoded."""
-        return self.decoded(encode(self.codec, waveforms, BATCH_SIZE), labels)
+        return self.decoded(encode_signals(self.codec, waveforms, BATCH_SIZE), labels)
 
     def decoded(self, x_0: Tensor, labels: Tensor) -> Generated:
         """What x_0 (n, 1, F, T) sounds like."""
@@ -171,7 +179,7 @@ class SpeechEvaluator(Evaluator):
     @cached_property
     def real_x_0(self) -> Tensor:
         """All real clips encoded: a few drawn at random may lack a class that the pictures have."""
-        return encode(self.codec, pad(self.real.waveforms, self.codec), BATCH_SIZE)
+        return encode_signals(self.codec, pad(self.real.waveforms, self.codec), BATCH_SIZE)
 
     @cached_property
     def heard(self) -> dict[str, Tensor]:
@@ -220,7 +228,7 @@ class SpeechEvaluator(Evaluator):
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
-        yield Finding(sections=report.heard(self))
+        yield Finding(sections=report.heard_words_section(self))
         yield self.classification()
         yield self.voices()
         yield self.sweep()
@@ -280,7 +288,7 @@ class SpeechEvaluator(Evaluator):
                 said = self.speak(pictures, f"guidance {scale:g}", guidance_scale=scale)
             shares = {name: accuracy(labels, answers) for name, answers in self.panel.answers(said).items()}
             found[scale] = {name: (share, *interval(share, len(labels))) for name, share in shares.items()}
-        return Finding(sections=[report.guidance(self, found, len(labels), default)])
+        return Finding(sections=[report.speech_guidance_section(self, found, len(labels), default)])
 
     def traced(self) -> Finding:
         """What one step of the network makes of noised real clips, told the right picture, another, and none."""
@@ -295,12 +303,12 @@ class SpeechEvaluator(Evaluator):
         errors = denoising_errors(pipeline, few, shuffled(num, seed), TRACED, seed, self.progress)
         trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
         data = {"error_by_timestep": {"fraction": list(TRACED), **trace, "mean clip": mean_error}}
-        return Finding(metrics, [report.trace(trace, num, mean_error)], data)
+        return Finding(metrics, [report.trace_section(trace, num, mean_error)], data)
 
     def beside_clips(self) -> Finding:
         """The error against single real clips, and clips denoised in one step."""
         metrics, errors = generation_metrics(self.codec, self.generated, self.real_x_0, self.other, self.pairing)
-        sections = [report.restored(self, self.restored()), report.errors(errors)]
+        sections = [report.restored_section(self, self.restored()), report.errors(errors)]
         return Finding(metrics, sections, {"generation_error": {name: list(pair) for name, pair in errors.items()}})
 
     def restored(self) -> dict[str, Generated]:
@@ -316,16 +324,18 @@ class SpeechEvaluator(Evaluator):
 
     def codec_alone(self) -> Finding:
         """Real clips against themselves through the codec, and what is heard of them."""
-        again = encode(self.codec, self.rebuilt.signal, BATCH_SIZE)
+        again = encode_signals(self.codec, self.rebuilt.signal, BATCH_SIZE)
         before, after = (log_mel_of(self.codec, x_0).squeeze(1) for x_0 in (self.rebuilt.x_0, again))
         trip = {
-            "log-mel (nepers)": difference(before, after),
-            "log-mel where it can be heard (nepers)": difference(before[before > QUIETEST], after[before > QUIETEST]),
-            "mel magnitude": difference(before.exp(), after.exp()),
-            "waveform": difference(self.sounds, self.rebuilt.signal),
+            "log-mel (nepers)": signal_difference(before, after),
+            "log-mel where it can be heard (nepers)": signal_difference(
+                before[before > QUIETEST], after[before > QUIETEST]
+            ),
+            "mel magnitude": signal_difference(before.exp(), after.exp()),
+            "waveform": signal_difference(self.sounds, self.rebuilt.signal),
         }
         heard = accuracy(self.true, self.panel.grammar_answers(self.sounds)) if self.panel.grammar else None
-        return Finding(sections=[report.codec(self, trip, heard, before[0], after[0])])
+        return Finding(sections=[report.speech_codec_section(self, trip, heard, before[0], after[0])])
 
     def speed(self) -> Finding:
         """The median over whole batches after the first; one more batch where there was only one."""

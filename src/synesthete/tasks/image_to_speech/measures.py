@@ -19,7 +19,7 @@ from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy, probe_metrics
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.reporting.figures import DECIBELS
-from synesthete.evaluation.samples import drawn, encode
+from synesthete.evaluation.samples import drawn, encode_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +122,7 @@ def reference_places(labels: Tensor, speakers: Sequence[str], num: int) -> Tenso
     return torch.tensor([place for places in chosen.values() for place in places])
 
 
-def nearest(log_mels: Tensor, references: Tensor, reference_labels: Tensor) -> Tensor:
+def nearest_references(log_mels: Tensor, references: Tensor, reference_labels: Tensor) -> Tensor:
     """The class (n,) of the reference (k, 1, F, T) with the least mean square error to each log-mel (n, 1, F, T)."""
     return reference_labels[torch.cdist(log_mels.flatten(1), references.flatten(1)).argmin(dim=1)]
 
@@ -137,8 +137,10 @@ def nearest_metrics(codec: Any, said: Generated, other: Tensor, real: Generated,
     metrics = []
     for num in NUM_REFERENCES:
         places = reference_places(clips.labels, clips.speakers, num)
-        references = log_mel_of(codec, encode(codec, pad(clips.waveforms[places], codec)))
-        answers, ceiling = (nearest(log_mel_of(codec, x.x_0), references, clips.labels[places]) for x in (said, real))
+        references = log_mel_of(codec, encode_signals(codec, pad(clips.waveforms[places], codec)))
+        answers, ceiling = (
+            nearest_references(log_mel_of(codec, x.x_0), references, clips.labels[places]) for x in (said, real)
+        )
         share, wrong = accuracy(labels, answers), accuracy(labels[other], answers)
         who = "i2m's metric, nearest of 1 real clip a class" if num == 1 else f"nearest of {num} real clips a class"
         beside = (interval(share, len(labels)), 1 / len(clips.class_names), wrong, accuracy(true, ceiling))

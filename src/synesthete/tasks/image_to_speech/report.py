@@ -55,16 +55,16 @@ def say_accuracy(found: SpeechEvaluator) -> list[str]:
     return said
 
 
-def shown(labels: Tensor) -> list[int]:
+def shown_places(labels: Tensor) -> list[int]:
     """The first sample of each class that has one; of many classes, of some of them, evenly."""
     places = first_of_each(labels).tolist()
     num = min(NUM_SHOWN, len(places))
     return [places[i * len(places) // num] for i in range(num)]
 
 
-def heard(found: SpeechEvaluator) -> list[Section]:
+def heard_words_section(found: SpeechEvaluator) -> list[Section]:
     """A sample of each class, and those that were misheard, the ones that most classifiers misheard first."""
-    sections = [Section("Heard", _HEARD, [gallery(found, shown(found.labels))])]
+    sections = [Section("Heard", _HEARD, [gallery(found, shown_places(found.labels))])]
     wrong = torch.stack([answers != found.labels for answers in found.heard.values()]).sum(dim=0)
     order = wrong.argsort(descending=True, stable=True)[:NUM_FAILURES]
     if places := [int(place) for place in order if wrong[place]]:
@@ -158,7 +158,7 @@ def voices(found: Diversity) -> Section:
     return Section("Voices", _VOICES, items)
 
 
-def guidance(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, default: float) -> Section:
+def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, default: float) -> Section:
     """The same pictures and noise at other guidance scales; default: the model's own."""
     names, scales = list(found.heard), list(sweep)
     curves = {name: [sweep[scale][name] for scale in scales] for name in names if name != DECODED}
@@ -168,14 +168,14 @@ def guidance(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, def
     return Section("Guidance", _SWEEP.format(num=num), [Medium("guidance", to_png(figure)), table])
 
 
-def trace(errors: Mapping[str, Sequence[float]], num: int, mean_error: float) -> Section:
+def trace_section(errors: Mapping[str, Sequence[float]], num: int, mean_error: float) -> Section:
     """How good one step of the network is, by how much noise there is."""
     title = f"real clips of unheard voices, n = {num}"
     items = errors_by_timestep(TRACED, errors, title, mean_error, "the mean clip")
     return Section("Loss by timestep", _TRACE.format(num=num), items)
 
 
-def restored(found: SpeechEvaluator, sounds: Mapping[str, Generated]) -> Section:
+def restored_section(found: SpeechEvaluator, sounds: Mapping[str, Generated]) -> Section:
     """The figure of i2m, a row a picture: original, generated, and denoised in one step, to see and to hear."""
     galleries = []
     for row in range(min(map(len, sounds.values()))):
@@ -198,7 +198,7 @@ def errors(found: Mapping[str, tuple[float, float]]) -> Section:
     return Section("Generation error", _ERRORS, [Table(columns, rows)])
 
 
-def codec(
+def speech_codec_section(
     found: SpeechEvaluator, trip: Mapping[str, SignalDifference], heard: float | None, before: Tensor, after: Tensor
 ) -> Section:
     """Real clips through the codec. heard: the share that is right as recorded. before, after: a log-mel (F, T)."""

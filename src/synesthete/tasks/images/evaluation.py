@@ -18,7 +18,7 @@ from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import sweep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
 from synesthete.evaluation.steps import Finding
 from synesthete.types import Batch, InputError
@@ -139,7 +139,7 @@ class ImagesEvaluator(PictureEvaluator):
             draw_with_replacement(len(self.prepared.test), self.num, self.seed, "labels")
         ]
         generators = [seeding.generator(*source) for source in noise_sources(labels, self.seed)]
-        return generate(
+        return generate_timed(
             self.pipeline,
             labels,
             generators=generators,
@@ -189,7 +189,7 @@ class ImagesEvaluator(PictureEvaluator):
                 progress=lambda *count, scale=scale: self.progress(f"guidance {scale:g}", *count),
             )
         ceiling = self.class_metrics[0].ceiling or 0.0
-        section = guidance_section(scores, default, ceiling, self.comparison, len(self.class_names))
+        section = picture_guidance_section(scores, default, ceiling, self.comparison, len(self.class_names))
         return Finding(
             sections=[section], data={"guidance": {f"{s:g}": score.figures() for s, score in scores.items()}}
         )
@@ -207,7 +207,7 @@ def encode_pictures(codec: Any, samples: Any, places: Tensor) -> Tensor:
     """x_0 (n, C, H, W) of the pictures at these places, on the CPU; that of before where they were encoded once."""
     if samples.x_0 is not None:
         return samples.x_0[places][:, 0].float()  # the first view is the picture as it is
-    return encode(codec, samples.pictures[places], ENCODED)
+    return encode_signals(codec, samples.pictures[places], ENCODED)
 
 
 def dealt(pictures: Tensor, seed: int) -> Tensor:
@@ -218,7 +218,7 @@ def dealt(pictures: Tensor, seed: int) -> Tensor:
     return pixels[:, order].view(channels, num, height, width).transpose(0, 1).contiguous()
 
 
-def guidance_section(
+def picture_guidance_section(
     scores: Mapping[float, Score], default: float, accuracy_of_real: float, found: SetComparison, num_classes: int
 ) -> Section:
     """The same classes and noise at other guidance scales, beside real pictures; default: the model's own scale."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from synesthete.data.picture import to_images
-from synesthete.tasks.results import Picture
+from synesthete.tasks.results import PictureResult
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, option, split_commas
 from synesthete.types import InputError
 
@@ -44,12 +44,12 @@ class PicturePlan(Plan):
             for i in range(request.num or NUM)
         ]
 
-    def make(self, items: Sequence[Item], progress: Progress) -> list[Picture]:
+    def make(self, items: Sequence[Item], progress: Progress) -> list[PictureResult]:
         """A picture of each."""
         raw = torch.cat([item.raw for item in items])
         output = self.pipeline(raw, generators=self.generators(items), **self.request.settings)
         images = to_images(output.signal.cpu())
-        return [Picture(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
+        return [PictureResult(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
 
 
 class Subject(NamedTuple):

@@ -69,7 +69,7 @@ class Images(Task):
         fitted["train"] = fitted["train"].without(held_out | set(fitted["classifier"].contents))
         samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
         samples["train"].augmentation = data.augmentation
-        check_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
+        check_training_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
         shown = digest(b"".join(sorted(fitted["train"].contents)))
         statistics = measure_codec(
             codec, folder / f"statistics-{shown}.safetensors", partial(batches_of, samples["train"])
@@ -183,7 +183,7 @@ def batches_of(samples: PictureSamples) -> Iterator[Tensor]:
     return (samples.pictures[places] for places in torch.arange(len(samples)).split(SHARD))
 
 
-def check_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:
+def check_training_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:
     """Make sure that every class has a picture left, and that the conditioner knows the classes of the data.
 
     Raises:

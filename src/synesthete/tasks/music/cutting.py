@@ -139,12 +139,12 @@ class Cutting:
         mine = [i for i, entry in enumerate(self.entries) if entry.part == part]
         recordings = [torch.full((len(self.starts[i]),), number) for number, i in enumerate(mine)]
         labels = [torch.full((len(self.starts[i]),), self.entries[i].label) for i in mine]
-        starts = joined([self.starts[i] for i in mine])
-        pieces = Pieces([self.waveforms[i].samples for i in mine], joined(recordings), starts, self.length)
+        starts = concatenated([self.starts[i] for i in mine])
+        pieces = Pieces([self.waveforms[i].samples for i in mine], concatenated(recordings), starts, self.length)
         names = tuple(self.names[i] for i in mine)
         seed, limit = self.data.seed, self.data.limit
         samples = MusicSamples(
-            pieces, joined(labels), pieces.recordings, names, sample_rate=self.sample_rate, seed=seed
+            pieces, concatenated(labels), pieces.recordings, names, sample_rate=self.sample_rate, seed=seed
         )
         if limit is None or len(samples) <= limit:
             return samples
@@ -182,7 +182,7 @@ def as_pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def concatenated(parts: Sequence[Tensor]) -> Tensor:
     """One tensor (n,) int64 of many, or of none."""
     return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
 

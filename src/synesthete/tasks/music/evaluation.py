@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe_sounds
 from synesthete.evaluation.audio_features.bands import band_error, band_floor
 from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
@@ -22,11 +22,19 @@ from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode, generate
+from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
-from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE, measure_round_trip, noise_like, through_codec
+from synesthete.tasks.music.references import (
+    CODED,
+    NOISE,
+    REAL,
+    WHITE,
+    measure_codec_round_trip,
+    noise_like,
+    through_codec,
+)
 from synesthete.tasks.music.upsampling import evaluate_upsampling
 from synesthete.types import Batch, InputError
 
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Gallery
     from synesthete.evaluation.samples import Generated
-    from synesthete.tasks.music.references import RoundTrip
+    from synesthete.tasks.music.references import CodecRoundTrip
 
 SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
 NUM_FITTED = 500  # training pieces that features without a classifier are standardised over
@@ -121,7 +129,7 @@ class MusicEvaluator(Evaluator):
         """As is asked for by held-out pieces, drawn anew each time: by their classes, or their sounds."""
         test = self.prepared.test
         places = draw_with_replacement(len(test), self.num, self.seed, "asked for")
-        found = generate(
+        found = generate_timed(
             self.pipeline,
             test.waveform(places) if self.reads_sound else test.labels[places],
             seed=self.seed,
@@ -185,7 +193,7 @@ class MusicEvaluator(Evaluator):
         """Bands, rhythm and pitch of every set, by name."""
         found = {}
         for done, (name, (sounds, _)) in enumerate(self.sets().items()):
-            found[name] = describe(sounds, self.sample_rate)
+            found[name] = describe_sounds(sounds, self.sample_rate)
             self.progress("bands, rhythm, pitch", done + 1, 6)
         return found
 
@@ -235,14 +243,14 @@ class MusicEvaluator(Evaluator):
         places, samples = self.references.places[: self.num_denoised], self.prepared.test.plain()
         found = [samples.batch(part, seeding.generator(self.seed, "pairs")) for part in places.split(CHUNK)]
         codec = self.pipeline.codec
-        x_0 = [batch.signal if batch.encoded else encode(codec, batch.signal) for batch in found]
+        x_0 = [batch.signal if batch.encoded else encode_signals(codec, batch.signal) for batch in found]
         raw, label = (torch.cat([getattr(batch, name) for batch in found]) for name in ("raw", "label"))
         return Batch(torch.cat(x_0), raw, label, encoded=True)
 
     @cached_property
-    def round_trip(self) -> RoundTrip:
+    def round_trip(self) -> CodecRoundTrip:
         """What the codec alone costs."""
-        return measure_round_trip(self.references.held_out, self.coded[1], self.sample_rate)
+        return measure_codec_round_trip(self.references.held_out, self.coded[1], self.sample_rate)
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
@@ -255,7 +263,7 @@ class MusicEvaluator(Evaluator):
                 recorded=self.recorded,
                 progress=self.progress,
             )
-        yield Finding(sections=[report.heard(self), report.seen(self)], data=dict(self.generated.counts))
+        yield Finding(sections=[report.heard_music_section(self), report.seen(self)], data=dict(self.generated.counts))
         yield from self.shared_findings()
         yield self.described()
         yield self.codec_alone()
@@ -302,7 +310,7 @@ class MusicEvaluator(Evaluator):
             found.append(
                 metric("class_accuracy_of_codec", share, interval(share, trip.num), chance, ceiling=ceiling, **told)
             )
-        section = report.codec(self, found[0] if found else None)
+        section = report.music_codec_section(self, found[0] if found else None)
         found.append(metric("codec_snr", trip.snr_db, num=trip.num))
         return Finding(found, [section], {"round_trip": {"snr_db": trip.snr_db, "spectral_db": trip.spectral_db}})
 

@@ -11,8 +11,8 @@ import torch
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts
-from synesthete.evaluation.metrics.round_trip import difference
-from synesthete.evaluation.samples import device_of
+from synesthete.evaluation.metrics.round_trip import signal_difference
+from synesthete.evaluation.samples import codec_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ BATCH_SIZE = 16  # pieces through the codec at once
 @torch.no_grad()
 def through_codec(codec: Any, waveforms: Tensor, seed: int, progress: Callable[[int, int], None]) -> Tensor:
     """Real pieces (n, S) int16, encoded and decoded: (n, S') int16, wherever the codec is."""
-    found, device = [], device_of(codec)
+    found, device = [], codec_device(codec)
     for first in range(0, len(waveforms), BATCH_SIZE):
         part = as_float(waveforms[first : first + BATCH_SIZE].cpu())
         x_0 = codec.encode(part.to(device))
@@ -58,7 +58,7 @@ def noise_like(waveforms: Tensor, seed: int, *, coloured: bool = True) -> Tensor
 
 
 @dataclass(frozen=True)
-class RoundTrip:
+class CodecRoundTrip:
     """Real held-out pieces through the codec, n of them: what a perfect model would still lose.
 
     snr_db: of the waveform, the median. spectral_db: log-spectral distance, the root mean square difference of levels
@@ -71,18 +71,18 @@ class RoundTrip:
     pairs: tuple[Tensor, Tensor]
 
 
-def measure_round_trip(before: Tensor, after: Tensor, sample_rate: int, num_shown: int = 2) -> RoundTrip:
+def measure_codec_round_trip(before: Tensor, after: Tensor, sample_rate: int, num_shown: int = 2) -> CodecRoundTrip:
     """Of pieces (n, S) int16 and the same decoded again (n, S'); what is longer is cut."""
     num = min(before.shape[1], after.shape[1])
     ratios, squares, cells = [], 0.0, 0
     for first in range(0, len(before), CHUNK):
         one, other = (as_float(x[first : first + CHUNK, :num].cpu()) for x in (before, after))
-        ratios += [difference(a, b).snr_db for a, b in zip(one, other, strict=True)]
+        ratios += [signal_difference(a, b).snr_db for a, b in zip(one, other, strict=True)]
         levels = [log_mel(x, sample_rate) for x in (one, other)]
         heard = torch.maximum(*levels) > FLOOR_DB
         squares += (levels[0] - levels[1])[heard].double().square().sum().item()
         cells += int(heard.sum())
     spectral = math.sqrt(squares / cells) if cells else math.nan
-    return RoundTrip(
+    return CodecRoundTrip(
         len(before), torch.tensor(ratios).median().item(), spectral, (before[:num_shown], after[:num_shown])
     )

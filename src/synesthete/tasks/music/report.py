@@ -142,7 +142,7 @@ def sound_card(waveform: Tensor, sample_rate: int, name: str, *lines: str) -> Ca
     return Card(name, [Medium(f"spectrogram-{slug}", picture, name), sound], lines)
 
 
-def heard(found: MusicEvaluator) -> Section:
+def heard_music_section(found: MusicEvaluator) -> Section:
     """The first sounds that were made, and real ones, to hear."""
     made, real, names, rate = found.generated, found.references, found.class_names, found.sample_rate
     cards = []
@@ -211,7 +211,7 @@ def suspects(evaluator: MusicEvaluator, found: Memorization) -> Gallery:
     return Gallery(cards, columns=2)
 
 
-def codec(found: MusicEvaluator, accuracy: Metric | None) -> Section:
+def music_codec_section(found: MusicEvaluator, accuracy: Metric | None) -> Section:
     """What the codec alone costs, with pairs to hear. accuracy: of the classifier through it."""
     trip, cards = found.round_trip, []
     rows: list[tuple[str, Any]] = [

@@ -38,7 +38,7 @@ BATCH = 64  # pieces that are encoded at once, and the rows of a shard
 NUM_MEASURED = 2048  # training pieces, drawn from all, that the codec is measured on
 
 
-class Music(Task):
+class MusicTask(Task):
     """Nothing, a class or a clip in, music out."""
 
     name = "music"
@@ -204,4 +204,4 @@ class Batches:
         return (self.samples.waveform(places) for places in self.places)
 
 
-register(Music())
+register(MusicTask())

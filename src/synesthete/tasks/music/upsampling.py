@@ -12,7 +12,7 @@ from synesthete.data.audio import as_float, read_audio, to_int16
 from synesthete.data.recordings import Recordings
 from synesthete.evaluation.audio_features.bands import (
     band_differences,
-    fitted,
+    cut_or_padded,
     mean_spectrum,
     octave_names,
     octave_power,
@@ -97,7 +97,9 @@ def evaluate_upsampling(
         metric("seconds_to_upsample", seconds * rate / real.numel(), num=len(real)),
     ]
     sections = [
-        shown("Upsampled", {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}, rate),
+        upsampled_section(
+            "Upsampled", {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}, rate
+        ),
         tabled(distances, octaves, rate, low_rate),
     ]
     if low is not None:
@@ -113,20 +115,20 @@ def every_way(
     """Real sounds (n, S), their highs taken away and put back in every way, (n, S) each; the seconds of upsampling."""
     rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     low = resample(real, rate, low_rate)
-    given = fitted(resample(low, low_rate, rate), real.shape[-1])
+    given = cut_or_padded(resample(low, low_rate, rate), real.shape[-1])
     generators = seeding.sample_generators(seed, len(real))
     start = time.perf_counter()
     whole = upsample(
         pipeline, low, low_rate, generators=generators, join=False, progress=lambda *count: report("upsampling", *count)
     )
     seconds = time.perf_counter() - start
-    made = fitted(whole, real.shape[-1])
+    made = cut_or_padded(whole, real.shape[-1])
     coded = as_float(through_codec(pipeline.codec, to_int16(real), seed, lambda *count: report("codec", *count)))
     places = drawn(len(prepared.train), NUM_TILT, seed, "mean spectrum")
     tilt = mean_spectrum(prepared.train.waveform(places), rate)
 
     def over(highs: Tensor) -> Tensor:
-        return join_bands(given, fitted(highs, given.shape[-1]), rate, low_rate / 2)
+        return join_bands(given, cut_or_padded(highs, given.shape[-1]), rate, low_rate / 2)
 
     sounds = {
         GIVEN: given,
@@ -135,7 +137,7 @@ def every_way(
         NETWORK: made,
         OTHER: over(real[shuffled(len(real), seed)]),
         CODED: over(coded),
-        DECODED: fitted(coded, real.shape[-1]),
+        DECODED: cut_or_padded(coded, real.shape[-1]),
     }
     return sounds, seconds
 
@@ -193,7 +195,7 @@ def evaluate_recorded(
     rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     generators = seeding.sample_generators(seed, len(low))
     made = upsample(pipeline, low, low_rate, generators=generators, progress=lambda *c: report("recorded sound", *c))
-    given = fitted(resample(low, low_rate, rate), made.shape[-1])
+    given = cut_or_padded(resample(low, low_rate, rate), made.shape[-1])
     levels = {name: profile(octaves_of(sound, rate), 1e-12) for name, sound in ((GIVEN, given), (MADE, made))}
     levels[REAL] = profile(real, 1e-12)
     new = made_octaves(rate, low_rate)
@@ -214,7 +216,7 @@ def evaluate_recorded(
     kept = spectral_distances(given, made, rate, low_rate)["below"]
     told: dict[str, Any] = {"variant": "recorded given band", "what": " to the given band", "against": n}
     metrics.append(metric("log_spectral_distance", kept.mean().item(), **told))
-    section = shown(f"Recorded at {low_rate} Hz", {GIVEN: given, MADE: made}, rate)
+    section = upsampled_section(f"Recorded at {low_rate} Hz", {GIVEN: given, MADE: made}, rate)
     rows = [
         (octave, *(levels[name][i].item() for name in (GIVEN, MADE, REAL)))
         for i, octave in enumerate(octave_names(rate))
@@ -243,21 +245,23 @@ def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: i
     return torch.cat(sounds)[: min(there // length, num) * length].unflatten(0, (-1, length))
 
 
-def shown(title: str, sounds: dict[str, Tensor], sample_rate: int) -> Section:
+def upsampled_section(title: str, sounds: dict[str, Tensor], sample_rate: int) -> Section:
     """The first sounds in every way, side by side: to see and to hear."""
     rows = [draw_spectrograms(sound[:NUM_SHOWN], sample_rate) for sound in sounds.values()]
     pieces = [f"piece {i}" for i in range(len(rows[0]))]
     sheet = draw_sheet(list(zip(*rows, strict=True)), pieces, list(sounds))
     cards = []
     for i, piece in enumerate(pieces):
-        media = [heard(f"{title} {i} {name}", name, sound[i], sample_rate) for name, sound in sounds.items()]
+        media = [
+            heard_octaves_section(f"{title} {i} {name}", name, sound[i], sample_rate) for name, sound in sounds.items()
+        ]
         cards.append(Card(piece, media))
     caption = f"log-mel, low bands at the bottom: {', '.join(sounds)}"
     picture = Medium(f"{title} spectrograms", encode_png(sheet), caption)
     return Section(title, _SHOWN.format(names=", ".join(sounds)), [picture, Gallery(cards)])
 
 
-def heard(name: str, caption: str, waveform: Tensor, sample_rate: int) -> Medium:
+def heard_octaves_section(name: str, caption: str, waveform: Tensor, sample_rate: int) -> Medium:
     """A sound to listen to."""
     return Medium(name, encode_wav(waveform.clamp(-1, 1), sample_rate), caption, "wav")
 
