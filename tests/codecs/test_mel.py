@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 from synesthete import seeding
 from synesthete.codecs.mel import MelCodec
 from synesthete.data.audio import read_audio
-from synesthete.nn.spectrum import griffin_lim
+from synesthete.nn.spectrum import griffin_lim, mel_filterbank
 from synesthete.types import InputError
 
 RATE, N_FFT, HOP, BANDS = 24_000, 1024, 256, 100
@@ -241,3 +241,11 @@ def test_statistics_are_saved_with_it(fitted, tmp_path):
     assert again.silence == fitted.silence
     assert again.shape == fitted.shape
     assert (again.mean, again.scale) == (fitted.mean, fitted.scale)
+
+
+@pytest.mark.parametrize("htk", [True, False])
+@pytest.mark.parametrize("sizes", [(24_000, 1024, 100), (32_000, 2048, 128), (8000, 256, 48), (1500, 128, 10)])
+def test_the_filterbank_is_librosas_to_the_bit(htk, sizes):
+    sample_rate, n_fft, n_mels = sizes
+    expected = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None)
+    assert torch.equal(mel_filterbank(*sizes, htk), torch.from_numpy(expected))

@@ -34,8 +34,11 @@ def grid_positions(rows: int, columns: int, width: int) -> torch.Tensor:
     """
     if width % 4:
         raise InputError(f"width {width}: places are told in sines and cosines of two axes; give a multiple of 4")
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.cat([sinusoid(row, width // 2), sinusoid(column, width - width // 2)], dim=-1).flatten(0, 1)
+    device = torch.get_default_device()
+    with torch.device("cpu"):  # without memory, torch would import its compiler for it
+        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        table = torch.cat([sinusoid(row, width // 2), sinusoid(column, width - width // 2)], dim=-1).flatten(0, 1)
+    return table.to(device)
 
 
 class TimestepEmbedding(nn.Module):

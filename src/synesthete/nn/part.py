@@ -200,10 +200,13 @@ class Undrawn(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """`func`, unless it draws."""
-        tensor: Any = args[0] if args else (kwargs or {}).get("tensor")
-        if getattr(func, "__name__", "") in ("normal_", "uniform_") and tensor.is_meta:
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        tensor: Any = args[0] if args else kwargs.get("tensor")
+        if name in ("normal_", "uniform_") and tensor.is_meta:
             return tensor
-        return func(*args, **(kwargs or {}))
+        if name in ("randn", "rand") and torch.get_default_device().type == "meta":
+            return torch.empty(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,6 @@ import torch
 from synesthete import seeding
 from synesthete.data.rows import compute_rows
 from synesthete.io import digest
-from synesthete.training import sharding
-from synesthete.training.run_folder import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +51,8 @@ def training_data(
         return samples.signals()
     if not (parts.codec.is_learned or stage.num_views):
         return samples
+    from synesthete.training import sharding  # with accelerate, which tasks that only sample do without
+
     with sharding.gathered(model):
         if parts.codec.is_learned:
             num_views = recipe.data.fields.get("num_views", NUM_VIEWS)
@@ -101,6 +101,8 @@ def precompute_latents(
     def encode(places: Tensor) -> Tensor:
         parts = places.split(BATCH)
         return torch.cat([samples.encode(codec, part, num_views, at_once=BATCH, device=device) for part in parts])
+
+    from synesthete.training.run_folder import processes
 
     rows = compute_rows(
         len(samples),
