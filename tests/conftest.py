@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ import torch
 from hypothesis import settings
 
 from synesthete import tasks
+from synesthete.config import registry
+from synesthete.diffusion.sampling import SAMPLERS
+from synesthete.evaluation.metrics.metric import METRICS
+from synesthete.recipes import RECIPES
+from synesthete.tasks import task
 from synesthete.training import assembly
 from tiny import awake, debug_recipe
 
@@ -50,6 +56,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))  # read when it was imported
         yield folder
+
+
+@pytest.fixture(scope="module")
+def own_additions() -> Iterator[None]:
+    """What a module registers from outside the package is forgotten after it, so that tables are as they ship."""
+    tables: list[Any] = [RECIPES, SAMPLERS, METRICS, registry._registered, task._TASKS]
+    before = [set(table) for table in tables]
+    yield
+    for table, names in zip(tables, before, strict=True):
+        for name in set(table) - names:
+            del table[name]
+    sys.modules.pop("examples.fifth_system", None)
 
 
 @pytest.fixture

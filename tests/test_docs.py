@@ -70,7 +70,7 @@ def parameters(examples: list[Example]) -> Any:
 
 
 @parameters(blocks("python"))
-def test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, capsys):
+def test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, capsys, own_additions):
     """A line `print(...)  # text` prints that text."""
     monkeypatch.chdir(tmp_path)
     exec(compile(example.text, example.where, "exec"), {"__name__": "__main__"})

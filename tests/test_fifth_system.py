@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -9,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from examples import fifth_system
 
 import synesthete
 from synesthete.cli.app import main
@@ -32,6 +32,12 @@ def call(*arguments: object) -> int:
     finally:
         sys.argv = before
     return int(stopped.value.code or 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fifth_system(own_additions) -> Any:
+    """The example, imported, which registers what it defines."""
+    return importlib.import_module("examples.fifth_system")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_a_note_rings(run, tmp_path):
     ]
 
 
-def test_its_own_sampler_and_python(run):
+def test_its_own_sampler_and_python(run, fifth_system):
     model = synesthete.load(str(run))
     sound = model(3)
     assert sound.waveform.shape == (fifth_system.LENGTH,)

@@ -136,7 +136,8 @@ def test_a_decoded_batch_equals_its_singles(fitted, words):
     assert batch.shape == (4, 64 * HOP - 1)
     for i in range(4):
         single = fitted.decode(x_0[i : i + 1], seeding.sample_generators(3, 1, i))
-        torch.testing.assert_close(single[0], batch[i], rtol=0, atol=1e-4)
+        # Griffin-Lim feeds the last bit of an FFT back 32 times: up to 1.5e-4, by processor.
+        torch.testing.assert_close(single[0], batch[i], rtol=0, atol=5e-4)
     assert torch.equal(fitted.decode(x_0), fitted.decode(x_0))  # without generators from seed 0
 
 

@@ -277,7 +277,8 @@ def test_a_decoded_batch_equals_its_singles(codecs, sounds, kind):
     batch = codec.decode(x_0, seeding.sample_generators(3, 3))
     for i in range(3):
         single = codec.decode(x_0[i : i + 1], seeding.sample_generators(3, 1, i))
-        torch.testing.assert_close(single[0], batch[i], rtol=0, atol=1e-4)
+        # Griffin-Lim feeds the last bit of an FFT back 32 times: up to 1.5e-4, by processor.
+        torch.testing.assert_close(single[0], batch[i], rtol=0, atol=5e-4)
 
 
 @every_variant
