@@ -124,7 +124,7 @@ class Task:
     def generate(self, pipeline: Pipeline, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
         """`num` samples on fixed noise, to be evaluated, and the classes that were asked for.
 
-        One of conditions drawn from `prepared.test` is made by `evaluation.samples.generate`.
+        One of conditions drawn from `prepared.test` is made by `evaluation.samples.generate_timed`.
         """
         raise NotImplementedError
 

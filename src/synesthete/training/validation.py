@@ -50,10 +50,10 @@ NUM_SAMPLES, NUM_TIMESTEP_BINS = 64, 10
 class Validator:
     """Looks at the parts of a run, with the averaged weights in place where there are some.
 
-    watch: looks further, as `training.loop.train` takes it. autocast: the precision to look in. mask_condition: a batch
-    without what the stage never tells. at_once: samples that go through the denoiser together, no more than a training
-    step has room for; None: all. sensitivities: of every validation so far, as shares of the error; part of the run's
-    state.
+    watch: looks further, as `training.loop.train_recipe` takes it. autocast: the precision to look in. mask_condition:
+    a batch without what the stage never tells. at_once: samples that go through the denoiser together, no more than a
+    training step has room for; None: all. sensitivities: of every validation so far, as shares of the error; part of
+    the run's state.
     """
 
     def __init__(

@@ -156,7 +156,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(digits
 
 
 def test_it_is_trained_once(trained, digits, monkeypatch):
-    monkeypatch.setattr(classifier_module, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(classifier_module, "train_classifier", lambda *_, **__: pytest.fail("trained again"))
     shards = Rows([digits["classifier"].pictures[:150], digits["classifier"].pictures[150:]])  # the same from disk
     again = load_or_train_image_classifier(
         PictureSamples(shards, digits["classifier"].labels), digits["test"], DIGITS, num_steps=NUM_STEPS
@@ -176,7 +176,7 @@ def runs(monkeypatch, tmp_path):
         found.append(len(samples))
         return build()
 
-    monkeypatch.setattr(classifier_module, "train", build_only)
+    monkeypatch.setattr(classifier_module, "train_classifier", build_only)
     return found
 
 

@@ -79,7 +79,7 @@ def test_the_distance_rises_with_what_is_wrong(data, trained):
 
 
 def test_it_is_found_again_in_the_cache(data, trained, monkeypatch):
-    monkeypatch.setattr(classifier_module, "train", None)
+    monkeypatch.setattr(classifier_module, "train_classifier", None)
     again = load_or_train_sound_classifier(data.classifier, data.test, data.class_names, RATE, num_steps=STEPS)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     assert torch.equal(

@@ -48,6 +48,7 @@ from synesthete.tasks.image_to_speech.measures import (
     pair,
     preprocessed,
     seeing_metrics,
+    thinned,
     training_features,
 )
 from synesthete.types import InputError, Prepared
@@ -391,17 +392,3 @@ def speech_evaluator(
         seed=seed,
         **options,
     )
-
-
-def thinned(clips: Clips, num: int, seed: int) -> Clips:
-    """At most `num` of the clips, as many of each class: real speech of a hundred classes is more than is needed."""
-    if len(clips) <= num:
-        return clips
-    order = torch.randperm(len(clips), generator=seeding.generator(seed, "thinned"))
-    turn = torch.zeros_like(clips.labels)
-    for label in clips.labels.unique():
-        places = order[clips.labels[order] == label]
-        turn[places] = torch.arange(len(places))
-    kept = turn.argsort(stable=True)[:num].sort().values
-    speakers = [clips.speakers[i] for i in kept.tolist()]
-    return replace(clips, waveforms=clips.waveforms[kept], labels=clips.labels[kept], speakers=speakers)

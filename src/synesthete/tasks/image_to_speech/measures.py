@@ -7,7 +7,7 @@ measured what real speech scores on them. They are kept to be comparable, each w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -338,3 +338,17 @@ def measure_diversity(
 
 def _share_known(values: Tensor) -> float:
     return values.isfinite().double().mean().item()
+
+
+def thinned(clips: Clips, num: int, seed: int) -> Clips:
+    """At most `num` of the clips, as many of each class: real speech of a hundred classes is more than is needed."""
+    if len(clips) <= num:
+        return clips
+    order = torch.randperm(len(clips), generator=seeding.generator(seed, "thinned"))
+    turn = torch.zeros_like(clips.labels)
+    for label in clips.labels.unique():
+        places = order[clips.labels[order] == label]
+        turn[places] = torch.arange(len(places))
+    kept = turn.argsort(stable=True)[:num].sort().values
+    speakers = [clips.speakers[i] for i in kept.tolist()]
+    return replace(clips, waveforms=clips.waveforms[kept], labels=clips.labels[kept], speakers=speakers)
