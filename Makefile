@@ -18,7 +18,7 @@ demo: env
 	$(BIN)/synesthete demo
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: env
 	$(BIN)/python -m pytest -m slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from synesthete.codecs.codec import Codec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.objectives import DataRange, data_range, value_range
@@ -12,7 +13,7 @@ from synesthete.objectives import DataRange, data_range, value_range
 DATA = DataRange(-4.0, 4.0, 0.0)
 
 
-class Loudness:
+class Loudness(Codec):
     """A codec of sound without a spectrogram: x_0 is the waveform."""
 
     def decode(self, x_0, generators=None):

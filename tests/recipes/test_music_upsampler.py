@@ -9,7 +9,7 @@ from synesthete import tasks
 from synesthete.denoisers.dit import DiT
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade, upsample
-from synesthete.recipes import check_spatial, check_widths
+from synesthete.recipes.fit import check_spatial, check_widths
 from synesthete.recipes.music_upsampler import (
     music_low,
     music_low_debug,

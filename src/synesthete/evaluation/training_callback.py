@@ -49,11 +49,19 @@ def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step:
     model = ModelUnderTest(pipeline, prepared, num=8, num_shown=8, num_seeds=2, num_steps=20)
     for name in AT_PREVIEWS:
         with _costs_a_line(step, f"picture of {name}"):
-            for medium in find_diagnostic(name)(model).items:
+            try:
+                items = find_diagnostic(name)(model).items
+            except InputError:
+                continue
+            for medium in items:
                 if isinstance(medium, Medium):
                     _write(medium, folder, step, log)
     with _costs_a_line(step, "embeddings"):
-        for found in condition_embeddings(model):
+        try:
+            embeddings = condition_embeddings(model)
+        except InputError:
+            return
+        for found in embeddings:
             log.embedding(found.name, found.vectors, found.metadata())
 
 
@@ -61,8 +69,6 @@ def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step:
 def _costs_a_line(step: int, what: str) -> Iterator[None]:
     try:
         yield
-    except InputError:
-        pass
     except Exception as error:
         logger.warning("step %d: no %s (%s: %s)", step, what, type(error).__name__, error)
 

@@ -238,7 +238,7 @@ def test_a_processor_that_leaks_is_found(data, monkeypatch):
 
     def leaking(self, attn, hidden_states, encoder_hidden_states=None, *rest, **more):
         x = plain(self, attn, hidden_states, encoder_hidden_states, *rest, **more)
-        return x + 0.01 if encoder_hidden_states.strength == 0 else x
+        return x + 0.01 if encoder_hidden_states.adapter_scale == 0 else x
 
     monkeypatch.setattr(SoundProcessor, "forward", leaking)
     found = measure_adapter_scale(stable(), draw_conditions(data.test, COLOURS, 8, 0), 0)
