@@ -71,6 +71,17 @@ def own_additions() -> Iterator[None]:
 
 
 @pytest.fixture
+def kept_by_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`kept_by_the_hub(name)`: the Hub's client has a folder for it, so that it is asked what it has of it."""
+
+    def keep(name: str, kind: str = "model") -> None:
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        (tmp_path / "hub" / f"{kind}s--{name.replace('/', '--')}").mkdir(parents=True)
+
+    return keep
+
+
+@pytest.fixture
 def recipe() -> Recipe:
     """The debug twin in float32, to be changed at will."""
     return debug_recipe()

@@ -56,8 +56,9 @@ def test_it_gives_what_the_published_network_gives(published, inside):
     assert codec.pictures(x_0, scale=2)[0].size == (32, 32)
 
 
-def test_of_a_base_on_the_hub_only_its_autoencoder_is_fetched(published, tmp_path, monkeypatch):
+def test_of_a_base_on_the_hub_only_its_autoencoder_is_fetched(published, tmp_path, monkeypatch, kept_by_the_hub):
     """A bare *.safetensors would be 23 GB of Stable Diffusion 1.5; and its network in the cache is no autoencoder."""
+    kept_by_the_hub("somebody/paints")
     folder, network = published
     cache, asked = tmp_path / "cache", []
     (cache / "unet").mkdir(parents=True)

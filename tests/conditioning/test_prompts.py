@@ -129,7 +129,8 @@ def test_a_base_that_cannot_be_had_is_one_line(monkeypatch, tmp_path):
     assert f"--set {FIELD}=PATH" in one_line(caught)
 
 
-def test_what_an_interrupted_download_left_is_not_taken_for_the_whole(folder, tmp_path, monkeypatch):
+def test_what_an_interrupted_download_left_is_not_taken_for_the_whole(folder, tmp_path, monkeypatch, kept_by_the_hub):
+    kept_by_the_hub("somebody/paints")
     online, left = False, tmp_path / "snapshot"
     shutil.copytree(folder / "tokenizer", left / "tokenizer")
 

@@ -165,7 +165,8 @@ def test_the_hub_is_asked_for_the_data_set_and_for_these_splits_alone(offline, m
     assert options["allow_patterns"] == ["*train*.parquet", "*test*.parquet"]
 
 
-def test_a_download_that_was_cut_short_is_taken_up_again(offline, monkeypatch):
+def test_a_download_that_was_cut_short_is_taken_up_again(offline, monkeypatch, kept_by_the_hub):
+    kept_by_the_hub(NAME, "dataset")
     whole, cut = animals(offline / "whole"), animals(offline / "cut")
     (cut / "data" / "train-00001-of-00002.parquet").unlink()
     asked = []

@@ -168,7 +168,8 @@ def test_the_weights_are_found_wherever_they_are_kept(nowhere, tmp_path, monkeyp
     assert all("url" not in str(call) for call in nowhere)
 
 
-def test_a_copy_in_the_hubs_cache_is_found(nowhere, tmp_path, monkeypatch):
+def test_a_copy_in_the_hubs_cache_is_found(nowhere, tmp_path, monkeypatch, kept_by_the_hub):
+    kept_by_the_hub("somebody/inception")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "snapshot"))
     (tmp_path / "snapshot").mkdir()
     assert local_inception("somebody/inception") is None
