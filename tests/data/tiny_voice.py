@@ -1,4 +1,4 @@
-"""A Piper voice of a few kilobytes: a hum, as long as the phonemes and the scale it is given say."""
+"""Voices of a few kilobytes, Piper's and Kokoro's: a hum, as long as the phonemes and the pace it is given say."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SAMPLE_RATE = 16_000
@@ -94,3 +96,59 @@ def write_voice(folder: Path, name: str, hertz: float = 120.0, num_speakers: int
     }
     path.with_name(f"{name}.onnx.json").write_text(json.dumps(settings))
     return path
+
+
+def write_kokoro(folder: Path, voices: Mapping[str, float], symbols: str) -> Path:
+    """onnx/model_quantized.onnx, voices/NAME.bin and tokenizer.json with Kokoro's inputs and output.
+
+    voices: names to Hz, which is the first number of a voice's vector; ten vectors, so ten symbols at most.
+    """
+    node = helper.make_node
+    constants: dict[str, tuple[int, list[int], list[float]]] = {
+        "samples": (TensorProto.FLOAT, [], [SAMPLES_A_PHONEME]),
+        "zero": (TensorProto.FLOAT, [], [0.0]),
+        "one": (TensorProto.FLOAT, [], [1.0]),
+        "turn": (TensorProto.FLOAT, [], [2 * math.pi / 24_000]),
+        "first": (TensorProto.INT64, [], [0]),
+        "second": (TensorProto.INT64, [], [1]),
+        "whole": (TensorProto.INT64, [1], [-1]),
+    }
+    nodes = [
+        node("Shape", ["tokens"], ["shape"]),
+        node("Gather", ["shape", "second"], ["count"]),
+        node("Cast", ["count"], ["length"], to=TensorProto.FLOAT),
+        node("Mul", ["length", "samples"], ["plain"]),
+        node("Div", ["plain", "speed"], ["lengths"]),
+        node("Gather", ["lengths", "first"], ["num"]),
+        node("Range", ["zero", "num", "one"], ["time"]),
+        node("Cast", ["tokens"], ["ids"], to=TensorProto.FLOAT),
+        node("ReduceMean", ["ids"], ["phase"], keepdims=0),  # what is said changes the phase alone
+        node("Reshape", ["style", "whole"], ["numbers"]),
+        node("Gather", ["numbers", "first"], ["hertz"]),
+        node("Mul", ["time", "turn"], ["turned"]),
+        node("Mul", ["turned", "hertz"], ["angle"]),
+        node("Add", ["angle", "phase"], ["turns"]),
+        node("Sin", ["turns"], ["audio"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "length"]),
+        helper.make_tensor_value_info("style", TensorProto.FLOAT, [1, 256]),
+        helper.make_tensor_value_info("speed", TensorProto.FLOAT, [1]),
+    ]
+    outputs = [helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["audio_length"])]
+    initial = [helper.make_tensor(key, *value) for key, value in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "kokoro", inputs, outputs, initial),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    for name in ("onnx", "voices"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "onnx" / "model_quantized.onnx")
+    for name, hertz in voices.items():
+        styles = np.zeros((10, 1, 256), np.float32)
+        styles[..., 0] = hertz + np.arange(10)[:, None]  # a Hz more for each symbol
+        styles.tofile(folder / "voices" / f"{name}.bin")
+    vocab = {symbol: number for number, symbol in enumerate(symbols, start=1)}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}}))
+    return folder

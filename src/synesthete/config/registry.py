@@ -40,6 +40,8 @@ MODULES: dict[str, str] = {
     "Videos": "data.videos",
     "Espeak": "data.speech.espeak",
     "Piper": "data.speech.piper",
+    "Kokoro": "data.speech.kokoro",
+    "Mixed": "data.speech.engines",
     "Affine": "data.augmentation",
     "FlipCrop": "data.augmentation",
     "AudioAugmentation": "data.augmentation",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-ENGINES = {"espeak": "Espeak", "piper": "Piper"}  # classes by their short names
+ENGINES = {"espeak": "Espeak", "piper": "Piper", "kokoro": "Kokoro"}  # classes by their short names
 
 
 class Engine(Protocol):
@@ -69,6 +69,44 @@ EngineChoice = Annotated[Any, BeforeValidator(named_engine)]
 
 
 SPLITS = ("train", "classifier", "test")
+
+
+class Mixed:
+    """Several engines as one: the voices of all of them, each spoken by the engine that has it.
+
+    Raises:
+        InputError: no engine.
+    """
+
+    def __init__(self, engines: tuple[Any, ...]) -> None:
+        if not engines:
+            raise InputError("data.engine.engines: none given; give at least one")
+        self.engines: tuple[Engine, ...] = tuple(named_engine(e)() if isinstance(e, str) else e for e in engines)
+
+    def identity(self) -> str:
+        """The engines', one after the other."""
+        return "; ".join(engine.identity() for engine in self.engines)
+
+    def split_voices(self) -> dict[str, tuple[Voice, ...]]:
+        """The voices of all, by split."""
+        found = [engine.split_voices() for engine in self.engines]
+        return {split: tuple(voice for voices in found for voice in voices[split]) for split in SPLITS}
+
+    def check_voice(self, voice: str, pitch: int = 50, semitones: float = 0.0) -> None:
+        """As the engine that has the voice."""
+        self._engine_of(voice).check_voice(voice, pitch, semitones)
+
+    def speak(
+        self, text: str, voice: str, rate: int = 160, pitch: int = 50, semitones: float = 0.0
+    ) -> tuple[Tensor, int]:
+        """As the engine that has the voice speaks."""
+        return self._engine_of(voice).speak(text, voice, rate, pitch, semitones)
+
+    def _engine_of(self, voice: str) -> Engine:
+        for engine in self.engines:
+            if any(voice == own.name for voices in engine.split_voices().values() for own in voices):
+                return engine
+        raise InputError(f"voice {voice!r}: none of the {len(self.engines)} engines has it; name one of theirs")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ MIN_PITCH, MAX_PITCH = 0, 99
 
 # From speak_lib.h: espeak_AUDIO_OUTPUT, espeak_PARAMETER, espeakCHARS_UTF8, espeakINITIALIZE_DONT_EXIT.
 _SYNCHRONOUS, _RATE, _PITCH, _RANGE, _POS_CHARACTER, _UTF8, _DONT_EXIT = 2, 1, 3, 4, 1, 1, 0x8000
+_TIED_IPA = ord("^") << 8 | 0x80 | 0x02  # of espeak_TextToPhonemes: the phonetic alphabet, a phoneme's letters tied
 _SEED = 1
 # The engine keeps its data path in 160 bytes and appends "/espeak-ng-data" and file names to it; a longer one fails.
 _MAX_DATA_PATH = 120
@@ -142,6 +143,21 @@ class Espeak:
             raise RuntimeError(f"{voice}: the speech engine made no sound of {text!r} (status {status})")
         waveform = np.frombuffer(b"".join(pieces), dtype=np.int16).astype(np.float32) / 32768
         return torch.from_numpy(waveform), sample_rate
+
+    def phonemes(self, text: str, accent: str = "en-us") -> str:
+        """How a text is said, in the International Phonetic Alphabet; ^ ties the letters of one phoneme.
+
+        Raises:
+            InputError: no such accent.
+        """
+        with self._loaded() as library:
+            self._set_voice(library, accent)
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            rest = ctypes.c_char_p(text.encode())
+            clauses = []
+            while rest.value:
+                clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _TIED_IPA) or b"")
+        return " ".join(clause.decode() for clause in clauses if clause)
 
     @contextlib.contextmanager
     def _loaded(self) -> Iterator[ctypes.CDLL]:

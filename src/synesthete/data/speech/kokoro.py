@@ -1,0 +1,273 @@
+"""Kokoro-82M: neural voices of one small network, as ONNX (https://huggingface.co/hexgrad/Kokoro-82M, Apache-2.0).
+
+The layout is that of onnx-community/Kokoro-82M-v1.0-ONNX: `onnx/*.onnx`, `voices/NAME.bin` and `tokenizer.json`; the
+files may also lie side by side, and the symbols in a `config.json` or `vocab.json` under "vocab".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from synesthete import hub
+from synesthete.data.speech.engines import SPLITS
+from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.piper import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, check_split, shift_pitch
+from synesthete.io import digest
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.data.speech.engines import Voice
+
+REPOSITORY = "onnx-community/Kokoro-82M-v1.0-ONNX"
+MODEL = "model_quantized"
+SAMPLE_RATE = 24_000
+STYLE_SIZE = 256  # of the vector of a voice; its file has one for each number of symbols
+MIN_RATE, MAX_RATE = 80, 320  # words a minute: half and twice the pace it was trained at
+MAX_SYMBOLS = 509  # and a zero on both sides
+
+# The English voices but af_nicole, who whispers. The first letter is the accent (American or British), the second the
+# sex; every split has both sexes and both accents, and no voice is in two.
+KOKORO_VOICES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "af_alloy",
+        "af_aoede",
+        "af_bella",
+        "af_heart",
+        "af_jessica",
+        "af_nova",
+        "af_river",
+        "af_sky",
+        "am_adam",
+        "am_echo",
+        "am_fenrir",
+        "am_michael",
+        "am_onyx",
+        "am_puck",
+        "am_santa",
+        "bf_alice",
+        "bf_emma",
+        "bf_isabella",
+        "bm_fable",
+        "bm_george",
+    ),
+    "classifier": ("af_kore", "am_eric", "bf_lily", "bm_daniel"),
+    "test": ("af_sarah", "am_liam", "bm_lewis"),
+}
+
+# What espeak's phonemes are called in the alphabet that Kokoro was trained on (Misaki's, by its author): one letter
+# for a diphthong or an affricate, and in American no sign of length. ^ ties the two halves of one phoneme.
+_SYMBOLS = {"a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "ɔ^ɪ": "Y", "d^ʒ": "ʤ", "t^ʃ": "ʧ", "ə^l": "ᵊl", "ɚ": "əɹ", "ɐ": "ə"}
+_AMERICAN = {"o^ʊ": "O", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɪə": "iə", "ː": "", "ɾ": "T", "ʔ": "t"}
+_BRITISH = {"e^ə": "ɛː", "iə": "ɪə", "ə^ʊ": "Q", "ʔ": "t"}
+_ACCENTS = {"a": ("en-us", _SYMBOLS | _AMERICAN), "b": ("en-gb", _SYMBOLS | _BRITISH)}
+_PAUSE_SYMBOLS = ";:,.!?—… "
+_PAUSES = re.compile(f"([{_PAUSE_SYMBOLS.strip()}]+)")
+
+
+class Kokoro:
+    """Speaks with Kokoro's voices; the same call gives the same samples.
+
+    Words become phonemes by the embedded engine's rules (`Espeak.phonemes`), American or British as the voice is.
+
+    Args:
+        folder: where network, voices and symbols are. None: from the Hub or from SYNESTHETE_WEIGHTS/onnx-community/....
+        voices: names by split; None takes KOKORO_VOICES, as far as they are there.
+        model: which network, where the folder has several.
+
+    Raises:
+        InputError: the embedded engine or onnxruntime is not installed.
+    """
+
+    def __init__(
+        self, folder: str | None = None, voices: dict[str, tuple[str, ...]] | None = None, model: str = MODEL
+    ) -> None:
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError:
+            raise InputError("onnxruntime is not installed; pip install 'synesthete[kokoro]'") from None
+        self.folder, self.voices, self.model = folder, voices, model
+        self._phonemizer = Espeak()
+
+    def identity(self) -> str:
+        """The network, the rules of its phonemes, and a digest of the voices it speaks with."""
+        named = sorted(voice.name for group in self.split_voices().values() for voice in group)
+        contents = digest(b"".join(self._voice_path(name).read_bytes() for name in named))
+        path = self._network
+        return f"kokoro {path.stem} of {path.stat().st_size} bytes, {self._phonemizer.identity()}, voices {contents}"
+
+    def split_voices(self) -> dict[str, tuple[Voice, ...]]:
+        """The voices to speak with, by split.
+
+        Raises:
+            InputError: a split that is left without one.
+        """
+        if self.voices is not None:
+            return check_split(self.voices)
+        there = {path.stem for path in self._files if path.suffix == ".bin"}
+        return check_split({split: [name for name in KOKORO_VOICES[split] if name in there] for split in SPLITS})
+
+    def check_voice(self, voice: str, pitch: int = OWN_PITCH, semitones: float = 0.0) -> None:
+        """Make sure that the voice is there and one of Kokoro's English ones; it reaches every pitch.
+
+        Raises:
+            InputError: it is not.
+        """
+        load_styles(self._voice_path(voice))
+
+    def speak(
+        self, text: str, voice: str, rate: int = OWN_RATE, pitch: int = OWN_PITCH, semitones: float = 0.0
+    ) -> tuple[torch.Tensor, int]:
+        """The waveform (S,) float32 in [-1, 1] of `text`, and its sample rate in Hz.
+
+        rate in words a minute, 160 being the voice's own pace. pitch: 50 is the voice's own, a step 0.24 semitones.
+        semitones: on top of that; both shift the finished sound, its resonances and duration kept.
+
+        Raises:
+            InputError: no such voice, a damaged file, a rate out of reach, or a text that is too long.
+            RuntimeError: the network failed, or the text left nothing to say.
+        """
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise InputError(f"rate {rate}: outside what Kokoro says clearly; give {MIN_RATE} to {MAX_RATE}")
+        styles = load_styles(self._voice_path(voice))  # (k, 256)
+        said = self.phonemes(text, voice)
+        symbols = [self._numbers[symbol] for symbol in said if symbol in self._numbers]
+        if not set(said) - set(_PAUSE_SYMBOLS):
+            raise RuntimeError(f"{voice}: nothing to say in {text!r}")
+        if len(symbols) > min(MAX_SYMBOLS, len(styles)):
+            raise InputError(f"{text[:40]!r}...: {len(symbols)} phonemes, {MAX_SYMBOLS} at most; say less at once")
+        inputs = {
+            "tokens": np.array([[0, *symbols, 0]], np.int64),
+            "style": styles[len(symbols) - 1][None],
+            "speed": np.array([rate / OWN_RATE], np.float32),
+        }
+        session = load_network(self._network)
+        names = [given.name for given in session.get_inputs()]
+        if "input_ids" in names:  # what the Hub's export calls them
+            inputs["input_ids"] = inputs.pop("tokens")
+        try:
+            waveform = np.asarray(session.run(None, inputs)[0], np.float32).ravel()
+        except Exception as error:  # onnxruntime has exceptions of its own
+            raise RuntimeError(f"{voice}: Kokoro failed at {text!r} ({str(error).splitlines()[0][:120]})") from None
+        if not len(waveform) or not np.isfinite(waveform).all():
+            raise RuntimeError(f"{voice}: Kokoro made no sound of {text!r}")
+        higher = semitones + SEMITONES_A_STEP * (pitch - OWN_PITCH)
+        if higher:
+            waveform = shift_pitch(waveform, SAMPLE_RATE, higher)
+        return torch.from_numpy(np.clip(waveform, -1, 1)), SAMPLE_RATE
+
+    def phonemes(self, text: str, voice: str) -> str:
+        """What the network is given for a text, one letter a phoneme, the pauses as they were written."""
+        accent, symbols = _ACCENTS[voice[0]]
+        pieces = []
+        for piece in _PAUSES.split(text if _PAUSES.search(text.rstrip()[-1:]) else f"{text}."):
+            if _PAUSES.fullmatch(piece):
+                pieces.append(piece)
+            elif piece.strip():
+                said = self._phonemizer.phonemes(piece, accent)
+                for theirs, ours in symbols.items():
+                    said = said.replace(theirs, ours)
+                pieces.append(f"{' ' if pieces else ''}{said.replace('^', '').strip()}")
+        said = "".join(pieces)
+        return (
+            said if "ˈ" in said else said.replace("ˌ", "ˈ", 1)
+        )  # a lone "one" has but the stress it has in a sentence
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        """Everything of the model that is there."""
+        if self.folder is None:
+            patterns = [f"onnx/{self.model}.onnx", "voices/*.bin", "tokenizer.json"]
+            folder = hub.local_weights(REPOSITORY, patterns)
+            folder = folder or hub.download(REPOSITORY, patterns=patterns, field="data.engine.folder")
+        else:
+            folder = Path(self.folder).expanduser()
+        return sorted(path for path in folder.rglob("*") if path.suffix in {".onnx", ".bin", ".json"})
+
+    @cached_property
+    def _network(self) -> Path:
+        networks = [path for path in self._files if path.suffix == ".onnx"]
+        named = [path for path in networks if path.stem == self.model] or networks
+        if len(named) != 1:
+            there = ", ".join(path.stem for path in networks) or "none"
+            raise InputError(
+                f"{self.folder or REPOSITORY}: no network {self.model!r} of Kokoro (there: {there}); put {self.model}."
+                f"onnx of https://huggingface.co/{REPOSITORY} there, or set data.engine.model"
+            )
+        return named[0]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each symbol."""
+        for name in ("tokenizer.json", "config.json", "vocab.json"):
+            for path in self._files:
+                if path.name == name:
+                    found = _read_symbols(path)
+                    if found:
+                        return found
+        raise InputError(
+            f"{self.folder or REPOSITORY}: no symbols of Kokoro; put the tokenizer.json of "
+            f"https://huggingface.co/{REPOSITORY} there"
+        )
+
+    def _voice_path(self, voice: str) -> Path:
+        voices = {path.stem: path for path in self._files if path.suffix == ".bin"}
+        if voice not in voices or voice[:1] not in _ACCENTS:
+            english = [name for name in voices if name[:1] in _ACCENTS]
+            raise InputError(
+                f"voice {voice!r}: not among the {len(english)} English voices of Kokoro there "
+                f"({', '.join(english[:6]) or 'none'}); put {voice}.bin into {self.folder or 'voices'}, or name another"
+            )
+        return voices[voice]
+
+
+def _read_symbols(path: Path) -> dict[str, int]:
+    """The vocabulary of a file, empty where it has none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found = found.get("vocab") or found.get("model", {}).get("vocab", {})
+        return {str(symbol): int(number) for symbol, number in found.items()}
+    except (ValueError, TypeError, AttributeError, OSError):
+        raise InputError(f"{path}: not the symbols of Kokoro; download the file again") from None
+
+
+@lru_cache(maxsize=64)
+def load_styles(path: Path) -> np.ndarray:
+    """The vectors of a voice (k, 256) float32, the i-th for i + 1 symbols.
+
+    Raises:
+        InputError: not such a file.
+    """
+    contents = path.read_bytes()
+    if not contents or len(contents) % (4 * STYLE_SIZE):
+        raise InputError(f"{path}: not a voice of Kokoro, {len(contents)} bytes; download it again")
+    return np.frombuffer(contents, np.float32).reshape(-1, STYLE_SIZE)
+
+
+@lru_cache(maxsize=1)
+def load_network(path: Path) -> Any:
+    """The network ready to speak, on one thread: many processes speak at once.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has exceptions of its own
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"{path}: not a network that onnxruntime can load ({reason}); download it again") from None
+    names = {given.name for given in session.get_inputs()}
+    if not {"style", "speed"} <= names or not names & {"tokens", "input_ids"}:
+        raise InputError(f"{path}: takes {', '.join(sorted(names))}, not what Kokoro takes (tokens, style, speed)")
+    return session
