@@ -171,7 +171,7 @@ class SinePlan(Plan):
     unit = "sound"
     suffixes = (".wav", ".png")
 
-    def __init__(self, pipeline: Any, request: SineRequest) -> None:
+    def __init__(self, pipeline: Any, request: SineRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request)
         labels = split_commas(request.labels)
         if not labels or not all(label in pipeline.class_names for label in labels):
@@ -257,6 +257,8 @@ class DampedSine(Task):
     verb = "ring"
     makes = "damped sines"
     is_scorable = True
+    request_type = SineRequest
+    plan_type = SinePlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """The waveforms, and the codec measured on them."""
@@ -279,17 +281,9 @@ class DampedSine(Task):
         """Silence."""
         return SineSamples(torch.zeros(num, LENGTH), torch.zeros(num, dtype=torch.int64))
 
-    def request_type(self) -> type[SineRequest]:
-        """Notes."""
-        return SineRequest
-
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """`load(model)(3)`: a note."""
         return {"labels": [str(one) for one in inputs]}
-
-    def plan(self, pipeline: Any, request: SineRequest, folder: Path | None = None) -> SinePlan:
-        """Sounds of each note."""
-        return SinePlan(pipeline, request)
 
     def generate(self, pipeline: Any, prepared: Prepared, *, num: int, seed: int, progress: Progress) -> Generated:
         """As many of each note as the held-out ones have."""

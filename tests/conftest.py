@@ -65,7 +65,7 @@ def own_additions() -> Iterator[None]:
     before = [set(table) for table in tables]
     yield
     for table, names in zip(tables, before, strict=True):
-        for name in set(table) - names - set(task.MODULES):  # tasks of the package are registered when first asked for
+        for name in set(table) - names - set(task.VERBS):  # tasks of the package are registered when first asked for
             del table[name]
     sys.modules.pop("examples.fifth_system", None)
 

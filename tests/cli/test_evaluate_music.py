@@ -9,10 +9,10 @@ import pytest
 from test_evaluate_command import run  # noqa: F401 - a fixture
 
 from synesthete.evaluation.classifiers.sound import SoundClassifier
-from synesthete.recipes.music import music_debug, music_notes_debug
+from synesthete.recipes import RECIPES
 
 
-@pytest.mark.parametrize("make", [music_notes_debug, music_debug])
+@pytest.mark.parametrize("make", [RECIPES["music-notes-debug"], RECIPES["music-debug"]])
 def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(make().to_yaml())
@@ -31,7 +31,7 @@ def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, mon
     assert values["facts"]["sounds"].startswith("10 made, seed 3")
     keys = {metric["key"] for metric in values["metrics"]}
     assert keys >= {"frechet_distance", "audio_descriptor_tempogram_distance", "memorization_distance_spectrogram"}
-    classes = make is music_notes_debug
+    classes = make is RECIPES["music-notes-debug"]
     assert ("class_accuracy" in keys) == any(key.startswith("saved") for key in keys) == classes
     assert (kept["num_test"] > 0) == classes
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from synesthete.recipes import RECIPES
+from synesthete.recipes import RECIPES, describe_recipes, images
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "scipy", "matplotlib", "librosa", "sklearn", "pandas")
 PROBE = """
@@ -61,7 +61,8 @@ def test_a_recipe_is_shown_without_the_libraries_of_others(name):
 
 
 def test_recipes_are_described_by_their_docstrings():
-    described = RECIPES.describe()
+    described = describe_recipes()
     assert list(described) == list(RECIPES)
-    for name, make in RECIPES.items():
-        assert described[name] == (make.__doc__ or "").strip().splitlines()[0]
+    for name, function in (("images-stl10", images.images_stl10), ("images-stl10-debug", images.debug)):
+        assert described[name] == function.__doc__.splitlines()[0]
+    assert all(described.values())

@@ -13,7 +13,8 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.config import Recipe, build
-from synesthete.recipes.music_latent import music_latent, music_latent_debug
+from synesthete.recipes import RECIPES
+from synesthete.recipes.music_latent import music_latent
 from synesthete.types import InputError
 
 SMALL = {"latent_channels": 3, "channels": (8, 8), "patch_size": 2}
@@ -145,7 +146,7 @@ def test_levels_are_those_of_the_base():
     assert louder - softer == pytest.approx(20, abs=0.1)
 
 
-@pytest.mark.parametrize("make", [music_latent, music_latent_debug])
+@pytest.mark.parametrize("make", [music_latent, RECIPES["music-latent-debug"]])
 def test_a_recipe_of_it_is_the_same_from_yaml(make, tmp_path):
     recipe = make()
     path = tmp_path / "recipe.yaml"

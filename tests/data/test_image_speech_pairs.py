@@ -108,7 +108,7 @@ def test_a_limit_keeps_the_same_few(prepared, cache):
     assert len(pictures) == len(labels) == len(pictures.labels) == 100
     assert torch.bincount(labels).tolist() == [10] * 10  # a small limit leaves no class without a sample
     assert torch.equal(limited.pictures("train")[1], labels)
-    corpus = tasks.default_folder(debug_recipe()) / "corpus"
+    corpus = tasks.find_task("image-to-speech").default_folder(debug_recipe()) / "corpus"
     data = debug_recipe("data.limit=40").data()
     clips = data.clips(corpus, "train")
     assert len(clips.waveforms) == len(clips.labels) == len(clips.speakers) == 40
@@ -119,7 +119,7 @@ def test_a_limit_keeps_the_same_few(prepared, cache):
 
 
 def test_splits_of_a_corpus_share_no_voice(prepared, cache):
-    corpus = tasks.default_folder(debug_recipe()) / "corpus"
+    corpus = tasks.find_task("image-to-speech").default_folder(debug_recipe()) / "corpus"
     data = debug_recipe("data.limit=null").data()
     voices = {split: set(data.clips(corpus, split).speakers) for split in ("train", "classifier", "test")}
     assert {split: len(found) for split, found in voices.items()} == {"train": 22, "classifier": 10, "test": 6}
@@ -129,7 +129,7 @@ def test_splits_of_a_corpus_share_no_voice(prepared, cache):
 
 
 def test_clips_are_labelled_by_what_they_say(prepared, cache):
-    corpus = tasks.default_folder(debug_recipe()) / "corpus"
+    corpus = tasks.find_task("image-to-speech").default_folder(debug_recipe()) / "corpus"
     data = debug_recipe().data()
     data.class_names = DIGITS[::-1]
     clips = data.clips(corpus, "test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from synesthete.objectives import Parts, condition_sensitivity
-from synesthete.recipes.music_upsampler import music_upsampler_debug
+from synesthete.recipes import RECIPES
 from synesthete.types import Batch
 
 
@@ -22,7 +22,7 @@ class Knowing(torch.nn.Module):
 
 
 def test_samples_without_classes_are_told_what_others_are():
-    recipe = music_upsampler_debug()
+    recipe = RECIPES["music-upsampler-debug"]()
     recipe.process.schedule, recipe.process.prediction_type = "flow", "sample"
     recipe.process.zero_terminal_snr = False
     parts = Parts(recipe.codec(), recipe.conditioner().eval(), Knowing(), recipe.process())

@@ -14,8 +14,9 @@ from synesthete.diffusion.process import Process
 from synesthete.objectives import Parts, Vocoding, spectral_distance
 from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge
 from synesthete.pipeline import Pipeline
+from synesthete.recipes import RECIPES
 from synesthete.recipes.fit import check_fit
-from synesthete.recipes.music_vocoder import music_vocoder, music_vocoder_debug
+from synesthete.recipes.music_vocoder import music_vocoder
 from synesthete.training import loop
 from synesthete.types import Batch, InputError
 
@@ -165,7 +166,7 @@ def test_what_it_cannot_train_is_said():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The debug twin with a discriminator, in float32, and its data."""
-    recipe = music_vocoder_debug()
+    recipe = RECIPES["music-vocoder-debug"]()
     stage = recipe.stages[0]
     stage.precision, stage.objective.adversarial_weight = "no", 0.1
     stage.objective.discriminator_resolutions, stage.objective.discriminator_channels = SMALL, 4
@@ -173,7 +174,7 @@ def made(tmp_path_factory):
 
 
 def test_the_recipe_fits_at_both_sizes():
-    for recipe in (music_vocoder(), music_vocoder_debug()):
+    for recipe in (music_vocoder(), RECIPES["music-vocoder-debug"]()):
         check_fit(recipe)
         assert recipe.to_yaml() == type(recipe).from_dict(recipe.to_dict()).to_yaml()
 

@@ -6,27 +6,22 @@ import pytest
 import torch
 
 from synesthete import tasks
+from synesthete.config import build
 from synesthete.denoisers.dit import DiT
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade, upsample
-from synesthete.recipes.fit import check_spatial, check_widths
-from synesthete.recipes.music_upsampler import (
-    music_low,
-    music_low_debug,
-    music_upsampler,
-    music_upsampler_debug,
-)
+from synesthete.recipes import RECIPES, find_recipe
+from synesthete.recipes.fit import check_fit
+from synesthete.recipes.music_upsampler import music_low, music_upsampler
 from synesthete.training.loop import train_recipe
 from synesthete.types import InputError
 
-RECIPES = (music_upsampler, music_upsampler_debug, music_low, music_low_debug)
+LOW, HIGH = "music-low-debug", "music-upsampler-debug"
 
 
-@pytest.mark.parametrize("function", RECIPES)
-def test_the_parts_fit(function):
-    recipe = function()
-    check_widths(recipe)
-    check_spatial(recipe)
+@pytest.mark.parametrize("name", ["music-low", LOW, "music-upsampler", HIGH])
+def test_the_parts_fit(name):
+    recipe = find_recipe(name)
     codec = recipe.codec()
     assert tuple(codec.shape[1:]) == tuple(recipe.denoiser.sample_size)
     with torch.device("meta"):
@@ -56,34 +51,32 @@ def test_the_base_makes_what_the_upsampler_reads():
     ],
 )
 def test_parts_that_do_not_fit_are_told_what_to_set(assignment, message):
-    recipe = music_upsampler_debug()
-    recipe.set(assignment)
     with pytest.raises(InputError, match=message) as caught:
-        check_spatial(recipe)
+        find_recipe(HIGH, [assignment])
     assert "\n" not in str(caught.value)
 
 
 def test_a_denoiser_that_reads_no_channels_is_named():
-    recipe = music_upsampler_debug()
-    recipe.denoiser = type(recipe.denoiser)(DiT, sample_size=(64, 124), patch_size=(64, 4), width=32, depth=1)
+    recipe = RECIPES[HIGH]()
+    recipe.denoiser = build(
+        DiT, sample_size=(64, 124), patch_size=(64, 4), width=32, depth=1, condition_width=None, pooled_width=None
+    )
     with pytest.raises(InputError, match="LowBand lays channels beside x_0, DiT reads none"):
-        check_spatial(recipe)
+        check_fit(recipe)
 
 
 def test_channels_that_nobody_says_are_refused():
-    recipe = music_low_debug()
-    recipe.denoiser.spatial_channels = 2
     with pytest.raises(InputError, match=r"Unconditional lays no channels .* --set denoiser\.spatial_channels=null"):
-        check_spatial(recipe)
+        find_recipe(LOW, ["denoiser.spatial_channels=2"])
 
 
 def test_both_halves_train_and_make_a_cascade(tmp_path):
     models = {}
-    for function in (music_low_debug, music_upsampler_debug):
-        recipe = function()
+    for name in (LOW, HIGH):
+        recipe = RECIPES[name]()
         for stage in recipe.stages:
             stage.precision = "no"
-        if function is music_low_debug:
+        if name == LOW:
             recipe.codec.sample_rate, recipe.codec.num_samples = 2_000, 2_000
             recipe.codec.num_frames, recipe.denoiser.sample_size = 32, (64, 32)
         prepared = tasks.prepare(recipe, tmp_path / f"{recipe.name}-data")
@@ -91,9 +84,9 @@ def test_both_halves_train_and_make_a_cascade(tmp_path):
         folder = train_recipe(
             recipe, prepared, tmp_path / recipe.name, report=lambda step, notes=notes: notes.extend(step.notes)
         )
-        models[function] = Pipeline.load(str(folder))
+        models[name] = Pipeline.load(str(folder))
         assert list((tmp_path / recipe.name / "previews").iterdir())
-        if function is music_upsampler_debug:
+        if name == HIGH:
             assert prepared.train.reads == "sound"
             assert any("condition sensitivity" in note for note in notes)
     base, upsampler = models.values()

@@ -26,7 +26,7 @@ from tiny import debug_recipe
 def folder(prepared, tmp_path_factory):
     """A place of their own for tests that break things: the same corpus, prepared anew."""
     made = tmp_path_factory.mktemp("prepared")
-    corpus = tasks.default_folder(debug_recipe()) / "corpus"
+    corpus = tasks.find_task("image-to-speech").default_folder(debug_recipe()) / "corpus"
     shutil.copytree(corpus, made / "corpus")
     tasks.prepare(debug_recipe(), made)
     return made
@@ -98,7 +98,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path, prepared, monkeypatch):
 
 
 def test_the_same_settings_have_the_same_place_and_others_another():
-    place = tasks.default_folder
+    place = tasks.find_task("image-to-speech").default_folder
     assert place(debug_recipe()) == place(debug_recipe()) == place(debug_recipe("denoiser.depth=9", "seed=3"))
     assert place(debug_recipe()) == place(debug_recipe("data.limit=9", "data.augmentation.degrees=1"))
     assert place(debug_recipe()) != place(debug_recipe("data.takes=2"))
@@ -273,7 +273,7 @@ def test_other_clips_do_not_ask_for_the_pictures_again(mine, cache):
     for takes in (1, 2):
         recipe = own_recipe(mine.folder.parent, f"data.takes={takes}")
         tasks.prepare(recipe)
-        places.append(tasks.default_folder(recipe))
+        places.append(tasks.task_of(recipe).default_folder(recipe))
         assert not list(places[-1].rglob("pictures-*"))
     assert places[0] != places[1]
     kept = [load_file(path) for path in (cache / "prepared").glob("pictures-*/pictures-train-*")]

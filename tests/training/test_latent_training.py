@@ -17,7 +17,7 @@ from synesthete.codecs.latent import LatentCodec
 from synesthete.config import Stage, build
 from synesthete.objectives import Autoencoding
 from synesthete.pipeline import Pipeline
-from synesthete.recipes.music_latent import music_latent_debug
+from synesthete.recipes import RECIPES
 from synesthete.tasks import task_of
 from synesthete.training import assembly, dry_run, loop, precompute
 from synesthete.training.checkpoint import latest_checkpoint
@@ -26,7 +26,7 @@ from tiny_pictures import tiny_prepared, tiny_recipe
 
 def latent_recipe(**changes):
     """The debug twin in float32."""
-    recipe = music_latent_debug()
+    recipe = RECIPES["music-latent-debug"]()
     for stage in recipe.stages:
         stage.precision = "no"
     recipe.weights = "float32"

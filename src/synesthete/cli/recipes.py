@@ -17,9 +17,9 @@ def recipes(as_json: AsJson = False) -> None:
     Example: `synesthete recipes`
     """
     from synesthete import hub
-    from synesthete.recipes import RECIPES
+    from synesthete.recipes import describe_recipes
 
-    lines = RECIPES.describe()
+    lines = describe_recipes()
     shipped = hub.shipped_models()
     width = max(map(len, lines))
     text = "\n".join(

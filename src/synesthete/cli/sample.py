@@ -243,7 +243,7 @@ def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
     Raises:
         InputError: what the task does not read, or what does not fit together.
     """
-    kind = task.request_type()
+    kind = task.request_type
     asked = {
         name: value
         for name, value in given.items()
@@ -295,10 +295,9 @@ def split_model(arguments: list[str], default: str) -> tuple[str, list[Path]]:
 def names_model(text: str) -> bool:
     """Whether an argument names a model: its folder, or what is no file and has no suffix."""
     from synesthete import hub
-    from synesthete.tasks.task import ADAPTERS
 
     path = Path(text).expanduser()
     if path.exists():
-        marks = (hub.MODEL_INDEX, f"model/{hub.MODEL_INDEX}", "recipe.yaml", ADAPTERS)
+        marks = (hub.MODEL_INDEX, f"model/{hub.MODEL_INDEX}", "recipe.yaml", hub.ADAPTERS_INDEX)
         return any((path / mark).is_file() for mark in marks)
     return not path.suffix

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from synesthete.data.audio import as_float
-from synesthete.data.files import MANIFEST_NAME, list_files, list_folders
+from synesthete.data.files import MANIFEST_NAME, list_files, list_folders, some
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
 from synesthete.data.labelled import draw_for_classifier, in_turn
-from synesthete.data.music import some
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import open_recordings

@@ -11,7 +11,7 @@ from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 
 Split = Literal["train", "test"]
@@ -143,3 +143,9 @@ def write_manifest(folder: Path, entries: Iterable[Entry]) -> Path:
     path = Path(folder) / MANIFEST_NAME
     write_file(path, "".join(entry.to_json() + "\n" for entry in entries))
     return path
+
+
+def some(names: Sequence[str], num: int = 5) -> str:
+    """The first names of a list, for a note."""
+    more = f" and {len(names) - num} more" if len(names) > num else ""
+    return ", ".join(names[:num]) + more

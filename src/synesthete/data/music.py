@@ -12,14 +12,13 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.audio import as_float
+from synesthete.data.files import some
 from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
 from synesthete.data.rows import Pieces
 from synesthete.data.samples import Samples, draw_view
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from synesthete.data.augmentation import AudioAugmentation
@@ -165,12 +164,6 @@ class Music:
             name for name, globs in self.classes.items() if any(fnmatch.fnmatchcase(recording.place, g) for g in globs)
         )
         return next(fitting, None)
-
-
-def some(names: Sequence[str], num: int = 5) -> str:
-    """The first names of a list, for a note."""
-    more = f" and {len(names) - num} more" if len(names) > num else ""
-    return ", ".join(names[:num]) + more
 
 
 @dataclass

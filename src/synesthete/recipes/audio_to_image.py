@@ -14,7 +14,8 @@ from synesthete.denoisers.stable_diffusion import BASE, StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
 from synesthete.recipes.audio_to_image_small import on_tones, unet
-from synesthete.recipes.images import STABLE_DIFFUSION
+from synesthete.recipes.debug import shrink
+from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
 
 # None names what sounds: a model that could read that would not listen.
 CAPTIONS = ("a photograph", "a {light} photograph", "a {warmth} photograph, {light}")
@@ -54,27 +55,6 @@ def audio_to_image() -> Recipe:
     )
 
 
-def audio_to_image_debug() -> Recipe:
-    """The same from the same classes with tiny random weights, on swatches of colour and tones; it draws noise."""
-    recipe = on_tones(audio_to_image())
-    recipe.name += "-debug"
-    recipe.data.seconds, recipe.data.limit = float(trial_towers.SECONDS), 40
-    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
-    small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1}
-    recipe.codec.model, recipe.codec.size = None, 32
-    recipe.codec.network, recipe.codec.scaling_factor = STABLE_DIFFUSION | blocks | small, None
-    recipe.conditioner.sound.model, recipe.conditioner.text.model = trial_towers.CLAP, trial_towers.PROMPTS
-    recipe.conditioner.width, recipe.conditioner.hidden = trial_towers.PROMPT_WIDTH, 16
-    recipe.denoiser.model, recipe.denoiser.network = None, unet((8, 16), num_heads=2, num_groups=4)
-    recipe.denoiser.sample_size, recipe.denoiser.condition_width = (16, 16), trial_towers.PROMPT_WIDTH
-    recipe.denoiser.gated_width, recipe.denoiser.lora_rank = 16, 2
-    for one in recipe.stages:
-        one.num_steps, one.num_warmup_steps = 6, 2
-        one.checkpoint_every, one.preview_every, one.log_every = 3, 6, 1
-    recipe.sampling.num_inference_steps = 4
-    return recipe
-
-
 def stage(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
     """One of the three stages, with what they share."""
     return Stage(
@@ -93,4 +73,30 @@ def stage(name: str, train: tuple[str, ...], num_steps: int, learning_rate: floa
         gradient_checkpointing=True,
         checkpoint_every=500,
         preview_every=1000,
+    )
+
+
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes with tiny random weights, on swatches of colour and tones; it draws noise."""
+    on_tones(recipe)
+    return shrink(
+        recipe,
+        batch_size=8,
+        data={"seconds": float(trial_towers.SECONDS), "limit": 40},
+        codec={"model": None, "size": 32, "network": SMALL_AUTOENCODER, "scaling_factor": None},
+        conditioner={
+            "sound": {"model": trial_towers.CLAP},
+            "text": {"model": trial_towers.PROMPTS},
+            "width": trial_towers.PROMPT_WIDTH,
+            "hidden": 16,
+        },
+        denoiser={
+            "model": None,
+            "network": unet((8, 16), num_heads=2, num_groups=4),
+            "sample_size": (16, 16),
+            "condition_width": trial_towers.PROMPT_WIDTH,
+            "gated_width": 16,
+            "lora_rank": 2,
+        },
+        sampling={"num_inference_steps": 4},
     )

@@ -13,9 +13,10 @@ from synesthete.data.augmentation import Affine, AudioAugmentation, FlipCrop
 from synesthete.data.captions import spell
 from synesthete.data.pair_sources import Fsdd, PairManifest, SpokenWords
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.data.synthetic import Swatches, ToneSounds
+from synesthete.data.synthetic import ToneSounds
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.objectives import Alignment, Denoising
+from synesthete.recipes.debug import shrink, swatches
 from synesthete.recipes.images import cosine
 
 if TYPE_CHECKING:
@@ -81,13 +82,6 @@ def audio_to_image_digits() -> Recipe:
     )
 
 
-def audio_to_image_digits_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds; it draws noise."""
-    recipe = shrink(audio_to_image_digits())
-    recipe.data.sources[-1].takes = 1
-    return recipe
-
-
 def audio_to_image_events() -> Recipe:
     """A sound of the world becomes a small photograph of what makes it, 32x32, in five stages; trains on two cores."""
     captions = (SHOWN, UNSHOWN)
@@ -111,11 +105,6 @@ def audio_to_image_events() -> Recipe:
     recipe.denoiser.sample_size, recipe.denoiser.in_channels = (32, 32), 3
     recipe.stages = stages((2200, 600, 300, 500, 300), UNSHOWN)
     return recipe
-
-
-def audio_to_image_events_debug() -> Recipe:
-    """The same from the same classes in seconds, on swatches of colour and tones; it draws noise."""
-    return on_tones(shrink(audio_to_image_events()))
 
 
 def stages(num_steps: Sequence[int], unnamed: str) -> list[Stage]:
@@ -172,30 +161,34 @@ def unet(channels: tuple[int, ...], num_heads: int = 4, num_groups: int = 8) -> 
     }
 
 
-def on_tones(recipe: Recipe) -> Recipe:
-    """The recipe with swatches of colour for photographs and melodies for sounds, which are not at hand everywhere."""
-    names = recipe.data.class_names
-    recipe.data.sources = (
-        build(Swatches, class_names=names, num_train=10, num_test=4),
-        build(ToneSounds, class_names=names),
-    )
-    return recipe
+def on_tones(recipe: Recipe) -> None:
+    """Give it swatches of colour for photographs and melodies for sounds, which are not at hand everywhere."""
+    recipe.data.sources = (swatches(recipe, 10, 4), build(ToneSounds, class_names=recipe.data.class_names))
 
 
-def shrink(recipe: Recipe) -> Recipe:
-    """A recipe's debug twin."""
-    recipe.name += "-debug"
-    recipe.data.limit, recipe.data.num_classifier = 100, None
-    recipe.codec.size, recipe.denoiser.sample_size = 16, (16, 16)
-    ear, reader = recipe.conditioner.sound, recipe.conditioner.text
-    ear.channels, ear.n_mels, ear.width = (4, 8), 16, 16
-    reader.width, reader.num_heads, recipe.conditioner.width, recipe.conditioner.hidden = 16, 2, 16, 16
-    recipe.denoiser.network = unet((8, 8, 16), num_heads=2, num_groups=4)
-    recipe.denoiser.condition_width = recipe.denoiser.gated_width = 16
-    recipe.denoiser.lora_rank = 2
-    for stage in recipe.stages:
-        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 16, 2
-        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, photographs as swatches and their sounds as tones; it draws noise."""
+    if recipe.name == "audio-to-image-digits":
+        recipe.data.sources[-1].takes = 1
+    else:
+        on_tones(recipe)
     recipe.stages[1].objective.hidden = 16
-    recipe.sampling.num_inference_steps = 4
-    return recipe
+    return shrink(
+        recipe,
+        data={"limit": 100, "num_classifier": None},
+        codec={"size": 16},
+        conditioner={
+            "sound": {"channels": (4, 8), "n_mels": 16, "width": 16},
+            "text": {"width": 16, "num_heads": 2},
+            "width": 16,
+            "hidden": 16,
+        },
+        denoiser={
+            "network": unet((8, 8, 16), num_heads=2, num_groups=4),
+            "sample_size": (16, 16),
+            "condition_width": 16,
+            "gated_width": 16,
+            "lora_rank": 2,
+        },
+        sampling={"num_inference_steps": 4},
+    )

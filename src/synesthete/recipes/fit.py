@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.codecs.codec import Codec
+from synesthete.conditioning.conditioner import Conditioner
+from synesthete.conditioning.learned_encoders import TextTransformer
+from synesthete.config import find_class
+from synesthete.config.build import Build
+from synesthete.data.audio_image_pairs import AudioImagePairs
+from synesthete.data.captions import CLASS, names_in, spell
+from synesthete.denoisers.denoiser import Denoiser
+from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling
 from synesthete.nn.part import Undrawn
-from synesthete.recipes.hearing_fit import check_hearing
 from synesthete.training.trainable_parameters import check_trainable, groups_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from synesthete.config import Recipe
 
-# What each part of a recipe is asked for.
-CONTRACTS = {
-    "codec": ("encode", "decode", "shape"),
-    "conditioner": ("encode", "null"),
-    "denoiser": ("forward", "precompute"),
-    "process": ("add_noise", "convert"),
+KINDS: dict[str, type] = {"codec": Codec, "conditioner": Conditioner, "denoiser": Denoiser, "process": Process}
+# The data of each task; what one from outside cannot use, it says itself.
+DATA = {
+    "images": "LabelledPictures",
+    "image-to-speech": "ImageSpeechPairs",
+    "music": "Music",
+    "audio-to-image": "AudioImagePairs",
 }
-
-# What the data of a task list; of one from outside, the task itself says what it cannot use.
-DATA: dict[str, tuple[str, ...]] = {
-    "images": ("pictures",),
-    "image-to-speech": ("pictures", "clips"),
-    "music": ("recordings",),
-    "audio-to-image": ("pairs",),
-}
+HEARING = "AudioTextConditioner"
 
 
 def check_fit(recipe: Recipe) -> None:
@@ -40,107 +44,140 @@ def check_fit(recipe: Recipe) -> None:
     Raises:
         InputError: a class in the wrong place, or fields that have to agree and do not, and what to set.
     """
-    for part, needed in (CONTRACTS | {"data": DATA.get(recipe.task, ())}).items():
-        target = getattr(recipe, part).target
-        lacking = [name for name in needed if not hasattr(target, name)]
-        if lacking:
-            raise InputError(f"recipe {recipe.name}: {target.__name__} cannot be its {part}: it has no {lacking[0]}")
-    check_hearing(recipe)
-    check_lengths(recipe)
-    check_widths(recipe)
-    channels, *sides = build_on_meta(recipe, "codec", lambda codec: codec.shape)
-    size = tuple(sides)
-    check_spatial(recipe)
-    if tuple(recipe.denoiser.sample_size) != size:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the denoiser expects "
-            f"{' x '.join(map(str, recipe.denoiser.sample_size))}; --set denoiser.sample_size='{list(size)}'"
-        )
-    if recipe.denoiser.in_channels != channels:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {channels} channels, the denoiser expects "
-            f"{recipe.denoiser.in_channels}; --set denoiser.in_channels={channels}"
-        )
-    for part in ("conditioner", "denoiser", "process"):
-        build_on_meta(recipe, part)
+    for reason in chain(misplaced(recipe), unheard(recipe), other_widths(recipe)):
+        raise InputError(f"recipe {recipe.name}: {reason}")
+    shape = build_on_meta(recipe, "codec", lambda codec: codec.shape)
+    beside = build_on_meta(recipe, "conditioner", lambda made: made.spatial_shape)
+    for reason in other_grids(recipe, shape, beside):
+        raise InputError(f"recipe {recipe.name}: {reason}")
     build_on_meta(recipe, "process", lambda process: check_sampling(vars(recipe.sampling), process))
-    check_stages(recipe)
-
-
-def check_stages(recipe: Recipe) -> None:
-    """Make sure that the parts have what each stage trains, and the data the captions that it tells."""
-    known = {name: [name] for name in ("codec", "conditioner", "denoiser")}
-    for name, names in known.items():
-        if hasattr(getattr(recipe, name).target, "groups"):
-            names += [f"{name}.{group}" for group in build_on_meta(recipe, name, groups_of)]
+    groups = {
+        name: [name, *(f"{name}.{group}" for group in build_on_meta(recipe, name, groups_of))]
+        for name in ("codec", "conditioner", "denoiser")
+    }
     captions = recipe.data.fields.get("captions")
-    captions = captions if isinstance(captions, tuple | list) else ()
     for stage in recipe.stages:
-        check_trainable(stage, known)
+        check_trainable(stage, groups)
         for caption in stage.captions or ():
-            if caption not in captions:
+            if not isinstance(captions, tuple | list) or caption not in captions:
                 raise InputError(
                     f"recipe {recipe.name}, stage {stage.name}: caption {caption!r} is not among data.captions; add it "
                     "there, or take it out of the stage's"
                 )
 
 
-def check_lengths(recipe: Recipe) -> None:
-    """Make sure that the codec takes clips as long as the data's, where these are clips."""
+def misplaced(recipe: Recipe) -> Iterator[str]:
+    """Classes in the wrong place, and a codec without room for the clips of the data."""
+    kinds: dict[str, Any] = dict(KINDS)
+    if recipe.task in DATA:
+        kinds["data"] = find_class(DATA[recipe.task])
+    for part, kind in kinds.items():
+        target = getattr(recipe, part).target
+        if not issubclass(target, kind):
+            yield f"{target.__name__} cannot be its {part}: it is no {kind.__name__}"
     long, room = (getattr(recipe, part).fields.get("num_samples", 0) for part in ("data", "codec"))
     if long > room:
-        raise InputError(
-            f"recipe {recipe.name}: clips of {long} samples, a codec of {room}; --set codec.num_samples={long}"
-        )
+        yield f"clips of {long} samples, a codec of {room}; --set codec.num_samples={long}"
 
 
-def check_widths(recipe: Recipe) -> None:
-    """Make sure that the denoiser reads what the conditioner says, as wide as it says it."""
-    width = recipe.conditioner.fields.get("width")  # one that says nothing has none
-    for field in ("condition_width", "pooled_width"):
-        if field not in recipe.denoiser.fields:  # Stable Diffusion reads no pooled vector
-            continue
-        read = getattr(recipe.denoiser, field)
-        if read == width or (read is None and field == "condition_width"):
-            continue
-        if width is None:
-            raise InputError(
-                f"recipe {recipe.name}: {recipe.conditioner.target.__name__} says nothing; --set denoiser.{field}=null"
+def unheard(recipe: Recipe) -> Iterator[str]:
+    """Whether sounds are told to a conditioner that hears, and heard by a denoiser that reads as many tokens."""
+    told, heard = issubclass(recipe.data.target, AudioImagePairs), recipe.conditioner.target.reads == "audio_text"
+    data, conditioner, denoiser = (
+        getattr(recipe, part).target.__name__ for part in ("data", "conditioner", "denoiser")
+    )
+    if told and not heard:
+        yield f"{data} tells sounds, {conditioner} hears none; --set conditioner='{{class: {HEARING}, ...}}'"
+    if heard and not told:
+        yield f"{conditioner} hears, {data} has no sounds; --set data='{{class: AudioImagePairs, ...}}'"
+    read = recipe.denoiser.fields.get("num_sound_tokens")
+    if not heard:
+        if read is not None:
+            yield (
+                f"{denoiser} reads text and sound, {conditioner} tells none; "
+                f"--set conditioner='{{class: {HEARING}, ...}}'"
             )
-        raise InputError(
-            f"recipe {recipe.name}: a condition {width} wide, denoiser.{field} is {read}; "
-            f"--set denoiser.{field}={width}"
-        )
-
-
-def check_spatial(recipe: Recipe) -> None:
-    """Make sure that what the conditioner lays beside x_0 has the channels that the denoiser reads, and x_0's grid."""
-    told = build_on_meta(recipe, "conditioner", lambda made: made.spatial_shape)
-    read, channels = recipe.denoiser.fields.get("spatial_channels"), told[0] if told else None
-    if read != channels:
-        target, says = recipe.denoiser.target, recipe.conditioner.target.__name__
-        if not hasattr(recipe.denoiser, "spatial_channels"):
-            raise InputError(f"recipe {recipe.name}: {says} lays channels beside x_0, {target.__name__} reads none")
-        raise InputError(
-            f"recipe {recipe.name}: {says} lays {channels or 'no'} channels beside x_0, the denoiser reads "
-            f"{read or 'none'}; --set denoiser.spatial_channels={channels or 'null'}"
-        )
-    if not told:
         return
-    size = tuple(build_on_meta(recipe, "codec", lambda codec: codec.shape)[1:])
-    if tuple(told[1:]) != size:
-        raise InputError(
-            f"recipe {recipe.name}: the codec makes x_0 of {size[0]} x {size[1]}, the conditioner lays "
-            f"{told[1]} x {told[2]} beside it; --set conditioner.num_bins={size[0]} "
-            f"--set conditioner.num_frames={size[1]}, or --set conditioner.size='{list(size)}' for latents"
+    says, ear, seconds = recipe.conditioner.num_sound_tokens, recipe.conditioner.sound, recipe.data.seconds
+    if read not in (None, says):
+        yield (f"a sound is {says} tokens, denoiser.num_sound_tokens is {read}; --set denoiser.num_sound_tokens={says}")
+    # An encoder of one length hears all of the sounds that it is told.
+    hears = ear.fields.get("num_samples") if isinstance(ear, Build) and seconds is not None else None
+    if hears is not None and (long := round(seconds * ear.sample_rate)) > hears:
+        yield (
+            f"sounds of {seconds:g} s are {long} samples at {ear.sample_rate} Hz, their encoder hears {hears}; "
+            f"--set conditioner.sound.num_samples={long}"
         )
-    for field in ("sample_rate", "num_samples", "hop_length", "n_fft"):
-        ours, theirs = (part.fields.get(field) for part in (recipe.conditioner, recipe.codec))
-        if None not in (ours, theirs) and ours != theirs:
-            raise InputError(
-                f"recipe {recipe.name}: codec.{field} is {theirs}, conditioner.{field} {ours}; "
-                f"--set conditioner.{field}={theirs}"
+    yield from other_captions(recipe)
+
+
+def other_captions(recipe: Recipe) -> Iterator[str]:
+    """Whether a text encoder of the recipe's own knows just the captions that the data can become."""
+    reader, templates, names = recipe.conditioner.text, recipe.data.captions, recipe.data.class_names or ()
+    if not (isinstance(reader, Build) and reader.target is TextTransformer and templates):
+        return
+    if isinstance(templates, str):
+        return
+    if not names and (naming := [template for template in templates if CLASS in names_in(template)]):
+        yield f"caption {naming[0]!r} names classes; give data.class_names as well"
+    spelled, known = spell(templates, names), tuple(reader.captions)
+    if known != spelled:
+        other = next((text for text in (*spelled, *known) if (text in known) != (text in spelled)), None)
+        how = "are in another order" if other is None else f"{'have' if other in known else 'lack'} {other!r}"
+        yield (
+            f"conditioner.text.captions {how}, unlike what data.captions and data.class_names spell; "
+            f"--set conditioner.text.captions='{json.dumps(spelled, ensure_ascii=False)}'"
+        )
+
+
+def other_widths(recipe: Recipe) -> Iterator[str]:
+    """Whether the denoiser reads what the conditioner says, as wide as it says it."""
+    width = recipe.conditioner.fields.get("width")  # one that says nothing has none
+    fields = recipe.denoiser.fields
+    for field in ("condition_width", "pooled_width"):
+        # Stable Diffusion reads no pooled vector.
+        if field in fields and fields[field] != width and (fields[field] is not None or field == "pooled_width"):
+            read = fields[field]
+            if width is None:
+                yield f"{recipe.conditioner.target.__name__} says nothing; --set denoiser.{field}=null"
+            yield f"a condition {width} wide, denoiser.{field} is {read}; --set denoiser.{field}={width}"
+
+
+def other_grids(recipe: Recipe, shape: tuple[int, ...], beside: tuple[int, ...] | None) -> Iterator[str]:
+    """Whether x_0, what the conditioner lays beside it, and what the denoiser expects are of one grid.
+
+    shape: (C, H, W) of x_0. beside: (C', H, W) of what is laid beside it, or None.
+    """
+    channels, *size = shape
+    conditioner, denoiser = recipe.conditioner, recipe.denoiser
+    says, lays, read = conditioner.target.__name__, beside and beside[0], denoiser.fields.get("spatial_channels")
+    if lays and "spatial_channels" not in denoiser.fields:
+        yield f"{says} lays channels beside x_0, {denoiser.target.__name__} reads none"
+    if lays != read:
+        yield (
+            f"{says} lays {lays or 'no'} channels beside x_0, the denoiser reads {read or 'none'}; "
+            f"--set denoiser.spatial_channels={lays or 'null'}"
+        )
+    made = f"the codec makes x_0 of {size[0]} x {size[1]}"
+    if beside:
+        if list(beside[1:]) != size:
+            yield (
+                f"{made}, the conditioner lays {beside[1]} x {beside[2]} beside it; "
+                f"--set conditioner.num_bins={size[0]} --set conditioner.num_frames={size[1]}, "
+                f"or --set conditioner.size='{size}' for latents"
             )
+        for field in ("sample_rate", "num_samples", "hop_length", "n_fft"):
+            ours, theirs = (part.fields.get(field) for part in (conditioner, recipe.codec))
+            if None not in (ours, theirs) and ours != theirs:
+                yield (f"codec.{field} is {theirs}, conditioner.{field} {ours}; --set conditioner.{field}={theirs}")
+    if list(denoiser.sample_size) != size:
+        expected = " x ".join(map(str, denoiser.sample_size))
+        yield f"{made}, the denoiser expects {expected}; --set denoiser.sample_size='{size}'"
+    if denoiser.in_channels != channels:
+        yield (
+            f"the codec makes x_0 of {channels} channels, the denoiser expects {denoiser.in_channels}; "
+            f"--set denoiser.in_channels={channels}"
+        )
 
 
 def build_on_meta(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.codecs.mel import MelCodec
@@ -10,17 +11,14 @@ from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.published_pictures import ImageNet
-from synesthete.data.speech.phrases import PHRASES, TABLE
-from synesthete.data.synthetic import Swatches
+from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising
-from synesthete.recipes.hundred_phrases import HUNDRED_PHRASES
+from synesthete.recipes.debug import shrink, swatches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from synesthete.data.speech.phrases import Phrase
 
 # 280 frames, 2.99 s: 35 patches of eight.
 NUM_SAMPLES = 280 * 256 - 1
@@ -58,11 +56,7 @@ def image_to_speech() -> Recipe:
             num_modulation_networks=8,
         ),
         process=build(
-            Process,
-            schedule="flow",
-            prediction_type="flow",
-            timestep_sampling="logit_normal",
-            timestep_mean=1.0,
+            Process, schedule="flow", prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=1.0
         ),
         stages=[
             Stage(
@@ -112,31 +106,20 @@ def image_to_speech_large() -> Recipe:
 
 def image_to_speech_100() -> Recipe:
     """The same for a hundred classes of ImageNet, a phrase each."""
-    recipe = image_to_speech()
+    recipe, phrases = image_to_speech(), hundred_phrases()
     recipe.name = "image-to-speech-100"
-    speak(recipe, HUNDRED_PHRASES)
-    names = {phrase.wnid: phrase.name for phrase in HUNDRED_PHRASES}
+    speak(recipe, phrases)
+    names = {phrase.wnid: phrase.name for phrase in phrases}
     recipe.data.sources = (build(ImageNet, classes=tuple(names), names=names),)
     recipe.data.takes = 12
     recipe.stages[1].num_steps = 300_000
     return recipe
 
 
-def image_to_speech_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of colour; it speaks noise."""
-    return shrink(image_to_speech())
-
-
-def image_to_speech_large_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of colour; it speaks noise."""
-    return shrink(image_to_speech_large())
-
-
-def image_to_speech_100_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of twelve classes; it speaks noise."""
-    recipe = image_to_speech_100()
-    speak(recipe, HUNDRED_PHRASES[:12])
-    return shrink(recipe)
+def hundred_phrases() -> tuple[Phrase, ...]:
+    """A hundred classes of ImageNet by id and the first of their names, and what is said for each."""
+    lines = Path(__file__).with_name("hundred_phrases.tsv").read_text(encoding="utf-8").splitlines()
+    return (*PHRASES, *(Phrase(*line.split("\t")) for line in lines if not line.startswith("#")))
 
 
 def speak(recipe: Recipe, phrases: Sequence[Phrase]) -> None:
@@ -152,18 +135,22 @@ def widen(recipe: Recipe, width: int) -> None:
     recipe.stages[0].objective.width = width
 
 
-def shrink(recipe: Recipe) -> Recipe:
-    """A recipe's debug twin: the same classes at a size that runs in seconds, on pictures that need no download."""
-    recipe.name += "-debug"
-    recipe.data.sources = (build(Swatches, class_names=recipe.data.class_names, num_train=4, num_test=2),)
-    recipe.data.takes, recipe.data.limit = 1, 128
-    recipe.conditioner.size, recipe.conditioner.num_features = 64, 8
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes, or twelve of a hundred, in seconds, on swatches of colour; it speaks noise."""
+    if recipe.name == "image-to-speech-100":
+        speak(recipe, hundred_phrases()[:12])
+    recipe.data.sources = (swatches(recipe, 4, 2),)
     widen(recipe, 32)
-    recipe.denoiser.depth, recipe.denoiser.num_heads = 2, 2
-    recipe.denoiser.num_modulation_networks = min(recipe.denoiser.num_modulation_networks, 2)
     recipe.stages[0].objective.hidden = 16
-    recipe.sampling.num_inference_steps = 2
     for stage in recipe.stages:
-        stage.num_steps, stage.batch_size, stage.gradient_accumulation_steps, stage.num_warmup_steps = 4, 8, 2, 2
-        stage.checkpoint_every, stage.preview_every, stage.log_every = 2, 4, 1
-    return recipe
+        stage.gradient_accumulation_steps = 2
+    networks = min(recipe.denoiser.num_modulation_networks, 2)
+    return shrink(
+        recipe,
+        num_steps=4,
+        batch_size=8,
+        data={"takes": 1, "limit": 128},
+        conditioner={"size": 64, "num_features": 8},
+        denoiser={"depth": 2, "num_heads": 2, "num_modulation_networks": networks},
+        sampling={"num_inference_steps": 2},
+    )

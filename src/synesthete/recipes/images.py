@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synesthete.codecs.autoencoder import KL, AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
@@ -13,12 +13,12 @@ from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.published_pictures import CLASSES, Stl10
-from synesthete.data.synthetic import Swatches
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
-from synesthete.recipes.image_to_speech_small import PHOTOS
+from synesthete.recipes.debug import shrink, swatches
+from synesthete.recipes.image_to_speech import PHOTOS
 
 if TYPE_CHECKING:
     from synesthete.config import Build
@@ -34,6 +34,13 @@ STABLE_DIFFUSION = {
     "norm_num_groups": 32,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+SMALL_AUTOENCODER = STABLE_DIFFUSION | {
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
 }
 
 
@@ -64,17 +71,7 @@ def images_digits() -> Recipe:
             dropout=0.1,
         ),
         process=cosine(),
-        stages=[
-            Stage(
-                "denoise",
-                build(Denoising),
-                num_steps=3200,
-                batch_size=64,
-                learning_rate=8e-4,
-                num_warmup_steps=200,
-                ema_decay=0.998,
-            )
-        ],
+        stages=[denoise(num_steps=3200, learning_rate=8e-4, num_warmup_steps=200, ema_decay=0.998)],
         sampling=Sampling(  # found by `synesthete tune`
             sampler="dpmsolver++sde",
             num_inference_steps=20,
@@ -84,11 +81,6 @@ def images_digits() -> Recipe:
         ),
         weights="float16",
     )
-
-
-def images_digits_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds; it draws noise."""
-    return shrink(images_digits())
 
 
 def images_photos() -> Recipe:
@@ -106,33 +98,13 @@ def images_photos() -> Recipe:
         codec=build(PixelCodec, size=32),
         conditioner=build(Labels, num_classes=10, width=256),
         denoiser=build(
-            UNet,
-            sample_size=(32, 32),
-            channels=(64, 128, 256),
-            num_blocks=1,
-            attention_levels=(1, 2),
-            patch_size=2,
+            UNet, sample_size=(32, 32), channels=(64, 128, 256), num_blocks=1, attention_levels=(1, 2), patch_size=2
         ),
         process=cosine(),
-        stages=[
-            Stage(
-                "denoise",
-                build(Denoising),
-                num_steps=7000,
-                batch_size=64,
-                learning_rate=5e-4,
-                num_warmup_steps=300,
-                ema_decay=0.999,
-            )
-        ],
+        stages=[denoise(num_steps=7000, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
         sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
-
-
-def images_photos_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    return on_swatches(shrink(images_photos()))
 
 
 def images_stl10() -> Recipe:
@@ -154,13 +126,7 @@ def images_stl10() -> Recipe:
             patch_size=2,
             dropout=0.1,
         ),
-        process=build(
-            Process,
-            schedule="cosine",
-            prediction_type="v_prediction",
-            num_train_timesteps=500,
-            zero_terminal_snr=True,
-        ),
+        process=cosine(num_train_timesteps=500),
         stages=[
             Stage(
                 "denoise",
@@ -180,11 +146,6 @@ def images_stl10() -> Recipe:
     )
 
 
-def images_stl10_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    return on_swatches(shrink(images_stl10()))
-
-
 def images_stl10_dit() -> Recipe:
     """The same pictures from the transformer of the first system: denoisers are interchangeable."""
     recipe = images_stl10()
@@ -193,11 +154,6 @@ def images_stl10_dit() -> Recipe:
         DiT, sample_size=(96, 96), in_channels=3, patch_size=(8, 8), width=256, depth=4, num_heads=4, mlp_ratio=3
     )
     return recipe
-
-
-def images_stl10_dit_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on swatches of colour; it draws noise."""
-    return on_swatches(shrink(images_stl10_dit()))
 
 
 def images_stl10_latent() -> Recipe:
@@ -212,19 +168,22 @@ def images_stl10_latent() -> Recipe:
     return recipe
 
 
-def images_stl10_latent_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, its autoencoder untrained; it draws noise."""
-    recipe = on_swatches(shrink(images_stl10_latent()))
-    small = {"block_out_channels": [8, 16], "norm_num_groups": 4, "latent_channels": 4}
-    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
-    recipe.codec.model, recipe.codec.network = None, STABLE_DIFFUSION | small | blocks | {"layers_per_block": 1}
-    recipe.denoiser.sample_size = (8, 8)
-    return recipe
-
-
-def cosine() -> Build:
+def cosine(**more: Any) -> Build:
     """The process of all of them: a cosine schedule to pure noise, of which the network predicts the velocity."""
-    return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
+    return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True, **more)
+
+
+def denoise(num_steps: int, learning_rate: float, num_warmup_steps: int, ema_decay: float) -> Stage:
+    """The one stage of the small ones."""
+    return Stage(
+        "denoise",
+        build(Denoising),
+        num_steps=num_steps,
+        batch_size=64,
+        learning_rate=learning_rate,
+        num_warmup_steps=num_warmup_steps,
+        ema_decay=ema_decay,
+    )
 
 
 def flips() -> Build:
@@ -232,27 +191,21 @@ def flips() -> Build:
     return build(FlipCrop, padding=0)
 
 
-def on_swatches(recipe: Recipe) -> Recipe:
-    """The recipe with swatches of colour for photographs, which are not at hand everywhere."""
-    recipe.data.sources = (build(Swatches, class_names=recipe.data.class_names, num_train=10, num_test=4),)
-    return recipe
-
-
-def shrink(recipe: Recipe) -> Recipe:
-    """A recipe's debug twin."""
-    recipe.name += "-debug"
-    recipe.data.limit = 100
-    recipe.data.num_classifier = None
-    recipe.codec.size = 16
-    recipe.conditioner.width = recipe.denoiser.condition_width = recipe.denoiser.pooled_width = 16
-    recipe.denoiser.sample_size, recipe.denoiser.num_heads = (16, 16), 2
-    if recipe.denoiser.target is UNet:
-        recipe.denoiser.channels, recipe.denoiser.num_blocks = (8, 16), 1
-        recipe.denoiser.attention_levels = (1,)
-    else:
-        recipe.denoiser.width, recipe.denoiser.depth = 32, 2
-    for stage in recipe.stages:
-        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 16, 2
-        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
-    recipe.sampling.num_inference_steps = 4
-    return recipe
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, photographs as swatches of colour; it draws noise."""
+    if recipe.name != "images-digits":
+        recipe.data.sources = (swatches(recipe, 10, 4),)
+    size = 16
+    if recipe.codec.target is AutoencoderCodec:
+        recipe.codec.model, recipe.codec.network, size = None, SMALL_AUTOENCODER, 8
+    of_kind: dict[str, Any] = {"channels": (8, 16), "attention_levels": (1,)}
+    if recipe.denoiser.target is DiT:
+        of_kind = {"width": 32, "depth": 2}
+    return shrink(
+        recipe,
+        data={"limit": 100, "num_classifier": None},
+        codec={"size": 16},
+        conditioner={"width": 16},
+        denoiser={"sample_size": (size, size), "num_heads": 2, "condition_width": 16, "pooled_width": 16, **of_kind},
+        sampling={"num_inference_steps": 4},
+    )

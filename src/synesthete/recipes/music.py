@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
@@ -16,6 +16,7 @@ from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
+from synesthete.recipes.debug import shrink
 
 if TYPE_CHECKING:
     from synesthete.config import Build
@@ -57,11 +58,6 @@ def music() -> Recipe:
     )
 
 
-def music_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it plays noise."""
-    return shrink(music())
-
-
 def music_stft() -> Recipe:
     """Four seconds at 32 kHz as a U-Net over a magnitude spectrogram of 224 x 416, as the music experiment had it."""
     return Recipe(
@@ -88,11 +84,6 @@ def music_stft() -> Recipe:
     )
 
 
-def music_stft_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it plays noise."""
-    return shrink(music_stft())
-
-
 def music_notes() -> Recipe:
     """The name of an instrument's family becomes a single note; trains on two cores within the hour."""
     return Recipe(
@@ -117,15 +108,6 @@ def music_notes() -> Recipe:
         sampling=Sampling(sampler="flow-euler", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
-
-
-def music_notes_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it plays noise."""
-    recipe = shrink(music_notes())
-    recipe.data.classes = {name: (f"{name}*",) for name in TIMBRES}
-    recipe.conditioner.num_classes = len(TIMBRES)
-    recipe.conditioner.width = recipe.denoiser.condition_width = recipe.denoiser.pooled_width = 16
-    return recipe
 
 
 def recordings() -> Build:
@@ -200,27 +182,29 @@ def denoise(num_steps: int, batch_size: int, learning_rate: float) -> Stage:
     )
 
 
-def shrink(recipe: Recipe) -> Recipe:
-    """A recipe's debug twin."""
-    recipe.name += "-debug"
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, on tones it makes itself; it plays noise."""
     recipe.data.sources = (build(Tones),)
-    recipe.data.limit, recipe.data.num_views = 24, 1
     codec, denoiser = recipe.codec, recipe.denoiser
-    codec.num_samples, codec.sample_rate, codec.n_fft, codec.hop_length = 8000, 8000, 128, 64
-    codec.num_iterations = 4
+    grid = {"num_samples": 8000, "sample_rate": 8000, "n_fft": 128, "hop_length": 64, "num_iterations": 4}
+    bands, size = {"n_mels": 24}, (24, 126)
     if codec.target is StftCodec:
-        codec.num_bins, codec.num_frames = 64, 124
-        denoiser.sample_size = (64, 124)
-    else:
-        codec.n_mels, denoiser.sample_size = 24, (24, 126)
-    denoiser.num_heads = 2
-    if denoiser.target is UNet:
-        denoiser.channels, denoiser.attention_levels = (16, 16), (1,)
-    else:
-        denoiser.patch_size, denoiser.width, denoiser.depth = (denoiser.sample_size[0], 4), 32, 2
-        denoiser.boundary_width = denoiser.boundary_width and 16
-    for stage in recipe.stages:
-        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 8, 2
-        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
-    recipe.sampling.num_inference_steps = 4
-    return recipe
+        bands, size = {"num_bins": 64, "num_frames": 124}, (64, 124)
+    network: dict[str, Any] = {"channels": (16, 16), "attention_levels": (1,)}
+    if denoiser.target is DiT:
+        seams = denoiser.boundary_width and 16
+        network = {"patch_size": (size[0], 4), "width": 32, "depth": 2, "boundary_width": seams}
+    conditioner: dict[str, Any] = {}
+    if recipe.name == "music-notes":
+        recipe.data.classes = {name: (f"{name}*",) for name in TIMBRES}
+        conditioner = {"num_classes": len(TIMBRES), "width": 16}
+        network |= {"condition_width": 16, "pooled_width": 16}
+    return shrink(
+        recipe,
+        batch_size=8,
+        data={"limit": 24, "num_views": 1},
+        codec=grid | bands,
+        conditioner=conditioner,
+        denoiser={"sample_size": size, "num_heads": 2, **network},
+        sampling={"num_inference_steps": 4},
+    )

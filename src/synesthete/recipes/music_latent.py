@@ -8,7 +8,8 @@ from synesthete.config import Recipe, Stage, build
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding
-from synesthete.recipes.music import denoise, log_snr_sampling, music_stft, recordings, shrink
+from synesthete.recipes.music import debug as debug_music
+from synesthete.recipes.music import denoise, log_snr_sampling, music_stft, recordings
 
 
 def music_latent() -> Recipe:
@@ -17,13 +18,7 @@ def music_latent() -> Recipe:
         name="music-latent",
         task="music",
         data=recordings(),
-        codec=build(
-            LatentCodec,
-            base=music_stft().codec,
-            latent_channels=8,
-            channels=(32, 64, 128),
-            patch_size=2,
-        ),
+        codec=build(LatentCodec, base=music_stft().codec, latent_channels=8, channels=(32, 64, 128), patch_size=2),
         conditioner=build(Unconditional),
         denoiser=build(
             UNet,
@@ -55,12 +50,10 @@ def music_latent() -> Recipe:
     )
 
 
-def music_latent_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it plays noise."""
-    recipe = music_latent()
-    codec = recipe.codec
-    recipe.codec = codec.base
-    recipe = shrink(recipe)
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, on tones it makes itself; it plays noise."""
+    codec, recipe.codec = recipe.codec, recipe.codec.base
+    recipe = debug_music(recipe)
     codec.base, recipe.codec = recipe.codec, codec
     codec.channels, codec.latent_channels = (8, 16, 16), 4
     recipe.stages[0].objective.num_columns = 64

@@ -9,7 +9,8 @@ from synesthete.config import Recipe, build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.recipes.music import denoise, log_snr_sampling, recordings, shrink
+from synesthete.recipes.music import debug as debug_music
+from synesthete.recipes.music import denoise, log_snr_sampling, recordings
 
 
 def music_upsampler() -> Recipe:
@@ -49,15 +50,6 @@ def music_upsampler() -> Recipe:
     )
 
 
-def music_upsampler_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it adds noise."""
-    recipe = shrink(music_upsampler())
-    for name in ("num_samples", "sample_rate", "n_fft", "hop_length", "num_bins", "num_frames"):
-        setattr(recipe.conditioner, name, getattr(recipe.codec, name))
-    recipe.conditioner.low_rate = 2_000
-    return recipe
-
-
 def music_low() -> Recipe:
     """Four seconds of music at 8 kHz from nothing, for an upsampler to finish; trains on two cores."""
     recipe = music_upsampler()
@@ -73,6 +65,11 @@ def music_low() -> Recipe:
     return recipe
 
 
-def music_low_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself; it plays noise."""
-    return shrink(music_low())
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, on tones it makes itself; it plays or adds noise."""
+    recipe = debug_music(recipe)
+    if recipe.conditioner.target is LowBand:
+        for name in ("num_samples", "sample_rate", "n_fft", "hop_length", "num_bins", "num_frames"):
+            setattr(recipe.conditioner, name, getattr(recipe.codec, name))
+        recipe.conditioner.low_rate = 2_000
+    return recipe

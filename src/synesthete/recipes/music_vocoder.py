@@ -11,6 +11,7 @@ from synesthete.data.synthetic import Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Vocoding
+from synesthete.recipes.debug import shrink
 
 
 def music_vocoder() -> Recipe:
@@ -53,17 +54,17 @@ def music_vocoder() -> Recipe:
     )
 
 
-def music_vocoder_debug() -> Recipe:
-    """The same from the same classes at a size that runs in seconds, on tones it makes itself."""
-    recipe = music_vocoder()
-    recipe.name += "-debug"
-    recipe.data.sources, recipe.data.limit = (build(Tones, num=3),), 24
-    codec = recipe.codec
-    codec.num_samples, codec.sample_rate, codec.n_fft, codec.hop_length, codec.n_mels = 8000, 8000, 256, 64, 40
-    codec.dim, codec.intermediate_dim, codec.num_layers, codec.num_iterations = 16, 32, 2, 4
-    recipe.denoiser.sample_size, recipe.denoiser.patch_size, recipe.denoiser.width = (40, 126), (40, 4), 16
-    for stage in recipe.stages:
-        stage.num_steps, stage.batch_size, stage.num_warmup_steps = 6, 8, 2
-        stage.checkpoint_every, stage.preview_every, stage.log_every = 3, 6, 1
-        stage.objective.crop, stage.objective.resolutions = 2048, ((256, 64, 256), (512, 128, 512))
-    return recipe
+def debug(recipe: Recipe) -> Recipe:
+    """The same from the same classes in seconds, on tones it makes itself."""
+    recipe.data.sources = (build(Tones, num=3),)
+    objective = recipe.stages[0].objective
+    objective.crop, objective.resolutions = 2048, ((256, 64, 256), (512, 128, 512))
+    sound = {"num_samples": 8000, "sample_rate": 8000, "n_fft": 256, "hop_length": 64, "n_mels": 40}
+    network = {"dim": 16, "intermediate_dim": 32, "num_layers": 2, "num_iterations": 4}
+    return shrink(
+        recipe,
+        batch_size=8,
+        data={"limit": 24},
+        codec=sound | network,
+        denoiser={"sample_size": (40, 126), "patch_size": (40, 4), "width": 16},
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from synesthete.config import Recipe
 
@@ -60,37 +61,28 @@ def find_needs(recipe: Recipe) -> Needs:
     for stage in recipe.stages:
         set_trainable(parts, stage)
         if stage.num_views:
-            parts.conditioner.freeze(stage.num_views > 0)
+            parts.conditioner.freeze()
         num_trained = sum(p.numel() for p in every if p.requires_grad)
         kept = 3 + (stage.ema_decay is not None)  # numbers beside each trained weight
         stages.append(StageNeeds(stage.name, num_trained, stage.num_steps, 4 * (num_weights + kept * num_trained)))
-    ids = sorted({value for value in strings(recipe.to_dict()) if value in hub.PRETRAINED})
-    downloads = {name: hub.PRETRAINED[name].num_bytes for name in ids}
+    named = json.dumps(recipe.to_dict())
+    downloads = {name: hub.PRETRAINED[name].num_bytes for name in sorted(hub.PRETRAINED) if f'"{name}"' in named}
     # As in memory, but without gradients.
     checkpoints = KEEP_CHECKPOINTS * sum(stage.least_memory - 4 * stage.num_trained for stage in stages)
     return Needs(tuple(stages), downloads, checkpoints, NUMBER[recipe.weights] * num_weights)
 
 
-def strings(values: Any) -> Iterator[str]:
-    """Every string among plain values."""
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, list | tuple | dict):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from strings(value)
-
-
 def describe_needs(needs: Needs) -> list[str]:
     """Lines for people."""
     width = max(len(stage.name) for stage in needs.stages)
-    lines = [
+    lines = [f"  needs       {sum(stage.num_steps for stage in needs.stages):,} steps in all"]
+    lines += [
         f"      {stage.name:<{width}}  {stage.num_steps:,} steps, {stage.num_trained:,} parameters trained, "
         f"{gigabytes(stage.least_memory)} of memory and what a step computes with (--cost)"
         for stage in needs.stages
     ]
-    lines.insert(0, f"  needs       {sum(stage.num_steps for stage in needs.stages):,} steps in all")
-    known = sum(size or 0 for size in needs.downloads.values())
     if needs.downloads:
+        known = sum(size or 0 for size in needs.downloads.values())
         each = ", ".join(name + (f" {gigabytes(size)}" if size else "") for name, size in needs.downloads.items())
         lines.append(f"      disk: downloads of {gigabytes(known)} ({each})" if known else f"      downloads: {each}")
     lines.append(f"      disk: checkpoints {gigabytes(needs.checkpoints)}, the finished model {gigabytes(needs.model)}")

@@ -2,24 +2,6 @@
 
 from __future__ import annotations
 
-from synesthete.tasks.task import (
-    EvaluationRequest,
-    Task,
-    default_folder,
-    find_task,
-    prepare,
-    register,
-    task_names,
-    task_of,
-)
+from synesthete.tasks.task import EvaluationRequest, Task, find_task, prepare, register, task_names, task_of
 
-__all__ = [
-    "EvaluationRequest",
-    "Task",
-    "default_folder",
-    "find_task",
-    "prepare",
-    "register",
-    "task_names",
-    "task_of",
-]
+__all__ = ["EvaluationRequest", "Task", "find_task", "prepare", "register", "task_names", "task_of"]

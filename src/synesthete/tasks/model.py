@@ -35,7 +35,7 @@ class Model:
         Raises:
             InputError: an input that cannot be used, or an unknown option.
         """
-        kind = self.task.request_type()
+        kind = self.task.request_type
         own = kind.own_fields()
         is_list = isinstance(inputs, list | tuple)
         given = [] if inputs is None else list(inputs) if is_list else [inputs]

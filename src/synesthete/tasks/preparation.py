@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete import hub
+from synesthete.data.files import some
 from synesthete.data.rows import compute_rows
 from synesthete.io import load_or_compute
 from synesthete.types import InputError
@@ -79,7 +80,23 @@ def check_conditioner(recipe: Recipe, class_names: tuple[str, ...], what: str) -
         )
 
 
-def warn_of(notes: Sequence[str]) -> None:
-    """The notes as warnings."""
-    for note in notes:
+def check_training_classes(class_names: Sequence[str], labels: Iterable[int]) -> None:
+    """Make sure that every class has a picture left to train on.
+
+    Raises:
+        InputError: one has none.
+    """
+    there = set(labels)
+    for number, name in enumerate(class_names):
+        if number not in there:
+            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
+
+
+def say(notes: Sequence[str], skipped: Sequence[str], what: str = "unreadable") -> tuple[str, ...]:
+    """The notes and one of the files that were left out, each said as a warning."""
+    found = [*notes]
+    if skipped:
+        found.append(f"skipped {len(skipped)} {what} files: {some(skipped, 10)}")
+    for note in found:
         logger.warning(note)
+    return tuple(found)

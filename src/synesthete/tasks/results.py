@@ -8,7 +8,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +28,7 @@ class Sound:
     picture: Image.Image
     how: dict[str, Any] = field(default_factory=dict)
     heard: Any | None = None
+    num: ClassVar[int] = 1
 
     @property
     def seconds(self) -> float:
@@ -44,7 +45,7 @@ class Sound:
         return self.picture
 
     def save(self, path: Path | str) -> Path:
-        """Write the sound to PATH.wav or .flac, or its spectrogram to PATH.png, by the suffix.
+        """Write the sound to PATH.wav or .flac, its spectrogram to PATH.png, or how it was made to PATH.json.
 
         Raises:
             InputError: another suffix, a full disk, or a folder that cannot be written.
@@ -52,7 +53,9 @@ class Sound:
         from synesthete.data.audio import write_audio
 
         path = Path(path)
-        return write_png(path, self) if path.suffix == ".png" else write_audio(path, self.waveform, self.sample_rate)
+        if path.suffix in (".png", ".json"):
+            return save_picture(path, self.picture, self.how)
+        return write_audio(path, self.waveform, self.sample_rate)
 
     def __repr__(self) -> str:
         """One line."""
@@ -61,14 +64,12 @@ class Sound:
 
     def _repr_html_(self) -> str:
         """A player and the spectrogram, for notebooks."""
-        import soundfile
+        from synesthete.evaluation.reporting.media import encode_wav
 
-        from synesthete.data.audio import to_int16
-
-        wav = io.BytesIO()
-        soundfile.write(wav, to_int16(self.waveform).numpy(), self.sample_rate, subtype="PCM_16", format="WAV")
-        player = f'<audio controls src="data:audio/wav;base64,{base64.b64encode(wav.getvalue()).decode()}"></audio>'
-        return figure(f"{to_shown(self.picture)}<br>{player}", repr(self))
+        wav = base64.b64encode(encode_wav(self.waveform, self.sample_rate)).decode()
+        return figure(
+            f'{shown(self.picture)}<br><audio controls src="data:audio/wav;base64,{wav}"></audio>', repr(self)
+        )
 
 
 @dataclass
@@ -89,12 +90,19 @@ class PictureResult:
         return self.image
 
     def save(self, path: Path | str) -> Path:
-        """Write it as a PNG that tells how it was made.
+        """Write it as a PNG that tells how it was made; to PATH.gif its frames, to PATH.json how it was made alone.
 
         Raises:
             InputError: a full disk, or a folder that cannot be written.
         """
-        return write_png(Path(path), self)
+        path = Path(path)
+        if path.suffix == ".gif" and self.frames:
+            from synesthete.evaluation.reporting.media import encode_gif
+            from synesthete.io import write_file
+
+            write_file(path, encode_gif(self.frames, milliseconds=250))
+            return path
+        return save_picture(path, self.image, self.how)
 
     def __repr__(self) -> str:
         """One line."""
@@ -103,7 +111,7 @@ class PictureResult:
 
     def _repr_html_(self) -> str:
         """The picture, for notebooks."""
-        return figure(to_shown(self.image), repr(self))
+        return figure(shown(self.image), repr(self))
 
 
 class Results(list[Any]):
@@ -111,45 +119,28 @@ class Results(list[Any]):
 
     def save(self, folder: Path | str, suffix: str | None = None) -> list[Path]:
         """Write each as FOLDER/000.wav or .png, ..., by its kind or by the suffix."""
-        places = [
-            Path(folder) / f"{i:03d}{suffix or ('.wav' if isinstance(one, Sound) else '.png')}"
+        return [
+            one.save(Path(folder) / f"{i:03d}{suffix or ('.wav' if isinstance(one, Sound) else '.png')}")
             for i, one in enumerate(self)
         ]
-        return [one.save(place) for one, place in zip(self, places, strict=True)]
 
     def _repr_html_(self) -> str:
         """All of them beside each other, for notebooks."""
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(one._repr_html_() for one in self)}</div>'
 
 
-def write_png(path: Path, made: Sound | PictureResult) -> Path:
-    """Its picture as a PNG, with a text chunk for each thing that made it."""
+def save_picture(path: Path, picture: Image.Image, how: dict[str, Any]) -> Path:
+    """The picture as a PNG, with a text chunk for each thing that made it; or these things as JSON."""
     from synesthete.data.picture import write_picture
-
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in made.how.items()}
-    return write_picture(path, made.picture, texts)
-
-
-def write_files(made: Sound | PictureResult, target: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """It at TARGET with each of the suffixes: sound, picture, and what made it as JSON."""
     from synesthete.io import write_file
 
-    written = []
-    for suffix in suffixes:
-        path = target.with_name(target.name + suffix)
-        if suffix == ".json":
-            write_file(path, f"{json.dumps(made.how, indent=2, ensure_ascii=False)}\n")
-        elif suffix == ".gif" and isinstance(made, PictureResult):
-            from synesthete.evaluation.reporting.media import encode_gif
-
-            write_file(path, encode_gif(made.frames, milliseconds=250))
-        else:
-            made.save(path)
-        written.append(path)
-    return written
+    if path.suffix == ".json":
+        write_file(path, f"{json.dumps(how, indent=2, ensure_ascii=False)}\n")
+        return path
+    return write_picture(path, picture, {k: v if isinstance(v, str) else json.dumps(v) for k, v in how.items()})
 
 
-def to_shown(image: Image.Image) -> str:
+def shown(image: Image.Image) -> str:
     """An image as HTML; a small one enlarged, every pixel a square."""
     content = io.BytesIO()
     image.save(content, "PNG")

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from synesthete.tasks.results import Results, Sound, write_files
+from synesthete.tasks.results import Results, Sound
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
@@ -32,7 +32,7 @@ class SampleRequest:
     """What is asked of a model; a task adds fields of its own, each an option of the command line.
 
     model: its name, for messages and for what a file tells. out: the folder; None where nothing is to be written.
-    settings: sampling settings that differ from the model's own. A field's metadata may name its `option`.
+    settings: sampling settings that differ from the model's own.
     """
 
     model: str = ""
@@ -49,26 +49,10 @@ class SampleRequest:
         """
 
     @classmethod
-    def own_fields(cls) -> dict[str, str]:
-        """The fields that a task adds, and what the command line calls each."""
+    def own_fields(cls) -> dict[str, Any]:
+        """The fields that a task adds, and what each is where nothing is asked for."""
         shared = {f.name for f in fields(SampleRequest)}
-        return {f.name: option_of(f) for f in fields(cls) if f.name not in shared}
-
-    def given(self) -> dict[str, Any]:
-        """What was asked for beside what every task is asked, by option."""
-        defaults = {f.name: f.default for f in fields(self)}
-        own = self.own_fields().items()
-        return {option: value for name, option in own if (value := getattr(self, name)) != defaults.get(name) and value}
-
-
-def option_of(made: Any) -> str:
-    """What the command line calls a field."""
-    return str(made.metadata.get("option", f"--{made.name.replace('_', '-')}"))
-
-
-def option(name: str, default: Any = None) -> Any:
-    """A field of a request whose option has another name."""
-    return field(default=default, metadata={"option": name})
+        return {f.name: f.default for f in fields(cls) if f.name not in shared}
 
 
 @dataclass
@@ -86,48 +70,61 @@ class Item:
 
 
 class Plan:
-    """What a request comes to with a model.
+    """What a request comes to with a model. folder: of the model's files.
 
     Attributes:
         items: to be made. skipped: a line for each input that cannot be used. notes: what is to be said of the others.
-        unit: what is counted. batch_size: items made at once. suffixes: of the files of each.
+        unit: what is counted. batch_size: items made at once. suffixes: of the files of each. has_sheet: whether a
+            contact sheet is written.
     """
 
     unit: ClassVar[str] = "picture"
     suffixes: tuple[str, ...] = (".png",)
     batch_size: int = 32
+    has_sheet: bool = False
 
-    def __init__(self, pipeline: Pipeline, request: Any) -> None:
+    def __init__(self, pipeline: Pipeline, request: Any, folder: Path | None = None) -> None:
         self.pipeline, self.request = pipeline, request
         self.items: list[Item] = []
         self.skipped: list[str] = []
         self.notes: list[str] = []
 
-    @property
-    def has_sheet(self) -> bool:
-        """Whether a contact sheet is written."""
-        return False
-
     def begin(self, progress: Progress) -> None:
         """What has to be done once before anything is made, after it is known that nothing is replaced unasked."""
 
-    def make(self, items: Sequence[Item], progress: Progress) -> list[Any]:
-        """The items' results, a `Sound` or a `Picture` each, or None for one that was skipped."""
+    def make(self, items: Sequence[Item], progress: Progress) -> Sequence[Any]:
+        """The items' results, a `Sound` or a `PictureResult` each, or None for one that was skipped."""
         raise NotImplementedError
-
-    def settings(self) -> dict[str, Any]:
-        """All sampling settings as they are used."""
-        return self.pipeline.sampling_settings(**self.request.settings)
 
     def how(self, **own: Any) -> dict[str, Any]:
         """What a file tells: its own, then the seed, the model and the settings."""
-        return {**own, "seed": self.request.seed, "model": Path(self.request.model).name, **self.settings()}
+        settings = self.pipeline.sampling_settings(**self.request.settings)
+        return {**own, "seed": self.request.seed, "model": Path(self.request.model).name, **settings}
 
     def generators(self, items: Sequence[Item]) -> list[Any]:
         """A generator of noise for each, the same whatever else is asked for."""
         from synesthete import seeding
 
         return [seeding.generator(self.request.seed, "sample", *item.key) for item in items]
+
+    def results(self, progress: Progress) -> Iterator[tuple[Item, Any]]:
+        """Each item with what is made of it; those that cannot be used are left out.
+
+        Raises:
+            InputError: not one input that can be used.
+        """
+        self.begin(progress)
+        num_made = 0
+        for first in range(0, len(self.items), self.batch_size):
+            batch = self.items[first : first + self.batch_size]
+            for item, made in zip(batch, self.make(batch, progress), strict=True):
+                if made is not None:
+                    num_made += 1
+                    yield item, made
+            progress(f"{self.unit}s", min(first + self.batch_size, len(self.items)), len(self.items))
+        if self.skipped and not num_made:
+            many = f"not one of {len(self.skipped)} can be used; the first: " if len(self.skipped) > 1 else ""
+            raise InputError(f"{many}{self.skipped[0]}")
 
 
 @dataclass(frozen=True)
@@ -138,19 +135,13 @@ class Sampled:
     text: str
 
 
-def generate_samples(plan: Plan, progress: Progress | None = None) -> Results:
+def generate_samples(plan: Plan) -> Results:
     """What a plan makes, in memory.
 
     Raises:
         InputError: not one input that can be used.
     """
-    report = progress or (lambda *_: None)
-    plan.begin(report)
-    made = Results()
-    for first in range(0, len(plan.items), plan.batch_size):
-        made += [one for one in plan.make(plan.items[first : first + plan.batch_size], report) if one is not None]
-    check_made(plan, len(made))
-    return made
+    return Results(made for _, made in plan.results(lambda *_: None))
 
 
 def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
@@ -159,71 +150,46 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
     Raises:
         InputError: files that are there already, or not one input that can be used.
     """
-    report, request = progress or (lambda *_: None), plan.request
-    out: Path = request.out
+    out: Path = plan.request.out
     sheet = out / SHEET if plan.has_sheet else None
     targets = [out / f"{item.stem}{suffix}" for item in plan.items for suffix in plan.suffixes]
-    check_unwritten([*targets, *([sheet] if sheet else [])], request.overwrite)
+    check_unwritten([*targets, *([sheet] if sheet else [])], plan.request.overwrite)
     started = time.perf_counter()
-    plan.begin(report)
     rows: dict[str, list[Image.Image]] = {}
-    written: list[Path] = []
-    results: list[Any] = []
+    written: list[str] = []
     said: list[dict[str, Any]] = []
     lines: list[str] = []
-    seconds_of_sound = 0.0
-    for first in range(0, len(plan.items), plan.batch_size):
-        batch = plan.items[first : first + plan.batch_size]
-        for item, made in zip(batch, plan.make(batch, report), strict=True):
-            if made is None:
-                continue
-            written.append(write_files(made, out / item.stem, plan.suffixes)[0])
-            if sheet:
-                rows.setdefault(item.group, []).append(thumbnail(made))
-            if isinstance(made, Sound):
-                seconds_of_sound += made.seconds
-                if made.heard is not None:
-                    source = str(item.raw)
-                    said.append({"picture": source, **asdict(made.heard)})
-                    lines.append(f"{Path(source).name}: {made.heard}")
-            results.append(getattr(made, "num", 1))
-        report(f"{plan.unit}s", min(first + plan.batch_size, len(plan.items)), len(plan.items))
-    check_made(plan, len(results))
+    num, seconds_of_sound = 0, 0.0
+    for item, made in plan.results(progress or (lambda *_: None)):
+        for suffix in plan.suffixes:
+            made.save(out / f"{item.stem}{suffix}")
+        written.append(str(out / f"{item.stem}{plan.suffixes[0]}"))
+        num += made.num
+        if sheet:
+            rows.setdefault(item.group, []).append(thumbnail(made))
+        if isinstance(made, Sound):
+            seconds_of_sound += made.seconds
+            if made.heard is not None:
+                said.append({"picture": str(item.raw), **asdict(made.heard)})
+                lines.append(f"{Path(str(item.raw)).name}: {made.heard}")
     seconds = time.perf_counter() - started
-    values: dict[str, Any] = {"written": [str(path) for path in written]}
+    values: dict[str, Any] = {"written": written}
     if ".gif" in plan.suffixes:
-        values["gifs"] = [str(path.with_suffix(".gif")) for path in written]
+        values["gifs"] = [str(Path(path).with_suffix(".gif")) for path in written]
     if sheet:
         write_sheet(sheet, rows)
         values["contact_sheet"] = str(sheet)
-    each = f"{plan.unit}s_per_second"
     values |= {"said": said, "skipped": plan.skipped, "notes": plan.notes, "seconds": round(seconds, 3)}
-    values[each] = round(sum(results) / seconds, 2)
+    values[f"{plan.unit}s_per_second"] = rate = round(num / seconds, 2)
     if seconds_of_sound:
-        values |= {
-            "seconds_of_sound": round(seconds_of_sound, 3),
-            "sound_per_second": round(seconds_of_sound / seconds, 3),
-        }
-    number = f"{len(written)} file{'s' * (len(written) > 1)}"
-    lines.append(
-        f"{out}: {number}, {values[each]} {plan.unit}s a second" + (f"; all of them: {sheet}" if sheet else "")
-    )
+        values["seconds_of_sound"] = round(seconds_of_sound, 3)
+        values["sound_per_second"] = round(seconds_of_sound / seconds, 3)
+    all_of_them = f"; all of them: {sheet}" if sheet else ""
+    lines.append(f"{out}: {len(written)} file{'s' * (len(written) > 1)}, {rate} {plan.unit}s a second{all_of_them}")
     lines += [f"note: {note}" for note in plan.notes]
     if plan.skipped:
         lines.append("\n  ".join([f"{len(plan.skipped)} skipped:", *plan.skipped]))
     return Sampled(values, "\n".join(lines))
-
-
-def check_made(plan: Plan, num: int) -> None:
-    """Make sure that there is something.
-
-    Raises:
-        InputError: every input was skipped; why the first was.
-    """
-    if num or not plan.skipped:
-        return
-    many = f"not one of {len(plan.skipped)} can be used; the first: " if len(plan.skipped) > 1 else ""
-    raise InputError(f"{many}{plan.skipped[0]}")
 
 
 def check_unwritten(paths: Sequence[Path], overwrite: bool) -> None:
@@ -251,10 +217,10 @@ def name_stems(found: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
     return stems
 
 
-def split_commas(values: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+def split_commas(values: Iterable[str] | None, known: Sequence[str] = ()) -> list[str]:
     """The values, with those that have commas taken apart unless they are `known` as they stand."""
     found: list[str] = []
-    for value in values:
+    for value in values or ():
         found += [value] if value in known else [part.strip() for part in value.split(",") if part.strip()]
     return found
 

@@ -6,7 +6,7 @@ import importlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete import hub
 from synesthete.io import locked
@@ -52,17 +52,19 @@ class Task:
     `task`.
 
     Attributes:
-        name: as recipes and models name it. verb: of the command that samples, whose default is
-            `shipped_model`. makes: what comes out, as in "a model
-            of speech". num_evaluated: samples that an evaluation makes unless told. evaluation_options: those that
-            `evaluate` takes beside those of every task. is_scorable: whether `sweep` and `tune` can score what is made
-            of a class alone.
+        name: as recipes and models name it. verb: of the command that samples, whose default is `shipped_model`. makes:
+            what comes out, as in "a model of speech". request_type: what it can be asked for, whose fields are options
+            of the command line. plan_type: what a request comes to. num_evaluated: samples that an evaluation makes
+            unless told. evaluation_options: those that `evaluate` takes beside those of every task. is_scorable:
+            whether `sweep` and `tune` can score what is made of a class alone.
     """
 
     name: str
     verb: str
     makes: str
     shipped_model: str = ""
+    request_type: ClassVar[type[SampleRequest]]
+    plan_type: ClassVar[type[Plan]]
     num_evaluated: int = 500
     evaluation_options: tuple[str, ...] = ()
     is_scorable: bool = False
@@ -75,8 +77,9 @@ class Task:
         Raises:
             InputError: whatever is wrong with the data, in one line.
         """
-        with locked(folder or self.default_folder(recipe), wait=True):
-            return self.gather(recipe, folder or self.default_folder(recipe), progress or (lambda *_: None))
+        folder = folder or self.default_folder(recipe)
+        with locked(folder, wait=True):
+            return self.gather(recipe, folder, progress or (lambda *_: None))
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """As `prepare`, which calls it, and for one process at a time."""
@@ -108,11 +111,24 @@ class Task:
         Raises:
             InputError: no data for one, or a folder that cannot be written.
         """
-        raise InputError(f"a model of {self.makes} has no classifier")
+        from synesthete.evaluation.classifiers.classifier import save_classifier
+
+        kind = self.classifier_type()
+        if kind is None:
+            raise InputError(f"a model of {self.makes} has no classifier")
+        few = kind.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
+        trained, test, labels = self.fit_classifier(recipe, prepared, data, num_steps=few, progress=progress)
+        save_classifier(trained, model, test, labels)
 
     def classifier_type(self) -> type[Any] | None:
         """What `train_classifier` saves; None where there is no such thing."""
         return None
+
+    def fit_classifier(
+        self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any
+    ) -> tuple[Any, Any, Tensor]:
+        """For `train_classifier`: one that learned from other data than the model, and samples to measure it on."""
+        raise NotImplementedError
 
     def load_classifier(self, model: Path) -> Any | None:
         """The classifier in a model's folder, or None where there is none."""
@@ -144,6 +160,10 @@ class Task:
 
         return Evaluator(pipeline, prepared, task=self, **options)
 
+    def evaluation_data(self, recipe: Recipe, folder: Path | None, progress: Progress | None) -> Any:
+        """What `evaluator` is given: what `prepare` makes, unless a task needs less."""
+        return self.prepare(recipe, folder, progress)
+
     def evaluate(
         self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
     ) -> Evaluation:
@@ -154,7 +174,7 @@ class Task:
         """
         evaluator = self.evaluator(
             pipeline,
-            self.prepare(recipe, request.data, progress),
+            self.evaluation_data(recipe, request.data, progress),
             recipe,
             request.model,
             num=request.num or self.num_evaluated,
@@ -195,10 +215,6 @@ class Task:
 
         return Pipeline.load(model, device)
 
-    def request_type(self) -> type[SampleRequest]:
-        """What the task can be asked for; its fields are options of the command line."""
-        raise NotImplementedError
-
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """The request's fields for the inputs that `synesthete.load(...)(inputs)` is called with."""
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
@@ -209,20 +225,12 @@ class Task:
         Raises:
             InputError: what is asked for does not fit the model.
         """
-        raise NotImplementedError
+        return self.plan_type(pipeline, request, folder)
 
 
-ADAPTERS = "adapters.json"  # of a model that is its adapters alone
-# The verbs of this package's tasks, known before anything is imported.
+# The tasks of this package and their verbs, known before anything is imported: importing the module `task` of one
+# registers it, and asking for it costs nobody the others' libraries.
 VERBS: dict[str, str] = {"image-to-speech": "speak", "music": "play", "audio-to-image": "paint", "images": "draw"}
-# Where they are: importing a module registers what it defines. Names alone, so that asking for one costs nobody the
-# others' libraries.
-MODULES: dict[str, str] = {
-    "image-to-speech": "synesthete.tasks.image_to_speech.task",
-    "music": "synesthete.tasks.music.task",
-    "audio-to-image": "synesthete.tasks.audio_to_image.task",
-    "images": "synesthete.tasks.images.task",
-}
 _TASKS: dict[str, Task] = {}
 
 
@@ -245,7 +253,7 @@ def verb_of(name: str) -> str:
 
 def task_names() -> list[str]:
     """The names that are known."""
-    return list(dict.fromkeys([*MODULES, *_TASKS]))
+    return list(dict.fromkeys([*VERBS, *_TASKS]))
 
 
 def find_task(name: str) -> Task:
@@ -254,8 +262,8 @@ def find_task(name: str) -> Task:
     Raises:
         InputError: no such task.
     """
-    if name not in _TASKS and name in MODULES:
-        importlib.import_module(MODULES[name])
+    if name not in _TASKS and name in VERBS:
+        importlib.import_module(f"synesthete.tasks.{name.replace('-', '_')}.task")
     if name not in _TASKS:
         raise InputError(f"no task {name!r}; there are {', '.join(task_names())}; import the module that registers it")
     return _TASKS[name]
@@ -264,11 +272,6 @@ def find_task(name: str) -> Task:
 def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
     """`Task.prepare` of the recipe's task."""
     return task_of(recipe).prepare(recipe, folder, progress)
-
-
-def default_folder(recipe: Recipe) -> Path:
-    """`Task.default_folder` of the recipe's task."""
-    return task_of(recipe).default_folder(recipe)
 
 
 def task_of(made: Any) -> Task:
@@ -289,11 +292,7 @@ def model_folder(model: str) -> Path:
     Raises:
         InputError: no such model.
     """
-    for folder in (Path(model).expanduser(), hub.weights_folder() / model):
-        whole = any((folder / place / hub.MODEL_INDEX).is_file() for place in ("", "model"))
-        if not whole and (folder / ADAPTERS).is_file():
-            return folder
-    return hub.find_model(model)
+    return hub.find_adapters(model) or hub.find_model(model)
 
 
 def model_task_name(folder: Path) -> str:
@@ -302,8 +301,8 @@ def model_task_name(folder: Path) -> str:
     Raises:
         InputError: not a model of this package, or one that names no task.
     """
-    adapters = (folder / ADAPTERS).is_file() and not (folder / hub.MODEL_INDEX).is_file()
-    path = folder / (ADAPTERS if adapters else hub.MODEL_INDEX)
+    adapters = not (folder / hub.MODEL_INDEX).is_file() and (folder / hub.ADAPTERS_INDEX).is_file()
+    path = folder / (hub.ADAPTERS_INDEX if adapters else hub.MODEL_INDEX)
     try:
         index = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -28,7 +28,7 @@ from synesthete.evaluation.classifiers.image import (
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.distribution import frechet, kernel, kernel_floor
-from synesthete.recipes.images import images_digits_debug
+from synesthete.recipes import RECIPES
 from synesthete.tasks import find_task
 from synesthete.types import InputError
 
@@ -291,4 +291,4 @@ def test_one_of_another_kind_is_named(kept):
 def test_without_pictures_for_it_there_is_none(digits, tmp_path):
     prepared = SimpleNamespace(classifier=None, test=digits["test"], class_names=DIGITS)
     with pytest.raises(InputError, match=r"--set data\.num_classifier"):
-        find_task("images").train_classifier(images_digits_debug(), prepared, tmp_path)
+        find_task("images").train_classifier(RECIPES["images-digits-debug"](), prepared, tmp_path)

@@ -10,7 +10,7 @@ from synesthete.data.audio import to_int16
 from synesthete.data.music import MusicSamples
 from synesthete.data.synthetic import TIMBRES, Tone, synthesise
 from synesthete.pipeline import Output, Pipeline
-from synesthete.recipes.music import music_notes_debug
+from synesthete.recipes import RECIPES
 from synesthete.training.assembly import make_parts, make_pipeline
 from synesthete.types import Prepared
 from tiny import awake
@@ -49,7 +49,7 @@ def prepared_music(num: int = 12, timbres: Sequence[str] = TIMBRES, classes: boo
     if not classes:
         for samples in splits:
             samples.labels = torch.zeros_like(samples.labels)
-    codec = music_notes_debug().codec()
+    codec = RECIPES["music-notes-debug"]().codec()
     codec.fit([splits[0].waveform(torch.arange(len(splits[0])))])
     statistics = {name: value.clone() for name, value in codec.state_dict().items()}
     return Prepared(splits[0], splits[2], statistics, tuple(timbres) if classes else (), classifier=splits[1])

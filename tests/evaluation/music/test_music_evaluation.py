@@ -19,7 +19,7 @@ from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifi
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import SpectrumFeatures
 from synesthete.evaluation.steps import classification
-from synesthete.recipes.music import music_notes_debug
+from synesthete.recipes import RECIPES
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.types import InputError
 
@@ -55,7 +55,7 @@ def evaluator(data, classifier):
     """`evaluator(waveforms, labels)`: of a model that plays these."""
 
     def call(waveforms, labels, listens=True, **options):
-        player = make_player(music_notes_debug(), data, waveforms, labels, listens)
+        player = make_player(RECIPES["music-notes-debug"](), data, waveforms, labels, listens)
         return MusicEvaluator(player, data, **{"classifier": classifier, "num": NUM} | options)
 
     return call
@@ -169,7 +169,7 @@ def test_from_data_to_a_report_that_opens(evaluator, unheard, tmp_path):
 
 
 def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
-    data, recipe = prepared_music(6, classes=False), music_notes_debug()
+    data, recipe = prepared_music(6, classes=False), RECIPES["music-notes-debug"]()
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=False)
@@ -184,7 +184,7 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
 
 
 def test_too_few_recordings_for_a_classifier_are_told(data, unheard):
-    player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
+    player = make_player(RECIPES["music-notes-debug"](), data, unheard.waveforms, unheard.labels)
     few = replace(data, classifier=music_samples([300], ("organ",)))
     evaluator = MusicEvaluator(player, few, num=10)
     assert evaluator.features.name == SpectrumFeatures.name
@@ -193,7 +193,7 @@ def test_too_few_recordings_for_a_classifier_are_told(data, unheard):
 
 
 def test_other_classes_and_too_few_pieces_are_refused(data, classifier, unheard):
-    player = make_player(music_notes_debug(), data, unheard.waveforms, unheard.labels)
+    player = make_player(RECIPES["music-notes-debug"](), data, unheard.waveforms, unheard.labels)
     other = prepared_music(2, timbres=TIMBRES[:2])
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
         MusicEvaluator(player, other)
@@ -218,7 +218,7 @@ class Log:
 @pytest.mark.parametrize("classes", [True, False])
 def test_a_run_is_watched(classes, unheard, tmp_path, caplog):
     """No diagnostic of a preview fails on spectrograms, with classes or without."""
-    data, recipe = prepared_music(2, classes=classes), music_notes_debug()
+    data, recipe = prepared_music(2, classes=classes), RECIPES["music-notes-debug"]()
     if not classes:
         recipe.conditioner = build(Unconditional)
         recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None

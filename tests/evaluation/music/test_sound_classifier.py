@@ -18,7 +18,7 @@ from synesthete.evaluation.classifiers.sound import (
 from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import frechet
-from synesthete.recipes.music import music_notes_debug
+from synesthete.recipes import RECIPES
 from synesthete.tasks import find_task
 from synesthete.tasks.music.references import noise_like
 from synesthete.types import InputError
@@ -139,5 +139,5 @@ def test_it_is_saved_with_the_model_and_read_back(data, trained, tmp_path):
     assert (metric.value, metric.chance) == (kept.accuracy, 0.25)
     data.classifier, kept_aside = None, data.classifier
     with pytest.raises(InputError, match=r"--set data\.classifier_share"):
-        find_task("music").train_classifier(music_notes_debug(), data, tmp_path)
+        find_task("music").train_classifier(RECIPES["music-notes-debug"](), data, tmp_path)
     data.classifier = kept_aside

@@ -12,7 +12,7 @@ from synesthete.data.audio import write_audio
 from synesthete.evaluation.audio_features.bands import cut_or_padded, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.objectives import Parts
 from synesthete.pipeline.canvas import resample
-from synesthete.recipes.music_upsampler import music_low_debug, music_upsampler_debug
+from synesthete.recipes import RECIPES
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.upsampling import GIVEN, MADE, evaluate_upsampling, made_octaves, read_low_rate
 from synesthete.training.assembly import make_parts, make_pipeline
@@ -64,13 +64,13 @@ def test_the_octaves_above_the_band_are_the_made_ones():
 
 @pytest.fixture(scope="module")
 def prepared(cache):
-    return tasks.prepare(music_upsampler_debug())
+    return tasks.prepare(RECIPES["music-upsampler-debug"]())
 
 
 @pytest.fixture(scope="module")
 def pipeline(prepared):
     """Nobody trained it: its x_0 is noise."""
-    recipe = music_upsampler_debug()
+    recipe = RECIPES["music-upsampler-debug"]()
     return make_pipeline(recipe, make_parts(recipe, prepared), prepared.class_names)
 
 
@@ -144,7 +144,7 @@ def test_the_report_on_an_upsampler_begins_with_its_highs(pipeline, prepared, tm
 
 
 def test_sound_to_upsample_is_no_use_to_another_model(prepared, tmp_path):
-    recipe = music_low_debug()
+    recipe = RECIPES["music-low-debug"]()
     other = make_pipeline(recipe, Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process()), ())
     with pytest.raises(InputError, match="this model reads Unconditional, not a low-rate sound"):
         MusicEvaluator(other, prepared, recorded=tmp_path)

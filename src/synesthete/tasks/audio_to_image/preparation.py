@@ -12,8 +12,8 @@ from synesthete.config import plain
 from synesthete.data.audio import as_float
 from synesthete.data.audio_image_pairs import AudioImageSamples, class_note
 from synesthete.data.captions import Captions, names_class
+from synesthete.data.files import some
 from synesthete.data.labelled import PictureSamples
-from synesthete.data.music import some
 from synesthete.data.pictures import Pictures
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import Pieces, compute_rows, loudest_start
@@ -21,7 +21,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND
 from synesthete.io import digest
 from synesthete.tasks.images.task import batches_of, encode_pictures_once
 from synesthete.tasks.music.cutting import decode_recordings
-from synesthete.tasks.preparation import accelerator, measure_codec, warn_of
+from synesthete.tasks.preparation import accelerator, measure_codec, say
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -277,17 +277,14 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
         )
 
     train = samples("train")
-    skipped = [*listing.found.skipped, *sounds.skipped, *pictures.skipped]
-    if skipped:
-        notes.append(f"skipped {len(skipped)} unusable files: {some(skipped, 10)}")
-    warn_of(notes)
+    skipped = (*listing.found.skipped, *sounds.skipped, *pictures.skipped)
     return Prepared(
         train.in_balance() if data.balanced_batches else train,
         samples("test"),
         statistics,
         listing.class_names,
-        (*notes, *sounds.remarks),
-        tuple(skipped),
+        (*say(notes, skipped, "unusable"), *sounds.remarks),
+        skipped,
         classifier=pictures.samples["classifier"],
         speakers=samples("speakers") if "speakers" in pictures.samples else None,
     )

@@ -23,7 +23,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
 from synesthete.tasks.results import PictureResult
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems, option
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class PaintRequest(SampleRequest):
     """
 
     inputs: Sequence[Path] = ()
-    prompts: Sequence[str] = option("--prompt", ())
+    prompts: Sequence[str] = ()
     num: int | None = None
     negative_prompt: str | None = None
     between: tuple[Path, Path] | None = None
     frames: int | None = None
     strengths: Sequence[float] = ()
-    is_gif: bool = option("--gif", False)
+    is_gif: bool = False
 
     @property
     def prompt(self) -> str | None:
@@ -74,31 +74,33 @@ class PaintRequest(SampleRequest):
         Raises:
             InputError: they do not, or one is not.
         """
-        strength = self.settings.get("adapter_scale")
-        for value in self.strengths:
-            if not 0 <= value <= STRONGEST:
-                raise InputError(
-                    f"--strengths {value:g}: give 0, which is deaf, to {STRONGEST:g}; 1 is as it was trained"
-                )
-        if not math.isfinite(self.settings.get("audio_guidance_scale") or 0.0):
-            raise InputError(f"--audio-guidance-scale {self.settings['audio_guidance_scale']}: give a number")
-        if self.strengths and strength is not None:
-            raise InputError("--strengths has the strength of every picture; leave out --adapter-scale")
-        if self.between and self.strengths:
-            raise InputError("--between and --strengths: one strip at a time; leave out one of them")
-        if self.between and self.inputs:
-            raise InputError(f"--between names its two sounds; leave out {self.inputs[0]}")
-        if self.frames is not None and not self.between:
-            raise InputError("--frames: between which sounds? give --between FIRST SECOND")
-        if self.frames is not None and self.frames < 2:
-            raise InputError(f"--frames {self.frames}: give at least 2, the two sounds themselves")
-        if self.is_gif and not self.between and not self.strengths:
-            raise InputError("--gif shows a strip in motion; give --between FIRST SECOND or --strengths 0 0.5 1")
-        if len(self.prompts) > 1:
-            raise InputError(f"--prompt: one beside a sound, not {len(self.prompts)}; call it for each")
-        if not (self.inputs or self.between):
-            raise InputError(f"{self.model}: paints what it hears; give it sounds, or folders of sounds")
-        find_sounds(self.between or self.inputs)
+        if wrong := [value for value in self.strengths if not 0 <= value <= STRONGEST]:
+            raise InputError(
+                f"--strengths {wrong[0]:g}: give 0, which is deaf, to {STRONGEST:g}; 1 is as it was trained"
+            )
+        told, strip = self.between or self.inputs, self.between or self.strengths
+        frames, leads = self.frames, self.settings.get("audio_guidance_scale")
+        scaled = self.strengths and self.settings.get("adapter_scale") is not None
+        for refused, reason in (
+            (not math.isfinite(leads or 0.0), f"--audio-guidance-scale {leads}: give a number"),
+            (scaled, "--strengths has the strength of every picture; leave out --adapter-scale"),
+            (self.between and self.strengths, "--between and --strengths: one strip at a time; leave out one of them"),
+            (
+                self.between and self.inputs,
+                f"--between names its two sounds; leave out {', '.join(map(str, self.inputs))}",
+            ),
+            (frames is not None and not self.between, "--frames: between which sounds? give --between FIRST SECOND"),
+            (frames is not None and frames < 2, f"--frames {frames}: give at least 2, the two sounds themselves"),
+            (
+                self.is_gif and not strip,
+                "--gif shows a strip in motion; give --between FIRST SECOND or --strengths 0 0.5 1",
+            ),
+            (len(self.prompts) > 1, f"--prompt: one beside a sound, not {len(self.prompts)}; call it for each"),
+            (not told, f"{self.model}: paints what it hears; give it sounds, or folders of sounds"),
+        ):
+            if refused:
+                raise InputError(reason)
+        find_sounds(told)
 
 
 class PaintPlan(Plan):
@@ -110,7 +112,7 @@ class PaintPlan(Plan):
         InputError: a prompt that cannot be read.
     """
 
-    def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None) -> None:
+    def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request)
         for text in (request.prompt, request.negative_prompt):  # refused before an hour of listening
             if text is not None:
@@ -130,20 +132,16 @@ class PaintPlan(Plan):
                 raise InputError("--between: give two different sounds, not folders of them")
             self.items = [Item(f"{self.sounds[0].stem}_to_{self.sounds[1].stem}", (), raw=self.sounds)]
             return
-        stems = name_stems(self.sounds, request.inputs)
+        stems = zip(name_stems(self.sounds, request.inputs), self.sounds, strict=True)
         if request.strengths:
-            self.items = [Item(f"{s}_strengths", (), raw=path) for s, path in zip(stems, self.sounds, strict=True)]
+            self.items = [Item(f"{stem}_strengths", (), raw=path) for stem, path in stems]
             return
         self.items = [
             Item(f"{stem}_{i}" if i else stem, (i,), {"sound": path.name, "number": i}, path.stem, path)
-            for stem, path in zip(stems, self.sounds, strict=True)
+            for stem, path in stems
             for i in range(self.num)
         ]
-
-    @property
-    def has_sheet(self) -> bool:
-        """Of several pictures."""
-        return not self.is_strip and len(self.items) > 1
+        self.has_sheet = len(self.items) > 1
 
     @property
     def num_pictures(self) -> int:

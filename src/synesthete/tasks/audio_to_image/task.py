@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.sampling import Plan
     from synesthete.types import Prepared, Progress
 
 SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
@@ -38,6 +37,8 @@ class AudioToImage(Images):
     verb = "paint"
     makes = "pictures of sounds"
     shipped_model = "audio-to-image-digits"
+    request_type = PaintRequest
+    plan_type = PaintPlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
@@ -88,17 +89,9 @@ class AudioToImage(Images):
             templates=templates,
         )
 
-    def request_type(self) -> type[Any]:
-        """Sounds, and a prompt beside them."""
-        return PaintRequest
-
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Files of sound."""
         return {"inputs": [Path(one) for one in inputs]}
-
-    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
-        """Pictures of each sound, or a strip."""
-        return PaintPlan(pipeline, request, folder)
 
     def evaluator(
         self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synesthete.data.picture import SUFFIXES, list_pictures, read_picture
-from synesthete.evaluation.classifiers.speech import recognise
+from synesthete.evaluation.classifiers.classifier import load_classifier
+from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems
 from synesthete.types import InputError
@@ -43,57 +44,50 @@ class SpeechRequest(SampleRequest):
 
 
 class SpeechPlan(Plan):
-    """A clip for each picture. classifier: what hears it; None where nobody does."""
+    """A clip for each picture, heard by the classifier beside the model, where there is one."""
 
     suffixes = (".wav", ".png")
 
-    def __init__(self, pipeline: Pipeline, request: SpeechRequest, classifier: Any | None) -> None:
+    def __init__(self, pipeline: Pipeline, request: SpeechRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request)
-        self.classifier = classifier
-        if classifier is None and request.out is not None:
+        self.classifier = load_classifier(folder, SpeechClassifier) if folder else None
+        if self.classifier is None and request.out is not None:
             self.notes.append(f"{request.model}: no classifier with it, so nobody tells what it said; {ADD_CLASSIFIER}")
         folders = [given for given in request.inputs if isinstance(given, Path)]
         found: list[Path | Image.Image] = []
         for given in request.inputs:
             found += find_pictures(given) if isinstance(given, Path) else [given]
-        stems = iter(name_stems([path for path in found if isinstance(path, Path)], folders))
+        paths = [path for path in found if isinstance(path, Path)]
+        stems = iter(name_stems(paths, folders))
         self.items = [
             Item(next(stems) if isinstance(picture, Path) else f"{i:03d}", (i,), raw=picture)
             for i, picture in enumerate(found)
         ]
         if request.out is not None:
             written = {(request.out / f"{item.stem}.png").resolve() for item in self.items}
-            if own := {path.resolve() for path in found if isinstance(path, Path)} & written:
+            if own := {path.resolve() for path in paths} & written:
                 raise InputError(f"{min(own)}: its spectrogram would replace the picture itself; give another --out")
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound | None]:
         """What the pictures say; None for one that cannot be read."""
-        readable: list[Item] = []
-        pictures = []
-        for item in items:
+        pictures: dict[int, Image.Image] = {}
+        for place, item in enumerate(items):
             try:
-                pictures.append(read_picture(item.raw) if isinstance(item.raw, Path) else item.raw)
-                readable.append(item)
+                pictures[place] = read_picture(item.raw) if isinstance(item.raw, Path) else item.raw
             except InputError as error:
                 self.skipped.append(str(error))
-        if not readable:
-            return [None] * len(items)
-        codec = self.pipeline.codec
-        raw = self.pipeline.preprocess(pictures)
+        made: list[Sound | None] = [None] * len(items)
+        if not pictures:
+            return made
+        readable, codec = [items[place] for place in pictures], self.pipeline.codec
+        raw = self.pipeline.preprocess(list(pictures.values()))
         output = self.pipeline(raw, generators=self.generators(readable), **self.request.settings)
         heard = recognise(self.classifier, output.signal) if self.classifier else [None] * len(readable)
-        made = {
-            id(item): Sound(waveform.cpu(), codec.spec.sample_rate, picture, self.how(**told(item)), verdict)
-            for item, waveform, picture, verdict in zip(
-                readable, output.signal, codec.pictures(output.x_0), heard, strict=True
-            )
-        }
-        return [made.get(id(item)) for item in items]
-
-
-def told(item: Item) -> dict[str, Any]:
-    """Which picture it was."""
-    return {"picture": item.raw.name} if isinstance(item.raw, Path) else {}
+        found = zip(pictures, output.signal, codec.pictures(output.x_0), heard, strict=True)
+        for place, waveform, spectrogram, verdict in found:
+            told = {"picture": items[place].raw.name} if isinstance(items[place].raw, Path) else {}
+            made[place] = Sound(waveform.cpu(), codec.spec.sample_rate, spectrogram, self.how(**told), verdict)
+        return made
 
 
 def find_pictures(path: Path) -> list[Path]:

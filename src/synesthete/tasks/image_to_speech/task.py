@@ -19,7 +19,7 @@ from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import split_voices
 from synesthete.io import alone, digest
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
-from synesthete.tasks.preparation import cached, encode_shards, measure_codec, warn_of
+from synesthete.tasks.preparation import cached, encode_shards, measure_codec, say
 from synesthete.tasks.task import Task, register
 from synesthete.training.precompute import precompute_features
 from synesthete.types import InputError, Prepared
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from synesthete.data.files import Split
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.steps import Evaluation
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.task import EvaluationRequest
     from synesthete.types import Progress
 
 
@@ -53,6 +52,8 @@ class ImageToSpeech(Task):
     makes = "speech"
     shipped_model = "image-to-speech-digits"
     evaluation_options = ("listener",)
+    request_type = SpeechRequest
+    plan_type = SpeechPlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """The corpus spoken, the codec measured on it, every clip encoded and every picture fitted.
@@ -77,11 +78,8 @@ class ImageToSpeech(Task):
         # A limit is there to overfit on purpose.
         if notes and data.limit is None and not data.allow_few_targets:
             raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
-        skipped = [name for split in SPLITS for name in (*shown[split].skipped, *clips[split].skipped)]
-        if skipped:
-            notes.append(f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}")
-        warn_of(notes)
-        return Prepared(sets["train"], sets["test"], statistics, data.class_names, tuple(notes), tuple(skipped))
+        skipped = tuple(name for split in SPLITS for name in (*shown[split].skipped, *clips[split].skipped))
+        return Prepared(sets["train"], sets["test"], statistics, data.class_names, say(notes, skipped), skipped)
 
     @alone(lambda task, recipe, folder=None, progress=None: folder or task.default_folder(recipe))
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -136,53 +134,32 @@ class ImageToSpeech(Task):
             report=lambda done, total: None,
         )
 
-    def train_classifier(
-        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
-    ) -> None:
-        """One of voices that the model never heard."""
-        from synesthete.evaluation.classifiers.classifier import save_classifier
-        from synesthete.evaluation.classifiers.speech import SpeechClassifier, load_or_train_speech_classifier
-
-        few = SpeechClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        pairs, corpus, spec = recipe.data(), self.build_corpus(recipe, data), recipe.codec().spec
-        clips, test = pairs.clips(corpus, "classifier"), pairs.clips(corpus, "test")
-        trained = load_or_train_speech_classifier(clips, test, spec=spec, num_steps=few, progress=progress)
-        phrases = [pairs.words.get(name, name) for name in pairs.class_names]
-        words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
-        save_classifier(replace(trained, words=words), model, test.waveforms, test.labels)
-
     def classifier_type(self) -> type[Any]:
-        """What tells what a sample is."""
+        """What tells what is said."""
         from synesthete.evaluation.classifiers.speech import SpeechClassifier
 
         return SpeechClassifier
 
-    def request_type(self) -> type[SpeechRequest]:
-        """Pictures."""
-        return SpeechRequest
+    def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
+        """One of voices that the model never heard."""
+        from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier
 
-    def plan(self, pipeline: Any, request: SpeechRequest, folder: Path | None = None) -> SpeechPlan:
-        """A clip for each picture, heard by the classifier beside the model."""
-        return SpeechPlan(pipeline, request, self.load_classifier(folder) if folder else None)
+        pairs, corpus, spec = recipe.data(), self.build_corpus(recipe, data), recipe.codec().spec
+        clips, test = pairs.clips(corpus, "classifier"), pairs.clips(corpus, "test")
+        trained = load_or_train_speech_classifier(clips, test, spec=spec, **options)
+        phrases = [pairs.words.get(name, name) for name in pairs.class_names]
+        words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
+        return replace(trained, words=words), test.waveforms, test.labels
 
-    def evaluate(
-        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
-    ) -> Evaluation:
-        """Its test pictures, and the voices that it never heard."""
+    def evaluation_data(self, recipe: Recipe, folder: Path | None, progress: Progress | None) -> Path:
+        """The corpus: what is evaluated are test pictures, and voices that the model never heard."""
+        return self.build_corpus(recipe, folder, progress)
+
+    def evaluator(self, pipeline: Pipeline, prepared: Any, recipe: Recipe, model: str, **options: Any) -> Evaluator:
+        """What hears it beside the voices of the corpus."""
         from synesthete.tasks.image_to_speech.evaluation import speech_evaluator
 
-        corpus = self.build_corpus(recipe, request.data, progress)
-        evaluator = speech_evaluator(
-            pipeline,
-            recipe.data(),
-            corpus,
-            num=request.num or self.num_evaluated,
-            seed=request.seed,
-            saved=self.load_classifier(request.folder),
-            progress=progress,
-            **request.options,
-        )
-        return evaluator.evaluate(request.out, model=request.model)
+        return speech_evaluator(pipeline, recipe.data(), prepared, **options)
 
 
 def prepare_clips(

@@ -9,11 +9,12 @@ import torch
 
 from synesthete.data.picture import to_images
 from synesthete.tasks.results import PictureResult
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, option, split_commas
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, split_commas
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
@@ -25,8 +26,8 @@ NUM = 8  # pictures of each label
 class PictureRequest(SampleRequest):
     """labels: class names, numbers, or all. prompts: words of one's own. num: pictures of each."""
 
-    labels: Sequence[str] = option("--label", ())
-    prompts: Sequence[str] = option("--prompt", ())
+    labels: Sequence[str] = ()
+    prompts: Sequence[str] = ()
     num: int | None = None
 
 
@@ -35,14 +36,11 @@ class PicturePlan(Plan):
 
     has_sheet = True
 
-    def __init__(self, pipeline: Pipeline, request: PictureRequest) -> None:
+    def __init__(self, pipeline: Pipeline, request: PictureRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request)
-        subjects = find_subjects(pipeline, request.model, request.labels, request.prompts)
-        self.items = [
-            Item(f"{subject.stem}_{i:03d}", (subject.key, i), {**subject.told, "number": i}, subject.title, subject.raw)
-            for subject in subjects
-            for i in range(request.num or NUM)
-        ]
+        self.items = items_of(
+            find_subjects(pipeline, request.model, request.labels, request.prompts), request.num or NUM
+        )
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[PictureResult]:
         """A picture of each."""
@@ -55,8 +53,8 @@ class PicturePlan(Plan):
 class Subject(NamedTuple):
     """What there are to be samples of.
 
-    stem: of the files. told: the label or the prompt. key: names its draws of noise, so that a label's samples are
-    the same whatever else is asked for. raw: what the conditioner reads, (1, ...).
+    stem: what the names of its files begin with. told: the label or the prompt. key: names its draws of noise, so that
+    a label's samples are the same whatever else is asked for. raw: what the conditioner reads, (1, ...).
     """
 
     stem: str
@@ -64,10 +62,17 @@ class Subject(NamedTuple):
     key: int | str
     raw: Any
 
-    @property
-    def title(self) -> str:
-        """For people."""
-        return next(iter(self.told.values()), "")
+
+NOTHING = Subject("sample_", {}, "", torch.zeros(1, dtype=torch.int64))  # of a model that is told nothing
+
+
+def items_of(subjects: Sequence[Subject], num: int) -> list[Item]:
+    """`num` things to make of each subject, each subject a row of the contact sheet."""
+    return [
+        Item(f"{stem}{i:03d}", (key, i), {**told, "number": i}, "".join(told.values()), raw)
+        for stem, told, key, raw in subjects
+        for i in range(num)
+    ]
 
 
 def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: Sequence[str] = ()) -> list[Subject]:
@@ -82,7 +87,7 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
     if not pipeline.is_conditional:
         if labels or prompts:
             raise InputError(f"{model}: is told nothing, so it has no labels; leave out --label and --prompt")
-        return [Subject("sample", {}, "", torch.zeros(1, dtype=torch.int64))]
+        return [NOTHING]
     reads_text = conditioner.reads_text
     there = f"0 to {len(class_names) - 1}, {', '.join(class_names[:3])}, ..., or all" if class_names else "none"
     if prompts and not reads_text:
@@ -100,4 +105,5 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
     look = conditioner.extract_features if reads_text else torch.as_tensor
     found = [Subject(name, {"label": class_names[n]}, n, look(torch.tensor([n]))) for n, name in chosen.items()]
     found += [Subject(prompt, {"prompt": prompt}, prompt, look([prompt])) for prompt in dict.fromkeys(prompts)]
-    return [one._replace(stem=stem) for one, stem in zip(found, file_safe(one.stem for one in found), strict=True)]
+    stems = file_safe(one.stem for one in found)
+    return [one._replace(stem=f"{stem}_") for one, stem in zip(found, stems, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from PIL import Image
@@ -13,7 +13,15 @@ from synesthete.data.labelled import PARTS, PictureSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.io import digest
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
-from synesthete.tasks.preparation import accelerator, cached, check_conditioner, encode_shards, measure_codec, warn_of
+from synesthete.tasks.preparation import (
+    accelerator,
+    cached,
+    check_conditioner,
+    check_training_classes,
+    encode_shards,
+    measure_codec,
+    say,
+)
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.sampling import Plan
+    from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Progress
 
 
@@ -47,6 +55,8 @@ class Images(Task):
     makes = "pictures"
     shipped_model = "images-digits"
     evaluation_options = ("features",)
+    request_type: ClassVar[type[SampleRequest]] = PictureRequest
+    plan_type: ClassVar[type[Plan]] = PicturePlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Pictures fitted to the codec, measured on those to train on, and encoded where it is a network.
@@ -69,7 +79,8 @@ class Images(Task):
         fitted["train"] = fitted["train"].without(held_out | set(fitted["classifier"].contents))
         samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
         samples["train"].augmentation = data.augmentation
-        check_training_classes(recipe, data.class_names, set(samples["train"].labels.tolist()))
+        check_training_classes(data.class_names, samples["train"].labels.tolist())
+        check_conditioner(recipe, data.class_names, "pictures")
         shown = digest(b"".join(sorted(fitted["train"].contents)))
         statistics = measure_codec(
             codec, folder / f"statistics-{shown}.safetensors", partial(batches_of, samples["train"])
@@ -81,18 +92,9 @@ class Images(Task):
                 samples[part].x_0 = encode_pictures_once(
                     codec, samples[part], folder / f"latents-{part}-{named}", part, progress
                 )
-        skipped = [name for found in fitted.values() for name in found.skipped]
-        notes = [f"skipped {len(skipped)} unreadable files: {', '.join(skipped[:10])}"] if skipped else []
-        warn_of(notes)
-        return Prepared(
-            samples["train"],
-            samples["test"],
-            statistics,
-            data.class_names,
-            tuple(notes),
-            tuple(skipped),
-            classifier=samples["classifier"],
-        )
+        skipped = tuple(name for found in fitted.values() for name in found.skipped)
+        train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
+        return Prepared(train, test, statistics, data.class_names, say((), skipped), skipped, classifier=classifier)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
@@ -112,39 +114,27 @@ class Images(Task):
         pictures = grey.expand(num, *grey.shape[1:]).contiguous()
         return PictureSamples(pictures, torch.zeros(num, dtype=torch.int64), recipe.data().augmentation)
 
-    def train_classifier(
-        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
-    ) -> None:
-        """One of pictures that the model never saw."""
-        from synesthete.evaluation.classifiers.classifier import save_classifier
-        from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
-
-        if prepared.classifier is None or not len(prepared.classifier):
-            raise InputError("no pictures for a classifier; --set data.num_classifier=400")
-        few = ImageClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        real, test, names = prepared.classifier, prepared.test, prepared.class_names
-        trained = load_or_train_image_classifier(real, test, names, num_steps=few, progress=progress)
-        save_classifier(trained, model, test.pictures, test.labels)
-
     def classifier_type(self) -> type[Any]:
-        """What tells what a sample is."""
+        """What tells what a picture shows."""
         from synesthete.evaluation.classifiers.image import ImageClassifier
 
         return ImageClassifier
 
-    def request_type(self) -> type[Any]:
-        """Labels and prompts."""
-        return PictureRequest
+    def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
+        """One of pictures that the model never saw."""
+        from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+
+        real, test = prepared.classifier, prepared.test
+        if real is None or not len(real):
+            raise InputError("no pictures for a classifier; --set data.num_classifier=400")
+        trained = load_or_train_image_classifier(real, test, prepared.class_names, **options)
+        return trained, test.pictures, test.labels
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Class names and numbers are labels, anything else a prompt."""
         given = [str(one) for one in inputs]
         known = {*pipeline.class_names, *map(str, range(len(pipeline.class_names))), "all"}
         return {"labels": [g for g in given if g in known], "prompts": [g for g in given if g not in known]}
-
-    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
-        """Pictures of each label and prompt."""
-        return PicturePlan(pipeline, request)
 
     def evaluator(
         self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
@@ -181,18 +171,6 @@ def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name
 def batches_of(samples: PictureSamples) -> Iterator[Tensor]:
     """The pictures as they are (b, C, H, W), SHARD at a time."""
     return (samples.pictures[places] for places in torch.arange(len(samples)).split(SHARD))
-
-
-def check_training_classes(recipe: Recipe, class_names: tuple[str, ...], kept: set[int]) -> None:
-    """Make sure that every class has a picture left, and that the conditioner knows the classes of the data.
-
-    Raises:
-        InputError: it does not, and what to set.
-    """
-    for number, name in enumerate(class_names):
-        if number not in kept:
-            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
-    check_conditioner(recipe, class_names, "pictures")
 
 
 register(Images())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from synesthete.data.files import some
 from synesthete.data.labelled import in_turn
-from synesthete.data.music import MusicSamples, some
+from synesthete.data.music import MusicSamples
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.rows import Pieces, cut_starts
 from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND, keep_waveforms, shard_name

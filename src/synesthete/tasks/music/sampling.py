@@ -13,15 +13,16 @@ from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_ste
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.pipeline.cascade import upsample
 from synesthete.pipeline.long_form import decode_canvas
-from synesthete.tasks.images.sampling import Subject, find_subjects
+from synesthete.tasks.images.sampling import NOTHING, find_subjects, items_of
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, option
+from synesthete.tasks.sampling import Plan, SampleRequest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from synesthete.tasks.sampling import Item
     from synesthete.types import Progress
 
 NUM = 4  # sounds of each label
@@ -39,18 +40,18 @@ class MusicRequest(SampleRequest):
     model, which adds highs. overlap, num_corrections, num_resamplings: as for `long_form_steps`.
     """
 
-    labels: Sequence[str] = option("--label", ())
+    labels: Sequence[str] = ()
     num: int | None = None
     seconds: float | None = None
     init: Path | None = None
     strength: float | None = None
     gap: tuple[float, float] | None = None
-    goes_on: bool = option("--continue", False)
-    is_loop: bool = option("--loop", False)
+    goes_on: bool = False
+    is_loop: bool = False
     upsampler: str | None = None
     overlap: float | None = None
-    num_corrections: int | None = option("--corrections")
-    num_resamplings: int = option("--resamplings", 0)
+    num_corrections: int | None = None
+    num_resamplings: int = 0
 
     def check(self) -> None:
         """The options fit each other and are in range.
@@ -64,8 +65,8 @@ class MusicRequest(SampleRequest):
             raise InputError(f"--strength {self.strength:g}: give more than 0 and at most 1, which keeps nothing")
         if self.gap is not None and not 0 <= self.gap[0] < self.gap[1] < math.inf:
             raise InputError(f"--gap {self.gap[0]:g} {self.gap[1]:g}: give seconds of the clip, 0 <= START < END")
-        changing = {"--strength": self.strength is not None, "--gap": self.gap is not None, "--continue": self.goes_on}
-        given = [name for name, is_given in changing.items() if is_given]
+        changing = {"--strength": self.strength, "--gap": self.gap, "--continue": self.goes_on or None}
+        given = [name for name, value in changing.items() if value is not None]
         if given and self.init is None:
             raise InputError(f"{given[0]}: of which sound? give --init FILE")
         if self.goes_on and len(given) > 1:
@@ -110,7 +111,7 @@ class MusicPlan(Plan):
     batch_size = 4
     has_sheet = True
 
-    def __init__(self, model: Pipeline | Cascade, request: MusicRequest) -> None:
+    def __init__(self, model: Pipeline | Cascade, request: MusicRequest, folder: Path | None = None) -> None:
         if isinstance(model, Cascade):
             if request.upsampler is not None:
                 raise InputError(
@@ -128,23 +129,11 @@ class MusicPlan(Plan):
         self.adds_highs = base.conditioner.reads == "sound"
         find_overlap(Frames.of(base.codec), request.overlap)
         self.clip, self.clip_rate = self._read_clip()
-        self.canvas = None if self.adds_highs else self._begin()
         if self.adds_highs:
             self._check_upsampler()
-            subjects = [Subject("sample", {}, "", torch.zeros(1, dtype=torch.int64))]
-        else:
-            subjects = find_subjects(base, request.model, request.labels)
-        self.items = [
-            Item(
-                f"{subject.stem}_{i:03d}" if subject.told else f"{i:03d}",
-                (subject.key, i),
-                {**subject.told, "number": i},
-                subject.title,
-                subject.raw,
-            )
-            for subject in subjects
-            for i in range(request.num or NUM)
-        ]
+        subjects = [NOTHING] if self.adds_highs else find_subjects(base, request.model, request.labels)
+        self.canvas = None if self.adds_highs else self._begin()
+        self.items = items_of([one if one.told else one._replace(stem="") for one in subjects], request.num or NUM)
         if request.init is not None and request.out is not None:
             written = {(request.out / f"{item.stem}{s}").resolve() for item in self.items for s in self.suffixes}
             if request.init.resolve() in written:
@@ -174,10 +163,11 @@ class MusicPlan(Plan):
         Raises:
             InputError: labels, no clip, or anything else to be done to it.
         """
-        model, given = self.request.model, self.request.given()
-        if "--label" in given:
+        model, asked = self.request.model, self.request
+        if asked.labels:
             raise InputError(f"{model}: reads sound, and has no labels; leave out --label")
-        if set(given) - {"--num"} != {"--init"}:
+        own = {name: (getattr(asked, name), unset) for name, unset in asked.own_fields().items()}
+        if {name for name, (value, unset) in own.items() if value and value != unset} - {"num"} != {"init"}:
             raise InputError(
                 f"{model}: adds highs to a low-rate sound; give it --init FILE and nothing else of that kind"
             )

@@ -11,13 +11,12 @@ from synesthete import hub
 from synesthete.config import plain
 from synesthete.data.labelled import PARTS
 from synesthete.data.music import MusicSamples
-from synesthete.hub import find_adapters
 from synesthete.io import digest
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.music.cutting import Cutting, decode_recordings
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
-from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, warn_of
+from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
@@ -47,6 +46,8 @@ class MusicTask(Task):
     shipped_model = "music-notes"
     num_evaluated = 100
     evaluation_options = ("features", "recorded")
+    request_type = MusicRequest
+    plan_type = MusicPlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Recordings decoded and cut, the codec measured on the training pieces, which are encoded.
@@ -79,16 +80,9 @@ class MusicTask(Task):
                 notes.append("data.augmentation is left out, since sounds are encoded once; --set data.num_views=4")
             for part in ("train", "test"):  # a classifier listens to the sounds themselves
                 encode_pieces_once(recipe, codec, samples[part], folder, part, key, progress)
-        warn_of(notes)
-        return Prepared(
-            samples["train"],
-            samples["test"],
-            statistics,
-            data.class_names,
-            tuple(notes),
-            tuple(cutting.skipped),
-            classifier=samples["classifier"],
-        )
+        train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
+        skipped = tuple(cutting.skipped)
+        return Prepared(train, test, statistics, data.class_names, say(notes, ()), skipped, classifier=classifier)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by the sample rate."""
@@ -118,48 +112,32 @@ class MusicTask(Task):
         reads: Any = "sound" if recipe.conditioner.target.reads == "sound" else "label"
         return MusicSamples(noise, labels, labels, ("noise",), views, reads, sample_rate=codec.spec.sample_rate)
 
-    def train_classifier(
-        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
-    ) -> None:
-        """One of recordings that the model never heard."""
-        from synesthete.evaluation.classifiers.classifier import save_classifier
-        from synesthete.evaluation.classifiers.sound import SoundClassifier, load_or_train_sound_classifier
-
-        if prepared.classifier is None or not len(prepared.classifier):
-            raise InputError("no recordings for a classifier; --set data.classifier_share=0.15")
-        few = SoundClassifier.training_settings.few(sum(stage.num_steps for stage in recipe.stages))
-        real, test, names, rate = (
-            prepared.classifier,
-            prepared.test,
-            prepared.class_names,
-            recipe.codec().spec.sample_rate,
-        )
-        trained = load_or_train_sound_classifier(real, test, names, rate, num_steps=few, progress=progress)
-        save_classifier(trained, model, test.waveforms, test.labels)
-
     def classifier_type(self) -> type[Any]:
-        """What tells what a sample is."""
+        """What tells which class or recording a sound is of."""
         from synesthete.evaluation.classifiers.sound import SoundClassifier
 
         return SoundClassifier
 
+    def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
+        """One of recordings that the model never heard."""
+        from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
+
+        real, test = prepared.classifier, prepared.test
+        if real is None or not len(real):
+            raise InputError("no recordings for a classifier; --set data.classifier_share=0.15")
+        rate = recipe.codec().spec.sample_rate
+        trained = load_or_train_sound_classifier(real, test, prepared.class_names, rate, **options)
+        return trained, test.waveforms, test.labels
+
     def load(self, model: str, device: str = "cpu") -> Pipeline | Cascade:
         """A model, or two that ship as one."""
-        if find_adapters(model) is None and is_cascade(hub.find_model(model)):
+        if hub.find_adapters(model) is None and is_cascade(hub.find_model(model)):
             return Cascade.load(model, device)
         return Pipeline.load(model, device)
-
-    def request_type(self) -> type[MusicRequest]:
-        """Labels, a clip, and what to do with it."""
-        return MusicRequest
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Labels."""
         return {"labels": [str(one) for one in inputs]}
-
-    def plan(self, pipeline: Any, request: MusicRequest, folder: Path | None = None) -> MusicPlan:
-        """Sounds of each label."""
-        return MusicPlan(pipeline, request)
 
     def evaluator(
         self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
