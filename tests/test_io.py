@@ -19,7 +19,6 @@ from safetensors import torch as safetensors
 from synesthete import io
 from synesthete.data.rows import Rows
 from synesthete.io import (
-    alone,
     digest,
     load_or_compute,
     locked,
@@ -132,15 +131,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         pass
 
 
-def test_calls_to_one_place_take_turns(tmp_path):
+def test_threads_in_one_folder_take_turns(tmp_path):
     inside = []
 
-    @alone(lambda folder, name: folder)
     def write(folder, name):
-        inside.append(name)
-        for _ in range(50):
-            assert inside == [name]
-        inside.remove(name)
+        with locked(folder, wait=True):
+            inside.append(name)
+            for _ in range(50):
+                assert inside == [name]
+            inside.remove(name)
         return name
 
     results: list[str] = []

@@ -66,6 +66,20 @@ def test_a_file_is_a_noun_that_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
+# A recipe's module has a `debug`, the facade and a command the name of what they call, and two layers that may not
+# import each other read the number of steps off a folder.
+IN_SEVERAL = {"debug", "load", "prepare", "step_of"}
+
+
+def test_a_public_name_is_defined_in_one_module():
+    found: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in IN_SEVERAL} == {}
+
+
 def test_no_secret_and_no_path_of_one_machine_is_in_the_source():
     for path in MODULES:
         text = path.read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import functools
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ import threading
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, SoftFileLock, Timeout
 from safetensors import SafetensorError
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import Tensor
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LOCK = ".lock"
 PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
@@ -307,17 +303,3 @@ def owner(folder: Path) -> str:
 def machine() -> str:
     """The machine, without its name."""
     return digest(platform.node().encode(), size=6)
-
-
-def alone(place: Callable[..., Path]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Calls of a function that write to the same place, named by its arguments, wait for each other."""
-
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            with locked(place(*args, **kwargs), wait=True):
-                return function(*args, **kwargs)
-
-        return call
-
-    return decorate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -35,25 +36,13 @@ def export(
     from synesthete.pipeline import Pipeline
 
     files = export_model(Pipeline.load(model), out, split_commas(parts) or PARTS, overwrite=overwrite)
-    values = {
-        "files": [
-            {
-                "path": str(file.path),
-                "bytes": file.path.stat().st_size,
-                "inputs": file.inputs,
-                "outputs": file.outputs,
-                "difference": file.difference,
-                "tolerance": file.tolerance,
-            }
-            for file in files
-        ]
-    }
+    values = [{**asdict(file), "path": str(file.path), "bytes": file.path.stat().st_size} for file in files]
     lines = [
         f"{file.path}  {file.path.stat().st_size / 1e6:.1f} MB  {named(file.inputs)} -> {named(file.outputs)}; "
         f"differs from torch by {file.difference:.1g} (tolerance {file.tolerance:.1g})"
         for file in files
     ]
-    finish(as_json, values, "\n".join(lines))
+    finish(as_json, {"files": values}, "\n".join(lines))
 
 
 def named(tensors: dict[str, list[int | str]]) -> str:

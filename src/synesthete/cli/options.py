@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 import typer
 from typer.core import TyperCommand
 
+from synesthete.data.files import some
+from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -70,11 +72,11 @@ def open_model(model: str, device: str, assignments: Sequence[str] | None) -> Op
     from synesthete.tasks import task_of
 
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
-    recipe = recipe_of(pipeline, folder, assignments or ())
+    recipe = recipe_of(pipeline, folder, assignments)
     return Opened(pipeline, folder, recipe, task_of(recipe))
 
 
-def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str] = ()) -> Recipe:
+def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str] | None = None) -> Recipe:
     """The recipe a model was made by: beside it, or the one of the package that its card names.
 
     Raises:
@@ -83,9 +85,11 @@ def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str] = ())
     from synesthete.recipes import RECIPES, find_recipe
 
     named = str(pipeline.config.card.get("recipe"))
-    if not (folder / "recipe.yaml").is_file() and named not in RECIPES:
+    if (folder / "recipe.yaml").is_file():
+        named = str(folder)
+    elif named not in RECIPES:
         raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
-    return find_recipe(str(folder) if (folder / "recipe.yaml").is_file() else named, assignments)
+    return find_recipe(named, assignments or ())
 
 
 def sampling_changes(recipe: Recipe, assignments: Sequence[str] | None) -> dict[str, Any]:
@@ -119,12 +123,9 @@ def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     typer.echo(json.dumps(values) if as_json else text)
 
 
-def say_skipped(skipped: Sequence[str], num: int = 10) -> str:
-    """How many files were left out as unreadable, and which, the first `num` by name; nothing where there are none."""
-    if not skipped:
-        return ""
-    more = f" and {len(skipped) - num} more" if len(skipped) > num else ""
-    return f"\n{len(skipped)} unreadable files skipped: {', '.join(skipped[:num])}{more}"
+def say_skipped(skipped: Sequence[str]) -> str:
+    """How many files were left out as unreadable, and which, the first ten by name; nothing where there are none."""
+    return f"\n{len(skipped)} unreadable files skipped: {some(skipped, 10)}" if skipped else ""
 
 
 @contextmanager
@@ -138,25 +139,10 @@ def progress_bar() -> Iterator[Show]:
         yield plain_lines()
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("<"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[extra]}"),
-    )
+    counts = (BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeElapsedColumn(), "<", TimeRemainingColumn())
+    columns = ("{task.description:<22}", *counts, "{task.fields[extra]}")
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
@@ -199,23 +185,25 @@ def plain_lines() -> Show:
 class ListCommand(TyperCommand):
     """A command whose repeatable options take all that follows them, up to the next option."""
 
+    takes: tuple[str, ...] | None = None  # the options that do; None: all that are repeatable
+    fits: Callable[[str], bool] = staticmethod(lambda arg: True)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further value, which is what click understands."""
-        names = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
-        return super().parse_args(ctx, spread_values(args, names))
-
-
-class NumbersCommand(TyperCommand):
-    """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each further number."""
-        return super().parse_args(ctx, spread_values(args, ("--strengths",), is_number))
+        repeatable = [name for param in self.params if getattr(param, "multiple", False) for name in param.opts]
+        return super().parse_args(ctx, spread_values(args, self.takes or repeatable, self.fits))
 
 
 def is_number(arg: str) -> bool:
     """Whether an argument is a number, or several with commas between them."""
     return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
+
+
+class NumbersCommand(ListCommand):
+    """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
+
+    takes = ("--strengths",)
+    fits = staticmethod(is_number)
 
 
 def spread_values(
@@ -239,13 +227,6 @@ def spread_values(
             num += 1
         found.append(arg)
     return found
-
-
-def split_commas(values: Sequence[str] | None, known: Sequence[str] = ()) -> list[str]:
-    """The values with those that have commas taken apart, unless they are `known` as they stand."""
-    from synesthete.tasks.sampling import split_commas
-
-    return split_commas(values or (), known)
 
 
 def numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:

@@ -19,14 +19,10 @@ def recipes(as_json: AsJson = False) -> None:
     from synesthete import hub
     from synesthete.recipes import describe_recipes
 
-    lines = describe_recipes()
-    shipped = hub.shipped_models()
-    width = max(map(len, lines))
-    text = "\n".join(
-        f"{name:<{width}}  {line}{'  [model ships with the package]' if name in shipped else ''}"
-        for name, line in lines.items()
-    )
-    finish(as_json, {"recipes": lines, "shipped": shipped}, text)
+    lines, shipped = describe_recipes(), hub.shipped_models()
+    width, ships = max(map(len, lines)), "  [model ships with the package]"
+    text = [f"{name:<{width}}  {line}{ships * (name in shipped)}" for name, line in lines.items()]
+    finish(as_json, {"recipes": lines, "shipped": shipped}, "\n".join(text))
 
 
 def show(

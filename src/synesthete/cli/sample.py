@@ -19,65 +19,51 @@ if TYPE_CHECKING:
 OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
 
 
-def sampling_option(kind: Any, help: str, *names: str, **more: Any) -> Any:
+def option(kind: Any, help: str, *names: str, **more: Any) -> Any:
     """The annotation of an option. names: where it is not called as its parameter is."""
     return Annotated[kind, typer.Option(*names, help=help, **more)]
 
 
 # What a command may be asked, by the fields of the tasks' requests and the sampling settings.
 OPTIONS: dict[str, Any] = {
-    "labels": sampling_option(
+    "labels": option(
         list[str] | None, "A class by name or number; several by commas or given again; or all.", "--label"
     ),
-    "prompts": sampling_option(
-        list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"
+    "prompts": option(list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"),
+    "num": option(int | None, "How many of each.", min=1),
+    "seconds": option(float | None, "Length of each sound; the model's own by default."),
+    "init": option(Path | None, "A sound to vary, to mend (--gap) or to go on from."),
+    "strength": option(float | None, "How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default."),
+    "gap": option(
+        tuple[float, float] | None, "Seconds of --init to be made anew; the rest stays as it is.", metavar="START END"
     ),
-    "num": sampling_option(int | None, "How many of each.", min=1),
-    "seconds": sampling_option(float | None, "Length of each sound; the model's own by default."),
-    "init": sampling_option(Path | None, "A sound to vary, to mend (--gap) or to go on from."),
-    "strength": sampling_option(
-        float | None, "How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default."
-    ),
-    "gap": sampling_option(
-        tuple[float, float] | None,
-        "Seconds of --init to be made anew; the rest stays as it is.",
-        metavar="START END",
-    ),
-    "goes_on": sampling_option(bool, "Go on after --init, up to --seconds in all.", "--continue"),
-    "is_loop": sampling_option(bool, "Music whose end meets its beginning.", "--loop"),
-    "upsampler": sampling_option(
-        str | None, "A second model, which adds highs to the music of the first.", metavar="MODEL"
-    ),
-    "overlap": sampling_option(
-        float | None, "Seconds that a window of long music shares with the one before; a quarter."
-    ),
-    "num_corrections": sampling_option(
+    "goes_on": option(bool, "Go on after --init, up to --seconds in all.", "--continue"),
+    "is_loop": option(bool, "Music whose end meets its beginning.", "--loop"),
+    "upsampler": option(str | None, "A second model, which adds highs to the music of the first.", metavar="MODEL"),
+    "overlap": option(float | None, "Seconds that a window of long music shares with the one before; a quarter."),
+    "num_corrections": option(
         int | None, "Backward passes a step that fit what is made to what is held; 2.", "--corrections", min=0
     ),
-    "num_resamplings": sampling_option(
+    "num_resamplings": option(
         int | None, "Rounds that blend what is made with what was given.", "--resamplings", min=0
     ),
-    "negative_prompt": sampling_option(str | None, "What a picture is to be led away from.", metavar="TEXT"),
-    "audio_guidance_scale": sampling_option(
+    "negative_prompt": option(str | None, "What a picture is to be led away from.", metavar="TEXT"),
+    "audio_guidance_scale": option(
         float | None, "How far the sound leads, beside --guidance-scale for the text, which else is for both."
     ),
-    "adapter_scale": sampling_option(float | None, "How much is heard: 0 is deaf, 1 as it was trained, at most 2."),
-    "between": sampling_option(
+    "adapter_scale": option(float | None, "How much is heard: 0 is deaf, 1 as it was trained, at most 2."),
+    "between": option(
         tuple[Path, Path] | None, "A strip of pictures from one sound to another.", metavar="FIRST SECOND"
     ),
-    "frames": sampling_option(int | None, "Pictures of that strip; 7 by default."),
-    "strengths": sampling_option(
-        list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"
-    ),
-    "is_gif": sampling_option(bool, "The strip as a GIF, too.", "--gif"),
-    "out": sampling_option(Path, "Folder for what is made."),
-    "seed": sampling_option(int, "Other seeds give others."),
-    "sampler": sampling_option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
-    "steps": sampling_option(int | None, "Number of sampling steps."),
-    "guidance_scale": sampling_option(
-        float | None, "1.0 is off; higher follows the condition more; 0.0 does without it."
-    ),
-    "assignments": sampling_option(
+    "frames": option(int | None, "Pictures of that strip; 7 by default."),
+    "strengths": option(list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"),
+    "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
+    "out": option(Path, "Folder for what is made."),
+    "seed": option(int, "Other seeds give others."),
+    "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
+    "steps": option(int | None, "Number of sampling steps."),
+    "guidance_scale": option(float | None, "1.0 is off; higher follows the condition more; 0.0 does without it."),
+    "assignments": option(
         list[str] | None, "Any other sampling setting, such as eta=0.5.", "--set", metavar="KEY=VALUE"
     ),
     "device": Device,

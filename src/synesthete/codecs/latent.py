@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels
-from synesthete.config.nested import describe_nested, restore_nested
+from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.nn.part import Config
 from synesthete.types import InputError
 

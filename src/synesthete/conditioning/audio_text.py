@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete.conditioning.conditioner import Conditioner
-from synesthete.config.nested import describe_nested, restore_nested
+from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from synesthete.data.picture import content
 from synesthete.data.rows import Rows
-from synesthete.io import alone, digest, load_or_compute
+from synesthete.io import digest, load_or_compute, locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ class PreprocessedImages:
         return PreprocessedImages(self.rows.take(kept), self.places[kept], shown, self.skipped)
 
 
-@alone(lambda pictures, conditioner, folder, *_, **__: folder)
 def preprocess_images(
     pictures: Pictures,
     conditioner: Any,
@@ -82,12 +81,13 @@ def preprocess_images(
     fitter = Preprocessor(conditioner, looked_at)
     size = min(SHARD_ROWS, max(1, SHARD_BYTES // fitter.row_bytes))
     shards = []
-    for first in range(0, len(pictures), size):
-        files = pictures.files[first : first + size]
-        stamps = digest("\n".join(file.stamp() for file in files).encode(), size=8)
-        path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
-        shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
-        report(first, len(files))
+    with locked(folder, wait=True):
+        for first in range(0, len(pictures), size):
+            files = pictures.files[first : first + size]
+            stamps = digest("\n".join(file.stamp() for file in files).encode(), size=8)
+            path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
+            shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
+            report(first, len(files))
     places = torch.cat([shard["places"] + number * size for number, shard in enumerate(shards)])
     if not len(places):
         raise InputError(f"not one of {len(pictures)} pictures is readable; the first: {fitter.reason(pictures)}")

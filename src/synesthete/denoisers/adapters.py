@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from synesthete.config.nested import describe_nested, restore_nested
+from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.denoisers.gated_attention import (
     ADAPTER,
     lora_places,

@@ -108,10 +108,10 @@ def unheard(recipe: Recipe) -> Iterator[str]:
             f"sounds of {seconds:g} s are {long} samples at {ear.sample_rate} Hz, their encoder hears {hears}; "
             f"--set conditioner.sound.num_samples={long}"
         )
-    yield from other_captions(recipe)
+    yield from unread_captions(recipe)
 
 
-def other_captions(recipe: Recipe) -> Iterator[str]:
+def unread_captions(recipe: Recipe) -> Iterator[str]:
     """Whether a text encoder of the recipe's own knows just the captions that the data can become."""
     reader, templates, names = recipe.conditioner.text, recipe.data.captions, recipe.data.class_names or ()
     if not (isinstance(reader, Build) and reader.target is TextTransformer and templates):

@@ -71,7 +71,7 @@ def images_digits() -> Recipe:
             dropout=0.1,
         ),
         process=cosine(),
-        stages=[denoise(num_steps=3200, learning_rate=8e-4, num_warmup_steps=200, ema_decay=0.998)],
+        stages=[small_stage(num_steps=3200, learning_rate=8e-4, num_warmup_steps=200, ema_decay=0.998)],
         sampling=Sampling(  # found by `synesthete tune`
             sampler="dpmsolver++sde",
             num_inference_steps=20,
@@ -101,7 +101,7 @@ def images_photos() -> Recipe:
             UNet, sample_size=(32, 32), channels=(64, 128, 256), num_blocks=1, attention_levels=(1, 2), patch_size=2
         ),
         process=cosine(),
-        stages=[denoise(num_steps=7000, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
+        stages=[small_stage(num_steps=7000, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
         sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
@@ -173,7 +173,7 @@ def cosine(**more: Any) -> Build:
     return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True, **more)
 
 
-def denoise(num_steps: int, learning_rate: float, num_warmup_steps: int, ema_decay: float) -> Stage:
+def small_stage(num_steps: int, learning_rate: float, num_warmup_steps: int, ema_decay: float) -> Stage:
     """The one stage of the small ones."""
     return Stage(
         "denoise",

@@ -92,7 +92,7 @@ def check_training_classes(class_names: Sequence[str], labels: Iterable[int]) ->
             raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
 
 
-def say(notes: Sequence[str], skipped: Sequence[str], what: str = "unreadable") -> tuple[str, ...]:
+def say_notes(notes: Sequence[str], skipped: Sequence[str], what: str = "unreadable") -> tuple[str, ...]:
     """The notes and one of the files that were left out, each said as a warning."""
     found = [*notes]
     if skipped:

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from synesthete import hub, seeding
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.io import digest, locked, write_file, write_folder
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Part
@@ -237,6 +236,9 @@ class TrainedClassifier(Generic[C]):
 
     def metric(self, samples: Samples, labels: Tensor, of: str) -> Metric:
         """Its accuracy on real samples, measured now. of: what they are, for the name."""
+        # Imported here: to hear what was said takes no table of metrics.
+        from synesthete.evaluation.metrics.metric import interval, metric
+
         share, num = measure(self.classifier, samples, labels), len(labels)
         chance = 1 / len(self.classifier.class_names)
         return metric("saved_classifier_accuracy", share, interval(share, num), chance, what=of, num=num)

@@ -21,7 +21,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND
 from synesthete.io import digest
 from synesthete.tasks.images.task import batches_of, encode_pictures_once
 from synesthete.tasks.music.cutting import decode_recordings
-from synesthete.tasks.preparation import accelerator, measure_codec, say
+from synesthete.tasks.preparation import accelerator, measure_codec, say_notes
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
         samples("test"),
         statistics,
         listing.class_names,
-        (*say(notes, skipped, "unusable"), *sounds.remarks),
+        (*say_notes(notes, skipped, "unusable"), *sounds.remarks),
         skipped,
         classifier=pictures.samples["classifier"],
         speakers=samples("speakers") if "speakers" in pictures.samples else None,

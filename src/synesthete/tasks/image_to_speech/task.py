@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamp
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import split_voices
-from synesthete.io import alone, digest
+from synesthete.io import digest, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
-from synesthete.tasks.preparation import cached, encode_shards, measure_codec, say
+from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import Task, register
 from synesthete.training.precompute import precompute_features
 from synesthete.types import InputError, Prepared
@@ -65,32 +65,24 @@ class ImageToSpeech(Task):
         # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
         place = folder.parent if folder == self.default_folder(recipe) else folder
         # Pictures first: a path that leads nowhere should not be found out after minutes of speaking.
-        shown = prepare_pictures(recipe, data, place, progress)
+        shown, unreadable = prepare_pictures(recipe, data, place, progress)
         corpus = self.build_corpus(recipe, folder, progress)
         x_0, clips, statistics = prepare_clips(recipe, data, corpus, progress)
-        sets = {
-            split: ImageSpeechSamples(
-                x_0[split], clips[split].labels, shown[split].raw, shown[split].labels, shown[split].augmentation
-            )
-            for split in SPLITS
-        }
-        notes = repeated_targets(sets["train"], data.class_names)
+        train, test = (ImageSpeechSamples(x_0[split], clips[split].labels, *shown[split]) for split in SPLITS)
+        if recipe.conditioner.target.reads == "image":
+            train.augmentation = data.augmentation
+        notes = repeated_targets(train, data.class_names)
         # A limit is there to overfit on purpose.
         if notes and data.limit is None and not data.allow_few_targets:
             raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
-        skipped = tuple(name for split in SPLITS for name in (*shown[split].skipped, *clips[split].skipped))
-        return Prepared(sets["train"], sets["test"], statistics, data.class_names, say(notes, skipped), skipped)
+        skipped = tuple(name for split in SPLITS for name in (*unreadable[split], *clips[split].skipped))
+        return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped)
 
-    @alone(lambda task, recipe, folder=None, progress=None: folder or task.default_folder(recipe))
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
         """The folder of the recipe's spoken corpus, built where it is missing."""
-        folder = folder or self.default_folder(recipe)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from None
-        report = progress or (lambda *_: None)
-        recipe.data().build(folder / "corpus", lambda done, total: report("speaking", done, total))
+        folder, report = folder or self.default_folder(recipe), progress or (lambda *_: None)
+        with locked(folder, wait=True):
+            recipe.data().build(folder / "corpus", lambda done, total: report("speaking", done, total))
         return folder / "corpus"
 
     def default_folder(self, recipe: Recipe) -> Path:
@@ -99,12 +91,9 @@ class ImageToSpeech(Task):
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures and clips of each split."""
-        values = {
-            "train_pictures": len(prepared.train.pictures),
-            "test_pictures": len(prepared.test.pictures),
-            "train_clips": len(prepared.train.x_0),
-            "test_clips": len(prepared.test.x_0),
-        }
+        splits = {"train": prepared.train, "test": prepared.test}
+        values = {f"{split}_pictures": len(samples.pictures) for split, samples in splits.items()}
+        values |= {f"{split}_clips": len(samples.x_0) for split, samples in splits.items()}
         return values, (
             f"{values['train_pictures']} pictures and {values['train_clips']} clips to train on, "
             f"{values['test_pictures']} and {values['test_clips']} held out (no picture and no voice in common)"
@@ -125,14 +114,8 @@ class ImageToSpeech(Task):
             return samples
         conditioner = recipe.conditioner()
         conditioner.freeze(stage.num_views > 0)
-        return precompute_features(
-            conditioner,
-            samples,
-            max(stage.num_views, 1),
-            0,
-            autocast=contextlib.nullcontext,
-            report=lambda done, total: None,
-        )
+        views, once = max(stage.num_views, 1), contextlib.nullcontext
+        return precompute_features(conditioner, samples, views, 0, autocast=once, report=lambda done, total: None)
 
     def classifier_type(self) -> type[Any]:
         """What tells what is said."""
@@ -185,23 +168,14 @@ def prepare_clips(
     return x_0, clips, statistics
 
 
-@dataclass
-class SplitImages:
-    """What the conditioner is shown of a split: raw (n, ...), labels (n,), and what was left out as unreadable."""
-
-    raw: Rows | Tensor
-    labels: Tensor
-    augmentation: Any = None
-    skipped: list[str] = field(default_factory=list)
-
-
 def prepare_pictures(
     recipe: Recipe, data: ImageSpeechPairs, folder: Path, report: Progress
-) -> dict[Split, SplitImages]:
-    """The pictures of each split as the conditioner reads them, each read once; no training picture is a test picture.
+) -> tuple[dict[Split, tuple[Rows | Tensor, Tensor]], dict[Split, Sequence[str]]]:
+    """The pictures of each split as the conditioner reads them and their labels, and those that cannot be read.
 
-    Where a conditioner has an `identity`, its `extract_features` never changes: where no augmentation changes the
-    pictures, what it sees is kept in their place, in half precision. With augmentation the pixels are kept.
+    Each is read once; no training picture is a test picture. Where a conditioner has an `identity`, its
+    `extract_features` never changes: where no augmentation changes the pictures, what it sees is kept in their place,
+    in half precision. With augmentation the pixels are kept.
 
     Raises:
         InputError: a class without a readable training picture, and as `preprocess_images`.
@@ -209,7 +183,7 @@ def prepare_pictures(
     conditioner = recipe.conditioner()
     listed = {split: data.pictures(split) for split in SPLITS}
     if conditioner.reads != "image":  # it reads the class, not the picture
-        return {split: SplitImages(labels, labels) for split, (_, labels) in listed.items()}
+        return {split: (labels, labels) for split, (_, labels) in listed.items()}, dict.fromkeys(SPLITS, ())
     named = conditioner.identity() or plain(recipe.conditioner)
     looked_at = conditioner.has_fixed_features and data.augmentation is None
     place = folder / f"pictures-{digest([type(conditioner).__name__, named, looked_at])}"
@@ -220,16 +194,9 @@ def prepare_pictures(
             pictures, conditioner, place, name, looked_at=looked_at, progress=partial(report, name)
         )
     fitted["train"] = fitted["train"].without(set(fitted["test"].contents))
-    shown = {
-        split: SplitImages(found.rows, listed[split][1][found.places], skipped=found.skipped)
-        for split, found in fitted.items()
-    }
-    shown["train"].augmentation = data.augmentation
-    kept = set(shown["train"].labels.tolist())
-    for number, name in enumerate(data.class_names):
-        if number not in kept:
-            raise InputError(f"not one readable training picture of class {name!r}; mend some or take the class out")
-    return shown
+    shown = {split: (found.rows, listed[split][1][found.places]) for split, found in fitted.items()}
+    check_training_classes(data.class_names, shown["train"][1].tolist())
+    return shown, {split: found.skipped for split, found in fitted.items()}
 
 
 def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from synesthete.tasks.preparation import (
     check_training_classes,
     encode_shards,
     measure_codec,
-    say,
+    say_notes,
 )
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
@@ -94,7 +94,9 @@ class Images(Task):
                 )
         skipped = tuple(name for found in fitted.values() for name in found.skipped)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
-        return Prepared(train, test, statistics, data.class_names, say((), skipped), skipped, classifier=classifier)
+        return Prepared(
+            train, test, statistics, data.class_names, say_notes((), skipped), skipped, classifier=classifier
+        )
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""

@@ -16,7 +16,7 @@ from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.music.cutting import Cutting, decode_recordings
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
-from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say
+from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
@@ -82,7 +82,7 @@ class MusicTask(Task):
                 encode_pieces_once(recipe, codec, samples[part], folder, part, key, progress)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
         skipped = tuple(cutting.skipped)
-        return Prepared(train, test, statistics, data.class_names, say(notes, ()), skipped, classifier=classifier)
+        return Prepared(train, test, statistics, data.class_names, say_notes(notes, ()), skipped, classifier=classifier)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by the sample rate."""

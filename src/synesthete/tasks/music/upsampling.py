@@ -33,7 +33,6 @@ from synesthete.tasks.music.references import through_codec
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -52,6 +51,8 @@ GIVEN, COPY, MADE, OTHER, CODED, REAL = (
     "real",
 )
 NETWORK, DECODED = "upsampled, low band as the network made it", "real, low band through the codec too"
+BESIDE = {"chance": GIVEN, "shuffled": OTHER, "ceiling": CODED}
+PARTS = ("above", "all", "below")
 NUM_TILT = 200  # training pieces that the spectral copy's mean spectrum is measured on
 NUM_RECORDED = 16  # sounds that were recorded at the low rate
 NUM_SHOWN = 6
@@ -91,17 +92,21 @@ def evaluate_upsampling(
     sounds, seconds = every_way(pipeline, prepared, real, seed, report)
     distances = {name: spectral_distances(real, sound, rate, low_rate) for name, sound in sounds.items()}
     octaves = {name: octaves_of(sound, rate) for name, sound in (*sounds.items(), (REAL, real))}
+    above = f"above {low_rate / 2000:g} kHz"
     metrics = [
-        *distance_metrics(distances, low_rate, len(real)),
+        *distance_metrics(distances, above, len(real)),
         *octave_metrics(octaves, rate, low_rate, len(real)),
         metric("seconds_to_upsample", seconds * rate / real.numel(), num=len(real)),
     ]
-    sections = [
-        upsampled_section(
-            "Upsampled", {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}, rate
-        ),
-        tabled(distances, octaves, rate, low_rate),
+    heard = {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}
+    rows = [(name, *(each[part].mean().item() for part in PARTS)) for name, each in distances.items()]
+    levels = [(name, *profile(power, 1e-12).tolist()) for name, power in octaves.items()]
+    columns = ("", f"{above} (dB)", "over all (dB)", "given band (dB)")
+    tables = [
+        Table(columns, rows, "log-spectral distance to the real sound"),
+        Table(("", *octave_names(rate)), levels, "mean power by octave (dB)"),
     ]
+    sections = [upsampled_section("Upsampled", heard, rate), Section("Highs in figures", _TABLED, tables)]
     if low is not None:
         found, section = evaluate_recorded(pipeline, low, octaves[REAL], seed, report)
         metrics += found
@@ -147,35 +152,40 @@ def octaves_of(waveforms: Tensor, sample_rate: int) -> Tensor:
     return octave_power(torch.cat([third_power(part, sample_rate) for part in waveforms.split(BATCH_SIZE)]))
 
 
-def distance_metrics(distances: dict[str, dict[str, Tensor]], low_rate: int, num: int) -> list[Metric]:
+def distance_metrics(distances: dict[str, dict[str, Tensor]], above: str, num: int) -> list[Metric]:
     """The distances of what was made and of the spectral copy, with floor and ceiling."""
-    found = []
-    for part, where in (("above", f"above {low_rate / 2000:g} kHz"), ("all", "over all bands")):
-        values = {name: each[part] for name, each in distances.items()}
-        floor, other, best = (values[name].mean().item() for name in (GIVEN, OTHER, CODED))
-        for name, what in ((MADE, ""), (COPY, f" of the {COPY}")):
-            value, spread = values[name].mean().item(), interval_of_mean(values[name])
-            told: dict[str, Any] = {
-                "variant": f"{name} {part}",
-                "what": f"{what} {where}",
-                "against": f"held-out pieces, n = {num}",
-            }
-            found.append(metric("log_spectral_distance", value, spread, floor, other, best, **told))
-    below, best = distances[NETWORK]["below"], distances[DECODED]["below"].mean().item()
-    told = {"variant": "network below", "what": " of the network's own low band"}
-    told["against"] = f"before the given one replaces it, n = {num}"
-    value, spread = below.mean().item(), interval_of_mean(below)
-    return [*found, metric("log_spectral_distance", value, spread, ceiling=best, **told)]
+
+    def distance(way: str, part: str, variant: str, what: str, against: str, **beside: str) -> Metric:
+        values = distances[way][part]
+        others = {name: distances[other][part].mean().item() for name, other in beside.items()}
+        told: dict[str, Any] = {"variant": variant, "what": what, "against": f"{against}, n = {num}"}
+        return metric("log_spectral_distance", values.mean().item(), interval_of_mean(values), **others, **told)
+
+    return [
+        *(
+            distance(way, part, f"{way} {part}", f"{what} {where}", "held-out pieces", **BESIDE)
+            for part, where in (("above", above), ("all", "over all bands"))
+            for way, what in ((MADE, ""), (COPY, f" of the {COPY}"))
+        ),
+        distance(
+            NETWORK,
+            "below",
+            "network below",
+            " of the network's own low band",
+            "before the given one replaces it",
+            ceiling=DECODED,
+        ),
+    ]
 
 
 def octave_metrics(octaves: dict[str, Tensor], sample_rate: int, low_rate: int, num: int) -> list[Metric]:
     """How much louder each made octave is than the real one."""
+    louder = {way: band_differences(octaves[way], octaves[REAL]) for way in (MADE, *BESIDE.values())}
     found = []
     for place, name in made_octaves(sample_rate, low_rate):
-        ways = (MADE, GIVEN, OTHER, CODED)
-        made, given, other, coded = (band_differences(octaves[way], octaves[REAL])[place].item() for way in ways)
+        beside = {what: louder[way][place].item() for what, way in BESIDE.items()}
         told: dict[str, Any] = {"variant": name, "octave": name, "against": f"held-out pieces, n = {num}"}
-        found.append(metric("octave_level", made, chance=given, shuffled=other, ceiling=coded, **told))
+        found.append(metric("octave_level", louder[MADE][place].item(), **beside, **told))
     return found
 
 
@@ -201,12 +211,16 @@ def evaluate_recorded(
     new = made_octaves(rate, low_rate)
     below = new[0][0] - 1  # the highest octave that was given
     n = f"recorded at {low_rate} Hz, n = {len(low)}"
+
+    def over_given(way: str, place: int) -> float:
+        return (levels[way][place] - levels[way][below]).item()
+
     metrics = [
         metric(
             "recorded_octave_level",
-            (levels[MADE][place] - levels[MADE][below]).item(),
-            chance=(levels[GIVEN][place] - levels[GIVEN][below]).item(),
-            ceiling=(levels[REAL][place] - levels[REAL][below]).item(),
+            over_given(MADE, place),
+            chance=over_given(GIVEN, place),
+            ceiling=over_given(REAL, place),
             variant=name,
             octave=name,
             against=f"{n}; ceiling: held-out music",
@@ -250,40 +264,19 @@ def upsampled_section(title: str, sounds: dict[str, Tensor], sample_rate: int) -
     rows = [draw_spectrograms(sound[:NUM_SHOWN], sample_rate) for sound in sounds.values()]
     pieces = [f"piece {i}" for i in range(len(rows[0]))]
     sheet = draw_sheet(list(zip(*rows, strict=True)), pieces, list(sounds))
-    cards = []
-    for i, piece in enumerate(pieces):
-        media = [
-            heard_octaves_section(f"{title} {i} {name}", name, sound[i], sample_rate) for name, sound in sounds.items()
-        ]
-        cards.append(Card(piece, media))
-    caption = f"log-mel, low bands at the bottom: {', '.join(sounds)}"
-    picture = Medium(f"{title} spectrograms", encode_png(sheet), caption)
-    return Section(title, _SHOWN.format(names=", ".join(sounds)), [picture, Gallery(cards)])
-
-
-def heard_octaves_section(name: str, caption: str, waveform: Tensor, sample_rate: int) -> Medium:
-    """A sound to listen to."""
-    return Medium(name, encode_wav(waveform.clamp(-1, 1), sample_rate), caption, "wav")
-
-
-def tabled(
-    distances: dict[str, dict[str, Tensor]], octaves: dict[str, Tensor], sample_rate: int, low_rate: int
-) -> Section:
-    """Every way in a row."""
-    columns = ("", f"above {low_rate / 2000:g} kHz (dB)", "over all (dB)", "given band (dB)")
-    rows: list[Sequence[object]] = [
-        (name, *(each[part].mean().item() for part in ("above", "all", "below"))) for name, each in distances.items()
+    cards = [
+        Card(
+            piece,
+            [
+                Medium(f"{title} {i} {name}", encode_wav(sound[i].clamp(-1, 1), sample_rate), name, "wav")
+                for name, sound in sounds.items()
+            ],
+        )
+        for i, piece in enumerate(pieces)
     ]
-    names = octave_names(sample_rate)
-    levels = [(name, *profile(power, 1e-12).tolist()) for name, power in octaves.items()]
-    return Section(
-        "Highs in figures",
-        _TABLED,
-        [
-            Table(columns, rows, "log-spectral distance to the real sound"),
-            Table(("", *names), levels, "mean power by octave (dB)"),
-        ],
-    )
+    names = ", ".join(sounds)
+    picture = Medium(f"{title} spectrograms", encode_png(sheet), f"log-mel, low bands at the bottom: {names}")
+    return Section(title, _SHOWN.format(names=names), [picture, Gallery(cards)])
 
 
 _SHOWN = (
