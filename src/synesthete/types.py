@@ -61,12 +61,7 @@ class Condition:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """The same condition with `function` applied to every tensor it holds."""
-        changed: dict[str, Any] = {}
-        for name, value in self._parts():
-            if name == "keys_values":
-                changed[name] = tuple((function(key), function(val)) for key, val in value)
-            else:
-                changed[name] = function(value)
+        changed: dict[str, Any] = {name: each(function, value) for name, value in self._parts()}
         return replace(self, **changed)
 
     def to(self, *args: Any, **kwargs: Any) -> Condition:
@@ -94,16 +89,10 @@ class Condition:
         import torch
 
         first = conditions[0]
-        joined: dict[str, Any] = {}
-        for name, value in first._parts():
-            values = [getattr(c, name) for c in conditions]
-            if name == "keys_values":
-                joined[name] = tuple(
-                    (torch.cat([v[i][0] for v in values]), torch.cat([v[i][1] for v in values]))
-                    for i in range(len(value))
-                )
-            else:
-                joined[name] = torch.cat(values)
+        joined: dict[str, Any] = {
+            name: each(lambda *values: torch.cat(values), *(getattr(one, name) for one in conditions))
+            for name, _ in first._parts()
+        }
         return replace(first, **joined)
 
     @staticmethod
@@ -115,6 +104,13 @@ class Condition:
                 raise ValueError("mix conditions before their keys and values are computed")
             mixed[name] = value.where(keep.to(value.device).view(-1, *[1] * (value.ndim - 1)), getattr(other, name))
         return replace(chosen, **mixed)
+
+
+def each(function: Callable[..., Tensor], *values: Any) -> Any:
+    """The function of tensors, or of those in the same place of tuples."""
+    if isinstance(values[0], tuple):
+        return tuple(each(function, *parts) for parts in zip(*values, strict=True))
+    return function(*values)
 
 
 def device_of(args: tuple[Any, ...], kwargs: dict[str, Any], tensor: Tensor) -> Any:

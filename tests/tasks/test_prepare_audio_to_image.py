@@ -318,7 +318,7 @@ def test_a_class_without_readable_pictures_is_refused(tmp_path):
     write_classes(tmp_path / "in", num_sounds=3)
     for i in range(20):
         (tmp_path / "in" / "pictures" / "dog" / f"{i}.png").write_text("broken")
-    with pytest.raises(InputError, match="class 'dog': no readable picture to train on") as caught:
+    with pytest.raises(InputError, match="not one readable training picture of class 'dog'") as caught:
         tasks.prepare(tiny_hearing(folder=str(tmp_path / "in")), tmp_path / "out")
     one_line(caught)
 

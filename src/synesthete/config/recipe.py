@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -227,7 +228,10 @@ class Recipe:
         *path, last = key.split(".")
         holder: Any = self
         for step in path:
-            holder = self._descend(holder, step, key)
+            there = children(holder)
+            if step not in there:
+                raise self._unknown(key, step, there)
+            holder = there[step]
         self._assign(holder, last, value, key)
 
     def keep_stages(self, names: Sequence[str]) -> None:
@@ -244,25 +248,11 @@ class Recipe:
             raise InputError(f"recipe {self.name}: no stage given; it has {', '.join(known)}")
         self.stages = [stage for stage in self.stages if stage.name in names]
 
-    def _descend(self, holder: Any, step: str, key: str) -> Any:
-        if isinstance(holder, list | tuple):
-            for index, item in enumerate(holder):
-                if step in (str(index), item_name(item)):
-                    return item
-            raise self._unknown(key, step, [item_name(item) for item in holder])
-        if isinstance(holder, Build):
-            if step not in holder.fields:
-                raise self._unknown(key, step, holder.fields)
-            return holder.fields[step]
-        if not hasattr(holder, step) or step.startswith("_"):
-            raise self._unknown(key, step, field_names(holder))
-        return getattr(holder, step)
-
     def _assign(self, holder: Any, last: str, value: Any, key: str) -> None:
-        known = field_names(holder)
+        known = {} if isinstance(holder, list | tuple) else children(holder)
         if last not in known:
             raise self._unknown(key, last, known)
-        current = holder.fields[last] if isinstance(holder, Build) else getattr(holder, last)
+        current = known[last]
         if holds_build(current) or isinstance(current, Sampling) or last == "stages":
             value = resolved(value, f"recipe {self.name}: {key}")
             off = value is None and isinstance(holder, Build) and parameters(holder.target)[last].default is None
@@ -320,22 +310,16 @@ def read_assignment(assignment: str) -> tuple[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
-    # YAML 1.1 reads 1e-3 as a string; people mean the number.
-    return key, read_number(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as a string; people mean the number
+            value = float(value)
+    return key, value
 
 
-def read_number(text: str) -> Any:
-    """The float that the text spells, or the text."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def field_names(holder: Any) -> Sequence[str]:
-    """What can be set on a build, a stage, a recipe, or an item of a list."""
+def children(holder: Any) -> dict[str, Any]:
+    """What can be reached from a build, a stage, a recipe, or a list, whose items have a place and a name."""
     if isinstance(holder, Build):
-        return list(holder.fields)
-    if isinstance(holder, Stage | Sampling | Recipe):
-        return [f.name for f in fields(holder)]
-    return []
+        return holder.fields
+    if isinstance(holder, list | tuple):
+        return {name: item for i, item in reversed([*enumerate(holder)]) for name in (item_name(item), str(i))}
+    return {f.name: getattr(holder, f.name) for f in fields(holder)} if is_dataclass(holder) else {}

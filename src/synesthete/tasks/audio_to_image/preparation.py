@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND
 from synesthete.io import digest
 from synesthete.tasks.images.task import batches_of, encode_pictures_once
 from synesthete.tasks.music.cutting import decode_recordings
-from synesthete.tasks.preparation import accelerator, measure_codec, say_notes
+from synesthete.tasks.preparation import accelerator, check_training_classes, measure_codec, say_notes
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ class Sounds:
                 "silence follows them"
             )
         there = set(self.labels[self.places("train")].tolist())
-        for label, name in enumerate(listing.class_names):
-            if label not in there:
-                lost = (r for r, entry in zip(reasons, listing.entries, strict=True) if r and entry.label == label)
-                why = next((f" ({reason})" for reason in lost), "")
-                raise InputError(f"class {name!r}: pictures but no sound to train on{why}; add sounds of it")
+        for label in sorted(set(range(len(listing.class_names))) - there):
+            lost = (r for r, entry in zip(reasons, listing.entries, strict=True) if r and entry.label == label)
+            why = next((f" ({reason})" for reason in lost), "")
+            name = listing.class_names[label]
+            raise InputError(f"class {name!r}: pictures but no sound to train on{why}; add sounds of it")
 
     def places(self, part: PairPart) -> Tensor:
         """The numbers of a split's sounds."""
@@ -151,35 +152,25 @@ class Shots:
                 "nothing is held out: no test picture of a class with a test sound; add pictures and sounds, or raise "
                 "data.test_share"
             )
-        self.numbers: dict[PairPart, list[int]] = {}
-        self.samples: dict[PairPart, PictureSamples] = {}
         fitted = {part: self._fit(part, places[part], codec, place, report) for part in PARTS if places[part]}
-        unseen = set(fitted["test"].contents)
-        unseen |= set(fitted["speakers"].contents) if "speakers" in fitted else set()
-        if "classifier" in fitted:
-            fitted["classifier"] = fitted["classifier"].without(unseen)
-            unseen |= set(fitted["classifier"].contents)
         if "train" not in fitted:
             raise InputError("no pictures to train on; add some, or lower data.num_classifier")
-        fitted["train"] = fitted["train"].without(unseen)
-        self.order: dict[PairPart, str] = {}
-        for part, rows in fitted.items():
-            self.order[part] = digest(b"".join(rows.contents))
-            self.numbers[part] = [places[part][i] for i in rows.places.tolist()]
-            self.samples[part] = PictureSamples(rows.rows, self._labels(self.numbers[part]))
+        unseen = set(fitted["test"].contents)
+        for part in ("speakers", "classifier", "train"):
+            if part in fitted:
+                fitted[part] = fitted[part].without(unseen) if part != "speakers" else fitted[part]
+                unseen |= set(fitted[part].contents)
+        self.order = {part: digest(b"".join(rows.contents)) for part, rows in fitted.items()}
+        self.shown = digest(b"".join(sorted(fitted["train"].contents)))
+        self.numbers = {part: [places[part][i] for i in rows.places.tolist()] for part, rows in fitted.items()}
+        self.samples = {p: PictureSamples(rows.rows, self._labels(self.numbers[p])) for p, rows in fitted.items()}
         if "classifier" not in self.samples:
-            train = self.samples["train"]
             none = torch.zeros(0, dtype=torch.int64)
-            rows_of: Any = train.pictures
-            self.samples["classifier"] = PictureSamples(rows_of.take(none), none)
+            self.samples["classifier"] = PictureSamples(fitted["train"].rows.take(none), none)
             self.notes.append(
                 "no pictures left for the classifier alone; add some to have samples evaluated by a classifier"
             )
-        kept = set(self.samples["train"].labels.tolist())
-        for label, name in enumerate(listing.class_names):
-            if label not in kept:
-                raise InputError(f"class {name!r}: no readable picture to train on; mend some or take the class out")
-        self.shown = digest(b"".join(sorted(fitted["train"].contents)))
+        check_training_classes(listing.class_names, self.samples["train"].labels.tolist())
 
     def pairs(self, part: PairPart, chosen: Tensor) -> Tensor | None:
         """Fixed pairs (p, 2) of a split, by the numbers of its samples. chosen: (m',) the split's sounds."""
@@ -196,17 +187,13 @@ class Shots:
 
     def _audible(self, part: PairPart, places: list[int], heard: set[int]) -> list[int]:
         """The pictures of classes that have a sound in the split; the others are said."""
-        silent: dict[str, int] = {}
-        kept = []
-        for i, label in zip(places, self._labels(places).tolist(), strict=True):
-            if i in self.own or label in heard:
-                kept.append(i)
-            else:
-                name = self.listing.class_names[label]
-                silent[name] = silent.get(name, 0) + 1
-        if silent and part == "test":
-            self.notes.append(f"test leaves out {len(silent)} classes without a held-out sound: {some(list(silent))}")
-        return kept
+        labels = self._labels(places).tolist()
+        audible = [i in self.own or label in heard for i, label in zip(places, labels, strict=True)]
+        if part == "test" and not all(audible):
+            lost = dict.fromkeys(label for label, is_heard in zip(labels, audible, strict=True) if not is_heard)
+            names = [self.listing.class_names[label] for label in lost]
+            self.notes.append(f"test leaves out {len(names)} classes without a held-out sound: {some(names)}")
+        return list(compress(places, audible))
 
     def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> PreprocessedImages:
         shown = [self.listing.found.pictures[i] for i in places]
@@ -266,7 +253,9 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
             sounds.labels[chosen],
             SoundAndText,
             own.x_0,
-            *told.of(part),
+            told.choices.get(part),
+            told.texts,
+            told.read,
             heard=heard.take(chosen) if heard else None,
             pairs=pictures.pairs(part, chosen),
             augmentation=own.augmentation,
@@ -291,7 +280,7 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
 
 
 class Told:
-    """What may be said of each picture: token ids of every caption, and which of them fit the picture."""
+    """What may be said of each picture: token ids (k, L) of every caption, and which of them fit the picture (n, T)."""
 
     def __init__(self, data: AudioImagePairs, listing: PairListing, pictures: Shots, conditioner: Any) -> None:
         self.notes: list[str] = []
@@ -301,10 +290,9 @@ class Told:
         self.choices: dict[PairPart, Tensor] = {}
         if not data.captions or conditioner.reads != "audio_text":
             return
-        parts: tuple[PairPart, ...] = ("train", "test", "speakers")
-        there = [part for part in parts if part in pictures.samples]
+        samples = {part: found for part, found in pictures.samples.items() if part != "classifier"}
         if data.captions == "text":
-            own = {part: [listing.found.pictures[i].text or "" for i in pictures.numbers[part]] for part in there}
+            own = {part: [listing.found.pictures[i].text or "" for i in pictures.numbers[part]] for part in samples}
             self.read = tuple(sorted({text for texts in own.values() for text in texts}))
             if self.read == ("",):
                 raise InputError(
@@ -314,19 +302,12 @@ class Told:
             self.choices = {part: torch.tensor([number[t] for t in texts])[:, None] for part, texts in own.items()}
         else:
             captions = Captions(data.captions, listing.class_names)
+            captions.fit(samples["train"].pictures, samples["train"].labels)
             self.read = captions.texts
-            train = pictures.samples["train"]
-            captions.fit(train.pictures, train.labels)
-            for part in there:
-                self.choices[part] = captions.choose(pictures.samples[part].pictures, pictures.samples[part].labels)
-        named = [text for text in self.read if any(names_class(text, name) for name in listing.class_names)]
-        if named:
+            self.choices = {part: captions.choose(found.pictures, found.labels) for part, found in samples.items()}
+        if named := [text for text in self.read if any(names_class(text, name) for name in listing.class_names)]:
             self.notes.append(class_note(named))
         self.texts = conditioner.compose(prompts=self.read).text
-
-    def of(self, part: PairPart) -> tuple[Tensor | None, Tensor | None, tuple[str, ...]]:
-        """Of a split: captions of each picture (n, T), token ids of all (k, L), and the captions."""
-        return self.choices.get(part), self.texts, self.read
 
 
 @torch.no_grad()

@@ -194,7 +194,9 @@ def prepare_pictures(
             pictures, conditioner, place, name, looked_at=looked_at, progress=partial(report, name)
         )
     fitted["train"] = fitted["train"].without(set(fitted["test"].contents))
-    shown = {split: (found.rows, listed[split][1][found.places]) for split, found in fitted.items()}
+    shown: dict[Split, tuple[Rows | Tensor, Tensor]] = {
+        split: (found.rows, listed[split][1][found.places]) for split, found in fitted.items()
+    }
     check_training_classes(data.class_names, shown["train"][1].tolist())
     return shown, {split: found.skipped for split, found in fitted.items()}
 

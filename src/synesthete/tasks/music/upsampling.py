@@ -157,7 +157,7 @@ def distance_metrics(distances: dict[str, dict[str, Tensor]], above: str, num: i
 
     def distance(way: str, part: str, variant: str, what: str, against: str, **beside: str) -> Metric:
         values = distances[way][part]
-        others = {name: distances[other][part].mean().item() for name, other in beside.items()}
+        others: dict[str, Any] = {name: distances[other][part].mean().item() for name, other in beside.items()}
         told: dict[str, Any] = {"variant": variant, "what": what, "against": f"{against}, n = {num}"}
         return metric("log_spectral_distance", values.mean().item(), interval_of_mean(values), **others, **told)
 
@@ -183,7 +183,7 @@ def octave_metrics(octaves: dict[str, Tensor], sample_rate: int, low_rate: int, 
     louder = {way: band_differences(octaves[way], octaves[REAL]) for way in (MADE, *BESIDE.values())}
     found = []
     for place, name in made_octaves(sample_rate, low_rate):
-        beside = {what: louder[way][place].item() for what, way in BESIDE.items()}
+        beside: dict[str, Any] = {what: louder[way][place].item() for what, way in BESIDE.items()}
         told: dict[str, Any] = {"variant": name, "octave": name, "against": f"held-out pieces, n = {num}"}
         found.append(metric("octave_level", louder[MADE][place].item(), **beside, **told))
     return found
