@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Recipe, Sampling, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.videos import EIGHT, VggSound
 from synesthete.denoisers.stable_diffusion import BASE, StableDiffusion
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Denoising
-from synesthete.recipes.audio_to_image_small import on_tones, unet
+from synesthete.recipes.audio_to_image_small import diffusers_unet, on_tones, stage
 from synesthete.recipes.debug import shrink
 from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
+
+if TYPE_CHECKING:
+    from synesthete.config import Stage
 
 # None names what sounds: a model that could read that would not listen.
 CAPTIONS = ("a photograph", "a {light} photograph", "a {warmth} photograph, {light}")
@@ -39,10 +43,10 @@ def audio_to_image() -> Recipe:
         denoiser=build(StableDiffusion, model=BASE),
         process=build(Process, schedule="scaled_linear", prediction_type="epsilon"),
         stages=[
-            stage("tokens", ("conditioner.sound",), num_steps=3000, learning_rate=1e-4),
-            stage("lora", ("conditioner.sound", "denoiser.lora"), num_steps=7000, learning_rate=5e-5),
+            adapted("tokens", ("conditioner.sound",), num_steps=3000, learning_rate=1e-4),
+            adapted("lora", ("conditioner.sound", "denoiser.lora"), num_steps=7000, learning_rate=5e-5),
             # The original moved a single number, at 0.1; here whole attentions learn beside their gates.
-            stage("gates", ("denoiser.gates",), num_steps=2000, learning_rate=5e-4),
+            adapted("gates", ("denoiser.gates",), num_steps=2000, learning_rate=5e-4),
         ],
         sampling=Sampling(
             sampler="dpmsolver++",
@@ -55,16 +59,15 @@ def audio_to_image() -> Recipe:
     )
 
 
-def stage(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
+def adapted(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
     """One of the three stages, with what they share."""
-    return Stage(
+    return stage(
         name,
-        build(Denoising),
-        train=train,
-        num_steps=num_steps,
+        train,
+        num_steps,
+        learning_rate,
         batch_size=8,
         gradient_accumulation_steps=2,
-        learning_rate=learning_rate,
         min_learning_rate=learning_rate / 10,
         num_warmup_steps=100,
         betas=(0.9, 0.999),
@@ -92,7 +95,7 @@ def debug(recipe: Recipe) -> Recipe:
         },
         denoiser={
             "model": None,
-            "network": unet((8, 16), num_heads=2, num_groups=4),
+            "network": diffusers_unet((8, 16), num_heads=2, num_groups=4),
             "sample_size": (16, 16),
             "condition_width": trial_towers.PROMPT_WIDTH,
             "gated_width": 16,

@@ -69,7 +69,7 @@ def audio_to_image_digits() -> Recipe:
         denoiser=build(
             StableDiffusion,
             model=None,
-            network=unet((32, 64, 128)),
+            network=diffusers_unet((32, 64, 128)),
             sample_size=(28, 28),
             in_channels=1,
             condition_width=128,
@@ -114,41 +114,35 @@ def stages(num_steps: Sequence[int], unnamed: str) -> list[Stage]:
     """
     base, align, tokens, lora, gates = num_steps
     heard: dict[str, Any] = {"batch_size": 64, "captions": (unnamed,), "ema_decay": 0.99}
+    early = build(Denoising, sound_dropout=1.0)
+    sees, hears = ("denoiser.base", "conditioner.text"), ("conditioner.sound",)
     return [
-        Stage(
-            "base",
-            build(Denoising, sound_dropout=1.0),
-            train=("denoiser.base", "conditioner.text"),
-            num_steps=base,
-            batch_size=64,
-            learning_rate=8e-4,
-            num_warmup_steps=200,
-            ema_decay=0.998,
-        ),
-        Stage(
+        stage("base", sees, base, 8e-4, early, batch_size=64, num_warmup_steps=200, ema_decay=0.998),
+        stage(
             "align",
+            ("conditioner.encoder",),
+            align,
+            2e-3,
             build(Alignment),
-            train=("conditioner.encoder",),
-            num_steps=align,
             batch_size=128,
-            learning_rate=2e-3,
             weight_decay=0.05,
             ema_decay=0.99,
         ),
-        Stage("tokens", build(Denoising), train=("conditioner.sound",), num_steps=tokens, learning_rate=1e-3, **heard),
-        Stage(
-            "lora",
-            build(Denoising),
-            train=("conditioner.sound", "denoiser.lora"),
-            num_steps=lora,
-            learning_rate=5e-4,
-            **heard,
-        ),
-        Stage("gates", build(Denoising), train=("denoiser.gates",), num_steps=gates, learning_rate=2e-3, **heard),
+        stage("tokens", hears, tokens, 1e-3, **heard),
+        stage("lora", (*hears, "denoiser.lora"), lora, 5e-4, **heard),
+        stage("gates", ("denoiser.gates",), gates, 2e-3, **heard),
     ]
 
 
-def unet(channels: tuple[int, ...], num_heads: int = 4, num_groups: int = 8) -> dict[str, Any]:
+def stage(
+    name: str, train: tuple[str, ...], num_steps: int, learning_rate: float, objective: Any = None, **more: Any
+) -> Stage:
+    """A stage of denoising, unless it has another objective."""
+    told = objective or build(Denoising)
+    return Stage(name, told, train=train, num_steps=num_steps, learning_rate=learning_rate, **more)
+
+
+def diffusers_unet(channels: tuple[int, ...], num_heads: int = 4, num_groups: int = 8) -> dict[str, Any]:
     """A network of Stable Diffusion's kind with attention where the picture is smallest, in diffusers' arguments."""
     above = len(channels) - 1
     return {
@@ -184,7 +178,7 @@ def debug(recipe: Recipe) -> Recipe:
             "hidden": 16,
         },
         denoiser={
-            "network": unet((8, 8, 16), num_heads=2, num_groups=4),
+            "network": diffusers_unet((8, 8, 16), num_heads=2, num_groups=4),
             "sample_size": (16, 16),
             "condition_width": 16,
             "gated_width": 16,

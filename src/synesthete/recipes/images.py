@@ -58,18 +58,7 @@ def images_digits() -> Recipe:
         ),
         codec=build(PixelCodec, size=32, channels=1),
         conditioner=build(Labels, num_classes=10, width=128),
-        denoiser=build(
-            UNet,
-            sample_size=(32, 32),
-            in_channels=1,
-            channels=(48, 96, 128),
-            num_blocks=1,
-            attention_levels=(1, 2),
-            patch_size=2,
-            condition_width=128,
-            pooled_width=128,
-            dropout=0.1,
-        ),
+        denoiser=unet(32, (48, 96, 128), in_channels=1, condition_width=128, pooled_width=128, dropout=0.1),
         process=cosine(),
         stages=[small_stage(num_steps=3200, learning_rate=8e-4, num_warmup_steps=200, ema_decay=0.998)],
         sampling=Sampling(  # found by `synesthete tune`
@@ -92,14 +81,12 @@ def images_photos() -> Recipe:
             LabelledPictures,
             sources=(build(ClassTar, num_test=5000),),
             class_names=PHOTOS,
-            augmentation=build(FlipCrop, padding=0),
+            augmentation=build(FlipCrop, padding=0),  # mirror images alone
             num_classifier=5000,
         ),
         codec=build(PixelCodec, size=32),
         conditioner=build(Labels, num_classes=10, width=256),
-        denoiser=build(
-            UNet, sample_size=(32, 32), channels=(64, 128, 256), num_blocks=1, attention_levels=(1, 2), patch_size=2
-        ),
+        denoiser=unet(32, (64, 128, 256)),
         process=cosine(),
         stages=[small_stage(num_steps=7000, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
         sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
@@ -109,41 +96,26 @@ def images_photos() -> Recipe:
 
 def images_stl10() -> Recipe:
     """One of ten names becomes a photograph, 96x96, as the STL-10 experiment had it; for a GPU, or for patience."""
-    return Recipe(
-        name="images-stl10",
-        task="images",
-        data=build(
-            LabelledPictures, sources=(build(Stl10),), class_names=CLASSES, augmentation=flips(), num_classifier=500
-        ),
-        codec=build(PixelCodec, size=96),
-        conditioner=build(Labels, num_classes=10, width=256),
-        denoiser=build(
-            UNet,
-            sample_size=(96, 96),
-            channels=(64, 128, 128),
-            num_blocks=1,
-            attention_levels=(1, 2),
-            patch_size=2,
-            dropout=0.1,
-        ),
-        process=cosine(num_train_timesteps=500),
-        stages=[
-            Stage(
-                "denoise",
-                build(Denoising, condition_dropout=0.2),
-                num_steps=80_000,
-                batch_size=128,
-                gradient_accumulation_steps=2,
-                learning_rate=2e-4,
-                num_warmup_steps=4000,
-                weight_decay=1e-4,
-                betas=(0.9, 0.99),
-                ema_decay=0.999,
-            )
-        ],
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
-        weights="float16",
-    )
+    recipe = images_photos()
+    recipe.name = "images-stl10"
+    recipe.data.sources, recipe.data.class_names, recipe.data.num_classifier = (build(Stl10),), CLASSES, 500
+    recipe.codec.size, recipe.denoiser = 96, unet(96, (64, 128, 128), dropout=0.1)
+    recipe.process.num_train_timesteps = 500
+    recipe.stages = [
+        Stage(
+            "denoise",
+            build(Denoising, condition_dropout=0.2),
+            num_steps=80_000,
+            batch_size=128,
+            gradient_accumulation_steps=2,
+            learning_rate=2e-4,
+            num_warmup_steps=4000,
+            weight_decay=1e-4,
+            betas=(0.9, 0.99),
+            ema_decay=0.999,
+        )
+    ]
+    return recipe
 
 
 def images_stl10_dit() -> Recipe:
@@ -168,9 +140,9 @@ def images_stl10_latent() -> Recipe:
     return recipe
 
 
-def cosine(**more: Any) -> Build:
+def cosine() -> Build:
     """The process of all of them: a cosine schedule to pure noise, of which the network predicts the velocity."""
-    return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True, **more)
+    return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
 
 
 def small_stage(num_steps: int, learning_rate: float, num_warmup_steps: int, ema_decay: float) -> Stage:
@@ -186,9 +158,10 @@ def small_stage(num_steps: int, learning_rate: float, num_warmup_steps: int, ema
     )
 
 
-def flips() -> Build:
-    """Mirror images alone."""
-    return build(FlipCrop, padding=0)
+def unet(size: int, channels: tuple[int, ...], **more: Any) -> Any:
+    """A U-Net over patches of two pixels, with attention where these are fewer."""
+    sizes = {"sample_size": (size, size), "channels": channels, "num_blocks": 1, "attention_levels": (1, 2)}
+    return build(UNet, **sizes, patch_size=2, **more)
 
 
 def debug(recipe: Recipe) -> Recipe:
