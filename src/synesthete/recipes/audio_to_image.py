@@ -43,10 +43,10 @@ def audio_to_image() -> Recipe:
         denoiser=build(StableDiffusion, model=BASE),
         process=build(Process, schedule="scaled_linear", prediction_type="epsilon"),
         stages=[
-            adapted("tokens", ("conditioner.sound",), num_steps=3000, learning_rate=1e-4),
-            adapted("lora", ("conditioner.sound", "denoiser.lora"), num_steps=7000, learning_rate=5e-5),
+            adapter_stage("tokens", ("conditioner.sound",), num_steps=3000, learning_rate=1e-4),
+            adapter_stage("lora", ("conditioner.sound", "denoiser.lora"), num_steps=7000, learning_rate=5e-5),
             # The original moved a single number, at 0.1; here whole attentions learn beside their gates.
-            adapted("gates", ("denoiser.gates",), num_steps=2000, learning_rate=5e-4),
+            adapter_stage("gates", ("denoiser.gates",), num_steps=2000, learning_rate=5e-4),
         ],
         sampling=Sampling(
             sampler="dpmsolver++",
@@ -59,7 +59,7 @@ def audio_to_image() -> Recipe:
     )
 
 
-def adapted(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
+def adapter_stage(name: str, train: tuple[str, ...], num_steps: int, learning_rate: float) -> Stage:
     """One of the three stages, with what they share."""
     return stage(
         name,
