@@ -7,11 +7,12 @@ N denoiser tokens, S samples of a waveform. Spectrograms are pictures: `(B, 1, F
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -45,7 +46,38 @@ class AudioSpec:
 
 
 @dataclass(frozen=True)
-class Condition:
+class Tensors:
+    """Base of fields that are tensors with the batch first, or tuples of such; any may be None, a bool says how."""
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same with `function` applied to every tensor it holds."""
+        from torch.utils._pytree import tree_map
+
+        return replace(self, **{name: tree_map(function, value) for name, value in self._parts()})
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Every tensor through `Tensor.to`; a dtype leaves masks and numbers as they are."""
+        import torch
+
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)  # as `nn.Module.to` reads its arguments
+        return self.apply(lambda t: t.to(*args, **kwargs) if t.is_floating_point() else t.to(device or t.device))
+
+    def __getitem__(self, index: Any) -> Self:
+        """Samples chosen along the batch, as a tensor is indexed."""
+        return self.apply(lambda t: t[index])
+
+    def __len__(self) -> int:
+        """The batch size."""
+        for _, value in self._parts():
+            return len(value[0][0]) if isinstance(value, tuple) else len(value)
+        raise ValueError(f"an empty {type(self).__name__} has no batch size")
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in vars(self).items() if not isinstance(value, bool | None)]
+
+
+@dataclass(frozen=True)
+class Condition(Tensors):
     """What a denoiser is told about the sample it is to make; any part may be None.
 
     tokens: (B, L, D), read by cross-attention. mask: (B, L), True = keep; None keeps all.
@@ -59,41 +91,16 @@ class Condition:
     spatial: Tensor | None = None
     keys_values: tuple[tuple[Tensor, Tensor], ...] | None = None
 
-    def apply(self, function: Callable[[Tensor], Tensor]) -> Condition:
-        """The same condition with `function` applied to every tensor it holds."""
-        changed: dict[str, Any] = {name: each(function, value) for name, value in self._parts()}
-        return replace(self, **changed)
-
-    def to(self, *args: Any, **kwargs: Any) -> Condition:
-        """Every tensor through `Tensor.to`; a dtype leaves the boolean mask as it is."""
-        return self.apply(
-            lambda t: t.to(*args, **kwargs) if t.is_floating_point() else t.to(device_of(args, kwargs, t))
-        )
-
-    def __getitem__(self, index: Any) -> Condition:
-        """Samples chosen along the batch, as a tensor is indexed."""
-        return self.apply(lambda t: t[index])
-
-    def __len__(self) -> int:
-        """The batch size."""
-        for _, value in self._parts():
-            return len(value[0][0]) if isinstance(value, tuple) else len(value)
-        raise ValueError("an empty Condition has no batch size")
-
-    def _parts(self) -> list[tuple[str, Any]]:
-        return [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None]
-
     @staticmethod
     def concatenate(conditions: Sequence[Condition]) -> Condition:
         """Conditions of the same make, one batch after the other."""
         import torch
+        from torch.utils._pytree import tree_map
 
-        first = conditions[0]
-        joined: dict[str, Any] = {
-            name: each(lambda *values: torch.cat(values), *(getattr(one, name) for one in conditions))
-            for name, _ in first._parts()
-        }
-        return replace(first, **joined)
+        def joined(name: str) -> Any:
+            return tree_map(lambda *values: torch.cat(values), *(getattr(one, name) for one in conditions))
+
+        return replace(conditions[0], **{name: joined(name) for name, _ in conditions[0]._parts()})
 
     @staticmethod
     def where(keep: Tensor, chosen: Condition, other: Condition) -> Condition:
@@ -104,23 +111,6 @@ class Condition:
                 raise ValueError("mix conditions before their keys and values are computed")
             mixed[name] = value.where(keep.to(value.device).view(-1, *[1] * (value.ndim - 1)), getattr(other, name))
         return replace(chosen, **mixed)
-
-
-def each(function: Callable[..., Tensor], *values: Any) -> Any:
-    """The function of tensors, or of those in the same place of tuples."""
-    if isinstance(values[0], tuple):
-        return tuple(each(function, *parts) for parts in zip(*values, strict=True))
-    return function(*values)
-
-
-def device_of(args: tuple[Any, ...], kwargs: dict[str, Any], tensor: Tensor) -> Any:
-    """The device named in the arguments of a `Tensor.to` call, or the tensor's own."""
-    import torch
-
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, str | torch.device):
-            return value
-    return tensor.device
 
 
 @dataclass(frozen=True)
@@ -135,6 +125,10 @@ class Batch:
     raw: Any
     label: Tensor
     encoded: bool = False
+
+    def encode(self, codec: Any) -> Tensor:
+        """x_0 (B, C, H, W), encoded now unless that was done beforehand."""
+        return self.signal if self.encoded else codec.encode(self.signal)
 
     def to(self, device: Any) -> Batch:
         """The batch on another device."""

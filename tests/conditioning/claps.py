@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
+from synesthete.conditioning.trial_towers import AUDIO, RATE, SECONDS
+from synesthete.conditioning.trial_towers import CLAP_WIDTH as WIDTH
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-RATE = 8000
-SECONDS = 2
-WIDTH = 24
-AUDIO: dict[str, Any] = {
-    "spec_size": 128,
-    "num_mel_bins": 64,
-    "window_size": 2,
-    "patch_size": 4,
-    "patch_stride": [4, 4],
-    "depths": [1, 1],
-    "num_attention_heads": [2, 2],
-    "patch_embeds_hidden_size": 8,
-    "hidden_size": 16,
-    "initializer_factor": 5.0,
-}
 TEXT = {
     "vocab_size": 20,
     "hidden_size": 8,

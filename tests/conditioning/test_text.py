@@ -291,7 +291,7 @@ def test_a_known_encoder_is_made_without_a_look_at_the_disk(model, monkeypatch):
         monkeypatch.setattr(hub, asked, deaf)
     with torch.device("meta"):
         conditioner = ClipText(model, class_names=NAMES)
-    assert conditioner.to_tokens[1].in_features == conditioner.config.encoder_width == KNOWN[model].width
+    assert conditioner.to_tokens[1].in_features == conditioner.config.encoder_width == KNOWN[model]
 
 
 def test_it_fits_a_recipe(folders):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
-from synesthete.types import Condition, InputError
+from synesthete.types import Condition, InputError, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,17 +53,10 @@ class SoundTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.num_tokens, self.scale = num_tokens, math.sqrt(embedding_width)
-        self.mlp = nn.Sequential(
-            nn.Linear(embedding_width, hidden),
-            nn.LayerNorm(hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, hidden),
-            nn.LayerNorm(hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, num_tokens * width),
-        )
+        self.mlp = nn.Sequential()
+        for wide in (embedding_width, hidden):
+            self.mlp.extend([nn.Linear(wide, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout)])
+        self.mlp.append(nn.Linear(hidden, num_tokens * width))
         self.norm = nn.LayerNorm(width)
         self.places = nn.Parameter(0.02 * torch.randn(num_tokens, width))
         self.kind = nn.Parameter(0.02 * torch.randn(width))
@@ -75,7 +69,7 @@ class SoundTokens(nn.Module):
 
 
 @dataclass(frozen=True)
-class SoundAndText:
+class SoundAndText(Tensors):
     """What is told of samples before any encoder has read it; either may be None, which says nothing of that kind.
 
     sound: waveforms (B, S) float32 in [-1, 1], shorter ones with zeros behind them; where `is_embedded`, what the
@@ -85,26 +79,6 @@ class SoundAndText:
     sound: Tensor | None = None
     text: Tensor | None = None
     is_embedded: bool = False
-
-    def __len__(self) -> int:
-        """The batch size."""
-        given = self.sound if self.sound is not None else self.text
-        if given is None:
-            raise ValueError("neither sound nor text: no batch size")
-        return len(given)
-
-    def __getitem__(self, index: Any) -> SoundAndText:
-        """Samples chosen along the batch, as a tensor is indexed."""
-        return self.apply(lambda x: x[index])
-
-    def to(self, device: Any, **kwargs: Any) -> SoundAndText:
-        """The same on another device."""
-        return self.apply(lambda x: x.to(device, **kwargs))
-
-    def apply(self, function: Callable[[Tensor], Tensor]) -> SoundAndText:
-        """The same with `function` applied to each tensor that it holds."""
-        sound, text = (None if x is None else function(x) for x in (self.sound, self.text))
-        return SoundAndText(sound, text, self.is_embedded)
 
 
 class AudioTextConditioner(Conditioner):
@@ -146,11 +120,8 @@ class AudioTextConditioner(Conditioner):
             text, "conditioner.text", "encoder of text", ("tokenise", "read"), "TextTransformer"
         )
         self.register_to_config(sound=describe_nested(self.audio_encoder), text=describe_nested(self.text_encoder))
-        if self.text_encoder.width != width:
-            raise InputError(
-                f"conditioner.width {width}: its text is {self.text_encoder.width} wide; "
-                f"--set conditioner.width={self.text_encoder.width}"
-            )
+        if (wide := self.text_encoder.width) != width:
+            raise InputError(f"conditioner.width {width}: its text is {wide} wide; --set conditioner.width={wide}")
         self.to_tokens = SoundTokens(self.audio_encoder.width, width, num_sound_tokens, hidden, dropout)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioTextConditioner:
@@ -192,21 +163,17 @@ class AudioTextConditioner(Conditioner):
         Raises:
             InputError: neither, different numbers of them, or a prompt or a sound that cannot be read.
         """
-        given = [list(x) for x in (sounds, prompts) if x is not None]
-        number = max((len(x) for x in given), default=0)
-        if not number or any(len(x) not in (1, number) for x in given):
-            counted = ", ".join(
-                f"{0 if x is None else len(x)} {what}" for what, x in (("sounds", sounds), ("prompts", prompts))
-            )
-            raise InputError(f"{counted}: give as many of both, or one of either")
-        raw = SoundAndText()
-        if sounds is not None:
-            length = max(len(sound) for sound in sounds)
-            padded = [torch.nn.functional.pad(sound.float(), (0, length - len(sound))) for sound in sounds]
-            raw = replace(raw, sound=torch.stack(padded).expand(number, -1))
-        if prompts is not None:
-            raw = replace(raw, text=self.text_encoder.tokenise(prompts).expand(number, -1))
-        return raw
+        given = {"sounds": sounds, "prompts": prompts}
+        counted = {what: len(items) for what, items in given.items() if items is not None}
+        number = max(counted.values(), default=0)
+        if not number or set(counted.values()) - {1, number}:
+            said = ", ".join(f"{counted.get(what, 0)} {what}" for what in given)
+            raise InputError(f"{said}: give as many of both, or one of either")
+        raw = SoundAndText(
+            None if sounds is None else pad_sequence([sound.float() for sound in sounds], batch_first=True),
+            None if prompts is None else self.text_encoder.tokenise(prompts),
+        )
+        return raw.apply(lambda given: given.expand(number, -1))
 
     @torch.no_grad()
     def extract_features(self, raw: SoundAndText) -> SoundAndText:
@@ -263,13 +230,13 @@ class AudioTextConditioner(Conditioner):
         """
         num = len(raw)
         empty, silent = self._empty(num), self._no_sound(num)
-        text = empty if raw.text is None else self._read(raw.text)
         none = plain = joined(empty, silent)
         if negative is not None:
             prompts = [negative] if isinstance(negative, str) else list(negative)
             if len(prompts) not in (1, num):
                 raise InputError(f"{len(prompts)} negative prompts for {num} samples; give one, or one for each")
             none = joined(self._read(self.text_encoder.tokenise(prompts).expand(num, -1)), silent)
+        text = empty if raw.text is None else self._read(raw.text)
         told = plain if raw.text is None else joined(text, silent)
         return none, told, told if raw.sound is None else joined(text, self._sound(raw))
 
@@ -286,34 +253,27 @@ class AudioTextConditioner(Conditioner):
         So share^2 of the samples are told nothing, and both scales of guidance have what they start from. sound_share:
         that of the sounds; None: `share`.
         """
+        size, num = len(condition), self.config.num_sound_tokens
         keep_text, keep_sound = (
-            (torch.rand(len(condition), generator=generator) >= one).to(self.device)
+            (torch.rand(size, generator=generator) >= one).to(self.device)
             for one in (share, share if sound_share is None else sound_share)
         )
-        assert condition.tokens is not None and condition.mask is not None
-        num = self.config.num_sound_tokens
-        text, sound = (
-            Condition(tokens=condition.tokens[:, part], mask=condition.mask[:, part])
-            for part in (slice(None, -num), slice(-num, None))
-        )
+        text, sound = condition.apply(lambda x: x[:, :-num]), condition.apply(lambda x: x[:, -num:])
         return joined(
-            Condition.where(keep_text, text, self._empty(len(condition))),
-            Condition.where(keep_sound, sound, self._no_sound(len(condition))),
+            Condition.where(keep_text, text, self._empty(size)),
+            Condition.where(keep_sound, sound, self._no_sound(size)),
         )
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.to_tokens.kind.dtype
 
     def _read(self, text: Tensor) -> Condition:
-        tokens, mask = self.text_encoder.read(text.to(self.to_tokens.kind.device))
-        return Condition(tokens=tokens.to(self._dtype), mask=mask)
+        kind = self.to_tokens.kind
+        tokens, mask = self.text_encoder.read(text.to(kind.device))
+        return Condition(tokens=tokens.to(kind.dtype), mask=mask)
 
     def _empty(self, batch_size: int) -> Condition:
         return self._read(self.text_encoder.tokenise([""])).apply(lambda x: x.expand(batch_size, *x.shape[1:]))
 
     def _sound(self, raw: SoundAndText, generator: torch.Generator | None = None) -> Condition:
-        tokens = self.to_tokens(self.embed_audio(raw, generator).to(self._dtype))
+        tokens = self.to_tokens(self.embed_audio(raw, generator).to(self.to_tokens.kind.dtype))
         return Condition(tokens=tokens, mask=tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
     def _no_sound(self, batch_size: int) -> Condition:
@@ -324,7 +284,6 @@ class AudioTextConditioner(Conditioner):
 
 def joined(text: Condition, sound: Condition) -> Condition:
     """The tokens of a text, then those of a sound."""
-    assert text.tokens is not None and text.mask is not None and sound.tokens is not None and sound.mask is not None
-    return Condition(
-        tokens=torch.cat([text.tokens, sound.tokens], dim=1), mask=torch.cat([text.mask, sound.mask], dim=1)
-    )
+    parts: Any = ((text.tokens, sound.tokens), (text.mask, sound.mask))
+    tokens, mask = (torch.cat(pair, dim=1) for pair in parts)
+    return Condition(tokens=tokens, mask=mask)

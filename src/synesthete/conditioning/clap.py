@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.conditioning import trial_towers
-from synesthete.conditioning.frozen_encoder import FrozenEncoder, find_folder, one_line, recall, remember
+from synesthete.conditioning.frozen_encoder import FrozenEncoder, one_line, recall
 from synesthete.io import digest
 from synesthete.nn.part import Part
 from synesthete.types import InputError
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FIELD, ENCODER = "conditioner.sound.model", "a CLAP"
+FIELD = "conditioner.sound.model"
 CACHE = "clap"  # in the cache folder
 # Widths of the shared space, as their config.json on the Hub say.
 KNOWN = {
@@ -67,7 +66,10 @@ class Clap(Part):
         super().__init__()
         self.tower = ClapTower(model, sample_rate)
         if embedding_width is None:
-            embedding_width = KNOWN.get(model) or find_width(model)
+            embedding_width = KNOWN.get(model)
+            if embedding_width is None:
+                folder = hub.find_weights(model, ("config.json",), field=FIELD)
+                embedding_width = read_audio_config(model, folder).projection_dim
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(embedding_width=embedding_width)
 
@@ -100,16 +102,11 @@ class Clap(Part):
 class ClapTower(FrozenEncoder):
     """The audio tower of a CLAP and its projection."""
 
-    kind = ENCODER
+    kind = "a CLAP"
 
     def __init__(self, model: str, sample_rate: int) -> None:
         super().__init__(model, FIELD)
         self.sample_rate = sample_rate
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where its files are."""
-        return trial_towers.find_trial(self.model) or find_folder(self.model, FIELD)
 
     @cached_property
     def extractor(self) -> Any:
@@ -117,7 +114,7 @@ class ClapTower(FrozenEncoder):
         # Imported here, as below: most commands listen through no CLAP.
         from transformers import ClapFeatureExtractor
 
-        with one_line(self.model, ENCODER, FIELD):
+        with self.reading():
             return ClapFeatureExtractor.from_pretrained(self.folder)
 
     def _read_network(self) -> Any:
@@ -127,27 +124,18 @@ class ClapTower(FrozenEncoder):
 
     def embed_audio(self, waveform: Tensor, *, keep: bool = False) -> Tensor:
         """Waveforms (B, S) -> (B, E) float32 on their device."""
-        found: dict[str, Tensor] = {}
-        keys = []
-        for samples in waveform.detach().float().cpu().numpy():
-            samples = np.trim_zeros(samples, "b")
-            name = digest(samples, [self.model, self.digest, self.sample_rate], size=16)
-            keys.append(name)
-            if name in found:
-                continue
-            recalled = recall(CACHE, name)
-            found[name] = self._hear(samples, waveform.device) if recalled is None else recalled.to(waveform.device)
-            if keep and recalled is None:
-                remember(CACHE, name, found[name].cpu(), {"model": self.model, "weights": self.digest})
-        return torch.stack([found[name] for name in keys])
+        sounds = [np.trim_zeros(samples, "b") for samples in waveform.detach().float().cpu().numpy()]
+        keys = [digest(samples, [self.model, self.digest, self.sample_rate], size=16) for samples in sounds]
 
-    @torch.no_grad()
+        def hear(places: list[int]) -> Iterator[Tensor]:
+            return (self._hear(sounds[place], waveform.device) for place in places)
+
+        return torch.stack(recall(CACHE, keys, hear, keep=keep)).to(waveform.device)
+
     def _hear(self, samples: np.ndarray[Any, Any], device: torch.device) -> Tensor:
         """(S,) -> (E,)."""
         features, is_longer = self.features(samples)
-        # What is kept must be the same whatever precision the caller trains in.
-        with torch.autocast(device.type, enabled=False):
-            network = self.network.to(device)
+        with self.exact(device) as network:
             heard = network(input_features=features.to(device), is_longer=is_longer.to(device)).audio_embeds
         return F.normalize(heard[0].float(), dim=-1)
 
@@ -161,38 +149,20 @@ class ClapTower(FrozenEncoder):
             samples = np.zeros(most, dtype=np.float32)  # silence, which the extractor cannot repeat
         if extractor.truncation != "fusion":
             samples = samples[:most]
-        with fixed_chance():
-            read = extractor(np.ascontiguousarray(samples), sampling_rate=rate, return_tensors="pt")
+        state = np.random.get_state()  # of the global generator, from which the extractor draws
+        np.random.seed(0)
+        read = extractor(np.ascontiguousarray(samples), sampling_rate=rate, return_tensors="pt")
+        np.random.set_state(state)
         # Of sounds that are all short enough, the extractor calls one too long, drawn at random; none is.
         is_longer = len(samples) // extractor.hop_length > most // extractor.hop_length
         return read["input_features"].float(), torch.tensor([[is_longer]])
-
-
-@contextlib.contextmanager
-def fixed_chance() -> Iterator[None]:
-    """The global generator of numpy generator at a fixed state, then as it was: the extractor draws from it."""
-    state = np.random.get_state()
-    np.random.seed(0)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
-def find_width(model: str) -> int:
-    """The width of a CLAP's vectors by Hub id or folder, from its config.json.
-
-    Raises:
-        InputError: neither on this machine nor to be had, or no CLAP.
-    """
-    return read_audio_config(model, hub.find_weights(model, ("config.json",), field=FIELD)).projection_dim
 
 
 def read_audio_config(model: str, folder: Path) -> Any:
     """The configuration of the audio tower in a model's folder."""
     from transformers import ClapConfig
 
-    with one_line(model, ENCODER, FIELD):
+    with one_line(model, ClapTower.kind, FIELD):
         settings, _ = ClapConfig.get_config_dict(folder)
         if settings.get("model_type") != "clap":
             raise InputError(f"a {settings.get('model_type') or 'model without a type'}")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from synesthete import hub
-from synesthete.conditioning.conditioner import Conditioner, check_labels
-from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line, recall, remember
+from synesthete.conditioning.conditioner import Conditioner, check_labels, projection
+from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line, recall
 from synesthete.io import digest
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -26,35 +24,27 @@ if TYPE_CHECKING:
 # Prompts that go through the encoder at once.
 CHUNK = 64
 CACHE = "clip-text"  # in the cache folder
-ENCODER, PROJECTION = "a CLIP text encoder", "text_projection.weight"
+PROJECTION = "text_projection.weight"
 
 
-@dataclass(frozen=True)
-class TextGeometry:
-    """What has to be known of a text encoder before its weights are here: the widths of tokens and pooled vector."""
-
-    width: int
-    pooled_width: int
-
-
-# As their config.json on the Hub say.
+# The width of tokens, which is that of the pooled vector too, as their config.json on the Hub say.
 KNOWN = {
-    "openai/clip-vit-base-patch32": TextGeometry(512, 512),
-    "openai/clip-vit-base-patch16": TextGeometry(512, 512),
-    "openai/clip-vit-large-patch14": TextGeometry(768, 768),
+    "openai/clip-vit-base-patch32": 512,
+    "openai/clip-vit-base-patch16": 512,
+    "openai/clip-vit-large-patch14": 768,
 }
 
 
-def find_text_geometry(model: str) -> TextGeometry:
-    """The widths of a text encoder by Hub id or folder: from the table, else from its config.json, a small file.
+def find_text_widths(model: str) -> tuple[int, int]:
+    """The widths of an encoder's tokens and pooled vector by Hub id or folder: known, or read from its config.json.
 
     Raises:
         InputError: neither on this machine nor to be had, or no CLIP with a text encoder.
     """
     if model in KNOWN:
-        return KNOWN[model]
+        return KNOWN[model], KNOWN[model]
     config, projected = read_text_config(model, hub.find_weights(model, ("config.json",), field=FIELD))
-    return TextGeometry(config.hidden_size, config.projection_dim if projected else config.hidden_size)
+    return config.hidden_size, config.projection_dim if projected else config.hidden_size
 
 
 class TextTower(FrozenEncoder):
@@ -66,10 +56,7 @@ class TextTower(FrozenEncoder):
         model: a Hub id, or a folder with config.json, vocab.json, merges.txt and weights. field: as of every encoder.
     """
 
-    kind = ENCODER
-
-    def __init__(self, model: str, field: str = FIELD) -> None:
-        super().__init__(model, field)
+    kind = "a CLIP text encoder"
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -85,7 +72,7 @@ class TextTower(FrozenEncoder):
         folder = self.tokenizer_folder
         if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise InputError(f"{folder}: no tokenizer.json or vocab.json in it; add the tokenizer's files")
-        with one_line(self.model, ENCODER, self.field):
+        with self.reading():
             return CLIPTokenizer.from_pretrained(folder)
 
     def _read_network(self) -> Any:
@@ -105,33 +92,25 @@ class TextTower(FrozenEncoder):
         Raises:
             InputError: a prompt of more than max_tokens tokens, or files that are missing or damaged.
         """
-        said = {prompt: recall(CACHE, self._key(prompt)) for prompt in prompts}
-        new = [prompt for prompt, seen in said.items() if seen is None]
-        for first in range(0, len(new), CHUNK):
-            part = new[first : first + CHUNK]
-            for prompt, seen in zip(part, self._read(part, device, max_tokens), strict=True):
-                said[prompt] = seen
-                about = {"model": self.model, "weights": self.digest, "prompt": prompt}
-                remember(CACHE, self._key(prompt), seen, about)
-        found = []
-        for prompt in prompts:
-            features = said[prompt]
-            assert features is not None
+
+        def read(places: list[int]) -> Iterator[Tensor]:
+            for first in range(0, len(places), CHUNK):
+                yield from self._read([prompts[at] for at in places[first : first + CHUNK]], device, max_tokens)
+
+        keys = [digest([self.model, self.digest, prompt], size=16) for prompt in prompts]
+        found = recall(CACHE, keys, read)
+        for prompt, features in zip(prompts, found, strict=True):
             check_length(self.model, prompt, len(features) - 1, max_tokens)
-            found.append(features)
         return found
 
-    @torch.no_grad()
     def _read(self, prompts: Sequence[str], device: torch.device, max_tokens: int) -> list[Tensor]:
         """As `extract_features`, by the network."""
         written = self.tokenizer(list(prompts), padding=True, return_tensors="pt", verbose=False)
         lengths = written["attention_mask"].sum(dim=1)  # to the end of text, which is one of them
-        network = self.network.to(device)
-        limit = min(max_tokens, network.config.max_position_embeddings)
+        limit = min(max_tokens, self.network.config.max_position_embeddings)
         for prompt, length in zip(prompts, lengths.tolist(), strict=True):
             check_length(self.model, prompt, length, limit)
-        # What is kept must be the same whatever precision the caller trains in.
-        with torch.autocast(device.type, enabled=False):
+        with self.exact(device) as network:
             inputs = {name: written[name].to(device) for name in ("input_ids", "attention_mask")}
             tokens = network.text_model(**inputs).last_hidden_state.float()  # (B, L, width)
             # By length: where its id is sought, older settings name the wrong one.
@@ -141,9 +120,6 @@ class TextTower(FrozenEncoder):
         tokens, pooled = (torch.nn.functional.pad(x, (0, width - x.shape[-1])).cpu() for x in (tokens, pooled))
         both = torch.cat([pooled[:, None], tokens], dim=1)
         return [seen[: 1 + length].clone() for seen, length in zip(both, lengths.tolist(), strict=True)]
-
-    def _key(self, prompt: str) -> str:
-        return digest([self.model, self.digest, prompt], size=16)
 
 
 def check_length(model: str, prompt: str, length: int, limit: int) -> None:
@@ -157,7 +133,7 @@ def read_text_config(model: str, folder: Path, field: str = FIELD) -> tuple[Any,
     """The configuration of the text encoder in a model's folder, and whether its pooled vector is projected."""
     from transformers import CLIPConfig, CLIPTextConfig
 
-    with one_line(model, ENCODER, field):
+    with one_line(model, TextTower.kind, field):
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = settings.get("model_type")
         if kind not in ("clip", "clip_text_model"):
@@ -209,13 +185,11 @@ class ClipText(Conditioner):
         if num_tokens < 2:
             raise InputError(f"conditioner.num_tokens {num_tokens}: give at least 2, for start and end of text")
         if encoder_width is None or encoder_pooled_width is None:
-            geometry = find_text_geometry(model)
-            encoder_width, encoder_pooled_width = geometry.width, geometry.pooled_width
+            encoder_width, encoder_pooled_width = find_text_widths(model)
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(encoder_width=encoder_width, encoder_pooled_width=encoder_pooled_width)
         self.tower = TextTower(model)
-        self.to_tokens = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
-        self.to_pooled = nn.Sequential(nn.LayerNorm(encoder_pooled_width), nn.Linear(encoder_pooled_width, width))
+        self.to_tokens, self.to_pooled = projection(encoder_width, width), projection(encoder_pooled_width, width)
         # Of the classes, then of the empty prompt; zero until they are first needed.
         shape = (len(class_names) + 1, 1 + num_tokens, max(encoder_width, encoder_pooled_width))
         self.register_buffer("features", torch.zeros(shape))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from torch import nn
 
 from synesthete.nn.part import Part
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class Conditioner(Part):
@@ -47,6 +48,14 @@ class Conditioner(Part):
     def null(self, batch_size: int) -> Condition:
         """The condition that says nothing, (batch_size, ...)."""
         raise NotImplementedError
+
+    def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
+        """What guidance weighs against each other: told nothing, told a part, told all; two may be the same object.
+
+        negative: what to be led away from, of a conditioner that reads prompts beside sounds.
+        """
+        told = self.encode(raw)
+        return self.null(len(raw)), told, told
 
     def drop(
         self,
@@ -92,13 +101,23 @@ class Conditioner(Part):
         return self
 
 
+def projection(width_in: int, width: int) -> nn.Sequential:
+    """What is trained beside a frozen encoder: its tokens or its pooled vector to those of the denoiser."""
+    return nn.Sequential(nn.LayerNorm(width_in), nn.Linear(width_in, width))
+
+
+def are_within(numbers: Tensor, highest: int) -> bool:
+    """Whether all are from 0 to `highest`."""
+    return not numbers.numel() or 0 <= int(numbers.min()) <= int(numbers.max()) <= highest
+
+
 def check_labels(raw: Tensor, num_classes: int) -> Tensor:
     """Class numbers (B,) int64 as they are.
 
     Raises:
         InputError: a number out of 0..num_classes - 1.
     """
-    if len(raw) and not 0 <= int(raw.min()) <= int(raw.max()) < num_classes:
+    if not are_within(raw, num_classes - 1):
         known = f"has classes 0 to {num_classes - 1}" if num_classes else "has no classes; give it prompts"
         raise InputError(f"label {raw.tolist()}: out of range; this model {known}")
     return raw

@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synesthete import hub
+from synesthete.conditioning.trial_towers import find_trial
 from synesthete.io import replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from torch import Tensor
@@ -35,7 +37,7 @@ class FrozenEncoder:
 
     kind: ClassVar[str]  # in messages: "a CLAP"
 
-    def __init__(self, model: str, field: str) -> None:
+    def __init__(self, model: str, field: str = FIELD) -> None:
         self.model, self.field = model, field
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenEncoder:
@@ -44,7 +46,7 @@ class FrozenEncoder:
     @cached_property
     def folder(self) -> Path:
         """Where its files are."""
-        return find_folder(self.model, self.field)
+        return find_trial(self.model) or find_folder(self.model, self.field)
 
     @cached_property
     def digest(self) -> str:
@@ -59,10 +61,20 @@ class FrozenEncoder:
     def _read_network(self) -> Any:
         raise NotImplementedError
 
+    def reading(self) -> AbstractContextManager[None]:
+        """`one_line` about this model."""
+        return one_line(self.model, self.kind, self.field)
+
     def to(self, device: torch.device) -> None:
         """Move the network, if it was read already."""
         if "network" in self.__dict__ and device.type != "meta":
             self.network.to(device)
+
+    @contextlib.contextmanager
+    def exact(self, device: torch.device) -> Iterator[Any]:
+        """The network on a device, without gradient or autocast: it says the same whatever a caller trains in."""
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield self.network.to(device)
 
     def read(self, kind: Any, config: Any, may_lack: str | None = None, **settings: Any) -> Any:
         """A network of transformers, `kind`, from its folder. may_lack: a weight that is made anew where it is missing.
@@ -70,7 +82,7 @@ class FrozenEncoder:
         Raises:
             InputError: files that cannot be read, or lack some of its weights.
         """
-        with one_line(self.model, self.kind, self.field):
+        with self.reading():
             network, loading = kind.from_pretrained(
                 self.folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True, **settings
             )
@@ -114,16 +126,23 @@ def one_line(model: str, kind: str, field: str = FIELD) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def recall(folder: str, key: str) -> Tensor | None:
-    """What was kept under a key; None where nothing was, or the file is damaged."""
-    try:
-        return load_file(hub.cache_folder() / folder / f"{key}.safetensors")["features"]
-    except (OSError, SafetensorError, KeyError):
-        return None
+def recall(
+    folder: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Tensor]], *, keep: bool = True
+) -> list[Tensor]:
+    """Features by key from a folder of the cache, on the CPU; those that are not there, or damaged, are computed.
 
-
-def remember(folder: str, key: str, features: Tensor, about: Mapping[str, str]) -> None:
-    """Keep it under a key, `about` in the file's header. A cache that cannot be written costs time, no more."""
-    place = hub.cache_folder() / folder / f"{key}.safetensors"
-    with contextlib.suppress(InputError), replacing(place) as partial:
-        save_file({"features": features}, partial, dict(about))
+    compute(places): of the keys at these places, in order. keep: and they are written; a cache that cannot be written
+    costs time, no more.
+    """
+    found: dict[str, Tensor] = {}
+    place = hub.cache_folder() / folder
+    for key in keys:
+        with contextlib.suppress(OSError, SafetensorError, KeyError):
+            found[key] = load_file(place / f"{key}.safetensors")["features"]
+    new = [keys.index(key) for key in dict.fromkeys(keys) if key not in found]
+    for at, features in zip(new, compute(new), strict=True):
+        found[keys[at]] = features.cpu()
+        if keep:
+            with contextlib.suppress(InputError), replacing(place / f"{keys[at]}.safetensors") as partial:
+                save_file({"features": found[keys[at]]}, partial)
+    return [found[key] for key in keys]

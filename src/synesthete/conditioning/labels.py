@@ -158,16 +158,15 @@ def read_table(table: str) -> tuple[list[str], Tensor]:
 def find_rows(table: str, names: Sequence[str], vectors: Tensor, class_names: Sequence[str]) -> Tensor:
     """The rows of `class_names` and, last, of the empty prompt. Capitals and underscores in names are no difference."""
     rows = {plain_name(name): row for row, name in enumerate(names)}
-    for name in class_names:
-        if plain_name(name) not in rows:
+    wanted = [plain_name(name) for name in class_names]
+    for name, plain in zip(class_names, wanted, strict=True):
+        if plain not in rows:
             # By spelling, then by a word in common: `tabby cat` for `cat`.
-            near = difflib.get_close_matches(plain_name(name), rows, n=3)
-            near += [
-                known for known in rows if set(plain_name(name).split()) & set(known.split()) and known not in near
-            ]
+            near = difflib.get_close_matches(plain, rows, n=3)
+            near += [known for known in rows if set(plain.split()) & set(known.split()) and known not in near]
             hint = f"there are {', '.join(map(repr, near[:5]))}" if near else f"it has {len(names)} others"
             raise InputError(f"{table}: no class {name!r} in it; {hint}")
-    return vectors[[*(rows[plain_name(name)] for name in class_names), -1]].clone()
+    return vectors[[*(rows[plain] for plain in wanted), -1]].clone()
 
 
 def plain_name(name: str) -> str:

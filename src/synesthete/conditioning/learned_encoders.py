@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from synesthete.conditioning.conditioner import are_within
 from synesthete.nn.layers import ResidualConv
 from synesthete.nn.part import Part
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
@@ -67,11 +69,10 @@ class SoundEncoder(Part):
             )
         self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels), persistent=False)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        levels: list[nn.Module] = []
-        for level, (above, below) in enumerate(zip((1, *channels), channels, strict=False)):
+        self.levels = nn.Sequential()
+        for level, (above, below) in enumerate(pairwise((1, *channels))):
             stride = (2, 2) if level < 3 else (2, 1)
-            levels += [nn.Conv2d(above, below, 3, stride, 1), nn.GELU(), ResidualConv(below)]
-        self.levels = nn.Sequential(*levels)
+            self.levels.extend([nn.Conv2d(above, below, 3, stride, 1), nn.GELU(), ResidualConv(below)])
         self.to_columns = nn.Sequential(
             nn.Linear(channels[-1] * (n_mels >> len(channels)), width), nn.LayerNorm(width), nn.GELU()
         )
@@ -88,11 +89,9 @@ class SoundEncoder(Part):
         missing = self.config.num_samples - waveform.shape[-1]
         waveform = F.pad(waveform.float(), (0, missing))  # a negative number cuts
         with torch.autocast(waveform.device.type, enabled=False):
-            window, filterbank, hop_length = self.window.float(), self.filterbank.float(), self.config.hop_length
-            full_scale = window.sum() / 2
-            power = mel_spectrogram(
-                waveform, filterbank, window, hop_length, full_scale=full_scale, power=2, pad_mode="constant"
-            )
+            window, filterbank = self.window.float(), self.filterbank.float()
+            how: dict[str, Any] = {"full_scale": window.sum() / 2, "power": 2, "pad_mode": "constant"}
+            power = mel_spectrogram(waveform, filterbank, window, self.config.hop_length, **how)
             level = 10 * power.clamp(min=1e-14).log10()
         top = level.amax(dim=(1, 2), keepdim=True).clamp(min=QUIETEST_DB)
         return ((level - top) / RANGE_DB).clamp(min=-1) * 2 + 1
@@ -193,9 +192,7 @@ class TextTransformer(Part):
         """
         ids = in_table(self.table, text) if text.ndim == 1 else text
         highest = self.embed.num_embeddings - 1
-        if ids.shape[1:] != self.places.shape[:1] or (
-            len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) <= highest
-        ):
+        if ids.shape[1:] != self.places.shape[:1] or not are_within(ids, highest):
             raise InputError(
                 f"token ids of {tuple(ids.shape)}; this model reads (B, {len(self.places)}) from 0 to {highest}"
             )
@@ -222,7 +219,7 @@ def in_table(table: Any, numbers: Tensor) -> Tensor:
     Raises:
         InputError: a number out of range.
     """
-    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(table):
+    if not are_within(numbers, len(table) - 1):
         known = f"0 to {len(table) - 1}" if len(table) else "none; give it prompts"
         raise InputError(f"caption {numbers.tolist()}: out of range; this model has {known}")
     return table[numbers]

@@ -112,9 +112,9 @@ class LowBand(Conditioner):
         """
         remedy = "upsample it by `synesthete.pipeline.cascade.upsample`, which does"
         check_waveform(raw, self.config.num_samples, "conditioner", remedy)
-        cells = self._cells(
-            self._spectrum(raw) * self._response(len(raw), generator).to(raw.device)
-        )  # (B, C - 1, F, T)
+        whole = F.pad(raw, (0, self.config.num_samples - raw.shape[-1]))
+        spectrum = complex_spectrum(whole, self.window, self.spec, self._grid[0])  # (B, num_bins, T), a sine at 1
+        cells = self._cells(spectrum * self._response(len(raw), generator).to(raw.device))  # (B, C - 1, F, T)
         if self.training and generator is not None:
             level = self.config.noise * torch.rand(len(raw), 1, 1, 1, generator=generator)
             noisy = cells + (level * torch.randn(cells.shape, generator=generator)).to(cells.device)
@@ -127,11 +127,6 @@ class LowBand(Conditioner):
     def null(self, batch_size: int) -> Condition:
         """Silence, (batch_size, C, H, W)."""
         return self._placed(self.place.new_full((batch_size, self.spatial_channels - 1, *self._grid), self.silence))
-
-    def _spectrum(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, S) -> complex STFT (B, num_bins, T), a full-scale sine at 1."""
-        waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
-        return complex_spectrum(waveform, self.window, self.spec, self._grid[0])
 
     def _response(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """What is left of each bin's amplitude, (B, num_bins, 1) or (1, num_bins, 1): 1, half a cosine, then 0."""

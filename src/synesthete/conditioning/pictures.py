@@ -17,23 +17,15 @@ from synesthete.nn.layers import PooledResidual, ResidualConv, grid_positions
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
-
-
-FITS = ("ink", "cover", "stretch")
 
 
 def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndarray:
     """One picture -> (C, size, size) uint8. mode: "L" or "RGB". fit: one of FITS."""
     picture = flatten(picture, mode)
-    if fit == "ink":
-        square = fit_ink(picture, size)
-    elif fit == "cover":
-        square = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    else:
-        square = picture.resize((size, size), Image.Resampling.BILINEAR)
+    square = FITS[fit](picture, size)
     array = np.array(square, dtype=np.uint8).reshape(size, size, -1)
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -87,28 +79,41 @@ def fit_ink(picture: Image.Image, size: int) -> Image.Image:
     return canvas
 
 
+FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "ink": fit_ink,
+    "cover": lambda picture, size: ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC),
+    "stretch": lambda picture, size: picture.resize((size, size), Image.Resampling.BILINEAR),
+}
+
+
 class ImageConditioner(Conditioner):
     """Pictures -> tokens and a pooled vector; the null is one learned token a place and one learned pooled vector.
 
-    Those derived from it have the parameters `null_tokens` (L, D) and `null_pooled` (D,), and the fields size, channels
-    and fit of `fit_picture`, or a `preprocess` of their own.
+    Those derived from it call `make_null` last, and have the fields size, channels and fit of `fit_picture`, or a
+    `preprocess` of their own.
     """
 
     reads = "image"
-    null_tokens: nn.Parameter
-    null_pooled: nn.Parameter
+
+    def make_null(self, num_tokens: int, width: int, scale: float = 1.0, pooled_scale: float = 1.0) -> None:
+        """Draw what is told of no picture: tokens (L, D) and a pooled vector (D,) of these spreads."""
+        self.null_tokens = nn.Parameter(scale * torch.randn(num_tokens, width))
+        self.null_pooled = nn.Parameter(pooled_scale * torch.randn(width))
+
+    def in_units(self, raw: Tensor) -> Tensor:
+        """Pictures uint8 0..255, or float in [-1, 1], as float in [-1, 1] of the weights' type."""
+        x = raw.to(self.null_pooled.dtype)
+        return x if raw.is_floating_point() else x / 127.5 - 1
 
     def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (B, C, size, size) uint8; white strokes on black where `fit` is "ink"."""
-        mode = "L" if self.config.channels == 1 else "RGB"
-        fitted = [fit_picture(picture, self.config.size, mode, self.config.fit) for picture in pictures]
-        return torch.stack([torch.from_numpy(array) for array in fitted])
+        how = (self.config.size, "L" if self.config.channels == 1 else "RGB", self.config.fit)
+        return torch.from_numpy(np.stack([fit_picture(picture, *how) for picture in pictures]))
 
     def null(self, batch_size: int) -> Condition:
         """The condition that shows nothing, (batch_size, ...)."""
-        return Condition(
-            tokens=self.null_tokens.expand(batch_size, -1, -1), pooled=self.null_pooled.expand(batch_size, -1)
-        )
+        tokens, pooled = (one.expand(batch_size, *one.shape) for one in (self.null_tokens, self.null_pooled))
+        return Condition(tokens=tokens, pooled=pooled)
 
 
 STEM_REGIONS = 8  # a side, of what the pooled vector of a stem reads
@@ -146,11 +151,8 @@ class PictureStem(ImageConditioner):
                 f"conditioner.widths of {len(widths)} stages leave {side} x {side} of a size of {size}; give at least "
                 f"one stage, and a conditioner.size above {2 ** max(1, len(widths))}"
             )
-        inputs = (channels, *widths)
-        sizes = (5, *(3 for _ in widths[1:]))
-        self.stages = nn.ModuleList(
-            nn.Conv2d(a, b, size, 2, size // 2) for (a, b), size in zip(pairwise(inputs), sizes, strict=True)
-        )
+        pairs = pairwise((channels, *widths))
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, *((3, 2, 1) if i else (5, 2, 2))) for i, (a, b) in enumerate(pairs))
         self.norms = nn.ModuleList(nn.GroupNorm(math.gcd(8, channels), channels) for channels in widths)
         self.last = ResidualConv(widths[-1])
         self.num_tokens = side * side
@@ -160,18 +162,13 @@ class PictureStem(ImageConditioner):
         self.to_pooled = nn.Sequential(
             nn.Linear(widths[-1] * self.num_regions**2, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.norm_tokens = nn.LayerNorm(width)
-        self.norm_pooled = nn.LayerNorm(width)
+        self.norm_tokens, self.norm_pooled = nn.LayerNorm(width), nn.LayerNorm(width)
         self.register_buffer("positions", grid_positions(side, side, width), persistent=False)
-        self.null_tokens = nn.Parameter(torch.randn(self.num_tokens, width))
-        self.null_pooled = nn.Parameter(torch.randn(width))
+        self.make_null(self.num_tokens, width)
 
     def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: (B, C, size, size), uint8 0..255 or float in [-1, 1]."""
-        x = raw.to(self.to_tokens.weight.dtype)
-        if not raw.is_floating_point():
-            x = x / 127.5 - 1
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.in_units(raw).contiguous(memory_format=torch.channels_last)
         for stage, norm in zip(self.stages, self.norms, strict=True):
             x = F.silu(norm(stage(x)))
         x = self.last(x)  # (B, widths[-1], side, side)
@@ -194,10 +191,9 @@ class ResidualStem(ImageConditioner):
     once and keeps them calls `freeze` first.
 
     Args:
-        size: side of the square picture, in pixels. channels: 1 reads grey, 3 colour.
-        widths: channels of the first convolution, then of each stage. width: D of tokens and pooled.
+        size, channels, width, fit: as of a `PictureStem`.
+        widths: channels of the first convolution, then of each stage.
         grid: places a side; grid * grid tokens.
-        fit: how a picture of any size becomes a square one, as in `PictureStem`.
     """
 
     def __init__(
@@ -210,26 +206,20 @@ class ResidualStem(ImageConditioner):
         fit: Literal["ink", "cover"] = "cover",
     ) -> None:
         super().__init__()
-        first, *rest = widths
         self.backbone = nn.Sequential(
-            nn.Conv2d(channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.GELU()
+            nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.GELU()
         )
-        for i, wide in enumerate(rest):
-            self.backbone.append(PooledResidual(widths[i], wide))
-        self.num_tokens = grid * grid
+        self.backbone.extend(PooledResidual(a, b) for a, b in pairwise(widths))
         self.to_tokens = nn.Linear(widths[-1], width)
         self.to_pooled = nn.Sequential(nn.Linear(2 * widths[-1], width), nn.SiLU(), nn.Linear(width, width))
-        self.norm_tokens = nn.LayerNorm(width)
-        self.norm_pooled = nn.LayerNorm(width)
+        self.norm_tokens, self.norm_pooled = nn.LayerNorm(width), nn.LayerNorm(width)
         self.register_buffer("positions", grid_positions(grid, grid, width), persistent=False)
-        self.null_tokens = nn.Parameter(torch.randn(self.num_tokens, width))
-        self.null_pooled = nn.Parameter(torch.randn(width))
+        self.make_null(grid * grid, width)
         self.frozen = False
 
     def extract_features(self, raw: Tensor) -> Tensor:
         """raw: (B, C, H, W) uint8 -> what is seen, (B, widths[-1], grid, grid)."""
-        x = raw.to(self.to_tokens.weight.dtype) / 127.5 - 1
-        x = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        x = self.backbone(self.in_units(raw).contiguous(memory_format=torch.channels_last))
         return F.adaptive_avg_pool2d(x, self.config.grid)
 
     def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
@@ -266,11 +256,8 @@ class PicturePatches(ImageConditioner):
     one learned token a place and one learned pooled vector.
 
     Args:
-        size: side of the square picture in pixels. channels: 1 reads grey, 3 colour.
-        patch_size: side of a patch in pixels. width: D of tokens and pooled.
-        num_features: of a patch, for the pooled vector.
-        fit: how a picture of any size becomes a square one: "stretch" shows all of it, "cover" scales it and crops
-            the middle, "ink" centres white strokes on black.
+        size, channels, width, fit: as of a `PictureStem`.
+        patch_size: side of a patch in pixels. num_features: of a patch, for the pooled vector.
 
     Raises:
         InputError: a size that is not whole patches, or fewer than two of them a side.
@@ -299,8 +286,7 @@ class PicturePatches(ImageConditioner):
         self.to_features = nn.Linear(width, num_features)
         self.to_pooled = nn.Linear((self.num_regions**2 + 1) * num_features, width)
         self.norm_pooled = nn.LayerNorm(width)
-        self.null_tokens = nn.Parameter(0.5 * torch.randn(self.side**2, width))
-        self.null_pooled = nn.Parameter(torch.randn(width))
+        self.make_null(self.side**2, width, scale=0.5)
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, L, C * P * P), patches row by row, the values of one in the order (C, P, P)."""
@@ -310,10 +296,7 @@ class PicturePatches(ImageConditioner):
 
     def encode(self, raw: Tensor, generator: torch.Generator | None = None) -> Condition:
         """raw: (B, C, size, size), uint8 0..255 or float in [-1, 1]."""
-        x = raw.to(self.to_tokens.weight.dtype)
-        if not raw.is_floating_point():
-            x = x / 127.5 - 1
-        tokens = self.to_tokens(self.patchify(x))
+        tokens = self.to_tokens(self.patchify(self.in_units(raw)))
         tokens = tokens + self.positions.to(tokens.dtype)  # (B, L, D)
         features = F.silu(self.to_features(tokens)).transpose(1, 2)  # (B, features, L)
         means = F.adaptive_avg_pool2d(features.unflatten(2, (self.side, -1)), self.num_regions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -64,7 +64,7 @@ class ClipPrompts(Part):
         super().__init__()
         self.tower = PromptTower(model)
         if encoder_width is None:
-            encoder_width = BASES.get(model) or (KNOWN[model].width if model in KNOWN else self.tower.width)
+            encoder_width = BASES.get(model) or KNOWN.get(model) or self.tower.width
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(encoder_width=encoder_width)
 
@@ -118,18 +118,18 @@ class PromptTower(TextTower):
         Raises:
             InputError: a folder that lacks files of the encoder, none on this machine nor to be had, or no safetensors.
         """
-        local = trial_towers.find_trial(self.model) or hub.local_weights(self.model, PATTERNS)
-        local = local or hub.local_weights(self.model, ("*",))
-        missing = missing_files(local or Path(self.model).expanduser())
+        model, given = self.model, Path(self.model).expanduser()
+        local = trial_towers.find_trial(model) or hub.local_weights(model, PATTERNS) or hub.local_weights(model, ("*",))
+        missing = missing_files(local or given)
         if local is not None and not missing:
             return local
-        plain = hub.local_weights(self.model) or hub.local_weights(self.model, hub.PICKLED)
-        if self.model in KNOWN or (plain is not None and (plain / "config.json").is_file()):
-            return find_folder(self.model, FIELD)
-        if Path(self.model).expanduser().is_dir():
-            raise InputError(f"{self.model}: no {' and no '.join(missing)} in it, nor a CLIP; give another {FIELD}")
+        plain = hub.local_weights(model) or hub.local_weights(model, hub.PICKLED)
+        if model in KNOWN or (plain is not None and (plain / "config.json").is_file()):
+            return find_folder(model, FIELD)
+        if given.is_dir():
+            raise InputError(f"{model}: no {' and no '.join(missing)} in it, nor a CLIP; give another {FIELD}")
         try:
-            return hub.find_weights(self.model, PATTERNS, field=FIELD)
+            return hub.find_weights(model, PATTERNS, field=FIELD)
         except InputError as error:
             if local is None:
                 raise
@@ -164,14 +164,11 @@ class PromptTower(TextTower):
             self._said.popitem(last=False)
         return torch.stack(said)
 
-    @torch.no_grad()
     def _state(self, ids: Tensor, device: torch.device) -> Tensor:
-        network: Any = self.network.to(device)
-        limit = network.config.max_position_embeddings
+        limit = self.network.config.max_position_embeddings
         if len(ids) > limit:
             raise InputError(f"{self.model} reads {limit} tokens; --set conditioner.text.num_tokens={limit}")
-        # What is told must be the same whatever precision the caller trains in.
-        with torch.autocast(device.type, enabled=False):
+        with self.exact(device) as network:
             return network.text_model(input_ids=ids[None].to(device)).last_hidden_state[0].float()
 
 

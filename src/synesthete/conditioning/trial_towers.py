@@ -34,14 +34,7 @@ AUDIO: dict[str, Any] = {
     "hidden_size": 16,
     "initializer_factor": 5.0,  # so that what it says depends on what it hears; as below
 }
-TEXT: dict[str, Any] = {
-    "hidden_size": PROMPT_WIDTH,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "max_position_embeddings": NUM_TOKENS,
-    "initializer_factor": 5.0,
-}
+TEXT: dict[str, Any] = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
 def find_trial(model: str) -> Path | None:
@@ -61,8 +54,7 @@ def write_clap(folder: Path) -> None:
     """A CLAP that listens to 2 s at 8 kHz."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    text = {key: TEXT[key] for key in ("intermediate_size", "num_hidden_layers", "num_attention_heads")}
-    text |= {"hidden_size": 8, "vocab_size": 20, "max_position_embeddings": 20}
+    text = TEXT | {"hidden_size": 8, "vocab_size": 20, "max_position_embeddings": 20}
     ClapModel(ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=CLAP_WIDTH)).save_pretrained(folder)
     ClapFeatureExtractor(
         feature_size=AUDIO["num_mel_bins"],
@@ -85,7 +77,15 @@ def write_prompts(folder: Path) -> None:
     vocabulary = {token: number for number, token in enumerate(known)}
     start, end = len(known) - 2, len(known) - 1
     config = CLIPTextConfig(
-        **TEXT, vocab_size=len(known), bos_token_id=start, eos_token_id=end, pad_token_id=end, projection_dim=16
+        **TEXT,
+        hidden_size=PROMPT_WIDTH,
+        max_position_embeddings=NUM_TOKENS,
+        initializer_factor=5.0,
+        vocab_size=len(known),
+        bos_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+        projection_dim=16,
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=NUM_TOKENS)

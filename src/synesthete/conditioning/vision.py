@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from synesthete import hub
+from synesthete.conditioning.conditioner import projection
 from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line
 from synesthete.conditioning.pictures import ImageConditioner, fit_picture, flatten
 from synesthete.types import Condition, InputError
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """How encoders of one build are asked.
 
     width: of a token, by the encoder's configuration. cell: side of the square of pixels that a token stands for.
@@ -96,15 +94,14 @@ def family_of(model: str, config: Any) -> Family:
 
 
 SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
-ENCODER = "a vision encoder"
+ANY_SIZE = "{} reads pictures of any size; choose one with --set conditioner.size=448"
 # Pictures that go through an encoder at once: a shard of hundreds would fill the memory with activations.
 CHUNK = 32
 # A tower inside a larger model has its name before its weights'.
 PREFIXES = {r"^(model\.)?(vision_model|visual)\.": ""}
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """What has to be known of an encoder before its weights are here.
 
     width: of a token. cell: side of the square of pixels that a token stands for. size: side of the pictures in
@@ -156,10 +153,10 @@ class VisionTower(FrozenEncoder):
         size: side in pixels to which pictures are scaled and cropped; None leaves that to the model's preprocessor.
     """
 
-    kind = ENCODER
+    kind = "a vision encoder"
 
     def __init__(self, model: str, size: int | None = None) -> None:
-        super().__init__(model, FIELD)
+        super().__init__(model)
         self.size = size
 
     @cached_property
@@ -183,7 +180,7 @@ class VisionTower(FrozenEncoder):
         if self.size is not None:
             fitted = [fit_picture(picture, self.size, "RGB", "cover") for picture in pictures]
         elif own_size(self.processor) is None:
-            raise InputError(f"{self.model} reads pictures of any size; choose one with --set conditioner.size=448")
+            raise InputError(ANY_SIZE.format(self.model))
         else:
             plain = [flatten(picture, "RGB") for picture in pictures]
             fitted = self.processor(plain, do_rescale=False, do_normalize=False)["pixel_values"]
@@ -191,21 +188,18 @@ class VisionTower(FrozenEncoder):
 
     def normalise(self, raw: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float32, as its preprocessor would."""
-        x = raw.float()
-        if self.processor.do_rescale:
-            x = x * self.processor.rescale_factor
-        if self.processor.do_normalize:
-            mean, std = (x.new_tensor(v).view(-1, 1, 1) for v in (self.processor.image_mean, self.processor.image_std))
+        x, how = raw.float(), self.processor
+        if how.do_rescale:
+            x = x * how.rescale_factor
+        if how.do_normalize:
+            mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (how.image_mean, how.image_std))
             x = (x - mean) / std
         return x
 
-    @torch.no_grad()
     def extract_features(self, raw: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> float32 (B, 1 + L, width): the pooled vector, then the tokens row by row."""
-        network = self.network.to(raw.device)
-        read = family_of(self.model, network.config).read
-        # What is computed beforehand must be what training would see under autocast, too.
-        with torch.autocast(raw.device.type, enabled=False):
+        read = family_of(self.model, self.network.config).read
+        with self.exact(raw.device) as network:
             return torch.cat([read(network, self.normalise(part)) for part in raw.split(CHUNK)])
 
 
@@ -224,7 +218,7 @@ def read_vision_config(model: str, folder: Path) -> Any:
     # Imported here, as below: most commands look through no published encoder.
     from transformers import AutoConfig
 
-    with one_line(model, ENCODER):
+    with one_line(model, VisionTower.kind):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return getattr(config, "vision_config", config)
 
@@ -233,7 +227,7 @@ def read_processor(model: str, folder: Path) -> Any:
     """The image processor of a model's folder."""
     from transformers import AutoImageProcessor
 
-    with one_line(model, ENCODER):
+    with one_line(model, VisionTower.kind):
         return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
 
 
@@ -255,6 +249,8 @@ class VisionEncoder(ImageConditioner):
         InputError: a model whose settings are neither known nor found, or a size that it cannot take.
     """
 
+    has_fixed_features = True  # what it sees in a picture never changes
+
     def __init__(
         self,
         model: str = "openai/clip-vit-base-patch32",
@@ -269,7 +265,7 @@ class VisionEncoder(ImageConditioner):
             size = size if geometry.own else size or geometry.size
             side = size or geometry.size
             if side is None:
-                raise InputError(f"{model} reads pictures of any size; choose one with --set conditioner.size=448")
+                raise InputError(ANY_SIZE.format(model))
             if side < 2 * geometry.cell or (not geometry.own and side % geometry.cell):
                 raise InputError(
                     f"conditioner.size {side}: {model} cuts pictures into squares of {geometry.cell} pixels; "
@@ -279,23 +275,12 @@ class VisionEncoder(ImageConditioner):
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(size=size, num_tokens=num_tokens, encoder_width=encoder_width)
         self.tower = VisionTower(model, size)
-        self.to_tokens = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
-        self.to_pooled = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
-        self.null_tokens = nn.Parameter(0.5 * torch.randn(num_tokens, width))
-        self.null_pooled = nn.Parameter(0.5 * torch.randn(width))
-
-    @property
-    def has_fixed_features(self) -> bool:
-        """Whether what it sees in a picture never changes: always."""
-        return True
+        self.to_tokens, self.to_pooled = projection(encoder_width, width), projection(encoder_width, width)
+        self.make_null(num_tokens, width, scale=0.5, pooled_scale=0.5)
 
     def identity(self) -> dict[str, Any]:
         """What decides the features of a picture: the model, the digest of its files, and how pictures are fitted."""
-        return {
-            "model": self.config.model,
-            "weights": self.tower.digest,
-            "size": self.config.size,
-        }
+        return {"model": self.config.model, "weights": self.tower.digest, "size": self.config.size}
 
     def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (B, 3, H, W) uint8, of the size that the encoder reads."""
