@@ -93,22 +93,17 @@ class LookUp(nn.Module):
 def denoiser_graph(pipeline: Pipeline) -> Graph:
     """x_t, timestep and those parts of the condition that the model reads -> prediction, of the process' own type."""
     denoiser = pipeline.denoiser
-    told = pipeline.conditioner.null(BATCH)
-    read = [
-        part
-        for part, field in READ_BY.items()
-        if denoiser.config.get(field) is not None and getattr(told, part) is not None
-    ]
+    null = pipeline.conditioner.null(BATCH)
     generator = torch.Generator().manual_seed(0)
     inputs = {
         "x_t": torch.randn(BATCH, *pipeline.codec.shape, generator=generator),
         "timestep": torch.linspace(0.2, 0.9, BATCH) * pipeline.process.num_train_timesteps,
     }
-    for part in read:
-        shape = getattr(told, part).shape
-        # A row of keys that are all masked has no softmax.
-        draw = torch.ones(shape, dtype=torch.bool) if part == "mask" else torch.randn(shape, generator=generator)
-        inputs[part] = draw
+    for part, width in READ_BY.items():
+        told = getattr(null, part)
+        if told is not None and denoiser.config.get(width) is not None:
+            # A row of keys that are all masked has no softmax.
+            inputs[part] = torch.ones_like(told) if part == "mask" else torch.randn(told.shape, generator=generator)
     module = Predict(denoiser)
     return Graph(module, inputs, ("prediction",), TOLERANCE, oracle=module)
 
@@ -125,15 +120,16 @@ def conditioner_graph(pipeline: Pipeline) -> Graph | None:
 
 
 class Decode(nn.Module):
-    """x_0 -> what a function of the codec makes of it."""
+    """x_0 -> what a function of the codec makes of it, and another network of that, where there is one."""
 
-    def __init__(self, codec: Any, function: Callable[[Any, Tensor], Tensor]) -> None:
+    def __init__(self, codec: Any, function: Callable[[Any, Tensor], Tensor], after: nn.Module | None = None) -> None:
         super().__init__()
-        self.codec, self.function = codec, function
+        self.codec, self.function, self.after = codec, function, after
 
     def forward(self, x_0: Tensor) -> Tensor:
-        """(B, C, H, W) -> as the function says."""
-        return self.function(self.codec, x_0)
+        """(B, C, H, W) -> as the function, or the network behind it, says."""
+        made = self.function(self.codec, x_0)
+        return made if self.after is None else self.after(made)
 
 
 def pictures(codec: PixelCodec, x_0: Tensor) -> Tensor:
@@ -152,17 +148,9 @@ def magnitude(codec: StftCodec, x_0: Tensor) -> Tensor:
     return codec.whole(codec.magnitude(x_0), codec.spec.num_frames(codec.config.num_samples))
 
 
-class Restore(nn.Module):
-    """x_0 of latents -> what the base codec's own graph makes of its x_0."""
-
-    def __init__(self, codec: LatentCodec, base: nn.Module) -> None:
-        super().__init__()
-        self.codec, self.base = codec, base
-
-    def forward(self, x_0: Tensor) -> Tensor:
-        """(B, c, h, w) -> the output of the base's graph."""
-        latents = x_0 * self.codec.scale + self.codec.mean
-        return self.base(self.codec.restore(latents, self.codec.base.shape[2]))
+def restored(codec: LatentCodec, x_0: Tensor) -> Tensor:
+    """x_0 of latents (B, c, h, w) -> that of the base codec (B, C, H, W)."""
+    return codec.restore(x_0 * codec.scale + codec.mean, codec.base.shape[2])
 
 
 class Vocode(nn.Module):
@@ -241,12 +229,13 @@ class ConvISTFT(nn.Module):
         return added[:, 0, self.kept] / self.shares
 
 
-def decoder_graph(codec: Any) -> Graph:
+def decoder_graph(pipeline: Pipeline) -> Graph:
     """x_0 -> "pictures", "waveform", or what a phase is still to be guessed for: "magnitude" or "log_mel".
 
     Raises:
         InputError: a codec that has no graph yet.
     """
+    codec = pipeline.codec
     output, module = network_of(codec)
     x_0 = torch.randn(BATCH, *codec.shape, generator=torch.Generator().manual_seed(0))
     return Graph(
@@ -266,7 +255,7 @@ def network_of(codec: Any) -> tuple[str, nn.Module]:
     """
     if isinstance(codec, LatentCodec):
         output, base = network_of(codec.base)
-        return output, Restore(codec, base)
+        return output, Decode(codec, restored, base)
     if isinstance(codec, LogMelCodec):
         vocos = codec._find_vocoder()
         if vocos is None:

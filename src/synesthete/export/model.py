@@ -20,17 +20,19 @@ from synesthete.io import replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.export.graphs import Graph
     from synesthete.pipeline import Pipeline
 
 
 STATISTICS = ("mean", "scale")  # buffers of codecs, by the last part of their names
-PARTS = ("conditioner", "denoiser", "decoder")
+PARTS: dict[str, Callable[[Pipeline], Graph | None]] = {
+    "conditioner": conditioner_graph,
+    "denoiser": denoiser_graph,
+    "decoder": decoder_graph,
+}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 CHECKED_BATCHES = (1, 3)  # neither is that of the example
@@ -43,26 +45,17 @@ def describe_export(pipeline: Pipeline) -> dict[str, str]:
     Every value is text; all but "recipe" are JSON.
     """
     codec = pipeline.codec
+    measured = {name: x for name, x in codec.state_dict().items() if name.rpartition(".")[2] in STATISTICS}
     values: dict[str, Any] = {
         "class_names": pipeline.class_names,
         "process": dict(pipeline.config.process),
         "sampling": pipeline.sampling_settings(),
         "steps": plain_steps(pipeline),
-        "codec": {"class": type(codec).__name__} | fields(codec),
-        "codec_statistics": statistics(codec.state_dict()),
+        "codec": {"class": type(codec).__name__} | codec.fields,
+        "codec_statistics": {name: value.tolist() for name, value in measured.items()},
     }
     recipe = str(pipeline.config.card.get("recipe", ""))
     return {"recipe": recipe} | {name: json.dumps(value, default=dict) for name, value in values.items()}
-
-
-def fields(codec: Any) -> dict[str, Any]:
-    """A codec's constructor arguments."""
-    return {name: value for name, value in dict(codec.config).items() if not name.startswith("_")}
-
-
-def statistics(state: dict[str, Tensor]) -> dict[str, Any]:
-    """The numbers that a codec measured on its corpus, as nested lists."""
-    return {name: value.tolist() for name, value in state.items() if name.rpartition(".")[2] in STATISTICS}
 
 
 def plain_steps(pipeline: Pipeline) -> dict[str, list[float]]:
@@ -95,7 +88,7 @@ class Written:
 
 
 def export_model(
-    pipeline: Pipeline, folder: Path, parts: Sequence[str] = PARTS, *, overwrite: bool = False
+    pipeline: Pipeline, folder: Path, parts: Collection[str] = tuple(PARTS), *, overwrite: bool = False
 ) -> list[Written]:
     """Write `folder`/PART.onnx for each of `parts`, run each by onnxruntime and compare it with torch.
 
@@ -108,16 +101,10 @@ def export_model(
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
-    for part in parts:
-        if part not in PARTS:
-            raise InputError(f"no part {part!r}; choose from {', '.join(PARTS)}")
-    make = {
-        "conditioner": conditioner_graph,
-        "denoiser": denoiser_graph,
-        "decoder": lambda pipeline: decoder_graph(pipeline.codec),
-    }
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise InputError(f"no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     still = detached(pipeline)
-    graphs = {part: graph for part in parts if (graph := make[part](still)) is not None}
+    graphs = {part: graph for part in parts if (graph := PARTS[part](still)) is not None}
     paths = {part: folder / f"{part}.onnx" for part in graphs}
     if not overwrite and (there := [path for path in paths.values() if path.exists()]):
         raise InputError(f"{there[0]}: there already; give --overwrite or another --out")
@@ -131,8 +118,7 @@ def detached(pipeline: Pipeline) -> Pipeline:
     parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("codec", "conditioner", "denoiser")}
     for part in parts.values():
         nn.Module.to(part, "cpu", torch.float32).eval().requires_grad_(False)
-    settings = {name: dict(pipeline.config[name]) for name in ("process", "sampling", "card")}
-    return type(pipeline)(scheduler=pipeline.scheduler, **parts, **settings)
+    return type(pipeline)(scheduler=pipeline.scheduler, **parts, **pipeline.config)
 
 
 def write_part(graph: Graph, path: Path, said: dict[str, str]) -> Written:

@@ -20,11 +20,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-GUESSED: dict[str, Any] = {
-    "sampler": "ddim",
-    "num_inference_steps": 30,
-    "guidance_scale": 7.5,
-}  # of adapters that tell of no sampling
+# Of adapters that tell of no sampling.
+GUESSED: dict[str, Any] = {"sampler": "ddim", "num_inference_steps": 30, "guidance_scale": 7.5}
 
 
 def adapted(folder: Path) -> dict[str, Any]:
@@ -72,12 +69,11 @@ def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], fo
     Raises:
         InputError: a codec that was trained itself, or an autoencoder that cannot be had.
     """
-    codec = restore_nested(
-        described, f"{folder / hub.ADAPTERS_INDEX}: codec", "codec", ("encode", "decode"), "AutoencoderCodec"
-    ).eval()
+    where, has = f"{folder / hub.ADAPTERS_INDEX}: codec", ("encode", "decode")
+    codec = restore_nested(described, where, "codec", has, "AutoencoderCodec").eval()
     if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:
         load_autoencoder(codec.autoencoder, codec.config.model)
-    elif any(True for _ in codec.parameters()):
+    elif next(codec.parameters(), None) is not None:
         raise InputError(f"{folder}: its codec was trained, too; load the model that they were saved with")
     for name, buffer in codec.named_buffers(recurse=False):
         if name in statistics:

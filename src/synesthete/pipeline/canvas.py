@@ -75,8 +75,7 @@ def encode_whole(codec: Any, waveform: Tensor) -> Tensor:
     """
     frames = Frames.of(codec)
     total = frames.covering(waveform.shape[-1])
-    pieces: list[Tensor] = []
-    done = 0
+    pieces, done = [], 0
     while done < total:
         # Each piece begins early and ends late by frames that know of its ends, which are left out.
         start = max(done - frames.edge, 0)
@@ -219,8 +218,8 @@ class Canvas:
         """
         frames, length = Frames.of(codec), waveform.shape[-1]
         if num_samples <= length:
-            seconds = [samples / frames.sample_rate for samples in (num_samples, length)]
-            raise InputError(f"{seconds[0]:.2f} s: the given sound is {seconds[1]:.2f} s already; ask for a longer one")
+            asked, there = (samples / frames.sample_rate for samples in (num_samples, length))
+            raise InputError(f"{asked:.2f} s: the given sound is {there:.2f} s already; ask for a longer one")
         canvas = cls.unconditional(codec, len(waveform), num_samples, is_loop=is_loop)
         given = frames.covering(length) - frames.edge  # the last ones know that the sound ends there
         if given <= frames.edge:

@@ -61,11 +61,10 @@ def upsample(
     given = resample(sounds, sample_rate, rate)
     generators = list(generators or seeding.sample_generators(0, len(given)))
     x_0 = make_frames(pipeline, given, generators, batch_size, progress, **sampling)
-    made = [
-        pipeline.codec.decode(one[None], [generator], num_samples=given.shape[-1]).cpu()
-        for one, generator in zip(x_0, generators, strict=True)
-    ]  # one by one: the spectrum of a long sound is large
-    whole = torch.cat(made)
+    decode, length = pipeline.codec.decode, given.shape[-1]
+    # One by one: the spectrum of a long sound is large.
+    pairs = zip(x_0, generators, strict=True)
+    whole = torch.cat([decode(one[None], [generator], num_samples=length).cpu() for one, generator in pairs])
     if join:
         whole = join_bands(given, whole, rate, sample_rate / 2)
     return whole.reshape(*waveform.shape[:-1], -1)
@@ -221,18 +220,14 @@ class Cascade:
         progress: Callable[[int, int], None] | None = None,
     ) -> Output:
         """Sound (B, S) at the base's rate, of any length -> the same at `sample_rate` with highs, and its x_0."""
-        rate, generators = self.base.codec.spec.sample_rate, list(generators)
-        if not is_loop:
-            signal = upsample(self.upsampler, low, rate, generators=generators, progress=progress)
-            return self._output(signal)
-        num_samples = round(low.shape[-1] * self.sample_rate / rate)
-        around = min(round(WRAP * rate), low.shape[-1])
-        ring = torch.cat([low[..., -around:], low, low[..., :around]], dim=-1)
-        signal = upsample(self.upsampler, ring, rate, generators=generators, progress=progress)
-        first, fade = round(around * self.sample_rate / rate), round(CROSSFADE * self.sample_rate)
-        return self._output(close_loop(signal[..., first : first + num_samples + fade], num_samples))
-
-    def _output(self, signal: Tensor) -> Output:
+        rate, length = self.base.codec.spec.sample_rate, low.shape[-1]
+        around = min(round(WRAP * rate), length) if is_loop else 0
+        ring = torch.cat([low[..., length - around :], low, low[..., :around]], dim=-1)
+        signal = upsample(self.upsampler, ring, rate, generators=list(generators), progress=progress)
+        if is_loop:
+            num_samples, first = (round(samples * self.sample_rate / rate) for samples in (length, around))
+            fade = round(CROSSFADE * self.sample_rate)
+            signal = close_loop(signal[..., first : first + num_samples + fade], num_samples)
         return Output(signal, encode_whole(self.upsampler.codec, signal.to(self.upsampler.device)))
 
 

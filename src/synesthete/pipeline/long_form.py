@@ -103,10 +103,11 @@ def decode_canvas(codec: Any, canvas: Canvas, generators: Sequence[torch.Generat
     All frames are decoded at once, so there is no seam between windows. What was given comes back sample by sample,
     and goes over into what was made within 20 ms.
     """
+    x_0, num_samples = canvas.x_0.to(codec.device), canvas.num_samples
     if canvas.is_loop:
-        waveform = decode_loop(codec, canvas.x_0.to(codec.device), canvas.num_samples, generators)
+        waveform = decode_loop(codec, x_0, num_samples, generators)
     else:
-        waveform = codec.decode(canvas.x_0.to(codec.device), generators, num_samples=canvas.num_samples).float().cpu()
+        waveform = codec.decode(x_0, generators, num_samples=num_samples).float().cpu()
     fade = round(CROSSFADE * codec.spec.sample_rate)
     for first, end in canvas.kept:
         assert canvas.sound is not None
@@ -231,17 +232,13 @@ def long_form_steps(
         heard = stretch(pipeline, raw, window, canvas)
         fitting = num_corrections if canvas.known[index].any() else 0  # padding is silent whatever is beside it
         around = inpaint(pipeline.process, x_0.to(pipeline.device), keep, fitting) if keep.any() else None
-        made, begins = x_0, strength < 1
+        made, start = x_0, x_0 if strength < 1 else None
         for share in rounds:
-            start = made if begins else None
-            steps = pipeline.trajectory(
-                heard, generators=generators, around=around, start=start, strength=share, **sampling
-            )
-            for x_t in steps:
-                made = x_t
-                done += 1
+            how: dict[str, Any] = {"around": around, "start": start, "strength": share}
+            for x_t in pipeline.trajectory(heard, generators=generators, **how, **sampling):
+                made, done = x_t, done + 1
                 yield done, total
-            made, begins = torch.where(keep, x_0, made.float().cpu()), True
+            made = start = torch.where(keep, x_0, made.float().cpu())
         new = torch.arange(window.first, window.end)
         places = new % canvas.x_0.shape[-1]
         canvas.x_0[..., places] = made[..., new - window.start]

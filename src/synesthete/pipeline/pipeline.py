@@ -191,23 +191,14 @@ class Pipeline:
         return self.conditioner.reads == "audio_text"
 
     @torch.no_grad()
-    def conditions(self, raw: torch.Tensor) -> tuple[Condition, Condition]:
-        """The condition and the null of a batch, keys and values computed."""
-        raw = raw.to(self.device)
-        condition, null = self.conditioner.encode(raw), self.conditioner.null(len(raw))
-        return self.denoiser.precompute(condition), self.denoiser.precompute(null)
-
-    @torch.no_grad()
     def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
         """Told nothing or the negative prompt, the text, and the text and the sound, keys and values computed.
 
         Without two sources the latter two are one; two that are the same object stay so.
         """
-        if not self.has_two_sources:
-            condition, null = self.conditions(raw)
-            return null, condition, condition
         told = self.conditioner.branches(raw.to(self.device), negative)
-        ready = {id(condition): self.denoiser.precompute(condition) for condition in told}
+        different = {id(condition): condition for condition in told}
+        ready = {key: self.denoiser.precompute(condition) for key, condition in different.items()}
         none, text, both = (ready[id(condition)] for condition in told)
         return none, text, both
 
@@ -272,13 +263,9 @@ class Pipeline:
         raw: Any,
         *,
         generators: Sequence[torch.Generator] | None = None,
-        noise: torch.Tensor | None = None,
-        start: torch.Tensor | None = None,
-        strength: float = 1.0,
-        negative: str | Sequence[str] | None = None,
-        **sampling: Any,
+        **how: Any,
     ) -> Output:
-        """Samples for a batch of raw conditions.
+        """Samples for a batch of raw conditions. how: the rest of these, as `trajectory` takes them.
 
         raw: what `preprocess` or the conditioner's `compose` returned, (B, ...). generators: one a sample, so that a
             batch equals its singles; of seed 0 where None. noise: (B, C, H, W), in place of the generators' own.
@@ -290,8 +277,7 @@ class Pipeline:
                 reads none.
         """
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        how: dict[str, Any] = {"noise": noise, "start": start, "strength": strength, "negative": negative}
-        *_, x_0 = self.trajectory(raw, generators=generators, **how, **sampling)
+        *_, x_0 = self.trajectory(raw, generators=generators, **how)
         return Output(self.codec.decode(x_0, generators), x_0)
 
     def sampling_settings(self, **changes: Any) -> dict[str, Any]:
@@ -313,23 +299,24 @@ class Pipeline:
                 raise InputError(f"no sampling setting {name!r}; there are {', '.join(settings)}")
             if value is not None:
                 settings[name] = value
-        if settings["num_inference_steps"] < 1:
-            raise InputError(f"num_inference_steps {settings['num_inference_steps']}: give at least 1")
-        if not self.is_conditional and settings["guidance_scale"] not in (0.0, 1.0):
-            raise InputError(
-                f"guidance_scale {settings['guidance_scale']}: this model is told nothing that could guide it; "
-                "leave guidance_scale unset, or at 1"
-            )
-        if settings["audio_guidance_scale"] is not None and not self.has_two_sources:
-            raise InputError(
-                f"audio_guidance_scale {settings['audio_guidance_scale']}: this model hears no sound beside a text; "
-                "leave it unset, guidance_scale is all it has"
-            )
-        if settings["adapter_scale"] != 1.0 and self.denoiser.adapter_scale is None:
-            raise InputError(
-                f"adapter_scale {settings['adapter_scale']}: this model hears no sound that could be made weaker or "
-                "stronger; leave adapter_scale unset"
-            )
+        misfits = {
+            "num_inference_steps": (settings["num_inference_steps"] < 1, "give at least 1"),
+            "guidance_scale": (
+                not self.is_conditional and settings["guidance_scale"] not in (0.0, 1.0),
+                "this model is told nothing that could guide it; leave guidance_scale unset, or at 1",
+            ),
+            "audio_guidance_scale": (
+                not self.has_two_sources and settings["audio_guidance_scale"] is not None,
+                "this model hears no sound beside a text; leave it unset, guidance_scale is all it has",
+            ),
+            "adapter_scale": (
+                self.denoiser.adapter_scale is None and settings["adapter_scale"] != 1.0,
+                "this model hears no sound that could be made weaker or stronger; leave adapter_scale unset",
+            ),
+        }
+        for name, (is_wrong, remedy) in misfits.items():
+            if is_wrong:
+                raise InputError(f"{name} {settings[name]}: {remedy}")
         checked = Sampling()
         for name, value in settings.items():
             setattr(checked, name, value)
