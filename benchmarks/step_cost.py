@@ -17,8 +17,9 @@ import sys
 from typing import Any
 
 from synesthete.recipes import RECIPES, find_recipe
+from synesthete.tasks import task_of
 from synesthete.training.cost import Gauge, clock, predict
-from synesthete.training.dry_run import DryRun, make_samples, micro_batch
+from synesthete.training.dry_run import DryRun, micro_batch
 
 # Seconds above which a step is its own warm-up.
 LONG = 20.0
@@ -51,7 +52,7 @@ def compare(name: str, stage: str, assignments: list[str]) -> dict[str, Any]:
     """One stage, predicted and measured."""
     recipe = find_recipe(name, assignments)
     found = next(s for s in recipe.stages if s.name == stage)
-    cost = predict(recipe, found)
+    cost = predict(recipe, found, task_of(recipe).dummy_batch)
     changes = [word for assignment in assignments for word in ("--set", assignment)]
     command = [sys.executable, "-m", "benchmarks.step_cost", "--measure", "--recipe", name, "--stage", stage, *changes]
     measured = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
@@ -71,7 +72,7 @@ def measure(name: str, stage: str, assignments: list[str]) -> dict[str, float]:
     """Seconds and bytes of an optimiser step, run in this process, which has done nothing else."""
     recipe = find_recipe(name, assignments)
     found = next(s for s in recipe.stages if s.name == stage)
-    samples = make_samples(recipe, found, micro_batch(found))
+    samples = task_of(recipe).dummy_batch(recipe, found, micro_batch(found))
     gauge = Gauge()
     dry_run = DryRun(recipe, found, samples)
 

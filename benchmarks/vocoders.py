@@ -41,8 +41,9 @@ from synesthete.data.synthetic import Tones
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, normalise
 from synesthete.nn.device import keep_freed_memory
-from synesthete.objectives import Parts, Vocoding, log_spectral_distance, spectral_distance
-from synesthete.objectives.vocoding import QUIETEST
+from synesthete.objectives import Parts, Vocoding
+from synesthete.objectives.autoencoding import log_spectral_distance
+from synesthete.objectives.vocoding import QUIETEST, spectral_distance
 from synesthete.recipes.music_vocoder import music_vocoder
 from synesthete.types import AudioSpec, Batch
 

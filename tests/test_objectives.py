@@ -10,15 +10,9 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.conditioning.labels import Labels
 from synesthete.diffusion.process import PREDICTION_TYPES, Process
-from synesthete.objectives import (
-    Alignment,
-    Denoising,
-    Parts,
-    condition_sensitivity,
-    denoising_error,
-    fixed_error,
-    fixed_loss,
-)
+from synesthete.objectives import Alignment, Denoising, Parts
+from synesthete.objectives.denoising import denoising_error
+from synesthete.objectives.one_step import condition_sensitivity, fixed_error, fixed_loss
 from synesthete.types import Batch, Condition
 
 FRAMES = 16

@@ -8,7 +8,7 @@ import torch
 from synesthete.codecs.codec import Codec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.pixels import PixelCodec
-from synesthete.objectives import DataRange, data_range, value_range
+from synesthete.objectives.ranges import DataRange, data_range, value_range
 
 DATA = DataRange(-4.0, 4.0, 0.0)
 

@@ -9,8 +9,8 @@ from torch import nn
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.objectives import Autoencoding, Parts, log_spectral_distance, measure_round_trip
-from synesthete.objectives.autoencoding import pooled
+from synesthete.objectives import Autoencoding, Parts
+from synesthete.objectives.autoencoding import log_spectral_distance, measure_round_trip, pooled
 from synesthete.types import Batch, InputError
 
 SMALL = {"latent_channels": 4, "channels": (8, 16), "patch_size": 2}

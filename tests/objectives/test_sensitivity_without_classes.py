@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from synesthete.objectives import Parts, condition_sensitivity
+from synesthete.objectives import Parts
+from synesthete.objectives.one_step import condition_sensitivity
 from synesthete.recipes import RECIPES
 from synesthete.types import Batch
 

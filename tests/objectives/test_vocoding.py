@@ -11,8 +11,8 @@ from synesthete import seeding, tasks
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Parts, Vocoding, spectral_distance
-from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge
+from synesthete.objectives import Parts, Vocoding
+from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge, spectral_distance
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES
 from synesthete.recipes.fit import check_fit

@@ -13,8 +13,7 @@ from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.samples import shuffled
-from synesthete.objectives import condition_sensitivity, errors_by_condition, predict_x_0
-from synesthete.objectives.one_step import fixed_noise, split
+from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,6 +13,8 @@ from synesthete.objectives.denoising import Objective
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch
 
@@ -26,17 +28,15 @@ class PictureEncoder(nn.Module):
     def __init__(self, shape: tuple[int, int, int], width: int, hidden: int) -> None:
         super().__init__()
         channels, side = shape[0], min(shape[1:])
-        levels: list[nn.Module] = []
-        below = max(hidden // 8, 8)
+        self.levels, below = nn.Sequential(), max(hidden // 8, 8)
         while side > SMALLEST:
-            levels += [nn.Conv2d(channels, below, 3, 2, 1), nn.GELU(), ResidualConv(below)]
+            self.levels.extend([nn.Conv2d(channels, below, 3, 2, 1), nn.GELU(), ResidualConv(below)])
             channels, side, below = below, -(-side // 2), min(2 * below, hidden)
-        self.levels = nn.Sequential(*levels)
         self.norm = nn.LayerNorm(channels)
         self.mix, self.out = nn.Linear(channels, hidden), nn.Linear(hidden, width)
         self.activation = nn.GELU()
 
-    def forward(self, x_0: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_0: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width)."""
         features = self.norm(self.levels(x_0).mean(dim=(2, 3)))  # (B, channels)
         return self.out(self.activation(self.mix(features)))
@@ -58,7 +58,7 @@ class SpectrogramEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, width)
 
-    def forward(self, x_0: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_0: Tensor) -> Tensor:
         """(B, 1, F, T) -> (B, width)."""
         num_runs = len(self.positions)
         runs = x_0.squeeze(1)[..., : num_runs * self.num_frames].unflatten(-1, (num_runs, self.num_frames))
@@ -99,21 +99,20 @@ class Alignment(Objective):
         self.tokens_head = nn.Linear(self.width, self.width)
         return self
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """{"loss", "retrieval" (share of pictures whose nearest sound in the batch is of their class)}."""
-        if self.parts.conditioner.reads == "audio_text":
-            heard = self.parts.conditioner.embed_audio(batch.raw, generator)
-            loss, retrieval = self._contrast(self.picture_encoder(self.encode(batch)), heard, batch.label)
+        codec, conditioner = self.parts.codec, self.parts.conditioner
+        if conditioner.reads == "audio_text":
+            heard = conditioner.embed_audio(batch.raw, generator)
+            loss, retrieval = self._contrast(self.picture_encoder(batch.encode(codec)), heard, batch.label)
             return {"loss": loss, "retrieval": retrieval}
-        condition = self.parts.conditioner.encode(batch.raw, generator)
-        sound = self.sound_encoder(self.encode(batch))
+        condition = conditioner.encode(batch.raw, generator)
+        sound = self.sound_encoder(batch.encode(codec))
         loss, retrieval = self._contrast(condition.pooled, sound, batch.label)
         tokens_loss, _ = self._contrast(self.tokens_head(condition.tokens.mean(dim=1)), sound, batch.label)
         return {"loss": loss + tokens_loss, "retrieval": retrieval}
 
-    def _contrast(
-        self, picture: torch.Tensor, sound: torch.Tensor, label: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _contrast(self, picture: Tensor, sound: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """The symmetric loss of picture and sound vectors, each (B, D), and the share retrieved."""
         picture, sound = F.normalize(picture.float(), dim=-1), F.normalize(sound.float(), dim=-1)
         logits = picture @ sound.T * self.log_temperature.exp().clamp(max=100)  # (B, B)

@@ -12,6 +12,8 @@ from torch import nn
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from synesthete.diffusion.process import Process
     from synesthete.types import Batch, Condition
 
@@ -47,10 +49,6 @@ class Objective(nn.Module):
         """The batch with no more of its condition than this objective ever tells."""
         return batch
 
-    def encode(self, batch: Batch) -> torch.Tensor:
-        """x_0 of a batch, encoded now unless that was done beforehand."""
-        return batch.signal if batch.encoded else self.parts.codec.encode(batch.signal)
-
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -74,15 +72,13 @@ class Denoising(Objective):
     ) -> None:
         super().__init__()
         self.condition_dropout, self.sound_dropout, self.class_weights = condition_dropout, sound_dropout, class_weights
-        self.weights: torch.Tensor | None = None
+        self.weights: Tensor | None = None
 
     def attach(self, parts: Parts) -> Objective:
         """As every objective."""
         if self.sound_dropout is not None and parts.conditioner.reads != "audio_text":
-            raise InputError(
-                f"sound_dropout {self.sound_dropout:g}: a {type(parts.conditioner).__name__} hears no sound; leave it "
-                "null"
-            )
+            kind = type(parts.conditioner).__name__
+            raise InputError(f"sound_dropout {self.sound_dropout:g}: a {kind} hears no sound; leave it null")
         return super().attach(parts)
 
     def prepare(self, samples: Any) -> None:
@@ -103,10 +99,10 @@ class Denoising(Objective):
             raise InputError("sound_dropout 1 and no captions: nothing is told; give data.captions, or a lower share")
         return replace(batch, raw=replace(batch.raw, sound=None))
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """{"loss", "per_sample" (B,), "timestep" (B,)}; all draws come from `generator`."""
         batch = self.mask_condition(batch)
-        x_0 = self.encode(batch)
+        x_0 = batch.encode(self.parts.codec)
         noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.parts.process.draw_timesteps(len(x_0), generator).to(x_0.device)
         conditioner = self.parts.conditioner
@@ -118,9 +114,7 @@ class Denoising(Objective):
         return {"loss": loss.mean(), "per_sample": per_sample.detach(), "timestep": timestep}
 
 
-def denoising_error(
-    parts: Parts, x_0: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor, condition: Condition
-) -> torch.Tensor:
+def denoising_error(parts: Parts, x_0: Tensor, noise: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
     """Mean square error of each sample (B,) in the process' loss space, at the given noise and timesteps (B,)."""
     x_t = parts.process.add_noise(x_0, noise, timestep)
     prediction = parts.denoiser(x_t, timestep, condition).float()
@@ -128,13 +122,8 @@ def denoising_error(
 
 
 def prediction_error(
-    process: Process,
-    prediction: torch.Tensor,
-    x_0: torch.Tensor,
-    noise: torch.Tensor,
-    x_t: torch.Tensor,
-    timestep: torch.Tensor,
-) -> torch.Tensor:
+    process: Process, prediction: Tensor, x_0: Tensor, noise: Tensor, x_t: Tensor, timestep: Tensor
+) -> Tensor:
     """Mean square error of each sample's prediction (B,) in the process' loss space."""
     prediction = process.convert(prediction, x_t, timestep, process.loss_space, process.min_sigma)
     if process.prediction_type == "sample" and process.loss_space != "sample":

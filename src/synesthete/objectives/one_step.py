@@ -16,10 +16,13 @@ from synesthete.objectives.denoising import prediction_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from torch import Tensor
+
     from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch, Condition
 
 GAP_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way to noise
+SENSITIVITY_FRACTIONS = (0.5, 0.7, 0.9, 0.97)  # near noise, where the condition is what decides
 # A condition that changes the error by less than this share of it is not being used.
 DEAD_SENSITIVITY = 0.005
 # Averaged weights whose loss is more than this share above that of the weights themselves lag behind.
@@ -30,8 +33,8 @@ LARGE_GAP = 0.1  # of the training loss; what is surely more is over-fitting
 class StepErrors(NamedTuple):
     """Mean square errors of each sample, (fractions, B): of x_0, and in the process' loss space."""
 
-    x_0: torch.Tensor
-    loss: torch.Tensor
+    x_0: Tensor
+    loss: Tensor
 
     @staticmethod
     def concatenate(parts: Sequence[StepErrors]) -> StepErrors:
@@ -40,9 +43,7 @@ class StepErrors(NamedTuple):
 
 
 @torch.no_grad()
-def predict_x_0(
-    parts: Any, x_0: torch.Tensor, noise: torch.Tensor, condition: Condition, fraction: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def predict_x_0(parts: Any, x_0: Tensor, noise: Tensor, condition: Condition, fraction: float) -> tuple[Tensor, Tensor]:
     """x_0 (B, ...) noised to `fraction` of the way -> (the network's guess of it (B, ...), its loss (B,))."""
     process = parts.process
     timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
@@ -56,8 +57,8 @@ def predict_x_0(
 @torch.no_grad()
 def step_errors(
     parts: Any,
-    x_0: torch.Tensor,
-    noise: torch.Tensor,
+    x_0: Tensor,
+    noise: Tensor,
     condition: Condition,
     fractions: Sequence[float],
     at_once: int | None = None,
@@ -79,28 +80,26 @@ def step_errors(
 @torch.no_grad()
 def errors_by_condition(
     parts: Any,
-    x_0: torch.Tensor,
-    noise: torch.Tensor,
+    x_0: Tensor,
+    noise: Tensor,
     conditions: Mapping[str, Any],
     fractions: Sequence[float],
     at_once: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, StepErrors]:
     """`step_errors` under each of several conditions, on the CPU, `at_once` samples encoded and denoised at a time.
 
     conditions: what is told of the samples by name, raw (B, ...); None tells nothing. progress(done, total).
     """
-    device = parts.denoiser.device
+    device, conditioner = parts.denoiser.device, parts.conditioner
     found: dict[str, list[StepErrors]] = {name: [] for name in conditions}
     for run in split(len(x_0), at_once):
         own, drawn = x_0[run].to(device), noise[run].to(device)
         for name, raw in conditions.items():
-            conditioner = parts.conditioner
             told = conditioner.null(len(own)) if raw is None else conditioner.encode(raw[run].to(device))
             errors = step_errors(parts, own, drawn, told, fractions)
             found[name].append(StepErrors(*(error.cpu() for error in errors)))
-        if progress:
-            progress(run.stop, len(x_0))
+        progress(run.stop, len(x_0))
     return {name: StepErrors.concatenate(errors) for name, errors in found.items()}
 
 
@@ -110,24 +109,19 @@ def split(num: int, at_once: int | None) -> list[slice]:
     return [slice(first, min(first + size, num)) for first in range(0, max(1, num), size)]
 
 
-def fixed_noise(x_0: torch.Tensor, seed: int) -> torch.Tensor:
+def fixed_noise(x_0: Tensor, seed: int) -> Tensor:
     """Noise like x_0 that is the same in every run, drawn on the CPU."""
     return torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).to(x_0.device)
 
 
-def encode_batch(parts: Any, batch: Batch) -> torch.Tensor:
-    """x_0 of a batch, encoded now unless that was done beforehand."""
-    return batch.signal if batch.encoded else parts.codec.encode(batch.signal)
-
-
 def fixed_error(
     parts: Any,
-    x_0: torch.Tensor,
+    x_0: Tensor,
     condition: Condition,
     fractions: Sequence[float] = (0.3, 0.5, 0.8),
     seed: int = 0,
     at_once: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
 
     at_once: as `step_errors`; what is drawn for a sample does not depend on it.
@@ -136,27 +130,32 @@ def fixed_error(
 
 
 @torch.no_grad()
-def condition_sensitivity(
-    parts: Parts,
-    batch: Batch,
-    fractions: tuple[float, ...] = (0.5, 0.7, 0.9, 0.97),
-    seed: int = 0,
-    at_once: int | None = None,
-) -> dict[str, float]:
+def fixed_loss(parts: Parts, batch: Batch, at_once: int | None = None) -> Tensor:
+    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space.
+
+    at_once: as `fixed_error`.
+    """
+    x_0, condition = batch.encode(parts.codec), parts.conditioner.encode(batch.raw)
+    return step_errors(parts, x_0, fixed_noise(x_0, 0), condition, GAP_FRACTIONS, at_once).loss
+
+
+@torch.no_grad()
+def condition_sensitivity(parts: Parts, batch: Batch, seed: int = 0, at_once: int | None = None) -> dict[str, float]:
     """How much worse the model does when told of the wrong samples (DESIGN law 9).
 
     Each sample is shown the condition of another class' sample (a shift through the batch sorted by class). Returns
-    {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps near noise,
-    where the condition is what decides. at_once: as `fixed_error`.
+    {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps.
+    at_once: as `fixed_error`.
     """
-    wrong = of_others(batch.label)
-    x_0, condition = encode_batch(parts, batch), parts.conditioner.encode(batch.raw)
-    right_error = fixed_error(parts, x_0, condition, fractions, seed, at_once).mean().item()
-    wrong_error = fixed_error(parts, x_0, condition[wrong], fractions, seed, at_once).mean().item()
-    return {"right": right_error, "wrong": wrong_error, "sensitivity": wrong_error - right_error}
+    x_0, condition = batch.encode(parts.codec), parts.conditioner.encode(batch.raw)
+    right, wrong = (
+        fixed_error(parts, x_0, told, SENSITIVITY_FRACTIONS, seed, at_once).mean().item()
+        for told in (condition, condition[of_others(batch.label)])
+    )
+    return {"right": right, "wrong": wrong, "sensitivity": wrong - right}
 
 
-def of_others(label: torch.Tensor) -> torch.Tensor:
+def of_others(label: Tensor) -> Tensor:
     """For each sample (B,) the place of one of another class, each taken once."""
     order = label.argsort(stable=True)
     largest = int(torch.bincount(label).max())
@@ -166,7 +165,6 @@ def of_others(label: torch.Tensor) -> torch.Tensor:
     return wrong
 
 
-@torch.no_grad()
 def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> dict[str, float]:
     """Mean `fixed_loss` of a model that reads text and sound, told less than it might be; empty for any other.
 
@@ -174,36 +172,12 @@ def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> 
     at_once: as `fixed_error`.
     """
     raw = batch.raw
-    if parts.conditioner.reads != "audio_text":
+    if parts.conditioner.reads != "audio_text" or raw.sound is None:
         return {}
-    told: dict[str, Any] = {}
-    if raw.sound is not None and raw.text is not None:
-        told["no_sound"] = replace(raw, sound=None)
-    if raw.sound is not None:
-        told["other_sound"] = replace(raw, sound=raw.sound[of_others(batch.label)])
-        told["no_text"] = replace(raw, text=None)
-    if raw.text is None:
-        told.pop("no_text", None)
-    return {
-        name: fixed_loss(parts, replace(batch, raw=less), at_once=at_once).mean().item() for name, less in told.items()
-    }
-
-
-@torch.no_grad()
-def fixed_loss(
-    parts: Parts,
-    batch: Batch,
-    fractions: tuple[float, ...] = GAP_FRACTIONS,
-    seed: int = 0,
-    at_once: int | None = None,
-) -> torch.Tensor:
-    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space.
-
-    at_once: as `fixed_error`.
-    """
-    x_0 = encode_batch(parts, batch)
-    condition = parts.conditioner.encode(batch.raw)
-    return step_errors(parts, x_0, fixed_noise(x_0, seed), condition, fractions, at_once).loss
+    told = {"other_sound": replace(raw, sound=raw.sound[of_others(batch.label)])}
+    if raw.text is not None:
+        told = {"no_sound": replace(raw, sound=None), **told, "no_text": replace(raw, text=None)}
+    return {name: fixed_loss(parts, replace(batch, raw=less), at_once).mean().item() for name, less in told.items()}
 
 
 @dataclass(frozen=True)
@@ -237,7 +211,7 @@ def percent(share: float) -> str:
     return f"{100 * share:+.0f}%" if math.isfinite(share) else "unknown"
 
 
-def measure_gap(seen: torch.Tensor, held_out: torch.Tensor) -> Gap:
+def measure_gap(seen: Tensor, held_out: Tensor) -> Gap:
     """From losses (fractions, n) of samples trained on and (fractions, m) of others, over the same fractions."""
     ours, theirs = seen.double().mean(dim=0), held_out.double().mean(dim=0)
     enough = min(len(ours), len(theirs)) > 1
@@ -247,17 +221,9 @@ def measure_gap(seen: torch.Tensor, held_out: torch.Tensor) -> Gap:
     return Gap(a, b, (b - a) / base, (b - a - half) / base, (b - a + half) / base)
 
 
-@torch.no_grad()
-def generalisation_gap(
-    parts: Parts,
-    seen: Batch,
-    held_out: Batch,
-    fractions: tuple[float, ...] = GAP_FRACTIONS,
-    seed: int = 0,
-    at_once: int | None = None,
-) -> Gap:
+def generalisation_gap(parts: Parts, seen: Batch, held_out: Batch, at_once: int | None = None) -> Gap:
     """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps.
 
     at_once: as `fixed_error`.
     """
-    return measure_gap(*(fixed_loss(parts, batch, fractions, seed, at_once) for batch in (seen, held_out)))
+    return measure_gap(*(fixed_loss(parts, batch, at_once) for batch in (seen, held_out)))

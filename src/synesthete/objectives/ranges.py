@@ -73,9 +73,9 @@ class Range:
             "data_low": self.data.low,
             "data_high": self.data.high,
             "share_outside": self.outside,
+            "share_not_finite": self.not_finite,
             "share_clipped": self.clipped,
             "data_share_clipped": self.data.clipped,
-            "share_not_finite": self.not_finite,
         }
         return {name: round(value, 6) for name, value in values.items() if value is not None and math.isfinite(value)}
 
@@ -94,9 +94,7 @@ def value_range(codec: Any, x_0: Tensor, data: DataRange, signal: Tensor | None 
     outside = ((cells < data.low - margin) | (cells > data.high + margin)).float()
     return Range(
         data,
-        low=cells.min().item() if len(cells) else math.nan,
-        high=cells.max().item() if len(cells) else math.nan,
-        outside=outside.mean().item() if len(cells) else 1.0,
+        *((cells.min().item(), cells.max().item(), outside.mean().item()) if len(cells) else (math.nan, math.nan, 1.0)),
         clipped=None if signal is None else share_clipped(codec, x_0, signal),
         not_finite=1 - finite.float().mean().item(),
     )

@@ -54,7 +54,7 @@ def spectral_distance(
     """
     found = []
     for resolution in resolutions:
-        true, guess = magnitudes(real, resolution), magnitudes(made, resolution)
+        true, guess = (magnitudes(sound, resolution) for sound in (real, made))
         convergence = (true - guess).norm() / true.norm()
         found.append(torch.stack([convergence, (true.log() - guess.log()).abs().mean()]))
     return SpectralDistance(*torch.stack(found).mean(dim=0))
@@ -107,11 +107,6 @@ def hinge(real: Sequence[Sequence[Tensor]], made: Sequence[Sequence[Tensor]]) ->
     """What the discriminator minimises: verdicts of real sound above 1, of made sound below -1 (Lim & Ye 2017)."""
     pairs = zip(real, made, strict=True)
     return torch.stack([F.relu(1 - r[-1].float()).mean() + F.relu(1 + m[-1].float()).mean() for r, m in pairs]).mean()
-
-
-def persuasion(made: Sequence[Sequence[Tensor]]) -> Tensor:
-    """What the vocoder minimises against it: the verdict with its sign turned."""
-    return -torch.stack([outputs[-1].float().mean() for outputs in made]).mean()
 
 
 def feature_distance(real: Sequence[Sequence[Tensor]], made: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -179,13 +174,12 @@ class Vocoding(Objective):
         Raises:
             InputError: a codec without a vocoder of its own, or one that the stage does not train.
         """
-        codec = parts.codec
-        if not hasattr(codec, "vocode"):
+        if not parts.codec.has_vocoder:
             raise InputError(
-                f"a {type(codec).__name__} has no vocoder that vocoding could train; give the recipe a VocoderCodec, "
-                "or leave the stage out"
+                f"a {type(parts.codec).__name__} has no vocoder that vocoding could train; give the recipe a "
+                "VocoderCodec, or leave the stage out"
             )
-        if not any(parameter.requires_grad for parameter in codec.parameters()):
+        if not any(parameter.requires_grad for parameter in parts.codec.parameters()):
             raise InputError("vocoding trains the codec alone; set the stage's train to ['codec']")
         return super().attach(parts)
 
@@ -210,7 +204,7 @@ class Vocoding(Objective):
             terms = {"spectral_convergence": distance.convergence, "log_magnitude": distance.log_magnitude, "mel": mel}
             loss = self.stft_weight * sum(distance) + self.mel_weight * mel
         if self.discriminator is not None:
-            terms |= self._classifier(self.discriminator, real, made)
+            terms |= adversarial_terms(self.discriminator, real, made)
             loss = loss + self.adversarial_weight * terms["adversarial"]
             loss = loss + self.feature_weight * terms["features"] + terms["discriminator"]
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
@@ -224,16 +218,17 @@ class Vocoding(Objective):
         places = (starts + torch.arange(self.crop)).to(waveform.device)
         return waveform.gather(1, places).float()
 
-    @staticmethod
-    def _classifier(discriminator: SpectrogramDiscriminator, real: Tensor, made: Tensor) -> dict[str, Tensor]:
-        """The three terms of a discriminator, with their gradients."""
-        both = discriminator(torch.cat([real, made.detach()]))
-        of_real = [[output[: len(real)] for output in outputs] for outputs in both]
-        of_made = [[output[len(real) :] for output in outputs] for outputs in both]
-        fixed = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-        seen = functional_call(discriminator, fixed, (made,))
-        return {
-            "adversarial": persuasion(seen),
-            "features": feature_distance(of_real, seen),
-            "discriminator": hinge(of_real, of_made),
-        }
+
+def adversarial_terms(discriminator: SpectrogramDiscriminator, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+    """The three terms of a discriminator, with their gradients."""
+    both = discriminator(torch.cat([real, made.detach()]))
+    of_real = [[output[: len(real)] for output in outputs] for outputs in both]
+    of_made = [[output[len(real) :] for output in outputs] for outputs in both]
+    fixed = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+    seen = functional_call(discriminator, fixed, (made,))
+    return {
+        # What the vocoder minimises against it: the verdict with its sign turned.
+        "adversarial": -torch.stack([outputs[-1].float().mean() for outputs in seen]).mean(),
+        "features": feature_distance(of_real, seen),
+        "discriminator": hinge(of_real, of_made),
+    }

@@ -20,8 +20,8 @@ from synesthete.evaluation.diagnostics.by_timestep import (
 )
 from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.objectives import denoising_error, measure_gap
-from synesthete.objectives.one_step import of_others
+from synesthete.objectives.denoising import denoising_error
+from synesthete.objectives.one_step import measure_gap, of_others
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
 

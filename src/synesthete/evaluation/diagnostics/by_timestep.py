@@ -14,8 +14,14 @@ from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.objectives import StepErrors, errors_by_condition, measure_gap, percent
-from synesthete.objectives.one_step import DEAD_SENSITIVITY, of_others
+from synesthete.objectives.one_step import (
+    DEAD_SENSITIVITY,
+    StepErrors,
+    errors_by_condition,
+    measure_gap,
+    of_others,
+    percent,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

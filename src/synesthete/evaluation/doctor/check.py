@@ -15,7 +15,7 @@ from synesthete import hub
 from synesthete.evaluation.reporting.provenance import device_name
 from synesthete.evaluation.reporting.report import Table
 from synesthete.nn.device import find_device, multiplies_bf16
-from synesthete.objectives import Verdict
+from synesthete.objectives.ranges import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,7 @@ from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Medium, Report, Section, write_report
-from synesthete.objectives import DataRange
+from synesthete.objectives.ranges import DataRange
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from synesthete import seeding
 from synesthete.evaluation.doctor.check import check
 from synesthete.evaluation.doctor.run import averages_check, condition_check, range_check
-from synesthete.objectives import DataRange, Parts, condition_sensitivity, data_range, fixed_loss, value_range
-from synesthete.objectives.one_step import encode_batch
+from synesthete.objectives import Parts
+from synesthete.objectives.one_step import condition_sensitivity, fixed_loss
+from synesthete.objectives.ranges import DataRange, data_range, value_range
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,7 @@ def some_conditions(pipeline: Pipeline, num: int) -> Any:
 def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | None) -> tuple[DataRange, str] | None:
     """What to hold samples against: data, what a run wrote of them, or the most that the codec can be given."""
     if held_out:
-        return data_range(pipeline.codec, encode_batch(pipeline, held_out)), "against held-out data"
+        return data_range(pipeline.codec, held_out.encode(pipeline.codec)), "against held-out data"
     if known:
         return known, "against the data of its run"
     found = codec_range(pipeline.codec, pipeline.device)
@@ -172,7 +173,7 @@ def _condition(pipeline: Pipeline, held_out: Batch | None) -> Check:
 @torch.no_grad()
 def told_apart(pipeline: Pipeline, raw: Any) -> float:
     """How much of a prediction near noise depends on what is told: its spread over raw (n, ...), of its own size."""
-    condition, _ = pipeline.conditions(raw)
+    _, _, condition = pipeline.branches(raw)
     noise = seeding.randn(pipeline.codec.shape, seeding.sample_generators(0, 1)).to(pipeline.device)
     x_t = noise.expand(len(raw), *noise.shape[1:])
     timestep = pipeline.process.at(torch.full((len(raw),), NEAR_NOISE)).to(pipeline.device)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from synesthete.config import Recipe
 from synesthete.evaluation.doctor.check import Check, check, disk, duration, folder_size, readable
 from synesthete.io import LOCK
-from synesthete.objectives import DEAD_SENSITIVITY, LAGGING, LARGE_GAP, DataRange, Range
+from synesthete.objectives.one_step import DEAD_SENSITIVITY, LAGGING, LARGE_GAP
+from synesthete.objectives.ranges import DataRange, Range
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
