@@ -141,8 +141,8 @@ def test_seconds_are_reckoned_from_smaller_steps(batch_size, accumulation, monke
     )
     micro = batch_size // accumulation
     for largest in {micro, min(micro, 2)}:
-        trial = time_step(recipe.to_dict(), "denoise", largest, dummies(recipe))
-        assert trial.seconds == pytest.approx(0.5 + accumulation * 0.25 + batch_size * 0.75)
+        seconds, _ = time_step(recipe.to_dict(), "denoise", largest, dummies(recipe))
+        assert seconds == pytest.approx(0.5 + accumulation * 0.25 + batch_size * 0.75)
         assert max(b for b, _ in Reckoned.sizes) == largest
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import logging
 import socket
 
@@ -41,6 +42,20 @@ def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
         log.close()
     events = read(tmp_path / "tensorboard" / "denoise").Scalars("loss")
     assert [(event.step, event.value) for event in events] == [(1, 1.0), (2, 20.0)]
+
+
+def test_a_resumed_run_whose_name_is_not_ascii_has_no_line_twice(tmp_path):
+    """JSON writes such a name in another way than it is spelt; another stage's lines stay whatever its name."""
+    for _ in range(3):
+        for stage in ("träume", "夢"):
+            log = RunLog(tmp_path, stage, 1 if (tmp_path / "metrics.jsonl").exists() else 0)
+            for step in (1, 2):
+                log.write(step, loss=0.5)
+            log.close()
+            seen = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+            mine = [line["step"] for line in seen if line["stage"] == stage]
+            assert mine.count(2) == 1
+    assert sorted({line["stage"] for line in seen}) == ["träume", "夢"]
 
 
 def test_no_event_file_names_the_machine(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def trained(place, data):
 def begun(place, data, stage: str) -> StageTrainer:
     recipe = hearing_recipe(place)
     chosen = next(one for one in recipe.stages if one.name == stage)
-    return StageTrainer(recipe, chosen, make_parts(recipe, data), data, place / "none", place / "none", lambda _: None)
+    return StageTrainer(recipe, chosen, data, place / "none", place / "none", lambda: make_parts(recipe, data))
 
 
 def stepped(run: StageTrainer, num: int = 2) -> StageTrainer:
@@ -87,7 +87,7 @@ def test_a_stage_moves_its_groups_and_nothing_else(place, data, stage):
     in_optimiser = {id(p) for group in run.optimiser.optimizer.param_groups for p in group["params"]}
     assert in_optimiser == free | own
     assert {id(p) for p in run.optimiser.optimizer.state} <= free | own
-    assert {id(p) for p in run.weights.ema.weights} == free | own
+    assert {id(p) for p in run.trained.values()} == free | own
 
 
 @pytest.mark.parametrize("stage", STAGES[2:])
@@ -252,7 +252,7 @@ def test_a_stage_that_is_never_told_a_sound_computes_none(place, data):
 
 def test_class_weights_weigh_the_loss(place, data):
     recipe = hearing_recipe(place, "stages.base.objective.class_weights=true")
-    run = StageTrainer(recipe, recipe.stages[0], make_parts(recipe, data), data, place, place / "none", lambda _: None)
+    run = StageTrainer(recipe, recipe.stages[0], data, place, place / "none", lambda: make_parts(recipe, data))
     assert torch.equal(run.model.weights, data.train.class_weights())
     run.model.weights = torch.tensor([0.0, 2.0])
     batch = data.train.batch(torch.arange(len(data.train)), torch.Generator().manual_seed(0))

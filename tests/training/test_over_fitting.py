@@ -8,7 +8,7 @@ from runs import metrics
 
 from synesthete import seeding
 from synesthete.config import register_class
-from synesthete.objectives import generalisation_gap
+from synesthete.objectives.one_step import generalisation_gap
 from synesthete.training import loop
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 

@@ -30,6 +30,7 @@ from synesthete.training.run_log import DivergedError
 from synesthete.training.validation import NUM_TIMESTEP_BINS
 from synesthete.types import InputError
 from tiny import debug_recipe
+from tiny_pictures import tiny_prepared, tiny_recipe
 
 
 @dataclasses.dataclass
@@ -95,6 +96,40 @@ def test_ten_steps_equal_five_and_five(uninterrupted, prepared, tmp_path, stops)
     assert 0 < len(asked) < len(uninterrupted[1])
 
 
+TINY = (
+    "stages.denoise.batch_size=4",
+    "stages.denoise.num_warmup_steps=2",
+    "stages.denoise.learning_rate=1e-3",
+    "sampling.num_inference_steps=1",
+    "weights=float32",
+)
+
+
+CONSTANT = ("1e-3", (), [1e-3, 1e-3, 1e-3])
+RESTARTED = ("1e-5", ("stages.denoise.cosine_restarts=[4]",), [1e-5, 5e-4, 1e-5])
+
+
+@pytest.mark.parametrize(("rate", "more", "last_rates"), [CONSTANT, RESTARTED])
+def test_a_finished_run_goes_on_where_its_rate_allows(tmp_path, rate, more, last_rates):
+    """As if it had been asked for all the steps at once: at a constant rate, or where a new cosine is asked for."""
+    sets = (*TINY, f"stages.denoise.min_learning_rate={rate}", "stages.denoise.log_every=1")
+    data, few, many = tiny_prepared(), (*sets, "stages.denoise.num_steps=4"), (*sets, "stages.denoise.num_steps=6")
+    loop.train_recipe(tiny_recipe(*few), data, tmp_path / "run")
+    if more:
+        with pytest.raises(InputError, match=r"4 there, 6 here, and its learning rate fell .*cosine_restarts=\[4\] to"):
+            loop.train_recipe(tiny_recipe(*many), data, tmp_path / "run")
+    loop.train_recipe(tiny_recipe(*many, *more), data, tmp_path / "run")
+    loop.train_recipe(tiny_recipe(*many, *more), data, tmp_path / "whole")
+    ours, theirs = (kept(folder) for folder in (tmp_path / "run", tmp_path / "whole"))
+    for place in ("checkpoints/0-denoise/step_0000006", "model"):
+        tensors = [name for name, value in theirs.items() if name.startswith(place) and torch.is_tensor(value)]
+        assert tensors and all(torch.equal(ours[name], theirs[name]) for name in tensors)
+    rates = [line["learning_rate"] for line in ours["metrics"] if "learning_rate" in line]
+    assert rates == pytest.approx([5e-4, 1e-3, 1e-3, *last_rates])
+    with pytest.raises(InputError, match="num_steps is 6 there, 4 here"):  # and never back
+        loop.train_recipe(tiny_recipe(*few), data, tmp_path / "run")
+
+
 def test_a_finished_run_is_left_as_it_is(uninterrupted, prepared):
     before = {p: p.stat().st_mtime_ns for p in uninterrupted[0].rglob("*.safetensors")}
     watched, data = watch(prepared)
@@ -133,13 +168,13 @@ def test_killed_at_a_random_moment_it_goes_on_to_the_bit(prepared, cache, tmp_pa
     assert not left, f"killed after {moment:.2f} lines: half-written things are left"
 
 
-def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(prepared, tmp_path, monkeypatch):
+def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(tmp_path, monkeypatch):
     """At every call of os.replace and os.rename that a run makes, and at one of os.fsync."""
+    data = tiny_prepared()
 
     def run(folder):
-        recipe = debug_recipe(*QUICK, "stages.denoise.num_steps=4", "stages.denoise.checkpoint_every=2")
-        recipe.stages = recipe.stages[1:]
-        loop.train_recipe(recipe, prepared, folder)
+        recipe = tiny_recipe(*TINY, "stages.denoise.num_steps=4", "stages.denoise.checkpoint_every=2")
+        loop.train_recipe(recipe, data, folder)
 
     def kill(name, at):
         """The calls of os.NAME in a run that is killed at call number `at`."""
@@ -409,7 +444,13 @@ def test_a_model_that_ignores_its_condition_says_so(prepared, tmp_path):
 def test_a_run_of_another_recipe_is_refused_with_the_first_difference(uninterrupted, prepared, tmp_path):
     for change, named in (
         ("denoiser.depth=3", "denoiser.depth is 2 there, 3 here"),
-        ("stages.denoise.num_steps=11", "stages.1.num_steps is 10 there, 11 here"),
+        ("stages.denoise.num_steps=9", "stages.1.num_steps is 10 there, 9 here"),
+        ("stages.align.num_steps=5", "stages.0.num_steps is 4 there, 5 here"),
+        (
+            "stages.denoise.num_steps=11",
+            "stages.1.num_steps is 10 there, 11 here, and its learning rate fell over those 10; add --set "
+            "stages.denoise.cosine_restarts=[10] to raise it again",
+        ),
         ("data.sources.mnist.path=x", "data.sources.1.path is None there, x here"),
     ):
         with pytest.raises(InputError) as caught:

@@ -308,7 +308,7 @@ def test_a_checkpoint_from_before_the_steps_in_question_is_kept(data, tmp_path):
 
 
 def test_rollbacks_are_counted_while_a_run_gets_no_further():
-    made = [rollback.Rollback(step, step - 10, "loss", 0.1, 1.0) for step in (100, 1000, 1010, 1005)]
+    made = [rollback.Rollback("loss", 0.1, 1.0, step, step - 10) for step in (100, 1000, 1010, 1005)]
     assert rollback.num_at_same_place(made, 1020, 50) == 3
     assert rollback.num_at_same_place(made, 1100, 50) == 0
     assert rollback.num_at_same_place(made[:1], 130, 50) == 1

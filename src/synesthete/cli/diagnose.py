@@ -114,17 +114,15 @@ def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: P
     from PIL import Image
 
     from synesthete.evaluation.reporting.report import media
-    from synesthete.training.run_log import open_event_file, write_embedding
+    from synesthete.training.run_log import EventFile
 
-    events = open_event_file(folder, 0)
-    if events is None:
-        return
+    events = EventFile(folder, 0)
     for medium in media(report):
         if medium.kind == "png":
             events.picture(medium.name, Image.open(io.BytesIO(medium.content)), 0)
-    events.close()
     for found in embeddings:
-        write_embedding(folder, found.name, found.vectors, found.metadata())
+        events.embedding(found.name, found.vectors, found.metadata())
+    events.close()
 
 
 def doctor(

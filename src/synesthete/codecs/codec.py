@@ -29,6 +29,7 @@ class Codec(Part):
             unset.
         is_learned: whether a stage trains what it makes of a signal, so that no x_0 is kept from before.
         caches_latents: whether x_0 is worth keeping, since a network has to be asked for it.
+        has_vocoder: whether it has `vocode(log_mel)`, with gradients, by a network of its own.
         downsampling: cells of a side of the grid below that one of x_0 stands for.
     """
 
@@ -36,6 +37,7 @@ class Codec(Part):
     makes_pictures: bool = False
     is_learned: bool = False
     caches_latents: bool = False
+    has_vocoder: bool = False
     downsampling: int = 1
 
     def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:

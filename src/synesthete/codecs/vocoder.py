@@ -47,6 +47,7 @@ class VocoderCodec(LogMelCodec):
         InputError: frames that `Vocos` refuses.
     """
 
+    has_vocoder = True
     trained: Tensor
 
     def __init__(

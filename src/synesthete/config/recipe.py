@@ -58,6 +58,8 @@ class Stage:
             such as denoiser.lora; all others are frozen.
         num_steps: optimiser steps. batch_size: samples a step, over all processes and accumulations together.
         learning_rate: the peak, reached after `num_warmup_steps` and followed by half a cosine to `min_learning_rate`.
+        cosine_restarts: steps at which warm-up and cosine begin anew (Loshchilov & Hutter 2017), in rising order, such
+            as the number that a finished run had, which is to go on.
         weight_decay, betas: of AdamW; vectors are not decayed.
         gradient_clip: largest gradient norm. ema_decay: of the averaged weights; None keeps none.
         precision: "auto" is bf16 where the processor multiplies it in hardware, float32 elsewhere.
@@ -78,6 +80,7 @@ class Stage:
     learning_rate: Positive = 1e-3
     min_learning_rate: Annotated[float, Field(ge=0)] = 1e-5
     num_warmup_steps: Annotated[int, Field(ge=0)] = 50
+    cosine_restarts: tuple[Count, ...] = ()
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     betas: tuple[Share, Share] = (0.9, 0.98)
     gradient_clip: Positive = 1.0

@@ -18,10 +18,12 @@ class Denoiser(Part):
     """Base of all denoisers: x_t, a timestep and a condition -> the prediction.
 
     Attributes:
+        has_base: whether it is a base, `unet`, with adapters beside it, so that both can be told apart.
         adapter_scale: how much the network listens to a sound, 1 as it was trained; None of one that hears none.
     """
 
     _supports_gradient_checkpointing = True
+    has_base: bool = False
     adapter_scale: float | None = None
 
     def precompute(self, condition: Condition) -> Condition:

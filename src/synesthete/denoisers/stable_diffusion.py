@@ -176,6 +176,8 @@ class StableDiffusion(Denoiser):
         InputError: no such model, one of another kind or without safetensors, or fields that contradict it.
     """
 
+    has_base = True
+
     def __init__(
         self,
         model: str | None = BASE,

@@ -62,7 +62,7 @@ def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
     Raises:
         InputError: another base, or none.
     """
-    own, others = (base_digests(one.unet) if hasattr(one, "unet") else {} for one in (denoiser, other))
+    own, others = (base_digests(one.unet) if one.has_base else {} for one in (denoiser, other))
     if not any(own[precision] == others[precision] for precision in own.keys() & others.keys()):
         named = other.config.get("model") or "a base of its own"
         raise InputError(
@@ -82,16 +82,12 @@ def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.T
 
 def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) -> Pipeline:
     """The parts as a pipeline with the recipe's sampling settings."""
-    sampling = dict(vars(recipe.sampling))
-    card = {"recipe": recipe.name, "task": recipe.task, "class_names": list(class_names)}
     return Pipeline(
-        parts.codec,
-        parts.conditioner,
-        parts.denoiser,
-        scheduler_for(vars(recipe.sampling), parts.process),
+        **parts.modules(),
+        scheduler=scheduler_for(vars(recipe.sampling), parts.process),
         process=parts.process.settings(),
-        sampling=sampling,
-        card=card,
+        sampling=vars(recipe.sampling),
+        card={"recipe": recipe.name, "task": recipe.task, "class_names": list(class_names)},
     )
 
 

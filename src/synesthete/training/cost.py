@@ -62,17 +62,6 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What running a step, or smaller ones, has told.
-
-    seconds: of the stage's own step. resident: bytes in use at the fullest moment of those that were run.
-    """
-
-    seconds: float
-    resident: int
-
-
-@dataclass(frozen=True)
 class Cost:
     """One optimiser step of a stage, in one process of this machine; data sets are not counted.
 
@@ -103,10 +92,10 @@ def predict(recipe: Recipe, stage: Stage, dummies: Dummies) -> Cost:
     largest = size if memory.working <= SMALL or size <= 4 else max(2, size * SMALL // memory.working)
     # In a process of its own: what this one has freed would be used again, and not be seen.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-        trial = other.submit(time_step, recipe.to_dict(), stage.name, largest, dummies).result()
+        seconds, resident = other.submit(time_step, recipe.to_dict(), stage.name, largest, dummies).result()
     run = memory if largest == size else predict_memory(recipe, stage, largest, dummies)
-    memory = replace(memory, overhead=max(0, trial.resident - run.total))
-    return Cost(stage.name, stage.batch_size, size, memory, trial.seconds, largest)
+    memory = replace(memory, overhead=max(0, resident - run.total))
+    return Cost(stage.name, stage.batch_size, size, memory, seconds, largest)
 
 
 def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) -> Memory:
@@ -132,15 +121,16 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) ->
     run = dry_run.trainer
     states = (value for state in run.optimiser.state.values() for value in state.values())
     weights, optimiser = num_bytes(run.model.state_dict().values()), num_bytes(states)
-    ema = num_bytes(run.weights.ema.by_name().values()) if run.weights.ema else 0
+    ema = num_bytes(run.weights.averages.values())
     return Memory(weights, optimiser, ema, ledger.peak - weights - optimiser - ema)
 
 
-def time_step(values: dict[str, Any], stage_name: str, largest: int, dummies: Dummies) -> Trial:
-    """Steps of micro-batches of `largest` samples, and of one if that is not the stage's own size.
+def time_step(values: dict[str, Any], stage_name: str, largest: int, dummies: Dummies) -> tuple[float, int]:
+    """Seconds of the stage's step, and bytes in use at the fullest moment, by steps of micro-batches of `largest`.
 
     A step is u + a (c + b s): an update u, and a times a pass whose cost is c for the weights and s for each of b
-    samples. values: the recipe as `to_dict` gives it.
+    samples; where `largest` is not the stage's own size, a step of one sample tells s. values: the recipe as `to_dict`
+    gives it.
     """
     recipe = Recipe.from_dict(values)
     stage = next(stage for stage in recipe.stages if stage.name == stage_name)
@@ -153,28 +143,25 @@ def time_step(values: dict[str, Any], stage_name: str, largest: int, dummies: Du
     a_pass = time_once(lambda: dry_run.step(largest, 2)) - seconds if accumulation > 1 else 0.0
     single = clock(lambda: dry_run.step(1)) if largest < size else seconds
     a_sample = (seconds - single) / (largest - 1) if largest < size else 0.0
-    return Trial(seconds + (accumulation - 1) * a_pass + accumulation * (size - largest) * a_sample, resident)
+    return seconds + (accumulation - 1) * a_pass + accumulation * (size - largest) * a_sample, resident
 
 
 class Gauge:
     """The most memory that came into use since it was made: of the accelerator, or of this process (Linux alone)."""
 
     def __init__(self) -> None:
-        self.device = processes().device
         gc.collect()
-        if self.device.type == "cuda":
+        self.is_cuda = processes().device.type == "cuda"
+        if self.is_cuda:
             torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
         else:
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
-            self.before = in_memory("VmRSS")
+        self.before = torch.cuda.memory_allocated() if self.is_cuda else in_memory("VmRSS")
 
     def read(self) -> int:
         """In bytes; 0 where it cannot be told."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() - self.before
-        return in_memory("VmHWM") - self.before
+        return (torch.cuda.max_memory_allocated() if self.is_cuda else in_memory("VmHWM")) - self.before
 
 
 def in_memory(field: str) -> int:
@@ -195,18 +182,13 @@ def clock(run: Callable[[], Any], long: float = LONG) -> float:
 
 
 def time_once(run: Callable[[], Any]) -> float:
-    """The time of one run, in seconds."""
-    synchronise()
+    """The time of one run in seconds, until the accelerator is done where there is one."""
+    wait = torch.cuda.synchronize if processes().device.type == "cuda" else lambda: None
+    wait()
     started = time.perf_counter()
     run()
-    synchronise()
+    wait()
     return time.perf_counter() - started
-
-
-def synchronise() -> None:
-    """Wait for the accelerator, where there is one."""
-    if processes().device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def physical_memory() -> int:
@@ -233,6 +215,8 @@ def staying() -> Iterator[None]:
         torch.nn.Module.to = move  # type: ignore[method-assign]
 
 
+# torch's own MemTracker, which is private, counts the same storages, but the first `.item()` of a tensor without values
+# stops it, and a step asks for several; it also hooks every module and optimiser, for figures that nobody reads here.
 class Ledger(TorchDispatchMode):
     """Counts the bytes of every tensor made under it, for as long as its storage lives. peak: the most at any time."""
 
@@ -253,14 +237,12 @@ class Ledger(TorchDispatchMode):
     def _enter(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
+        if key not in self._known:
+            self._known.add(key)
+            self.live += size
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._leave, key, size)
 
-        def leave() -> None:
-            self._known.discard(key)
-            self.live -= size
-
-        weakref.finalize(storage, leave)
+    def _leave(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,16 +14,13 @@ from synesthete.data.samples import Steps
 from synesthete.nn.device import keep_freed_memory
 from synesthete.objectives import Parts
 from synesthete.training.trainer import StageTrainer
+from synesthete.types import Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from synesthete.config import Recipe, Stage
     from synesthete.data.samples import Samples
-    from synesthete.types import Batch
 
-# Never written to: a dry run saves nothing.
-NOWHERE = Path("dry-run")
+NOWHERE = Path("dry-run")  # never written to: a dry run saves nothing
 
 
 class DryRun:
@@ -38,20 +34,16 @@ class DryRun:
         keep_freed_memory()
         self.stage, self.samples = replace(stage), samples
         torch.manual_seed(seeding.derive(recipe.seed, "weights"))
-        self.parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
-        prepared: Any = SimpleNamespace(train=samples)
-        self.trainer = StageTrainer(recipe, self.stage, self.parts, prepared, NOWHERE, NOWHERE, lambda _: None)
+        parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
+        prepared = Prepared(samples, None, {}, ())
+        self.trainer = StageTrainer(recipe, self.stage, prepared, NOWHERE, NOWHERE, lambda: parts)
         self.trainer.model.train()
 
     def step(self, batch_size: int, accumulation: int = 1) -> None:
         """One optimiser step: the batches made, the losses, their gradients, the update and the averages."""
         self.stage.gradient_accumulation_steps = accumulation
         steps = Steps(self.samples, batch_size * accumulation, 0, accumulation=accumulation)
-        self.trainer.optimise(enumerate(self._batches(steps)), steps)
-
-    def _batches(self, steps: Steps) -> Iterator[Batch]:
-        for item in itertools.count():
-            yield steps[item]
+        self.trainer.optimise(((item, steps[item]) for item in itertools.count()), steps)
 
 
 def micro_batch(stage: Stage) -> int:

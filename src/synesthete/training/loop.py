@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from synesthete.nn.device import keep_freed_memory
-from synesthete.training import checkpoint
 from synesthete.training.assembly import load_checkpoint, load_start_weights, make_parts
+from synesthete.training.checkpoint import latest_checkpoint
 from synesthete.training.models import is_adapted
-from synesthete.training.run_folder import alone_in, open_run, processes
+from synesthete.training.run_folder import alone_in, open_run, processes, stage_folder
 from synesthete.training.trainer import StageTrainer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train_recipe(
     prepared: Prepared,
     folder: Path,
     *,
-    report: Callable[[StepReport], None] | None = None,
+    report: Callable[[StepReport], None] = lambda said: None,
     start: Path | None = None,
     watch: Watch | None = None,
 ) -> Path:
@@ -48,37 +48,21 @@ def train_recipe(
     keep_freed_memory()
     with alone_in(folder):
         open_run(recipe, folder)
-        _train_stages(recipe, prepared, folder, report or (lambda _: None), start, watch)
+        for number, stage in enumerate(recipe.stages):
+            checkpoints, begin = (
+                stage_folder(folder, recipe, number),
+                partial(_begin, recipe, prepared, folder, number, start),
+            )
+            StageTrainer(recipe, stage, prepared, folder, checkpoints, begin, report, watch).run()
+            processes().wait_for_everyone()  # the main one may still be writing what the others are to read
     return folder / "model"
-
-
-def _train_stages(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: Path,
-    report: Callable[[StepReport], None],
-    start: Path | None,
-    watch: Watch | None,
-) -> None:
-    for number, stage in enumerate(recipe.stages):
-        finished = folder / "checkpoints" / f"{number}-{stage.name}"
-        begin = partial(_begin, recipe, prepared, folder, number, start)
-        StageTrainer(recipe, stage, begin(), prepared, folder, finished, report, watch, begin).run()
-        processes().wait_for_everyone()  # the main one may still be writing what the others are to read
 
 
 def _begin(recipe: Recipe, prepared: Prepared, folder: Path, number: int, start: Path | None) -> Parts:
     """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
     parts = make_parts(recipe, prepared)
-    if latest := _last_stage_weights(recipe, folder, number):
+    if number and (latest := latest_checkpoint(stage_folder(folder, recipe, number - 1))):
         load_checkpoint(parts, latest)
     elif start is not None:
         load_start_weights(parts, start, same_base=is_adapted(recipe))
     return parts
-
-
-def _last_stage_weights(recipe: Recipe, folder: Path, number: int) -> Path | None:
-    """The last checkpoint of the stage before this one."""
-    if number == 0:
-        return None
-    return checkpoint.latest_checkpoint(folder / "checkpoints" / f"{number - 1}-{recipe.stages[number - 1].name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,15 +59,22 @@ class Models:
         self.go_on = several and stage is not recipe.stages[-1]
         self._end = folder / f"after-{stage.name}" if several and denoises(stage) else None
 
-    def write(self, weights: Weights, at_end: bool = False) -> None:
-        """The model as it is now, by the averaged weights where there are some.
+    def write(self, weights: Weights, now: bool = True, at_end: bool = False) -> None:
+        """The model by the averaged weights where there are some: `now` as it is, `at_end` as the stage leaves it.
 
-        at_end: and as the stage leaves it, where several stages denoise.
+        The latter where several stages denoise.
 
         Raises:
             InputError: a full disk; what was there before is kept.
         """
-        self._write(weights, now=True, end=at_end)
+        if not (now or at_end):
+            return
+        with weights.averaged() as parts:
+            if parts is not None and now:
+                write_folder(self.folder / "model", partial(self._fill, parts))
+            if parts is not None and at_end and self._end is not None:
+                alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
+                write_folder(self._end, partial(self._fill, parts, whole=not alone))
 
     def mend(self, weights: Weights) -> None:
         """Write what the finished stage has to leave and somebody has removed.
@@ -75,17 +83,7 @@ class Models:
             InputError: as `write`.
         """
         now = self._is_last and not (self.folder / "model").is_dir()
-        self._write(weights, now, end=self._end is not None and not self._end.is_dir())
-
-    def _write(self, weights: Weights, now: bool, end: bool) -> None:
-        if not (now or end):
-            return
-        with weights.averaged() as parts:
-            if parts is not None and now:
-                write_folder(self.folder / "model", lambda partial: self._fill(parts, partial))
-            if parts is not None and end and self._end is not None:
-                alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
-                write_folder(self._end, lambda partial: self._fill(parts, partial, whole=not alone))
+        self.write(weights, now, at_end=self._end is not None and not self._end.is_dir())
 
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
         """The pipeline and its adapters, and the recipe that it can be evaluated and repeated by."""

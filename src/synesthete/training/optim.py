@@ -28,14 +28,18 @@ def make_optimiser(module: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 def schedule(step: int, stage: Stage) -> float:
     """Learning rate of optimiser step `step` (from 0) as a share of the peak: linear warm-up, then half a cosine.
 
-    The last step has exactly `min_learning_rate`.
+    The last step, and the last before each of `cosine_restarts`, has exactly `min_learning_rate`.
     """
+    restarts = [restart for restart in stage.cosine_restarts if restart < stage.num_steps]
+    begin = max((restart for restart in restarts if restart <= step), default=0)
+    num_steps = min((restart for restart in restarts if restart > step), default=stage.num_steps) - begin
+    step -= begin
     lowest = stage.min_learning_rate / stage.learning_rate
-    if step >= stage.num_steps - 1:  # also where the warm-up is as long as the stage
+    if step >= num_steps - 1:  # also where the warm-up is as long as the stage
         return lowest
     if step < stage.num_warmup_steps:
         return (step + 1) / stage.num_warmup_steps
-    length = max(stage.num_steps - 1 - stage.num_warmup_steps, 1)
+    length = max(num_steps - 1 - stage.num_warmup_steps, 1)
     progress = min((step - stage.num_warmup_steps) / length, 1.0)
     return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
 

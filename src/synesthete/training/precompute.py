@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,53 +17,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from accelerate import Accelerator
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from synesthete.config import Recipe, Stage
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
     from synesthete.data.samples import Samples
-    from synesthete.objectives import Parts
-    from synesthete.types import Progress
 
 BATCH = 16  # samples that go through a codec at once
 SHARD, FEATURE_SHARD = 512, 250  # samples a file, pictures a piece
 NUM_MEASURED = 1024  # training samples, drawn from all, that the latents are measured on
 NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
-
-
-def training_data(
-    recipe: Recipe,
-    stage: Stage,
-    parts: Parts,
-    samples: Any,
-    folder: Path,
-    *,
-    model: nn.Module,
-    accelerator: Accelerator,
-    report: Progress,
-) -> Samples:
-    """The samples as signals where the codec learns, through it where it has learned, as features where these are kept.
-
-    folder: for latents. model: holds the parts, in pieces or whole. report(what, done, total) in samples.
-    """
-    if "codec" in stage.train:
-        return samples.signals()
-    if not (parts.codec.is_learned or stage.num_views):
-        return samples
-    from synesthete.training import sharding  # with accelerate, which tasks that only sample do without
-
-    with sharding.gathered(model):
-        if parts.codec.is_learned:
-            num_views = recipe.data.fields.get("num_views", NUM_VIEWS)
-            show = partial(report, "encoding")
-            samples = precompute_latents(parts.codec, samples, folder, num_views, accelerator.device, show)
-        if stage.num_views:
-            seed, show = seeding.derive(recipe.seed, stage.name), partial(report, "looking")
-            samples = precompute_features(
-                parts.conditioner, samples, stage.num_views, seed, autocast=accelerator.autocast, report=show
-            )
-    return samples
 
 
 @torch.no_grad()
@@ -87,11 +49,12 @@ def precompute_latents(
     num_views: int,
     device: torch.device,
     report: Callable[[int, int], None] = lambda done, total: None,
+    around: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> Any:
     """The samples with x_0 of the trained codec (n, V, c, h, w), in half precision, in files named by its weights.
 
     A batch takes one of V views by chance: the sample as it is, and augmented where there is an augmentation.
-    report(done, total) in samples.
+    report(done, total) in samples. around: the writing, where several processes share the files.
     """
     codec.eval()
     samples = samples.signals()
@@ -102,17 +65,10 @@ def precompute_latents(
         parts = places.split(BATCH)
         return torch.cat([samples.encode(codec, part, num_views, at_once=BATCH, device=device) for part in parts])
 
-    from synesthete.training.run_folder import processes
+    def file(number: int, _: Any) -> Path:
+        return folder / f"{name}-{number:05d}.safetensors"
 
-    rows = compute_rows(
-        len(samples),
-        SHARD,
-        lambda number, _: folder / f"{name}-{number:05d}.safetensors",
-        encode,
-        report,
-        around=processes().main_process_first,
-    )
-    return replace(samples, x_0=rows)
+    return replace(samples, x_0=compute_rows(len(samples), SHARD, file, encode, report, around=around))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from synesthete import seeding
+from synesthete.codecs.codec import enlarged
 from synesthete.data.audio import write_audio
 from synesthete.data.picture import write_picture
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 NUM_PREVIEWS = 10
 NUM_ALIKE = 4
+SIDE = 64  # pixels that no side of a picture is under, every pixel as a square
 GAP = 4
 
 
@@ -32,22 +34,14 @@ def write_previews(
 
     Returns the sampled x_0 and its signal, which is None, as the files are, where x_0 is not finite.
     """
-    chosen = one_of_each(batch.label)
+    codec, chosen = pipeline.codec, one_of_each(batch.label)
     generators = seeding.sample_generators(0, len(chosen))
     *_, x_0 = pipeline.trajectory(batch.raw[chosen], generators=generators)
     if not torch.isfinite(x_0).all():
         return x_0, None
-    signal = pipeline.codec.decode(x_0, generators)
-    real = pipeline.codec.pictures(encoded(pipeline.codec, batch)[chosen])
-    made = pipeline.codec.pictures(x_0)
-    sheet = contact_sheet([enlarge_preview(real), enlarge_preview(made)])
-    write_picture(folder / f"step_{step:07d}.png", sheet)
-    log.picture("preview (real above)", sheet, step)
-    if pipeline.codec.spec is None:
-        return x_0, signal
-    waveform, sample_rate = signal.flatten(), pipeline.codec.spec.sample_rate
-    write_audio(folder / f"step_{step:07d}.wav", waveform, sample_rate)
-    log.sound("preview", waveform, sample_rate, step)
+    signal = codec.decode(x_0, generators)
+    rows = [codec.pictures(batch.encode(codec)[chosen]), codec.pictures(x_0)]
+    write_pair(codec, rows, signal, folder / f"step_{step:07d}", "preview", step, log)
     return x_0, signal
 
 
@@ -56,13 +50,21 @@ def write_codec_previews(codec: Any, batch: Batch, folder: Path, step: int, log:
     signal = batch.signal[one_of_each(batch.label)]
     x_0 = codec.encode(signal)
     rows = [codec.base.pictures(codec.signal_grid(signal)), codec.pictures(x_0)]
-    sheet = contact_sheet([enlarge_preview(row) for row in rows])
-    write_picture(folder / f"restored_{step:07d}.png", sheet)
-    log.picture("restored (real above)", sheet, step)
-    if codec.spec is not None:
-        waveform = codec.decode(x_0, seeding.sample_generators(0, len(x_0))).flatten()
-        write_audio(folder / f"restored_{step:07d}.wav", waveform, codec.spec.sample_rate)
-        log.sound("restored", waveform, codec.spec.sample_rate, step)
+    restored = None if codec.spec is None else codec.decode(x_0, seeding.sample_generators(0, len(x_0)))
+    write_pair(codec, rows, restored, folder / f"restored_{step:07d}", "restored", step, log)
+
+
+def write_pair(
+    codec: Any, rows: list[list[Image.Image]], made: Tensor | None, place: Path, name: str, step: int, log: RunLog
+) -> None:
+    """Two rows of pictures, and what was made where that is sound, to `place` and the log."""
+    sheet = contact_sheet([enlarged(row, -(-SIDE // min(row[0].size))) for row in rows])
+    write_picture(place.with_suffix(".png"), sheet)
+    log.picture(f"{name} (real above)", sheet, step)
+    if made is not None and codec.spec is not None:
+        waveform, sample_rate = made.flatten(), codec.spec.sample_rate
+        write_audio(place.with_suffix(".wav"), waveform, sample_rate)
+        log.sound(name, waveform, sample_rate, step)
 
 
 def one_of_each(label: Tensor) -> Tensor:
@@ -71,17 +73,6 @@ def one_of_each(label: Tensor) -> Tensor:
     if len(found) == 1:
         return torch.arange(min(len(label), NUM_ALIKE))
     return torch.tensor([int((label == one).nonzero()[0]) for one in found[:NUM_PREVIEWS]])
-
-
-def encoded(codec: Any, batch: Batch) -> torch.Tensor:
-    """x_0 of a batch (B, C, H, W), encoded now unless that was done beforehand."""
-    return batch.signal if batch.encoded else codec.encode(batch.signal)
-
-
-def enlarge_preview(pictures: list[Image.Image], side: int = 64) -> list[Image.Image]:
-    """Pictures of one size with every pixel as a square, so large that none of their sides is under `side`."""
-    times = -(-side // min(pictures[0].size))
-    return [p.resize((p.width * times, p.height * times), Image.Resampling.NEAREST) for p in pictures]
 
 
 def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 FILE = "rollbacks.json"
-ROLLED_BACK_FROM = "rolled_back_from"
+ROLLED_BACK_FROM = "rolled_back_from"  # in metrics.jsonl, at the step that the run went back to
 WINDOW = 100  # steps that the level is taken from, those just before the ones in question
 SPREADS = 3.0  # above the level: standard deviations of single steps, by their median absolute deviation
 TIMES = {"loss": 2.0, "gradient_norm": 10.0}  # above the level at the least; norms drift by threes in healthy runs
@@ -84,17 +85,11 @@ class SpikeWatch:
 
 
 @dataclass(frozen=True)
-class Rollback:
-    """From `step`, where a spike had lasted, to the checkpoint of step `to`; 0 is the beginning of the stage.
-
-    figure, level, reached: as of the `Spike`.
-    """
+class Rollback(Spike):
+    """From `step`, where a spike had lasted, to the checkpoint of step `to`; 0 is the beginning of the stage."""
 
     step: int
     to: int
-    figure: str
-    level: float
-    reached: float
 
 
 def read_rollbacks(folder: Path) -> list[Rollback]:
@@ -110,13 +105,12 @@ def read_rollbacks(folder: Path) -> list[Rollback]:
         return [Rollback(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> Rollback:
+def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> None:
     """Write down that the run leaves `step` for the newest checkpoint from before the spike, and to which."""
     steps = [before for path in folder.glob("step_*") if (before := step_of(path)) <= step - patience]
-    found = Rollback(step, max(steps, default=0), spike.figure, spike.level, spike.reached)
+    found = Rollback(**asdict(spike), step=step, to=max(steps, default=0))
     values = [asdict(one) for one in (*read_rollbacks(folder), found)]
     write_file(folder / FILE, json.dumps(values, indent=1) + "\n")
-    return found
 
 
 def remove_left(folder: Path, rollbacks: Sequence[Rollback]) -> None:
@@ -131,12 +125,7 @@ def remove_left(folder: Path, rollbacks: Sequence[Rollback]) -> None:
 
 def num_at_same_place(rollbacks: Sequence[Rollback], step: int, reach: int) -> int:
     """How many of the last rollbacks a spike at `step` follows without the run having got `reach` steps past them."""
-    count = 0
-    for found in reversed(rollbacks):
-        if step > found.step + reach:
-            break
-        count += 1
-    return count
+    return sum(1 for _ in takewhile(lambda found: step <= found.step + reach, reversed(rollbacks)))
 
 
 def num_to_keep(folder: Path, step: int, patience: int | None, least: int) -> int:
@@ -157,12 +146,7 @@ def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:
     Raises:
         InputError: a damaged file.
     """
-    rollbacks: list[Rollback] = read_rollbacks(folder)
+    rollbacks = read_rollbacks(folder)
     if rollbacks:
         remove_left(folder, rollbacks)
     return latest_checkpoint(folder), rollbacks
-
-
-def line_of(found: Rollback) -> dict[str, Any]:
-    """What metrics.jsonl says of a rollback, at the step that it went to."""
-    return {ROLLED_BACK_FROM: found.step, "figure": found.figure, "level": found.level, "reached": found.reached}

@@ -11,6 +11,7 @@ from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe
 from synesthete.io import LOCK, PARTIAL, locked, recover_folder, remove_partial, write_file
+from synesthete.training.optim import schedule
 from synesthete.training.run_log import write_environment
 from synesthete.types import InputError
 
@@ -35,35 +36,56 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+def stage_folder(folder: Path, recipe: Recipe, number: int) -> Path:
+    """Where a run keeps the checkpoints of a stage, by its number in the recipe."""
+    return folder / "checkpoints" / f"{number}-{recipe.stages[number].name}"
+
+
 def open_run(recipe: Recipe, folder: Path) -> None:
-    """Make the run folder, or make sure that it holds this very recipe.
+    """Make the run folder, or make sure that it holds this very recipe, or one whose last stage this one extends.
 
     Raises:
         InputError: a run of another recipe, another thing, or a folder that cannot be made.
     """
-    with processes().main_process_first():  # else one process takes what another is writing for a strange folder
-        _open_run(recipe, folder)
-
-
-def _open_run(recipe: Recipe, folder: Path) -> None:
     path = folder / "recipe.yaml"
-    if path.is_file():
-        difference = first_difference(Recipe.load(path).to_dict(), recipe.to_dict())
-        begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
-        if difference and begun:
-            raise InputError(
-                f"{folder}: holds a run of another recipe ({difference}); choose another --out or remove it"
-            )
-        remove_partial(folder)
-        recover_folder(folder / "model")
-        for kept in folder.glob(".after-*.old"):
-            recover_folder(folder / kept.name[1 : -len(".old")])
-        if not difference and (folder / "environment.json").is_file():
-            return
-    elif folder.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in folder.iterdir()):
-        raise InputError(f"{folder}: not empty and not a run; choose another --out")
-    write_file(path, recipe.to_yaml())
-    write_environment(folder)
+    with processes().main_process_first():  # else one process takes what another is writing for a strange folder
+        if path.is_file():
+            there = Recipe.load(path)
+            difference = first_difference(there.to_dict(), recipe.to_dict())
+            begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
+            if difference and begun and (reason := hindrance(there, recipe)):
+                raise InputError(
+                    f"{folder}: holds a run of another recipe ({reason}); choose another --out or remove it"
+                )
+            remove_partial(folder)
+            recover_folder(folder / "model")
+            for kept in folder.glob(".after-*.old"):
+                recover_folder(folder / kept.name[1 : -len(".old")])
+            if not difference and (folder / "environment.json").is_file():
+                return
+        elif folder.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in folder.iterdir()):
+            raise InputError(f"{folder}: not empty and not a run; choose another --out")
+        write_file(path, recipe.to_yaml())
+        write_environment(folder)
+
+
+def hindrance(old: Recipe, new: Recipe) -> str | None:
+    """Why a run of `old` cannot go on as one of `new`; None where `new` is the same with more steps in its last stage.
+
+    The steps made so far have to be those that `new` would have made: at a constant rate, or before a cosine restart.
+    """
+    longer, difference = Recipe.from_dict(old.to_dict()), first_difference(old.to_dict(), new.to_dict())
+    last, stage = longer.stages[-1], new.stages[-1]
+    num_made = last.num_steps
+    last.num_steps, last.cosine_restarts = stage.num_steps, stage.cosine_restarts
+    if stage.num_steps <= num_made or first_difference(longer.to_dict(), new.to_dict()):
+        return difference
+    if "codec" in stage.train:
+        return f"{difference}; what trains a codec cannot go on, for at its end the weights became their averages"
+    if any(schedule(step, old.stages[-1]) != schedule(step, stage) for step in range(num_made)):
+        restart = f"--set stages.{stage.name}.cosine_restarts={[*old.stages[-1].cosine_restarts, num_made]}"
+        return f"{difference}, and its learning rate fell over those {num_made}; add {restart} to raise it again"
+    return None
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> str | None:

@@ -7,7 +7,7 @@ import logging
 import platform
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from synesthete.io import write_file
-from synesthete.training.rollback import ROLLED_BACK_FROM, line_of
+from synesthete.training.rollback import ROLLED_BACK_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,63 @@ class DivergedError(RuntimeError):
     """Loss or gradients are not finite, or rise at one place again and again; the last good checkpoint is kept."""
 
 
-class RunLog:
+class EventFile:
+    """TensorBoard's: one file of events in `folder`; where tensorboard is not installed nothing, which is said.
+
+    torch's `SummaryWriter` would write the machine's name into that of the file.
+
+    first_step: the last one before; what an earlier file says of later ones is forgotten.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self.board, self.is_open = folder, False
+        try:  # here: training does not need it
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            logger.info("tensorboard is not installed; the figures are in metrics.jsonl alone")
+            return
+        from torch.utils.tensorboard import summary
+
+        self.is_open, self._event, self._summary = True, Event, summary
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{first_step:07d}"
+        self._records = RecordWriter(path.open("ab"))
+        self._record(file_version="brain.Event:2")
+        self._record(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """A figure."""
+        self._summarise("scalar", name, value, step)
+
+    def picture(self, name: str, image: Image.Image, step: int) -> None:
+        """A picture of any mode."""
+        self._summarise("image", name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def sound(self, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
+        """A sound: waveform (S,) in [-1, 1]."""
+        self._summarise("audio", name, waveform.clamp(-1, 1)[None], step, sample_rate=sample_rate)
+
+    def embedding(self, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
+        """Vectors (n, D) in the projector, the newest of a name; metadata: column -> what each vector is."""
+        if self.is_open:
+            write_embedding(self.board, name, vectors, metadata)
+
+    def close(self) -> None:
+        """No more is written."""
+        if self.is_open:
+            self._records.close()
+
+    def _summarise(self, kind: str, name: str, value: Any, step: int, **how: Any) -> None:
+        if self.is_open:
+            self._record(step=step, summary=getattr(self._summary, kind)(name, value, **how))
+
+    def _record(self, **fields: Any) -> None:
+        self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
+        self._records.flush()
+
+
+class RunLog(EventFile):
     """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard where that is installed.
 
     first_step: where this session starts; lines of later steps, left by a run that was killed or that went back, are
@@ -64,53 +120,30 @@ class RunLog:
     def __init__(self, folder: Path, stage: str, first_step: int, rollbacks: Sequence[Rollback] = ()) -> None:
         self.path, self.stage = folder / "metrics.jsonl", stage
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        read = [(line, parsed(line)) for line in lines]
-        kept = [(line, values) for line, values in read if values and self._is_kept(values, first_step)]
-        write_file(self.path, "".join(line + "\n" for line, _ in kept))
-        self.board = folder / "tensorboard" / stage
-        self.events = open_event_file(self.board, first_step)
-        for found in rollbacks[sum(self._is_rollback(values) for _, values in kept) :]:
-            self.write(found.to, **line_of(found))
-
-    def _is_kept(self, values: dict[str, Any], first_step: int) -> bool:
-        return values.get("stage") != self.stage or values["step"] <= first_step or self._is_rollback(values)
-
-    def _is_rollback(self, values: dict[str, Any]) -> bool:
-        return values.get("stage") == self.stage and ROLLED_BACK_FROM in values
+        kept, num_rollbacks = [], 0
+        for line in lines:
+            values = parsed(line)
+            # By what the line says: JSON writes a name that is not ASCII in another way than it is spelt.
+            own = values.get("stage") == stage
+            rolled_back = own and ROLLED_BACK_FROM in values
+            num_rollbacks += rolled_back
+            if values and (not own or rolled_back or values["step"] <= first_step):
+                kept.append(line + "\n")
+        write_file(self.path, "".join(kept))
+        super().__init__(folder / "tensorboard" / stage, first_step)
+        for found in rollbacks[num_rollbacks:]:
+            values = asdict(found)
+            self.write(values.pop("to"), **{ROLLED_BACK_FROM: values.pop("step")}, **values)
 
     def write(self, step: int, **values: Any) -> None:
         """Write figures of a step; a list becomes one TensorBoard scalar an item."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
-        if self.events is None:
-            return
         for name, value in values.items():
-            if isinstance(value, list):
-                for i, item in enumerate(value):
-                    if item is not None:
-                        self.events.scalar(f"{name}/{i}", item, step)
-            elif isinstance(value, int | float):
-                self.events.scalar(name, value, step)
-
-    def picture(self, name: str, image: Image.Image, step: int) -> None:
-        """A picture in TensorBoard."""
-        if self.events:
-            self.events.picture(name, image, step)
-
-    def sound(self, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
-        """A sound in TensorBoard: waveform (S,) in [-1, 1]."""
-        if self.events:
-            self.events.sound(name, waveform, sample_rate, step)
-
-    def embedding(self, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
-        """Vectors (n, D) in TensorBoard's projector, the newest of a name; metadata: column -> what each vector is."""
-        if self.events:
-            write_embedding(self.board, name, vectors, metadata)
-
-    def close(self) -> None:
-        """No more is written."""
-        if self.events:
-            self.events.close()
+            items = {f"{name}/{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {name: value}
+            for one, item in items.items():
+                if isinstance(item, int | float):
+                    self.scalar(one, item, step)
 
 
 def parsed(line: str) -> dict[str, Any]:
@@ -119,57 +152,6 @@ def parsed(line: str) -> dict[str, Any]:
         return dict(json.loads(line))
     except (ValueError, TypeError):
         return {}
-
-
-def open_event_file(folder: Path, first_step: int) -> EventFile | None:
-    """A new event file in `folder`, or None, which is said, where tensorboard is not installed."""
-    try:
-        return EventFile(folder, first_step)
-    except ImportError:
-        logger.info("tensorboard is not installed; the figures are in metrics.jsonl alone")
-        return None
-
-
-class EventFile:
-    """One event file. torch's `SummaryWriter` would write the machine's name into that of the file.
-
-    first_step: the last one before; what an earlier file says of later ones is forgotten.
-    """
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        # Here: training does not need it.
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
-        from torch.utils.tensorboard import summary
-
-        self._event, self._summary = Event, summary
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"events.out.tfevents.{int(time.time()):010d}.{first_step:07d}"
-        self._records = RecordWriter(path.open("ab"))
-        self._write(file_version="brain.Event:2")
-        self._write(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """A figure."""
-        self._write(step=step, summary=self._summary.scalar(name, value))
-
-    def picture(self, name: str, image: Image.Image, step: int) -> None:
-        """A picture of any mode."""
-        values = np.asarray(image.convert("RGB"))
-        self._write(step=step, summary=self._summary.image(name, values, dataformats="HWC"))
-
-    def sound(self, name: str, waveform: Tensor, sample_rate: int, step: int) -> None:
-        """A sound: waveform (S,) in [-1, 1]."""
-        values = waveform.clamp(-1, 1)[None]
-        self._write(step=step, summary=self._summary.audio(name, values, sample_rate=sample_rate))
-
-    def close(self) -> None:
-        """No more is written."""
-        self._records.close()
-
-    def _write(self, **fields: Any) -> None:
-        self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
-        self._records.flush()
 
 
 def write_embedding(folder: Path, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.config.build import suggestion
@@ -61,9 +61,6 @@ def select_captions(prepared: Prepared, captions: tuple[str, ...] | None) -> Pre
     """
     if captions is None:
         return prepared
-    selected = copy.copy(prepared)
-    for name in ("train", "test", "speakers"):
-        samples = getattr(prepared, name, None)
-        if samples is not None:
-            setattr(selected, name, samples.with_captions(captions))
-    return selected
+    known = {name: getattr(prepared, name) for name in ("train", "test", "speakers")}
+    chosen = {name: samples.with_captions(captions) for name, samples in known.items() if samples is not None}
+    return replace(prepared, **chosen)

@@ -11,33 +11,32 @@ import torch
 
 from synesthete import seeding
 from synesthete.logs import DETAIL
-from synesthete.objectives import (
+from synesthete.objectives.autoencoding import measure_round_trip
+from synesthete.objectives.one_step import (
     DEAD_SENSITIVITY,
     LAGGING,
     condition_sensitivity,
-    data_range,
     fixed_loss,
     generalisation_gap,
     losses_by_source,
-    measure_round_trip,
     percent,
-    value_range,
 )
+from synesthete.objectives.ranges import data_range, value_range
 from synesthete.training.assembly import make_pipeline
-from synesthete.training.previews import encoded, write_codec_previews, write_previews
+from synesthete.training.previews import write_codec_previews, write_previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from accelerate import Accelerator
     from torch import Tensor
 
-    from synesthete.config import Recipe, Stage
-    from synesthete.objectives import DataRange, Parts, Range
+    from synesthete.objectives import Parts
+    from synesthete.objectives.ranges import DataRange
     from synesthete.pipeline import Pipeline
     from synesthete.training.run_log import RunLog
+    from synesthete.training.trainer import StageTrainer
     from synesthete.types import Batch, Prepared
 
     Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
@@ -48,94 +47,82 @@ NUM_SAMPLES, NUM_TIMESTEP_BINS = 64, 10
 
 
 class Validator:
-    """Looks at the parts of a run, with the averaged weights in place where there are some.
+    """Looks at the parts of a stage in training, with the averaged weights in place where there are some.
 
-    watch: looks further, as `training.loop.train_recipe` takes it. autocast: the precision to look in. mask_condition:
-    a batch without what the stage never tells. at_once: samples that go through the denoiser together, no more than a
-    training step has room for; None: all. sensitivities: of every validation so far, as shares of the error; part of
-    the run's state.
+    sensitivities: of every validation so far, as shares of the error; part of the run's state.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        stage: Stage,
-        prepared: Prepared,
-        folder: Path,
-        *,
-        watch: Watch | None,
-        autocast: Callable[[], AbstractContextManager[Any]],
-        device: torch.device,
-        mask_condition: Callable[[Batch], Batch] = lambda batch: batch,
-        at_once: int | None = None,
-    ) -> None:
-        self.recipe, self.stage, self.prepared, self.folder = recipe, stage, prepared, folder
-        self.watch, self.autocast, self.device, self.mask_condition = watch, autocast, device, mask_condition
-        self.at_once = at_once
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer, self.stage, self.prepared = trainer, trainer.stage, trainer.prepared
+        self.previews = trainer.folder / "previews"
         self.sensitivities: list[float] = []
         self.held_out_loss = math.nan
         self._data_range: DataRange | None = None
 
-    def validate(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate(self, parts: Parts, log: RunLog) -> list[str]:
         """Write previews and figures of this step; what there is to say of them, in plain words."""
+        step, at_once = self.trainer.step, self.trainer.micro_batch  # no more than a training step has room for
         held_out = self._batch(self.prepared.test, parts.codec)
         seen = self._batch(self.prepared.train.plain(), parts.codec)
-        with self.autocast():
-            found = condition_sensitivity(parts, held_out, at_once=self.at_once)
-            gap = generalisation_gap(parts, seen, held_out, at_once=self.at_once)
-            by_source = losses_by_source(parts, held_out, self.at_once)
+        with self.trainer.accelerator.autocast():
+            found = condition_sensitivity(parts, held_out, at_once=at_once)
+            gap = generalisation_gap(parts, seen, held_out, at_once=at_once)
+            by_source = losses_by_source(parts, held_out, at_once)
         withheld = {f"held_out_loss_{name}": loss for name, loss in by_source.items()}
         log.write(step, training_loss=gap.training, held_out_loss=gap.held_out, **withheld)
         self.held_out_loss = gap.held_out
         notes = [str(gap), *say_sources(gap.held_out, by_source)]
-        pipeline = make_pipeline(self.recipe, parts, self.prepared.class_names)
-        made = write_previews(pipeline, held_out, self.folder / "previews", step, log)
-        found_range = self._range(pipeline, *made, seen)
-        notes += self._say_range(found_range, step, log)
-        logger.log(DETAIL, "stage %s, step %d: preview written; %s", self.stage.name, step, found_range)
-        if self.watch:
-            self.watch(pipeline, self.prepared, self.folder / "previews", step, log)
+        pipeline = make_pipeline(self.trainer.recipe, parts, self.prepared.class_names)
+        made = write_previews(pipeline, held_out, self.previews, step, log)
+        notes += self._say_range(parts.codec, *made, seen, log)
+        if self.trainer.watch:
+            self.trainer.watch(pipeline, self.prepared, self.previews, step, log)
         if not pipeline.is_conditional:
             log.write(step, held_out_error=found["right"])
             return [f"held-out error {found['right']:.4f}", *notes]
         log.write(step, condition_sensitivity=found["sensitivity"], held_out_error=found["right"])
         self.sensitivities.append(found["sensitivity"] / max(found["right"], 1e-12))
         note = f"condition sensitivity {found['sensitivity']:+.4f} (held-out error {found['right']:.4f})"
-        dead = step * 2 >= self.stage.num_steps and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY
-        if dead:
+        if self._is_late and max(self.sensitivities[-3:]) < DEAD_SENSITIVITY:
             note += "; the model ignores its condition: being told of another class costs it nothing"
             logger.warning(note)
         return [note, *notes]
 
     @torch.no_grad()
-    def validate_codec(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate_codec(self, parts: Parts, log: RunLog) -> list[str]:
         """Write what the codec restores of held-out signals, and how far from them it is."""
         held_out = self._batch(self.prepared.test.signals())
         found = measure_round_trip(parts.codec, held_out.signal)
-        log.write(step, round_trip=found.error, round_trip_floor=found.floor)
-        write_codec_previews(parts.codec, held_out, self.folder / "previews", step, log)
+        log.write(self.trainer.step, round_trip=found.error, round_trip_floor=found.floor)
+        write_codec_previews(parts.codec, held_out, self.previews, self.trainer.step, log)
         return [f"held out: {found}"]
 
-    def validate_raw(self, parts: Parts, step: int, log: RunLog) -> list[str]:
+    def validate_raw(self, parts: Parts, log: RunLog) -> list[str]:
         """The same for the weights as they are trained, beside the averaged ones: their held-out loss."""
-        with self.autocast():
+        with self.trainer.accelerator.autocast():
             held_out = self._batch(self.prepared.test, parts.codec)
-            raw = fixed_loss(parts, held_out, at_once=self.at_once).mean().item()
-        log.write(step, raw_held_out_loss=raw)
+            raw = fixed_loss(parts, held_out, at_once=self.trainer.micro_batch).mean().item()
+        log.write(self.trainer.step, raw_held_out_loss=raw)
         averaged = self.held_out_loss
-        if step * 2 < self.stage.num_steps or averaged <= (1 + LAGGING) * raw:
+        if not self._is_late or averaged <= (1 + LAGGING) * raw:
             return []
         note = f"the averaged weights lag behind: held-out loss {averaged:.4g}, of the trained ones {raw:.4g}"
         return [f"{note}; lower ema_decay (now {self.stage.ema_decay:g}) or train for longer"]
 
-    def _range(self, pipeline: Pipeline, x_0: Tensor, signal: Tensor | None, seen: Batch) -> Range:
-        if self._data_range is None:
-            self._data_range = data_range(pipeline.codec, encoded(pipeline.codec, seen), len(x_0))
-        return value_range(pipeline.codec, x_0, self._data_range, signal)
+    @property
+    def _is_late(self) -> bool:
+        """Whether what is still wrong is worth a warning: in the second half of the stage."""
+        return self.trainer.step * 2 >= self.stage.num_steps
 
-    def _say_range(self, found: Range, step: int, log: RunLog) -> list[str]:
+    def _say_range(self, codec: Any, x_0: Tensor, signal: Tensor | None, seen: Batch, log: RunLog) -> list[str]:
+        """Write down how what was sampled compares with the values of the data."""
+        step = self.trainer.step
+        if self._data_range is None:
+            self._data_range = data_range(codec, seen.encode(codec), len(x_0))
+        found = value_range(codec, x_0, self._data_range, signal)
         log.write(step, **found.figures())
-        if found.verdict == "ok" or (found.verdict == "warn" and step * 2 < self.stage.num_steps):
+        logger.log(DETAIL, "stage %s, step %d: preview written; %s", self.stage.name, step, found)
+        if found.verdict == "ok" or (found.verdict == "warn" and not self._is_late):
             return []
         logger.warning("step %d: %s", step, found)
         return [f"{found}; more steps may mend it, else lower learning_rate or predict x_0 (prediction_type=sample)"]
@@ -143,9 +130,10 @@ class Validator:
     @torch.no_grad()
     def _batch(self, samples: Any, codec: Any = None) -> Batch:
         """The same samples at every validation. codec: one that is a network is asked for their x_0 once, here."""
-        generator = seeding.generator(self.recipe.seed, "look")
+        generator = seeding.generator(self.trainer.recipe.seed, "look")
         indices = torch.randperm(len(samples), generator=generator)[:NUM_SAMPLES]
-        batch = self.mask_condition(samples.batch(indices, generator).to(self.device))
+        batch = samples.batch(indices, generator).to(self.trainer.accelerator.device)
+        batch = self.trainer.objective.mask_condition(batch)
         if codec is None or batch.encoded or not codec.is_learned:
             return batch
         return replace(batch, signal=codec.encode(batch.signal), encoded=True)
@@ -166,7 +154,7 @@ class LossByTimestep:
         self.num_train_timesteps = num_train_timesteps
         self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
 
-    def add(self, losses: dict[str, torch.Tensor]) -> None:
+    def add(self, losses: dict[str, Tensor]) -> None:
         """Count what an objective says of each sample: "timestep" and "per_sample", both (B,); else nothing."""
         if "timestep" not in losses:
             return

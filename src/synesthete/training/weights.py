@@ -6,20 +6,20 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import load_state
-from synesthete.training.ema import EMA
 from synesthete.training.optim import make_optimiser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    import torch
     from accelerate import Accelerator
+    from torch import Tensor
 
     from synesthete.config import Stage
     from synesthete.objectives import Objective, Parts
@@ -41,15 +41,33 @@ class Weights:
         optimiser = make_optimiser(objective, stage)
         if stage.compile:
             parts.denoiser.compile()
+        self.model: Any = objective
         if self.sharded:
-            self.model, self.optimiser = objective, accelerator.prepare(optimiser)
+            self.optimiser = accelerator.prepare(optimiser)
         else:
             self.model, self.optimiser = accelerator.prepare(objective, optimiser)
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
         self.ema = self._average()
 
-    def _average(self) -> EMA | None:
-        return EMA(self.trained, self.stage.ema_decay) if self.stage.ema_decay else None
+    def _average(self) -> EMAModel | None:
+        """Averages that begin now: over few steps at first, growing to the stage's decay."""
+        decay = self.stage.ema_decay
+        return EMAModel(self.trained.values(), decay=decay, use_ema_warmup=True, power=0.8) if decay else None
+
+    @property
+    def averages(self) -> dict[str, Tensor]:
+        """The averages by name, sharded as the weights are; none where the stage keeps none."""
+        return dict(zip(self.trained, self.ema.shadow_params, strict=True)) if self.ema else {}
+
+    def follow(self) -> None:
+        """Take the weights of one more optimiser step into the averages."""
+        if self.ema:
+            self.ema.step(self.trained.values())
+
+    def keep_averages(self) -> None:
+        """Make the averages the weights, for good."""
+        if self.ema:
+            self.ema.copy_to(self.trained.values())
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Parts | None]:
@@ -58,35 +76,41 @@ class Weights:
         Every process has to enter; the main one gets the parts, of a sharded run a copy put together from all pieces.
         """
         if self.sharded or not (self.ema and self.accelerator.is_main_process):
-            with self.raw(self.ema.by_name() if self.ema else {}) as parts:
+            with self.raw(self.averages) as parts:
                 yield parts
             return
-        with self.ema.in_place():
+        self.ema.store(self.trained.values())
+        self.keep_averages()
+        try:
             yield self.parts
+        finally:
+            self.ema.restore(self.trained.values())
 
     @contextlib.contextmanager
-    def raw(self, instead: dict[str, torch.Tensor] | None = None) -> Iterator[Parts | None]:
+    def raw(self, instead: Mapping[str, Tensor] = {}) -> Iterator[Parts | None]:
         """The same with the weights as they are trained. instead: of sharded ones, those to take in their place."""
         main = self.accelerator.is_main_process
-        if self.sharded:
-            state = sharding.whole_state(self.model, instead or {}, keep=main)
-            yield self._copy(state) if main else None
-        else:
+        if not self.sharded:
             yield self.parts if main else None
-
-    def _copy(self, state: dict[str, torch.Tensor]) -> Parts:
+            return
+        state = sharding.whole_state(self.model, instead, keep=main)
+        if not main:
+            yield None
+            return
         parts = self.make()
         load_state(parts, state)
         for module in parts.modules().values():
             module.to(self.accelerator.device).eval()
-        return parts
+        yield parts
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint; every process has to call it. state: whatever else JSON holds."""
         model_state, optimiser_state = checkpoint.gather(self.model, self.optimiser.optimizer)
-        averages = self.ema.gather() if self.ema else None
+        averages = None
         if self.ema:
-            state = state | {"ema_step": self.ema.num_steps}
+            wholes = (sharding.whole(average).cpu().contiguous() for average in self.ema.shadow_params)
+            averages = {f"{i:05d}": average for i, average in enumerate(wholes)}
+            state = state | {"ema_step": self.ema.optimization_step}
         if self.accelerator.is_main_process:
             checkpoint.save_checkpoint(folder, model_state, optimiser_state, averages, state)
 
@@ -100,7 +124,10 @@ class Weights:
             state = json.loads((folder / "state.json").read_text())
             checkpoint.restore(self.model, self.optimiser.optimizer, folder)
             if self.ema:
-                self.ema.restore(load_file(folder / "ema.safetensors"), state["ema_step"])
+                kept = load_file(folder / "ema.safetensors")
+                like = self.trained.values()
+                self.ema.shadow_params = [sharding.piece_of(kept[f"{i:05d}"], own) for i, own in enumerate(like)]
+                self.ema.optimization_step = state["ema_step"]
         return state
 
     def begin_again(self, objective: Objective) -> None:

@@ -15,8 +15,7 @@ from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate_timed, shuffled
-from synesthete.objectives import DEAD_SENSITIVITY, errors_by_condition
-from synesthete.objectives.one_step import split
+from synesthete.objectives.one_step import DEAD_SENSITIVITY, errors_by_condition, split
 from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures
 
@@ -182,7 +181,7 @@ def measure_adapter_scale(pipeline: Any, conditions: EvalConditions, seed: int) 
     None where the denoiser has no such base. Guidance is off, so that all three go through in batches of one shape.
     """
     denoiser = pipeline.denoiser
-    if denoiser.adapter_scale is None or not hasattr(denoiser, "unet"):
+    if denoiser.adapter_scale is None or not denoiser.has_base:
         return None
     few = conditions.few(NUM_COMPARED)
     told = few.raw()
