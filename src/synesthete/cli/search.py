@@ -26,6 +26,7 @@ from synesthete.cli.options import (
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from synesthete.evaluation.search.scoring import Scorer
     from synesthete.types import Progress
 
 OWN = "the model's own where not given"
@@ -80,11 +81,8 @@ def sweep(
     `synesthete sweep runs/mine --schedulers cosine linear --untrained-schedules --samplers ddim dpmsolver++`,
     `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`
     """
-    from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.search.scoring import Scorer
     from synesthete.evaluation.search.space import find_labels, plan_sweep
-    from synesthete.evaluation.search.sweep import SweepSamples
-    from synesthete.evaluation.search.sweep import run_sweep as sweep_model
+    from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
 
     tried = {
         "schedules": split_commas(schedulers),
@@ -96,22 +94,20 @@ def sweep(
     own_seeds = tuple(dict.fromkeys(numbers("--seeds", seeds, int))) or (0,)
     opened = pipeline, _, recipe, task = open_model(model, device, assignments)
     task.check_scorable(features)
-    changes = sampling_changes(recipe, assignments)
     names = pipeline.class_names or list(recipe.data().class_names)
-    chosen = find_labels(split_commas(labels, names), names)
-    cells = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
+    samples = SweepSamples(tuple(find_labels(split_commas(labels, names), names)), own_seeds, num)
+    changes = sampling_changes(recipe, assignments)
+    plan = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
     target = choose_folder(out, "sweep", model)
     with progress_bar() as report:
-        basis = scoring_basis(opened, data, features, report)
-        scorer, samples = Scorer(pipeline, basis), SweepSamples(tuple(chosen), own_seeds, num)
-        found = sweep_model(scorer, cells, samples, target, model=model, changes=changes, progress=report)
-    page = target / "report" / "report.html"
+        found = run_sweep(
+            scorer_of(opened, data, features, report), plan, samples, target, model=model, progress=report
+        )
     values = {
         "cells": [{**vars(made.cell), **made.figures, "num": made.num} for made in found],
-        "notes": list(cells.notes),
-        "report": str(page.parent),
+        "notes": list(plan.notes),
     }
-    finish(as_json, finite(values), f"{len(found)} cells in {target}\n{page}")
+    finish_search(as_json, values, f"{len(found)} cells in {target}", target)
 
 
 def tune(
@@ -149,10 +145,7 @@ def tune(
     Examples: `synesthete tune runs/mine --seconds-per-picture 0.1`,
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
-    from synesthete.evaluation.reporting.report import finite
-    from synesthete.evaluation.search.scoring import Scorer
-    from synesthete.evaluation.search.tune import check_config, check_writable
-    from synesthete.evaluation.search.tune import run_tune as tune_model
+    from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
     from synesthete.evaluation.search.tuning import SearchConfig
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
@@ -165,20 +158,28 @@ def tune(
         check_writable(folder)
     target = choose_folder(out, "tune", model)
     with progress_bar() as report:
-        basis = scoring_basis(opened, data, features, report)
-        scorer, changed = Scorer(pipeline, basis), folder if write else None
-        found = tune_model(scorer, target, model=model, folder=changed, config=config, progress=report)
-    page = target / "report" / "report.html"
-    values = {**found.to_dict(), "report": str(page.parent)}
+        scorer, changed = scorer_of(opened, data, features, report), folder if write else None
+        found = run_tune(scorer, target, model=model, folder=changed, config=config, progress=report)
+    values = found.to_dict()
     values.pop("measurements")
-    finish(as_json, finite(values), f"{found.summary()}\n{found.eta_says()}\n{found.guidance_says()}\n{page}")
+    finish_search(as_json, values, "\n".join([found.summary(), *values["findings"].values()]), target)
 
 
-def scoring_basis(opened: Opened, data: Path | None, features: str, report: Progress) -> Any:
-    """What ways of sampling a model are scored by, on its data."""
+def scorer_of(opened: Opened, data: Path | None, features: str, report: Progress) -> Scorer:
+    """What scores ways of sampling a model, on its data."""
+    from synesthete.evaluation.search.scoring import Scorer
+
     pipeline, folder, recipe, task = opened
     prepared, saved = task.prepare(recipe, data, report), task.load_classifier(folder)
-    return task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report)
+    return Scorer(pipeline, task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report))
+
+
+def finish_search(as_json: bool, values: dict[str, Any], text: str, target: Path) -> None:
+    """The command's last words: what it found, and where its report lies."""
+    from synesthete.evaluation.reporting.report import finite
+
+    folder = target / "report"
+    finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{folder / 'report.html'}")
 
 
 def finite_number(text: str) -> float:

@@ -32,11 +32,11 @@ def scorer(data, pipeline, features=None, **settings):
 def test_a_picture_has_its_noise_whatever_the_settings_the_batch_and_the_other_labels(data, model):
     settings = {"num_inference_steps": 2}
     whole = scorer(data, model)
-    pictures, _ = whole.sample(settings, torch.tensor([0, 1, 1, 2]), 7)
-    others, _ = scorer(data, model, batch_size=3).sample(settings, torch.tensor([2, 1, 2, 1]), 7)
+    pictures = whole.score(settings, torch.tensor([0, 1, 1, 2]), 7).samples
+    others = scorer(data, model, batch_size=3).score(settings, torch.tensor([2, 1, 2, 1]), 7).samples
     for here, there in ((1, 1), (2, 3), (3, 0)):
         assert (pictures[here].int() - others[there].int()).abs().max() <= 1
-    again, _ = whole.sample(settings, torch.tensor([1, 1]), [8, 7])
+    again = whole.score(settings, torch.tensor([1, 1]), [8, 7]).samples
     assert (again[1].int() - pictures[1].int()).abs().max() <= 1
     assert not torch.equal(again[0], pictures[1])
     noises = [noise_sources(torch.tensor([1, 1, 0]), 7), noise_sources(torch.tensor([1, 0, 1]), 7)]

@@ -14,7 +14,7 @@ from scored import Means, basis_of
 
 from synesthete.evaluation.search.scoring import FIGURES, Scorer
 from synesthete.evaluation.search.space import Cell, plan_sweep
-from synesthete.evaluation.search.sweep import Made, SweepSamples, cell_duration, run_sweep
+from synesthete.evaluation.search.sweep import Made, SweepSamples, run_sweep
 from synesthete.evaluation.search.sweep_report import MARK, Findings, draw_mosaic, figures_table, matrix, sweep_summary
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
@@ -150,10 +150,10 @@ def test_a_folder_of_another_model_is_refused(scorer, tmp_path):
 def test_settings_that_are_the_same_in_all_cells_are_used_and_kept(scorer, counted, tmp_path):
     changes = {"guidance_rescale": 0.5}
     tried = plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2], changes=changes)
-    run_sweep(scorer, tried, SAMPLES, tmp_path, changes=changes)
+    run_sweep(scorer, tried, SAMPLES, tmp_path)
     assert counted[0]["guidance_rescale"] == 0.5
     with pytest.raises(InputError, match="other sampling"):
-        run_sweep(scorer, tried, SAMPLES, tmp_path)
+        run_sweep(scorer, plan_sweep(scorer.pipeline, samplers=["ddim"], steps=[2]), SAMPLES, tmp_path)
 
 
 def test_a_folder_of_something_else_is_left_alone(scorer, tmp_path):
@@ -212,7 +212,3 @@ def test_a_mosaic_shows_the_first_pictures_of_the_first_classes():
     assert mosaic.size == (32, 32)
     assert mosaic.getpixel((9, 17)) == int(pictures[2, 0, 1, 0, 0, 0])
     assert draw_mosaic(pictures[:1]).size == (32, 16)
-
-
-def test_a_time_is_said_as_people_say_it():
-    assert [cell_duration(s) for s in (0.2, 40, 600, 7200)] == ["1 s", "40 s", "10 min", "2.0 h"]

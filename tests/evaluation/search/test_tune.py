@@ -77,8 +77,8 @@ def few(monkeypatch):
 
 def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_path, monkeypatch):
     found = run_tune(scorer, tmp_path, model="tiny", config=CONFIG)
-    report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["winner"] == found.winner == Space(scorer.pipeline.process, found.winner).settled(found.winner)
+    report, winner = json.loads((tmp_path / "report" / "report.json").read_text()), found.found.winner
+    assert report["winner"] == winner == Space(scorer.pipeline.process, winner).settled(winner)
     assert report["old_default"]["sampler"] == scorer.pipeline.sampling_settings()["sampler"]
     assert len(report["measurements"]) == len(list((tmp_path / "measured").glob("*.json")))
     page = (tmp_path / "report" / "report.html").read_text()
@@ -151,7 +151,7 @@ def test_a_written_winner_is_what_the_model_samples_with(model):
 )
 def test_only_a_better_winner_is_written_and_only_if_asked(model, better, asked, written):
     before = (model / hub.MODEL_INDEX).read_bytes()
-    outcome = SimpleNamespace(better=better, winner=WINNER, written=False, remark="")
+    outcome = SimpleNamespace(found=SimpleNamespace(better=better, winner=WINNER), written=False, remark="")
     settle(outcome, Pipeline.load(str(model)), model if asked else None)
     assert outcome.written is written
     assert ((model / hub.MODEL_INDEX).read_bytes() != before) is written

@@ -16,9 +16,17 @@ from synesthete import seeding
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.search.findings import ETA_STEPS, afford, eta_sentence, guidance_sentence, guidance_settings
+from synesthete.evaluation.search.findings import (
+    ETA_STEPS,
+    afford,
+    eta_sentence,
+    guidance_sentence,
+    guidance_settings,
+    scale_of,
+    steps_of,
+)
 from synesthete.evaluation.search.measurements import (
-    Aggregate,
+    Comparison,
     Measurement,
     Measurements,
     PairedDifference,
@@ -26,15 +34,15 @@ from synesthete.evaluation.search.measurements import (
     decide,
     front,
     labels_of,
+    lost_accuracy,
     paired,
     ranked,
     together,
-    within,
 )
 from synesthete.evaluation.search.scoring import Score
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
-from synesthete.evaluation.search.tuning import SamplingCost, Search, SearchConfig, rungs_of
+from synesthete.evaluation.search.tuning import Search, SearchConfig, rungs_of
 from synesthete.types import InputError
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
@@ -73,8 +81,9 @@ def measurements(space: Space, folder, scorer: KnownScorer | None = None) -> Mea
     return Measurements(scorer or KnownScorer(space), torch.arange(3), folder, "the known scorer")
 
 
-def aggregate(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1) -> Aggregate:
-    return Aggregate(DEFAULT, num, accuracy, kid, 0.002, 0.5, 0.5, seconds, 1)
+def measured(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1, **other) -> Measurement:
+    figures = {"kid_floor": 0.002, "precision": 0.5, "recall": 0.5, "diversity": 1.0, "settings": DEFAULT} | other
+    return Measurement(accuracy, kid, seconds_per_picture=seconds, num=num, **figures)
 
 
 # --- what may be tried -------------------------------------------------------------------------------------------
@@ -87,7 +96,7 @@ def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process, 
     def draw(seed: int):
         search = Search(space, measurements(space, tmp_path), measurements(space, tmp_path), SearchConfig(budget=9.0))
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-        search.cost = SamplingCost(0.0, 0.01)
+        search.cost = 0.0, 0.01
         return [settings for _, settings in search.draw(study, 60)]
 
     drawn = draw(0)
@@ -159,7 +168,7 @@ def test_the_front_is_what_nothing_beats(points):
 
 
 def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
-    tried = [aggregate(0.90, 0.001), aggregate(0.97, 0.004), aggregate(0.975, 0.006), aggregate(0.96, 0.002)]
+    tried = [measured(0.90, 0.001), measured(0.97, 0.004), measured(0.975, 0.006), measured(0.96, 0.002)]
     assert ranked(tried, "balanced", ceiling=1.0) == [1, 2, 3, 0]
     assert ranked(tried, "kid", ceiling=1.0)[0] == 0
     assert ranked(tried, "accuracy", ceiling=1.0)[0] == 2
@@ -168,10 +177,10 @@ def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
 
 
 def test_few_pictures_lose_no_settings_for_the_noise_of_their_accuracy():
-    few, many = (aggregate(0.90, 0.001, num=n) for n in (30, 10_000))
-    best = aggregate(0.95, 0.004)
-    assert within([few, best], 1.0)[0] == 0.0
-    assert within([many, best], 1.0)[0] == pytest.approx(0.04)
+    few, many = (measured(0.90, 0.001, num=n) for n in (30, 10_000))
+    best = measured(0.95, 0.004)
+    assert lost_accuracy([few, best], "balanced", 1.0)[0] == 0.0
+    assert lost_accuracy([many, best], "balanced", 1.0)[0] == pytest.approx(0.04)
 
 
 def test_the_interval_of_paired_differences_is_students():
@@ -193,23 +202,16 @@ def test_the_interval_of_paired_differences_is_students():
     ],
 )
 def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
-    mean = sum(accuracy) / 2
-    found = decide(
-        aggregate(winner, 0.01),
-        aggregate(0.95, 0.01),
-        PairedDifference(sum(kid) / 2, *kid),
-        PairedDifference(mean, *accuracy),
-        goal,
-        ceiling=1.0,
-    )
-    assert found[0] is better
+    other = measured(winner, 0.01, settings=DEFAULT | {"eta": 0.5})
+    differences = (PairedDifference(sum(ends) / 2, *ends) for ends in (kid, accuracy))
+    assert decide(Comparison(other, measured(0.95, 0.01), 5, *differences), goal, ceiling=1.0)[0] is better
 
 
 def test_the_default_is_not_better_than_itself():
-    own = [Measurement(DEFAULT, 100, i, 0.9, 0.01, 0.002, 0.5, 0.5, 1.0, 0.1) for i in range(5)]
-    found = compare_repeats(own, own, "balanced", 1.0)
-    assert not found.better
-    assert found.num_repeats == 5
+    own = [measured(0.9, 0.01, seed=i) for i in range(5)]
+    found = compare_repeats(own, own)
+    assert decide(found, "balanced", 1.0) == (False, "the search found nothing better than it")
+    assert (found.num_repeats, found.kid) == (5, PairedDifference(0.0, 0.0, 0.0))
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -244,10 +246,10 @@ def test_figures_that_are_not_finite_come_back(tmp_path):
 
 
 def test_samples_of_all_sizes_count_by_their_pictures():
-    small = Measurement(DEFAULT, 100, 0, 0.8, 0.04, 0.004, 0.1, 0.1, 1.0, 0.3)
-    large = [Measurement(DEFAULT, 300, i, 0.9, 0.02, 0.002, 0.5 + i / 10, 0.6, 1.0, 0.1 * i) for i in (1, 2)]
+    small = measured(0.8, 0.04, 100, 0.3, kid_floor=0.004, precision=0.1)
+    large = [measured(0.9, 0.02, 300, 0.1 * i, precision=0.5 + i / 10) for i in (1, 2)]
     found = together([small, *large])
-    assert (found.num, found.num_times, found.seconds_per_picture) == (700, 3, 0.2)
+    assert (found.num, found.seconds_per_picture) == (700, 0.2)
     assert found.accuracy == pytest.approx((80 + 270 + 270) / 700)
     assert found.kid == pytest.approx((4 + 6 + 6) / 700)
     assert (found.precision, found.kid_floor) == pytest.approx((0.65, 0.002))
@@ -270,8 +272,8 @@ def test_the_search_finds_settings_near_the_best_that_the_budget_allows(process,
     assert found.winner["sampler"].endswith("dpmsolver++")
     assert 1.5 <= found.winner["guidance_scale"] <= 3
     assert found.winner["eta"] == 0
-    assert found.comparison.winner.seconds_per_picture <= 0.4
-    assert found.comparison.better
+    assert found.comparison.first.seconds_per_picture <= 0.4
+    assert found.better
     assert found.comparison.kid.high < 0
     seconds = [one.seconds_per_picture for one in found.front]
     kids = [one.kid for one in found.front]
@@ -285,7 +287,7 @@ def test_a_winner_no_better_than_the_default_is_said_so(tmp_path):
     space = space_of(**best)
     trials = measurements(space, tmp_path, KnownScorer(space, noise=0.005))
     found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=30.0)).run()
-    assert not found.comparison.better
+    assert not found.better
 
 
 def test_a_budget_that_nothing_keeps_is_one_line(tmp_path):
@@ -315,7 +317,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
 
     def run(folder, scorer=None):
         trials = measurements(space, folder, scorer)
-        return tune_measured(space, trials, trials, config, "known", lambda *_: None), trials
+        return tune_measured(space, trials, trials, config, lambda *_: None), trials
 
     whole, first = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -331,7 +333,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
 def test_the_minutes_are_kept_where_the_best_settings_are_the_slow_ones(process, minutes, tmp_path):
     space = space_of(process)
     trials, config = measurements(space, tmp_path), SearchConfig(budget=0.4, minutes=minutes)
-    found = tune_measured(space, trials, trials, config, "known", lambda *_: None)
+    found = tune_measured(space, trials, trials, config, lambda *_: None)
     assert sum(m.num * m.seconds_per_picture for m in found.measurements) / 60 == pytest.approx(minutes, rel=0.05)
 
 
@@ -340,7 +342,7 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
     for minutes in (1.0, 120.0):
         trials = measurements(space, tmp_path / str(minutes))
         found.append(Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes)).run())
-    short, long = ([each.comparison.default.num, *(n for rung in each.rounds for n in rung[1:])] for each in found)
+    short, long = ([each.comparison.second.num, *(n for rung in each.rounds for n in rung[1:])] for each in found)
     assert all(a <= b for a, b in zip(short, long, strict=True))
     assert all(short[i] < long[i] for i in (0, 1, 6))  # compared, drawn, in the last rung
 
@@ -351,11 +353,11 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
 def test_the_findings_are_answered_with_figures(tmp_path):
     space = space_of()
     trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, SearchConfig(budget=0.4, minutes=200.0), "known", lambda *_: None)
-    assert [f.num_steps for f in found.eta] == list(ETA_STEPS)
+    found = tune_measured(space, trials, trials, SearchConfig(budget=0.4, minutes=200.0), lambda *_: None)
+    assert [steps_of(f) for f in found.eta] == list(ETA_STEPS)
     assert all(f.kid.high < 0 for f in found.eta)  # eta adds 0.01 to this scorer's KID
     assert "not worse" in eta_sentence(found.eta)
-    assert [f.scale for f in found.guidance] == [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0]
+    assert [scale_of(f) for f in found.guidance] == [1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0]
     said = guidance_sentence(found.guidance)
     assert "Guidance 6 is not the best: 2 has a KID lower by 0.06" in said
     assert "recall, the share of real pictures that could have been made, is highest at 1 (0.90" in said
@@ -364,7 +366,7 @@ def test_the_findings_are_answered_with_figures(tmp_path):
 def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
     space = Space(FLOW, FLOW_DEFAULT | {"guidance_scale": 1.0}, guidance=False)
     trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, SearchConfig("kid", 0.4, minutes=60.0), "known", lambda *_: None)
+    found = tune_measured(space, trials, trials, SearchConfig("kid", 0.4, minutes=60.0), lambda *_: None)
     assert (found.eta, found.guidance) == ([], [])
     assert "no eta" in eta_sentence(found.eta)
     assert "nothing to guide" in guidance_sentence(found.guidance)
@@ -372,7 +374,12 @@ def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
 
 def test_slow_models_are_asked_at_fewer_steps_and_scales():
     space = space_of()
-    assert afford(space, lambda evaluations: 0.001 * evaluations, 1e6, 256) == (list(ETA_STEPS), 0, 256)
-    assert afford(space, lambda evaluations: 0.01 * evaluations, 350, 256)[:2] == ([5, 10], 0)
-    assert afford(space, lambda evaluations: 1.0 * evaluations, 60, 256) == ([5, 10], 3, 24)
+
+    def asked(seconds: float, minutes: float) -> tuple[list[int], int, int]:
+        found = afford(space, lambda settings: seconds * space.evaluations(settings), minutes, 256)
+        return [pair[0]["num_inference_steps"] for pair in found.eta], len(found.guidance), found.num
+
+    assert asked(0.001, 1e6) == (list(ETA_STEPS), 7, 256)
+    assert asked(0.01, 350)[:2] == ([5, 10], 7)
+    assert asked(1.0, 60) == ([5, 10], 4, 24)
     assert {1.0, 6.0, 8.0} < guidance_settings(space, 3).keys() < guidance_settings(space).keys()

@@ -92,6 +92,14 @@ def number(value: Any) -> str:
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    minutes = seconds / 60
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
 def headline(metrics: Sequence[Metric]) -> Table:
     """The metrics as one table."""
     rows = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import statistics
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import torch
 from scipy.special import stdtrit
 
 from synesthete import seeding
-from synesthete.evaluation.search.scoring import FIGURES
+from synesthete.evaluation.reporting.report import finite
+from synesthete.evaluation.search.scoring import FIGURES, Figures, read_figures
 from synesthete.evaluation.search.space import name_of, plain_settings
 from synesthete.io import digest, write_file
 
@@ -35,43 +35,14 @@ GOALS: dict[str, str] = {
 }
 TOLERANCE = 0.01
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Measurement:
-    """The figures of `num` pictures made with `settings` from the noise of `seed`; as `scoring.Score` has them."""
+class Measurement(Figures):
+    """The figures of `num` pictures made with `settings` from the noise of `seed`; None: several, taken `together`."""
 
     settings: dict[str, Any]
     num: int
-    seed: int
-    accuracy: float
-    kid: float
-    kid_floor: float
-    precision: float
-    recall: float
-    diversity: float
-    seconds_per_picture: float
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """Several measurements of the same settings, taken together.
-
-    num: pictures in all. accuracy, kid: means, weighted by pictures; the KID is unbiased, so samples of any size may be
-    joined. precision, recall, kid_floor: means over the largest samples alone, since they depend on the size.
-    seconds_per_picture: the median. num_times: how many timings that is of.
-    """
-
-    settings: dict[str, Any]
-    num: int
-    accuracy: float
-    kid: float
-    kid_floor: float
-    precision: float
-    recall: float
-    seconds_per_picture: float
-    num_times: int
+    seed: int | None = None
 
     @property
     def name(self) -> str:
@@ -79,21 +50,21 @@ class Aggregate:
         return name_of(self.settings)
 
 
-def together(measurements: Sequence[Measurement]) -> Aggregate:
-    """The aggregate of settings after one measurement or more."""
-    num = sum(m.num for m in measurements)
-    largest = [m for m in measurements if m.num == max(m.num for m in measurements)]
-    return Aggregate(
-        settings=measurements[0].settings,
-        num=num,
-        accuracy=sum(m.accuracy * m.num for m in measurements) / num,
-        kid=sum(m.kid * m.num for m in measurements) / num,
-        kid_floor=statistics.fmean(m.kid_floor for m in largest),
-        precision=statistics.fmean(m.precision for m in largest),
-        recall=statistics.fmean(m.recall for m in largest),
-        seconds_per_picture=statistics.median(m.seconds_per_picture for m in measurements),
-        num_times=len(measurements),
-    )
+def together(measurements: Sequence[Measurement]) -> Measurement:
+    """Several measurements of the same settings as one, of all their pictures.
+
+    accuracy, kid: means, weighted by pictures; the KID is unbiased, so samples of any size may be joined. precision,
+    recall, diversity, kid_floor: means over the largest samples alone, since they depend on the size.
+    seconds_per_picture: the median.
+    """
+    num, most = sum(m.num for m in measurements), max(m.num for m in measurements)
+    figures: dict[str, Any] = {
+        name: statistics.fmean(getattr(m, name) for m in measurements if m.num == most) for name in FIGURES
+    }
+    for name in ("accuracy", "kid"):
+        figures[name] = sum(getattr(m, name) * m.num for m in measurements) / num
+    figures["seconds_per_picture"] = statistics.median(m.seconds_per_picture for m in measurements)
+    return Measurement(**figures, settings=measurements[0].settings, num=num)
 
 
 class Measurements:
@@ -110,11 +81,7 @@ class Measurements:
         self.scorer, self.classes, self.folder, self.subject = scorer, classes, folder, subject
         self.made: dict[str, list[Measurement]] = {}
         self.num_new = 0  # measured now, not read
-
-    @property
-    def fewest(self) -> int:
-        """Pictures that a sample needs."""
-        return 2 * len(self.classes)
+        self.fewest = 2 * len(classes)  # pictures that a sample needs
 
     def measure(self, settings: Mapping[str, Any], num: int, seed: int) -> Measurement:
         """The figures of `num` pictures; read where they are kept, else measured and kept.
@@ -127,32 +94,18 @@ class Measurements:
         path = self.folder / f"{digest(key, size=12)}.json"
         figures = read_figures(path)
         if figures is None:
-            labels = labels_of(num, self.classes, seed)
-            figures = self.scorer.score(settings, labels, seed).figures()
-            kept = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-            write_file(path, json.dumps({**key, "figures": kept}, indent=1) + "\n")
+            figures = self.scorer.score(settings, labels_of(num, self.classes, seed), seed).figures()
+            write_file(path, json.dumps({**key, "figures": finite(figures)}, indent=1) + "\n")
             self.num_new += 1
-        found = Measurement(settings, num, seed, **figures)
-        own = self.made.setdefault(name_of(settings), [])
+        found = Measurement(**figures, settings=settings, num=num, seed=seed)
+        own = self.made.setdefault(found.name, [])
         if found not in own:
             own.append(found)
         return found
 
-    def aggregates(self) -> list[Aggregate]:
+    def aggregates(self) -> list[Measurement]:
         """Every settings measured so far, with all that was measured of it."""
         return [together(own) for own in self.made.values()]
-
-
-def read_figures(path: Path) -> dict[str, float] | None:
-    """The figures of a kept measurement; None where there is none, or a damaged one, which is said."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["figures"]
-        return {name: math.nan if kept[name] is None else float(kept[name]) for name in FIGURES}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        logger.warning("%s: damaged; measured again", path)
-        return None
 
 
 def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
@@ -161,34 +114,40 @@ def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
     return order.repeat(-(-num // len(order)))[:num].sort().values
 
 
-def share_error(share: float, num: int) -> float:
-    """Of a share of `num` pictures; Laplace's estimate, so that 0 and 1 are not taken for certain."""
-    share = (share * num + 1) / (num + 2)
-    return math.sqrt(share * (1 - share) / num)
-
-
-def within(aggregates: Sequence[Aggregate], ceiling: float) -> list[float]:
-    """How much accuracy each has lost beyond what is allowed; 0 where it keeps enough.
+def lost_accuracy(aggregates: Sequence[Measurement], goal: Goal, ceiling: float) -> list[float]:
+    """How much accuracy each has lost beyond what the goal allows; 0 where it keeps enough, or accuracy is no matter.
 
     Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the best
     of them or below `ceiling`, what real pictures reach, where that is lower: pictures that the classifier knows better
     than real ones are no gain.
     """
-    best = min(max(s.accuracy for s in aggregates), ceiling)
-    slack = [max(TOLERANCE, 2 * share_error(best, s.num)) for s in aggregates]
-    return [max(0.0, best - allowed - s.accuracy) for s, allowed in zip(aggregates, slack, strict=True)]
+    if goal != "balanced" or not aggregates:
+        return [0.0] * len(aggregates)
+    best, lost = min(max(a.accuracy for a in aggregates), ceiling), []
+    for aggregate in aggregates:
+        share = (best * aggregate.num + 1) / (aggregate.num + 2)  # Laplace's: 0 and 1 are not taken for certain
+        error = math.sqrt(share * (1 - share) / aggregate.num)
+        lost.append(max(0.0, best - max(TOLERANCE, 2 * error) - aggregate.accuracy))
+    return lost
 
 
-def ranked(aggregates: Sequence[Aggregate], goal: Goal, ceiling: float) -> list[int]:
-    """Places of the settings, the best first, by the goal (see GOALS); those that lose accuracy follow, least first."""
-    lost = within(aggregates, ceiling) if aggregates and goal == "balanced" else [0.0] * len(aggregates)
+def loss(aggregate: Measurement, goal: Goal) -> float:
+    """What the goal wants low, beside accuracy lost."""
+    return -aggregate.accuracy if goal == "accuracy" else aggregate.kid
 
-    def key(place: int) -> tuple[float, float, int]:
-        aggregate = aggregates[place]
-        first = {"balanced": lost[place], "kid": 0.0, "accuracy": -aggregate.accuracy}[goal]
-        return first, aggregate.kid, place
 
-    return sorted(range(len(aggregates)), key=key)
+def ranked(aggregates: Sequence[Measurement], goal: Goal, ceiling: float, budget: float = math.inf) -> list[int]:
+    """Places of the settings, the best first, by the goal (see GOALS); those that lose accuracy follow, least first.
+
+    Those that take more than `budget` seconds a picture are last.
+    """
+    lost = lost_accuracy(aggregates, goal, ceiling)
+
+    def order(place: int) -> tuple[float, ...]:
+        own = aggregates[place]
+        return own.seconds_per_picture > budget, lost[place], loss(own, goal), own.kid, place
+
+    return sorted(range(len(aggregates)), key=order)
 
 
 def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
@@ -197,9 +156,8 @@ def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
     In order of rising cost; of equal points the first.
     """
     # Optuna's front is that of a study's trials; this one is also asked for while they run, and of the default.
-    order = sorted(range(len(costs)), key=lambda i: (costs[i], losses[i], i))
     found: list[int] = []
-    for place in order:
+    for place in sorted(range(len(costs)), key=lambda i: (costs[i], losses[i], i)):
         if not found or losses[place] < losses[found[-1]]:
             found.append(place)
     return found
@@ -233,52 +191,39 @@ def paired(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner of the search against the default: the same fresh noise for both, repeat by repeat.
+    """Two settings on the same fresh noise, `num_repeats` times. kid, accuracy: the first minus the second."""
 
-    kid, accuracy: winner minus default. better: by the goal and beyond noise; reason: why, or why not, in words.
-    """
-
-    winner: Aggregate
-    default: Aggregate
+    first: Measurement
+    second: Measurement
     num_repeats: int
     kid: PairedDifference
     accuracy: PairedDifference
-    better: bool
-    reason: str
 
 
-def compare_repeats(
-    winner: Sequence[Measurement], default: Sequence[Measurement], goal: Goal, ceiling: float
-) -> Comparison:
+def compare_repeats(first: Sequence[Measurement], second: Sequence[Measurement]) -> Comparison:
     """Compare repeats of both settings, in pairs of equal noise."""
-    if winner[0].settings == default[0].settings:
-        none = PairedDifference(0.0, 0.0, 0.0)
-        same = together(default)
-        return Comparison(same, same, len(default), none, none, False, "the search found nothing better than it")
-    kid = paired([m.kid for m in winner], [m.kid for m in default])
-    accuracy = paired([m.accuracy for m in winner], [m.accuracy for m in default])
-    one, other = together(winner), together(default)
-    better, reason = decide(one, other, kid, accuracy, goal, ceiling)
-    return Comparison(one, other, len(winner), kid, accuracy, better, reason)
+    kid, accuracy = (
+        paired([getattr(m, name) for m in first], [getattr(m, name) for m in second]) for name in ("kid", "accuracy")
+    )
+    return Comparison(together(first), together(second), len(first), kid, accuracy)
 
 
-def decide(
-    winner: Aggregate, default: Aggregate, kid: PairedDifference, accuracy: PairedDifference, goal: Goal, ceiling: float
-) -> tuple[bool, str]:
-    """Whether the winner is better than the default by the goal, and the reason.
+def decide(found: Comparison, goal: Goal, ceiling: float) -> tuple[bool, str]:
+    """Whether the first, a search's winner, is better than the second, the default, by the goal; and the reason.
 
     balanced: a winner that loses more than a point is not. Where the default has lost more than a point against it, a
     clear gain in accuracy decides; otherwise a clearly lower KID.
     """
+    if found.first.settings == found.second.settings:
+        return False, "the search found nothing better than it"
+    by_accuracy = goal == "accuracy"
     if goal == "balanced":
-        least = min(max(winner.accuracy, default.accuracy), ceiling) - TOLERANCE
-        if winner.accuracy < least:
-            return False, f"it loses more than a point of accuracy: {accuracy}"
-        by_accuracy = default.accuracy < least
-    else:
-        by_accuracy = goal == "accuracy"
+        least = min(max(found.first.accuracy, found.second.accuracy), ceiling) - TOLERANCE
+        if found.first.accuracy < least:
+            return False, f"it loses more than a point of accuracy: {found.accuracy}"
+        by_accuracy = found.second.accuracy < least
     if by_accuracy:
-        better = accuracy.low > 0
-        return better, f"accuracy {accuracy}: {'higher beyond noise' if better else 'not higher beyond noise'}"
-    better = kid.high < 0
-    return better, f"KID {kid}: {'lower beyond noise' if better else 'not lower beyond noise'}"
+        better = found.accuracy.low > 0
+        return better, f"accuracy {found.accuracy}: {'higher beyond noise' if better else 'not higher beyond noise'}"
+    better = found.kid.high < 0
+    return better, f"KID {found.kid}: {'lower beyond noise' if better else 'not lower beyond noise'}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     Settings = dict[str, Any]
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
-NOT_TRAINED = "not trained with"
 NUM_STEPS = (2, 3, 4, 6, 8, 10, 14, 20, 28, 40, 60, 100)
 GUIDANCE_SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 # Kynkäänniemi et al. 2024 find guidance harmful near noise and needless near data.
@@ -87,9 +85,9 @@ class Space:
             return None
         if found["guidance_scale"] == 1.0:
             found["guidance_interval"] = [0.0, 1.0]
-        if not takes(sampler.scheduler_class.step, "eta"):
+        if not sampler.takes_eta:
             found["eta"] = 0.0
-        if found["solver_order"] is not None and not takes(sampler.scheduler_class.__init__, "solver_order"):
+        if not sampler.max_order:
             found["solver_order"] = None
         if found["timestep_spacing"] == "log_snr":
             found["timestep_shift"] = 1.0
@@ -101,44 +99,34 @@ class Space:
 
     def suggest(self, trial: optuna.trial.Trial) -> Settings | None:
         """What an Optuna trial proposes, settled; None where it cannot be sampled with."""
-        chosen = {name: values[_place(trial, name, values)] for name, values in self.knobs.items()}
+        chosen = {}
+        for name, values in self.knobs.items():
+            if isinstance(values[0], int | float):  # places of numbers have an order, which helps the sampler
+                chosen[name] = values[trial.suggest_int(name, 0, len(values) - 1)]
+            else:
+                chosen[name] = values[trial.suggest_categorical(name, range(len(values)))]
         return self.settled(chosen)
-
-
-def _place(trial: optuna.trial.Trial, name: str, values: tuple[Any, ...]) -> int:
-    """A place among the values: that of numbers has an order, which helps the sampler."""
-    if isinstance(values[0], int | float):
-        return trial.suggest_int(name, 0, len(values) - 1)
-    return trial.suggest_categorical(name, range(len(values)))
 
 
 def name_of(settings: Mapping[str, Any]) -> str:
     """A line that names what is searched: `ddim 20, guidance 3 (0.2 to 0.8), eta 0.5`."""
     low, high = settings["guidance_interval"]
-    parts = [f"{settings['sampler']} {settings['num_inference_steps']}"]
-    guidance = f"guidance {settings['guidance_scale']:g}"
-    parts.append(guidance if (low, high) == (0.0, 1.0) else f"{guidance} ({low:g} to {high:g})")
-    if settings["eta"] or settings["sampler"] == "ddim":
-        parts.append(f"eta {settings['eta']:g}")
-    if settings["timestep_shift"] != 1.0:
-        parts.append(f"shift {settings['timestep_shift']:g}")
-    if settings["timestep_spacing"] != "trailing":
-        parts.append(settings["timestep_spacing"])
-    if settings["solver_order"] is not None:
-        parts.append(f"order {settings['solver_order']}")
-    if settings["guidance_rescale"]:
-        parts.append(f"rescale {settings['guidance_rescale']:g}")
-    return ", ".join(parts)
+    within = "" if (low, high) == (0.0, 1.0) else f" ({low:g} to {high:g})"
+    said = {
+        f"{settings['sampler']} {settings['num_inference_steps']}": True,
+        f"guidance {settings['guidance_scale']:g}{within}": True,
+        f"eta {settings['eta']:g}": settings["eta"] or settings["sampler"] == "ddim",
+        f"shift {settings['timestep_shift']:g}": settings["timestep_shift"] != 1.0,
+        settings["timestep_spacing"]: settings["timestep_spacing"] != "trailing",
+        f"order {settings['solver_order']}": settings["solver_order"] is not None,
+        f"rescale {settings['guidance_rescale']:g}": settings["guidance_rescale"],
+    }
+    return ", ".join(part for part, matters in said.items() if matters)
 
 
 def plain_settings(settings: Mapping[str, Any]) -> Settings:
     """The settings as JSON would give them back."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
-
-
-def takes(function: Any, argument: str) -> bool:
-    """Whether a scheduler's function takes an argument."""
-    return argument in inspect.signature(function).parameters
 
 
 @dataclass(frozen=True)
@@ -161,7 +149,7 @@ class Cell:
     @property
     def schedule_name(self) -> str:
         """The schedule as a table says it."""
-        return self.schedule if self.trained else f"{self.schedule} ({NOT_TRAINED})"
+        return self.schedule if self.trained else f"{self.schedule} (not trained with)"
 
     @property
     def row(self) -> str:
@@ -176,19 +164,20 @@ class Cell:
 
     def settings(self) -> dict[str, Any]:
         """The sampling settings."""
-        return {key: value for key, value in asdict(self).items() if key not in ("schedule", "trained")}
+        return {key: value for key, value in vars(self).items() if key not in ("schedule", "trained")}
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The cells in order, the pipeline that walks each schedule, and what was left out and why, a line each.
+    """The cells in order, each with the evaluations of the network that a picture takes, where guidance takes two.
 
-    evaluations: of the network, a picture, in each cell; guidance takes two a step.
+    pipelines: that walk each schedule. changes: sampling settings that are the same in all cells. notes: what was left
+    out and why, a line each.
     """
 
-    cells: tuple[Cell, ...]
+    cells: Mapping[Cell, int]
     pipelines: Mapping[str, Pipeline]
-    evaluations: tuple[int, ...]
+    changes: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
 
@@ -212,76 +201,57 @@ def plan_sweep(
         InputError: an unknown name, a schedule that the model was not trained with, settings out of range, guidance of
             a model that is told nothing, or nothing left to try.
     """
-    own, own_schedule = pipeline.sampling_settings(**(changes or {})), pipeline.process.schedule
-    schedules = unique(schedules) or [own_schedule]
-    check_names("scheduler", schedules, SCHEDULES, other=("sampler", SAMPLERS))
-    check_names("sampler", samplers, SAMPLERS, other=("scheduler", SCHEDULES))
-    for eta in etas:
-        if not 0 <= eta <= 1:
-            raise InputError(f"eta {eta:g}: give 0 (no noise in a step) to 1 (as much as DDPM)")
-    guidance, steps = unique(guidance) or [own["guidance_scale"]], unique(steps) or [own["num_inference_steps"]]
-    if foreign := [name for name in schedules if name != own_schedule and not untrained]:
+    changes = dict(changes or {})
+    own, own_schedule = pipeline.sampling_settings(**changes), pipeline.process.schedule
+    schedules, samplers = unique(schedules) or [own_schedule], unique(samplers)
+    check_names("scheduler", schedules, SCHEDULES, "sampler", SAMPLERS)
+    check_names("sampler", samplers, SAMPLERS, "scheduler", SCHEDULES)
+    if wrong := [eta for eta in etas if not 0 <= eta <= 1]:
+        raise InputError(f"eta {wrong[0]:g}: give 0 (no noise in a step) to 1 (as much as DDPM)")
+    if not untrained and (foreign := [name for name in schedules if name != own_schedule]):
         raise InputError(
             f"scheduler {foreign[0]!r}: this model was trained with {own_schedule!r}; leave it out, or give "
             "--untrained-schedules to see what becomes of it"
         )
-    notes: list[str] = []
-    cells: list[Cell] = []
-    evaluations: list[int] = []
     pipelines = {name: pipeline if name == own_schedule else ScheduleAdapter.of(pipeline, name) for name in schedules}
+    cells: dict[Cell, int] = {}
+    notes: list[str] = []
     for schedule, walk in pipelines.items():
-        space = Space(walk.process, walk.sampling_settings())
-        default = own["sampler"] if schedule == own_schedule else DEFAULT_SAMPLER[schedule]
-        for sampler in fitting(unique(samplers) or [default], schedule, notes):
-            tried = etas_of(sampler, unique(etas) or [own["eta"] if sampler == own["sampler"] else 0.0], notes)
-            for num, scale, eta in product(steps, guidance, tried):
-                cell = Cell(schedule, sampler, float(scale), float(eta), int(num), schedule == own_schedule)
-                # Refuses what cannot be.
-                settings = walk.sampling_settings(**{**(changes or {}), **cell.settings()})
-                evaluations.append(space.evaluations(settings))
-                cells.append(cell)
-    return SweepPlan(tuple(cells), pipelines, tuple(evaluations), tuple(unique(notes)))
-
-
-def fitting(samplers: Sequence[str], schedule: str, notes: list[str]) -> list[str]:
-    """Those that can walk the schedule; the others are noted.
-
-    Raises:
-        InputError: none of them.
-    """
-    fit = [name for name in samplers if SAMPLERS[name].flow == (schedule == "flow")]
-    if not fit:
+        trained = schedule == own_schedule
+        asked = samplers or [own["sampler"] if trained else DEFAULT_SAMPLER[schedule]]
         known = [name for name, sampler in SAMPLERS.items() if sampler.flow == (schedule == "flow")]
-        raise InputError(
-            f"sampler {', '.join(samplers)}: cannot walk a {schedule!r} schedule; choose from {', '.join(known)}"
-        )
-    notes += [f"{name}: cannot walk a {schedule!r} schedule, left out there" for name in samplers if name not in fit]
-    return fit
+        cannot = f"cannot walk a {schedule!r} schedule"
+        if not set(asked) & set(known):
+            raise InputError(f"sampler {', '.join(asked)}: {cannot}; choose from {', '.join(known)}")
+        notes += [f"{name}: {cannot}, left out there" for name in asked if name not in known]
+        space = Space(walk.process, walk.sampling_settings())
+        for sampler in [name for name in asked if name in known]:
+            tried = unique(etas) or [own["eta"] if sampler == own["sampler"] else 0.0]
+            if not SAMPLERS[sampler].takes_eta:
+                if left := [f"{eta:g}" for eta in tried if eta]:
+                    notes.append(f"{sampler}: has no eta; made once, as eta 0, and eta {', '.join(left)} left out")
+                tried = [0.0]
+            scales, nums = unique(guidance) or [own["guidance_scale"]], unique(steps) or [own["num_inference_steps"]]
+            for num, scale, eta in product(nums, scales, tried):
+                cell = Cell(schedule, sampler, float(scale), float(eta), int(num), trained)
+                # Refuses what cannot be.
+                cells[cell] = space.evaluations(walk.sampling_settings(**changes | cell.settings()))
+    return SweepPlan(cells, pipelines, changes, tuple(unique(notes)))
 
 
-def etas_of(sampler: str, etas: Sequence[float], notes: list[str]) -> Sequence[float]:
-    """The etas to try with a sampler: 0 alone where it has none, and a note of those left out."""
-    if takes(SAMPLERS[sampler].scheduler_class.step, "eta"):
-        return etas
-    if left := [f"{eta:g}" for eta in etas if eta]:
-        notes.append(f"{sampler}: has no eta; made once, as eta 0, and eta {', '.join(left)} left out")
-    return [0.0]
-
-
-def check_names(what: str, names: Iterable[str], known: Iterable[str], other: tuple[str, Iterable[str]]) -> None:
+def check_names(
+    what: str, names: Iterable[str], known: Iterable[str], other: str, known_of_other: Iterable[str]
+) -> None:
     """Make sure that all names are known.
 
     Raises:
         InputError: one that is not, with the nearest right ones; `other` is what it may have been meant for.
     """
-    known = list(known)
     for name in names:
-        if name in known:
-            continue
-        if name in other[1]:
-            raise InputError(f"{what} {name!r}: that is a {other[0]}; give it to --{other[0]}s")
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        raise InputError(f"{what} {name!r}: unknown; {'nearest' if near else 'there are'}: {', '.join(near or known)}")
+        if name in known_of_other:
+            raise InputError(f"{what} {name!r}: that is a {other}; give it to --{other}s")
+        if name not in known:
+            raise InputError(f"{what} {name!r}: unknown; choose from {nearest_names(name, known)}")
 
 
 def find_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
@@ -299,11 +269,14 @@ def find_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
         elif name.isascii() and name.isdigit() and int(name) < len(class_names):
             found.append(int(name))
         else:
-            near = difflib.get_close_matches(name, list(class_names), n=3, cutoff=0.5) or list(class_names)[:12]
-            raise InputError(
-                f"label {name!r}: unknown; there are 0 to {len(class_names) - 1}, or names such as {', '.join(near)}"
-            )
+            near = nearest_names(name, class_names)
+            raise InputError(f"label {name!r}: unknown; there are 0 to {len(class_names) - 1}, or names such as {near}")
     return unique(found)
+
+
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Those most like a name, or else the first ones."""
+    return ", ".join(difflib.get_close_matches(name, list(known), n=3, cutoff=0.5) or list(known)[:12])
 
 
 def unique(values: Iterable[Any]) -> list[Any]:

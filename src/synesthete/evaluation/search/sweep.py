@@ -16,8 +16,8 @@ import torch
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.provenance import device_name, provenance
-from synesthete.evaluation.reporting.report import finite, number, write_report
-from synesthete.evaluation.search.scoring import FIGURES
+from synesthete.evaluation.reporting.report import duration, finite, number, write_report
+from synesthete.evaluation.search.scoring import FIGURES, read_figures
 from synesthete.evaluation.search.space import Cell
 from synesthete.evaluation.search.sweep_report import (
     CONTACT_SHEET,
@@ -93,28 +93,25 @@ class SweepFolder:
         """Keep a finished cell, each file whole; its figures come last, and say that it is done."""
         write_file(self.place(made.cell, "grid"), encode_png(grid))
         write_file(self.place(made.cell, "mosaic"), encode_png(mosaic))
-        content = json.dumps(finite(asdict(made)), indent=1)
-        write_file(self.place(made.cell, "cell"), content + "\n")
-
-    def read(self, cell: Cell) -> Made | None:
-        """A cell that is done, or None."""
-        found = self._read(self.place(cell, "cell"))
-        return found if found and found.cell == cell else None
+        write_file(self.place(made.cell, "cell"), json.dumps(finite(asdict(made)), indent=1) + "\n")
 
     def all(self) -> list[Made]:
         """Every cell that is done, in order: schedules that the model was trained with first."""
-        found = [self._read(path) for path in self.path.glob("*/cell_*.json")]
-        return sorted((made for made in found if made), key=lambda made: order(made.cell))
+        found = []
+        for path in self.path.glob("*/cell_*.json"):
+            values, figures = read_json(path), read_figures(path)
+            try:
+                cell = Cell(**values["cell"])
+                if figures and all(self.place(cell, kind).is_file() for kind in ("grid", "mosaic")):
+                    found.append(Made(cell, figures, int(values["num"]), str(values["device"])))
+            except (TypeError, KeyError, ValueError):  # damaged: made again
+                continue
 
-    def _read(self, path: Path) -> Made | None:
-        values = read_json(path)
-        try:
-            figures = {k: math.nan if v is None else float(v) for k, v in values["figures"].items()}
-            made = Made(Cell(**values["cell"]), figures, int(values["num"]), str(values["device"]))
-        except (TypeError, KeyError, ValueError, AttributeError):  # absent or damaged: made again
-            return None
-        whole = set(FIGURES) <= figures.keys() and all(self.place(made.cell, k).is_file() for k in ("grid", "mosaic"))
-        return made if whole else None
+        def order(made: Made) -> tuple[Any, ...]:
+            own = made.cell
+            return not own.trained, own.schedule, own.sampler, own.eta, own.num_inference_steps, own.guidance_scale
+
+        return sorted(found, key=order)
 
     def write_table(self, cells: Sequence[Made]) -> None:
         """All figures as comma-separated values; an empty field where there is none."""
@@ -129,11 +126,6 @@ class SweepFolder:
         write_file(self.path / TABLE, text.getvalue())
 
 
-def order(cell: Cell) -> tuple[Any, ...]:
-    """Places a cell among the others."""
-    return not cell.trained, cell.schedule, cell.sampler, cell.eta, cell.num_inference_steps, cell.guidance_scale
-
-
 def read_json(path: Path) -> Any:
     """The file's content; None where it is absent or damaged."""
     try:
@@ -146,8 +138,6 @@ def _shown(value: Any) -> str:
     """A value in an error's line."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-    # progress(what, done, total); a total of 0 says `what` as a line of its own.
 
 
 @dataclass(frozen=True)
@@ -181,82 +171,66 @@ def run_sweep(
     folder: Path,
     *,
     model: str = "",
-    command: str | None = None,
-    changes: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Made]:
     """Make every cell of the plan that `folder` does not hold yet, then the table, the contact sheet and the report.
 
     Each cell is written as soon as it is done: what stops the sweep costs the cell that it stops. Returns all cells
-    that the folder holds, of earlier calls as well. model, command: how the report calls them. changes: sampling
-    settings that are the same in all cells.
+    that the folder holds, of earlier calls as well. model: how the report calls it. progress(what, done, total); a
+    total of 0 says `what` as a line of its own.
 
     Raises:
         InputError: a folder of another sweep or of something else, one that another process writes to, or no cells.
     """
-    start = datetime.now(UTC)
-    report = progress or (lambda *_: None)
+    start, report, basis = datetime.now(UTC), progress or (lambda *_: None), scorer.basis
     if not len(samples) or not plan.cells:
         raise InputError("a sweep of no pictures; give at least one label, one seed and --num 1")
     with locked(folder):
-        place = SweepFolder(folder, identity_of(scorer, samples, changes or {}))
+        place = SweepFolder(folder, identity_of(scorer, samples, plan.changes))
         for note in plan.notes:
             report(note, 0, 0)
-        make_cells(scorer, plan, samples, place, changes or {}, report)
-        cells = place.all()
+        make_cells(scorer, plan, samples, place, report)
+        cells, labels = place.all(), samples.all_labels()
         place.write_table(cells)
         write_picture(folder / CONTACT_SHEET, draw_contact_sheet(place, cells))
-        labels = samples.all_labels()
         real = scorer.reference(labels) | {"kid_floor": scorer.kid_floor(labels)}
-        found = Findings(cells, real, len(scorer.basis.class_names), scorer.basis.features.name, plan.notes)
-        facts = provenance(scorer.pipeline, start, model, command) | {
+        found = Findings(cells, real, len(basis.class_names), basis.features.name, plan.notes)
+        facts = provenance(scorer.pipeline, start, model) | {
             "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, seeds "
             f"{', '.join(map(str, samples.seeds))}, {samples.num} of both",
-            "features": scorer.basis.features.name,
-            "changed in every cell": ", ".join(f"{key} {value}" for key, value in (changes or {}).items()) or "nothing",
+            "features": basis.features.name,
+            "changed in every cell": ", ".join(f"{key} {value}" for key, value in plan.changes.items()) or "nothing",
         }
         write_report(sweep_report(place, found, facts), folder / REPORT)
     return cells
 
 
-def make_cells(
-    scorer: Scorer,
-    plan: SweepPlan,
-    samples: SweepSamples,
-    place: SweepFolder,
-    changes: Mapping[str, Any],
-    report: Progress,
-) -> None:
+def make_cells(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: SweepFolder, report: Progress) -> None:
     """Make and keep the cells that are not there; says how many they are and, after the first, how long they take."""
-    todo = [cell for cell in plan.cells if place.read(cell) is None]
-    evaluations = dict(zip(plan.cells, plan.evaluations, strict=True))
+    there = {made.cell for made in place.all()}
+    todo = [cell for cell in plan.cells if cell not in there]
     num, kept = len(plan.cells), len(plan.cells) - len(todo)
     report(f"{num} cells of {len(samples)} pictures{f', {kept} of them there already' if kept else ''}", 0, 0)
-    labels, seeds, names = samples.all_labels(), samples.all_seeds(), list(scorer.basis.class_names)
+    labels, seeds, names = samples.all_labels(), samples.all_seeds(), scorer.basis.class_names
+    rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
     device, draw = device_name(scorer.pipeline.device), scorer.basis.thumbnails
     for done, cell in enumerate(todo):
         report("cells", kept + done, num)
         scorer.kid_floor(labels)  # looks at the real pictures, once: no cell's doing
         started = time.perf_counter()
         walk = plan.pipelines[cell.schedule]
-        score = scorer.score({**changes, **cell.settings()}, labels, seeds, pipeline=walk)
+        score = scorer.score({**plan.changes, **cell.settings()}, labels, seeds, pipeline=walk)
         made = Made(cell, score.figures(), score.num, device)
         pictures = samples.arranged(score.samples)
-        rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
-        place.write(made, draw_grid(pictures, rows, samples.seeds, grid_title(made), draw), draw_mosaic(pictures, draw))
+        kid = f"KID {number(score.kid)} (floor {number(score.kid_floor)})"
+        title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {score.num}"
+        place.write(made, draw_grid(pictures, rows, samples.seeds, title, draw), draw_mosaic(pictures, draw))
         if not done and len(todo) > 1:
             sampling = score.seconds_per_picture * score.num
-            rest = sum(evaluations[other] for other in todo[1:]) / evaluations[cell]
+            rest = sum(plan.cells[other] for other in todo[1:]) / plan.cells[cell]
             left = sampling * rest + (time.perf_counter() - started - sampling) * (len(todo) - 1)
-            report(f"about {cell_duration(left)} for the {len(todo) - 1} cells left", 0, 0)
+            report(f"about {duration(left)} for the {len(todo) - 1} cells left", 0, 0)
     report("cells", num, num)
-
-
-def grid_title(made: Made) -> str:
-    """A cell in one line over its grid."""
-    figures = made.figures
-    kid = f"KID {number(figures['kid'])} (floor {number(figures['kid_floor'])})"
-    return f"{made.cell.title}: accuracy {number(figures['accuracy'])}, {kid}, n = {made.num}"
 
 
 def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +238,6 @@ def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any
     pipeline, basis = scorer.pipeline, scorer.basis
     own = pipeline.sampling_settings(**changes)
     swept = ("sampler", "guidance_scale", "eta", "num_inference_steps")
-    same = {key: value for key, value in own.items() if key not in swept}
     real = repr(tuple(basis.samples.shape)).encode() + basis.labels.numpy().tobytes()
     return {
         "model": digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings()),
@@ -274,12 +247,5 @@ def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any
         "labels": [basis.class_names[label] for label in samples.labels],
         "seeds": list(samples.seeds),
         "num": samples.num,
-        "sampling": [f"{key}={value}" for key, value in same.items()],
+        "sampling": [f"{key}={value}" for key, value in own.items() if key not in swept],
     }
-
-
-def cell_duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

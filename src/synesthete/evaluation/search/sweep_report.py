@@ -13,7 +13,7 @@ from PIL import Image
 
 from synesthete.data.picture import to_images
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.figures import COLOURS, draw_matrix, to_png
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
 from synesthete.evaluation.search.space import unique
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.evaluation.search.space import Cell
     from synesthete.evaluation.search.sweep import Made, SweepFolder
 
     Thumbnails = Callable[[Tensor], Sequence[Image.Image]]
@@ -143,37 +144,31 @@ def metrics(found: Findings) -> list[Metric]:
     result = []
     if made := found.best("accuracy"):
         value = made.figures["accuracy"]
+        said: dict[str, Any] = {"what": found.named("accuracy"), "cell": made.cell.title}
         figures = value, interval(value, made.num), 1 / found.num_classes, None, found.real["accuracy"]
-        said: dict[str, Any] = {"which": "highest", "what": found.named("accuracy"), "cell": made.cell.title}
-        result.append(metric("sweep_best", *figures, variant="accuracy", **said))
+        result.append(metric("sweep_best", *figures, variant="accuracy", which="highest", **said))
     if made := found.best("kid"):
-        what = f"{found.named('kid')}, ceiling: real against real"
-        said = {"which": "lowest", "what": what, "cell": made.cell.title}
-        result.append(
-            metric("sweep_best", made.figures["kid"], ceiling=made.figures["kid_floor"], variant="kid", **said)
-        )
+        said = {"what": f"{found.named('kid')}, ceiling: real against real", "cell": made.cell.title}
+        value, floor = made.figures["kid"], made.figures["kid_floor"]
+        result.append(metric("sweep_best", value, ceiling=floor, variant="kid", which="lowest", **said))
     return result
 
 
 def figures_table(found: Findings) -> Table:
     """A row a cell, the best of every column marked, and a row of real pictures."""
-    highest = {
-        name: found.merit(name, made.figures[name]) if (made := found.best(name)) else math.nan for name in NAMES
-    }
+    best = {name: found.merit(name, made.figures[name]) for name in NAMES if (made := found.best(name))}
 
-    def cell(made: Made, name: str) -> Any:
-        value = made.figures[name]
-        return f"{number(value)}{MARK}" if found.merit(name, value) == highest[name] else value
+    def marked(name: str, value: float) -> float | str:
+        return f"{number(value)}{MARK}" if found.merit(name, value) == best.get(name) else value
 
-    columns = ["schedule", "sampler", "guidance", "eta", "steps"]
     rows: list[Sequence[Any]] = []
     for made in found.cells:
         own = made.cell
         settings = [own.schedule_name, own.sampler, f"{own.guidance_scale:g}", f"{own.eta:g}", own.num_inference_steps]
-        rows.append([*settings, *(cell(made, name) for name in NAMES)])
+        rows.append([*settings, *(marked(name, made.figures[name]) for name in NAMES)])
     real = [found.real["kid_floor"] if name == "kid" else found.real.get(name) for name in NAMES]
     rows.append(["real pictures (KID: the floor)", None, None, None, None, *real])
-    return Table([*columns, *map(found.named, NAMES)], rows)
+    return Table(["schedule", "sampler", "guidance", "eta", "steps", *map(found.named, NAMES)], rows)
 
 
 def matrix(cells: Sequence[Made]) -> tuple[list[str], list[float], dict[tuple[int, int], Made]]:
@@ -195,28 +190,38 @@ def draw_contact_sheet(place: SweepFolder, cells: Sequence[Made]) -> Image.Image
     return draw_sheet(pictures, rows, names, title="Below each cell: class accuracy, KID", captions=captions)
 
 
-def map_figure(found: Findings, name: str) -> Any:
-    """A figure of every cell as a heat map."""
+def map_figure(found: Findings, name: str) -> Figure:
+    """A figure of every cell as a heat map, the darker the better; the best is framed, a place not made is empty."""
     rows, columns, cells = matrix(found.cells)
-    values = np.full((len(rows), len(columns)), np.nan)
-    merits = values.copy()
+    merits, texts, title = np.full((len(rows), len(columns)), np.nan), {}, found.named(name)
     for where, made in cells.items():
-        values[where], merits[where] = made.figures[name], found.merit(name, made.figures[name])
-    return heat_map_figure(values, merits, rows, [f"{scale:g}" for scale in columns], found.named(name))
+        if math.isfinite(value := made.figures[name]):
+            merits[where], texts[where] = found.merit(name, value), number(value)
+    low, best = np.nanmin(merits, initial=math.inf), np.nanmax(merits, initial=-math.inf)
+    shades = (merits - low) / max(best - low, 1e-12)
+    width = max(0.072 * max(map(len, rows)) + 0.8 * len(columns) + 0.8, 0.075 * len(title))
+    figure = Figure(figsize=(width, 0.36 * len(rows) + 1.1), layout="constrained")
+    axes, scales = figure.add_subplot(), [f"{scale:g}" for scale in columns]
+    draw_matrix(axes, shades, texts, rows, scales, text_size=8, dark=DARK, aspect="auto")
+    for row, column in zip(*np.nonzero(merits == best), strict=True):
+        place = column - 0.47, row - 0.45
+        axes.add_patch(Rectangle(place, 0.94, 0.9, fill=False, edgecolor=COLOURS[1], linewidth=2))
+    axes.set_xlabel("guidance scale", fontsize=8)
+    axes.set_title(title, fontsize=10)
+    return figure
 
 
 def best_grids(place: SweepFolder, found: Findings) -> Gallery:
     """The grids of the cells that are best by some figure."""
-    won: dict[str, list[str]] = {}
-    cells = {made.cell.title: made for name in NAMES if (made := found.best(name))}
+    won: dict[Cell, list[str]] = {}
     for name in NAMES:
         if made := found.best(name):
-            won.setdefault(made.cell.title, []).append(NAMES[name])
+            won.setdefault(made.cell, []).append(NAMES[name])
     cards = []
-    for title, names in list(won.items())[:MAX_GRIDS]:
-        grid = place.place(cells[title].cell, "grid")
+    for cell, names in list(won.items())[:MAX_GRIDS]:
+        grid = place.place(cell, "grid")
         medium = Medium(grid.stem, grid.read_bytes(), grid.relative_to(place.path).as_posix())
-        cards.append(Card(title, [medium], [f"best by {', '.join(names)}"]))
+        cards.append(Card(cell.title, [medium], [f"best by {', '.join(names)}"]))
     return Gallery(cards, columns=1)
 
 
@@ -246,33 +251,3 @@ def draw_mosaic(samples: Tensor, draw: Thumbnails = to_images) -> Image.Image:
     for place, tile in enumerate(tiles):
         mosaic.paste(tile, (place % columns * width, place // columns * height))
     return mosaic
-
-
-def heat_map_figure(
-    values: np.ndarray, merits: np.ndarray, row_names: Sequence[str], column_names: Sequence[str], title: str
-) -> Figure:
-    """A figure of every cell (rows, columns), NaN where there is none, the darker the more merit; the best is framed.
-
-    merits: (rows, columns), higher is better.
-    """
-    rows, columns = values.shape
-    width = 0.072 * max(map(len, row_names)) + 0.8 * columns + 0.8
-    figure = Figure(figsize=(max(width, 0.075 * len(title)), 0.36 * rows + 1.1), layout="constrained")
-    axes = figure.add_subplot()
-    known = merits[np.isfinite(merits)]
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
-    shade = np.where(np.isfinite(merits), (merits - low) / (high - low) if high > low else 0.0, np.nan)
-    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
-        colour = "white" if shade[row, column] > DARK else "black"
-        text = number(float(values[row, column]))
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-        if merits[row, column] == high:
-            axes.add_patch(
-                Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#c8541b", linewidth=2)
-            )
-    axes.set_xticks(range(columns), list(column_names), fontsize=8)
-    axes.set_yticks(range(rows), list(row_names), fontsize=8)
-    axes.set_xlabel("guidance scale", fontsize=8)
-    axes.set_title(title, fontsize=10)
-    return figure

@@ -17,12 +17,12 @@ from synesthete.data.labelled import in_turn
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import check_place, write_report
-from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, ask_eta, ask_guidance, guidance_settings
+from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, ask
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.search.measurements import GOALS, Measurements
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
-from synesthete.evaluation.search.tune_report import Tuning, facts_of
+from synesthete.evaluation.search.tune_report import Tuning
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
 from synesthete.io import digest, locked, write_file
 from synesthete.types import InputError
@@ -95,15 +95,14 @@ def run_tune(
     model: str = "",
     folder: Path | None = None,
     config: SearchConfig | None = None,
-    command: str | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
     """Search the sampling settings of a model, and write the report into `out / "report"`.
 
     What is measured is kept in `out / "measured"` and not measured again: a search that was killed goes on, with the
-    same outcome. scorer: of the model and its data; real samples held out are divided, one half to search on. model,
-    command: how the report calls them. folder: the model's, whose default becomes the winner if that is better beyond
-    noise; None writes nothing there. config: goal, budget, pictures, minutes, seed; the ceiling is measured.
+    same outcome. scorer: of the model and its data; real samples held out are divided, one half to search on. model:
+    how the report calls it. folder: the model's, whose default becomes the winner if that is better beyond noise; None
+    writes nothing there. config: goal, budget, pictures, minutes, seed; the ceiling is measured.
     progress(what, done, total).
 
     Raises:
@@ -119,7 +118,7 @@ def run_tune(
     with locked(out):
         config = replace(config, ceiling=scorer.reference(classes)["accuracy"])
         space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.is_conditional)
-        searched, compared = halves(basis, config.seed)
+        searched, compared = parts = halves(basis, config.seed)
         trials, final = (
             Measurements(
                 Scorer(pipeline, part, config.seed, BATCH_SIZE),
@@ -127,59 +126,41 @@ def run_tune(
                 out / MEASURED,
                 subject_of(pipeline, part, config.seed),
             )
-            for part in (searched, compared)
+            for part in parts
         )
-        tuning = tune_measured(space, trials, final, config, basis.features.name, report)
+        tuning = tune_measured(space, trials, final, config, report)
+        tuning.features, tuning.num_classes = basis.features.name, len(basis.class_names)
         tuning.fresh = compared is not searched
-        tuning.num_classes = len(basis.class_names)
         settle(tuning, pipeline, folder)
-        facts = provenance(pipeline, start, model, command) | facts_of(tuning)
-        facts["classes"] = f"{len(classes)} of {len(basis.class_names)}"
-        write_report(tuning.report(facts), out / REPORT)
+        facts = {"classes": f"{len(classes)} of {len(basis.class_names)}"}
+        write_report(tuning.report(provenance(pipeline, start, model), facts), out / REPORT)
     return tuning
 
 
 def tune_measured(
-    space: Space, trials: Measurements, final: Measurements, config: SearchConfig, features: str, progress: Progress
+    space: Space, trials: Measurements, final: Measurements, config: SearchConfig, progress: Progress
 ) -> Tuning:
     """The search, the comparison and the two findings; nothing is written but measurements."""
     search = Search(space, trials, final, config, progress)
     found = search.run()
-    steps, spared, num = afford(space, found.cost, found.seconds_left, config.num, max(FEWEST_PICTURES, final.fewest))
-    scales = guidance_settings(space, spared)
-    asked, total = itertools.count(1), NUM_ASKED * (2 * len(steps) + len(scales))
-
-    def count() -> None:
-        progress("two findings", next(asked), total)
-
-    eta = ask_eta(space, final, steps, num, search.seed, count)
-    guidance = ask_guidance(final, scales, num, search.seed, count)
+    fewest = max(FEWEST_PICTURES, final.fewest)
+    questions = afford(space, search.foretold, search.left(1.0), config.num, fewest)
+    asked, total = itertools.count(1), NUM_ASKED * len(questions.settings)
+    eta, guidance = ask(questions, final, search.seed, lambda: progress("two findings", next(asked), total))
     both = list({id(measured): measured for measured in (trials, final)}.values())
-    return Tuning(
-        found=found,
-        config=config,
-        old=space.default,
-        features=features,
-        written=False,
-        remark="",
-        fresh=trials is not final,
-        num_classes=len(trials.classes),
-        eta=eta,
-        guidance=guidance,
-        num_asked=num,
-        measurements=[m for measured in both for own in measured.made.values() for m in own],
-        num_new=sum(measured.num_new for measured in both),
-    )
+    measurements = [m for measured in both for own in measured.made.values() for m in own]
+    num_new = sum(measured.num_new for measured in both)
+    return Tuning(found, config, space.default, eta, guidance, questions.num, measurements, num_new)
 
 
 def settle(tuning: Tuning, pipeline: Pipeline, folder: Path | None) -> None:
     """Write a winner that is better into the model, and say what was done."""
-    if not tuning.better:
+    if not tuning.found.better:
         tuning.remark = "Nothing was written into the model."
     elif folder is None:
         tuning.remark = "Nothing was written into the model, as was asked."
     else:
-        write_sampling(folder, tuning.winner, pipeline.process)
+        write_sampling(folder, tuning.found.winner, pipeline.process)
         tuning.written = True
         tuning.remark = "The winner is the model's default now; the old one is in this report."
 

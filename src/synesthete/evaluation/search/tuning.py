@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from synesthete import seeding
-from synesthete.evaluation.search.measurements import compare_repeats, front, ranked, together, within
+from synesthete.evaluation.search.measurements import (
+    compare_repeats,
+    decide,
+    front,
+    loss,
+    lost_accuracy,
+    ranked,
+    together,
+)
 from synesthete.evaluation.search.space import name_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synesthete.evaluation.search.measurements import Aggregate, Comparison, Goal, Measurement, Measurements
+    from synesthete.evaluation.search.measurements import Comparison, Goal, Measurement, Measurements
     from synesthete.evaluation.search.space import Space
     from synesthete.types import Progress
 
@@ -52,38 +59,27 @@ class SearchConfig:
     ceiling: float = 1.0
 
 
-@dataclass(frozen=True)
-class SamplingCost:
-    """Seconds per picture: so much whatever the settings, and so much for each evaluation of the network."""
-
-    fixed: float
-    per_evaluation: float
-
-    def __call__(self, evaluations: int) -> float:
-        """Seconds for a picture of that many evaluations."""
-        return self.fixed + self.per_evaluation * evaluations
-
-
 @dataclass
 class SearchResult:
     """What a search found.
 
-    aggregates: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the front.
-    front: in order of seconds. rounds: (what, settings, pictures of each) for every rung. seconds_left: of the minutes.
+    comparison: of the winner with the default; better: whether the winner is, by the goal and beyond noise; reason:
+    why, or why not, in words. aggregates: of every settings tried. kept: those measured well enough, with accuracy
+    enough, to be on the front. front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
     """
 
-    cost: SamplingCost
     comparison: Comparison
-    aggregates: list[Aggregate]
-    kept: list[Aggregate]
-    front: list[Aggregate]
+    better: bool
+    reason: str
+    aggregates: list[Measurement]
+    kept: list[Measurement]
+    front: list[Measurement]
     rounds: list[tuple[str, int, int]]
-    seconds_left: float
 
     @property
     def winner(self) -> Settings:
         """The settings that the search chose."""
-        return self.comparison.winner.settings
+        return self.comparison.first.settings
 
 
 class Search:
@@ -111,7 +107,7 @@ class Search:
         self.rounds: list[tuple[str, int, int]] = []
         self._known = {name_of(default)}
         self._done = self._total = 0
-        self.cost = SamplingCost(0.0, 0.0)  # until it is measured
+        self.cost = 0.0, 0.0  # seconds per picture, whatever the settings, and per evaluation; until it is measured
 
     def run(self) -> SearchResult:
         """Search, and compare the winner with the default.
@@ -123,13 +119,15 @@ class Search:
         winner = self.first_in_time(self.search())
         comparison = self.compared(winner)
         aggregates = self.trials.aggregates()
-        kept = self.keepers(aggregates)
-        line = front([s.seconds_per_picture for s in kept], [self.loss(s) for s in kept])
-        return SearchResult(
-            self.cost, comparison, aggregates, kept, [kept[i] for i in line], self.rounds, self.left(1.0)
-        )
+        # Measured on enough pictures to be on the front and, where accuracy counts, with enough of it.
+        fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
+        enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
+        kept = [enough[place] for place in self.allowed(enough)]
+        line = [kept[i] for i in front([s.seconds_per_picture for s in kept], self.losses(kept))]
+        better, reason = decide(comparison, self.config.goal, self.config.ceiling)
+        return SearchResult(comparison, better, reason, aggregates, kept, line, self.rounds)
 
-    def measure_cost(self) -> SamplingCost:
+    def measure_cost(self) -> tuple[float, float]:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
         points = []
         for num_steps in (2, 6):
@@ -137,11 +135,15 @@ class Search:
             assert settings is not None
             num = min(BATCH_SIZE, self.config.num)
             times = [self.trials.measure(settings, num, self.seed("cost", i)) for i in range(3)]
-            seconds = statistics.median(m.seconds_per_picture for m in times)
-            points.append((self.space.evaluations(settings), seconds))
+            points.append((self.space.evaluations(settings), together(times).seconds_per_picture))
         (few, quick), (many, slow) = points
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
-        return SamplingCost(max(0.0, quick - per_evaluation * few), per_evaluation)
+        return max(0.0, quick - per_evaluation * few), per_evaluation
+
+    def foretold(self, settings: Mapping[str, Any]) -> float:
+        """Seconds per picture, by what an evaluation takes."""
+        fixed, per_evaluation = self.cost
+        return fixed + per_evaluation * self.space.evaluations(settings)
 
     def left(self, share: float) -> float:
         """Seconds left of a share of the time. By what was measured, which is on disk: no clock decides anything."""
@@ -155,7 +157,7 @@ class Search:
 
         As many pictures as leave time for `fewest` settings, then as many settings; a third of `fewest` at least.
         """
-        least = max(FEWEST_PICTURES, self.trials.fewest)
+        least, num = max(FEWEST_PICTURES, self.trials.fewest), self.config.num
         seats = [self.foretold(settings) for settings in (*always, *new)]
 
         def takes(num_new: int, rungs: tuple[int, ...]) -> float:
@@ -166,7 +168,6 @@ class Search:
                 for rung, pictures in enumerate(rungs)
             )
 
-        num = self.config.num
         while True:
             rungs = rungs_of(num, smallest=max(self.trials.fewest, min(BATCH_SIZE, num // FACTOR)))
             most = next((n for n in range(len(new), 0, -1) if takes(n, rungs) <= seconds), 0)
@@ -181,12 +182,8 @@ class Search:
             if len(found) == num:
                 break
             trial = study.ask()
-            settings = self.space.suggest(trial)
-            if (
-                settings
-                and name_of(settings) not in self._known
-                and self.foretold(settings) <= self.config.budget * OVER
-            ):
+            settings, most = self.space.suggest(trial), self.config.budget * OVER
+            if settings and name_of(settings) not in self._known and self.foretold(settings) <= most:
                 self._known.add(name_of(settings))
                 found.append((trial, settings))
             else:
@@ -206,18 +203,16 @@ class Search:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32)
-        study = optuna.create_study(sampler=sampler)
+        study, most = optuna.create_study(sampler=sampler), MOST_SETTINGS
         left: list[Settings] = []
-        most = MOST_SETTINGS
-        for what, fewest, share in (
-            ("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3),
-            ("proposed", FEWEST_SETTINGS // 2, SEARCH),
-        ):
+        rounds = (("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3), ("proposed", FEWEST_SETTINGS // 2, SEARCH))
+        for what, fewest, share in rounds:
             trials = self.draw(study, most)
             if not trials and not left:
+                fixed, per_evaluation = self.cost
                 raise InputError(
                     f"no settings take {self.config.budget:g} s a picture or less here: two steps take "
-                    f"{self.cost(2):.2g} s; raise --seconds-per-picture"
+                    f"{fixed + 2 * per_evaluation:.2g} s; raise --seconds-per-picture"
                 )
             always = list({name_of(s): s for s in (self.default, *left[:NUM_LEADERS])}.values())
             num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share))
@@ -249,29 +244,27 @@ class Search:
         # One more than its seat: the default walks along.
         this = len(left) + sum(seats) + NUM_RUNGS - 1
         self._total = self._done + this + (this // 2 if what == "drawn" else 0) + 2 * NUM_REPEATS
-        for rung, num in enumerate([*seats, seats[-1]]):
-            self.rounds.append((what, len(left), rungs[rung]))
+        for rung, pictures in enumerate(rungs):
+            self.rounds.append((what, len(left), pictures))
             for settings in left:
                 # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
-                measured = self.trials.measure(settings, rungs[rung], self.seed(what, rung))
+                measured = self.trials.measure(settings, pictures, self.seed(what, rung))
                 found.setdefault(name_of(settings), []).append(measured)
                 self._count()
             aggregates = [together(found[name_of(settings)]) for settings in left]
             for aggregate, value in zip(aggregates, self.values(aggregates), strict=True):
                 values.setdefault(aggregate.name, []).append(value)
-            left = [left[place] for place in self.promoted(aggregates, num if rung < NUM_RUNGS - 1 else len(left))]
+            left = [left[place] for place in self.promoted(aggregates, [*seats, len(left)][rung])]
         return left, values
 
-    def values(self, aggregates: Sequence[Aggregate]) -> list[float]:
+    def values(self, aggregates: Sequence[Measurement]) -> list[float]:
         """What the sampler is to make small: the loss, above it accuracy lost, above that being over the budget."""
-        balanced = self.config.goal == "balanced"
-        lost = within(aggregates, self.config.ceiling) if balanced else [0.0] * len(aggregates)
+        lost = lost_accuracy(aggregates, self.config.goal, self.config.ceiling)
         late = [aggregate.seconds_per_picture > self.config.budget for aggregate in aggregates]
-        return [
-            self.loss(a) + ACCURACY * less + LATE * over for a, less, over in zip(aggregates, lost, late, strict=True)
-        ]
+        each = zip(self.losses(aggregates), lost, late, strict=True)
+        return [own + ACCURACY * less + LATE * over for own, less, over in each]
 
-    def promoted(self, aggregates: Sequence[Aggregate], num: int) -> list[int]:
+    def promoted(self, aggregates: Sequence[Measurement], num: int) -> list[int]:
         """Places of about `num` aggregates to go on with, the best first.
 
         A quarter of the seats is for the cheapest of those that nothing beats in both quality and evaluations, so that
@@ -281,16 +274,14 @@ class Search:
         order = self.in_order(aggregates)
         able = [i for i in self.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
         evaluations = [self.space.evaluations(aggregates[place].settings) for place in able]
-        reserved = [able[i] for i in front(evaluations, [self.loss(aggregates[i]) for i in able])][: num // 4]
+        reserved = [able[i] for i in front(evaluations, self.losses([aggregates[i] for i in able]))][: num // 4]
         best = [place for place in order if place not in reserved][: num - len(reserved)]
-        default = [place for place in order if aggregates[place].name == name_of(self.default)]
-        chosen = {*best, *reserved, *default}
+        chosen = {*best, *reserved, *(i for i in order if aggregates[i].name == name_of(self.default))}
         return [place for place in order if place in chosen]
 
-    def in_order(self, aggregates: Sequence[Aggregate]) -> list[int]:
+    def in_order(self, aggregates: Sequence[Measurement]) -> list[int]:
         """Places of the aggregates by the goal, those over the budget last."""
-        order = ranked(aggregates, self.config.goal, self.config.ceiling)
-        return sorted(order, key=lambda place: aggregates[place].seconds_per_picture > self.config.budget)
+        return ranked(aggregates, self.config.goal, self.config.ceiling, self.config.budget)
 
     def first_in_time(self, last: list[Settings]) -> Settings:
         """The best of the last rung, or else of all, that keeps the budget by the median of its timings.
@@ -300,8 +291,7 @@ class Search:
         """
         aggregates = self.trials.aggregates()
         places = {aggregate.name: place for place, aggregate in enumerate(aggregates)}
-        order = [*(places[name_of(settings)] for settings in last), *self.in_order(aggregates)]
-        for place in order:
+        for place in (*(places[name_of(settings)] for settings in last), *self.in_order(aggregates)):
             if aggregates[place].seconds_per_picture <= self.config.budget:
                 return aggregates[place].settings
         least = min(aggregate.seconds_per_picture for aggregate in aggregates)
@@ -312,37 +302,25 @@ class Search:
 
     def compared(self, winner: Settings) -> Comparison:
         """Winner and default on the same fresh noise, NUM_REPEATS times, on as many pictures as there is time for."""
-        affordable = self.left(SEARCH + COMPARISON) / (
-            NUM_REPEATS * (self.foretold(winner) + self.foretold(self.default))
-        )
-        num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, int(affordable)))
-        repeats: dict[str, list[Measurement]] = {"winner": [], "default": []}
+        seconds = NUM_REPEATS * (self.foretold(winner) + self.foretold(self.default))
+        affordable = int(self.left(SEARCH + COMPARISON) / seconds)
+        num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, affordable))
+        repeats: tuple[list[Measurement], list[Measurement]] = [], []
         for i in range(NUM_REPEATS):
-            for who, settings in (("winner", winner), ("default", self.default)):
-                repeats[who].append(self.final.measure(settings, num, self.seed("comparison", i)))
+            for own, settings in zip(repeats, (winner, self.default), strict=True):
+                own.append(self.final.measure(settings, num, self.seed("comparison", i)))
                 self._count()
         self.progress("settings", self._total, self._total)
-        return compare_repeats(repeats["winner"], repeats["default"], self.config.goal, self.config.ceiling)
+        return compare_repeats(*repeats)
 
-    def keepers(self, aggregates: Sequence[Aggregate]) -> list[Aggregate]:
-        """Standings on enough pictures to be on the front and, where accuracy counts, with enough of it."""
-        fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
-        enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
-        return [enough[place] for place in self.allowed(enough)]
-
-    def allowed(self, aggregates: Sequence[Aggregate]) -> list[int]:
+    def allowed(self, aggregates: Sequence[Measurement]) -> list[int]:
         """Places of the aggregates that keep as much accuracy as the goal asks for."""
-        if self.config.goal != "balanced" or not aggregates:
-            return list(range(len(aggregates)))
-        return [place for place, lost in enumerate(within(aggregates, self.config.ceiling)) if lost == 0]
+        lost = lost_accuracy(aggregates, self.config.goal, self.config.ceiling)
+        return [place for place, less in enumerate(lost) if less == 0]
 
-    def loss(self, aggregate: Aggregate) -> float:
+    def losses(self, aggregates: Sequence[Measurement]) -> list[float]:
         """What is drawn against the seconds, lower being better."""
-        return -aggregate.accuracy if self.config.goal == "accuracy" else aggregate.kid
-
-    def foretold(self, settings: Mapping[str, Any]) -> float:
-        """Seconds per picture, by what an evaluation takes."""
-        return self.cost(self.space.evaluations(settings))
+        return [loss(aggregate, self.config.goal) for aggregate in aggregates]
 
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""
