@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from synesthete import seeding
+from synesthete.data.augmentation import FlipCrop
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Samples:
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The samples at `indices` (B,); whatever is drawn is drawn by `generator`."""
         raise NotImplementedError
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether training shows pictures as their mirror images too."""
+        return isinstance(self.augmentation, FlipCrop) and self.augmentation.flip > 0
 
     def plain(self) -> Self:
         """The same samples as they are, not augmented."""

@@ -20,6 +20,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 from synesthete.evaluation.diagnostics.diagnosis import run_diagnostics
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.doctor.doctor import examine
 from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition, Prepared
@@ -112,7 +113,7 @@ def test_it_is_diagnosed_by_whatever_needs_no_pictures_and_no_classes(system, tm
         drawn.append(len(x_0))
         return pipeline.codec.pictures(x_0)
 
-    run_diagnostics(*system, tmp_path, num=8, task=SimpleNamespace(thumbnails=thumbnails))
+    run_diagnostics(ModelUnderTest(*system, num=8, task=SimpleNamespace(thumbnails=thumbnails)), tmp_path)
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["left_out"].keys() == OF_PICTURES | {"sensitivity-by-timestep"}
     assert set(values["diagnostics"]) == set(DIAGNOSTICS) - values["left_out"].keys()

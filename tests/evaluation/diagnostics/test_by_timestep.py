@@ -14,11 +14,11 @@ from synesthete.evaluation.diagnostics.by_timestep import (
     FRACTIONS,
     loss_gain,
     say_where_used,
+    standard_error,
     trace,
     trace_without_network,
-    training,
+    with_interval,
 )
-from synesthete.evaluation.diagnostics.curves import standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.objectives.denoising import denoising_error
 from synesthete.objectives.one_step import measure_gap, of_others
@@ -129,7 +129,7 @@ def test_the_gain_of_the_loss_space_is_that_of_an_error_in_x_0(process, data):
 
 
 def test_a_model_that_knows_its_training_pictures_by_heart_over_fits(model):
-    known = model.x_0(training(model, 1000)).flatten(1)
+    known = model.x_0(model.training(1000)).flatten(1)
 
     def nearest(x_t, alpha, _):
         places = torch.cdist(x_t.flatten(1) / alpha.flatten()[:, None].clamp(min=1e-4), known).argmin(dim=1)
@@ -172,7 +172,7 @@ def test_intervals_are_those_of_a_mean():
 
 def test_a_condition_that_is_used_is_said_to_be_and_where(model):
     """A model that paints the mean picture of the class it is told, and of all where it is told nothing."""
-    batch = training(model, 1000)
+    batch = model.training(1000)
     x_0, own = model.x_0(batch), model.pipeline.conditioner.pooled.weight
     means = torch.stack([*(x_0[batch.label == label].mean(dim=0) for label in range(3)), x_0.mean(dim=0)])
     section = find_diagnostic("sensitivity-by-timestep")(
@@ -209,7 +209,7 @@ def test_another_class_is_another_class():
 
 
 def test_training_samples_are_as_they_are_and_every_class_has_its_turn(model):
-    batch = training(model, 9)
+    batch = model.training(9)
     assert batch.label.bincount().tolist() == [3, 3, 3]
     kept = model.prepared.train.pictures[:]
     for picture in batch.signal:

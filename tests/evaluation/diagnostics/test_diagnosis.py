@@ -19,6 +19,7 @@ from synesthete.evaluation.classifiers.image import load_or_train_image_classifi
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, register_diagnostic
 from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, run_diagnostics
+from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
@@ -62,9 +63,8 @@ def quick(monkeypatch):
 
 def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):
     counted = []
-    run_diagnostics(
-        pipeline, data, tmp_path / "out", model="mine", seed=3, num=5, progress=lambda *count: counted.append(count)
-    )
+    own = ModelUnderTest(pipeline, data, seed=3, num=5)
+    run_diagnostics(own, tmp_path / "out", name="mine", progress=lambda *count: counted.append(count))
     assert sorted(path.name for path in (tmp_path / "out" / "pictures").iterdir()) == [
         "moving.gif",
         "one.png",
@@ -88,11 +88,11 @@ def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):
 
 
 def test_only_what_is_asked_for(pipeline, data, tmp_path, quick):
-    run_diagnostics(pipeline, data, tmp_path / "out", only=["second"])
+    run_diagnostics(ModelUnderTest(pipeline, data), tmp_path / "out", only=["second"])
     assert json.loads((tmp_path / "out" / "report.json").read_text())["diagnostics"] == ["second"]
     # Asked for by name, it is not passed over in silence.
     with pytest.raises(InputError, match="nothing to show"):
-        run_diagnostics(pipeline, data, tmp_path / "other", only=["third"])
+        run_diagnostics(ModelUnderTest(pipeline, data), tmp_path / "other", only=["third"])
     assert not (tmp_path / "other").exists()
 
 
@@ -109,7 +109,7 @@ def test_one_from_outside_is_shown_like_any_other(pipeline, data, tmp_path, monk
         return Section("Mine", "", [dot("mine")])
 
     register_diagnostic("mine", mine)
-    run_diagnostics(pipeline, data, tmp_path, only=["mine"])
+    run_diagnostics(ModelUnderTest(pipeline, data), tmp_path, only=["mine"])
     assert (tmp_path / "pictures" / "mine.png").is_file()
     with pytest.raises(InputError, match="'spectrum'"):
         register_diagnostic("spectrum", mine)
@@ -128,7 +128,7 @@ def test_an_unknown_instrument_is_named_with_the_nearest(name, nearest):
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(pipeline, data, tmp_path, quick, changes, words):
     with pytest.raises(InputError, match=words):
-        run_diagnostics(pipeline, data, tmp_path / "out", **changes)
+        run_diagnostics(ModelUnderTest(pipeline, data, **changes), tmp_path / "out")
     assert not quick
     assert not (tmp_path / "out").exists()
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(pipeline, data, tmp_p
 def test_data_of_other_classes_are_refused(pipeline, data, tmp_path):
     other = replace(data, class_names=("cat", "dog", "hen"))
     with pytest.raises(InputError, match=r"red, green, blue.*cat, dog, hen"):
-        run_diagnostics(pipeline, other, tmp_path / "out")
+        run_diagnostics(ModelUnderTest(pipeline, other), tmp_path / "out")
 
 
 def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path):
@@ -144,7 +144,8 @@ def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path)
     recipe.conditioner = build(Unconditional)
     recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     silent = tiny_pipeline(recipe)
-    found = run_diagnostics(silent, data, tmp_path / "out", num=4, settings={"num_inference_steps": 2})
+    own = ModelUnderTest(silent, data, num=4, settings={"num_inference_steps": 2})
+    found = run_diagnostics(own, tmp_path / "out")
     assert "embeddings" in found.data["left_out"]
     assert {"denoising", "classes", "reconstruction", "reconstruction-sweep"} <= set(found.data["diagnostics"])
 

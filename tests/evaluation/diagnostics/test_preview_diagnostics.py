@@ -27,7 +27,7 @@ from synesthete.evaluation.diagnostics.embeddings import (
     similarity,
 )
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.diagnostics.sampling import Record, Step, nearest_steps, walk
+from synesthete.evaluation.diagnostics.sampling import Step, nearest_steps, recorded, walk
 from synesthete.evaluation.reporting.report import Medium, Table
 from synesthete.types import Condition, InputError
 from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
@@ -138,25 +138,23 @@ def test_a_perfect_network_predicts_x_0_at_every_step(schedule, prediction_type)
     x_0, noise = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
     # On a flow the sampler is given a velocity, whatever the network predicts.
     space = "flow" if schedule == "flow" else prediction_type
-    record = Record(process)
+    steps = []
+    watched = recorded(lambda x, t: process.target(x_0, noise, t, space), process, steps)
     for fraction in (0.9, 0.5, 0.1):
         timestep = process.at(torch.tensor([fraction]))
-        x_t = process.add_noise(x_0, noise, timestep)
-        watched = record.around(lambda x, t: process.target(x_0, noise, t, space))
-        watched(x_t, timestep)
-    assert [step.fraction for step in record.steps] == pytest.approx([0.9, 0.5, 0.1], abs=0.002)
-    for step in record.steps:
+        watched(process.add_noise(x_0, noise, timestep), timestep)
+    assert [step.fraction for step in steps] == pytest.approx([0.9, 0.5, 0.1], abs=0.002)
+    for step in steps:
         assert torch.allclose(step.x_0.float(), x_0, atol=0.02)
 
 
 def test_steps_too_near_to_each_other_are_left_out_and_a_better_guess_replaces_a_worse():
     process = Process(schedule="cosine", prediction_type="sample")
-    record = Record(process)
+    steps = []
     for timestep, value in ((999, 1.0), (995, 2.0), (500, 3.0), (500, 4.0)):
-        record.around(lambda x, t, value=value: torch.full_like(x, value))(
-            torch.zeros(1, 1, 2, 2), torch.tensor(timestep)
-        )
-    assert [(step.fraction, float(step.x_0.mean())) for step in record.steps] == [(0.999, 1.0), (0.5, 4.0)]
+        watched = recorded(lambda x, t, value=value: torch.full_like(x, value), process, steps)
+        watched(torch.zeros(1, 1, 2, 2), torch.tensor(timestep))
+    assert [(step.fraction, float(step.x_0.mean())) for step in steps] == [(0.999, 1.0), (0.5, 4.0)]
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "euler", "heun", "dpmsolver++"])
@@ -427,7 +425,7 @@ def test_a_model_that_is_told_nothing_has_no_conditions_but_samples(told_nothing
 @pytest.mark.parametrize("name", FIVE)
 def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
     speech = ModelUnderTest(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=Colour())
-    assert not speech.makes_pictures
+    assert not speech.pipeline.codec.makes_pictures
     media = [item for item in find_diagnostic(name)(speech).items if isinstance(item, Medium)]
     assert media
     for medium in media:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from synesthete import seeding
-from synesthete.data.labelled import in_turn
-from synesthete.evaluation.diagnostics.curves import TIMESTEP, Panel, curves_figure, standard_error, with_interval
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
-from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.metrics.metric import Z_95
+from synesthete.evaluation.reporting.figures import MSE, TIMESTEP, Panel, curves_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.objectives.one_step import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from synesthete.diffusion.process import Process
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.types import Batch, Condition
+    from synesthete.types import Condition
 
 
 # Of the way to noise; closer together near both ends, where errors change fastest.
@@ -40,7 +40,6 @@ FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99
 NUM_MEASURED = 500  # training samples that mean and variance of the data are measured on
 NUM_TIMES = 4  # as many samples for the loss as other diagnostics look at
 MOST_ROWS = 30
-MSE = "MSE of x_0 (unit variance)"
 RIGHT, SHUFFLED, NULL = "right", "shuffled", "null"
 LEAST_ERRORS = 3.0  # standard errors above 0, since a dozen timesteps are tried
 SWEPT = (0.2, 0.3, 0.5, 0.7)  # of the way to noise: t = 200, 300, 500, 700 of 1000
@@ -50,33 +49,33 @@ NUM_RECONSTRUCTED = 32
 def loss_by_timestep(model: ModelUnderTest) -> Section:
     """Error of training and of held-out samples, in the loss space and of x_0, and the gap of each class."""
     num = NUM_TIMES * model.num
-    batches = {"training": training(model, num), "held out": model.held_out(num)}
+    batches = {"training": model.training(num), "held out": model.held_out(num)}
     x_0 = {name: model.x_0(batch) for name, batch in batches.items()}
     found = {name: trace(model, x_0[name], {name: batch.raw})[name] for name, batch in batches.items()}
     floor, space = trace_without_network(model, x_0["held out"]), model.pipeline.process.loss_space
-    gap = measure_gap(*(errors.loss for errors in found.values()))
-
-    def panel(kind: str, title: str, ylabel: str, log_y: bool) -> Panel:
+    panels = []
+    for kind, title, ylabel in (
+        ("loss", f"as the loss counts it ({space})", f"MSE of {space}"),
+        ("x_0", "of x_0", MSE),
+    ):
         curves = {f"{name} (n = {e.loss.shape[1]})": with_interval(getattr(e, kind)) for name, e in found.items()}
         floors = {"no network": getattr(floor, kind).mean(dim=1)}
-        return Panel(title, TIMESTEP, ylabel, FRACTIONS, curves, floors, log_y=log_y)
-
-    panels = [
-        panel("loss", f"as the loss counts it ({space})", f"MSE of {space}", log_y=False),
-        panel("x_0", "of x_0", MSE, log_y=True),
-    ]
-    figure = to_png(curves_figure(panels))
-    columns = [f"{which}, {name}" for which in (space, "x_0") for name in ("training", "held out", "no network")]
+        panels.append(Panel(title, TIMESTEP, ylabel, FRACTIONS, curves, floors, log_y=kind == "x_0"))
+    columns = [f"{which}, {name}" for which in (space, "x_0") for name in (*batches, "no network")]
     means = [getattr(e, kind).mean(dim=1).tolist() for kind in ("loss", "x_0") for e in (*found.values(), floor)]
     caption = f"mean square error by timestep, n = {len(x_0['held out'])}"
     items: list[Medium | Table] = [
-        Medium("loss-by-timestep", figure, "denoising error by timestep, training and held out"),
+        _figure("loss-by-timestep", panels, "denoising error by timestep, training and held out"),
         Table(("t / T", *columns), list(zip(FRACTIONS, *means, strict=True)), caption),
     ]
-    if model.is_conditional and len(model.class_names) > 1:
-        labels = [batch.label for batch in batches.values()]
-        items.append(_gap_by_class([errors.loss for errors in found.values()], labels, model.class_names))
-    return Section("Loss by timestep", f"{_LOSS} In short, {gap}.", items)
+    losses, class_names = [errors.loss for errors in found.values()], model.prepared.class_names
+    if model.pipeline.is_conditional and len(class_names) > 1:
+        items.append(_gap_by_class(losses, [batch.label for batch in batches.values()], class_names))
+    return Section("Loss by timestep", f"{_LOSS} In short, {measure_gap(*losses)}.", items)
+
+
+def _figure(name: str, panels: Sequence[Panel], caption: str) -> Medium:
+    return Medium(name, to_png(curves_figure(panels)), caption)
 
 
 def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_names: Sequence[str]) -> Table:
@@ -100,7 +99,7 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that is told nothing, or held-out samples of a single class.
     """
-    model.check_conditional("sensitivity-by-timestep")
+    model.check("sensitivity-by-timestep", "condition")
     batch = model.held_out()
     if len(batch.label.unique()) < 2:
         raise InputError("sensitivity-by-timestep: held-out samples of one class alone; add some of another")
@@ -109,26 +108,37 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     errors = {name: found.x_0.double() for name, found in trace(model, x_0, told).items()}
     floor = trace_without_network(model, x_0).x_0.mean(dim=1)
     right = errors[RIGHT].mean(dim=1, keepdim=True).clamp(min=1e-12)
-    worse = {name: (errors[name] - errors[RIGHT]) / right for name in (SHUFFLED, NULL)}
-    curves = {f"{name} condition": with_interval(found) for name, found in errors.items()}
-    costs = {f"{name} condition": 100 * with_interval(found) for name, found in worse.items()}
-    title, unused = f"error of x_0 (n = {len(x_0)})", {"condition not used": torch.zeros(len(FRACTIONS))}
-    ylabel = "% of the error when told right"
+    worse = {name: 100 * (errors[name] - errors[RIGHT]) / right for name in (SHUFFLED, NULL)}
+    curves, costs = (
+        {f"{name} condition": with_interval(found) for name, found in sets.items()} for sets in (errors, worse)
+    )
+    title, cost = f"error of x_0 (n = {len(x_0)})", "% of the error when told right"
     panels = [
         Panel(title, TIMESTEP, MSE, FRACTIONS, curves, {"no network": floor}, log_y=True),
-        Panel("how much worse than told right", TIMESTEP, ylabel, FRACTIONS, costs, unused),
+        Panel("how much worse than told right", TIMESTEP, cost, FRACTIONS, costs, {"condition not used": 0.0}),
     ]
-    figure = to_png(curves_figure(panels))
-    means = [*(errors[name].mean(dim=1).tolist() for name in told), floor.tolist()]
-    gains = [[f"{100 * share:+.1f}%" for share in found.mean(dim=1).tolist()] for found in worse.values()]
+    means = [*(found.mean(dim=1).tolist() for found in errors.values()), floor.tolist()]
+    gains = [[f"{share:+.1f}%" for share in found.mean(dim=1).tolist()] for found in worse.values()]
     columns = ("t / T", *told, "no network", "shuffled costs", "null costs")
     rows = list(zip(FRACTIONS, *means, *gains, strict=True))
     items: list[Medium | Table] = [
-        Medium("sensitivity-by-timestep", figure, "what the condition is worth by timestep"),
+        _figure("sensitivity-by-timestep", panels, "what the condition is worth by timestep"),
         Table(columns, rows, f"mean square error of x_0, n = {len(x_0)}"),
     ]
-    text = f"{_SENSITIVITY} {say_where_used(worse[SHUFFLED], FRACTIONS)}"
+    text = f"{_SENSITIVITY} {say_where_used(worse[SHUFFLED] / 100, FRACTIONS)}"
     return Section("Condition sensitivity by timestep", text, items)
+
+
+def with_interval(values: Tensor) -> Tensor:
+    """(points, n) -> (3, points): the mean over n independent values, and its 95% interval by the normal law."""
+    mean, half = values.double().mean(dim=1), Z_95 * standard_error(values)
+    return torch.stack([mean, mean - half, mean + half])
+
+
+def standard_error(values: Tensor) -> Tensor:
+    """(..., n) -> (...,): of the mean of n independent values; infinite for one."""
+    num = values.shape[-1]
+    return values.double().std(dim=-1) / math.sqrt(num) if num > 1 else torch.full(values.shape[:-1], math.inf)
 
 
 def say_where_used(worse: Tensor, fractions: Sequence[float]) -> str:
@@ -167,7 +177,7 @@ def trace_without_network(model: ModelUnderTest, x_0: Tensor, fractions: Sequenc
     mean sample.
     """
     process = model.pipeline.process
-    known = model.x_0(training(model, NUM_MEASURED))
+    known = model.x_0(model.training(NUM_MEASURED))
     mean, variance = known.mean(dim=0), known.var(dim=0, correction=0)  # (C, H, W)
     noise = model.noise(len(x_0)).to(x_0.device)
     wrong, gains = [], []
@@ -193,18 +203,11 @@ def loss_gain(process: Process, timestep: Tensor) -> Tensor:
     return gain.square().flatten()
 
 
-def training(model: ModelUnderTest, num: int) -> Batch:
-    """Samples that the model was trained on, as they are, not augmented; the classes take turns."""
-    samples = model.prepared.train.plain()
-    places = in_turn(samples.labels, model.seed)[:num]
-    return samples.batch(places, seeding.generator(model.seed, "training"))
-
-
 @dataclass(frozen=True)
 class Reconstructed:
     """Held-out samples and what became of them, each (n, C, H, W) on the CPU; names: their classes.
 
-    x_t: noised. back: denoised step by step. at_once: in a single step. mean_error: of the mean of all n samples.
+    x_t: noised. back: denoised step by step. at_once: in a single step.
     """
 
     names: list[str]
@@ -216,6 +219,10 @@ class Reconstructed:
     def errors(self, name: str = "back") -> Tensor:
         """Mean square error (n,) in x_0 space, where the data have unit variance."""
         return (getattr(self, name) - self.x_0).square().flatten(1).mean(dim=1)
+
+    def said(self, name: str, num: int) -> list[str]:
+        """The first errors, as they stand below pictures."""
+        return [f"{error:.3f}" for error in self.errors(name)[:num].tolist()]
 
     @property
     def mean_error(self) -> float:
@@ -253,7 +260,7 @@ def reconstruct(model: ModelUnderTest, fraction: float) -> Reconstructed:
     generators = [seeding.generator(model.seed, "reconstruction", i) for i in range(len(x_0))]
     noise = seeding.randn(pipeline.codec.shape, generators).to(x_0)
     x_t = pipeline.process.add_noise(x_0, noise, pipeline.process.at(torch.tensor([fraction])).to(x_0.device))
-    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(batch.raw.to(model.device)))
+    condition = pipeline.denoiser.precompute(pipeline.conditioner.encode(batch.raw.to(model.pipeline.device)))
     num_steps = max(1, round(fraction * model.num_steps))
     back, at_once = denoise_from(model, x_t, fraction, condition, num_steps)
     return Reconstructed(model.names(batch.label), *(part.cpu() for part in (x_0, x_t, back, at_once)))
@@ -263,29 +270,28 @@ def reconstruction(model: ModelUnderTest) -> Section:
     """Original, noised, and denoised back, from one place on the way to noise; an error below each picture."""
     fraction, shown = model.reconstruct_from, model.num_shown
     found = reconstruct(model, fraction)
-    time = _timestep(model, fraction)
-    errors = [_errors(found, name, shown) for name in ("back", "at_once")]
+    total = model.pipeline.process.num_train_timesteps
+    time, blank = f"t = {fraction * total:.0f} of {total}", [""] * len(found.names[:shown])
     sheet = draw_sheet(
         [model.images(x[:shown]) for x in (found.x_0, found.x_t, found.back, found.at_once)],
         ["original", "noised", "denoised", "in one step"],
         found.names[:shown],
-        captions=[[""] * len(errors[0])] * 2 + errors,
+        captions=[blank, blank, found.said("back", shown), found.said("at_once", shown)],
         title=f"noised to {time}; below each: mean square error",
     )
     medium = Medium("reconstruction", encode_png(sheet), f"Held-out originals, noised to {time} and denoised back")
-    return Section("Reconstruction", _RECONSTRUCTION.format(time=time), [medium, _table(model, {fraction: found})])
+    return Section("Reconstruction", _RECONSTRUCTION.format(time=time), [medium, _table(total, {fraction: found})])
 
 
 def reconstruction_sweep(model: ModelUnderTest) -> Section:
     """Denoised back from several places on the way to noise, and the error against where it began."""
     found = {fraction: reconstruct(model, fraction) for fraction in SWEPT}
     first, shown, total = found[SWEPT[0]], model.num_shown, model.pipeline.process.num_train_timesteps
-    errors = [_errors(each, "back", shown) for each in found.values()]
     sheet = draw_sheet(
         [model.images(x[:shown]) for x in (first.x_0, *(each.back for each in found.values()))],
         ["original", *(f"t = {fraction * total:.0f}" for fraction in found)],
         first.names[:shown],
-        captions=[[""] * len(errors[0]), *errors],
+        captions=[[""] * len(first.names[:shown]), *(each.said("back", shown) for each in found.values())],
         title=f"denoised back from t of {total}; below each: mean square error",
     )
     curves = {
@@ -297,27 +303,18 @@ def reconstruction_sweep(model: ModelUnderTest) -> Section:
     items: list[Table | Medium] = [
         Medium("reconstruction-sweep", encode_png(sheet), "Held-out originals, and denoised back from rising noise"),
         Medium("reconstruction-error", to_png(figure), "Error against where the way back began"),
-        _table(model, found),
+        _table(total, found),
     ]
     return Section("Reconstruction by timestep", _RECONSTRUCTION_SWEEP, items)
 
 
-def _errors(found: Reconstructed, name: str, num: int) -> list[str]:
-    return [f"{error:.3f}" for error in found.errors(name)[:num].tolist()]
-
-
-def _table(model: ModelUnderTest, found: dict[float, Reconstructed]) -> Table:
-    """Mean errors and their floor, a row a starting point."""
+def _table(total: int, found: dict[float, Reconstructed]) -> Table:
+    """Mean errors and their floor, a row a starting point of `total` timesteps."""
     rows = []
     for fraction, each in found.items():
         means = [each.errors(name).mean().item() for name in ("back", "at_once")]
-        rows.append((_timestep(model, fraction), len(each.x_0), *means, each.mean_error))
+        rows.append((f"t = {fraction * total:.0f} of {total}", len(each.x_0), *means, each.mean_error))
     return Table(("from", "n", "MSE, denoised", "MSE, in one step", "MSE of the mean sample"), rows)
-
-
-def _timestep(model: ModelUnderTest, fraction: float) -> str:
-    total = model.pipeline.process.num_train_timesteps
-    return f"t = {fraction * total:.0f} of {total}"
 
 
 _LOSS = (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
-from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import find_features
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.features import Features
-    from synesthete.pipeline import Pipeline
-    from synesthete.tasks import Task
     from synesthete.types import Prepared, Progress
 
 
@@ -31,66 +29,47 @@ SUMMARY = "What the model does, in pictures on fixed seeds. Every figure in them
 
 
 def run_diagnostics(
-    pipeline: Pipeline,
-    prepared: Prepared,
+    model: ModelUnderTest,
     folder: Path,
     *,
-    model: str = "",
+    name: str = "",
     only: Sequence[str] = (),
-    seed: int = 0,
-    num: int = 64,
-    reconstruct_from: float = 0.6,
-    settings: dict[str, Any] | None = None,
-    features: Features | None = None,
-    task: Task | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Look at a model through every diagnostic and write the report into `folder`.
 
-    model: what the report calls it. only: names of diagnostics; all where empty. num, reconstruct_from, settings,
-    features, task: as of a `ModelUnderTest`. progress(diagnostic, done, total). A diagnostic that cannot look at this
-    model is left out, which the report says.
+    name: what the report calls the model. only: names of diagnostics; all where empty. progress(diagnostic, done,
+    total). A diagnostic that cannot look at this model is left out, which the report says.
 
     Raises:
         InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
             the data's, a sampling setting that does not fit, and as `write_report`.
     """
-    names = chosen(only)
-    if pipeline.class_names and tuple(pipeline.class_names) != tuple(prepared.class_names):
+    names, pipeline, class_names = chosen(only), model.pipeline, model.prepared.class_names
+    if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
         raise InputError(
-            f"the model names {listed(pipeline.class_names)}, the data {listed(prepared.class_names)}; "
+            f"the model names {listed(pipeline.class_names)}, the data {listed(class_names)}; "
             "diagnose it on the data of its own recipe"
         )
+    pipeline.sampling_settings(**model.settings)
     start, report = datetime.now(UTC), progress or (lambda *_: None)
-    settings = settings or {}
-    under_test = ModelUnderTest(
-        pipeline,
-        prepared,
-        seed,
-        num,
-        reconstruct_from=reconstruct_from,
-        settings=settings,
-        features=features,
-        task=task,
-    )
-    pipeline.sampling_settings(**settings)
     sections: dict[str, Section] = {}
     left_out: dict[str, str] = {}
-    for done, name in enumerate(names):
-        under_test.progress = partial(report, name)
+    for done, diagnostic in enumerate(names):
+        model.progress = partial(report, diagnostic)
         try:
-            sections[name] = find_diagnostic(name)(under_test)
+            sections[diagnostic] = find_diagnostic(diagnostic)(model)
         except InputError as error:
             if only:
                 raise
-            left_out[name] = str(error)
+            left_out[diagnostic] = str(error)
         report("diagnostics", done + 1, len(names))
     shown = list(sections.values())
     if left_out:
         shown.append(Section("Left out", "", [Table(("diagnostic", "why"), list(left_out.items()))]))
-    facts = provenance(pipeline, start, model) | {"seed": seed}
+    facts = provenance(pipeline, start, name) | {"seed": model.seed}
     data = {"diagnostics": list(sections), "left_out": left_out}
-    found = Report(f"Diagnosis {model}".strip(), SUMMARY, facts, sections=shown, data=data)
+    found = Report(f"Diagnosis {name}".strip(), SUMMARY, facts, sections=shown, data=data)
     write_report(found, folder)
     return found
 
@@ -116,20 +95,15 @@ def choose_features(
     Raises:
         InputError: as `find_features`.
     """
-    if choice == NONE or prepared.classifier is None or not any(map(_sees_features, names)):
+    # Of a diagnostic from outside the package nobody knows whether it uses features.
+    looking = any(name in LOOKING or not isinstance(DIAGNOSTICS[name], str) for name in names)
+    if choice == NONE or prepared.classifier is None or not looking:
         return None
     if choice not in ("auto", "classifier"):  # no classifier is needed
         return find_features(choice, None)
     kept = load_classifier(folder, ImageClassifier)
-    classifier = kept.classifier if kept else None
-    if classifier is None and len(prepared.classifier):
-        trained = load_or_train_image_classifier(
+    if kept is None and len(prepared.classifier):
+        kept = load_or_train_image_classifier(
             prepared.classifier, prepared.test, prepared.class_names, progress=progress
         )
-        classifier = trained.classifier
-    return find_features(choice, classifier)
-
-
-def _sees_features(name: str) -> bool:
-    """Whether a diagnostic may use features; of one from outside the package, nobody knows."""
-    return name in LOOKING or not isinstance(DIAGNOSTICS[name], str)
+    return find_features(choice, kept.classifier if kept else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.manifold import TSNE
 from torch.nn import functional as F
 
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
-from synesthete.evaluation.reporting.figures import to_png
+from synesthete.evaluation.reporting.figures import draw_matrix, to_png
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
 
@@ -54,15 +55,15 @@ def condition_embeddings(model: ModelUnderTest) -> list[Embedding]:
     Raises:
         InputError: a model that is told nothing.
     """
-    model.check_conditional("embeddings")
-    conditioner = model.pipeline.conditioner
-    raw, names = torch.arange(len(model.class_names)), model.class_names
+    model.check("embeddings", "condition")
+    conditioner, names = model.pipeline.conditioner, list(model.prepared.class_names)
+    raw = torch.arange(len(names))
     if not model.reads_classes:
         batch = model.held_out(min(MANY, 8 * model.num))
         raw, names = batch.raw, model.names(batch.label)
-    parts = [raw[places] for places in torch.arange(len(raw)).split(BATCH_SIZE)]
-    found = [mean_vectors(conditioner.encode(part.to(model.device))) for part in parts]
-    null, marks = mean_vectors(conditioner.null(1)), ["condition"] * len(names) + [NULL]
+    parts = [raw[places].to(model.pipeline.device) for places in torch.arange(len(raw)).split(BATCH_SIZE)]
+    found, null = [mean_vectors(conditioner.encode(part)) for part in parts], mean_vectors(conditioner.null(1))
+    marks = ["condition"] * len(names) + [NULL]
     return [
         Embedding(kind, torch.cat([*(part[kind] for part in found), null[kind]]), [*names, NULL], marks)
         for kind in null
@@ -83,11 +84,11 @@ def mean_vectors(condition: Condition) -> dict[str, Tensor]:
 
 def sample_embedding(model: ModelUnderTest) -> Embedding | None:
     """The classifier's features of samples and of as many real held-out pictures; None without a classifier."""
-    if model.features is None or not model.makes_pictures:
+    if model.features is None or not model.pipeline.codec.makes_pictures:
         return None
     made, real = model.samples().signal, model.held_out(len(model.labels()))
     vectors = torch.cat([model.features(made), model.features(model.pictures(real))]).float().cpu()
-    names = model.names(model.labels()) if model.is_conditional else ["sample"] * len(made)
+    names = model.names(model.labels()) if model.pipeline.is_conditional else ["sample"] * len(made)
     marks = ["generated"] * len(made) + ["real"] * len(real.label)
     return Embedding(f"features of {model.features.name}", vectors, [*names, *model.names(real.label)], marks)
 
@@ -98,8 +99,8 @@ def embeddings(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that is told nothing, or nothing that has a vector, and no classifier either.
     """
-    samples, items = sample_embedding(model), []
-    if model.is_conditional or samples is None:
+    samples, items, told = sample_embedding(model), [], model.pipeline.is_conditional
+    if told or samples is None:
         for found in condition_embeddings(model):
             picture = to_png(condition_figure(found, model.seed))
             items.append(Medium(f"embeddings-{found.name}", picture, f"Conditions, {found.name}"))
@@ -108,7 +109,7 @@ def embeddings(model: ModelUnderTest) -> Section:
         items.append(Medium("embeddings-samples", picture, f"Samples among real pictures, {samples.name}"))
     if not items:
         raise InputError("embeddings: the condition has no vectors; leave this diagnostic out")
-    return Section("Embeddings", _TEXT if model.is_conditional else _SAMPLES, items)
+    return Section("Embeddings", _TEXT if told else _SAMPLES, items)
 
 
 def project(vectors: Tensor, seed: int) -> tuple[np.ndarray, str]:
@@ -143,15 +144,22 @@ def condition_figure(found: Embedding, seed: int) -> Figure:
     figure = Figure(figsize=(2 * side + 1.8, side + 0.6), layout="constrained")
     scatter, matrix = figure.subplots(1, 2)
     _scatter(scatter, found, seed)
-    image = matrix.imshow(cosine, cmap="RdBu_r", vmin=-1, vmax=1)
-    size = 8 if len(names) <= NAMED else 4
-    if len(names) <= 60:
-        matrix.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-        matrix.set_yticks(range(len(names)), names, fontsize=size)
-    if len(names) <= 12:
-        for (i, j), value in np.ndenumerate(cosine.numpy()):
-            colour = "white" if abs(value) > 0.6 else "black"
-            matrix.text(j, i, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour)
+    few, size = len(names) <= 12, 8 if len(names) <= NAMED else 4
+    texts = {place: f"{v:.2f}".replace("0.", ".") for place, v in np.ndenumerate(cosine.numpy()) if few}
+    shown = names if len(names) <= 60 else []
+    image = draw_matrix(
+        matrix,
+        cosine.numpy(),
+        texts,
+        shown,
+        shown,
+        text_size=6,
+        name_size=size,
+        dark=0.6,
+        cmap="RdBu_r",
+        vmin=-1,
+        vmax=1,
+    )
     matrix.set_title(f"{found.name}: cosine similarity", fontsize=10)
     figure.colorbar(image, ax=matrix, shrink=0.8, pad=0.02)
     return figure
@@ -168,29 +176,26 @@ def _scatter(axes: Axes, found: Embedding, seed: int) -> None:
     """Points coloured by class and shaped by mark; few are named in place, many in a legend."""
     places, how = project(found.vectors, seed)
     classes = [name for name in dict.fromkeys(found.names) if name != NULL]
-    shades = np.linspace(0.05, 0.95, max(1, len(classes)))
-    colours = {name: colormaps["turbo"](shade) for name, shade in zip(classes, shades, strict=False)}
-    colours[NULL] = (0.0, 0.0, 0.0, 1.0)
-    shapes = dict(zip(dict.fromkeys(found.marks), "o+^", strict=False)) | {NULL: "X"}
+    shades = colormaps["turbo"](np.linspace(0.05, 0.95, max(1, len(classes))))
+    colours = dict(zip(classes, map(tuple, shades), strict=False)) | {NULL: (0.0, 0.0, 0.0, 1.0)}
+    marks, few = list(dict.fromkeys(found.marks)), len(places) <= NAMED
+    shapes = dict(zip(marks, "o+^", strict=False)) | {NULL: "X"}
     of_each = list(zip(found.names, found.marks, strict=True))
-    for mark, shape in shapes.items():
-        size = 46 if len(places) <= NAMED or mark == NULL else 18
-        for name, colour in colours.items():
-            here = places[[each == (name, mark) for each in of_each]]
-            label = name if mark in (found.marks[0], NULL) else None
-            if len(here):
-                axes.scatter(here[:, 0], here[:, 1], color=colour, marker=shape, s=size, label=label)
-    if len(places) <= NAMED:
+    for (mark, shape), (name, colour) in product(shapes.items(), colours.items()):
+        here = places[[each == (name, mark) for each in of_each]]
+        if len(here):
+            size, label = 46 if few or mark == NULL else 18, name if mark in (marks[0], NULL) else None
+            axes.scatter(here[:, 0], here[:, 1], color=colour, marker=shape, s=size, label=label)
+    if few:
         for place, name in zip(places, found.names, strict=True):
             axes.annotate(name, tuple(place), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axes.margins(0.18)
     elif len(classes) <= NAMED:
         axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    if NULL not in found.marks and len(set(found.marks)) > 1:
-        said = {mark: "dot" if shapes[mark] == "o" else "cross" for mark in dict.fromkeys(found.marks)}
-        axes.set_xlabel("   ".join(f"{shape}: {mark}" for mark, shape in said.items()), fontsize=9)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    if NULL not in marks and len(marks) > 1:
+        said = [f"{'dot' if shapes[mark] == 'o' else 'cross'}: {mark}" for mark in marks]
+        axes.set_xlabel("   ".join(said), fontsize=9)
+    axes.set(xticks=[], yticks=[])
     axes.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -59,59 +59,33 @@ class ModelUnderTest:
                 f"reconstruction from {self.reconstruct_from:g} of the way: give a number between 0 and 1, such as 0.6"
             )
 
-    def check_conditional(self, diagnostic: str) -> None:
-        """Make sure that the model is told something.
+    def check(self, diagnostic: str, need: Literal["condition", "pictures"]) -> None:
+        """Make sure that the model is told something, or makes pictures.
 
         Raises:
-            InputError: it is not, so that this diagnostic has nothing to show.
+            InputError: it does not, so that this diagnostic has nothing to show.
         """
-        if not self.is_conditional:
-            raise InputError(f"{diagnostic}: this model is told nothing; leave this diagnostic out")
-
-    def check_pictures(self, diagnostic: str) -> None:
-        """Make sure that the model makes pictures.
-
-        Raises:
-            InputError: it makes something else, which this diagnostic cannot look at.
-        """
-        if not self.makes_pictures:
-            raise InputError(f"{diagnostic}: only of models that make pictures; leave this diagnostic out")
-
-    @property
-    def class_names(self) -> list[str]:
-        """The classes in the order of their numbers."""
-        return list(self.prepared.class_names)
-
-    @property
-    def is_conditional(self) -> bool:
-        """Whether the model is told anything."""
-        return self.pipeline.is_conditional
+        told = need == "condition"
+        if not (self.pipeline.is_conditional if told else self.pipeline.codec.makes_pictures):
+            why = "this model is told nothing" if told else "only of models that make pictures"
+            raise InputError(f"{diagnostic}: {why}; leave this diagnostic out")
 
     @property
     def reads_classes(self) -> bool:
         """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
         return self.pipeline.conditioner.reads in ("label", "nothing")
 
-    @property
-    def makes_pictures(self) -> bool:
-        """Whether the codec's signal is a picture rather than a sound or anything else."""
-        return bool(self.pipeline.codec.makes_pictures)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return self.pipeline.device
-
     def classes(self, limit: int = NUM_CLASSES) -> Tensor:
         """Numbers (k,) of the classes to show: all, or `limit` evenly from first to last; one, 0, if there are none."""
-        if not self.is_conditional or not self.class_names:
+        num = len(self.prepared.class_names)
+        if not self.pipeline.is_conditional or not num:
             return torch.zeros(1, dtype=torch.int64)
-        num = len(self.class_names)
         return torch.arange(num) if num <= limit else torch.linspace(0, num - 1, limit).round().long()
 
     def names(self, labels: Tensor) -> list[str]:
         """What to write beside samples of these classes (n,)."""
-        return [self.class_names[label] if self.class_names else "" for label in labels.tolist()]
+        class_names = self.prepared.class_names
+        return [class_names[label] if class_names else "" for label in labels.tolist()]
 
     def generators(self, num: int, first: int = 0) -> list[torch.Generator]:
         """Fresh generators of noise number `first` and following, one a sample, always the same."""
@@ -135,8 +109,7 @@ class ModelUnderTest:
         if self.reads_classes:
             return labels
         samples = self.prepared.test
-        own = samples.labels
-        places = [int((own == label).nonzero()[0]) for label in labels.tolist()]
+        places = [int((samples.labels == label).nonzero()[0]) for label in labels.tolist()]
         return samples.batch(torch.tensor(places), seeding.generator(self.seed, "raw")).raw
 
     def draw(self, labels: Tensor, *, generators: Sequence[torch.Generator] | None = None, **settings: Any) -> Tensor:
@@ -161,13 +134,17 @@ class ModelUnderTest:
         if per_class not in self._samples:
             labels = self.labels(per_class)
             generators = self.generators(len(labels))
-            x_0 = self.draw(labels, generators=generators)
-            signal = [
-                self.pipeline.codec.decode(part.to(self.device), generators[i * BATCH_SIZE :][: len(part)]).cpu()
-                for i, part in enumerate(x_0.split(BATCH_SIZE))
-            ]
+            x_0, signal = self.draw(labels, generators=generators), []
+            for i, part in enumerate(x_0.split(BATCH_SIZE)):
+                own = generators[i * BATCH_SIZE :][: len(part)]
+                signal.append(self.pipeline.codec.decode(part.to(self.pipeline.device), own).cpu())
             self._samples[per_class] = Output(torch.cat(signal), x_0)
         return self._samples[per_class]
+
+    def training(self, num: int) -> Batch:
+        """Samples that the model was trained on, as they are, not augmented; the classes take turns."""
+        samples = self.prepared.train.plain()
+        return samples.batch(in_turn(samples.labels, self.seed)[:num], seeding.generator(self.seed, "training"))
 
     def held_out(self, num: int | None = None) -> Batch:
         """Real held-out samples, `num` of them or as many as there are: one of each class in order, then another."""
@@ -183,7 +160,7 @@ class ModelUnderTest:
     @torch.no_grad()
     def x_0(self, batch: Batch) -> Tensor:
         """x_0 of a batch (n, C, H, W), float32, where the network computes."""
-        signal = batch.signal.to(self.device)
+        signal = batch.signal.to(self.pipeline.device)
         return signal.float() if batch.encoded else self.pipeline.codec.encode(signal)
 
     def pictures(self, batch: Batch) -> Tensor:
@@ -196,9 +173,9 @@ class ModelUnderTest:
         """Of `num` held-out pictures (n, C, H, W) uint8 those that are of the classes that samples are made of."""
         batch = self.held_out(num)
         pictures = self.pictures(batch)
-        return pictures[torch.isin(batch.label, self.classes())] if self.is_conditional else pictures
+        return pictures[torch.isin(batch.label, self.classes())] if self.pipeline.is_conditional else pictures
 
     def images(self, x_0: Tensor) -> list[Image.Image]:
         """Each x_0 (n, C, H, W) as a picture; of sound, its spectrogram. Values that are not finite become 0."""
-        x_0 = torch.nan_to_num(x_0.float(), posinf=0.0, neginf=0.0).to(self.device)
+        x_0 = torch.nan_to_num(x_0.float(), posinf=0.0, neginf=0.0).to(self.pipeline.device)
         return self.task.thumbnails(self.pipeline, x_0) if self.task else self.pipeline.codec.pictures(x_0, scale=1)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
-from synesthete.evaluation.diagnostics.curves import Panel, curves_figure
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval
-from synesthete.evaluation.reporting.figures import COLOURS, to_png
+from synesthete.evaluation.metrics.set_comparison import features_of
+from synesthete.evaluation.reporting.figures import Panel, curves_figure, histogram_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 
@@ -72,7 +70,7 @@ def spectrum(model: ModelUnderTest) -> Section:
     Raises:
         InputError: a model that makes no pictures.
     """
-    model.check_pictures("spectrum")
+    model.check("spectrum", "pictures")
     made, real = map(measure_spectrum, (model.samples().signal, model.real_pictures(4 * NUM_REAL)[:NUM_REAL]))
     frequencies, num = made.frequencies, len(made.power)
     generator = seeding.generator(model.seed, "spectrum")
@@ -84,13 +82,13 @@ def spectrum(model: ModelUnderTest) -> Section:
     means = {f"samples (n = {num})": made.power.mean(dim=0), f"real (n = {len(real.power)})": real.power.mean(dim=0)}
     levels = {name: in_decibels(mean) for name, mean in means.items()}
     ours, theirs = levels.values()
-    ticks = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
+    floors = {"real against real": margin, "_below": -margin}
+    sides: dict[str, Any] = {"log_x": True}
+    sides["ticks"] = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
+    x, labels = frequencies.tolist(), ("cycles per pixel", "dB")
     panels = [
-        Panel(title, "cycles per pixel", "dB", frequencies.tolist(), curves, floors, log_x=True, ticks=ticks)
-        for title, curves, floors in (
-            ("power", levels, {}),
-            ("samples minus real", {"samples": ours - theirs}, {"real against real": margin, "_below": -margin}),
-        )
+        Panel("power", *labels, x, levels, **sides),
+        Panel("samples minus real", *labels, x, {"samples": ours - theirs}, floors, **sides),
     ]
     medium = Medium("spectrum", to_png(curves_figure(panels)), "power by spatial frequency, samples and real pictures")
     rows = [
@@ -133,8 +131,7 @@ def floor_in_decibels(
         return dict.fromkeys(octaves, math.nan)
     squares = dict.fromkeys(octaves, 0.0)
     for _ in range(NUM_SPLITS):
-        order = torch.randperm(len(real), generator=generator)
-        one, other = real[order[:size]], real[order[size : 2 * size]]
+        one, other = real[torch.randperm(len(real), generator=generator)[: 2 * size]].split(size)
         for name, rings in octaves.items():
             squares[name] += difference_in_decibels(one, other, rings) ** 2 / NUM_SPLITS
     return {name: math.sqrt(square) for name, square in squares.items()}
@@ -152,61 +149,69 @@ def say_where_apart(apart: dict[str, float], floor: dict[str, float]) -> str:
     return f"Samples are {' and '.join(parts)}."
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """In one space: distances of all samples and held-out pictures to training, and the nearest pictures.
-
-    nearest, places: (n, NUM_NEAREST), distances of the samples and which training pictures those are to.
-    """
-
-    found: NearestTrainingDistance
-    nearest: Tensor
-    places: Tensor
-
-
 def neighbours(model: ModelUnderTest) -> Section:
     """A strip, a histogram and a row of figures in pixels, and in features where the model has some.
 
     Raises:
         InputError: a model that makes no pictures.
     """
-    model.check_pictures("neighbours")
+    model.check("neighbours", "pictures")
     made, held_out, training = model.samples().signal, model.real_pictures(NUM_HELD_OUT), model.prepared.train.pictures
     # A picture that was learned from both ways round counts both ways round.
-    mirrored = getattr(model.prepared.train.augmentation, "flip", 0) > 0
-    other_way = (made.flip(-1), held_out.flip(-1)) if mirrored else None
+    mirrored = (made.flip(-1), held_out.flip(-1)) if model.prepared.train.is_mirrored else None
     unit = 255 * made[0].numel() ** 0.5  # a distance is the root mean square of a pixel's, 0 to 1
-    distances, places = find_nearest(torch.stack([made, *(other_way or ())[:1]], dim=1), training, NUM_NEAREST)
-    pixels = nearest_training_distance("pixels", made, held_out, training, unit=unit, mirrored=other_way)
-    spaces = [Neighbours(pixels, distances / unit, places)]
-    if (features := model.features) is not None:
-        described = [
-            torch.cat([features(part[first : first + CHUNK]).float().cpu() for first in range(0, len(part), CHUNK)])
-            for part in (made, held_out, training)
-        ]
-        found = nearest_training_distance(features.name, *described)
-        spaces.append(Neighbours(found, *find_nearest(described[0].unsqueeze(1), described[2], NUM_NEAREST)))
-    items: list[Medium | Table] = [medium for space in spaces for medium in _pictures(model, made, training, space)]
-    said = [f"In {space.found.space}: {say(space.found, count_copies(space.nearest))}" for space in spaces]
-    return Section("Nearest training pictures", " ".join([_NEIGHBOURS, *said]), [*items, _table(spaces)])
+    distances, places = find_nearest(torch.stack([made, *(mirrored or ())[:1]], dim=1), training, NUM_NEAREST)
+    found = nearest_training_distance("pixels", made, held_out, training, unit=unit, mirrored=mirrored)
+    spaces = [(found, distances / unit, places)]
+    if model.features is not None:
+        described = [features_of(model.features, pictures) for pictures in (made, held_out, training)]
+        found = nearest_training_distance(model.features.name, *described)
+        spaces.append((found, *find_nearest(described[0].unsqueeze(1), described[2], NUM_NEAREST)))
+    items: list[Medium | Table] = []
+    said, rows = [_NEIGHBOURS], []
+    for found, distances, places in spaces:
+        items += _pictures(model, made, training, found, distances, places)
+        said.append(f"In {found.space}: {say(found, count_copies(distances))}")
+        share = found.closer(QUANTILE)
+        low, high = interval(share, len(found.made))
+        medians = [values.double().median().item() for values in (found.made, found.held_out)]
+        figures = (*medians, found.made.min().item(), found.limit(QUANTILE), share)
+        rows.append((found.space, *figures, f"{low:.3f} to {high:.3f}", QUANTILE))
+    columns = ["space", "samples, median", "held out, median", "samples, least", "held out, 5th percentile"]
+    columns += ["share of samples closer", "95% interval", "expected"]
+    num = f"{len(made)} samples, {len(held_out)} held out, {len(training)} in training"
+    table = Table(columns, rows, f"distance to the nearest training picture; {num}")
+    return Section("Nearest training pictures", " ".join(said), [*items, table])
 
 
-def _pictures(model: ModelUnderTest, made: Tensor, training: Tensor | Rows, space: Neighbours) -> list[Medium]:
-    """The strip of the most suspicious samples, and the histogram."""
-    found = space.found
+def _pictures(
+    model: ModelUnderTest,
+    made: Tensor,
+    training: Tensor | Rows,
+    found: NearestTrainingDistance,
+    distances: Tensor,
+    places: Tensor,
+) -> list[Medium]:
+    """The strip of the most suspicious samples, and the histogram. distances, places: (n, NUM_NEAREST), the nearest."""
     order = found.suspects(NUM_SHOWN)
-    pictures = [made[order], *(training[column] for column in space.places[order].T)]
+    pictures = [made[order], *(training[column] for column in places[order].T)]
     sheet = draw_sheet(
         list(zip(*map(to_images, pictures), strict=True)),
         model.names(model.labels()[order]),
         ["sample", "nearest", "second", "third"][: len(pictures)],
-        captions=[["", *(f"{distance:.3g}" for distance in row)] for row in space.nearest[order].tolist()],
+        captions=[["", *(f"{distance:.3g}" for distance in row)] for row in distances[order].tolist()],
         title=f"nearest in {found.space}",
     )
-    name, where = f"neighbours-{found.space}", f"in {found.space}"
+    both = {"samples": found.made.double().cpu(), "real, held out": found.held_out.double().cpu()}
+    low, high = torch.cat(list(both.values())).aminmax()
+    edges = torch.linspace(low, max(high, low + 1e-6), 31).tolist()
+    figure = histogram_figure(both, edges, f"distance to the nearest training picture, in {found.space}")
+    axes, name = figure.axes[0], f"neighbours-{found.space}"
+    axes.axvline(found.limit(QUANTILE), color="0.3", linestyle=":", label="5th percentile of held out")
+    axes.legend(fontsize=8, frameon=False)
     return [
-        Medium(name, encode_png(sheet), f"samples and their nearest training pictures, {where}"),
-        Medium(f"{name}-histogram", to_png(histogram(found)), f"distances to training pictures, {where}"),
+        Medium(name, encode_png(sheet), f"samples and their nearest training pictures, in {found.space}"),
+        Medium(f"{name}-histogram", to_png(figure), f"distances to training pictures, in {found.space}"),
     ]
 
 
@@ -239,37 +244,6 @@ def say(found: NearestTrainingDistance, num_copies: int) -> str:
     if num_copies or low > QUANTILE:
         return f"{said}: look at them, the model may draw from memory."
     return f"{said}: no sign of memorisation."
-
-
-def _table(spaces: list[Neighbours]) -> Table:
-    columns = ["space", "samples, median", "held out, median", "samples, least", "held out, 5th percentile"]
-    columns += ["share of samples closer", "95% interval", "expected"]
-    rows = []
-    for found in (space.found for space in spaces):
-        share = found.closer(QUANTILE)
-        low, high = interval(share, len(found.made))
-        medians = [values.double().median().item() for values in (found.made, found.held_out)]
-        distances = (*medians, found.made.min().item(), found.limit(QUANTILE))
-        rows.append((found.space, *distances, share, f"{low:.3f} to {high:.3f}", QUANTILE))
-    num = f"{len(found.made)} samples, {len(found.held_out)} held out, {found.num_training} in training"
-    return Table(columns, rows, f"distance to the nearest training picture; {num}")
-
-
-def histogram(found: NearestTrainingDistance) -> Figure:
-    """How often each distance occurs, of samples and of held-out pictures, and the latter's 5th percentile."""
-    figure = Figure(figsize=(6.0, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    both = {"samples": found.made.double().cpu(), "real, held out": found.held_out.double().cpu()}
-    low, high = (float(extreme(torch.cat(list(both.values())))) for extreme in (torch.min, torch.max))
-    edges = torch.linspace(low, max(high, low + 1e-6), 31).tolist()
-    for (name, values), colour in zip(both.items(), COLOURS, strict=False):
-        weights = torch.full((len(values),), 1 / len(values))
-        axes.hist(values, edges, weights=weights, color=colour, alpha=0.55, label=f"{name} (n = {len(values)})")
-    axes.axvline(found.limit(QUANTILE), color="0.3", linestyle=":", label="5th percentile of held out")
-    axes.set_xlabel(f"distance to the nearest training picture, in {found.space}")
-    axes.set_ylabel("share")
-    axes.legend(fontsize=8, frameon=False)
-    return figure
 
 
 _SPECTRUM = (

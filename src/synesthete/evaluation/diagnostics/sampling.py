@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -42,7 +42,7 @@ MOST_CONTRAST, MOST_ENDS = 1.15, 0.05
 def classes(model: ModelUnderTest) -> Section:
     """A row a noise, a column a class; first the column of guidance 0, which is told of none."""
     rows = model.num_seeds
-    if not model.is_conditional:  # all samples are of one kind: as many of them as a row would hold
+    if not model.pipeline.is_conditional:  # all samples are of one kind: as many of them as a row would hold
         labels = torch.zeros(rows * model.num_shown, dtype=torch.int64)
         images = model.images(model.draw(labels))
         table = [images[i * model.num_shown :][: model.num_shown] for i in range(rows)]
@@ -68,8 +68,7 @@ def draw_rows(model: ModelUnderTest, labels: Tensor, **settings: float) -> list[
     return [images[row::rows] for row in range(rows)]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """At a fraction of the way to noise: x_t as the network sees it and the x_0 it predicts, each (n, C, H, W)."""
 
     fraction: float
@@ -77,49 +76,37 @@ class Step:
     x_0: Tensor
 
 
-@dataclass
-class Record:
-    """Put around a denoiser, keeps the steps that it is asked for, on the CPU in half precision."""
+def recorded(denoise: Denoise, process: Process, steps: list[Step]) -> Denoise:
+    """The same denoiser, which adds the steps that it is asked for to `steps`, on the CPU in half precision."""
 
-    process: Process
-    steps: list[Step] = field(default_factory=list)
-
-    def around(self, denoise: Denoise) -> Denoise:
-        """The same denoiser, recorded."""
-
-        def recorded(x_t: Tensor, timestep: Tensor) -> Tensor:
-            prediction = denoise(x_t, timestep)
-            self._keep(x_t.float(), timestep.flatten()[:1], prediction.float())
-            return prediction
-
-        return recorded
-
-    def _keep(self, x_t: Tensor, timestep: Tensor, prediction: Tensor) -> None:
-        fraction = float(timestep) / self.process.num_train_timesteps
-        if self.steps and self.steps[-1].fraction - fraction < FINEST:
-            # A sampler of two evaluations a step comes by again, from a better guess.
-            if self.steps[-1].fraction != fraction:
-                return
-            self.steps.pop()
-        timestep = timestep.to(x_t.device)
-        if self.process.schedule == "flow":  # whatever the network predicts, the sampler is given a velocity
-            x_0 = x_t - self.process.alpha_sigma(timestep)[1] * prediction
+    def denoise_and_keep(x_t: Tensor, timestep: Tensor) -> Tensor:
+        prediction = denoise(x_t, timestep)
+        at = timestep.flatten()[:1].to(x_t.device)
+        fraction = float(at) / process.num_train_timesteps
+        if steps and steps[-1].fraction - fraction < FINEST:
+            if steps[-1].fraction != fraction:
+                return prediction
+            steps.pop()  # a sampler of two evaluations a step comes by again, from a better guess
+        if process.schedule == "flow":  # whatever the network predicts, the sampler is given a velocity
+            x_0 = x_t.float() - process.alpha_sigma(at)[1] * prediction.float()
         else:
-            x_0 = self.process.convert(prediction, x_t, timestep, "sample")
-        self.steps.append(Step(fraction, x_t.half().cpu(), x_0.half().cpu()))
+            x_0 = process.convert(prediction.float(), x_t.float(), at, "sample")
+        steps.append(Step(fraction, x_t.half().cpu(), x_0.half().cpu()))
+        return prediction
+
+    return denoise_and_keep
 
 
 def walk(model: ModelUnderTest, labels: Tensor) -> list[Step]:
     """Every step of one sample a label (n,), by the model's own sampler, from noise (first) to the sample (last)."""
-    record = Record(model.pipeline.process)
-    *_, x_0 = model.pipeline.trajectory(
-        model.raw(labels), generators=model.generators(len(labels)), around=record.around, **model.settings
-    )
-    return [*record.steps, Step(0.0, x_0.cpu(), x_0.cpu())]
+    steps: list[Step] = []
+    around, generators = partial(recorded, process=model.pipeline.process, steps=steps), model.generators(len(labels))
+    *_, x_0 = model.pipeline.trajectory(model.raw(labels), generators=generators, around=around, **model.settings)
+    return [*steps, Step(0.0, x_0.cpu(), x_0.cpu())]
 
 
 def nearest_steps(steps: Sequence[Step], fractions: Sequence[float]) -> list[Step]:
-    """Of each fraction the step that is nearest_steps to it, none of them twice, in their order."""
+    """Of each fraction the step that is nearest to it, none of them twice, in their order."""
     places = {min(range(len(steps)), key=lambda i: abs(steps[i].fraction - fraction)) for fraction in fractions}
     return [steps[place] for place in sorted(places)]
 
@@ -128,7 +115,7 @@ def denoising(model: ModelUnderTest) -> Section:
     """x_t and the predicted x_0 at chosen timesteps, a row a class, and both as an animation."""
     labels = model.classes()
     names = model.names(labels)
-    if not model.is_conditional:
+    if not model.pipeline.is_conditional:
         labels = labels.repeat(model.num_seeds)
         names = [f"noise {i}" for i in range(len(labels))]
     steps, total = walk(model, labels), model.pipeline.process.num_train_timesteps
@@ -147,8 +134,7 @@ def denoising(model: ModelUnderTest) -> Section:
     return Section("Denoising", _DENOISING, [*items, animation])
 
 
-@dataclass(frozen=True)
-class Saturation:
+class Saturation(NamedTuple):
     """Of each of n pictures (n,): share of values at black or white; excess beyond, contrast and colour in levels."""
 
     ends: Tensor
@@ -159,20 +145,17 @@ class Saturation:
     def row(self, name: str) -> tuple[str | float, ...]:
         """Means, and the interval of the contrast."""
         low, high = interval_of_mean(self.contrast)
-        means = [values.double().mean().item() for values in (self.ends, self.excess, self.contrast, self.colour)]
+        means = [values.double().mean().item() for values in self]
         return (name, *means[:3], f"{low:.1f} to {high:.1f}", means[3])
 
 
 def measure_saturation(pictures: Tensor, levels: Tensor | None = None) -> Saturation:
     """Of pictures (n, C, H, W) uint8. levels: the same before they were cut, black 0 and white 1; None: not known."""
-    values = pictures.flatten(1).float()
-    excess = values.new_zeros(len(values))
-    if levels is not None:
-        beyond = (levels - 1).clamp(min=0) + (-levels).clamp(min=0)
-        excess = 255 * beyond.flatten(1).mean(dim=1).cpu()
-    spread = pictures.float().amax(dim=1) - pictures.float().amin(dim=1)
-    ends = ((values == 0) | (values == 255)).float().mean(dim=1)
-    return Saturation(ends, excess, values.std(dim=1, correction=0), spread.flatten(1).mean(dim=1))
+    values, ends = pictures.float(), (pictures == 0) | (pictures == 255)
+    beyond = torch.zeros(len(pictures), 1) if levels is None else (levels - levels.clamp(0, 1)).abs().cpu().flatten(1)
+    colour = (values.amax(dim=1) - values.amin(dim=1)).flatten(1)
+    contrast = values.flatten(1).std(dim=1, correction=0)
+    return Saturation(ends.flatten(1).float().mean(dim=1), 255 * beyond.mean(dim=1), contrast, colour.mean(dim=1))
 
 
 def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section:
@@ -181,7 +164,7 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     Raises:
         InputError: a model that is told nothing.
     """
-    model.check_conditional("guidance")
+    model.check("guidance", "condition")
     own = float(model.pipeline.sampling_settings(**model.settings)["guidance_scale"])
     scales = sorted({*map(float, scales), own})
     names = [f"{scale:g} (own)" if scale == own else f"{scale:g}" for scale in scales]
@@ -190,13 +173,13 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     rows = list(zip(*map(model.images, made), strict=True))
     sheet = draw_sheet(rows, model.names(labels), names, title="guidance")
     medium = Medium("guidance", encode_png(sheet), "the same noise under rising guidance, a class a row")
-    if not model.makes_pictures:
+    if not model.pipeline.codec.makes_pictures:
         return Section("Guidance", HOW, [medium])
     codec = model.pipeline.codec
     found = []
-    for x_0 in (x_0.to(model.device) for x_0 in made):
+    for x_0 in (x_0.to(model.pipeline.device) for x_0 in made):
         levels = codec.levels(x_0)
-        found.append(measure_saturation(codec.decode(x_0).cpu(), None if levels is None else levels.cpu()))
+        found.append(measure_saturation(codec.decode(x_0).cpu(), levels))
     real = measure_saturation(model.pictures(model.held_out()))
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"

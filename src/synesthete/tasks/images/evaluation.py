@@ -99,7 +99,6 @@ class PictureEvaluator(Evaluator):
     def distances(self) -> Iterator[NearestTrainingDistance]:
         """In pixels, mirrored too where training pictures were, then in the classifier's features."""
         made, real = self.generated.signal, self.references
-        flips = getattr(getattr(self.prepared.train, "augmentation", None), "flip", 0) > 0
         self.progress("nearest training pictures", 0, 1)
         yield nearest_training_distance(
             "pixels",
@@ -107,7 +106,7 @@ class PictureEvaluator(Evaluator):
             real.held_out,
             real.training,
             unit=255 * math.sqrt(made[0].numel()),
-            mirrored=(made.flip(-1), real.held_out.flip(-1)) if flips else None,
+            mirrored=(made.flip(-1), real.held_out.flip(-1)) if self.prepared.train.is_mirrored else None,
             what=self.what,
         )
         self.progress("nearest training pictures", 1, 1)
