@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from synesthete.cli.app import main
 from synesthete.config import Recipe
 from synesthete.evaluation.doctor import check as doctor_check
-from synesthete.evaluation.doctor.check import Check, duration, readable, worst
+from synesthete.evaluation.doctor.check import Check, readable, worst
 from synesthete.evaluation.doctor.doctor import examine
 from synesthete.evaluation.doctor.model import examine_model, some_conditions, told_apart
 from synesthete.evaluation.doctor.run import read_run, seconds_left
+from synesthete.evaluation.reporting.report import duration
 from synesthete.io import locked
 from synesthete.training import loop
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
@@ -346,8 +348,14 @@ def test_without_arguments_the_installation_is_looked_at(checks):
 
 
 def test_what_is_missing_is_told_with_what_to_do(monkeypatch, tmp_path):
-    real = doctor_check._installed
-    monkeypatch.setattr(doctor_check, "_installed", lambda name: None if name == "pocketsphinx" else real(name))
+    real = doctor_check.version
+
+    def version(name):
+        if name == "pocketsphinx":
+            raise PackageNotFoundError
+        return real(name)
+
+    monkeypatch.setattr(doctor_check, "version", version)
     monkeypatch.setenv("SYNESTHETE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(doctor_check.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1e12, 1e12, 5e8))
     found = {check.name: check for check in doctor_check.examine_installation()}

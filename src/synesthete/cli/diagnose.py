@@ -69,8 +69,7 @@ def diagnose(
     Examples: `synesthete diagnose runs/images-digits`,
     `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`
     """
-    from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen
-    from synesthete.evaluation.diagnostics.diagnosis import run_diagnostics as diagnose_model
+    from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, run_diagnostics
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
@@ -82,30 +81,23 @@ def diagnose(
     pipeline.sampling_settings(**settings)
     with progress_bar() as report:
         prepared = task.prepare(recipe, data, report)
-        found = diagnose_model(
+        seen_by = choose_features(features, names, prepared, folder, report)
+        under_test = ModelUnderTest(
             pipeline,
             prepared,
-            target,
-            model=model,
-            only=names if only else (),
-            seed=seed,
-            num=num,
+            seed,
+            num,
             reconstruct_from=reconstruct_from,
             settings=settings,
-            features=choose_features(features, names, prepared, folder, report),
+            features=seen_by,
             task=task,
-            progress=report,
         )
-    shown = condition_embeddings(ModelUnderTest(pipeline, prepared, seed, num)) if pipeline.is_conditional else []
-    write_tensorboard(found, shown, target / "tensorboard")
-    left_out = found.data["left_out"]
-    values = {
-        "report": str(target),
-        "diagnostics": found.data["diagnostics"],
-        "left_out": left_out,
-        "pictures": sorted(map(str, target.glob("pictures/*"))),
-    }
-    lines = [f"{name}: left out; {reason}" for name, reason in left_out.items()]
+        found = run_diagnostics(under_test, target, name=model, only=names if only else (), progress=report)
+    write_tensorboard(
+        found, condition_embeddings(under_test) if pipeline.is_conditional else [], target / "tensorboard"
+    )
+    values = {"report": str(target), **found.data, "pictures": sorted(map(str, target.glob("pictures/*")))}
+    lines = [f"{name}: left out; {reason}" for name, reason in found.data["left_out"].items()]
     finish(as_json, values, "\n".join([*lines, f"{target}/report.html"]))
 
 
@@ -160,7 +152,7 @@ def doctor(
         check_place(out)
     checks = of_model(model, out, num, data, prepare, seed, device) if model else of_installation(out)
     verdict = worst(checks)
-    values: dict[str, Any] = {"verdict": verdict, "checks": [check.to_dict() for check in checks]}
+    values: dict[str, Any] = {"verdict": verdict, "checks": list(map(vars, checks))}
     lines = [*map(str, checks), *([f"{out}/report.html"] if out else [])]
     finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines))
     if verdict == "bad":
@@ -169,13 +161,12 @@ def doctor(
 
 def of_installation(out: Path | None) -> list[Check]:
     """The checks of the machine and what is installed on it."""
-    from synesthete.evaluation.doctor.check import examine_installation, table
-    from synesthete.evaluation.reporting.report import Report, Section, write_report
+    from synesthete.evaluation.doctor.check import examine_installation
+    from synesthete.evaluation.doctor.doctor import write_checks
 
     checks = examine_installation()
     if out:
-        data = {"checks": [check.to_dict() for check in checks]}
-        write_report(Report("Doctor: installation", sections=[Section("Checks", "", [table(checks)])], data=data), out)
+        write_checks("Doctor: installation", checks, out)
     return checks
 
 
@@ -194,15 +185,15 @@ def of_model(
     folder = Path(model).expanduser()
     is_run = (folder / "recipe.yaml").is_file() and not (folder / hub.MODEL_INDEX).is_file()
     run = read_run(folder) if is_run else None
-    pipeline = None if run and not (folder / "model").is_dir() else Pipeline.load(model, device)
-    recipe = hub.find_model(model) / "recipe.yaml" if pipeline else None
+    if run and not (folder / "model").is_dir():
+        return examine(run, None, out, name=model)
+    pipeline, place = Pipeline.load(model, device), hub.find_model(model)
+    task = task_of(pipeline)
     # Where only a codec was trained, the denoiser stands in.
-    if recipe and recipe.is_file() and not any(map(denoises, Recipe.load(recipe).stages)):
+    if (place / "recipe.yaml").is_file() and not any(map(denoises, Recipe.load(place / "recipe.yaml").stages)):
         num = 0
     with progress_bar() as report:
-        prepared, task = None, task_of(pipeline) if pipeline else None
-        if pipeline and task and (prepare or data):
-            prepared = task.prepare(recipe_of(pipeline, hub.find_model(model)), data, report)
+        prepared = task.prepare(recipe_of(pipeline, place), data, report) if prepare or data else None
         return examine(
             run, pipeline, out, name=model, prepared=prepared, task=task, num=num, seed=seed, progress=report
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -47,10 +48,6 @@ class Check:
     advice: str = ""
     figures: dict[str, Any] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
     def __str__(self) -> str:
         """One line, and one more with the advice where there is some."""
         return f"{self.verdict:<4}  {self.name}: {self.found}" + (f"\n      {self.advice}" if self.advice else "")
@@ -89,75 +86,68 @@ def readable(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    minutes = seconds / 60
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
 def examine_installation() -> list[Check]:
     """Versions, processors, precision, extras, the cache and the disk; nothing is downloaded, made or changed."""
     device = find_device("auto")
+    cache, larger = hub.cache_folder(), "set SYNESTHETE_CACHE to a folder on a larger disk"
     return [
         _versions(),
-        _device(device),
-        _threads(),
-        _precision(device),
-        *(_extra(name) for name in EXTRAS),
+        *_processor(device),
+        *map(_extra, EXTRAS),
         _models(),
-        _cache(hub.cache_folder()),
-        disk(hub.cache_folder(), LITTLE, TOO_LITTLE, "set SYNESTHETE_CACHE to a folder on a larger disk"),
+        _cache(cache),
+        disk(cache, LITTLE, TOO_LITTLE, larger),
     ]
 
 
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _installed(packages: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
+    """The versions of packages, None where one is missing, and those that are."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for package in found:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found, [package for package, number in found.items() if number is None]
 
 
 def _versions() -> Check:
-    found = {package: _installed(package) for package in PACKAGES} | {"python": platform.python_version()}
-    missing = [package for package, number in found.items() if number is None]
+    found, missing = _installed(PACKAGES)
+    found["python"] = platform.python_version()
     said = ", ".join(f"{package} {number or 'not installed'}" for package, number in found.items())
     advice = f"install {', '.join(missing)}, or the package again"
     return check("versions", said, bad=bool(missing), advice=advice, figures=found)
 
 
-def _device(device: torch.device) -> Check:
-    found = device_name(device)
+def _processor(device: torch.device) -> list[Check]:
+    """What computes, with how many threads and in which precision."""
+    found, fast = device_name(device), multiplies_bf16(device)
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
         found += f" with {readable(memory)}, {torch.cuda.device_count()} of them"
-    return check("device", found, figures={"device": str(device)})
-
-
-def _threads() -> Check:
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    few = threads == 1 < cores and find_device("auto").type == "cpu"
     variables = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OMP_NUM_THREADS or OMP_PROC_BIND"
-    found, figures = f"{threads} for matrix products, {cores} cores", {"threads": threads, "cores": cores}
-    return check("threads", found, warn=few, advice=f"unset {variables}: one core alone computes", figures=figures)
-
-
-def _precision(device: torch.device) -> Check:
-    fast = multiplies_bf16(device)
-    found = "bf16 in hardware, which precision=auto takes" if fast else "float32; no bf16 in hardware"
-    return check("precision", found, figures={"bf16": fast})
+    precision = "bf16 in hardware, which precision=auto takes" if fast else "float32; no bf16 in hardware"
+    return [
+        check("device", found, figures={"device": str(device)}),
+        check(
+            "threads",
+            f"{threads} for matrix products, {cores} cores",
+            warn=threads == 1 < cores and device.type == "cpu",
+            advice=f"unset {variables}: one core alone computes",
+            figures={"threads": threads, "cores": cores},
+        ),
+        check("precision", precision, figures={"bf16": fast}),
+    ]
 
 
 def _extra(name: str) -> Check:
     packages, purpose = EXTRAS[name]
-    found = {package: _installed(package) for package in packages}
-    missing = [package for package, number in found.items() if number is None]
+    found, missing = _installed(packages)
     if not missing:
         return check(f"extra {name}", ", ".join(f"{key} {number}" for key, number in found.items()), figures=found)
-    said, advice = f"{', '.join(missing)} not installed", f"for {purpose}: pip install 'synesthete[{name}]'"
-    looked_at = check(f"extra {name}", said, warn=name in NEEDED, figures=found)
-    return replace(looked_at, advice=advice)  # also where nothing is wrong
+    advice = f"for {purpose}: pip install 'synesthete[{name}]'"  # also where nothing is wrong
+    return Check(
+        f"extra {name}", "warn" if name in NEEDED else "ok", f"{', '.join(missing)} not installed", advice, found
+    )
 
 
 def _models() -> Check:
@@ -165,8 +155,7 @@ def _models() -> Check:
     here = [name for name, found in hub.PRETRAINED.items() if hub.local_weights(name, hub.PICKLED, kind=found.kind)]
     found = f"{len(shipped)} shipped, {len(here)} of {len(hub.PRETRAINED)} published ones on this machine"
     advice = "install the package again: its own models are missing"
-    figures = {"shipped": shipped, "published": here}
-    return check("models", found, warn=not shipped, advice=advice, figures=figures)
+    return check("models", found, warn=not shipped, advice=advice, figures={"shipped": shipped, "published": here})
 
 
 def _cache(folder: Path) -> Check:
@@ -187,10 +176,8 @@ def folder_size(folder: Path) -> int:
     """Bytes in all files of a folder; one that vanishes meanwhile counts as nothing."""
     total = 0
     for path in folder.rglob("*"):
-        try:
+        with contextlib.suppress(OSError):
             total += path.lstat().st_size if path.is_file() else 0
-        except OSError:
-            continue
     return total
 
 

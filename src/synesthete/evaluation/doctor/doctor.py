@@ -12,16 +12,14 @@ from matplotlib.figure import Figure
 from synesthete.evaluation.doctor.check import table, worst
 from synesthete.evaluation.doctor.model import examine_model
 from synesthete.evaluation.doctor.run import examine_run
-from synesthete.evaluation.reporting.figures import COLOURS, to_png
+from synesthete.evaluation.reporting.figures import COLOURS, Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Medium, Report, Section, write_report
-from synesthete.objectives.ranges import DataRange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.evaluation.doctor.check import Check
     from synesthete.evaluation.doctor.run import RunRecord, StageRecord
@@ -36,27 +34,29 @@ SUMMARY = "Every check with its verdict, the figure that it rests on, and what t
 def loss_figure(record: StageRecord) -> Figure:
     """Loss and gradient norm of a stage by step, both in logarithms; each rollback from a spike is marked."""
     figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for place, name, colour in zip(axes, ("loss", "gradient_norm"), COLOURS, strict=False):
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for axes, name, colour in ((upper, "loss", COLOURS[0]), (lower, "gradient_norm", COLOURS[1])):
         steps, values = record.series(name)
-        place.plot(steps, values, color=colour, linewidth=0.8)
+        axes.plot(steps, values, color=colour, linewidth=0.8)
         if values and min(values) > 0:
-            place.set_yscale("log")
-        place.set_ylabel(name.replace("_", " "))
-    for name, style in (("held_out_loss", "o-"), ("raw_held_out_loss", "x:")):
+            axes.set_yscale("log")
+        axes.set_ylabel(name.replace("_", " "))
+    for name, style, label in (
+        ("held_out_loss", "o-", "held out, averaged weights"),
+        ("raw_held_out_loss", "x:", "held out, as trained"),
+    ):
         steps, values = record.series(name)
         if values:
-            label = "held out, averaged weights" if name == "held_out_loss" else "held out, as trained"
-            axes[0].plot(steps, values, style, color=COLOURS[2], markersize=4, linewidth=0.8, label=label)
+            upper.plot(steps, values, style, color=COLOURS[2], markersize=4, linewidth=0.8, label=label)
     for number, found in enumerate(record.rollbacks):
         once = {"label": "went back from a spike"} if number == 0 else {}
-        axes[0].plot(found["step"], found["reached"], "v", color=COLOURS[3], **once)
-        axes[0].plot([found["step"], found["to"]], [found["reached"], found["level"]], ":", color=COLOURS[3])
-    axes[1].axhline(record.stage.gradient_clip, color="grey", linewidth=0.8, linestyle="--")
-    if axes[0].get_legend_handles_labels()[0]:
-        axes[0].legend(fontsize=8)
-    axes[1].set_xlabel("step")
-    axes[0].set_title(f"stage {record.stage.name}", fontsize=10)
+        upper.plot(found["step"], found["reached"], "v", color=COLOURS[3], **once)
+        upper.plot([found["step"], found["to"]], [found["reached"], found["level"]], ":", color=COLOURS[3])
+    lower.axhline(record.stage.gradient_clip, color="grey", linewidth=0.8, linestyle="--")
+    if upper.get_legend_handles_labels()[0]:
+        upper.legend(fontsize=8)
+    lower.set_xlabel("step")
+    upper.set_title(f"stage {record.stage.name}", fontsize=10)
     return figure
 
 
@@ -65,20 +65,11 @@ def timestep_losses_figure(record: StageRecord) -> Figure | None:
     lines = [line["loss_by_timestep"] for line in record.lines if "loss_by_timestep" in line]
     if not lines:
         return None
-    size = max(len(lines) // 10, 1)
-    thirds = {"at first": lines[:size], "halfway": lines[len(lines) // 2 :][:size], "now": lines[-size:]}
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for (label, some), colour in zip(thirds.items(), COLOURS, strict=False):
-        table = np.ma.masked_invalid(np.array(some, dtype=float))  # (lines, bins), None is NaN
-        means = table.mean(axis=0).filled(np.nan)
-        axes.plot((np.arange(len(means)) + 0.5) / len(means), means, "o-", color=colour, markersize=4, label=label)
-    axes.set_yscale("log")
-    axes.set_xlabel("way to noise")
-    axes.set_ylabel("loss")
-    axes.legend(fontsize=8)
-    axes.set_title(f"stage {record.stage.name}", fontsize=10)
-    return figure
+    table, size = np.ma.masked_invalid(np.array(lines, dtype=float)), max(len(lines) // 10, 1)  # (lines, bins)
+    thirds = {"at first": table[:size], "halfway": table[len(lines) // 2 :][:size], "now": table[-size:]}
+    curves = {name: some.mean(axis=0).filled(np.nan) for name, some in thirds.items()}
+    x = ((np.arange(table.shape[1]) + 0.5) / table.shape[1]).tolist()
+    return curves_figure([Panel(f"stage {record.stage.name}", "way to noise", "loss", x, curves, log_y=True)])
 
 
 def examine(
@@ -101,39 +92,44 @@ def examine(
     Raises:
         InputError: as `write_report`.
     """
-    start = datetime.now(UTC)
-    checks, x_0 = examine_run(run) if run else [], None
+    start, x_0 = datetime.now(UTC), None
+    checks = examine_run(run) if run else []
     if pipeline:
-        checkpoint = run.current.checkpoints[-1] if run and run.current.checkpoints else None
-        found, x_0 = examine_model(
-            pipeline,
-            num=num,
-            seed=seed,
-            prepared=prepared,
-            known=known_range(run) if run else None,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        found, x_0 = examine_model(pipeline, num=num, seed=seed, prepared=prepared, run=run, progress=progress)
         checks += [replace(check, name=f"model: {check.name}") for check in found] if run else found
     if folder:
         facts: dict[str, Any] = provenance(pipeline, start, name) if pipeline else {"run": name}
-        items = _pictures(run) + _samples(pipeline, x_0, task)
-        sections = [Section("Checks", f"The worst verdict is {worst(checks)}.", [table(checks)])]
-        sections += [Section("Pictures", "", items)] if items else []
-        data = {"verdict": worst(checks), "checks": [check.to_dict() for check in checks]}
-        write_report(Report(f"Doctor {name}".strip(), SUMMARY, facts, sections=sections, data=data), folder)
+        items = _pictures(run) if run else []
+        if pipeline and x_0 is not None and x_0.isfinite().all():
+            pictures = task.thumbnails(pipeline, x_0) if task else pipeline.codec.pictures(x_0)
+            sheet = encode_png(draw_sheet([pictures], [""]))
+            items.append(Medium("samples", sheet, "The samples whose values were looked at."))
+        write_checks(f"Doctor {name}".strip(), checks, folder, items, SUMMARY, facts)
     return checks
 
 
-def known_range(run: RunRecord) -> DataRange | None:
-    """The range of the data that a run wrote down."""
-    line = run.current.last("data_low", "data_high")
-    return DataRange(line["data_low"], line["data_high"], line.get("data_share_clipped")) if line else None
+def write_checks(
+    title: str,
+    checks: Sequence[Check],
+    folder: Path,
+    items: Sequence[Medium] = (),
+    summary: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the report on some checks, with pictures.
+
+    Raises:
+        InputError: as `write_report`.
+    """
+    sections = [Section("Checks", f"The worst verdict is {worst(checks)}.", [table(checks)])]
+    sections += [Section("Pictures", "", items)] if items else []
+    data = {"verdict": worst(checks), "checks": list(map(vars, checks))}
+    write_report(Report(title, summary, dict(facts or {}), sections=sections, data=data), folder)
 
 
-def _pictures(run: RunRecord | None) -> list[Medium]:
+def _pictures(run: RunRecord) -> list[Medium]:
     found = []
-    for record in run.stages if run else ():
+    for record in run.stages:
         if record.series("loss")[1]:
             name = f"loss {record.stage.name}"
             found.append(Medium(name, to_png(loss_figure(record)), "Loss and gradient norm by step."))
@@ -141,11 +137,3 @@ def _pictures(run: RunRecord | None) -> list[Medium]:
             name = f"loss by timestep {record.stage.name}"
             found.append(Medium(name, to_png(figure), "Loss by timestep: at first, halfway and now."))
     return found
-
-
-def _samples(pipeline: Pipeline | None, x_0: Tensor | None, task: Task | None) -> list[Medium]:
-    if pipeline is None or x_0 is None or not x_0.isfinite().all():
-        return []
-    pictures = task.thumbnails(pipeline, x_0) if task else pipeline.codec.pictures(x_0)
-    sheet = draw_sheet([pictures], [""])
-    return [Medium("samples", encode_png(sheet), "The samples whose values were looked at.")]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.evaluation.doctor.check import Check
+    from synesthete.evaluation.doctor.run import RunRecord
     from synesthete.pipeline import Pipeline
     from synesthete.types import Batch, Prepared, Progress
 
@@ -40,15 +41,14 @@ def examine_model(
     num: int = 4,
     seed: int = 0,
     prepared: Prepared | None = None,
-    known: DataRange | None = None,
-    checkpoint: Path | None = None,
+    run: RunRecord | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Check], Tensor | None]:
     """Every check of a model, and the x_0 of `num` samples; None where weights are not finite, or num is 0.
 
     A num of 0 leaves out whatever asks the denoiser, for a model whose denoiser was never trained. prepared: its data,
-    where they are at hand. known: what its run wrote of their range. checkpoint: of its run, whose weights the averages
-    are compared with. progress(what, done, total).
+    where they are at hand. run: that it is of, whose last weights its averages are compared with. progress(what, done,
+    total).
     """
     report, held_out = progress or (lambda *_: None), _held_out(prepared, pipeline)
     checks = [_weights(pipeline)]
@@ -65,13 +65,21 @@ def examine_model(
     *_, x_0 = pipeline.trajectory(raw, generators=generators)
     signal = pipeline.codec.decode(x_0, generators) if torch.isfinite(x_0).all() else None
     report("samples", num, num)
-    if known_range := _data_range(pipeline, held_out, known):
-        data, where = known_range
-        checks.append(range_check(value_range(pipeline.codec, x_0, data, signal), where))
+    known: DataRange | None
+    # Samples are held against data, what a run wrote of them, or the most that the codec can be given.
+    if held_out:
+        known, where = data_range(pipeline.codec, held_out.encode(pipeline.codec)), "against held-out data"
+    elif run and (known := run.data_range):
+        where = "against the data of its run"
+    else:
+        known = codec_range(pipeline.codec, pipeline.device)
+        where = "against the most that its codec gives; no data at hand"
+    if known:
+        checks.append(range_check(value_range(pipeline.codec, x_0, known, signal), where))
     if pipeline.is_conditional:
         checks.append(_condition(pipeline, held_out))
-    if held_out and checkpoint:
-        checks += _averages(pipeline, held_out, checkpoint)
+    if held_out and run and run.current.checkpoints:
+        checks += _averages(pipeline, held_out, run.current.checkpoints[-1])
     return checks, x_0
 
 
@@ -116,16 +124,6 @@ def some_conditions(pipeline: Pipeline, num: int) -> Any:
         return conditioner.extract_features((["a picture", "a sound", "a dog", "a house"] * num)[:num])
     num_classes = config.get("num_classes") or len(config.get("class_names") or pipeline.class_names) or 1
     return torch.arange(num) % num_classes
-
-
-def _data_range(pipeline: Pipeline, held_out: Batch | None, known: DataRange | None) -> tuple[DataRange, str] | None:
-    """What to hold samples against: data, what a run wrote of them, or the most that the codec can be given."""
-    if held_out:
-        return data_range(pipeline.codec, held_out.encode(pipeline.codec)), "against held-out data"
-    if known:
-        return known, "against the data of its run"
-    found = codec_range(pipeline.codec, pipeline.device)
-    return (found, "against the most that its codec gives; no data at hand") if found else None
 
 
 @torch.no_grad()
@@ -191,8 +189,7 @@ def _averages(pipeline: Pipeline, held_out: Batch, checkpoint: Path) -> list[Che
     for name in ("conditioner", "denoiser"):
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         getattr(trained, name).load_state_dict(own)
-    losses = [fixed_loss(parts, held_out).mean().item() for parts in (parts_of(pipeline), trained)]
-    return [averages_check(*losses)]
+    return [averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (parts_of(pipeline), trained)))]
 
 
 def parts_of(pipeline: Pipeline) -> Parts:

@@ -14,13 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from synesthete.config import Recipe
-from synesthete.evaluation.doctor.check import Check, check, disk, duration, folder_size, readable
+from synesthete.evaluation.doctor.check import Check, check, disk, folder_size, readable
+from synesthete.evaluation.reporting.report import duration
 from synesthete.io import LOCK
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, LAGGING, LARGE_GAP
 from synesthete.objectives.ranges import DataRange, Range
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from synesthete.config import Stage
@@ -77,6 +79,16 @@ class RunRecord:
         begun = [record for record in self.stages if record.lines or record.checkpoints]
         return begun[-1] if begun else self.stages[0]
 
+    @property
+    def data_range(self) -> DataRange | None:
+        """The range of its data, where that was written down."""
+        line = self.current.last("data_low", "data_high")
+        return _data_range(line) if line else None
+
+
+def _data_range(line: dict[str, Any]) -> DataRange:
+    return DataRange(line["data_low"], line["data_high"], line.get("data_share_clipped"))
+
 
 def read_run(folder: Path) -> RunRecord:
     """What there is to read of a run; half-written lines are left out.
@@ -124,15 +136,13 @@ def is_written_to(folder: Path) -> bool:
     """Whether a training is in the folder now."""
     if not (folder / LOCK).is_file():
         return False
-    lock = FileLock(folder / LOCK, mode=0o666)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(folder / LOCK, timeout=0, mode=0o666):
+            return False
     except Timeout:
         return True
     except (OSError, NotImplementedError):
         return False
-    lock.release()
-    return False
 
 
 def examine_run(run: RunRecord) -> list[Check]:
@@ -140,8 +150,8 @@ def examine_run(run: RunRecord) -> list[Check]:
     checks = [_progress(run), *_checkpoint(run), _disk(run)]
     for record in run.stages:
         if record.lines:
-            found = [*_losses(record), _spikes(record), *_gradient(record), *_previews(record)]
             prefix = "" if len(run.stages) == 1 else f"{record.stage.name}: "
+            found = (*_losses(record), _spikes(record), *_previews(record))
             checks += [replace(check, name=prefix + check.name) for check in found]
     return checks
 
@@ -179,9 +189,8 @@ def _checkpoint(run: RunRecord) -> list[Check]:
     if not now.checkpoints:
         if not now.lines or now.step < now.stage.checkpoint_every:
             return []
-        return [
-            check(name, "none yet", warn=True, advice="killed now it would begin again; see that it can be written")
-        ]
+        advice = "killed now it would begin again; see that it can be written"
+        return [check(name, "none yet", warn=True, advice=advice)]
     last = now.checkpoints[-1]
     figures = {"checkpoint": str(last), "step": step_of(last)}
     if trouble := damage(last):
@@ -247,39 +256,28 @@ def _spikes(record: StageRecord) -> Check:
     )
 
 
-def _gradient(record: StageRecord) -> list[Check]:
-    _, norms = record.series("gradient_norm")
-    if not norms:
-        return []
-    now, clip = median(norms[-NUM_RECENT:]), record.stage.gradient_clip
-    advice = "every step is cut to one length; raise gradient_clip or lower learning_rate"
-    found, large = f"norm {now:.3g}, clipped at {clip:g}", now > MOST_CLIPPED * clip
-    return [check("gradient", found, warn=large, advice=advice, figures={"gradient_norm": now})]
-
-
-def _previews(record: StageRecord) -> list[Check]:
-    """What the previews wrote."""
-    checks = []
+def _previews(record: StageRecord) -> Iterator[Check]:
+    """Its gradients, and what the previews wrote."""
+    if norms := record.series("gradient_norm")[1]:
+        now, clip = median(norms[-NUM_RECENT:]), record.stage.gradient_clip
+        advice = "every step is cut to one length; raise gradient_clip or lower learning_rate"
+        found, large = f"norm {now:.3g}, clipped at {clip:g}", now > MOST_CLIPPED * clip
+        yield check("gradient", found, warn=large, advice=advice, figures={"gradient_norm": now})
     if line := record.last("data_low", "data_high", "share_outside"):
-        checks.append(range_check(_range(line), f"step {line['step']}"))
+        low, high = line.get("output_low", math.nan), line.get("output_high", math.nan)
+        shares = line["share_outside"], line.get("share_clipped"), line.get("share_not_finite", 0.0)
+        yield range_check(Range(_data_range(line), low, high, *shares), f"step {line['step']}")
     lines = [line for line in record.lines if {"condition_sensitivity", "held_out_error"} <= line.keys()]
-    if shares := [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines[-3:]]:
-        checks.append(condition_check(shares, finished=record.step * 2 >= record.stage.num_steps))
+    if worth := [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines[-3:]]:
+        yield condition_check(worth, finished=record.step * 2 >= record.stage.num_steps)
     if line := record.last("held_out_loss", "raw_held_out_loss"):
         late = line["step"] * 2 >= record.stage.num_steps
-        checks.append(averages_check(line["held_out_loss"], line["raw_held_out_loss"], late=late))
+        yield averages_check(line["held_out_loss"], line["raw_held_out_loss"], late=late)
     if line := record.last("held_out_loss", "training_loss"):
         share = line["held_out_loss"] / max(line["training_loss"], 1e-12) - 1
         advice = "more data, augmentation, or fewer steps; see `over-fits` in the run's notes"
         found = f"loss {line['held_out_loss']:.4g} held out, {line['training_loss']:.4g} in training, {share:+.0%}"
-        checks.append(check("over-fitting", found, warn=share > LARGE_GAP, advice=advice, figures={"share": share}))
-    return checks
-
-
-def _range(line: dict[str, Any]) -> Range:
-    data = DataRange(line["data_low"], line["data_high"], line.get("data_share_clipped"))
-    low, high = line.get("output_low", math.nan), line.get("output_high", math.nan)
-    return Range(data, low, high, line["share_outside"], line.get("share_clipped"), line.get("share_not_finite", 0.0))
+        yield check("over-fitting", found, warn=share > LARGE_GAP, advice=advice, figures={"share": share})
 
 
 def range_check(found: Range, where: str = "") -> Check:
