@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.metrics.metric import METRICS, Metric
-from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, number
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ class Row:
     """A metric in every report that is compared, None where one lacks it; differences: of all but the first."""
 
     key: str
-    title: str
     metrics: tuple[Metric | None, ...]
     differences: tuple[Difference | None, ...]
 
@@ -63,6 +63,17 @@ class Row:
     def known(self) -> Metric:
         """That of the first report that has it."""
         return next(metric for metric in self.metrics if metric)
+
+    @property
+    def title(self) -> str:
+        """What it measures."""
+        return without_n(self.known.title)
+
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """The row as plain values, by the names of the reports."""
+        values = {name: asdict(metric) for name, metric in zip(names, self.metrics, strict=True) if metric}
+        differences = {name: asdict(each) for name, each in zip(names[1:], self.differences, strict=True) if each}
+        return {"key": self.key, "title": self.title, "values": values, "differences": differences}
 
 
 def read_report(run: str | Path) -> ReadReport:
@@ -78,39 +89,31 @@ def read_report(run: str | Path) -> ReadReport:
         raise InputError(f"{run}: no report; give a {REPORT} or its folder, or run `synesthete evaluate {run}` first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = [_metric(values) for values in content["metrics"]]
+        found = [_metric(**values) for values in content["metrics"]]
         facts = dict(content.get("facts", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: no report of this program, or a damaged one; evaluate again") from None
     if not found or not all(metric.key for metric in found):
         raise InputError(f"{path}: no metrics with keys, as this program writes them now; evaluate again")
-    return ReadReport(_name(given), path, {metric.key: metric for metric in found}, facts)
+    # What a report is called: its run, whatever the file in it is called.
+    parts = [part for part in given.parts if part not in (REPORT, "report", "/")]
+    return ReadReport(parts[-1] if parts else str(given), path, {metric.key: metric for metric in found}, facts)
 
 
-def _metric(values: dict[str, Any]) -> Metric:
+def _metric(value: float | None, interval: list[float | None] | None, **values: Any) -> Metric:
     """A metric as `report.json` holds it; a figure that was not finite is NaN again."""
-    spread = values.pop("interval")
-    value = values.pop("value")
-    known = None if spread is None or None in spread else (float(spread[0]), float(spread[1]))
+    low, high = interval or (None, None)
+    known = None if low is None or high is None else (float(low), float(high))
     return Metric(value=math.nan if value is None else float(value), interval=known, **values)
-
-
-def _name(path: Path) -> str:
-    """What a report is called: its run, whatever the file in it is called."""
-    parts = [part for part in path.parts if part not in (REPORT, "report", "/")]
-    return parts[-1] if parts else str(path)
 
 
 def join(reports: Sequence[ReadReport]) -> list[Row]:
     """A row for each key that any report has, in the order of the first one, then of those after it."""
-    keys = dict.fromkeys(key for report in reports for key in report.metrics)
     rows = []
-    for key in keys:
-        found = tuple(report.metrics.get(key) for report in reports)
-        first, *others = found
+    for key in dict.fromkeys(key for report in reports for key in report.metrics):
+        first, *others = found = tuple(report.metrics.get(key) for report in reports)
         differences = tuple(metric_difference(first, other) if first and other else None for other in others)
-        title = next(metric.title for metric in found if metric)
-        rows.append(Row(key, without_n(title), found, differences))
+        rows.append(Row(key, found, differences))
     return rows
 
 
@@ -150,19 +153,19 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
     shared = [row for row in rows if any(row.differences)]
     if not shared:
         raise InputError(f"{reports[0].path} and the others have no metric in common; compare models of one kind")
-    sections = [Section("Differences", _DIFFERENCES, [Table(*difference_table(shared, names))])]
-    sections.append(Section("Figures side by side", "", [Table(*value_table(rows, names))]))
-    sections.append(Section("In one picture", _PICTURE, [Medium("comparison", comparison_figure(shared, names))]))
-    sections.append(Section("How they were made", "", [Table(*fact_table(reports, names))]))
-    notes = [note for note in map(caution, shared) if note]
-    if notes:
-        sections.append(Section("Notes", "", [Table(("note",), [(note,) for note in notes])]))
+    sections = [
+        Section("Differences", _DIFFERENCES, [difference_table(shared, names)]),
+        Section("Figures side by side", "", [value_table(rows, names)]),
+        Section("In one picture", _PICTURE, [Medium("comparison", comparison_figure(shared, names))]),
+        Section("How they were made", "", [fact_table(reports, names)]),
+        *notes_section([note for note in map(caution, shared) if note]),
+    ]
     return Report(
         title=f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared",
         summary=comparison_summary(shared, names),
         facts={name: str(report.path) for name, report in zip(names, reports, strict=True)},
         sections=sections,
-        data={"compared": [to_dict(row, names) for row in rows]},
+        data={"compared": [row.to_dict(names) for row in rows]},
     )
 
 
@@ -176,41 +179,38 @@ def comparison_summary(rows: Sequence[Row], names: Sequence[str]) -> str:
     """How many metrics of each report surely differ from the first's, and which way."""
     sentences = []
     for place, name in enumerate(names[1:]):
-        found = [(row.title, row.differences[place]) for row in rows]
-        sure = [(title, each) for title, each in found if each and each.differs]
-        open_ = sum(each is not None and each.differs is False for _, each in found)
-        unknown = sum(each is not None and each.differs is None for _, each in found)
-        better, worse = (sum(each.better is way for _, each in sure) for way in (True, False))
+        found = [each for row in rows if (each := row.differences[place])]
+        sure = Counter(each.better for each in found if each.differs)
+        rest = Counter(each.differs for each in found)
         sentences.append(
-            f"{name} against {names[0]}: {better} metrics better and {worse} worse beyond their 95% intervals, "
-            f"{len(sure) - better - worse} other, {open_} no different beyond them, {unknown} without an interval."
+            f"{name} against {names[0]}: {sure[True]} metrics better and {sure[False]} worse beyond their 95% "
+            f"intervals, {sure[None]} other, {rest[False]} no different beyond them, {rest[None]} without an interval."
         )
     return " ".join(sentences)
 
 
 def caution(row: Row) -> str:
     """A warning about a figure whose expectation depends on the number of samples, where that differs."""
-    kind = METRICS.get(row.key)
-    titles = {metric.title for metric in row.metrics if metric}
+    kind, titles = METRICS.get(row.key), {metric.title for metric in row.metrics if metric}
     if kind is None or not kind.depends_on_num or len(titles) < 2:
         return ""
     return f"{row.title}: depends on the number of samples or their features, which differ: {'; '.join(sorted(titles))}"
 
 
-def difference_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and rows of the differences."""
+def difference_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """The differences, a row a metric."""
     columns = ("metric", names[0], *(f"{name} minus {names[0]}" for name in names[1:]), "unit", "better is")
     way = {True: "higher", False: "lower", None: None}
     found = []
     for row in rows:
-        said = [None if each is None else str(each) for each in row.differences]
+        said = [str(each) if each else None for each in row.differences]
         value = row.metrics[0].value if row.metrics[0] else None
         found.append((row.title, value, *said, row.known.unit or None, way[row.known.higher_is_better]))
-    return columns, found
+    return Table(columns, found)
 
 
-def value_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and rows of every figure with its interval, and what the first that has it says of chance and ceiling."""
+def value_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """Every figure with its interval, and what the first report that has it says of chance and ceiling."""
 
     def said(metric: Metric | None) -> str | None:
         if metric is None:
@@ -219,14 +219,14 @@ def value_table(rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[str, .
         return number(metric.value) + spread
 
     found = [(row.key, row.title, *map(said, row.metrics), row.known.chance, row.known.ceiling) for row in rows]
-    return ("key", "metric", *names, "chance", "ceiling"), found
+    return Table(("key", "metric", *names, "chance", "ceiling"), found)
 
 
-def fact_table(reports: Sequence[ReadReport], names: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and rows of the facts that differ between the reports."""
+def fact_table(reports: Sequence[ReadReport], names: Sequence[str]) -> Table:
+    """The facts that differ between the reports."""
     keys = dict.fromkeys(key for report in reports for key in report.facts)
     rows = [(key, *(report.facts.get(key) for report in reports)) for key in keys]
-    return ("", *names), [row for row in rows if len({str(cell) for cell in row[1:]}) > 1]
+    return Table(("", *names), [row for row in rows if len(set(map(str, row[1:]))) > 1])
 
 
 def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> bytes:
@@ -258,18 +258,6 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> bytes:
         strips[0].plot([], [], "o", color=COLOURS[place % len(COLOURS)], label=name)
     figure.legend(fontsize=8, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
     return to_png(figure)
-
-
-def to_dict(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    """A row as plain values."""
-    return {
-        "key": row.key,
-        "title": row.title,
-        "values": {name: asdict(metric) for name, metric in zip(names, row.metrics, strict=True) if metric},
-        "differences": {
-            name: asdict(each) for name, each in zip(names[1:], row.differences, strict=True) if each is not None
-        },
-    }
 
 
 _DIFFERENCES = (
