@@ -8,9 +8,19 @@ import pytest
 import torch
 from speakers import Speaker, make_speaker, pictures_of
 
+from synesthete.evaluation.samples import Generated
 from synesthete.pipeline import Output
+from synesthete.tasks.image_to_speech import measures
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
-from synesthete.tasks.image_to_speech.measures import NUM_SEEDS, PITCH, TIMBRE, draw_real, spread, timbres
+from synesthete.tasks.image_to_speech.measures import (
+    NUM_SEEDS,
+    PITCH,
+    TIMBRE,
+    draw_real,
+    quality_metrics,
+    spread,
+    timbres,
+)
 
 LABELS = torch.arange(8) % 4
 
@@ -76,3 +86,31 @@ def test_one_voice_over_and_over_has_no_diversity(real, classifier_clips, traine
         assert metric.value < 0.2
         assert 0.4 < ratios[Speaker][key].value < 1.6
         assert 0.6 < metric.ceiling < 1.6
+
+
+def test_a_whisper_is_not_voiced_and_quality_is_between_that_of_noise_and_of_real_clips(
+    real, monkeypatch, tmp_path_factory
+):
+    waveforms = real.waveforms[:24].float() / 32768
+    whisper = torch.randn(waveforms.shape, generator=torch.Generator().manual_seed(1)) * 0.1
+    sounds = {name: Generated(x, real.labels[:24], ()) for name, x in (("real", waveforms), ("whisper", whisper))}
+    monkeypatch.setattr(measures, "find_dnsmos", lambda: None)
+    (voiced,) = quality_metrics(sounds["whisper"], sounds["real"], 24_000, lambda *_: None)
+    assert (voiced.key, voiced.chance) == ("voiced_all_samples", 0)
+    assert voiced.value < 0.1 < 0.7 < voiced.ceiling
+
+    class Quieter:
+        """Rates silence highest."""
+
+        def rate(self, x, sample_rate, progress):
+            return {name: 5 - x.abs().mean(dim=1) for name in ("overall", "p808")}
+
+    monkeypatch.setattr(measures, "find_dnsmos", lambda: tmp_path_factory)
+    monkeypatch.setattr(measures, "Dnsmos", Quieter)
+    found = quality_metrics(sounds["whisper"], sounds["real"], 24_000, lambda *_: None)
+    assert [metric.key for metric in found] == ["voiced_all_samples", "dnsmos_overall", "p808"]
+    for metric in found[1:]:
+        assert metric.value == pytest.approx(5 - whisper.abs().mean().item(), abs=1e-4)
+        assert metric.ceiling == pytest.approx(5 - waveforms.abs().mean().item(), abs=1e-4)
+        assert metric.chance == pytest.approx(metric.value, abs=0.02)  # noise as loud
+        assert metric.interval[0] < metric.value < metric.interval[1]

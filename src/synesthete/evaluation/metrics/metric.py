@@ -141,6 +141,11 @@ _ROWS = (
     MetricRow("generation_mse", "generation MSE ({how}, n = {num})", "", False),
     MetricRow("generation_mse_i2m", "generation MSE as i2m computed it ({how}, n = {num})", "", False),
     MetricRow("voiced", "voiced: share of sounds with a clear pitch ({against})", "share", True),
+    *(
+        MetricRow(f"dnsmos_{name}", "{what}, 1 to 5 (n = {num})", "", True)
+        for name in ("overall", "signal", "background")
+    ),
+    MetricRow("p808", "{what}, 1 to 5 (n = {num})", "", True),
     MetricRow("voice_diversity", "voice diversity, {what} (spread over that of real voices, {against})", "ratio"),
     # Music
     MetricRow("codec_snr", "SNR of the codec alone in dB (held-out pieces, median, n = {num})", "dB", True),

@@ -47,6 +47,7 @@ from synesthete.tasks.image_to_speech.measures import (
     pad,
     pair,
     preprocessed,
+    quality_metrics,
     seeing_metrics,
     thinned,
     training_features,
@@ -232,6 +233,7 @@ class SpeechEvaluator(Evaluator):
         yield Finding(sections=report.heard_words_section(self))
         yield self.classification()
         yield self.voices()
+        yield Finding(quality_metrics(self.generated, self.rebuilt, self.codec.spec.sample_rate, self.progress))
         yield self.sweep()
         yield self.traced()
         yield self.beside_clips()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
+from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy, probe_metrics
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated
+    from synesthete.types import Progress
 
 BATCH_SIZE = 50
+NUM_RATED = 60  # sounds that DNSMOS rates; on a CPU it needs half a second for each
 NUM_TRAINING = 5000  # pictures that the probe learns from
 CLAMP = 10.0  # i2m's sampler kept x_0, a log-mel that was not normalised, between plus and minus this
 NUM_REFERENCES = (1, 10)  # clips a class; i2m took one
@@ -223,6 +227,33 @@ def generation_metrics(
     return metrics, {key: (both[0][key].mean().item(), both[1][key].mean().item()) for key in both[0]}
 
 
+def quality_metrics(made: Generated, real: Generated, sample_rate: int, progress: Progress) -> list[Metric]:
+    """How many sounds are voiced, and how good they sound to DNSMOS where its networks are; real clips are the ceiling.
+
+    The floor of the ratings is that of noise as loud as the sounds.
+    """
+    voiced, ceiling = (share_known(track_pitch(sound.signal, sample_rate)[0]) for sound in (made, real))
+    num = len(made)
+    beside = (interval(voiced, num), 0.0, None, ceiling)
+    found = [metric("voiced", voiced, *beside, variant="all samples", against=f"n = {num}")]
+    if find_dnsmos() is None:
+        return found
+    rated = min(NUM_RATED, num)
+    sounds = made.signal[:rated]
+    noise = torch.randn(sounds.shape, generator=seeding.generator(0, "noise to rate"))
+    noise = noise * sounds.square().mean(dim=1, keepdim=True).sqrt()
+    ratings = [
+        Dnsmos().rate(waveforms, sample_rate, partial(progress, f"rating {what}"))
+        for what, waveforms in (("samples", sounds), ("real clips", real.signal[:rated]), ("noise", noise.clamp(-1, 1)))
+    ]
+    for name in ratings[0]:
+        own, best, worst = (rating[name] for rating in ratings)
+        key, what = ("p808", "P.808") if name == "p808" else (f"dnsmos_{name}", f"DNSMOS {name}")
+        beside = (interval_of_mean(own), worst.mean().item(), None, best.mean().item())
+        found.append(metric(key, own.mean().item(), *beside, what=what, num=rated))
+    return found
+
+
 def pad(waveforms: Tensor, codec: Any) -> Tensor:
     """int16 clips (n, S) as float in [-1, 1], as long as the codec's."""
     return F.pad(waveforms.float() / 32768, (0, max(0, codec.config.num_samples - waveforms.shape[-1])))
@@ -328,7 +359,7 @@ def measure_diversity(
             for place, name in enumerate((PITCH, TIMBRE))
         },
         pitches=(found[0][0], found[1][0]),
-        voiced=(_share_known(found[0][0]), _share_known(found[1][0])),
+        voiced=(share_known(found[0][0]), share_known(found[1][0])),
         periodicity=(periodicity[0], periodicity[1]),
         by_class=by_class,
         num_pictures=len(classes),
@@ -336,7 +367,8 @@ def measure_diversity(
     )
 
 
-def _share_known(values: Tensor) -> float:
+def share_known(values: Tensor) -> float:
+    """The share of values (n,) that are numbers: of pitches, of sounds that have a clear one."""
     return values.isfinite().double().mean().item()
 
 
