@@ -15,7 +15,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
-from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.io import digest, locked, write_file, write_folder
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Part
@@ -291,7 +290,7 @@ def measure(classifier: Classifier, samples: Samples, labels: Tensor) -> float:
     """Its accuracy on real samples; NaN where there are none, or it knows no classes."""
     if not len(labels) or not classifier.knows_classes:
         return math.nan
-    return accuracy(labels, classifier.classify(samples))
+    return (labels == classifier.classify(samples)).double().mean().item()
 
 
 def fingerprint(build: Callable[[], C], samples: Samples) -> list[list[int]]:

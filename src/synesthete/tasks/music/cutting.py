@@ -62,10 +62,13 @@ class Cutting:
         if len(unread) == len(waveforms):
             raise InputError(f"not one of {len(self.skipped)} recordings can be read; the first: {self.skipped[0]}")
         self.notes = list(data.listing.notes)
-        if self.skipped:
-            self.notes.append(f"skipped {len(self.skipped)} unreadable recordings: {some(self.skipped)}")
+        self._note("skipped {} unreadable recordings: {}", self.skipped)
         self._note("{} recordings used as far as they go: {}", [w.note for w in waveforms if w.note and len(w.samples)])
-        self._note_rates()
+        if low := [w.sample_rate for w in waveforms if 0 < w.sample_rate < NEAR_RATE * sample_rate]:
+            self.notes.append(
+                f"{len(low)} of {len(waveforms)} recordings have a lower sample rate than the codec's "
+                f"{sample_rate} Hz, down to {min(low)} Hz: their highs are empty, as the model's will be"
+            )
         self.starts = [torch.tensor(self._sound_starts(number), dtype=torch.int64) for number in range(len(waveforms))]
         kept = zip(self.names, waveforms, self.starts, strict=True)
         silent = [name for name, waveform, starts in kept if len(waveform.samples) and not len(starts)]
@@ -91,14 +94,6 @@ class Cutting:
         first, last = start // hop, max(start // hop + 1, -(-end // hop))
         return float(10 * torch.log10(waveform.energy[first:last].sum().double() / (end - start)))
 
-    def _note_rates(self) -> None:
-        low = [w.sample_rate for w in self.waveforms if 0 < w.sample_rate < NEAR_RATE * self.sample_rate]
-        if low:
-            self.notes.append(
-                f"{len(low)} of {len(self.waveforms)} recordings have a lower sample rate than the codec's "
-                f"{self.sample_rate} Hz, down to {min(low)} Hz: their highs are empty, as the model's will be"
-            )
-
     def drop_copies(self, place: Path, progress: Progress) -> None:
         """Name recordings that sound alike, and leave out held-out pieces that sound like one of another split.
 
@@ -107,15 +102,14 @@ class Cutting:
         seconds = self.length / self.sample_rate
         hop = self.sample_rate // FRAMES_PER_SECOND
         profiles = [waveform.profile for waveform in self.waveforms if waveform.profile is not None]
-        tracks = [
-            Track(profile, (starts + hop // 2) // hop) for profile, starts in zip(profiles, self.starts, strict=True)
-        ]
-        report = partial(progress, "quarter seconds compared")
+        tracks = [Track(p, (starts + hop // 2) // hop) for p, starts in zip(profiles, self.starts, strict=True)]
         key = digest([[entry.content for entry in self.entries], [s.tolist() for s in self.starts], seconds, ALIKE])
-        path = place / f"alike-{key}.safetensors"
-        pairs = load_or_compute(path, lambda: {"pairs": as_pairs(find_alike(tracks, seconds, report))})[
-            "pairs"
-        ].tolist()
+
+        def compare() -> dict[str, Tensor]:
+            found = find_alike(tracks, seconds, partial(progress, "quarter seconds compared"))
+            return {"pairs": torch.tensor(found, dtype=torch.int64).reshape(-1, 2)}
+
+        pairs = load_or_compute(place / f"alike-{key}.safetensors", compare)["pairs"].tolist()
         self._note("{} pairs of recordings sound alike: {}", [f"{self.names[a]} ~ {self.names[b]}" for a, b in pairs])
         for number, part in enumerate(ORDER[1:], 1):
             kept = dict(enumerate(self.starts))
@@ -138,15 +132,13 @@ class Cutting:
     def samples(self, part: Part) -> MusicSamples:
         """The pieces of a split, its recordings numbered anew, and `limit` of them where that is set."""
         mine = [i for i, entry in enumerate(self.entries) if entry.part == part]
-        recordings = [torch.full((len(self.starts[i]),), number) for number, i in enumerate(mine)]
-        labels = [torch.full((len(self.starts[i]),), self.entries[i].label) for i in mine]
-        starts = concatenated([self.starts[i] for i in mine])
-        pieces = Pieces([self.waveforms[i].samples for i in mine], concatenated(recordings), starts, self.length)
-        names = tuple(self.names[i] for i in mine)
-        seed, limit = self.data.seed, self.data.limit
-        samples = MusicSamples(
-            pieces, concatenated(labels), pieces.recordings, names, sample_rate=self.sample_rate, seed=seed
-        )
+        counts = torch.tensor([len(self.starts[i]) for i in mine], dtype=torch.int64)
+        recordings = torch.arange(len(mine)).repeat_interleave(counts)
+        labels = torch.tensor([self.entries[i].label for i in mine], dtype=torch.int64).repeat_interleave(counts)
+        starts = torch.cat([torch.zeros(0, dtype=torch.int64), *(self.starts[i] for i in mine)])
+        pieces = Pieces([self.waveforms[i].samples for i in mine], recordings, starts, self.length)
+        names, seed, limit = tuple(self.names[i] for i in mine), self.data.seed, self.data.limit
+        samples = MusicSamples(pieces, labels, recordings, names, sample_rate=self.sample_rate, seed=seed)
         if limit is None or len(samples) <= limit:
             return samples
         return samples.take(in_turn(samples.labels, seed)[:limit].sort().values)
@@ -176,16 +168,6 @@ class Cutting:
         names = list(names)
         if names:
             self.notes.append(text.format(len(names), some(names)))
-
-
-def as_pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Pairs of numbers as a tensor (n, 2)."""
-    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
-
-
-def concatenated(parts: Sequence[Tensor]) -> Tensor:
-    """One tensor (n,) int64 of many, or of none."""
-    return torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
 
 
 def decode_recordings(

@@ -92,12 +92,10 @@ class MusicTask(Task):
         """Pieces, recordings and seconds of each split."""
         values: dict[str, Any] = {}
         told = {}
-        for part in ("train", "classifier", "test"):
-            pieces = getattr(prepared, part)
-            values[f"{part}_pieces"] = len(pieces)
-            values[f"{part}_recordings"] = pieces.num_recordings
-            values[f"{part}_seconds"] = round(pieces.seconds, 1)
-            told[part] = f"{len(pieces)} pieces ({pieces.num_recordings} recordings, {pieces.seconds:.0f} s)"
+        for part in PARTS:
+            num, recordings, seconds = len(pieces := getattr(prepared, part)), pieces.num_recordings, pieces.seconds
+            values |= {f"{part}_pieces": num, f"{part}_recordings": recordings, f"{part}_seconds": round(seconds, 1)}
+            told[part] = f"{num} pieces ({recordings} recordings, {seconds:.0f} s)"
         return values, (
             f"{told['train']} to train on, {told['classifier']} for the classifier alone, {told['test']} held out "
             "(no recording in two of them)"
