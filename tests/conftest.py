@@ -71,6 +71,21 @@ def own_additions() -> Iterator[None]:
 
 
 @pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`command("sample", ...)` -> (exit code, standard output, standard error) of `synesthete`."""
+    from synesthete.cli.app import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
 def kept_by_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`kept_by_the_hub(name)`: the Hub's client has a folder for it, so that it is asked what it has of it."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,27 +13,11 @@ import torch
 from PIL import Image
 
 from synesthete import hub
-from synesthete.cli.app import main
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.recipes import RECIPES
 
 SHIPPED = "image-to-speech-digits"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("sample", ...)` -> (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        code = stopped.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -63,27 +46,27 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         assert word in lines[0]
 
 
-def test_recipes_are_listed_for_people_and_machines(run):
-    code, out, _ = run("recipes")
+def test_recipes_are_listed_for_people_and_machines(command):
+    code, out, _ = command("recipes")
     assert code == 0
     assert SHIPPED in out
-    listed = json.loads(run("recipes", "--json")[1].splitlines()[-1])
+    listed = json.loads(command("recipes", "--json")[1].splitlines()[-1])
     assert listed["recipes"].keys() == RECIPES.keys()
 
 
-def test_show_counts_the_parameters_and_gives_yaml_that_loads(run, tmp_path):
-    shown = json.loads(run("show", SHIPPED, "--json")[1].splitlines()[-1])
+def test_show_counts_the_parameters_and_gives_yaml_that_loads(command, tmp_path):
+    shown = json.loads(command("show", SHIPPED, "--json")[1].splitlines()[-1])
     assert shown["parameters"]["denoiser"] > 10 * 256 * 256
     written = tmp_path / "mine.yaml"
-    written.write_text(run("show", SHIPPED, "--set", "denoiser.depth=3", "--yaml")[1])
-    again = json.loads(run("show", written, "--json")[1].splitlines()[-1])
+    written.write_text(command("show", SHIPPED, "--set", "denoiser.depth=3", "--yaml")[1])
+    again = json.loads(command("show", written, "--json")[1].splitlines()[-1])
     assert again["recipe"]["denoiser"]["depth"] == 3
     assert again["parameters"]["denoiser"] < shown["parameters"]["denoiser"]
 
 
-def test_every_picture_gets_its_sound_and_spectrogram(run, model, drawings, tmp_path):
+def test_every_picture_gets_its_sound_and_spectrogram(command, model, drawings, tmp_path):
     out = tmp_path / "spoken"
-    code, printed, _ = run("sample", model, drawings, "--out", out, "--json")
+    code, printed, _ = command("sample", model, drawings, "--out", out, "--json")
     assert code == 0
     values = json.loads(printed.splitlines()[-1])
     assert sorted(path.name for path in out.iterdir()) == sorted(
@@ -94,9 +77,9 @@ def test_every_picture_gets_its_sound_and_spectrogram(run, model, drawings, tmp_
     assert (found.samplerate, found.channels, found.frames) == (24_000, 1, 16_383)
 
 
-def test_what_was_said_is_printed_with_how_sure_the_classifier_is(run, model, drawings, tmp_path):
+def test_what_was_said_is_printed_with_how_sure_the_classifier_is(command, model, drawings, tmp_path):
     """An untrained model of digits with a classifier of digits: the two likeliest digits are named."""
-    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "a")
+    code, printed, _ = command("sample", model, drawings, "--out", tmp_path / "a")
     assert code == 0
     assert "no classifier with it" in printed
     assert "synesthete train" in printed
@@ -106,12 +89,12 @@ def test_what_was_said_is_printed_with_how_sure_the_classifier_is(run, model, dr
     words = [[f"the number {name}"] for name in DIGITS]
     result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
     (model / "classifier" / "classifier.json").write_text(json.dumps(result))
-    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "b")
+    code, printed, _ = command("sample", model, drawings, "--out", tmp_path / "b")
     lines = printed.splitlines()
     pattern = r"digit_0.png: says 'the number \w+' \(classifier [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
     assert re.fullmatch(pattern, lines[0])
     assert len(lines) == 4
-    values = json.loads(run("sample", model, drawings, "--out", tmp_path / "c", "--json")[1].splitlines()[-1])
+    values = json.loads(command("sample", model, drawings, "--out", tmp_path / "c", "--json")[1].splitlines()[-1])
     assert [Path(said["picture"]).name for said in values["said"]] == [f"digit_{i}.png" for i in range(3)]
     for said in values["said"]:
         assert 0 <= said["next_confidence"] <= said["confidence"] <= 1
@@ -119,15 +102,15 @@ def test_what_was_said_is_printed_with_how_sure_the_classifier_is(run, model, dr
     assert (tmp_path / "b" / "digit_1.wav").read_bytes() == (tmp_path / "a" / "digit_1.wav").read_bytes()
 
 
-def test_a_damaged_classifier_is_one_line(run, model, drawings, tmp_path):
+def test_a_damaged_classifier_is_one_line(command, model, drawings, tmp_path):
     (model / "classifier").mkdir()
     (model / "classifier" / "classifier.json").write_text("{}")
-    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "classifier", "cannot be loaded")
+    refused(command("sample", model, drawings, "--out", tmp_path / "out"), "classifier", "cannot be loaded")
 
 
-def test_seeds_and_settings_change_the_sound_and_nothing_else_does(run, model, drawings, tmp_path):
+def test_seeds_and_settings_change_the_sound_and_nothing_else_does(command, model, drawings, tmp_path):
     def sound(name: str, *options: object) -> bytes:
-        run("sample", model, drawings, "--out", tmp_path / name, *options)
+        command("sample", model, drawings, "--out", tmp_path / name, *options)
         return (tmp_path / name / "digit_1.wav").read_bytes()
 
     plain = sound("a")
@@ -137,21 +120,21 @@ def test_seeds_and_settings_change_the_sound_and_nothing_else_does(run, model, d
     assert sound("e", "--set", "timestep_shift=1") != plain
 
 
-def test_nothing_is_overwritten_unasked(run, model, drawings, tmp_path):
+def test_nothing_is_overwritten_unasked(command, model, drawings, tmp_path):
     out = tmp_path / "spoken"
-    run("sample", model, drawings, "--out", out)
+    command("sample", model, drawings, "--out", out)
     before = (out / "digit_0.wav").read_bytes()
-    refused(run("sample", model, drawings, "--out", out, "--seed", 5), "digit_0.wav", "--overwrite")
+    refused(command("sample", model, drawings, "--out", out, "--seed", 5), "digit_0.wav", "--overwrite")
     assert (out / "digit_0.wav").read_bytes() == before
-    assert run("sample", model, drawings, "--out", out, "--seed", 5, "--overwrite")[0] == 0
+    assert command("sample", model, drawings, "--out", out, "--seed", 5, "--overwrite")[0] == 0
     assert (out / "digit_0.wav").read_bytes() != before
 
 
-def test_one_broken_picture_is_skipped_counted_and_named(run, model, drawings, tmp_path):
+def test_one_broken_picture_is_skipped_counted_and_named(command, model, drawings, tmp_path):
     whole = (drawings / "digit_0.png").read_bytes()
     (drawings / "broken.png").write_bytes(whole[: len(whole) // 2])
     (drawings / "notes.png").write_text("not a picture")
-    code, printed, _ = run("sample", model, drawings, "--out", tmp_path / "spoken", "--json")
+    code, printed, _ = command("sample", model, drawings, "--out", tmp_path / "spoken", "--json")
     values = json.loads(printed.splitlines()[-1])
     assert code == 0
     assert len(values["written"]) == 3
@@ -159,11 +142,11 @@ def test_one_broken_picture_is_skipped_counted_and_named(run, model, drawings, t
     assert not (tmp_path / "spoken" / "broken.wav").exists()
 
 
-def test_pictures_of_one_name_in_two_folders_both_speak(run, model, drawings, tmp_path):
+def test_pictures_of_one_name_in_two_folders_both_speak(command, model, drawings, tmp_path):
     for name in ("a", "b"):
         (drawings / name).mkdir()
         Image.new("L", (28, 28)).save(drawings / name / "same.png")
-    assert run("sample", model, drawings, "--out", tmp_path / "spoken")[0] == 0
+    assert command("sample", model, drawings, "--out", tmp_path / "spoken")[0] == 0
     assert (tmp_path / "spoken" / "a" / "same.wav").is_file()
     assert (tmp_path / "spoken" / "b" / "same.wav").is_file()
 
@@ -185,55 +168,55 @@ def test_pictures_of_one_name_in_two_folders_both_speak(run, model, drawings, tm
         (("demo", "--model", "nowhere"), ("nowhere", "no such model")),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(run, arguments, words, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_code_2(command, arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(run(*arguments), *words)
+    refused(command(*arguments), *words)
 
 
-def test_a_class_folder_without_pictures(run, tmp_path):
+def test_a_class_folder_without_pictures(command, tmp_path):
     (tmp_path / "classes" / "seven").mkdir(parents=True)
     recipe = tmp_path / "mine.yaml"
-    text = run("show", f"{SHIPPED}-debug", "--yaml")[1]
+    text = command("show", f"{SHIPPED}-debug", "--yaml")[1]
     recipe.write_text(
         text.replace(
             "Mnist\n    path: null",
             f"ClassFolders\n    path: {tmp_path / 'classes'}",
         ).replace("    num_test: 1000\n", "")
     )
-    refused(run("prepare", recipe, "--out", tmp_path / "data"), "seven", "without pictures")
+    refused(command("prepare", recipe, "--out", tmp_path / "data"), "seven", "without pictures")
 
 
-def test_a_model_of_another_kind(run, drawings, tmp_path):
+def test_a_model_of_another_kind(command, drawings, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / hub.MODEL_INDEX).write_text('{"_class_name": "StableDiffusionPipeline"}')
-    refused(run("sample", tmp_path / "other", drawings, "--out", tmp_path / "out"), "StableDiffusionPipeline")
+    refused(command("sample", tmp_path / "other", drawings, "--out", tmp_path / "out"), "StableDiffusionPipeline")
 
 
-def test_a_hub_model_offline_says_what_to_put_where(run, drawings, tmp_path, monkeypatch):
+def test_a_hub_model_offline_says_what_to_put_where(command, drawings, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "weights"))
-    result = run("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")
+    result = command("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")
     refused(result, "somebody/speaks", str(tmp_path / "weights"))
 
 
-def test_a_hub_model_put_there_by_hand_is_found(run, model, drawings, tmp_path, monkeypatch):
+def test_a_hub_model_put_there_by_hand_is_found(command, model, drawings, tmp_path, monkeypatch):
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights" / "somebody").mkdir(parents=True)
     model.rename(tmp_path / "weights" / "somebody" / "speaks")
-    assert run("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")[0] == 0
+    assert command("sample", "somebody/speaks", drawings, "--out", tmp_path / "out")[0] == 0
 
 
-def test_a_full_disk_leaves_nothing_that_looks_whole(run, model, drawings, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing_that_looks_whole(command, model, drawings, tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    refused(run("sample", model, drawings, "--out", tmp_path / "out"), "No space left", "free some space")
+    refused(command("sample", model, drawings, "--out", tmp_path / "out"), "No space left", "free some space")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_path):
-    code, printed, err = run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--json")
+def test_train_says_where_the_model_is_and_goes_on_when_asked_again(command, tmp_path):
+    code, printed, err = command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--json")
     assert code == 0
     values = json.loads(printed.splitlines()[-1])
     assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()
@@ -244,16 +227,18 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(run, tmp_pat
     assert found["num_voices"] == 6
     assert 0 <= found["accuracy"] <= 1
     shutil.rmtree(classifier)  # as a model that was trained without one
-    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-classifier")[0] == 0
+    assert command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-classifier")[0] == 0
     assert not classifier.is_dir()
-    assert run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
+    assert command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run")[0] == 0
     assert json.loads((classifier / "classifier.json").read_text()) == found
-    refused(run("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here")
+    refused(
+        command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--set", "seed=1"), "seed is 0 there, 1 here"
+    )
 
 
-def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path):
+def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(command, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
-    code, printed, _ = run("demo", "--out", tmp_path, "--json")
+    code, printed, _ = command("demo", "--out", tmp_path, "--json")
     values = json.loads(printed.splitlines()[-1])
     assert code == 0
     assert values["right"] >= 8
@@ -262,7 +247,7 @@ def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(run, tmp_path)
     assert (tmp_path / "demo.png").is_file()
 
 
-def test_the_shipped_model_is_small_and_names_no_folder(run):
+def test_the_shipped_model_is_small_and_names_no_folder(command):
     folder = hub.find_model(SHIPPED)
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
     assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]

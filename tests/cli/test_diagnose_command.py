@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from synesthete.cli.app import main
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
 QUICK = ("--num", "6", "--features", "none", "--only", "denoising,classes")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("diagnose", ...)` -> (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        code = stopped.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -48,8 +31,8 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
         assert word in lines[0]
 
 
-def test_pictures_report_and_tensorboard_are_in_the_run_folder(run, model):
-    code, out, _ = run("diagnose", model, *QUICK, "--json")
+def test_pictures_report_and_tensorboard_are_in_the_run_folder(command, model):
+    code, out, _ = command("diagnose", model, *QUICK, "--json")
     assert code == 0
     values = json.loads(out.splitlines()[-1])
     place = model / "diagnose"
@@ -67,23 +50,23 @@ def test_pictures_report_and_tensorboard_are_in_the_run_folder(run, model):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(place / "tensorboard")).Reload()
     assert sorted(events.Tags()["images"]) == ["classes", "denoising-x_0", "denoising-x_t"]
-    refused(run("diagnose", model, *QUICK), "holds a report already", "--overwrite")
-    code, out, _ = run("diagnose", model, *QUICK, "--overwrite", "--seed", 1)
+    refused(command("diagnose", model, *QUICK), "holds a report already", "--overwrite")
+    code, out, _ = command("diagnose", model, *QUICK, "--overwrite", "--seed", 1)
     assert (code, out.strip()) == (0, f"{place}/report.html")
     assert json.loads((place / "report.json").read_text())["facts"]["seed"] == 1
     assert (place / "tensorboard").is_dir()
 
 
-def test_a_model_folder_is_diagnosed_under_out(run, model, monkeypatch, tmp_path):
+def test_a_model_folder_is_diagnosed_under_out(command, model, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert run("diagnose", model / "model", "--num", 6, "--only", "classes")[0] == 0
+    assert command("diagnose", model / "model", "--num", 6, "--only", "classes")[0] == 0
     assert (tmp_path / "out" / "diagnose" / "model" / "report.html").is_file()
 
 
-def test_settings_and_data_can_be_changed(run, model, tmp_path):
+def test_settings_and_data_can_be_changed(command, model, tmp_path):
     changes = ("--set", "sampling.guidance_scale=4", "--set", "data.limit=3")
-    assert run("diagnose", model, "--only", "classes", "--num", 6, *changes, "--out", tmp_path / "a")[0] == 0
-    assert run("diagnose", model, "--only", "classes", "--num", 6, "--out", tmp_path / "b")[0] == 0
+    assert command("diagnose", model, "--only", "classes", "--num", 6, *changes, "--out", tmp_path / "a")[0] == 0
+    assert command("diagnose", model, "--only", "classes", "--num", 6, "--out", tmp_path / "b")[0] == 0
     first, second = ((tmp_path / name / "pictures" / "classes.png").read_bytes() for name in "ab")
     assert first != second
 
@@ -99,22 +82,22 @@ def test_settings_and_data_can_be_changed(run, model, tmp_path):
         (["--features", "nonesuch"], ["'nonesuch'"]),
     ],
 )
-def test_what_cannot_be_is_one_line(run, model, arguments, words):
-    refused(run("diagnose", model, *arguments), *words)
+def test_what_cannot_be_is_one_line(command, model, arguments, words):
+    refused(command("diagnose", model, *arguments), *words)
     assert not (model / "diagnose").exists()
 
 
-def test_a_folder_of_something_else_is_not_replaced(run, model, tmp_path):
+def test_a_folder_of_something_else_is_not_replaced(command, model, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    refused(run("diagnose", model, "--out", tmp_path, "--overwrite"), "holds something that is no report")
+    refused(command("diagnose", model, "--out", tmp_path, "--overwrite"), "holds something that is no report")
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("option", "watched"), [("--watch", True), ("--no-watch", False)])
-def test_watching_can_be_switched_off(run, tmp_path, option, watched):
+def test_watching_can_be_switched_off(command, tmp_path, option, watched):
     recipe = tiny_recipe("stages.denoise.num_steps=2", "stages.denoise.batch_size=4", "sampling.num_inference_steps=2")
     (tmp_path / "mine.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    code, _, err = run("train", tmp_path / "mine.yaml", "--out", tmp_path / "run", "--no-classifier", option)
+    code, _, err = command("train", tmp_path / "mine.yaml", "--out", tmp_path / "run", "--no-classifier", option)
     assert code == 0, err
     names = {path.name for path in (tmp_path / "run" / "previews").iterdir()}
     assert "step_0000002.png" in names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from synesthete.cli.app import main
 from synesthete.config import Recipe
 from synesthete.evaluation.doctor import check as doctor_check
 from synesthete.evaluation.doctor.check import Check, readable, worst
@@ -70,18 +69,9 @@ def runs(kept, tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(command):
     """`run("runs/x", ...)` -> (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", "doctor", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        code = stopped.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
+    return partial(command, "doctor")
 
 
 @pytest.fixture

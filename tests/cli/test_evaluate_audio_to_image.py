@@ -7,8 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from test_evaluate_command import run  # noqa: F401 - a fixture
-
 from paired_files import write_classes
 from synesthete.evaluation.classifiers.image import ImageClassifier
 
@@ -19,7 +17,7 @@ from hearing_runs import hearing_recipe
 STAGES = ("base", "tokens", "gates")
 
 
-def test_a_tiny_model_is_trained_evaluated_and_reported_stage_by_stage(run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_tiny_model_is_trained_evaluated_and_reported_stage_by_stage(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     quick = replace(ImageClassifier.training_settings, fewest_steps=30)
     monkeypatch.setattr(ImageClassifier, "training_settings", quick)

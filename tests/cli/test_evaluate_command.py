@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
-import pytest
-
-from synesthete.cli.app import main
 from synesthete.evaluation.classifiers.image import ImageClassifier
 from tiny_pictures import tiny_recipe
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("evaluate", ...)` -> (exit code, standard output, the lines that begin with our name)."""
-
-    def call(*arguments: object) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        code = stopped.value.code if isinstance(stopped.value.code, int) else 0
-        return code, captured.out, [line for line in captured.err.splitlines() if line.startswith("synesthete: ")]
-
-    return call
 
 
 def test_a_tiny_model_is_trained_evaluated_and_reported(run, tmp_path, monkeypatch):

@@ -6,14 +6,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_evaluate_command import run  # noqa: F401 - a fixture
 
 from synesthete.evaluation.classifiers.sound import SoundClassifier
 from synesthete.recipes import RECIPES
 
 
 @pytest.mark.parametrize("make", [RECIPES["music-notes-debug"], RECIPES["music-debug"]])
-def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(make().to_yaml())
     code, printed, said = run("train", "tiny.yaml", "--out", "run", "--no-watch", "--json")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from synesthete.cli.app import main
 from synesthete.data.files import read_manifest
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
@@ -21,14 +19,11 @@ RECIPE = "image-to-speech-photos-debug"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(command):
     def call(*arguments: object) -> dict:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        assert not stopped.value.code, captured.err
-        return json.loads(captured.out.splitlines()[-1])
+        code, printed, said = command(*arguments, "--json")
+        assert not code, said
+        return json.loads(printed.splitlines()[-1])
 
     return call
 

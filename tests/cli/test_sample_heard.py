@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,18 +89,9 @@ def adapted_pipeline(base: str, clap: str) -> Pipeline:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run(command):
     """`run(model, ...)` -> (exit code, standard output, standard error) of `synesthete sample`."""
-    from synesthete.cli.app import main
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", "sample", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(command, "sample")
 
 
 @pytest.fixture(scope="module")

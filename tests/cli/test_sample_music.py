@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,6 @@ from synesthete.pipeline import Cascade
 from tiny_pictures import tiny_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 OWN = (WINDOW - 1) * HOP  # samples of a model's own clip
@@ -25,18 +24,9 @@ CLIP = 6_000  # samples, 1.5 s
 
 
 @pytest.fixture
-def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run(command):
     """`run(model, ...)` -> (exit code, standard output, standard error) of `synesthete sample`."""
-    from synesthete.cli.app import main
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", "sample", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(command, "sample")
 
 
 @pytest.fixture(scope="module")

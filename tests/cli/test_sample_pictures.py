@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from conditioning.text_towers import write_text_tower
-from synesthete.cli.app import main
 from synesthete.conditioning.clip_text import ClipText
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
@@ -22,22 +21,13 @@ from synesthete.tasks.sampling import file_safe
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture
-def run(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run(command):
     """`run(model, ...)` -> (exit code, standard output, standard error) of `synesthete sample`."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", "sample", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(command, "sample")
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from synesthete.cli.app import main
 from synesthete.evaluation.classifiers.image import ImageClassifier
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
@@ -26,17 +25,10 @@ def model(tmp_path_factory, cache):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    def called(*arguments):
-        monkeypatch.setattr(sys, "argv", ["synesthete", "sweep", *map(str, arguments)])
-        few = replace(ImageClassifier.training_settings, fewest_steps=10, num_passes=1)
-        monkeypatch.setattr(ImageClassifier, "training_settings", few)
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return called
+def call(command, monkeypatch):
+    few = replace(ImageClassifier.training_settings, fewest_steps=10, num_passes=1)
+    monkeypatch.setattr(ImageClassifier, "training_settings", few)
+    return partial(command, "sweep")
 
 
 def test_a_sweep_is_made_resumed_and_added_to(call, model, tmp_path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from synesthete import hub
-from synesthete.cli.app import main
 from synesthete.evaluation.classifiers.image import ImageClassifier
 from synesthete.evaluation.search import findings, space, tuning
 from tiny_pictures import tiny_pipeline, tiny_recipe
@@ -18,15 +17,8 @@ FEW = ("--num", 24, "--minutes", 0.01, "--seconds-per-picture", 30, "--features"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", "tune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
+def run(command):
+    return partial(command, "tune")
 
 
 @pytest.fixture

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-
-from synesthete.cli.app import main
-
-
-def called(arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["synesthete", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    captured = capsys.readouterr()
-    return stopped.value.code, captured.out, captured.err
 
 
 @pytest.mark.parametrize(
@@ -30,8 +18,8 @@ def called(arguments, monkeypatch, capsys):
         (("demo", "--device", "toaster"), ("device 'toaster'", "choose from auto, cpu")),
     ],
 )
-def test_a_wrong_call_is_one_line_and_code_2(arguments, words, monkeypatch, capsys):
-    code, out, err = called(arguments, monkeypatch, capsys)
+def test_a_wrong_call_is_one_line_and_code_2(arguments, words, command):
+    code, out, err = command(*arguments)
     assert code == 2
     assert out == ""
     [line] = err.splitlines()
@@ -40,12 +28,12 @@ def test_a_wrong_call_is_one_line_and_code_2(arguments, words, monkeypatch, caps
         assert word in line
 
 
-def test_no_command_at_all_shows_the_help(monkeypatch, capsys):
-    code, out, err = called((), monkeypatch, capsys)
+def test_no_command_at_all_shows_the_help(command):
+    code, out, err = command()
     assert code == 2
     assert "Usage: " in out + err
 
 
-def test_version_and_help_succeed(monkeypatch, capsys):
-    assert called(("--version",), monkeypatch, capsys)[0] == 0
-    assert called(("train", "--help"), monkeypatch, capsys)[0] == 0
+def test_version_and_help_succeed(command):
+    assert command("--version")[0] == 0
+    assert command("train", "--help")[0] == 0

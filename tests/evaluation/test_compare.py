@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from synesthete.cli.app import main
 from synesthete.evaluation.compare import comparison_report, metric_difference, read_report, without_n
 from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Report, write_report
@@ -69,21 +67,10 @@ def test_a_title_without_n():
     assert without_n("seeing: accuracy of a linear probe on the condition (n = 8)").endswith("the condition")
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return (stopped.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
-
-    return call
-
-
-def test_the_command_takes_runs_folders_and_files(three, run, tmp_path):
+def test_the_command_takes_runs_folders_and_files(three, command, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):
-        code, said, _ = run("compare", three[0].parent, three[1], three[2] / "report.json", "--out", out, "--json")
+        code, said, _ = command("compare", three[0].parent, three[1], three[2] / "report.json", "--out", out, "--json")
         assert code == 0
     values = json.loads(said.splitlines()[-1])
     assert values["report"] == str(out)
@@ -91,13 +78,13 @@ def test_the_command_takes_runs_folders_and_files(three, run, tmp_path):
     assert (out / "pictures" / "comparison.png").stat().st_size > 1000
 
 
-def test_what_cannot_be_compared_is_refused_in_a_line(three, run, tmp_path):
+def test_what_cannot_be_compared_is_refused_in_a_line(three, command, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "report.json").write_text('{"metrics": [{"name": "accuracy", "value": 1.0}]}')
     (tmp_path / "torn.json").write_text('{"metrics": [')
     other = write(tmp_path / "other", metric("seconds_per_sample", 1.0, sample="picture", how="alone"))
     for given in ([three[0]], [three[0], tmp_path / "none"], [tmp_path / "old"], [tmp_path / "torn.json"]):
-        code, _, error = run("compare", *given, "--out", tmp_path / "out")
+        code, _, error = command("compare", *given, "--out", tmp_path / "out")
         assert (code, len(error.splitlines())) == (2, 1)
     with pytest.raises(InputError, match="in common"):
         comparison_report([read_report(three[0]), read_report(other)])

@@ -19,7 +19,6 @@ import onnx
 
 import synesthete.export.sampling
 from synesthete import seeding
-from synesthete.cli.app import main
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
@@ -256,27 +255,19 @@ def test_sampling_needs_numpy_and_onnxruntime_alone():
     assert roots - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
 
 
-def called(arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    captured = capsys.readouterr()
-    return stopped.value.code, captured.out, captured.err
-
-
-def test_the_command_writes_files_and_says_what_they_take(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_files_and_says_what_they_take(tmp_path, command):
     pictures().save(tmp_path / "model")
     call = ("export", tmp_path / "model", "--out", tmp_path / "out", "--part", "conditioner,decoder")
-    code, out, err = called([*call, "--json"], monkeypatch, capsys)
+    code, out, err = command(*call, "--json")
     assert (code, err) == (0, "")
     [conditioner, decoder] = json.loads(out.splitlines()[-1])["files"]
     assert Path(conditioner["path"]) == tmp_path / "out" / "conditioner.onnx"
     assert conditioner["bytes"] == Path(conditioner["path"]).stat().st_size
     assert decoder["outputs"] == {"pictures": ["batch", 3, 8, 8]}
-    code, out, err = called(call, monkeypatch, capsys)
+    code, out, err = command(*call)
     assert (code, out) == (2, "")
     assert "there already; give --overwrite" in err
-    code, out, _ = called([*call, "--overwrite"], monkeypatch, capsys)
+    code, out, _ = command(*call, "--overwrite")
     assert code == 0
     assert "x_0 (batch, 3, 8, 8) -> pictures (batch, 3, 8, 8); differs from torch by" in out
 

@@ -12,26 +12,11 @@ import soundfile
 from PIL import Image
 
 import synesthete
-from synesthete.cli.app import main
 from synesthete.cli.sample import VERBS, names_model
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.types import InputError
 
 FAST = {"num_inference_steps": 2}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("speak", ...)` -> (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +68,21 @@ def test_an_unknown_option_and_a_wrong_input_are_one_line(seven):
 
 def test_importing_the_package_imports_no_torch():
     code = "import synesthete, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.command([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_shipped_model_is_its_verbs_default(run, seven, tmp_path):
-    code, printed, _ = run("speak", seven, "--out", tmp_path / "spoken", "--steps", 4, "--json")
+def test_the_shipped_model_is_its_verbs_default(command, seven, tmp_path):
+    code, printed, _ = command("speak", seven, "--out", tmp_path / "spoken", "--steps", 4, "--json")
     assert code == 0
     values = json.loads(printed.splitlines()[-1])
     assert values["written"] == [str(tmp_path / "spoken" / "seven.wav")]
     assert [said["picture"] for said in values["said"]] == [str(seven)]
     assert (tmp_path / "spoken" / "seven.png").is_file()
-    assert run("draw", "--label", 7, "--num", 1, "--steps", 2, "--out", tmp_path / "drawn")[0] == 0
+    assert command("draw", "--label", 7, "--num", 1, "--steps", 2, "--out", tmp_path / "drawn")[0] == 0
     wav = tmp_path / "spoken" / "seven.wav"
-    assert run("paint", wav, "--steps", 2, "--out", tmp_path / "painted")[0] == 0
+    assert command("paint", wav, "--steps", 2, "--out", tmp_path / "painted")[0] == 0
     assert (tmp_path / "painted" / "seven.json").is_file()
-    assert run("play", "--label", "piano", "--num", 1, "--steps", 2, "--out", tmp_path / "played")[0] == 0
+    assert command("play", "--label", "piano", "--num", 1, "--steps", 2, "--out", tmp_path / "played")[0] == 0
     assert (tmp_path / "played" / "piano_000.wav").is_file()
 
 
@@ -110,8 +95,8 @@ def test_the_shipped_model_is_its_verbs_default(run, seven, tmp_path):
         (("paint", "music-notes", "SEVEN"), "play"),
     ],
 )
-def test_a_model_of_another_verb_is_refused_by_the_right_one(run, seven, arguments, verb, tmp_path):
-    code, _, err = run(*(seven if part == "SEVEN" else part for part in arguments), "--out", tmp_path / "out")
+def test_a_model_of_another_verb_is_refused_by_the_right_one(command, seven, arguments, verb, tmp_path):
+    code, _, err = command(*(seven if part == "SEVEN" else part for part in arguments), "--out", tmp_path / "out")
     assert code == 2 and f"synesthete {verb} " in err
     assert len(err.splitlines()) == 1
 
@@ -119,7 +104,7 @@ def test_a_model_of_another_verb_is_refused_by_the_right_one(run, seven, argumen
 @pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.default])
 def test_help_is_short_and_begins_with_three_examples(verb):
     command = [sys.executable, "-m", "synesthete", verb, "--help"]
-    lines = subprocess.run(
+    lines = subprocess.command(
         command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"}
     ).stdout.splitlines()
     assert len(lines) <= 70
