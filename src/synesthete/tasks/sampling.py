@@ -13,7 +13,7 @@ from synesthete.tasks.results import Results, Sound
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
@@ -73,9 +73,9 @@ class Plan:
     """What a request comes to with a model. folder: of the model's files.
 
     Attributes:
-        items: to be made. skipped: a line for each input that cannot be used. notes: what is to be said of the others.
-        unit: what is counted. batch_size: items made at once. suffixes: of the files of each. has_sheet: whether a
-            contact sheet is written.
+        items: to be made. inputs: files of which they are made, none of which is replaced. skipped: a line for each
+            input that cannot be used. notes: what is to be said of the others. unit: what is counted. batch_size: items
+            made at once. suffixes: of the files of each. has_sheet: whether a contact sheet is written.
     """
 
     unit: ClassVar[str] = "picture"
@@ -86,6 +86,7 @@ class Plan:
     def __init__(self, pipeline: Pipeline, request: Any, folder: Path | None = None) -> None:
         self.pipeline, self.request = pipeline, request
         self.items: list[Item] = []
+        self.inputs: list[Path] = []
         self.skipped: list[str] = []
         self.notes: list[str] = []
 
@@ -153,7 +154,7 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
     out: Path = plan.request.out
     sheet = out / SHEET if plan.has_sheet else None
     targets = [out / f"{item.stem}{suffix}" for item in plan.items for suffix in plan.suffixes]
-    check_unwritten([*targets, *([sheet] if sheet else [])], plan.request.overwrite)
+    check_unwritten([*targets, *([sheet] if sheet else [])], plan.inputs, plan.request.overwrite)
     started = time.perf_counter()
     rows: dict[str, list[Image.Image]] = {}
     written: list[str] = []
@@ -192,18 +193,33 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
     return Sampled(values, "\n".join(lines))
 
 
-def check_unwritten(paths: Sequence[Path], overwrite: bool) -> None:
-    """Make sure that no file is replaced unasked, nor written twice.
+def check_unwritten(paths: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Make sure that no input is replaced, no other file unasked, and none is written twice.
 
     Raises:
         InputError: one that is there already, or two things for one place.
     """
+    if own := {path.resolve() for path in inputs} & {path.resolve() for path in paths}:
+        raise InputError(f"{min(own)}: would be replaced by what is made of it; give another --out")
     twice = [path for path, count in Counter(str(path).casefold() for path in paths).items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]}: two things would be written there; rename one of them")
     if not overwrite and (there := [path for path in paths if path.exists()]):
         count = f"{len(there)} of {len(paths)} files"
         raise InputError(f"{there[0]}: there already ({count}); give --overwrite or another --out")
+
+
+def find_files(path: Path, kind: str, listed: Callable[[Path], list[Path]]) -> list[Path]:
+    """The files of a kind, such as pictures, that a path names or holds.
+
+    Raises:
+        InputError: no such file, or a folder without any.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give a {kind} or a folder of {kind}s")
+    if not (found := listed(path)):
+        raise InputError(f"{path}: no {kind}s in it; give another folder")
+    return found
 
 
 def name_stems(found: Sequence[Path], inputs: Sequence[Path]) -> list[str]:

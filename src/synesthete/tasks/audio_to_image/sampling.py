@@ -23,7 +23,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
 from synesthete.tasks.results import PictureResult
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -228,14 +228,13 @@ def find_sounds(inputs: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: an input that does not exist, or a folder without sounds.
     """
-    found: list[Path] = []
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: no such file; give a sound or a folder of sounds")
-        if path.is_dir() and not list_files(path, SUFFIXES):
-            raise InputError(f"{path}: no sounds in it; give another folder")
-        found += [path] if path.is_file() else [Path(r.name) for r in Recordings(str(path)).recordings()]
-    return list(dict.fromkeys(found))
+
+    def listed(path: Path) -> list[Path]:
+        if path.is_file():
+            return [path]
+        return [Path(r.name) for r in Recordings(str(path)).recordings()] if list_files(path, SUFFIXES) else []
+
+    return list(dict.fromkeys(sound for path in inputs for sound in find_files(path, "sound", listed)))
 
 
 def say_lengths(lengths: dict[Path, float], seconds: float) -> list[str]:

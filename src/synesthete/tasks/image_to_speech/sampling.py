@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synesthete.data.picture import SUFFIXES, list_pictures, read_picture
+from synesthete.data.picture import list_pictures, read_picture
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, name_stems
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SpeechRequest(SampleRequest):
             raise InputError(f"{self.model}: a model that speaks; give it pictures, or folders of pictures")
         for given in self.inputs:
             if isinstance(given, Path):
-                find_pictures(given)
+                find_files(given, "picture", list_pictures)
 
 
 class SpeechPlan(Plan):
@@ -56,17 +56,13 @@ class SpeechPlan(Plan):
         folders = [given for given in request.inputs if isinstance(given, Path)]
         found: list[Path | Image.Image] = []
         for given in request.inputs:
-            found += find_pictures(given) if isinstance(given, Path) else [given]
-        paths = [path for path in found if isinstance(path, Path)]
-        stems = iter(name_stems(paths, folders))
+            found += find_files(given, "picture", list_pictures) if isinstance(given, Path) else [given]
+        self.inputs = [path for path in found if isinstance(path, Path)]
+        stems = iter(name_stems(self.inputs, folders))
         self.items = [
             Item(next(stems) if isinstance(picture, Path) else f"{i:03d}", (i,), raw=picture)
             for i, picture in enumerate(found)
         ]
-        if request.out is not None:
-            written = {(request.out / f"{item.stem}.png").resolve() for item in self.items}
-            if own := {path.resolve() for path in paths} & written:
-                raise InputError(f"{min(own)}: its spectrogram would replace the picture itself; give another --out")
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound | None]:
         """What the pictures say; None for one that cannot be read."""
@@ -88,16 +84,3 @@ class SpeechPlan(Plan):
             told = {"picture": items[place].raw.name} if isinstance(items[place].raw, Path) else {}
             made[place] = Sound(waveform.cpu(), codec.spec.sample_rate, spectrogram, self.how(**told), verdict)
         return made
-
-
-def find_pictures(path: Path) -> list[Path]:
-    """A picture, or every picture in a folder.
-
-    Raises:
-        InputError: no such file, or a folder without pictures.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give a picture or a folder of pictures")
-    if not (found := list_pictures(path)):
-        raise InputError(f"{path}: no pictures in it ({', '.join(SUFFIXES[:3])}, ...); give another folder")
-    return found

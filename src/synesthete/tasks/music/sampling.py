@@ -134,10 +134,7 @@ class MusicPlan(Plan):
         subjects = [NOTHING] if self.adds_highs else find_subjects(base, request.model, request.labels)
         self.canvas = None if self.adds_highs else self._begin()
         self.items = items_of([one if one.told else one._replace(stem="") for one in subjects], request.num or NUM)
-        if request.init is not None and request.out is not None:
-            written = {(request.out / f"{item.stem}{s}").resolve() for item in self.items for s in self.suffixes}
-            if request.init.resolve() in written:
-                raise InputError(f"{request.init}: would be replaced by what is made of it; give another --out")
+        self.inputs = [request.init] if request.init is not None else []
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
         """A sound of each."""
