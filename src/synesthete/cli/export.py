@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, ModelName, finish, split_commas
+from synesthete.cli.options import AsJson, ModelName, Overwrite, finish, split_commas
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
         list[str] | None,
         typer.Option("--part", help="Some of conditioner, denoiser and decoder, with commas between; all by default."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a model's networks as ONNX files, for any batch, and check each against torch.

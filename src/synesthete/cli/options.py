@@ -123,6 +123,12 @@ def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     typer.echo(json.dumps(values) if as_json else text)
 
 
+def skipped_values(prepared: Any, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What is said of data for programs: the files that were skipped, and notes."""
+    skipped = list(prepared.skipped)
+    return {"skipped": skipped, "num_skipped": len(skipped), "notes": [*prepared.notes, *notes]}
+
+
 def say_skipped(skipped: Sequence[str]) -> str:
     """How many files were left out as unreadable, and which, the first ten by name; nothing where there are none."""
     return f"\n{len(skipped)} unreadable files skipped: {some(skipped, 10)}" if skipped else ""

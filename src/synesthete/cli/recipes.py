@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped
+from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped, skipped_values
 
 
 def recipes(as_json: AsJson = False) -> None:
@@ -85,8 +85,7 @@ def prepare(
     with progress_bar() as report:
         prepared = task.prepare(found, folder, report)
     values, text = task.describe_prepared(prepared)
-    values = {"folder": str(folder), **values, "skipped": list(prepared.skipped)}
-    values |= {"num_skipped": len(prepared.skipped), "notes": list(prepared.notes)}
+    values = {"folder": str(folder), **values, **skipped_values(prepared)}
     finish(as_json, values, f"{folder}: {text}" + say_skipped(prepared.skipped))
 
 

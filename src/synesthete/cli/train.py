@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import AsJson, Assignments, DataFolder, RecipeName, finish, progress_bar, say_skipped
+from synesthete.cli.options import (
+    AsJson,
+    Assignments,
+    DataFolder,
+    RecipeName,
+    finish,
+    progress_bar,
+    say_skipped,
+    skipped_values,
+)
+from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
 
 
@@ -20,8 +30,7 @@ def train(
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
     classifier: Annotated[
-        bool,
-        typer.Option(help="At the end, train the classifier that tells what a sample says or shows."),
+        bool, typer.Option(help="At the end, train the classifier that tells what a sample says or shows.")
     ] = True,
     watch: Annotated[
         bool, typer.Option(help="Look through the diagnostics of `synesthete diagnose` at each preview.")
@@ -41,19 +50,17 @@ def train(
 
     found = find_recipe(recipe, assignments or ())
     # A wrong name is said before all of this is imported.
-    from synesthete import hub
     from synesthete.evaluation import training_callback
     from synesthete.evaluation.classifiers.classifier import FOLDER
-    from synesthete.hub import find_adapters
-    from synesthete.tasks import task_of
+    from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.run_log import DivergedError, StepReport
 
     if stages is not None:
-        found.keep_stages([name.strip() for name in stages.split(",") if name.strip()])
+        found.keep_stages(split_commas([stages]))
     task, folder = task_of(found), out or Path("runs") / found.name
-    begin = (find_adapters(start) or hub.find_model(start)) if start else None
+    begin = model_folder(start) if start else None
     state = processes()
     notes: list[str] = []
     with alone_in(folder), progress_bar() as show:
@@ -85,12 +92,6 @@ def train(
             show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0)
             raise typer.Exit(130) from None
     if state.is_main_process:
-        values = {
-            "run": str(folder),
-            "model": str(model),
-            "skipped": list(prepared.skipped),
-            "num_skipped": len(prepared.skipped),
-            "notes": [*prepared.notes, *notes],
-        }
+        values = {"run": str(folder), "model": str(model), **skipped_values(prepared, notes)}
         text = f"{model}: done; try `synesthete evaluate {folder}`"
         finish(as_json, values, text + say_skipped(prepared.skipped))
