@@ -14,7 +14,7 @@ from synesthete.codecs.pixels import PixelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.config import Recipe, build
 from synesthete.recipes import RECIPES
-from synesthete.recipes.music_latent import music_latent
+from synesthete.recipes.music import music_latent
 from synesthete.types import InputError
 
 SMALL = {"latent_channels": 3, "channels": (8, 8), "patch_size": 2}

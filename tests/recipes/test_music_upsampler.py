@@ -12,7 +12,7 @@ from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade, upsample
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.recipes.fit import check_fit
-from synesthete.recipes.music_upsampler import music_low, music_upsampler
+from synesthete.recipes.music import music_low, music_upsampler
 from synesthete.training.loop import train_recipe
 from synesthete.types import InputError
 

@@ -23,9 +23,7 @@ MODULES = {
     "images": ("images-digits", "images-photos", "images-stl10", "images-stl10-dit", "images-stl10-latent"),
     "audio_to_image": ("audio-to-image",),
     "audio_to_image_small": ("audio-to-image-digits", "audio-to-image-events"),
-    "music": ("music", "music-notes", "music-stft"),
-    "music_latent": ("music-latent",),
-    "music_upsampler": ("music-low", "music-upsampler"),
+    "music": ("music", "music-notes", "music-stft", "music-latent", "music-low", "music-upsampler"),
     "music_vocoder": ("music-vocoder",),
 }
 

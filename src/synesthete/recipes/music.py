@@ -1,12 +1,14 @@
-"""Music: nothing, or an instrument's family, in; seconds of sound out."""
+"""Music: nothing, or an instrument's family, in; seconds of sound out, through latents or low and upsampled, too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
+from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.music import Music
@@ -15,8 +17,8 @@ from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Denoising
-from synesthete.recipes.debug import shrink
+from synesthete.objectives import Autoencoding, Denoising
+from synesthete.recipes.debug import change, shrink
 
 if TYPE_CHECKING:
     from synesthete.config import Build
@@ -60,28 +62,23 @@ def music() -> Recipe:
 
 def music_stft() -> Recipe:
     """Four seconds at 32 kHz as a U-Net over a magnitude spectrogram of 224 x 416, as the music experiment had it."""
-    return Recipe(
-        name="music-stft",
-        task="music",
-        data=recordings(),
-        codec=build(StftCodec, num_bins=224, num_frames=416),
-        conditioner=build(Unconditional),
-        denoiser=build(
-            UNet,
-            sample_size=(224, 416),
-            in_channels=1,
-            channels=(48, 96, 192, 384),
-            num_blocks=1,
-            attention_levels=(3,),
-            patch_size=4,
-            condition_width=None,
-            pooled_width=None,
-        ),
-        process=build(Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=0.5),
-        stages=[denoise(num_steps=3000, batch_size=16, learning_rate=4e-4)],
-        sampling=log_snr_sampling(20),
-        weights="float16",
+    recipe = music()
+    recipe.name, recipe.data = "music-stft", recordings()
+    recipe.codec = build(StftCodec, num_bins=224, num_frames=416)
+    recipe.denoiser = build(
+        UNet,
+        sample_size=(224, 416),
+        in_channels=1,
+        channels=(48, 96, 192, 384),
+        num_blocks=1,
+        attention_levels=(3,),
+        patch_size=4,
+        condition_width=None,
+        pooled_width=None,
     )
+    recipe.process = build(Process, prediction_type="flow", timestep_sampling="logit_normal", timestep_mean=0.5)
+    recipe.stages = [denoise(num_steps=3000, batch_size=16, learning_rate=4e-4)]
+    return recipe
 
 
 def music_notes() -> Recipe:
@@ -108,6 +105,67 @@ def music_notes() -> Recipe:
         sampling=Sampling(sampler="flow-euler", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
+
+
+def music_latent() -> Recipe:
+    """Four seconds at 32 kHz as 28 x 52 latents of 8 channels, an eighth of a spectrogram's numbers; for two cores."""
+    recipe = music_stft()
+    recipe.name = "music-latent"
+    recipe.codec = build(LatentCodec, base=recipe.codec, latent_channels=8, channels=(32, 64, 128), patch_size=2)
+    denoiser = recipe.denoiser
+    denoiser.sample_size, denoiser.in_channels, denoiser.patch_size = (28, 52), 8, 1
+    denoiser.channels, denoiser.attention_levels = (96, 192, 288), (1, 2)
+    recipe.process.timestep_mean = 0.0
+    autoencode = Stage(
+        "autoencode",
+        # A quarter of the columns at a time: as many different sounds in a quarter of the time.
+        build(Autoencoding, num_columns=104),
+        train=("codec",),
+        num_steps=2000,
+        batch_size=16,
+        learning_rate=1e-3,
+        num_warmup_steps=100,
+        ema_decay=0.995,
+    )
+    recipe.stages = [autoencode, denoise(num_steps=3000, batch_size=16, learning_rate=6e-4)]
+    return recipe
+
+
+def music_upsampler() -> Recipe:
+    """Four seconds of sound at 8 kHz become 32 kHz: the two octaves above 4 kHz are made; trains on two cores."""
+    grid = {"num_samples": 128_000, "sample_rate": 32_000, "n_fft": 480, "hop_length": 288}
+    grid |= {"num_bins": 240, "num_frames": 448}
+    recipe = music_stft()
+    recipe.name = "music-upsampler"
+    # Played slower, a recording has no highs left to learn from. Old recordings are faint.
+    recipe.data.augmentation = build(AudioAugmentation, semitones=(0.0, 2.0), gain_db=(-12.0, 3.0))
+    recipe.data.num_views, recipe.data.stride = 3, 1.0
+    recipe.codec = build(StftCodec, scaling="band", **grid)
+    recipe.conditioner = build(LowBand, low_rate=8_000, **grid)
+    denoiser = recipe.denoiser
+    denoiser.sample_size, denoiser.channels, denoiser.attention_levels = (240, 448), (48, 96, 144), (2,)
+    denoiser.spatial_channels = 2
+    # How loud the highs are as a whole, or a piece is where nothing is given, is decided near noise.
+    recipe.process.timestep_mean, recipe.process.timestep_std = 1.5, 1.8
+    recipe.stages = [denoise(num_steps=4000, batch_size=8, learning_rate=6e-4)]
+    # What is given decides nearly all, so that there is little to be gained by guidance.
+    recipe.sampling.num_inference_steps = 12
+    return recipe
+
+
+def music_low() -> Recipe:
+    """Four seconds of music at 8 kHz from nothing, for an upsampler to finish; trains on two cores."""
+    recipe = music_upsampler()
+    recipe.name, recipe.data = "music-low", recordings()
+    recipe.codec = build(
+        StftCodec, num_samples=32_000, sample_rate=8_000, n_fft=256, hop_length=96, num_bins=128, num_frames=336
+    )
+    recipe.conditioner = build(Unconditional)
+    recipe.denoiser.sample_size, recipe.denoiser.spatial_channels = (128, 336), None
+    recipe.denoiser.channels = (64, 128, 192)
+    recipe.stages = [denoise(num_steps=4000, batch_size=16, learning_rate=6e-4)]
+    recipe.sampling.num_inference_steps = 20
+    return recipe
 
 
 def recordings() -> Build:
@@ -186,25 +244,32 @@ def debug(recipe: Recipe) -> Recipe:
     """The same from the same classes in seconds, on tones it makes itself; it plays noise."""
     recipe.data.sources = (build(Tones),)
     codec, denoiser = recipe.codec, recipe.denoiser
-    grid = {"num_samples": 8000, "sample_rate": 8000, "n_fft": 128, "hop_length": 64, "num_iterations": 4}
+    latent: dict[str, Any] = {}
+    if codec.target is LatentCodec:
+        codec.channels, codec.latent_channels, codec = (8, 16, 16), 4, codec.base
+        recipe.stages[0].objective.num_columns = 64
+        latent = {"sample_size": (8, 16), "in_channels": 4}
+    grid: dict[str, Any] = {"num_samples": 8000, "sample_rate": 8000, "n_fft": 128, "hop_length": 64}
     bands, size = {"n_mels": 24}, (24, 126)
     if codec.target is StftCodec:
         bands, size = {"num_bins": 64, "num_frames": 124}, (64, 124)
+    change(codec, {**grid, **bands, "num_iterations": 4})
     network: dict[str, Any] = {"channels": (16, 16), "attention_levels": (1,)}
     if denoiser.target is DiT:
         seams = denoiser.boundary_width and 16
         network = {"patch_size": (size[0], 4), "width": 32, "depth": 2, "boundary_width": seams}
-    conditioner: dict[str, Any] = {}
-    if recipe.name == "music-notes":
+    told: dict[str, Any] = {}
+    if recipe.conditioner.target is Labels:
         recipe.data.classes = {name: (f"{name}*",) for name in TIMBRES}
-        conditioner = {"num_classes": len(TIMBRES), "width": 16}
+        told = {"num_classes": len(TIMBRES), "width": 16}
         network |= {"condition_width": 16, "pooled_width": 16}
+    elif recipe.conditioner.target is LowBand:
+        told = {**grid, **bands, "low_rate": 2_000}
     return shrink(
         recipe,
         batch_size=8,
         data={"limit": 24, "num_views": 1},
-        codec=grid | bands,
-        conditioner=conditioner,
-        denoiser={"sample_size": size, "num_heads": 2, **network},
+        conditioner=told,
+        denoiser={"sample_size": size, "num_heads": 2, **network, **latent},
         sampling={"num_inference_steps": 4},
     )
