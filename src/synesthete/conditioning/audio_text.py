@@ -17,7 +17,7 @@ from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError, Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -94,6 +94,9 @@ class AudioTextConditioner(Conditioner):
         width: D of all tokens; the text's is its encoder's own. num_sound_tokens: at least 2.
         hidden, dropout: of the perceptron between the sound's vector and its tokens.
 
+    Attributes:
+        embedding_width: E of what `embed_audio` gives. sample_rate: of the waveforms that it is given, in Hz.
+
     Raises:
         InputError: parts that are no such encoders, or a text of another width.
     """
@@ -123,24 +126,12 @@ class AudioTextConditioner(Conditioner):
         if (wide := self.text_encoder.width) != width:
             raise InputError(f"conditioner.width {width}: its text is {wide} wide; --set conditioner.width={wide}")
         self.to_tokens = SoundTokens(self.audio_encoder.width, width, num_sound_tokens, hidden, dropout)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AudioTextConditioner:
-        """As every module; frozen encoders, which are none of its parts, go to the same device."""
-        super()._apply(fn, recurse)
-        for part in (self.audio_encoder, self.text_encoder):
-            if part.is_frozen:
-                part.tower.to(self.to_tokens.kind.device)
-        return self
+        self.embedding_width, self.sample_rate = self.audio_encoder.width, self.audio_encoder.config.sample_rate
 
     @property
-    def sample_rate(self) -> int:
-        """Of the waveforms that it is given, in Hz."""
-        return self.audio_encoder.config.sample_rate
-
-    @property
-    def embedding_width(self) -> int:
-        """E of what `embed_audio` gives."""
-        return self.audio_encoder.width
+    def towers(self) -> Sequence[Any]:
+        """Those of its frozen encoders."""
+        return [part.tower for part in (self.audio_encoder, self.text_encoder) if part.is_frozen]
 
     @property
     def has_fixed_features(self) -> bool:

@@ -72,11 +72,7 @@ class Clap(Part):
                 embedding_width = read_audio_config(model, folder).projection_dim
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(embedding_width=embedding_width)
-
-    @property
-    def width(self) -> int:
-        """E of its vectors."""
-        return self.config.embedding_width
+        self.width = embedding_width
 
     def identity(self) -> dict[str, Any]:
         """What decides the vector of a waveform."""

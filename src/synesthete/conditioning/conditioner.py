@@ -93,11 +93,16 @@ class Conditioner(Part):
                 "set num_views=0 for this stage"
             )
 
+    @property
+    def towers(self) -> Sequence[Any]:
+        """Every published encoder that it reads through."""
+        return [] if self.tower is None else [self.tower]
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """As every module; a published encoder goes to the same device and keeps its precision."""
+        """As every module; published encoders go to the same device and keep their precision."""
         super()._apply(fn, recurse)
-        if self.tower is not None:
-            self.tower.to(self.device)
+        for tower in self.towers:
+            tower.to(self.device)
         return self
 
 

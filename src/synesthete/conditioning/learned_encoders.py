@@ -78,11 +78,7 @@ class SoundEncoder(Part):
         )
         self.weigh = nn.Linear(width, width)
         self.to_embedding = nn.Linear(2 * width, width)
-
-    @property
-    def width(self) -> int:
-        """E of its vectors."""
-        return self.config.width
+        self.width = width
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Waveforms (B, S) -> (B, n_mels, T) in -1 (80 dB below the loudest cell, or silence) to 1."""
@@ -162,11 +158,7 @@ class TextTransformer(Part):
         self.blocks = nn.TransformerEncoder(block, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         table = self.tokenise(captions) if captions else torch.zeros(0, num_tokens, dtype=torch.int64, device="cpu")
         self.register_buffer("table", table, persistent=False)  # (captions, L)
-
-    @property
-    def width(self) -> int:
-        """D of its tokens."""
-        return self.config.width
+        self.width = width
 
     def tokenise(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (B, L) int64: the start, the words, then padding.

@@ -67,11 +67,7 @@ class ClipPrompts(Part):
             encoder_width = BASES.get(model) or KNOWN.get(model) or self.tower.width
             # Saved with a model: loading it asks for no file of the encoder.
             self.register_to_config(encoder_width=encoder_width)
-
-    @property
-    def width(self) -> int:
-        """D of its tokens."""
-        return self.config.encoder_width
+        self.width = encoder_width
 
     def tokenise(self, texts: Sequence[str]) -> Tensor:
         """Prompts -> token ids (B, L) int64, padded.
