@@ -229,13 +229,12 @@ class ConvISTFT(nn.Module):
         return added[:, 0, self.kept] / self.shares
 
 
-def decoder_graph(pipeline: Pipeline) -> Graph:
+def decoder_graph(codec: Any) -> Graph:
     """x_0 -> "pictures", "waveform", or what a phase is still to be guessed for: "magnitude" or "log_mel".
 
     Raises:
         InputError: a codec that has no graph yet.
     """
-    codec = pipeline.codec
     output, module = network_of(codec)
     x_0 = torch.randn(BATCH, *codec.shape, generator=torch.Generator().manual_seed(0))
     return Graph(

@@ -31,7 +31,7 @@ STATISTICS = ("mean", "scale")  # buffers of codecs, by the last part of their n
 PARTS: dict[str, Callable[[Pipeline], Graph | None]] = {
     "conditioner": conditioner_graph,
     "denoiser": denoiser_graph,
-    "decoder": decoder_graph,
+    "decoder": lambda pipeline: decoder_graph(pipeline.codec),
 }
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
