@@ -10,7 +10,7 @@ from PIL import Image
 
 from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric
 from synesthete.evaluation.samples import Generated, References, generate_timed
-from synesthete.tasks import EvaluationRequest, Task
+from synesthete.tasks import Task
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
 
@@ -58,8 +58,7 @@ def pipeline(cache):
 
 def evaluated(task, pipeline, folder):
     pipeline.codec.encode = lambda signal: signal  # x_0 of a sine is the sine
-    request = EvaluationRequest(folder, "tiny", folder)
-    return task.evaluate(pipeline, None, request)
+    return task.evaluate(pipeline, None, folder, model="tiny", folder=folder)
 
 
 def test_samples_references_and_thumbnails_are_enough(pipeline, tmp_path):

@@ -81,7 +81,6 @@ def evaluate(
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
     from synesthete.evaluation.reporting.report import finite
-    from synesthete.tasks import EvaluationRequest
 
     target = choose_folder(out, "report", model)
     check_report_folder(target, overwrite)
@@ -91,9 +90,9 @@ def evaluate(
         if value not in (None, "auto") and option not in task.evaluation_options:
             raise InputError(f"{model}: a model of {task.makes}, which has no --{option}; leave it out")
     options = {option: given[option] for option in task.evaluation_options if option in given}
+    options |= {"data": data, "num": num, "seed": seed}
     with progress_bar() as report:
-        request = EvaluationRequest(target, model, folder, data, num, seed, options)
-        found = task.evaluate(pipeline, recipe, request, report)
+        found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
     text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
     finish(as_json, finite(values), text + say_skipped(found.skipped))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from synesthete.tasks.task import EvaluationRequest, Task, find_task, prepare, register, task_names, task_of
+from synesthete.tasks.task import Task, find_task, prepare, register, task_names, task_of
 
-__all__ = ["EvaluationRequest", "Task", "find_task", "prepare", "register", "task_names", "task_of"]
+__all__ = ["Task", "find_task", "prepare", "register", "task_names", "task_of"]

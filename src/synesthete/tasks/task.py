@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +12,7 @@ from synesthete.io import locked
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -26,23 +25,6 @@ if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
     from synesthete.types import Prepared, Progress
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is to be measured.
-
-    out: the report's folder. model: how the report calls it. folder: of the model's files. data: as the `folder` of
-    `Task.prepare`. num: samples to make; `Task.num_evaluated` where None. options: those of `Task.evaluation_options`.
-    """
-
-    out: Path
-    model: str
-    folder: Path
-    data: Path | None = None
-    num: int | None = None
-    seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Task:
@@ -165,25 +147,29 @@ class Task:
         return self.prepare(recipe, folder, progress)
 
     def evaluate(
-        self, pipeline: Pipeline, recipe: Recipe, request: EvaluationRequest, progress: Progress | None = None
+        self,
+        pipeline: Pipeline,
+        recipe: Recipe,
+        out: Path,
+        *,
+        model: str,
+        folder: Path,
+        data: Path | None = None,
+        num: int | None = None,
+        progress: Progress | None = None,
+        **options: Any,
     ) -> Evaluation:
-        """Measure a model on what it never met and write the report.
+        """Measure a model on what it never met and write the report to the folder `out`.
+
+        model: how the report calls it. folder: of its files. data: as the `folder` of `prepare`. num: samples to make;
+        `num_evaluated` where None. options: seed, and those of `evaluation_options`.
 
         Raises:
             InputError: data that do not fit the model, or too few.
         """
-        evaluator = self.evaluator(
-            pipeline,
-            self.evaluation_data(recipe, request.data, progress),
-            recipe,
-            request.model,
-            num=request.num or self.num_evaluated,
-            seed=request.seed,
-            saved=self.load_classifier(request.folder),
-            progress=progress,
-            **request.options,
-        )
-        return evaluator.evaluate(request.out, model=request.model)
+        found = self.evaluation_data(recipe, data, progress)
+        options |= {"num": num or self.num_evaluated, "saved": self.load_classifier(folder), "progress": progress}
+        return self.evaluator(pipeline, found, recipe, model, **options).evaluate(out, model=model)
 
     def check_scorable(self, features: str = "auto") -> None:
         """Make sure that ways of sampling can be scored, and by such features, before anything is prepared for it.
