@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
 
 DETAIL = 15
 PACKAGE = "synesthete"
@@ -16,21 +15,13 @@ PACKAGE = "synesthete"
 logging.addLevelName(DETAIL, "DETAIL")
 
 
-@dataclass(frozen=True)
-class Loudness:
-    """From which level on this package speaks, and all others; None is as loud as all others."""
-
-    ours: int | None
-    others: int
-    format: str = "%(message)s"
-
-
-LEVELS: dict[str, Loudness] = {
-    "error": Loudness(None, logging.ERROR),
-    "warning": Loudness(None, logging.WARNING),
-    "info": Loudness(logging.INFO, logging.WARNING),
-    "detail": Loudness(DETAIL, logging.WARNING),
-    "debug": Loudness(None, logging.DEBUG, "%(levelname)s %(name)s: %(message)s"),
+# From which level on this package speaks, and all others; NOTSET is as loud as all others.
+LEVELS: dict[str, tuple[int, int]] = {
+    "error": (logging.NOTSET, logging.ERROR),
+    "warning": (logging.NOTSET, logging.WARNING),
+    "info": (logging.INFO, logging.WARNING),
+    "detail": (DETAIL, logging.WARNING),
+    "debug": (logging.NOTSET, logging.DEBUG),
 }
 
 
@@ -44,9 +35,10 @@ class StandardError(logging.Handler):
 
 def listen(level: str = "warning") -> None:
     """Show records from a level of LEVELS on. Handlers that are there already are kept, and no other is added."""
-    loudness, root = LEVELS[level], logging.getLogger()
+    (ours, others), root = LEVELS[level], logging.getLogger()
     if not root.handlers:
         root.addHandler(StandardError())
-        root.handlers[0].setFormatter(logging.Formatter(loudness.format))
-    root.setLevel(loudness.others)
-    logging.getLogger(PACKAGE).setLevel(logging.NOTSET if loudness.ours is None else loudness.ours)
+        named = "%(levelname)s %(name)s: " if level == "debug" else ""
+        root.handlers[0].setFormatter(logging.Formatter(f"{named}%(message)s"))
+    root.setLevel(others)
+    logging.getLogger(PACKAGE).setLevel(ours)
