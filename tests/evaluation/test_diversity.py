@@ -11,7 +11,7 @@ from speakers import Speaker, make_speaker, pictures_of
 from synesthete.evaluation.samples import Generated
 from synesthete.pipeline import Output
 from synesthete.tasks.image_to_speech import measures
-from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
+from synesthete.tasks.image_to_speech.evaluation import SpeechData, SpeechEvaluator
 from synesthete.tasks.image_to_speech.measures import (
     NUM_SEEDS,
     PITCH,
@@ -65,16 +65,9 @@ def test_one_voice_over_and_over_has_no_diversity(real, classifier_clips, traine
     calls, ratios = [], {}
     for kind in (Speaker, Hoarse):
         many.__class__ = kind
-        evaluator = SpeechEvaluator(
-            many,
-            pictures_of(LABELS),
-            LABELS,
-            real,
-            classifier_clips,
-            listener="none",
-            classifier=trained,
-            progress=lambda *call: calls.append(call),
-        )
+        data = SpeechData(pictures_of(LABELS), LABELS, real, classifier_clips)
+        options = {"classifier": trained, "progress": lambda *call: calls.append(call)}
+        evaluator = SpeechEvaluator(many, data, listener="none", **options)
         found = evaluator.voices()
         ratios[kind] = {metric.key: metric for metric in found.metrics}
         assert len(found.sections[0].items[-1].rows) == 4

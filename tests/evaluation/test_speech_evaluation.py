@@ -21,7 +21,7 @@ from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
-from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, speech_evaluator
+from synesthete.tasks.image_to_speech.evaluation import SpeechData, SpeechEvaluator, read_speech_data
 from synesthete.tasks.image_to_speech.measures import condition_features, thinned
 from synesthete.types import InputError
 
@@ -40,9 +40,10 @@ def seen(pipeline):
 def evaluator(real, classifier_clips, trained):
     """`evaluator(pipeline)`: of a model that is shown LABELS."""
 
-    def call(pipeline, labels=LABELS, **options):
+    def call(pipeline, labels=LABELS, words=None, trained_on=None, **options):
         options = {"num": NUM, "guidance": (), "classifier": trained} | options
-        return SpeechEvaluator(pipeline, pictures_of(labels), labels, real, classifier_clips, **options)
+        data = SpeechData(pictures_of(labels), labels, real, classifier_clips, words, trained_on)
+        return SpeechEvaluator(pipeline, data, **options)
 
     return call
 
@@ -143,7 +144,7 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, evaluator, monkeypat
     metric = next(metric for metric in found.metrics if metric.key == "accuracy_whisper")
     assert metric.value == 0.5  # babble is none of the words
     assert metric.ceiling < 0.5
-    assert heard.transcripts[1].answers.tolist() == [-1, labels[0].item()] * 4
+    assert heard.transcripts[2].tolist() == [-1, labels[0].item()] * 4
     text = "".join(Page(to_html(Report("x", sections=found.sections))).text)
     assert "Thank you for watching" in text
     assert "none of them" in text
@@ -216,8 +217,9 @@ class Data:
 def test_from_data_to_report(perfect, corpus, real, trained, tmp_path):
     pipeline, out = perfect[0].pipeline, tmp_path / "run" / "report"
     own = TrainedClassifier[SpeechClassifier](trained.classifier, trained.accuracy, trained.num_test)
-    options = {"num": 12, "guidance": (), "classifier": trained, "saved": own}
-    evaluator = speech_evaluator(pipeline, Data(real.class_names), corpus, **options)
+    drawn = {"num": 12, "seed": 0, "progress": lambda *_: None}
+    data = read_speech_data(pipeline, Data(real.class_names), corpus, **drawn)
+    evaluator = SpeechEvaluator(pipeline, data, num=12, guidance=(), classifier=trained, saved=own)
     found = evaluator.evaluate(out, command="evaluate speaker")
     assert found.metric(BY[X_0]).value > 0.75
     assert found.metric("probe_accuracy").value == 1.0
@@ -232,7 +234,7 @@ def test_from_data_to_report(perfect, corpus, real, trained, tmp_path):
     assert len(list((out / "sounds").glob("restored-seven-denoised-from-t-*.wav"))) == 3
     assert len(values["confusion"][X_0]) == 4
     with pytest.raises(InputError, match="evaluate it on the data of its own recipe"):
-        speech_evaluator(pipeline, Data(("cat", "dog")), corpus)
+        read_speech_data(pipeline, Data(("cat", "dog")), corpus, **drawn)
 
 
 def test_without_a_listener_the_classifier_is_left(perfect, evaluator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,8 +81,6 @@ def evaluate(
     `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
-    from synesthete.evaluation.reporting.report import finite
-
     target = choose_folder(out, "report", model)
     check_report_folder(target, overwrite)
     pipeline, folder, recipe, task = open_model(model, device, assignments)
@@ -93,9 +92,7 @@ def evaluate(
     options |= {"data": data, "num": num, "seed": seed}
     with progress_bar() as report:
         found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
-    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
-    text = "\n".join(map(line, found.metrics)) + f"\n{target}/report.html"
-    finish(as_json, finite(values), text + say_skipped(found.skipped))
+    say(found, target, as_json, found.skipped)
 
 
 def cycle(
@@ -122,7 +119,6 @@ def cycle(
     from synesthete.evaluation.classifiers.classifier import load_classifier
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
-    from synesthete.evaluation.reporting.report import finite
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.cycle import evaluate_cycle, shared_classes
 
@@ -132,20 +128,11 @@ def cycle(
     shared_classes(speaks, paints)
     saved = load_classifier(folder, ImageClassifier)
     with progress_bar() as report:
-        found = evaluate_cycle(
-            speaks,
-            paints,
-            task.prepare(recipe, data, report),
-            target,
-            models=(speech, painter),
-            num=num,
-            seed=seed,
-            classifier=saved.classifier if saved else None,
-            listener=load_classifier(hub.find_model(speech), SpeechClassifier),
-            progress=report,
-        )
-    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
-    finish(as_json, finite(values), "\n".join(map(line, found.metrics)) + f"\n{target}/report.html")
+        listener = load_classifier(hub.find_model(speech), SpeechClassifier)
+        given: dict[str, Any] = {"classifier": saved.classifier if saved else None, "listener": listener}
+        given |= {"models": (speech, painter), "num": num, "seed": seed, "progress": report}
+        found = evaluate_cycle(speaks, paints, task.prepare(recipe, data, report), target, **given)
+    say(found, target, as_json)
 
 
 def compare(
@@ -172,6 +159,15 @@ def compare(
     table = report.sections[0].items[0]
     lines = [f"{row[0]:<60.60} " + "   ".join(str(cell) for cell in row[2:-2]) for row in table.rows]  # type: ignore[union-attr]
     finish(as_json, finite({**report.data, "report": str(out)}), "\n".join([*lines, "", report.summary, str(page)]))
+
+
+def say(found: Any, target: Path, as_json: bool, skipped: Sequence[str] = ()) -> None:
+    """Every figure, and where the report is."""
+    from synesthete.evaluation.reporting.report import finite
+
+    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
+    text = "\n".join([*map(line, found.metrics), f"{target}/report.html"])
+    finish(as_json, finite(values), text + say_skipped(skipped))
 
 
 def line(metric: Metric) -> str:

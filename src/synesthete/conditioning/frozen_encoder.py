@@ -77,18 +77,29 @@ class FrozenEncoder:
             yield self.network.to(device)
 
     def read(self, kind: Any, config: Any, may_lack: str | None = None, **settings: Any) -> Any:
-        """A network of transformers, `kind`, from its folder. may_lack: a weight that is made anew where it is missing.
+        """`read_network` of its folder."""
+        how = {"config": config, "field": self.field, "may_lack": may_lack} | settings
+        return read_network(kind, self.model, self.folder, self.kind, **how)
 
-        Raises:
-            InputError: files that cannot be read, or lack some of its weights.
-        """
-        with self.reading():
-            network, loading = kind.from_pretrained(
-                self.folder, config=config, dtype=torch.float32, weights_only=True, output_loading_info=True, **settings
-            )
-        if missing := set(loading["missing_keys"]) - {may_lack}:
-            raise InputError(f"{self.folder}: lacks {min(missing)}; download the model again")
-        return network.eval().requires_grad_(False)
+
+def read_network(
+    kind: Any, model: str, folder: Path, what: str, *, field: str = FIELD, may_lack: str | None = None, **settings: Any
+) -> Any:
+    """A network of transformers, `kind`, frozen, in float32 and evaluation mode.
+
+    model, what: how messages name it and its kind. field: as `one_line`. may_lack: a weight that is made anew where it
+    is missing.
+
+    Raises:
+        InputError: files that cannot be read, or lack some of its weights.
+    """
+    with one_line(model, what, field):
+        network, loading = kind.from_pretrained(
+            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **settings
+        )
+    if missing := set(loading["missing_keys"]) - {may_lack}:
+        raise InputError(f"{folder}: lacks {min(missing)}; download the model again")
+    return network.eval().requires_grad_(False)
 
 
 def find_folder(model: str, field: str) -> Path:

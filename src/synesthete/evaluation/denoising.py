@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.samples import shuffled
+from synesthete.evaluation.steps import Finding
 from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Gallery
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch, Progress
 
 
@@ -29,46 +31,62 @@ BATCH_SIZE = 50
 CELLS = 2**21  # of x_0 at once: a large spectrogram has as many as many pictures
 FRACTIONS = (0.3, 0.5, 0.8)  # of the way to noise: t = 300, 500, 800 of 1000
 TRACED = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
-NUM_DENOISED = 200  # held-out samples for the error at fixed timesteps
-NUM_TRACED = 100  # of them, for the error by timestep and the sensitivity to the condition
 RIGHT, SHUFFLED, NONE = "right condition", "shuffled condition", "no condition"
 
 
-def denoising_errors(
-    pipeline: Any, pairs: Batch, other: Tensor, fractions: Sequence[float], seed: int, progress: Progress
-) -> dict[str, Tensor]:
-    """x_0 errors (fractions, n) told the right conditions, those of `other` samples (n,), and none, on one noise.
+def denoising_finding(
+    of: Evaluator,
+    pairs: Batch,
+    *,
+    mean_of: Tensor | None = None,
+    num_sensed: int | None = None,
+    what: str = "",
+    whose: str = "",
+) -> Finding:
+    """Errors told the right condition, another one, and none: at FRACTIONS as metrics, by timestep as curves.
 
-    All three are one where the model is told nothing.
+    pairs: held-out x_0 (n, C, H, W) with their raw conditions and labels; the first `of.num_traced` for the curves.
+    mean_of: x_0 whose mean stands in place of a network; of the pairs where None. num_sensed: pairs that the
+    sensitivity to the condition is measured on; as for the curves where None. what: the pairs are, in the plural;
+    whose: more of that, for the section.
     """
-    x_0 = pairs.signal
+    pipeline, seed, few, what = of.pipeline, of.seed, first(pairs, of.num_traced), what or f"held-out {of.what}"
+    mean = (pairs.signal if mean_of is None else mean_of).mean(dim=0)
+    mean_error = (pairs.signal - mean).square().mean().item()
+    errors = denoising_errors(pipeline, pairs, FRACTIONS, seed, of.progress)
+    metrics: list[Metric] = []
+    for place, fraction in enumerate(FRACTIONS):
+        right, *wrong = (errors[name][place] for name in errors if name != NONE or len(errors) == 1)
+        beside = [mean_error, *(each.mean().item() for each in wrong)]
+        t = f"{fraction * pipeline.process.num_train_timesteps:.0f}"
+        told: dict[str, Any] = {"variant": t, "t": t, "what": what, "num": len(pairs.label)}
+        metrics.append(metric("denoising_mse", right.mean().item(), interval_of_mean(right), *beside, **told))
+    if pipeline.is_conditional:
+        metrics.append(sensitivity_metric(pipeline, few if num_sensed is None else first(pairs, num_sensed), seed))
+    traced = denoising_errors(pipeline, few, TRACED, seed, of.progress)
+    curves = {name: found.mean(dim=1).tolist() for name, found in traced.items()}
+    num, one = len(few.label), what.split()[-1].removesuffix("s")
+    items = errors_by_timestep(TRACED, curves, f"{what}{whose}, n = {num}", mean_error, f"the mean {one}")
+    section = Section("Loss by timestep", _TRACE.format(num=num, what=what + whose), items)
+    data = {"error_by_timestep": {"fraction": list(TRACED), **curves, f"mean {one}": mean_error}}
+    return Finding(metrics, [section], data)
+
+
+def denoising_errors(
+    pipeline: Any, pairs: Batch, fractions: Sequence[float], seed: int, progress: Progress
+) -> dict[str, Tensor]:
+    """x_0 errors (fractions, n) told the right conditions, those of other samples, and none, on one noise.
+
+    The last alone where the model is told nothing.
+    """
+    x_0, other = pairs.signal, shuffled(len(pairs.label), seed)
     size = max(1, min(BATCH_SIZE, CELLS // x_0[0].numel()))
     runs = split(len(x_0), size)
     noise = torch.cat([fixed_noise(x_0[run], seeding.derive(seed, "errors", run.start)) for run in runs])
     told = {RIGHT: pairs.raw, SHUFFLED: pairs.raw[other]} if pipeline.is_conditional else {}
     report = partial(progress, "denoising")
     found = errors_by_condition(pipeline, x_0, noise, told | {NONE: None}, fractions, size, report)
-    return {name: found.get(name, found[NONE]).x_0 for name in (RIGHT, SHUFFLED, NONE)}
-
-
-def denoising_metrics(
-    pipeline: Any,
-    pairs: Batch,
-    real_x_0: Tensor,
-    other: Tensor,
-    seed: int,
-    progress: Progress,
-    what: str = "real clips",
-) -> tuple[list[Metric], float]:
-    """The denoising errors of `what` at FRACTIONS, and that of the mean of real_x_0 in their place."""
-    errors = denoising_errors(pipeline, pairs, other, FRACTIONS, seed, progress)
-    mean_error = (pairs.signal - real_x_0.mean(dim=0)).square().mean().item()
-    metrics = []
-    for fraction, right, wrong in zip(FRACTIONS, errors[RIGHT], errors[SHUFFLED], strict=True):
-        figures = right.mean().item(), interval_of_mean(right), mean_error, wrong.mean().item()
-        t = f"{fraction * pipeline.process.num_train_timesteps:.0f}"
-        metrics.append(metric("denoising_mse", *figures, variant=t, t=t, what=what, num=len(pairs.label)))
-    return metrics, mean_error
+    return {name: each.x_0 for name, each in found.items()}
 
 
 def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
@@ -88,26 +106,6 @@ def one_step(pipeline: Any, x_0: Tensor, raw: Tensor, fraction: float, seed: int
     return guess.cpu()
 
 
-@dataclass(frozen=True)
-class DenoisingTrace:
-    """What one step of the network makes of noised held-out samples.
-
-    metrics: the errors at fixed noise and timesteps. errors: mean x_0 error of `num` samples at TRACED, by condition;
-    mean_error: of the mean sample in place of a network.
-    """
-
-    metrics: list[Metric]
-    errors: dict[str, list[float]]
-    mean_error: float
-    num: int
-
-    def section(self, what: str) -> Section:
-        """How good one step of the network is, by how much noise there is. what: the samples are, in the plural."""
-        title, guess = f"held-out {what}, n = {self.num}", f"the mean {what.removesuffix('s')}"
-        items = errors_by_timestep(TRACED, self.errors, title, self.mean_error, guess)
-        return Section("Loss by timestep", _TRACE.format(num=self.num, what=what), items)
-
-
 def errors_by_timestep(
     fractions: Sequence[float],
     curves: Mapping[str, Sequence[float]],
@@ -122,26 +120,6 @@ def errors_by_timestep(
     return [Medium("loss-by-timestep", to_png(figure)), Table(("t / T", *columns), rows, "MSE of x_0")]
 
 
-def trace_denoising(
-    pipeline: Any, pairs: Batch, seed: int, progress: Progress, what: str, *, num_traced: int = NUM_TRACED
-) -> DenoisingTrace:
-    """Errors told the right condition, another one, and none.
-
-    pairs: held-out x_0 (n, C, H, W) with their raw conditions and labels. what: they are, in the plural. num_traced: of
-    them, for the error by timestep and the sensitivity to the condition.
-    """
-    few = first(pairs, num_traced)
-    other = shuffled(len(pairs.label), seed)
-    metrics, mean_error = denoising_metrics(pipeline, pairs, pairs.signal, other, seed, progress, f"held-out {what}")
-    errors = denoising_errors(pipeline, few, shuffled(len(few.label), seed), TRACED, seed, progress)
-    if pipeline.is_conditional:
-        metrics.append(sensitivity_metric(pipeline, few, seed))
-    else:
-        metrics, errors = [replace(metric, shuffled=None) for metric in metrics], {NONE: errors[NONE]}
-    trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
-    return DenoisingTrace(metrics, trace, mean_error, len(few.label))
-
-
 def first(batch: Batch, num: int) -> Batch:
     """The first `num` samples of a batch, or all there are."""
     return replace(batch, signal=batch.signal[:num], raw=batch.raw[:num], label=batch.label[:num])
@@ -149,6 +127,6 @@ def first(batch: Batch, num: int) -> Batch:
 
 _TRACE = (
     "How far the network's guess of a clean sample is from it, from little noise to nearly nothing but noise, with "
-    "{num} held-out {what}. A network that uses its condition is better with the right one than with another, and most "
-    "of all near noise."
+    "{num} {what}. A network that uses its condition is better with the right one than with another, and most of all "
+    "near noise."
 )

@@ -6,14 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import soxr
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.conditioning.vision import VisionTower, one_line
+from synesthete.conditioning.clap import ClapTower
+from synesthete.conditioning.frozen_encoder import one_line, read_network
+from synesthete.conditioning.vision import VisionTower
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.classifiers.image import check_pictures
 from synesthete.evaluation.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
@@ -35,21 +34,6 @@ CHUNK = 16  # pictures that go through a large network at once
 CLAP = "laion/larger_clap_music_and_speech"
 IMAGE_CHOICES = ("auto", "classifier", "inception", "clip")
 SOUND_CHOICES = ("auto", "classifier", "spectrum", "clap")
-
-
-def read_network(kind: Any, model: str, folder: Path, what: str, **options: Any) -> Any:
-    """A network of a class of transformers, frozen, in float32. model, what: how messages name it.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
-    """
-    with one_line(model, what):
-        network, loading = kind.from_pretrained(
-            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
-        )
-    if loading["missing_keys"]:
-        raise InputError(f"{folder}: lacks {min(loading['missing_keys'])}; download the model again")
-    return network.eval().requires_grad_(False)
 
 
 class InceptionFeatures:
@@ -172,35 +156,12 @@ class ClapFeatures:
     """
 
     def __init__(self, sample_rate: int, model: str | Path = CLAP, device: str = "auto") -> None:
-        # Imported here: most evaluations listen through no CLAP.
-        from transformers import ClapFeatureExtractor, ClapModel
+        self.tower, self.name, self.device = ClapTower(str(model), sample_rate), Path(model).name, find_device(device)
+        self.tower.extractor, self.tower.network  # noqa: B018 - read now, so that what is missing is said now
 
-        model = str(model)
-        self.sample_rate, self.name = sample_rate, Path(model).name
-        folder = hub.find_weights(model, hub.PICKLED)
-        with one_line(model, "a CLAP"):
-            self.extractor: Any = ClapFeatureExtractor.from_pretrained(folder)
-        self.network = read_network(ClapModel, model, folder, "a CLAP").to(find_device(device))
-
-    @torch.no_grad()
     def __call__(self, samples: Sounds) -> Tensor:
         """Sounds (n, S), int16 or float in [-1, 1] -> (n, D)."""
-        rows = []
-        for part in parts(samples):
-            read = self.extractor(self._heard(part), sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
-            # The extractor calls one sound of a batch, drawn at random, too long; none is.
-            if "is_longer" in read:
-                read["is_longer"] = torch.zeros_like(read["is_longer"])
-            found = self.network.get_audio_features(**{key: x.to(self.network.device) for key, x in read.items()})
-            # An output object in later versions of the library, its tensor in earlier ones.
-            vectors = getattr(found, "pooler_output", found)
-            rows.append(F.normalize(vectors.float(), dim=-1).cpu())
-        return torch.cat(rows)
-
-    def _heard(self, waveforms: Tensor) -> list[np.ndarray[Any, Any]]:
-        rate, most = self.extractor.sampling_rate, self.extractor.nb_max_samples
-        resampled = (soxr.resample(one, self.sample_rate, rate) for one in waveforms.numpy())
-        return [np.ascontiguousarray(one[:most]) for one in resampled]
+        return torch.cat([self.tower.embed_audio(part.to(self.device)).cpu() for part in parts(samples)])
 
 
 class Features(Protocol):
@@ -257,26 +218,24 @@ def find_features(
             none.
     """
     of_sound = sample_rate is not None
-    choices = SOUND_CHOICES if of_sound else IMAGE_CHOICES
+    choices, named = (SOUND_CHOICES, {"clap": CLAP}) if of_sound else (IMAGE_CHOICES, {"clip": CLIP})
     if choice == "auto":
         best = "spectrum" if of_sound and classifier is None else "classifier"
         choice = "inception" if not of_sound and local_inception() else best
-    if choice == "classifier":
-        if classifier is None:
-            what, setting = ("sounds", "classifier_share=0.15") if of_sound else ("pictures", "num_classifier=400")
-            other = "spectrum" if of_sound else "clip"
-            raise InputError(
-                f"no classifier to describe {what} by; --set data.{setting} keeps some for one, or give "
-                f"--features {other}"
-            )
-        return ClassifierFeatures(classifier)
     path = Path(choice).expanduser()
+    if choice == "classifier":
+        if classifier is not None:
+            return ClassifierFeatures(classifier)
+        what, setting = ("sounds", "classifier_share=0.15") if of_sound else ("pictures", "num_classifier=400")
+        raise InputError(
+            f"no classifier to describe {what} by; --set data.{setting} keeps some for one, or give --features "
+            f"{'spectrum' if of_sound else 'clip'}"
+        )
     if sample_rate is not None:
         if choice == "spectrum" and real is not None:
             return SpectrumFeatures(sample_rate, real)
     elif choice in ("inception", MODEL) or path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
         return InceptionFeatures(MODEL if choice == "inception" else path if path.exists() else choice)
-    named = {"clap": CLAP} if of_sound else {"clip": CLIP}
     if choice in named or path.is_dir() or hub.is_hub_id(choice):
         model = str(path) if path.is_dir() else named.get(choice, choice)
         with _remedy(choices):

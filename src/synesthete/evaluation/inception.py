@@ -8,9 +8,8 @@ and scaled to (x - 128) / 128.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +20,8 @@ from synesthete import hub
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from torch import Tensor
 
 MODEL = "mseitzer/pytorch-fid"
@@ -31,76 +32,48 @@ PATTERNS = ("*.safetensors", "*.pth")
 SIDE = 299
 WIDTH = 2048
 
-Kernel = int | tuple[int, int]
-ROW, COLUMN = (1, 7), (7, 1)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of block. branches: name -> its convolutions (width, kernel, stride 1 or as given), one after the other.
-
-    A width of 0 is the block's own `inner`. More than one convolution of a branch are called name_1, name_2 ...; forked
-    branches end in two side by side, name_a and name_b. pool: "average" and "maximum" keep the size, "reduce" halves it
-    by maximum.
-    """
-
-    branches: dict[str, list[tuple[Any, ...]]]
-    pool: str = "average"
-    forked: tuple[str, ...] = ()
-
-
-FORK = ((384, (1, 3)), (384, (3, 1)))
-BLOCK_E = {"branch1x1": [(320, 1)], "branch3x3": [(384, 1)], "branch3x3dbl": [(448, 1), (384, 3)]}
-KINDS = {
-    "A": Kind(  # 35 x 35
-        {
-            "branch1x1": [(64, 1)],
-            "branch5x5": [(48, 1), (64, 5)],
-            "branch3x3dbl": [(64, 1), (96, 3), (96, 3)],
-        }
+# One convolution after the other; "/1" and "/2": at that stride, without padding.
+STEM = ("Conv2d_1a_3x3/2 Conv2d_2a_3x3/1 Conv2d_2b_3x3", "Conv2d_3b_1x1 Conv2d_4a_3x3/1")
+# Branches side by side, of which some end in two convolutions side by side.
+BRANCHES = {
+    "A": ("branch1x1", "branch5x5_1 branch5x5_2", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3"),  # 35 x 35
+    "B": ("branch3x3/2", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3/2"),  # to 17 x 17
+    "C": (
+        "branch1x1",
+        "branch7x7_1 branch7x7_2 branch7x7_3",
+        "branch7x7dbl_1 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5",
     ),
-    "B": Kind({"branch3x3": [(384, 3, 2)], "branch3x3dbl": [(64, 1), (96, 3), (96, 3, 2)]}, "reduce"),  # to 17 x 17
-    "C": Kind(  # 17 x 17
-        {
-            "branch1x1": [(192, 1)],
-            "branch7x7": [(0, 1), (0, ROW), (192, COLUMN)],
-            "branch7x7dbl": [(0, 1), (0, COLUMN), (0, ROW), (0, COLUMN), (192, ROW)],
-        }
+    "D": ("branch3x3_1 branch3x3_2/2", "branch7x7x3_1 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4/2"),  # to 8 x 8
+    "E": (
+        "branch1x1",
+        "branch3x3_1 branch3x3_2a+branch3x3_2b",
+        "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a+branch3x3dbl_3b",
     ),
-    "D": Kind(  # to 8 x 8
-        {
-            "branch3x3": [(192, 1), (320, 3, 2)],
-            "branch7x7x3": [(192, 1), (192, ROW), (192, COLUMN), (192, 3, 2)],
-        },
-        "reduce",
-    ),
-    "E": Kind(BLOCK_E, "average", ("branch3x3", "branch3x3dbl")),  # 8 x 8
-    "F": Kind(BLOCK_E, "maximum", ("branch3x3", "branch3x3dbl")),
 }
-# Name, kind, width that comes in, width after the pool (0: no convolution there), and `inner`.
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+    "maximum": lambda x: F.max_pool2d(x, 3, 1, 1),
+    "reduce": lambda x: F.max_pool2d(x, 3, 2),
+}
+# Name, branches, and the pool beside them; one that keeps the size has a convolution after it.
 BLOCKS = (
-    ("Mixed_5b", "A", 192, 32, 0),
-    ("Mixed_5c", "A", 256, 64, 0),
-    ("Mixed_5d", "A", 288, 64, 0),
-    ("Mixed_6a", "B", 288, 0, 0),
-    ("Mixed_6b", "C", 768, 192, 128),
-    ("Mixed_6c", "C", 768, 192, 160),
-    ("Mixed_6d", "C", 768, 192, 160),
-    ("Mixed_6e", "C", 768, 192, 192),
-    ("Mixed_7a", "D", 768, 0, 0),
-    ("Mixed_7b", "E", 1280, 192, 0),
-    ("Mixed_7c", "F", 2048, 192, 0),
+    *((f"Mixed_5{letter}", "A", "average") for letter in "bcd"),
+    ("Mixed_6a", "B", "reduce"),
+    *((f"Mixed_6{letter}", "C", "average") for letter in "bcde"),
+    ("Mixed_7a", "D", "reduce"),
+    ("Mixed_7b", "E", "average"),
+    ("Mixed_7c", "E", "maximum"),
 )
 
 
 class Convolution(nn.Module):
-    """A convolution without bias, batch norm and ReLU; at stride 1 padded to keep the size, else not at all."""
+    """A convolution without bias, batch norm and ReLU. shape: of its weight. stride: None is 1, padded."""
 
-    def __init__(self, width: int, out_width: int, kernel: Kernel, stride: int = 1, *, same: bool = True) -> None:
+    def __init__(self, shape: Sequence[int], stride: int | None = None) -> None:
         super().__init__()
-        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = (sides[0] // 2, sides[1] // 2) if same and stride == 1 else 0
-        self.conv = nn.Conv2d(width, out_width, sides, stride, padding, bias=False)
+        out_width, width, *sides = shape
+        padding = 0 if stride else (sides[0] // 2, sides[1] // 2)
+        self.conv = nn.Conv2d(width, out_width, (sides[0], sides[1]), stride or 1, padding, bias=False)
         self.bn = nn.BatchNorm2d(out_width, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,62 +81,57 @@ class Convolution(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
-class Mixed(nn.Module):
-    """Branches side by side and a pool, joined by channels. pooled: width of the convolution after the pool, or 0."""
+class Chain(nn.Module):
+    """Convolutions by name, as a row of BRANCHES has them: after each other, and joined by channels."""
 
-    def __init__(self, kind: Kind, width: int, pooled: int, inner: int) -> None:
+    def __init__(self, branches: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
-        self.kind = kind
-        self.steps: list[list[list[str]]] = []  # names of convolutions: by branch, step, side by side
-        for branch, layers in kind.branches.items():
-            place, num = width, len(layers) + (branch in kind.forked)
-            self.steps.append([])
-            for i, (out_width, *how) in enumerate(layers, start=1):
-                name = branch if num == 1 else f"{branch}_{i}"
-                self.add_module(name, Convolution(place, out_width or inner, *how))
-                self.steps[-1].append([name])
-                place = out_width or inner
-            if branch in kind.forked:
-                self.steps[-1].append([f"{branch}_{num}{letter}" for letter in "ab"])
-                for name, (out_width, kernel) in zip(self.steps[-1][-1], FORK, strict=True):
-                    self.add_module(name, Convolution(place, out_width, kernel))
-        self.branch_pool = Convolution(width, pooled, 1) if pooled else nn.Identity()
+        self.branches = [[step.split("+") for step in branch.split()] for branch in branches]
+        for called in (each for branch in self.branches for step in branch for each in step):
+            name, _, stride = called.partition("/")
+            self.add_module(name, Convolution(shapes[name], int(stride) if stride else None))
+
+    def through(self, x: Tensor, steps: Sequence[Sequence[str]]) -> Tensor:
+        """(B, width, H, W) -> (B, out_width, h, w)."""
+        for step in steps:
+            x = torch.cat([self.get_submodule(name.partition("/")[0])(x) for name in step], dim=1)
+        return x
+
+
+class Mixed(Chain):
+    """Branches side by side and a pool, joined by channels."""
+
+    def __init__(self, branches: Sequence[str], pool: str, shapes: Mapping[str, Sequence[int]]) -> None:
+        super().__init__(branches, shapes)
+        self.pool = POOLS[pool]
+        self.branch_pool = nn.Identity() if pool == "reduce" else Convolution(shapes["branch_pool"])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> (B, sum of the branches' widths, h, w)."""
-        found = []
-        for branch in self.steps:
-            y = x
-            for step in branch:
-                y = torch.cat([self.get_submodule(name)(y) for name in step], dim=1)
-            found.append(y)
-        if self.kind.pool == "average":
-            y = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-        else:
-            y = F.max_pool2d(x, 3, 2) if self.kind.pool == "reduce" else F.max_pool2d(x, 3, 1, 1)
-        return torch.cat([*found, self.branch_pool(y)], dim=1)
+        found = [self.through(x, steps) for steps in self.branches]
+        return torch.cat([*found, self.branch_pool(self.pool(x))], dim=1)
 
 
-class Inception(nn.Module):
-    """Pictures (B, 3, H, W) uint8 -> the mean over the last block's places, (B, 2048)."""
+class Inception(Chain):
+    """Pictures (B, 3, H, W) uint8 -> the mean over the last block's places, (B, 2048).
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.Conv2d_1a_3x3 = Convolution(3, 32, 3, 2)
-        self.Conv2d_2a_3x3 = Convolution(32, 32, 3, same=False)
-        self.Conv2d_2b_3x3 = Convolution(32, 64, 3)
-        self.Conv2d_3b_1x1 = Convolution(64, 80, 1)
-        self.Conv2d_4a_3x3 = Convolution(80, 192, 3, same=False)
-        for name, kind, width, pooled, inner in BLOCKS:
-            self.add_module(name, Mixed(KINDS[kind], width, pooled, inner))
+    shapes: of the convolutions' weights, by the convolutions' names.
+
+    Raises:
+        KeyError: one lacks.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        super().__init__(STEM, shapes)
+        for name, branches, pool in BLOCKS:
+            own = {other.removeprefix(f"{name}."): shape for other, shape in shapes.items()}
+            self.add_module(name, Mixed(BRANCHES[branches], pool, own))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 2048)."""
         x = (resize(pictures.float(), SIDE) - 128) / 128  # (B, 3, 299, 299)
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        x = F.max_pool2d(x, 3, 2)  # (B, 64, 73, 73)
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
-        x = F.max_pool2d(x, 3, 2)  # (B, 192, 35, 35)
+        for steps in self.branches:
+            x = F.max_pool2d(self.through(x, steps), 3, 2)  # (B, 64, 73, 73), (B, 192, 35, 35)
         for name, *_ in BLOCKS:
             x = self.get_submodule(name)(x)
         return x.mean(dim=(2, 3))
@@ -198,16 +166,23 @@ def read_inception(weights: Path) -> Inception:
         raise InputError(f"{weights}: no such file; give that of the Inception of {FILES[0]}") from None
     except Exception:  # pickle, zip and safetensors each have their own
         raise InputError(f"{weights}: damaged, or more than tensors in it; download the file again") from None
-    with torch.device("meta"):  # no weights are drawn that the file's would replace
-        network = Inception()
+    ending, given = ".conv.weight", found if isinstance(found, dict) else {}
+    shapes = {name.removesuffix(ending): value.shape for name, value in given.items() if name.endswith(ending)}
+    lacking = f"{weights}: lacks {{}}; give the Inception of {FILES[0]}"
+    try:
+        with torch.device("meta"):  # no weights are drawn that the file's would replace
+            network = Inception(shapes)
+            network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    except (KeyError, RuntimeError, ValueError) as error:  # one that is not there, or of another width
+        raise InputError(lacking.format(error.args[0])) from None
     weights_by_name = {}
     for name, value in network.state_dict().items():
         if name.endswith("num_batches_tracked"):  # older files have none, and nothing is trained here
             weights_by_name[name] = torch.zeros(())
-            continue
-        if not isinstance(found, dict) or getattr(found.get(name), "shape", None) != value.shape:
-            raise InputError(f"{weights}: lacks {name} {tuple(value.shape)}; give the Inception of {FILES[0]}")
-        weights_by_name[name] = found[name].float()
+        elif getattr(given.get(name), "shape", None) == value.shape:
+            weights_by_name[name] = given[name].float()
+        else:
+            raise InputError(lacking.format(f"{name} {tuple(value.shape)}"))
     # What is left over is the layer that names classes, which no distance needs.
     network.load_state_dict(weights_by_name, assign=True)
     return network.eval().requires_grad_(False)

@@ -14,37 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.evaluation.denoising import NUM_TRACED
-from synesthete.evaluation.metrics.classification import class_metrics
+from synesthete.evaluation.denoising import denoising_finding
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, compare_sets
+from synesthete.evaluation.metrics.metric import metric
+from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
-from synesthete.evaluation.samples import BATCH_SIZE, encode_signals
+from synesthete.evaluation.samples import BATCH_SIZE, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
-from synesthete.evaluation.steps import (
-    Evaluation,
-    Finding,
-    classification,
-    denoising_finding,
-    memorization,
-    set_comparison,
-    speed,
-)
+from synesthete.evaluation.steps import Evaluation, Finding, classification, memorization, set_comparison, speed
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from PIL import Image
     from torch import Tensor
 
     from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.metrics.set_comparison import SetComparison
     from synesthete.evaluation.reporting.report import Gallery, Medium
-    from synesthete.evaluation.samples import Generated, References
+    from synesthete.evaluation.samples import Generated
     from synesthete.pipeline import Pipeline
     from synesthete.types import Batch, Progress
 
@@ -80,7 +72,7 @@ class Evaluator:
     best, worst = OTHERS, WORST  # sets whose figures are ceiling and chance
     worst_is = "what is as bad as chance"
     best_is = "another set of real ones compared with the held-out ones, at the same numbers"
-    num_suspects, num_denoised, num_traced = 10, 200, NUM_TRACED
+    num_suspects, num_denoised, num_traced = 10, 200, 100  # the last of those before it, by timestep
     set_remark = copy_remark = reading_remark = ""  # what else the report says of it
 
     def __init__(
@@ -114,12 +106,14 @@ class Evaluator:
         """What sets are compared by: samples (n, ...) -> (n, D), with a `name`."""
         return PooledFeatures()
 
-    def generate(self) -> Generated:
-        """What the model makes, on fixed noise."""
+    @cached_property
+    def generated(self) -> Generated:
+        """What the model makes, on fixed noise, made once."""
         return self.task.generate(self.pipeline, self.prepared, num=self.num, seed=self.seed, progress=self.progress)
 
-    def draw_references(self) -> References:
-        """The real samples to compare with."""
+    @cached_property
+    def references(self) -> References:
+        """The real samples to compare with, drawn once."""
         return self.task.references(self.pipeline, self.prepared, num=self.num, seed=self.seed)
 
     def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
@@ -128,10 +122,9 @@ class Evaluator:
 
     def distances(self) -> Iterator[NearestTrainingDistance]:
         """Of what was made and of what was held out to training samples, by what is compared."""
-        made, held_out, training = self.generated.signal, self.references.held_out, self.references.training
-        yield nearest_training_distance(
-            "values", made, held_out, training, unit=math.sqrt(made[0].numel()), what=self.what
-        )
+        made, real = self.generated.signal, self.references
+        sets, unit = (made, real.held_out, real.training), math.sqrt(made[0].numel())
+        yield nearest_training_distance("values", *sets, unit=unit, what=self.what)
 
     def held_out_pairs(self) -> Batch | None:
         """Held-out x_0 with their conditions and labels, to be noised; None where the data have none to give."""
@@ -158,15 +151,10 @@ class Evaluator:
         """What sets are compared by."""
         return self.find_features(self._features) if isinstance(self._features, str) else self._features
 
-    @cached_property
-    def generated(self) -> Generated:
-        """What the model makes, made once."""
-        return self.generate()
-
-    @cached_property
-    def references(self) -> References:
-        """The real samples, drawn once."""
-        return self.draw_references()
+    @property
+    def one(self) -> str:
+        """A real sample, in words."""
+        return self.what.removesuffix("s")
 
     @property
     def is_told(self) -> bool:
@@ -221,15 +209,15 @@ class Evaluator:
 
     def about_classifiers(self) -> Iterator[Finding]:
         """How good the saved classifier is, and how the other one came to be."""
-        if self.saved is not None and (found := self.saved_metric()):
-            yield Finding([found])
+        if self.saved is not None and self.saved.classifier.knows_classes:
+            yield Finding([self.saved_metric()])
         if self.trained is not None:
             yield Finding(
                 data={"classifier": {k: getattr(self.trained, k) for k in ("accuracy", "num_test", "seconds")}}
             )
 
-    def saved_metric(self) -> Metric | None:
-        """The accuracy of the classifier saved with the model on held-out samples; None where it knows no classes."""
+    def saved_metric(self) -> Metric:
+        """The accuracy of the classifier saved with the model on held-out samples."""
         return self.saved.metric(self.references.held_out, self.references.labels, f"held-out {self.what}")
 
     def classifier_fact(self, real: str) -> str:
@@ -250,6 +238,28 @@ class Evaluator:
             yield denoising_finding(self, pairs)
         yield speed(self)
 
+    def held_out_and_others(self, signal: str, worst: Callable[[Tensor, int], Tensor]) -> References:
+        """References of what the splits of the data call `signal`; worst(others, seed): what is as bad as chance.
+
+        The others are held out too, and where these run out of the training samples; all are of those where real
+        samples of one split are too alike to be a floor.
+        """
+        test, train, alike = self.prepared.test, self.prepared.train, not self.floor_is_ceiling
+        places = draw_places(len(test.labels), len(train.labels), self.num, self.seed, self.what, from_training=alike)
+        chosen, *rest = places
+        sets = [(samples, own) for samples, own in zip((test, train), rest, strict=True) if len(own)]
+        others = torch.cat([getattr(samples, signal)[own] for samples, own in sets])
+        return References(
+            held_out=getattr(test, signal)[chosen],
+            labels=test.labels[chosen],
+            others=others,
+            other_labels=torch.cat([samples.labels[own] for samples, own in sets]),
+            worst=worst(others, self.seed),
+            places=chosen,
+            training=getattr(train, signal),
+            num_training=0 if alike else len(rest[1]),
+        )
+
     @property
     def scoring_basis(self) -> ScoringBasis:
         """By what ways of sampling are scored."""
@@ -265,9 +275,18 @@ class Evaluator:
     @cached_property
     def class_metrics(self) -> list[Metric]:
         """The class accuracy, and the same over that of real samples."""
-        made, real, (answers, real_answers) = self.generated, self.references, self.answers
-        names, num_classes = (self.classifier_name, self.what), len(self.class_names)
-        return class_metrics(names, answers, made.labels, real_answers, real.labels, num_classes, self.seed)
+        labels, real, (answers, real_answers) = self.generated.labels, self.references.labels, self.answers
+        ceiling = accuracy(real, real_answers)
+        told: dict[str, Any] = {"classifier": self.classifier_name, "num": len(labels)}
+        other = labels[shuffled(len(labels), self.seed)]
+        found = accuracy_metric("class_accuracy", labels, answers, 1 / len(self.class_names), other, ceiling, **told)
+        if not ceiling:
+            return [found]
+        assert found.interval is not None and found.chance is not None and found.shuffled is not None
+        low, high = (end / ceiling for end in found.interval)
+        figures = found.value / ceiling, (low, high), found.chance / ceiling, found.shuffled / ceiling, 1.0
+        told |= {"what": self.what, "num_real": len(real)}
+        return [found, metric("class_accuracy_over_real", *figures, **told)]
 
     def sets(self) -> dict[str, tuple[Any, Tensor]]:
         """The sets that are compared, with their labels, by name."""
@@ -282,15 +301,9 @@ class Evaluator:
     @cached_property
     def comparison(self) -> SetComparison:
         """The sets beside held-out samples."""
-        return compare_sets(
-            self.features,
-            self.sets(),
-            best=self.best,
-            worst=self.worst,
-            within="a class" if self.is_told else f"all {self.what}",
-            seed=self.seed,
-            progress=self.progress,
-        )
+        within = "a class" if self.is_told else f"all {self.what}"
+        how: dict[str, Any] = {"best": self.best, "worst": self.worst, "seed": self.seed, "progress": self.progress}
+        return SetComparison(self.features, self.sets(), within=within, **how)
 
     def set_columns(self) -> dict[str, dict[str, float]]:
         """What else is known of each set, by column and set."""

@@ -126,8 +126,8 @@ def generate_timed(
 @torch.no_grad()
 def encode_signals(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
     """x_0 (n, C, H, W) float32 of signals (n, ...), on the CPU, wherever the codec is."""
-    parts = [codec.encode(part.to(codec_device(codec))).float().cpu() for part in signals.split(batch_size)]
-    return torch.cat(parts)
+    where = codec_device(codec)
+    return torch.cat([codec.encode(part.to(where)).float().cpu() for part in signals.split(batch_size)])
 
 
 @torch.no_grad()

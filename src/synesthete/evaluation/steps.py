@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.denoising import TRACED, trace_denoising
 from synesthete.evaluation.metrics.classification import confusion
-from synesthete.evaluation.metrics.memorization import WATCHED, measure_memorization
+from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
 from synesthete.evaluation.metrics.metric import by_key, interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.sections import class_section, confusion_section, copies_section, set_section
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Report, Section
     from synesthete.evaluation.runner import Evaluator
-    from synesthete.types import Batch
 
 
 @dataclass
@@ -62,8 +60,8 @@ class Evaluation:
 
 def classification(of: Evaluator) -> Finding:
     """How often the classifier sees what was asked for, class by class and on the whole."""
-    num_classes, labels = len(of.class_names), (of.generated.labels, of.references.labels)
-    made, real = (confusion(*both, num_classes) for both in zip(labels, of.answers, strict=True))
+    labels = (of.generated.labels, of.references.labels)
+    made, real = (confusion(*both, len(of.class_names)) for both in zip(labels, of.answers, strict=True))
     first = of.class_metrics[0]
     assert first.chance is not None and first.ceiling is not None and first.interval is not None
     said = [
@@ -74,7 +72,7 @@ def classification(of: Evaluator) -> Finding:
         said.append("That is no better than guessing: this model does not follow what it is told (yet).")
     sections = [
         class_section(of.class_names, made, real, of.what),
-        confusion_section(of.class_names, made, real, of.what.removesuffix("s")),
+        confusion_section(of.class_names, made, real, of.one),
     ]
     data = {"confusion": made.tolist(), "confusion_of_real": real.tolist()}
     return Finding(of.class_metrics, sections, data, sentences=said)
@@ -82,8 +80,7 @@ def classification(of: Evaluator) -> Finding:
 
 def set_comparison(of: Evaluator) -> Finding:
     """How like real held-out samples the made ones are as a set."""
-    found = of.comparison
-    frechet, kernel = of.distance_names
+    found, (frechet, kernel) = of.comparison, of.distance_names
     floor = "kid_floor" if of.is_picture else "kernel_floor"
     if of.floor_is_ceiling:
         made, worst = (found.over_floor(each.kernel) for each in (found.made, found.sets[of.worst]))
@@ -97,15 +94,13 @@ def set_comparison(of: Evaluator) -> Finding:
     notes = []
     if found.num_equal <= found.width:
         notes.append(
-            f"{frechet} of {found.num_equal} {of.what} in {found.width} dimensions: fewer {of.what} than "
-            f"dimensions, so it says more of their number than of the model. Read it beside its ceiling alone, or "
-            f"{kernel} instead."
+            f"{frechet} of {found.num_equal} {of.what} in {found.width} dimensions: fewer {of.what} than dimensions, "
+            f"so it says more of their number than of the model. Read it beside its ceiling alone, or {kernel} instead."
         )
     if num := of.references.num_training:
         notes.append(
-            f"{num} of the {len(of.references.others)} other real {of.what}, which give the ceilings of "
-            f"{frechet}, precision, recall and diversity, are training {of.what}: there are no more held-out "
-            "ones."
+            f"{num} of the {len(of.references.others)} other real {of.what}, which give the ceilings of {frechet}, "
+            f"precision, recall and diversity, are training {of.what}: there are no more held-out ones."
         )
     return Finding(
         found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling),
@@ -118,33 +113,18 @@ def set_comparison(of: Evaluator) -> Finding:
 
 def memorization(of: Evaluator) -> Finding:
     """How near to training samples the made ones come, beside held-out ones."""
-    found = measure_memorization(list(of.distances()), of.references.training, of.num_suspects)
-    first = found.distances[0]
-    low, _ = interval(first.closer(WATCHED[-1]), len(first.made))
-    copies = "which looks like copying, or blur" if low > WATCHED[-1] else "which is no sign of copying"
+    found = Memorization(list(of.distances()), of.references.training, of.num_suspects)
+    first, (*_, watched) = found.distances[0], WATCHED
+    low, _ = interval(first.closer(watched), len(first.made))
+    copies = "which looks like copying, or blur" if low > watched else "which is no sign of copying"
     share = (
-        f"{first.closer(WATCHED[-1]):.1%} are nearer to a training {of.what.removesuffix('s')} than the nearest "
-        f"{WATCHED[-1]:.0%} of real held-out ones, {copies}."
+        f"{first.closer(watched):.1%} are nearer to a training {of.one} than the nearest {watched:.0%} of real "
+        f"held-out ones, {copies}."
     )
-    section = copies_section(
-        found,
-        of.generated.signal,
-        of.references.held_out,
-        of.thumbnails,
-        what=of.what,
-        name_of=of.name_of,
-        remark=of.copy_remark,
-        more=of.suspect_items(found),
-    )
+    made, real = of.generated.signal, of.references.held_out
+    naming: dict[str, Any] = {"what": of.what, "name_of": of.name_of, "remark": of.copy_remark}
+    section = copies_section(found, made, real, of.thumbnails, more=of.suspect_items(found), **naming)
     return Finding([each for one in found.distances for each in one.metrics()], [section], sentences=[share])
-
-
-def denoising_finding(of: Evaluator, pairs: Batch) -> Finding:
-    """What one step of the network makes of noised held-out samples, told the right class, another, and none."""
-    found = trace_denoising(of.pipeline, pairs, of.seed, of.progress, of.what, num_traced=of.num_traced)
-    mean = {f"mean {of.what.removesuffix('s')}": found.mean_error}
-    data = {"error_by_timestep": {"fraction": list(TRACED), **found.errors, **mean}}
-    return Finding(found.metrics, [found.section(of.what)], data)
 
 
 def speed(of: Evaluator) -> Finding:

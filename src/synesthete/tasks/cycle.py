@@ -21,8 +21,8 @@ from synesthete.data.rows import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import recognise
-from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.metric import by_key, interval, metric
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
+from synesthete.evaluation.metrics.metric import by_key
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.provenance import listed, provenance
@@ -56,8 +56,7 @@ class Cycle:
     """What became of pictures that were spoken and painted again.
 
     first, last: (n, C, H, W) uint8. labels: (n,), places in `class_names`. waveforms: (n, S) at `sample_rate`, what was
-    said between. seen_first, seen_last: (n,) what the classifier sees. seen_real: of pictures painted of real
-    recordings.
+    said between. seen_first, seen_last: (n,) what the classifier sees.
     """
 
     class_names: tuple[str, ...]
@@ -68,7 +67,6 @@ class Cycle:
     sample_rate: int
     seen_first: Tensor
     seen_last: Tensor
-    seen_real: Tensor
     metrics: list[Metric]
     notes: list[str]
 
@@ -161,7 +159,7 @@ def go_round(
     metrics = agreement(labels, *seen, len(names), seed)
     if listener is not None:
         metrics.append(said_metric(listener, said, [prepared.class_names[i] for i in labels.tolist()], len(names)))
-    return Cycle(tuple(prepared.class_names), first, last, labels, said, rate, *seen, metrics, notes)
+    return Cycle(tuple(prepared.class_names), first, last, labels, said, rate, *seen[:2], metrics, notes)
 
 
 def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list[str]]:
@@ -196,18 +194,16 @@ def readable_pictures(waveforms: Tensor, sample_rate: int, length: int, wanted_r
 
 def agreement(labels: Tensor, first: Tensor, last: Tensor, real: Tensor, num_classes: int, seed: int) -> list[Metric]:
     """How often the last picture shows what the first one showed, and what it was, by the classifier."""
-    order, num, chance = shuffled(len(labels), seed), len(labels), 1 / num_classes
-    title: dict[str, Any] = {"classifier": CLASSIFIER, "num": num}
+    order, chance = shuffled(len(labels), seed), 1 / num_classes
+    told: dict[str, Any] = {"classifier": CLASSIFIER}
     found = []
     for variant, what, wanted in (
         ("", "the classifier sees in the first", first),
         ("asked", "the first is of", labels),
     ):
-        share, wrong, ceiling = accuracy(wanted, last), accuracy(wanted[order], last), accuracy(wanted, real)
-        figures = share, interval(share, num), chance, wrong, ceiling
-        found.append(metric("cycle_class", *figures, variant=variant, what=what, **title))
-    share = accuracy(labels, first)
-    return [*found, metric("cycle_first", share, interval(share, num), chance, **title)]
+        beside = (chance, wanted[order], accuracy(wanted, real))
+        found.append(accuracy_metric("cycle_class", wanted, last, *beside, variant=variant, what=what, **told))
+    return [*found, accuracy_metric("cycle_first", labels, first, chance, **told)]
 
 
 def said_metric(
@@ -216,11 +212,10 @@ def said_metric(
     """How often the speech between says the picture's class, by the classifier kept with the model that speaks."""
     known = listener.classifier.class_names
     words = {name: own[0] if len(own) == 1 else name for name, own in zip(known, listener.words, strict=True)}
-    heard = recognise(listener, waveforms)
-    right = [answer.says == words.get(name) for answer, name in zip(heard, names, strict=True)]
-    share, num = sum(right) / len(right), len(right)
-    figures = share, interval(share, num), 1 / num_classes, None, listener.accuracy
-    return metric("cycle_speech", *figures, classifier="mel classifier", num=num)
+    heard = zip(recognise(listener, waveforms), names, strict=True)
+    right = torch.tensor([answer.says == words.get(name) for answer, name in heard])
+    beside = (1 / num_classes, None, listener.accuracy)
+    return accuracy_metric("cycle_speech", torch.ones_like(right), right, *beside, classifier="mel classifier")
 
 
 def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
@@ -235,10 +230,9 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
         summary += " That is no better than guessing."
     sides = ("the first picture shows", "the last shows")
     figure = confusion_figure(found.confusion(), found.class_names, f"n = {len(found.labels)}", sides=sides)
-    sections = [cycle_sheet(found), Section("What became what", "", [Medium("confusion", to_png(figure))])]
-    sections.append(Section("How to read the figures", _READING))
-    if found.notes:
-        sections.append(Section("Notes", " ".join(found.notes)))
+    notes = [Section("Notes", " ".join(found.notes))] if found.notes else []
+    became = Section("What became what", "", [Medium("confusion", to_png(figure))])
+    sections = [cycle_sheet(found), became, Section("How to read the figures", _READING), *notes]
     title = f"There and back {facts.get('model', '')}".strip()
     return Report(title, summary, facts, found.metrics, sections, found.to_dict())
 

@@ -20,9 +20,14 @@ from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.pipeline import Pipeline
 from synesthete.tasks.audio_to_image import sensitivity
-from synesthete.tasks.audio_to_image.eval_conditions import draw_conditions, other_captions, other_class
+from synesthete.tasks.audio_to_image.eval_conditions import (
+    draw_conditions,
+    hearing_metrics,
+    other_captions,
+    other_class,
+)
 from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
-from synesthete.tasks.audio_to_image.sensitivity import measure_adapter_scale
+from synesthete.tasks.audio_to_image.sensitivity import adapter_finding
 from synesthete.types import InputError
 
 NUM = 48
@@ -131,7 +136,8 @@ def test_one_that_listens_to_sound_alone_has_no_text_sensitivity(perfect):
 def test_hearing_is_told_from_drawing(evaluator):
     """An encoder that says the same of all sounds: nothing is heard, and the probe shows it."""
     found = evaluator("sound", deaf=True)
-    assert found.probe().metrics[0].value < 0.5
+    heard, _ = hearing_metrics(found.pipeline, found.prepared.train, [found.takes], 0)
+    assert heard.value < 0.5
     assert found.takes.share == 0.25
 
 
@@ -222,14 +228,14 @@ def stable(seed: int = 0):
 
 
 def test_strength_0_is_the_base_and_strength_1_is_not(data):
-    found = measure_adapter_scale(stable(), draw_conditions(data.test, COLOURS, 8, 0), 0)
-    metric = found.metrics()[0]
-    assert metric.value <= 1e-5
-    assert metric.chance > 1e-2
-    assert found.is_kept
-    assert found.moved[0] < found.moved[-1]
-    gates = found.metrics()[1]
-    assert gates.value == pytest.approx(sum(map(abs, found.gates.values())) / len(found.gates))
+    found = adapter_finding(stable(), draw_conditions(data.test, COLOURS, 8, 0), 0)
+    off, gates = found.metrics
+    assert off.value <= 1e-5
+    assert off.chance > 1e-2
+    assert found.data["strength_0_is_base"]
+    moved = list(found.data["strength"].values())
+    assert moved[0] < moved[-1]
+    assert gates.value == pytest.approx(sum(map(abs, found.data["gates"].values())) / len(found.data["gates"]))
 
 
 def test_a_processor_that_leaks_is_found(data, monkeypatch):
@@ -241,14 +247,15 @@ def test_a_processor_that_leaks_is_found(data, monkeypatch):
         return x + 0.01 if encoder_hidden_states.adapter_scale == 0 else x
 
     monkeypatch.setattr(SoundProcessor, "forward", leaking)
-    found = measure_adapter_scale(stable(), draw_conditions(data.test, COLOURS, 8, 0), 0)
-    assert found.metrics()[0].value > 1e-3
-    assert not found.is_kept
-    assert "leaks" in found.section().text
+    found = adapter_finding(stable(), draw_conditions(data.test, COLOURS, 8, 0), 0)
+    assert found.metrics[0].value > 1e-3
+    assert not found.data["strength_0_is_base"]
+    assert "leaks" in found.sections[0].text
 
 
 def test_a_model_without_a_base_has_no_figure_of_it(data, unseen):
-    assert measure_adapter_scale(make_hearer("sound", *unseen), draw_conditions(data.test, COLOURS, 8, 0), 0) is None
+    found = adapter_finding(make_hearer("sound", *unseen), draw_conditions(data.test, COLOURS, 8, 0), 0)
+    assert not found.metrics and not found.sections
 
 
 def test_the_report_shows_plays_and_compares_stages(data, classifier, unseen, tmp_path, monkeypatch):

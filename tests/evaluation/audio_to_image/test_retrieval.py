@@ -29,14 +29,13 @@ def test_pictures_that_are_all_alike_rank_as_by_chance():
 
 def test_a_class_is_found_by_its_like_and_lost_in_noise():
     labels, real_labels = torch.arange(10).repeat(20), torch.arange(10).repeat(7)
-    good = retrieve_classes(features(labels, 0.05), labels, features(real_labels, 0.05, 1), real_labels, 0)
-    bad = retrieve_classes(features(0 * labels, 5), labels, features(real_labels, 0.05, 1), real_labels, 0)
-    mean, first, fifth = good.metrics(len(labels))
+    real = features(real_labels, 0.05, 1), real_labels, len(labels), 0
+    mean, first, fifth = retrieve_classes(features(labels, 0.05), labels, *real)
     assert (mean.value, first.value, fifth.value) == (1, 1, 1)
     assert (mean.chance, first.chance, fifth.chance) == (5.5, 0.1, 0.5)
     assert mean.ceiling == 1
     assert mean.shuffled > 4
-    lost = bad.metrics(len(labels))
+    lost = retrieve_classes(features(0 * labels, 5), labels, *real)
     assert lost[0].value == pytest.approx(5.5, abs=0.8)
     assert lost[1].value < 0.25
     assert lost[0].ceiling == 1
@@ -44,14 +43,15 @@ def test_a_class_is_found_by_its_like_and_lost_in_noise():
 
 def test_one_class_leaves_nothing_to_find():
     labels = torch.zeros(5, dtype=torch.int64)
-    assert retrieve_classes(features(labels, 1), labels, features(labels, 1), labels, 0) is None
+    assert retrieve_classes(features(labels, 1), labels, features(labels, 1), labels, 5, 0) == []
 
 
 def test_its_own_picture_is_found_among_the_others():
     conditions = draw_conditions(paired("test", 6, 0, own=True), COLOURS, 24, 0)
     pictures = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
     found = retrieve_own(pictures[conditions.pictures], conditions, pictures, 0)
-    assert found.num == 24
-    assert (found.ranks == 1).all()
-    assert found.shuffled.mean() > 4
-    assert retrieve_own(pictures, draw_conditions(paired("test", 6, 0), COLOURS, 24, 0), pictures, 0) is None
+    mean, first, _ = found
+    assert "among 24" in mean.title
+    assert mean.value == first.value == 1
+    assert mean.shuffled > 4
+    assert retrieve_own(pictures, draw_conditions(paired("test", 6, 0), COLOURS, 24, 0), pictures, 0) == []

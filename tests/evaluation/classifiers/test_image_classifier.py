@@ -16,7 +16,6 @@ from synesthete.data.rows import Rows
 from synesthete.evaluation.classifiers import classifier as classifier_module
 from synesthete.evaluation.classifiers.classifier import (
     FOLDER,
-    FORMER,
     load_classifier,
     save_classifier,
     train_classifier,
@@ -267,9 +266,6 @@ def test_beside_a_model_it_is_small_and_as_good(kept, trained, digits):
 
 def test_none_is_none_and_one_that_cannot_be_read_is_an_error(kept, tmp_path):
     assert load_classifier(tmp_path, ImageClassifier) is None
-    (tmp_path / FORMER).mkdir()  # of before
-    with pytest.raises(InputError, match=f"{tmp_path / FORMER}: "):
-        load_classifier(tmp_path, ImageClassifier)
     shutil.copytree(kept[0] / FOLDER, tmp_path / FOLDER)
     load_classifier(tmp_path, ImageClassifier)
     for name, content in (

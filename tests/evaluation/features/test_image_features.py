@@ -18,8 +18,7 @@ from synesthete.evaluation.features import ClassifierFeatures, ClipFeatures, Inc
 from synesthete.evaluation.inception import (
     FILES,
     MODEL,
-    Kind,
-    Mixed,
+    POOLS,
     find_inception,
     local_inception,
     read_inception,
@@ -114,8 +113,7 @@ def test_pictures_are_resized_as_tensorflow_did(size, side):
 
 
 def test_average_pools_leave_the_padding_out():
-    block = Mixed(Kind({"branch1x1": [(1, 1)]}), 1, 0, 0)
-    assert torch.equal(block(torch.ones(1, 1, 5, 5))[:, 1], torch.ones(1, 5, 5))
+    assert torch.equal(POOLS["average"](torch.ones(1, 1, 5, 5)), torch.ones(1, 1, 5, 5))
 
 
 def test_safetensors_are_read_too(inception, tmp_path):
@@ -143,7 +141,7 @@ def test_a_file_of_more_than_tensors_is_not_opened(content, tmp_path, monkeypatc
 
 def test_weights_of_another_network_are_named(tmp_path):
     torch.save({"Conv2d_1a_3x3.conv.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"lacks Conv2d_1a_3x3.conv.weight \(32, 3, 3, 3\)"):
+    with pytest.raises(InputError, match="lacks Conv2d_2a_3x3"):
         read_inception(tmp_path / "other.pth")
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(InputError, match="lacks"):

@@ -14,8 +14,6 @@ from synesthete.evaluation.audio_features.pitch import intervals, pitch_classes,
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, log_mel, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
@@ -92,27 +90,14 @@ class AudioDescriptors:
         return intervals(self.pitch_classes)
 
 
-def describe_sounds(
-    waveforms: Sounds, sample_rate: int, progress: Callable[[int, int], None] | None = None
-) -> AudioDescriptors:
+def describe_sounds(waveforms: Sounds, sample_rate: int) -> AudioDescriptors:
     """The descriptors of sounds (n, S), int16 or float in [-1, 1]."""
-    _n_fft, hop_length = frame_sizes(sample_rate)
-    frame_rate = sample_rate / hop_length
+    frame_rate = sample_rate / frame_sizes(sample_rate)[1]
     found: list[tuple[Tensor, ...]] = []
-    done = 0
     for part in parts(waveforms):
         strength = onset_strength(log_mel(part, sample_rate))
-        found.append(
-            (
-                third_power(part, sample_rate),
-                tempogram(strength, frame_rate),
-                onset_rate(strength, frame_rate),
-                pitch_histogram(part, sample_rate),
-            )
-        )
-        done += len(part)
-        if progress:
-            progress(done, len(waveforms))
+        rhythm = tempogram(strength, frame_rate), onset_rate(strength, frame_rate)
+        found.append((third_power(part, sample_rate), *rhythm, pitch_histogram(part, sample_rate)))
     return AudioDescriptors(*map(torch.cat, zip(*found, strict=True)))
 
 

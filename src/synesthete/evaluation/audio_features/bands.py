@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes
+from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, stft, window_size
 from synesthete.pipeline.cascade import CROSSING
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ def third_edges(sample_rate: int) -> Tensor:
 
 def third_power(waveforms: Tensor, sample_rate: int) -> Tensor:
     """Mean power (B, k) float64 of sounds (B, S) float in each third of an octave; their sum is the mean square."""
-    n_fft = 2 ** math.ceil(math.log2(sample_rate * RESOLUTION))
-    window = torch.hann_window(n_fft)
-    stft = torch.stft(waveforms, n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
-    power = stft.abs().square().double().mean(dim=-1) * 2 / (n_fft * window.square().sum())  # (B, bins)
-    frequencies = torch.fft.rfftfreq(n_fft, 1 / sample_rate)
-    edges = third_edges(sample_rate)
+    n_fft = window_size(sample_rate, RESOLUTION)
+    energy = n_fft * torch.hann_window(n_fft).square().sum()
+    power = stft(waveforms, n_fft, n_fft // 4).abs().square().double().mean(dim=-1) * 2 / energy  # (B, bins)
+    frequencies, edges = torch.fft.rfftfreq(n_fft, 1 / sample_rate), third_edges(sample_rate)
     band = torch.bucketize(frequencies, edges, right=True) - 1
     band[frequencies == edges[-1]] = len(edges) - 2
     inside = (band >= 0) & (band < len(edges) - 1)
@@ -49,7 +48,7 @@ def third_power(waveforms: Tensor, sample_rate: int) -> Tensor:
 def octave_power(thirds: Tensor) -> Tensor:
     """Power (n, octaves) from that of thirds (n, k); the last octave may end early, at half the sample rate."""
     missing = -thirds.shape[1] % THIRDS
-    return torch.nn.functional.pad(thirds, (0, missing)).unflatten(1, (-1, THIRDS)).sum(dim=2)
+    return F.pad(thirds, (0, missing)).unflatten(1, (-1, THIRDS)).sum(dim=2)
 
 
 def octave_names(sample_rate: int) -> list[str]:
@@ -97,14 +96,7 @@ def cut_or_padded(waveforms: Tensor, num_samples: int) -> Tensor:
 def spectra(waveforms: Tensor, sample_rate: int) -> Tensor:
     """Complex STFT (B, F, T) of sounds (B, S), a full-scale sine at 1."""
     n_fft, hop_length = frame_sizes(sample_rate)
-    window = torch.hann_window(n_fft)
-    stft = torch.stft(waveforms, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
-    return stft / (window.sum() / 2)
-
-
-def frequencies(sample_rate: int) -> Tensor:
-    """The frequency of each bin of `spectra` (F,) in Hz."""
-    return torch.fft.rfftfreq(frame_sizes(sample_rate)[0], 1 / sample_rate)
+    return stft(waveforms, n_fft, hop_length) / (torch.hann_window(n_fft).sum() / 2)
 
 
 def spectral_distances(real: Tensor, made: Tensor, sample_rate: int, low_rate: int) -> dict[str, Tensor]:
@@ -113,7 +105,7 @@ def spectral_distances(real: Tensor, made: Tensor, sample_rate: int, low_rate: i
     The root mean square over bins of the difference in level, no lower than FLOOR_DB, then the mean over frames
     (Gray & Markel 1976).
     """
-    frequency, band = frequencies(sample_rate), low_rate / 2
+    frequency, band = torch.fft.rfftfreq(frame_sizes(sample_rate)[0], 1 / sample_rate), low_rate / 2
     parts = {"above": frequency >= band, "all": frequency >= 0, "below": frequency < CROSSING[0] * band}
     found: dict[str, list[Tensor]] = {name: [] for name in parts}
     for a, b in zip(real.split(BATCH_SIZE), made.split(BATCH_SIZE), strict=True):
@@ -130,10 +122,8 @@ def decibels(spectrum: Tensor) -> Tensor:
 
 def mean_spectrum(waveforms: Tensor, sample_rate: int) -> Tensor:
     """Root mean square magnitude of each bin (F,) over sounds (n, S)."""
-    total = sum(
-        spectra(part, sample_rate).abs().square().mean(dim=2).sum(dim=0) for part in waveforms.split(BATCH_SIZE)
-    )
-    assert isinstance(total, torch.Tensor)
+    parts = (spectra(part, sample_rate).abs().square() for part in waveforms.split(BATCH_SIZE))
+    total = reduce(torch.add, (power.mean(dim=2).sum(dim=0) for power in parts))
     return (total / len(waveforms)).sqrt()
 
 
@@ -150,7 +140,6 @@ def spectral_copy(given: Tensor, sample_rate: int, low_rate: int, tilt: Tensor) 
     gain = tilt / tilt[source].clamp(min=1e-12)
     window, found = torch.hann_window(n_fft), []
     for part in given.split(BATCH_SIZE):
-        stft = torch.stft(part, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
-        copied = stft[:, source] * gain[:, None]
+        copied = stft(part, n_fft, hop_length)[:, source] * gain[:, None]
         found.append(torch.istft(copied, n_fft, hop_length, window=window, length=given.shape[-1]))
     return torch.cat(found)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from synesthete.evaluation.audio_features.spectra import stft, window_size
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,10 +31,8 @@ def pitch_histogram(waveforms: Tensor, sample_rate: int) -> Tensor:
     Partials are the peaks of a spectrum, refined by a parabola through the logarithms of three bins (Smith & Serra
     1987), weighted by magnitude. Overtones count as the tones they are.
     """
-    n_fft = 2 ** math.ceil(math.log2(sample_rate * WINDOW))
-    window = torch.hann_window(n_fft)
-    stft = torch.stft(waveforms, n_fft, n_fft // 2, window=window, pad_mode="constant", return_complex=True)
-    level = stft.abs()  # (B, bins, T)
+    n_fft = window_size(sample_rate, WINDOW)
+    level = stft(waveforms, n_fft, n_fft // 2).abs()  # (B, bins, T)
     loudest = level.amax(dim=1, keepdim=True)
     low, middle, high = level[:, :-2], level[:, 1:-1], level[:, 2:]
     peak = (middle > low) & (middle >= high) & (middle > FAINT * loudest)

@@ -27,10 +27,21 @@ CHUNK = 32  # sounds at once
 SHOWN = 96  # bands of a picture
 
 
+def window_size(sample_rate: int, seconds: float) -> int:
+    """The next power of two in samples."""
+    return 2 ** math.ceil(math.log2(sample_rate * seconds))
+
+
 def frame_sizes(sample_rate: int) -> tuple[int, int]:
     """n_fft and hop_length in samples: 2048 and 512 at 32 kHz."""
-    n_fft = 2 ** math.ceil(math.log2(sample_rate * WINDOW))
+    n_fft = window_size(sample_rate, WINDOW)
     return n_fft, n_fft // 4
+
+
+def stft(waveforms: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """Complex (B, F, T) of sounds (B, S) under a Hann window, silence beyond their ends."""
+    window = torch.hann_window(n_fft)
+    return torch.stft(waveforms, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
 
 
 def parts(waveforms: Sounds) -> Iterator[Tensor]:

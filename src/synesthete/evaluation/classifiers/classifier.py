@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 FOLDER = "classifier"
 FACTS = "classifier.json"
-FORMER = "judge"  # the folder's name before anything was released
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,12 @@ class Classifier(Part):
     feature_mean: Tensor
     feature_scale: Tensor
 
+    def end_in(self, width: int, num_classes: int) -> None:
+        """A linear head on `width` features, which are 0 +- 1 until they are standardised."""
+        self.head = nn.Linear(width, num_classes or 1)
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_scale", torch.ones(width))
+
     def inputs(self, samples: Any) -> Iterator[Tensor]:
         """Samples as `pooled` reads them, a chunk at a time.
 
@@ -122,22 +127,24 @@ class Classifier(Part):
         """The most probable class of each of n samples, (n,) int64."""
         return self.probabilities(samples).argmax(dim=1)
 
-    @torch.no_grad()
     def probabilities(self, samples: Samples) -> Tensor:
         """Of each class, (n, num_classes) on the CPU; a row sums to one."""
-        self.eval()
-        rows = [self(part.to(self.device)).float().softmax(dim=1).cpu() for part in self.inputs(samples)]
-        return torch.cat(rows) if rows else torch.zeros(0, len(self.class_names) or 1)
+        return self._read(samples, lambda part: self(part).float().softmax(dim=1), len(self.class_names) or 1)
 
-    @torch.no_grad()
     def features(self, samples: Samples) -> Tensor:
         """What each sample is like to it, (n, D) float32 on the CPU."""
-        self.eval()
-        rows = [self._standardised(self.pooled(part.to(self.device))).float().cpu() for part in self.inputs(samples)]
-        return torch.cat(rows) if rows else torch.zeros(0, len(self.feature_mean))
 
-    def _standardised(self, pooled: Tensor) -> Tensor:
-        return (pooled - self.feature_mean) / self.feature_scale if self.standardised else pooled
+        def standardised(part: Tensor) -> Tensor:
+            pooled = self.pooled(part)
+            return (pooled - self.feature_mean) / self.feature_scale if self.standardised else pooled
+
+        return self._read(samples, standardised, len(self.feature_mean) if self.standardised else 0)
+
+    @torch.no_grad()
+    def _read(self, samples: Samples, read: Callable[[Tensor], Tensor], width: int) -> Tensor:
+        self.eval()
+        rows = [read(part.to(self.device)).float().cpu() for part in self.inputs(samples)]
+        return torch.cat(rows) if rows else torch.zeros(0, width)
 
     @torch.no_grad()
     def standardise(self, inputs: Tensor) -> None:
@@ -330,10 +337,8 @@ def write_classifier(trained: TrainedClassifier[C], model: Path) -> None:
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
-    facts: dict[str, Any] = {
-        "accuracy": None if math.isnan(trained.accuracy) else trained.accuracy,
-        "num_test": trained.num_test,
-    }
+    facts: dict[str, Any] = {"accuracy": None if math.isnan(trained.accuracy) else trained.accuracy}
+    facts |= {"num_test": trained.num_test}
     facts |= {key: getattr(trained, key) for key in ("num_voices", "words", "seconds") if getattr(trained, key)}
 
     def fill(folder: Path) -> None:
@@ -347,13 +352,11 @@ def load_classifier(model: Path, kind: type[C]) -> TrainedClassifier[C] | None:
     """The classifier in a model's folder, or None where there is none.
 
     Raises:
-        InputError: damaged files, a classifier of another kind, or one of before.
+        InputError: damaged files, or a classifier of another kind.
     """
     folder = model / FOLDER
     remedy = "remove it and train the model's run again"
     if not (folder / FACTS).is_file():
-        if (model / FORMER).is_dir():
-            raise InputError(f"{model / FORMER}: the folder of an older version; {remedy}")
         return None
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]

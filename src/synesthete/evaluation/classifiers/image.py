@@ -58,9 +58,7 @@ class ImageClassifier(Classifier):
             convolution(2 * width, 4 * width, stride=2),
             Residual(4 * width),
         )
-        self.head = nn.Linear(4 * width, len(class_names) or 1)
-        self.register_buffer("feature_mean", torch.zeros(4 * width))
-        self.register_buffer("feature_scale", torch.ones(4 * width))
+        self.end_in(4 * width, len(class_names))
 
     def inputs(self, samples: Tensor | Rows) -> Iterator[Tensor]:
         """Pictures (n, C, H, W) uint8, a chunk at a time.

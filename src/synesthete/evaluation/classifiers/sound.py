@@ -55,9 +55,7 @@ class SoundClassifier(Classifier):
             # All bands at once: the layers so far do not know how high what they see lies.
             convolution(4 * width, 4 * width, (N_MELS // 2**HALVINGS, 3), padding=(0, 1)),
         )
-        self.head = nn.Linear(4 * width, len(class_names) or 1)
-        self.register_buffer("feature_mean", torch.zeros(4 * width))
-        self.register_buffer("feature_scale", torch.ones(4 * width))
+        self.end_in(4 * width, len(class_names))
 
     @property
     def knows_classes(self) -> bool:

@@ -56,17 +56,13 @@ class SpeechClassifier(Classifier):
         width: int = 32,
     ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, width, 8, 4, 4),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, 2, 1),
-            nn.BatchNorm2d(2 * width),
-            nn.ReLU(),
-            nn.Conv2d(2 * width, 4 * width, 3, (2, 1), 1),
-            nn.BatchNorm2d(4 * width),
-            nn.ReLU(),
+        sizes: tuple[Any, ...] = (
+            (1, width, 8, 4, 4),
+            (width, 2 * width, 3, 2, 1),
+            (2 * width, 4 * width, 3, (2, 1), 1),
         )
+        layers = ((nn.Conv2d(*size), nn.BatchNorm2d(size[1]), nn.ReLU()) for size in sizes)
+        self.layers = nn.Sequential(*(layer for three in layers for layer in three))
         # Where in the spectrum matters, and roughly when in the word: kept, the rest averaged away.
         self.pool = nn.AdaptiveAvgPool2d((4, 4))
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * width, len(class_names) or 1))

@@ -9,7 +9,6 @@ import torch
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.metric import interval, metric
-from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,9 +16,35 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.metric import Metric
 
 
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it, beside the mean loss
+NUM_ITERATIONS = 1000
+
+
 def accuracy(true: Tensor, predicted: Tensor) -> float:
     """Share of (n,) answers that are right; an answer of -1 (none) is wrong."""
     return (true == predicted).double().mean().item()
+
+
+def accuracy_metric(
+    key: str,
+    true: Tensor,
+    answers: Tensor,
+    chance: float,
+    shuffled: Tensor | None = None,
+    ceiling: float | None = None,
+    *,
+    independent: int | None = None,
+    **title: Any,
+) -> Metric:
+    """Share of answers (n,) that are right, as a metric of the row `key`.
+
+    shuffled: (n,) classes of other samples. independent: how many of the answers are; all where None. title: as of
+    `metric`, which also has a place for num, n unless given.
+    """
+    share = accuracy(true, answers)
+    wrong = None if shuffled is None else accuracy(shuffled, answers)
+    spread = interval(share, len(answers) if independent is None else independent)
+    return metric(key, share, spread, chance, wrong, ceiling, **{"num": len(answers)} | title)
 
 
 def per_class(labels: Tensor, answers: Tensor, num_classes: int) -> list[float]:
@@ -35,38 +60,6 @@ def confusion(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
     column = predicted.where(predicted >= 0, torch.full_like(predicted, num_classes))
     places = true * (num_classes + 1) + column
     return torch.bincount(places, minlength=num_classes * (num_classes + 1)).view(num_classes, num_classes + 1)
-
-
-def class_metrics(
-    names: tuple[str, str],
-    answers: Tensor,
-    labels: Tensor,
-    real_answers: Tensor,
-    real_labels: Tensor,
-    num_classes: int,
-    seed: int,
-) -> list[Metric]:
-    """How often the classifier sees the class that was asked for, and the same as a share of what it sees in real ones.
-
-    names: of the classifier, and of what it classifiers, in the plural. answers, labels: (n,) of what was made.
-    real_answers,
-    real_labels: (m,) of what was held out.
-    """
-    classifier, what = names
-    share, ceiling = accuracy(labels, answers), accuracy(real_labels, real_answers)
-    wrong, chance = accuracy(labels[shuffled(len(labels), seed)], answers), 1 / num_classes
-    spread = interval(share, len(labels))
-    title: dict[str, Any] = {"classifier": classifier, "num": len(labels)}
-    found = [metric("class_accuracy", share, spread, chance, wrong, ceiling, **title)]
-    if ceiling:
-        low, high = (end / ceiling for end in spread)
-        figures = share / ceiling, (low, high), chance / ceiling, wrong / ceiling, 1.0
-        found.append(metric("class_accuracy_over_real", *figures, what=what, num_real=len(real_labels), **title))
-    return found
-
-
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it, beside the mean loss
-NUM_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -101,32 +94,3 @@ def _fit(features: Tensor, labels: Tensor, penalty: float) -> LinearProbe:
     several = len(labels.unique()) > 1  # of one class there is nothing to tell, which scikit-learn refuses
     regression = LogisticRegression(C=1 / (penalty * len(y)), max_iter=NUM_ITERATIONS) if several else DummyClassifier()
     return LinearProbe(mean, scale, regression.fit(x, y))
-
-
-def probe_metrics(
-    read: Tensor,
-    labels: Tensor,
-    answers: Tensor,
-    order: Tensor,
-    *,
-    num: int,
-    chance: float,
-    ceiling: float,
-    reading: tuple[str, str],
-    agreeing: tuple[str, str, str],
-    variant: str = "",
-) -> list[Metric]:
-    """How often the probe's classes `read` (n,) are right, and how often the answers (n,) to samples are those.
-
-    order: of other samples, for what is shuffled. num: samples that differ. ceiling: of the answers. reading, agreeing:
-    title and what, title, what and verb of the rows in `table`. variant: as of `metric`.
-    """
-    share, agreed = accuracy(labels, read), accuracy(read, answers)
-    of_share = (interval(share, num), chance, accuracy(labels[order], read), 1.0)
-    of_agreed = (interval(agreed, num), chance, accuracy(read[order], answers), ceiling)
-    told: dict[str, Any] = dict(zip(("title", "what"), reading, strict=True))
-    shown: dict[str, Any] = dict(zip(("title", "what", "verb"), agreeing, strict=True))
-    return [
-        metric("probe_accuracy", share, *of_share, variant=variant, num=num, **told),
-        metric("probe_agreement", agreed, *of_agreed, variant=variant, num=len(labels), **shown),
-    ]

@@ -72,29 +72,23 @@ class NearestTrainingDistance:
         return found
 
 
-@dataclass(frozen=True)
 class Memorization:
     """How near to training samples a model's come, in one space after the other.
 
-    suspects, real_suspects: places of the made and of the held-out samples that are nearest, in the first space.
-    copies, real_copies: the training samples that they are nearest to, (k, ...).
+    suspects, real_suspects: places of the made and of the held-out samples that are nearest, by the first of the
+    distances. copies, real_copies: the training samples (k, ...) that they are nearest to. training: all (n, ...).
     """
 
-    distances: list[NearestTrainingDistance]
-    suspects: Tensor
-    copies: Tensor
-    real_suspects: Tensor
-    real_copies: Tensor
-
-
-def measure_memorization(
-    distances: Sequence[NearestTrainingDistance], training: Tensor | Rows, num_suspects: int
-) -> Memorization:
-    """The suspects by the first of the distances, and what they may be copies of. training: all samples (n, ...)."""
-    first = distances[0]
-    suspects, real = first.suspects(num_suspects), first.held_out.argsort(stable=True)[:num_suspects]
-    copies = training[first.places[suspects]], training[first.held_out_places[real]]
-    return Memorization(list(distances), suspects, copies[0], real, copies[1])
+    def __init__(
+        self, distances: Sequence[NearestTrainingDistance], training: Tensor | Rows, num_suspects: int
+    ) -> None:
+        self.distances, first = distances, distances[0]
+        self.suspects, self.real_suspects = (
+            first.suspects(num_suspects),
+            first.held_out.argsort(stable=True)[:num_suspects],
+        )
+        self.copies = training[first.places[self.suspects]]
+        self.real_copies = training[first.held_out_places[self.real_suspects]]
 
 
 def nearest_training_distance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -85,43 +86,59 @@ def registered_metrics(
 
     Each beside held-out samples. against: the features and n, for the titles.
     """
-    return [
-        metric(
-            key,
-            row.compute(held_out, made),
-            chance=row.compute(held_out, worst),
-            ceiling=row.compute(held_out, real),
-            against=against,
-        )
-        for key, row in METRICS.items()
-        if row.compute is not None
-    ]
+    found = []
+    for key, row in METRICS.items():
+        if row.compute is not None:
+            value, chance, ceiling = (row.compute(held_out, each) for each in (made, worst, real))
+            found.append(metric(key, value, chance=chance, ceiling=ceiling, against=against))
+    return found
 
 
-@dataclass(frozen=True)
 class SetComparison:
-    """Sets of samples, by name, against real ones that were held out, in features of a width.
+    """Sets of samples, by name, against real ones that were held out, in features.
 
-    sets: MADE, `best`, as good as can be, `worst`, as bad as chance, and others. features: by what samples are
-    described. num: made. num_equal: of each set for the Fréchet distance, precision and recall. floor: of the kernel
-    distance, the root mean square between real sets; balanced_floor: of the class-balanced one, NaN without classes or
-    with too few of one. real_diversity: of the held-out samples themselves. within: what diversity is measured within.
-    registered: metrics that are computed of sets and were added to the table from outside.
+    Attributes:
+        sets: of MADE, `best`, `worst` and others. features, width: by what samples are described, and D of that.
+            num, num_held_out: samples; num_equal: of each set for the Fréchet distance, precision and recall. floor: of
+            the kernel distance, the root mean square between real sets; balanced_floor: of the class-balanced one, NaN
+            without classes or with too few of one. real_diversity: of the held-out samples themselves. registered:
+            metrics that are computed of sets and were added to the table from outside.
+
+    Args:
+        features: samples -> (n, D), with a `name`. sets: samples (n, ...) and labels (n,), those to compare with as
+            HELD_OUT. best, worst: those as good as can be, and as bad as chance. within: what diversity is measured
+            within.
     """
 
-    features: str
-    width: int
-    num: int
-    num_held_out: int
-    num_equal: int
-    sets: dict[str, SetMetrics]
-    best: str
-    worst: str
-    floor: float
-    balanced_floor: float
-    real_diversity: float
-    within: str
-    registered: tuple[Metric, ...] = ()
+    def __init__(
+        self,
+        features: Any,
+        sets: Mapping[str, tuple[Any, Tensor]],
+        *,
+        best: str,
+        worst: str,
+        within: str,
+        seed: int = 0,
+        progress: Progress,
+    ) -> None:
+        described = {
+            name: SampleSet(samples, labels, features_of(features, samples, partial(progress, f"features, {name}")))
+            for name, (samples, labels) in sets.items()
+        }
+        held_out = described.pop(HELD_OUT)
+        real, labels = held_out.features, held_out.labels
+        self.features, self.width, self.within = features.name, real.shape[1], within
+        self.best, self.worst = best, worst
+        self.num, self.num_held_out = len(described[MADE].labels), len(real)
+        self.num_equal = min(len(real), *(len(each.labels) for each in described.values()))
+        self.against = f"{self.features}, n = {self.num}, {self.num_held_out} real"
+        self.registered = registered_metrics(
+            held_out, described[MADE], real=described[best], worst=described[worst], against=self.against
+        )
+        self.sets = {name: compare_set(held_out, each, self.num_equal, seed) for name, each in described.items()}
+        self.floor, self.real_diversity = kernel_floor(real, self.num, seed=seed), diversity(real, labels)
+        several = len(labels.unique()) > 1
+        self.balanced_floor = balanced_floor(real, labels, self.num, seed=seed) if several else math.nan
 
     @property
     def made(self) -> SetMetrics:
@@ -143,8 +160,7 @@ class SetComparison:
         KID. floor_is_ceiling: whether the expectation of the kernel distance is 0 for other real samples, so that its
         ceiling is how far it strays from that; otherwise the ceiling is what the best score.
         """
-        equal = f"{self.features}, n = {self.num_equal}"
-        against = f"{self.features}, n = {self.num}, {self.num_held_out} real"
+        equal, against = f"{self.features}, n = {self.num_equal}", self.against
         made, best, worst = self.made, self.sets[self.best], self.sets[self.worst]
 
         def beside(key: str, name: str, against: str) -> Metric:
@@ -168,55 +184,6 @@ class SetComparison:
         value, ceiling = self.over_real(made.diversity), self.over_real(best.diversity)
         told: dict[str, Any] = {"within": self.within, "what": what, "against": against}
         return [*found, metric("diversity", value, chance=0.0, ceiling=ceiling, **told), *self.registered]
-
-
-def compare_sets(
-    features: Any,
-    sets: Mapping[str, tuple[Tensor, Tensor]],
-    *,
-    best: str,
-    worst: str,
-    within: str,
-    seed: int = 0,
-    progress: Progress,
-) -> SetComparison:
-    """Compare every set of samples (n, ...) with labels (n,), by name, with the one called HELD_OUT.
-
-    features: samples -> (n, D), with a `name`. best, worst, within: as `SetComparison`.
-    """
-    described = {
-        name: SampleSet(
-            samples,
-            labels,
-            features_of(features, samples, lambda *count, name=name: progress(f"features, {name}", *count)),
-        )
-        for name, (samples, labels) in sets.items()
-    }
-    held_out = described.pop(HELD_OUT)
-    real, labels, num = held_out.features, held_out.labels, len(described[MADE].labels)
-    num_equal = min(len(real), *(len(each.labels) for each in described.values()))
-    registered = registered_metrics(
-        held_out,
-        described[MADE],
-        real=described[best],
-        worst=described[worst],
-        against=f"{features.name}, n = {num}, {len(real)} real",
-    )
-    return SetComparison(
-        features=features.name,
-        width=real.shape[1],
-        num=num,
-        num_held_out=len(real),
-        num_equal=num_equal,
-        sets={name: compare_set(held_out, each, num_equal, seed) for name, each in described.items()},
-        best=best,
-        worst=worst,
-        floor=kernel_floor(real, num, seed=seed),
-        balanced_floor=balanced_floor(real, labels, num, seed=seed) if len(labels.unique()) > 1 else math.nan,
-        real_diversity=diversity(real, labels),
-        within=within,
-        registered=tuple(registered),
-    )
 
 
 def features_of(features: Any, samples: Any, report: Callable[[int, int], None] = lambda *_: None) -> Tensor:

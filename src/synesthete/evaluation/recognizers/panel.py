@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from synesthete import hub
-from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
-from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.recognizers.grammar import SAMPLE_RATE, GrammarRecognizer, level, nearest_class, phrases_of
 from synesthete.evaluation.samples import encode_signals
 from synesthete.types import InputError
@@ -21,25 +18,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated
-    from synesthete.types import Progress
 
 
 AT_HAND = ("openai/whisper-base", "openai/whisper-tiny.en")  # looked for on this machine, the better one first
 NUM_AT_ONCE = 8
 NUM_TOKENS = 40  # of a transcript; a phrase of ten words has about fifteen
-X_0, DECODED, LISTENER = (
-    "mel classifier on x_0",
-    "mel classifier on the decoded sound",
-    "pocketsphinx on the decoded sound",
-)
+X_0, DECODED = "mel classifier on x_0", "mel classifier on the decoded sound"
+LISTENER, WHISPER = "pocketsphinx on the decoded sound", "Whisper on the decoded sound"
 BATCH_SIZE = 50  # sounds that are encoded at once
-WHISPER = "Whisper on the decoded sound"
-NUM_WHISPERED = 100  # sounds that Whisper hears; on a CPU it needs about a second for each
 
 
 def local_whisper() -> str | None:
@@ -93,15 +82,36 @@ class WhisperRecognizer:
         return heard
 
 
-@dataclass(frozen=True)
 class RecognizerPanel:
-    """The classifier and, where there are such, the recognisers; phrases: what may be said for each class."""
+    """The classifier and, where there are such, the recognisers; phrases: what may be said for each class.
 
-    codec: Any
-    trained: TrainedClassifier[SpeechClassifier]
-    grammar: GrammarRecognizer | None
-    phrases: tuple[tuple[str, ...], ...]
-    whisper: WhisperRecognizer | None = None
+    Args:
+        codec: of the sounds. trained: the classifier. words: what is said for each class, one phrase or several.
+        listener: "auto", pocketsphinx and whichever Whisper is on this machine; "pocketsphinx" alone; "none"; or the
+            folder or Hub id of a Whisper, beside pocketsphinx. notes say where pocketsphinx cannot be part of it.
+
+    Raises:
+        InputError: a named Whisper that cannot be had.
+    """
+
+    def __init__(
+        self,
+        codec: Any,
+        trained: TrainedClassifier[SpeechClassifier],
+        words: Sequence[str | Sequence[str]],
+        listener: str = "auto",
+    ) -> None:
+        self.codec, self.trained, self.phrases = codec, trained, phrases_of(words)
+        self.notes: list[str] = []
+        self.grammar: GrammarRecognizer | None = None
+        named = listener if listener not in ("auto", "pocketsphinx", "none") else None
+        whisper = local_whisper() if listener == "auto" else named
+        self.whisper = WhisperRecognizer(whisper) if whisper else None
+        if listener != "none":
+            try:
+                self.grammar = GrammarRecognizer([phrase for own in self.phrases for phrase in own])
+            except InputError as error:
+                self.notes.append(f"no pocketsphinx: {error}")
 
     def answers(self, speech: Generated, progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
         """What each hears in each of n sounds, (n,) by name: a class, or -1. Whisper is too slow to be among them."""
@@ -119,84 +129,10 @@ class RecognizerPanel:
         heard = self.grammar.recognize_all(waveforms, self.codec.spec.sample_rate, progress)
         return torch.tensor([meant.get(phrase, -1) if phrase else -1 for phrase in heard])
 
-    def whisper_answers(
+    def transcribe(
         self, waveforms: Tensor, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[Tensor, list[str]]:
-        """Whisper's answers (n,), -1 where it wrote none of the phrases, and what it wrote."""
+    ) -> tuple[list[str], Tensor]:
+        """What Whisper writes, and the classes of the nearest phrases (n,), -1 for none of them."""
         assert self.whisper is not None
         written = self.whisper.recognize_all(waveforms, self.codec.spec.sample_rate, progress)
-        return torch.tensor([nearest_class(text, self.phrases) for text in written]), written
-
-
-@dataclass(frozen=True)
-class Transcripts:
-    """What Whisper wrote, and the class of the nearest phrase: (n,), -1 for none of them."""
-
-    listener: str
-    written: list[str]
-    answers: Tensor
-
-
-def make_panel(
-    codec: Any,
-    real: Clips,
-    classifier_clips: Clips,
-    words: Sequence[str | Sequence[str]] | None,
-    classifier: TrainedClassifier[SpeechClassifier] | None,
-    listener: str,
-    seed: int,
-    progress: Progress,
-) -> tuple[RecognizerPanel, list[str]]:
-    """The panel, and a note where pocketsphinx cannot be part of it.
-
-    listener: "auto", pocketsphinx and whichever Whisper is on this machine; "pocketsphinx" alone; "none"; or the
-    folder or Hub id of a Whisper, beside pocketsphinx.
-
-    Raises:
-        InputError: a named Whisper that cannot be had.
-    """
-    phrases = phrases_of(words or real.class_names)
-    notes, grammar, whisper = [], None, None
-    if listener not in ("auto", "pocketsphinx", "none"):
-        whisper = WhisperRecognizer(listener)
-    elif listener == "auto" and (name := local_whisper()):
-        whisper = WhisperRecognizer(name)
-    if listener != "none":
-        try:
-            grammar = GrammarRecognizer([phrase for own in phrases for phrase in own])
-        except InputError as error:
-            notes.append(f"no pocketsphinx: {error}")
-    classifier = classifier or load_or_train_speech_classifier(
-        classifier_clips, real, spec=codec.spec, seed=seed, progress=progress
-    )
-    return RecognizerPanel(codec, classifier, grammar, phrases, whisper), notes
-
-
-def whisper_metric(
-    panel: RecognizerPanel,
-    speech: Generated,
-    labels: Tensor,
-    other: Tensor,
-    rebuilt: Generated,
-    true: Tensor,
-    progress: Progress,
-) -> tuple[Metric, Transcripts]:
-    """Accuracy by Whisper of the first sounds, with floors and the ceiling of real clips through the codec."""
-    num, num_real = min(NUM_WHISPERED, len(labels)), min(NUM_WHISPERED, len(true))
-    answers, written = panel.whisper_answers(speech.signal[:num], lambda done, all_: progress("Whisper", done, all_))
-    real_sounds = rebuilt.signal[:num_real]
-    again, _ = panel.whisper_answers(real_sounds, lambda done, all_: progress("Whisper, real", done, all_))
-    share, wrong = accuracy(labels[:num], answers), accuracy(labels[other[:num]], answers)
-    assert panel.whisper is not None
-    found = metric(
-        "accuracy",
-        share,
-        interval(share, num),
-        1 / len(panel.phrases),
-        wrong,
-        accuracy(true[:num_real], again),
-        variant="whisper",
-        classifier=f"{WHISPER}, nearest phrase",
-        num=num,
-    )
-    return found, Transcripts(panel.whisper.name, written, answers)
+        return written, torch.tensor([nearest_class(text, self.phrases) for text in written])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,15 +11,15 @@ import torch
 from synesthete import seeding
 from synesthete.data.captions import names_class
 from synesthete.data.labelled import in_turn
-from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, probe_metrics
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion, fit_linear_probe
 from synesthete.evaluation.samples import generate_timed, shuffled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
     from synesthete.data.audio_image_pairs import AudioImageSamples
-    from synesthete.evaluation.metrics.classification import LinearProbe
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.samples import Generated
     from synesthete.types import Progress
@@ -53,8 +54,8 @@ class EvalConditions:
 
     def few(self, num: int) -> EvalConditions:
         """The first `num`."""
-        captions, naming = (None if x is None else x[:num] for x in (self.captions, self.naming))
-        return EvalConditions(self.samples, self.sounds[:num], self.labels[:num], self.pictures[:num], captions, naming)
+        told: dict[str, Any] = {name: each for name, each in vars(self).items() if torch.is_tensor(each)}
+        return replace(self, **{name: each[:num] for name, each in told.items()})
 
     def raw(
         self, *, sound: Tensor | None = None, text: Tensor | None = None, silent: bool = False, mute: bool = False
@@ -90,12 +91,8 @@ def draw_conditions(samples: AudioImageSamples, class_names: tuple[str, ...], nu
     rounds = [there[in_turn(own, seeding.derive(seed, "sounds", i))] for i in range(-(-num // size))]
     sounds = torch.cat(rounds)[:num]
     draws = torch.rand(3, len(sounds), generator=generator).tolist()
-    pictures = torch.tensor(
-        [
-            partners[sound][int(draw * len(partners[sound]))]
-            for sound, draw in zip(sounds.tolist(), draws[0], strict=True)
-        ]
-    )
+    pairs = zip((partners[sound] for sound in sounds.tolist()), draws[0], strict=True)
+    pictures = torch.tensor([own[int(draw * len(own))] for own, draw in pairs])
     labels = samples.sound_labels[sounds]
     captions, naming = choose_captions(samples, class_names, pictures, labels, draws[1], draws[2])
     return EvalConditions(samples, sounds, labels, pictures, captions, naming)
@@ -127,16 +124,17 @@ def choose_captions(
     if samples.captions is None or samples.texts is None:
         return None, None
     tells = [[names_class(text, name) for name in class_names] for text in samples.texts_read]
-    quiet, named = [], []
-    for place, label, draw, naming_draw in zip(pictures.tolist(), labels.tolist(), draws, naming_draws, strict=True):
-        own = list(dict.fromkeys(samples.captions[place].tolist()))
-        without = [number for number in own if not any(tells[number])]
-        naming = [number for number in own if tells[number][label] and sum(tells[number]) == 1]
-        quiet.append(without[int(draw * len(without))] if without else -1)
-        named.append(naming[int(naming_draw * len(naming))] if naming else -1)
-    found = [torch.tensor(numbers) for numbers in (quiet, named)]
-    first, second = (None if len(x) == 0 or bool((x < 0).any()) else x for x in found)
-    return first, second
+    own = [list(dict.fromkeys(samples.captions[place].tolist())) for place in pictures.tolist()]
+
+    def drawn(draws: list[float], fits: Callable[[list[bool], int], bool]) -> Tensor | None:
+        found = []
+        for numbers, label, draw in zip(own, labels.tolist(), draws, strict=True):
+            fitting = [number for number in numbers if fits(tells[number], label)]
+            found.append(fitting[int(draw * len(fitting))] if fitting else -1)
+        return torch.tensor(found) if found and min(found) >= 0 else None
+
+    named = drawn(naming_draws, lambda told, label: told[label] and sum(told) == 1)
+    return drawn(draws, lambda told, _: not any(told)), named
 
 
 def other_captions(captions: Tensor, order: Tensor) -> Tensor | None:
@@ -144,10 +142,8 @@ def other_captions(captions: Tensor, order: Tensor) -> Tensor | None:
     found = captions.unique()
     if len(found) < 2:
         return None
-    other = captions[order]
-    same = other == captions
     following = found[(torch.searchsorted(found, captions) + 1) % len(found)]
-    return torch.where(same, following, other)
+    return torch.where(captions[order] == captions, following, captions[order])
 
 
 def other_class(labels: Tensor, order: Tensor) -> Tensor:
@@ -185,11 +181,6 @@ class Answers:
         return accuracy(self.conditions.labels, self.seen)
 
     @property
-    def spread(self) -> tuple[float, float]:
-        """Its 95% interval, as many answers counted as there are different sounds (Wilson 1927)."""
-        return interval(self.share, self.conditions.num_sounds)
-
-    @property
     def chance(self) -> float:
         """Of guessing."""
         return 1 / self.num_classes
@@ -201,17 +192,15 @@ class Answers:
         return replace(self, seen=seen, real=accuracy(samples.labels, real))
 
     def metric(self, classifier: str = CLASSIFIER) -> Metric:
-        """The class accuracy; shuffled: against the classes of other sounds; ceiling: of real pictures."""
-        wrong = accuracy(self.conditions.labels[shuffled(len(self.seen), self.seed)], self.seen)
-        told = {
-            "what": self.what,
-            "classifier": classifier,
-            "num": f"{len(self.seen)} of {self.conditions.num_sounds} sounds",
-        }
-        variant = self.what if classifier == CLASSIFIER else f"{self.what} {classifier}"
-        return metric(
-            "class_accuracy_heard", self.share, self.spread, self.chance, wrong, self.real, variant=variant, **told
-        )
+        """The class accuracy; shuffled: against the classes of other sounds; ceiling: of real pictures.
+
+        Its interval counts as many answers as there are different sounds.
+        """
+        labels, num = self.conditions.labels, self.conditions.num_sounds
+        told: dict[str, Any] = {"classifier": classifier, "num": f"{len(self.seen)} of {num} sounds", "what": self.what}
+        told["variant"] = self.what if classifier == CLASSIFIER else f"{self.what} {classifier}"
+        beside = self.chance, labels[shuffled(len(labels), self.seed)], self.real
+        return accuracy_metric("class_accuracy_heard", labels, self.seen, *beside, independent=num, **told)
 
     def confusion(self) -> Tensor:
         """How often each class heard was taken for each, (C, C + 1)."""
@@ -237,36 +226,52 @@ def text_metrics(pipeline: Any, classifier: Any, heard: Answers, num: int, progr
     sound's, how often the picture shows the one and the other.
     """
     conditions = heard.conditions.few(num)
-    labels, num, seed, found = conditions.labels, len(conditions), heard.seed, []
+    labels, found = conditions.labels, []
+    told: dict[str, Any] = {"classifier": CLASSIFIER}
 
     def seen(what: str, raw: Any) -> Tensor:
-        made = generate_timed(pipeline, raw, seed=seed, progress=lambda *count: progress(what, *count))
+        made = generate_timed(pipeline, raw, seed=heard.seed, progress=partial(progress, what))
         return classifier.classify(made.signal)
 
-    def add(key: str, wanted: Tensor, seen: Tensor, **told: Any) -> None:
-        share = accuracy(wanted, seen)
-        found.append(metric(key, share, interval(share, num), heard.chance, classifier=CLASSIFIER, num=num, **told))
-
-    silent = {"no sound, captions without a class": conditions.captions}
-    silent |= {"no sound, captions that name the class": conditions.naming}
-    for what, captions in silent.items():
+    silent = {"without a class": conditions.captions, "that name the class": conditions.naming}
+    for which, captions in silent.items():
         if captions is not None:
-            told = {"what": what, "variant": what, "ceiling": heard.real}
-            add("class_accuracy_heard", labels, seen(what, conditions.raw(silent=True, text=captions)), **told)
+            what = f"no sound, captions {which}"
+            answers = seen(what, conditions.raw(silent=True, text=captions))
+            beside = heard.chance, None, heard.real
+            metric = accuracy_metric("class_accuracy_heard", labels, answers, *beside, what=what, variant=what, **told)
+            found.append(metric)
     if conditions.naming is not None:
-        elsewhere = other_class(labels, shuffled(num, seed))
+        elsewhere = other_class(labels, shuffled(len(labels), heard.seed))
         answers = seen("text of another class", conditions.raw(text=conditions.naming[elsewhere]))
-        add("class_of_the_text", labels[elsewhere], answers)
-        add("class_of_the_sound", labels, answers)
+        for key, wanted in (("class_of_the_text", labels[elsewhere]), ("class_of_the_sound", labels)):
+            found.append(accuracy_metric(key, wanted, answers, heard.chance, **told))
     return found
 
 
-def fit_sound_probe(pipeline: Any, train: AudioImageSamples, seed: int) -> LinearProbe | None:
-    """A probe on the vectors of training sounds, as they are; None of a conditioner that has no such vectors."""
+def hearing_metrics(pipeline: Any, train: AudioImageSamples, splits: Sequence[Answers], seed: int) -> list[Metric]:
+    """What is lost to hearing and what to drawing; nothing of a conditioner that has no vectors of sounds.
+
+    A linear probe learns from the vectors of training sounds, as they are. Of each split: its accuracy on the sounds,
+    and how often the picture shows what it heard.
+    """
     if pipeline.conditioner.reads != "audio_text":
-        return None
+        return []
     order = torch.randperm(len(train.sound_labels), generator=seeding.generator(seed, "ear"))[:NUM_TRAINING]
-    return fit_linear_probe(vectors(pipeline, train, order), train.sound_labels[order], seed)
+    probe = fit_linear_probe(vectors(pipeline, train, order), train.sound_labels[order], seed)
+    found = []
+    for answers in splits:
+        conditions, what, chance = answers.conditions, answers.what, answers.chance
+        labels, num = conditions.labels, conditions.num_sounds
+        heard = probe.classify(vectors(pipeline, conditions.samples, conditions.sounds))
+        other = shuffled(len(conditions), answers.seed)
+        how: dict[str, Any] = {"independent": num, "variant": what}
+        told = how | {"title": "hearing", "what": f"sound's vector, {what}", "num": num}
+        found.append(accuracy_metric("probe_accuracy", labels, heard, chance, labels[other], 1.0, **told))
+        told = how | {"title": "drawing: the picture shows", "what": f"{what}, {CLASSIFIER}, ", "verb": "heard"}
+        beside = (chance, heard[other], answers.real)
+        found.append(accuracy_metric("probe_agreement", heard, answers.seen, *beside, **told))
+    return found
 
 
 @torch.no_grad()
@@ -275,20 +280,3 @@ def vectors(pipeline: Any, samples: AudioImageSamples, sounds: Tensor) -> Tensor
     plain, conditioner = samples.plain(), pipeline.conditioner
     heard = [conditioner.embed_audio(plain.sounds_alone(part).to(pipeline.device)) for part in sounds.split(BATCH_SIZE)]
     return torch.cat([x.float().cpu() for x in heard])
-
-
-def hearing_metrics(pipeline: Any, probe: LinearProbe, answers: Answers) -> list[Metric]:
-    """The probe's accuracy on sounds that were held out, and how often the picture shows what the probe heard."""
-    conditions = answers.conditions
-    return probe_metrics(
-        probe.classify(vectors(pipeline, conditions.samples, conditions.sounds)),
-        conditions.labels,
-        answers.seen,
-        shuffled(len(conditions), answers.seed),
-        num=conditions.num_sounds,
-        chance=answers.chance,
-        ceiling=answers.real,
-        reading=("hearing", f"sound's vector, {answers.what}"),
-        agreeing=("drawing: the picture shows", f"{answers.what}, {CLASSIFIER}, ", "heard"),
-        variant=answers.what,
-    )

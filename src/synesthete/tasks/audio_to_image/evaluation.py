@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.features import ClassifierFeatures
-from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
+from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.reporting.sections import class_section, confusion_section
@@ -20,20 +19,10 @@ from synesthete.tasks.audio_to_image.eval_conditions import (
     CLASSIFIER,
     Answers,
     draw_conditions,
-    fit_sound_probe,
     hearing_metrics,
     text_metrics,
 )
-from synesthete.tasks.audio_to_image.sensitivity import (
-    FRACTIONS,
-    OTHER_TEXT,
-    RIGHT,
-    TEXT_ALONE,
-    WRONG,
-    WRONG_ALONE,
-    measure_adapter_scale,
-    measure_sensitivity,
-)
+from synesthete.tasks.audio_to_image.sensitivity import RIGHT, adapter_finding, measure_sensitivity
 from synesthete.tasks.audio_to_image.similarity import clip_clap_scores, retrieve_classes, retrieve_own
 from synesthete.tasks.images.evaluation import PictureEvaluator
 from synesthete.types import InputError
@@ -43,11 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.reporting.report import Medium
     from synesthete.evaluation.samples import Generated
+    from synesthete.pipeline import Pipeline
     from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
-    from synesthete.types import Progress
 
 TAKES, SPEAKERS = "held-out takes", "speakers never heard"
 NUM_TEXTS = 200  # pictures for each figure of text
@@ -89,17 +76,15 @@ class AudioToImageEvaluator(PictureEvaluator):
         conditions = draw_conditions(samples, self.class_names, self.num, self.seed)
         if conditions.num_sounds < FEWEST_SOUNDS:
             raise InputError(f"{conditions.num_sounds} held-out sounds with a held-out picture; raise data.test_share")
-        made = generate_timed(
-            self.pipeline,
-            conditions.raw(),
-            seed=self.seed,
-            labels=conditions.labels,
-            progress=lambda *count: self.progress(f"sampling, {what}", *count),
-        )
-        pictures = conditions.samples.pictures
-        real = accuracy(conditions.samples.labels, self.classifier.classify(pictures))
+        made = self.paint(self.pipeline, conditions, f"sampling, {what}")
+        real = accuracy(conditions.samples.labels, self.classifier.classify(conditions.samples.pictures))
         seen = self.classifier.classify(made.signal)
         return Answers(what, conditions, made, seen, real, len(self.class_names), self.seed)
+
+    def paint(self, pipeline: Pipeline, conditions: EvalConditions, what: str) -> Generated:
+        """What a model makes of the sounds. what: said of its progress."""
+        raw, labels = conditions.raw(), conditions.labels
+        return generate_timed(pipeline, raw, seed=self.seed, labels=labels, progress=partial(self.progress, what))
 
     @cached_property
     def takes(self) -> Answers:
@@ -119,28 +104,29 @@ class AudioToImageEvaluator(PictureEvaluator):
         """As every evaluator: a class is what every sound is of."""
         return True
 
-    def generate(self) -> Generated:
+    @cached_property
+    def generated(self) -> Generated:
         """What is made of the held-out takes."""
         return self.takes.generated
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
+        takes, seed, conditions = self.takes, self.seed, self.takes.conditions
         yield Finding(sections=[report.painted_sheet(self, each) for each in self.splits])
         yield self.classification()
-        yield self.probe()
-        yield Finding(text_metrics(self.pipeline, self.classifier, self.takes, NUM_TEXTS, self.progress))
+        yield Finding(hearing_metrics(self.pipeline, self.prepared.train, self.splits, seed))
+        yield Finding(text_metrics(self.pipeline, self.classifier, takes, NUM_TEXTS, self.progress))
         yield self.by_stage()
-        yield self.sensitivity()
-        yield self.adapter()
+        yield measure_sensitivity(self.pipeline, conditions.few(NUM_NOISED), seed, self.progress).finding()
+        yield adapter_finding(self.pipeline, conditions, seed)
         yield self.retrieval()
         yield set_comparison(self)
         yield memorization(self)
-        scores = clip_clap_scores(self.takes, self.class_names, self.prepared.test.sample_rate, self.progress)
-        yield Finding(scores[0], notes=scores[1])
+        scores, missing = clip_clap_scores(takes, self.class_names, self.prepared.test.sample_rate, self.progress)
+        yield Finding(scores, notes=missing)
         yield speed(self)
-        notes = []
-        if self.takes.conditions.captions is None and self.prepared.test.captions is not None:
-            notes.append("every caption names its class, so sounds are told without text")
+        all_named = conditions.captions is None and self.prepared.test.captions is not None
+        notes = ["every caption names its class, so sounds are told without text"] if all_named else []
         yield Finding(sections=[self.reading()], notes=notes)
 
     def classification(self) -> Finding:
@@ -156,7 +142,8 @@ class AudioToImageEvaluator(PictureEvaluator):
             f"{each.chance:.1%}, real pictures {each.real:.1%})."
             for each in self.splits
         ]
-        hears = self.takes.spread[0] > self.takes.chance
+        spread = metrics[0].interval
+        hears = spread is not None and spread[0] > self.takes.chance
         if not hears:
             said.append("That is no better than guessing: these pictures do not follow the sound (yet).")
         seen = self.classifier.classify(self.references.held_out)
@@ -169,61 +156,48 @@ class AudioToImageEvaluator(PictureEvaluator):
         data = {"hears": hears, "confusion": {each.what: each.confusion().tolist() for each in self.splits}}
         return Finding(metrics, sections, data, sentences=said)
 
-    def probe(self) -> Finding:
-        """What is lost to hearing and what to drawing."""
-        probe = fit_sound_probe(self.pipeline, self.prepared.train, self.seed)
-        if probe is None:
-            return Finding()
-        return Finding([metric for each in self.splits for metric in hearing_metrics(self.pipeline, probe, each)])
-
     def retrieval(self) -> Finding:
         """From a sound to real pictures, by the classifier's features."""
         conditions, labels = self.takes.conditions, self.takes.conditions.labels
         features = ClassifierFeatures(self.classifier)
         sets = (self.generated.signal, conditions.samples.pictures)
         made, real = (features_of(features, pictures) for pictures in sets)
-        tried = (
-            retrieve_classes(made, labels, real, conditions.samples.labels, self.seed),
-            retrieve_own(made, conditions, real, self.seed),
-        )
-        metrics = [metric for each in tried if each is not None for metric in each.metrics(conditions.num_sounds)]
+        among = real, conditions.samples.labels, conditions.num_sounds
+        metrics = retrieve_classes(made, labels, *among, self.seed) + retrieve_own(made, conditions, real, self.seed)
         return Finding(metrics, [report.retrieval(metrics)])
 
-    def sensitivity(self) -> Finding:
-        """What sound and text are each worth to one step of the network."""
-        found = measure_sensitivity(self.pipeline, self.takes.conditions.few(NUM_NOISED), self.seed, self.progress)
-        used = {"sound": found.used(RIGHT, WRONG)}
-        if OTHER_TEXT in found.errors:
-            used["text beside sound"] = found.used(RIGHT, OTHER_TEXT)
-        if WRONG_ALONE in found.errors:
-            used["text alone"] = found.used(TEXT_ALONE, WRONG_ALONE)
-        said = ["Its network uses the sound."]
-        if not used["sound"]:
-            said = ["Its network ignores the sound: it guesses no worse when told one of another class."]
-        if "text alone" in used:
-            said.append(f"It {'uses' if used['text alone'] else 'ignores'} the text.")
-        errors, losses = (
-            {name: each.mean(dim=1).tolist() for name, each in what.items()} for what in (found.errors, found.losses)
-        )
-        trace = {"fraction": list(FRACTIONS), **errors, "mean picture": found.mean_error}
-        data = {"uses": used, "error_by_timestep": trace, "loss_by_timestep": losses}
-        return Finding(found.metrics(), [found.section()], data, sentences=said)
-
-    def adapter(self) -> Finding:
-        """Whether the base is still there at scale 0; nothing of a denoiser that stands on none."""
-        found = measure_adapter_scale(self.pipeline, self.takes.conditions, self.seed)
-        if found is None:
-            return Finding()
-        said = [] if found.is_kept else ["At strength 0 it is not its base: something of the sound leaks."]
-        strengths = dict(zip(map(str, found.strengths), found.moved, strict=True))
-        data = {"gates": found.gates, "strength": strengths, "strength_0_is_base": found.is_kept}
-        return Finding(found.metrics(), [found.section()], data, sentences=said)
-
     def by_stage(self) -> Finding:
-        """What each stage of training has added."""
-        found = measure_stages(self.stages, self.classifier, self.takes.conditions, self.seed, self.progress)
-        metrics = stage_metrics(found, self.takes.chance, self.takes.real)
-        return Finding(metrics, [stage_section(found)] if found else [], {"stages": [vars(each) for each in found]})
+        """What each stage of training has added, by the same few sounds; one model is in memory at a time."""
+        few, noised = (self.takes.conditions.few(num) for num in (NUM_BY_STAGE, NUM_NOISED_BY_STAGE))
+        metrics, rows = [], []
+        stages: list[dict[str, Any]] = []
+        beside: dict[str, Any] = {"ceiling": self.takes.real, "independent": few.num_sounds, "num": few.num_sounds}
+        for name, load in self.stages.items():
+            pipeline = load()
+            seen = self.classifier.classify(self.paint(pipeline, few, f"after {name}").signal)
+            told = beside | {"variant": name, "stage": name}
+            found = accuracy_metric("class_accuracy_after_stage", few.labels, seen, self.takes.chance, **told)
+            sensitivity = measure_sensitivity(pipeline, noised, self.seed, self.progress)
+            worth, gates = sensitivity.worth(), list(pipeline.denoiser.gates.values())
+            stage = {
+                "name": name,
+                "share": found.value,
+                "num": few.num_sounds,
+                "worth": worth.mean().item(),
+                "worth_interval": interval_of_mean(worth),
+                "loss": sensitivity.losses[RIGHT].mean().item(),
+                "gates": sum(map(abs, gates)) / len(gates) if gates else None,
+            }
+            gain = found.value - stages[-1]["share"] if stages else None
+            low, high = found.interval or (0.0, 1.0)
+            measured = (stage[key] for key in ("worth", "loss", "gates"))
+            rows.append((name, found.value, f"{low:.3f} to {high:.3f}", gain, *measured))
+            metrics.append(found)
+            stages.append(stage)
+        columns = ("after stage", "class accuracy", "95% interval", "gain", "sensitivity to sound", "validation loss")
+        table = Table((*columns, "mean |tanh(gate)|"), rows, f"the same {few.num_sounds} sounds and noise")
+        sections = [Section("What each stage added", _STAGES, [table])] if rows else []
+        return Finding(metrics, sections, {"stages": stages})
 
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
@@ -233,27 +207,6 @@ class AudioToImageEvaluator(PictureEvaluator):
             "pictures": f"{len(self.references.labels)} of {len(self.prepared.test.labels)} held-out ones to compare "
             f"with, {len(self.prepared.train.labels)} that it was trained on",
         } | self.classifier_facts()
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """A model as it was after a stage: the share of pictures that show their sound's class, of `num` sounds.
-
-    worth: mean sensitivity to the sound, with its interval. gates: mean |tanh|; None where there are none.
-    """
-
-    name: str
-    share: float
-    num: int
-    worth: float
-    worth_interval: tuple[float, float]
-    loss: float
-    gates: float | None
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """95% interval of the share."""
-        return interval(self.share, self.num)
 
 
 def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
@@ -269,76 +222,6 @@ def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
                 found[stage.name] = place
                 break
     return found
-
-
-def measure_stages(
-    models: Mapping[str, Callable[[], Any]],
-    classifier: Any,
-    conditions: EvalConditions,
-    seed: int,
-    progress: Progress,
-) -> list[StageResult]:
-    """Measure each model by the same few samples; models: called one after the other, so that one is in memory."""
-    few, noised = conditions.few(NUM_BY_STAGE), conditions.few(NUM_NOISED_BY_STAGE)
-    found = []
-    for name, load in models.items():
-        pipeline = load()
-        what = f"after {name}"
-        made = generate_timed(pipeline, few.raw(), seed=seed, progress=lambda *count, what=what: progress(what, *count))
-        sensitivity = measure_sensitivity(pipeline, noised, seed, progress)
-        worth = sensitivity.worth(RIGHT, WRONG)
-        gates = list(pipeline.denoiser.gates.values())
-        found.append(
-            StageResult(
-                name=name,
-                share=accuracy(few.labels, classifier.classify(made.signal)),
-                num=few.num_sounds,
-                worth=worth.mean().item(),
-                worth_interval=interval_of_mean(worth),
-                loss=sensitivity.losses[RIGHT].mean().item(),
-                gates=sum(map(abs, gates)) / len(gates) if gates else None,
-            )
-        )
-    return found
-
-
-def stage_metrics(results: list[StageResult], chance: float, ceiling: float) -> list[Metric]:
-    """The class accuracy after each stage."""
-    return [
-        metric(
-            "class_accuracy_after_stage",
-            each.share,
-            each.spread,
-            chance,
-            ceiling=ceiling,
-            variant=each.name,
-            stage=each.name,
-            num=each.num,
-        )
-        for each in results
-    ]
-
-
-def stage_section(results: list[StageResult]) -> Section:
-    """A row a stage: what it reached, and what it added to the one before."""
-    rows = []
-    before: float | None = None
-    for each in results:
-        low, high = each.spread
-        gain = None if before is None else each.share - before
-        rows.append((each.name, each.share, f"{low:.3f} to {high:.3f}", gain, each.worth, each.loss, each.gates))
-        before = each.share
-    columns = (
-        "after stage",
-        "class accuracy",
-        "95% interval",
-        "gain",
-        "sensitivity to sound",
-        "validation loss",
-        "mean |tanh(gate)|",
-    )
-    items: list[Table | Medium] = [Table(columns, rows, f"the same {results[0].num} sounds and noise")]
-    return Section("What each stage added", _STAGES, items)
 
 
 _STAGES = (

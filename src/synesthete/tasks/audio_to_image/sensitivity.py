@@ -15,6 +15,7 @@ from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate_timed, shuffled
+from synesthete.evaluation.steps import Finding
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, errors_by_condition, split
 from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures
@@ -22,17 +23,19 @@ from synesthete.tasks.images.evaluation import encode_pictures
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
     from synesthete.types import Condition, Progress
 
 BATCH_SIZE = 32
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)  # of the way to noise
-NEAR_NOISE = (0.5, 0.7, 0.9, 0.97)  # where the condition is what decides
+NEAR_NOISE = 2  # the first of them where the condition is what decides
 RIGHT, WRONG, SILENT = "sound and text", "sound of another class", "no sound"
 OTHER_TEXT, MUTE = "another text", "no text"
 TEXT_ALONE, WRONG_ALONE, NOTHING = "text alone", "another text alone", "neither"
+KINDS = {"sound": (RIGHT, WRONG), "text beside sound": (RIGHT, OTHER_TEXT), "text alone": (TEXT_ALONE, WRONG_ALONE)}
 NUM_COMPARED = 8
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEAST = 1e-4  # a difference in x_0 that the last bits of another order of sums do not make
 ADDED = (".lora_", ".processor.")  # names of what is not the base's
 
 
@@ -53,48 +56,46 @@ class Sensitivity:
         """Pictures that were noised."""
         return self.errors[RIGHT].shape[1]
 
-    def worth(self, told: str, wrong: str) -> Tensor:
-        """How much larger each picture's x_0 error near noise is where it is told `wrong` and not `told`, (n,)."""
-        near = [FRACTIONS.index(fraction) for fraction in NEAR_NOISE]
-        return (self.errors[wrong] - self.errors[told])[near].mean(dim=0)
+    def worth(self, kind: str = "sound") -> Tensor:
+        """How much larger each picture's x_0 error near noise is where it is told wrong of one of KINDS, (n,)."""
+        told, wrong = KINDS[kind]
+        return (self.errors[wrong] - self.errors[told])[NEAR_NOISE:].mean(dim=0)
 
-    def used(self, told: str = RIGHT, wrong: str = WRONG) -> bool:
-        """Whether what is told is surely used: worth more than nothing, and than DEAD_SENSITIVITY of the error."""
-        worth = self.worth(told, wrong)
-        near = [FRACTIONS.index(fraction) for fraction in NEAR_NOISE]
-        least = DEAD_SENSITIVITY * self.errors[told][near].mean().item()
-        return interval_of_mean(worth)[0] > 0 and worth.mean().item() > least
-
-    def metrics(self) -> list[Metric]:
-        """The fixed validation loss, and what sound and text are each worth."""
-        loss, none, wrong = (self.losses[name].mean(dim=0) for name in (RIGHT, SILENT, WRONG))
-        beside = (interval_of_mean(loss), none.mean().item(), wrong.mean().item())
-        against = f"held-out pictures, n = {self.num}; chance: told no sound"
-        found = [metric("validation_loss", loss.mean().item(), *beside, against=against)]
-        kinds = [("sound", "another class's minus the right one", RIGHT, WRONG)]
-        if OTHER_TEXT in self.errors:
-            kinds.append(("text beside sound", "another minus the right one", RIGHT, OTHER_TEXT))
-        if WRONG_ALONE in self.errors:
-            what = "naming the class" if self.names_class else "without a class"
-            kinds.append((f"text alone, {what}", "another minus the right one", TEXT_ALONE, WRONG_ALONE))
-        for name, how, told, other in kinds:
-            worth, variant = self.worth(told, other), name.partition(",")[0]
-            said: dict[str, Any] = {
-                "variant": variant,
-                "what": f", {name}",
-                "how": f" near noise, {how}",
-                "num": self.num,
-            }
-            found.append(metric("condition_sensitivity", worth.mean().item(), interval_of_mean(worth), 0.0, **said))
+    def used(self) -> dict[str, bool]:
+        """Which of KINDS are surely used: worth more than nothing, and than DEAD_SENSITIVITY of the error."""
+        found = {}
+        for kind, (told, wrong) in KINDS.items():
+            if wrong in self.errors:
+                worth = self.worth(kind)
+                least = DEAD_SENSITIVITY * self.errors[told][NEAR_NOISE:].mean().item()
+                found[kind] = interval_of_mean(worth)[0] > 0 and worth.mean().item() > least
         return found
 
-    def section(self) -> Section:
-        """The errors by timestep, what was told beside what was not."""
-        means = {name: errors.mean(dim=1).tolist() for name, errors in self.errors.items()}
-        shown = {name: means[name] for name in (RIGHT, WRONG, SILENT, NOTHING)}
-        title = f"held-out pictures, n = {self.num}"
-        items = errors_by_timestep(FRACTIONS, shown, title, self.mean_error, "the mean picture", table=means)
-        return Section("What is it worth to be told", _TEXT, items)
+    def finding(self) -> Finding:
+        """The fixed validation loss, what each of KINDS is worth, and the errors by timestep."""
+        loss, none, wrong = (self.losses[name].mean(dim=0) for name in (RIGHT, SILENT, WRONG))
+        beside = (interval_of_mean(loss), none.mean().item(), wrong.mean().item())
+        title, used = f"held-out pictures, n = {self.num}", self.used()
+        metrics = [metric("validation_loss", loss.mean().item(), *beside, against=f"{title}; chance: told no sound")]
+        for kind in used:
+            worth, other = self.worth(kind), "another class's" if kind == "sound" else "another"
+            naming = ", naming the class" if self.names_class else ", without a class"
+            said: dict[str, Any] = {"variant": kind, "what": f", {kind}{naming if kind == 'text alone' else ''}"}
+            said |= {"how": f" near noise, {other} minus the right one", "num": self.num}
+            metrics.append(metric("condition_sensitivity", worth.mean().item(), interval_of_mean(worth), 0.0, **said))
+        errors, losses = (
+            {name: each.mean(dim=1).tolist() for name, each in what.items()} for what in (self.errors, self.losses)
+        )
+        shown = {name: errors[name] for name in (RIGHT, WRONG, SILENT, NOTHING)}
+        items = errors_by_timestep(FRACTIONS, shown, title, self.mean_error, "the mean picture", table=errors)
+        trace = {"fraction": list(FRACTIONS), **errors, "mean picture": self.mean_error}
+        sentences = ["Its network uses the sound."]
+        if not used["sound"]:
+            sentences = ["Its network ignores the sound: it guesses no worse when told one of another class."]
+        if "text alone" in used:
+            sentences.append(f"It {'uses' if used['text alone'] else 'ignores'} the text.")
+        data = {"uses": used, "error_by_timestep": trace, "loss_by_timestep": losses}
+        return Finding(metrics, [Section("What is it worth to be told", _TEXT, items)], data, sentences=sentences)
 
 
 def measure_sensitivity(pipeline: Any, conditions: EvalConditions, seed: int, progress: Progress) -> Sensitivity:
@@ -136,68 +137,38 @@ def what_is_told(conditions: EvalConditions, seed: int) -> dict[str, Any]:
     return found | {NOTHING: None}
 
 
-@dataclass(frozen=True)
-class AdapterScale:
-    """How far pictures are from the base's on the same noise, by the largest difference in x_0 of each, (n,).
+def adapter_finding(pipeline: Any, conditions: EvalConditions, seed: int) -> Finding:
+    """Whether the base is still there at strength 0, and how far the gates have opened.
 
-    off: told a sound at strength 0. on: at the strength of training. steps, (k,): of strengths 0 to 1, `moved` (k,) the
-    mean difference. gates: tanh of each, by the place of its layer.
-    """
-
-    off: Tensor
-    on: Tensor
-    strengths: tuple[float, ...]
-    moved: tuple[float, ...]
-    gates: dict[str, float]
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether strength 0 is the base, but for the last bits of another order of sums."""
-        return bool(self.off.max() <= 1e-4)
-
-    def metrics(self) -> list[Metric]:
-        """The largest difference at strength 0, and how far the gates have opened."""
-        value, chance = self.off.max().item(), self.on.max().item()
-        found = [metric("adapter_off", value, chance=chance, ceiling=0.0, num=len(self.off))]
-        if self.gates:
-            values = torch.tensor(list(self.gates.values())).abs()
-            found.append(metric("adapter_gates", values.mean().item(), interval_of_mean(values), 0.0, num=len(values)))
-        return found
-
-    def section(self) -> Section:
-        """The way from the base to what was trained, and the gates."""
-        items = [
-            Table(("strength", "mean largest difference in x_0"), list(zip(self.strengths, self.moved, strict=True)))
-        ]
-        if self.gates:
-            items.append(Table(("cross-attention", "tanh(gate)"), list(self.gates.items())))
-        verdict = "Strength 0 is the base." if self.is_kept else "Strength 0 is not the base: something leaks."
-        return Section("Base, strength and gates", f"{verdict} {_BASE}", items)
-
-
-def measure_adapter_scale(pipeline: Any, conditions: EvalConditions, seed: int) -> AdapterScale | None:
-    """Compare with a network of diffusers' own, given the base's weights and the text alone.
-
-    None where the denoiser has no such base. Guidance is off, so that all three go through in batches of one shape.
+    Compared with a network of diffusers' own, given the base's weights and the text alone; nothing of a denoiser that
+    stands on no such base. Guidance is off, so that all go through in batches of one shape.
     """
     denoiser = pipeline.denoiser
     if denoiser.adapter_scale is None or not denoiser.has_base:
-        return None
+        return Finding()
     few = conditions.few(NUM_COMPARED)
     told = few.raw()
     silent = few.raw(silent=True) if few.captions is not None else told
     alone = copy.copy(pipeline)
     vars(alone)["denoiser"] = PlainBase(denoiser)  # past the pipeline's own setting, which would name its class
-    how: dict[str, Any] = {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
-    base = generate_timed(alone, silent, seed=seed, keep_x_0=True, **how).x_0
-    strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
-    found = [
-        generate_timed(pipeline, told, seed=seed, keep_x_0=True, adapter_scale=strength, **how).x_0
-        for strength in strengths
-    ]
-    apart = [(x_0 - base).abs().flatten(1).amax(dim=1) for x_0 in found]
-    moved = tuple(each.mean().item() for each in apart)
-    return AdapterScale(apart[0], apart[-1], strengths, moved, dict(denoiser.gates))
+    how: dict[str, Any] = {"seed": seed, "keep_x_0": True, "guidance_scale": 1.0, "audio_guidance_scale": 1.0}
+    base = generate_timed(alone, silent, **how).x_0
+    found = [generate_timed(pipeline, told, adapter_scale=strength, **how).x_0 for strength in STRENGTHS]
+    apart = [(x_0 - base).abs().flatten(1).amax(dim=1) for x_0 in found]  # (n,) each
+    off, on, moved = apart[0].max().item(), apart[-1].max().item(), [each.mean().item() for each in apart]
+    metrics = [metric("adapter_off", off, chance=on, ceiling=0.0, num=len(told))]
+    items = [Table(("strength", "mean largest difference in x_0"), list(zip(STRENGTHS, moved, strict=True)))]
+    gates = dict(denoiser.gates)
+    if gates:
+        opened = torch.tensor(list(gates.values())).abs()
+        metrics.append(metric("adapter_gates", opened.mean().item(), interval_of_mean(opened), 0.0, num=len(opened)))
+        items.append(Table(("cross-attention", "tanh(gate)"), list(gates.items())))
+    is_base = off <= LEAST
+    verdict = "Strength 0 is the base." if is_base else "Strength 0 is not the base: something leaks."
+    strengths = {str(strength): each for strength, each in zip(STRENGTHS, moved, strict=True)}
+    data = {"gates": gates, "strength": strengths, "strength_0_is_base": is_base}
+    said = [] if is_base else ["At strength 0 it is not its base: something of the sound leaks."]
+    return Finding(metrics, [Section("Base, strength and gates", f"{verdict} {_BASE}", items)], data, sentences=said)
 
 
 class PlainBase:

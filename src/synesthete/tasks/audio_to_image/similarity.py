@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,10 +10,10 @@ from torch.nn import functional as F
 from synesthete import hub, seeding
 from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.clip_text import TextTower
-from synesthete.conditioning.frozen_encoder import one_line
+from synesthete.conditioning.frozen_encoder import one_line, read_network
 from synesthete.data.captions import spoken
-from synesthete.evaluation.features import ClipFeatures
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.features import CLAP, CLIP, ClipFeatures
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
 from synesthete.evaluation.samples import shuffled
 
@@ -29,86 +28,66 @@ if TYPE_CHECKING:
 
 LARGEST = 100  # pictures that one's own is looked for among
 NEAREST = (1, 5)
-CLIP, CLAP = "openai/clip-vit-base-patch32", "laion/larger_clap_music_and_speech"
 MOST_TOKENS = 77
 SHOWS, SOUNDS = "a picture of {}", "the sound of {}"
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """The ranks (n,) at which the one right picture of a gallery of `num` is found, the most alike being first.
+def retrieval_metrics(
+    what: str, num: int, ranks: Tensor, shuffled: Tensor, real: Tensor | None, num_sounds: int
+) -> list[Metric]:
+    """Mean rank and recall at 1 and 5 of the one right picture of a gallery of `num`; chance is a random order of it.
 
-    shuffled: where the pictures painted of other sounds look for it; real: where another real picture of the class
-    does; None where there is none to look.
+    ranks: (n,) at which it is found, the most alike being first. shuffled: at which the pictures painted of other
+    sounds find it; real: at which another real picture of the class does; None where there is none to look.
     """
-
-    what: str
-    num: int
-    ranks: Tensor
-    shuffled: Tensor
-    real: Tensor | None = None
-
-    def recall(self, ranks: Tensor, k: int) -> float:
-        """Share of queries whose picture is among the first k."""
-        return (ranks <= k).double().mean().item()
-
-    def metrics(self, num_sounds: int) -> list[Metric]:
-        """Mean rank and recall at 1 and 5; chance is a random order of the gallery."""
-        told: dict[str, Any] = {"against": f"{self.what} among {self.num}, n = {len(self.ranks)}"}
-        value, wrong, ceiling = (
-            None if ranks is None else ranks.double().mean().item() for ranks in (self.ranks, self.shuffled, self.real)
-        )
-        spread, chance = interval_of_mean(self.ranks.double()), (self.num + 1) / 2
-        assert value is not None
-        found = [metric("retrieval_mean_rank", value, spread, chance, wrong, ceiling, variant=self.what, **told)]
-        for k in [k for k in NEAREST if k < self.num]:
-            share, wrong = self.recall(self.ranks, k), self.recall(self.shuffled, k)
-            ceiling = None if self.real is None else self.recall(self.real, k)
-            beside = (interval(share, num_sounds), k / self.num, wrong, ceiling)
-            found.append(metric("retrieval_recall", share, *beside, variant=f"{self.what} {k}", k=k, **told))
-        return found
+    told: dict[str, Any] = {"against": f"{what} among {num}, n = {len(ranks)}"}
+    means = [None if each is None else each.double().mean().item() for each in (shuffled, real)]
+    value, spread = ranks.double().mean().item(), interval_of_mean(ranks.double())
+    found = [metric("retrieval_mean_rank", value, spread, (num + 1) / 2, *means, variant=what, **told)]
+    for k in [k for k in NEAREST if k < num]:
+        share = (ranks <= k).double().mean().item()
+        beside = [None if each is None else (each <= k).double().mean().item() for each in (shuffled, real)]
+        spread, chance = interval(share, num_sounds), k / num
+        found.append(metric("retrieval_recall", share, spread, chance, *beside, variant=f"{what} {k}", k=k, **told))
+    return found
 
 
-def retrieve_classes(made: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor, seed: int) -> Retrieval | None:
+def retrieve_classes(
+    made: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor, num_sounds: int, seed: int
+) -> list[Metric]:
     """Each painted picture looks for the one of its class among real pictures, one of every class, drawn for it alone.
 
-    made: features (n, D). labels: (n,) heard. real, real_labels: (m, D), (m,) of held-out pictures. None where fewer
+    made: features (n, D). labels: (n,) heard. real, real_labels: (m, D), (m,) of held-out pictures. Nothing where fewer
     than two classes are there.
     """
     classes = real_labels.unique()
     if len(classes) < 2:
-        return None
+        return []
     generator = seeding.generator(seed, "galleries")
     of_class = [(real_labels == label).nonzero().flatten() for label in classes.tolist()]
     galleries = torch.stack(
         [own[torch.randint(len(own), (len(made),), generator=generator)] for own in of_class], dim=1
     )  # (n, classes)
     right = torch.searchsorted(classes, labels)
-    order = shuffled(len(made), seed)
     # Another real picture of the class, where there is one, looks through the same gallery.
     own = galleries.gather(1, right[:, None]).flatten()
     others = torch.tensor(
         [_other(of_class[place], int(taken), generator) for place, taken in zip(right.tolist(), own, strict=True)]
     )
-    queries = real[others.clamp(min=0)]
-    ceiling = rank(queries, real[galleries], right)[others >= 0]
-    return Retrieval(
-        "the class",
-        len(classes),
-        rank(made, real[galleries], right),
-        rank(made[order], real[galleries], right),
-        ceiling if len(ceiling) else None,
-    )
+    queries = (made, made[shuffled(len(made), seed)], real[others.clamp(min=0)])
+    ranks, wrong, ceiling = (rank(each, real[galleries], right) for each in queries)
+    ceiling = ceiling[others >= 0]
+    return retrieval_metrics("the class", len(classes), ranks, wrong, ceiling if len(ceiling) else None, num_sounds)
 
 
-def retrieve_own(made: Tensor, conditions: EvalConditions, real: Tensor, seed: int) -> Retrieval | None:
-    """Each painted picture looks for the real one that its sound was recorded with; None where nothing is so paired.
+def retrieve_own(made: Tensor, conditions: EvalConditions, real: Tensor, seed: int) -> list[Metric]:
+    """Each painted picture looks for the real one that its sound was recorded with; nothing where nothing is so paired.
 
     made: features (n, D). real: (m, D), of the pictures of the split.
     """
     pairs = conditions.samples.pairs
     if pairs is None:
-        return None
+        return []
     own = {sound: picture for picture, sound in pairs.flip(0).tolist()}
     first: dict[int, int] = {}
     for row, sound in enumerate(conditions.sounds.tolist()):
@@ -116,11 +95,11 @@ def retrieve_own(made: Tensor, conditions: EvalConditions, real: Tensor, seed: i
             first[row] = own[sound]
     rows, places = list(first)[:LARGEST], list(first.values())[:LARGEST]
     if len(rows) < 2:
-        return None
-    queries, gallery = made[rows], real[places].expand(len(rows), -1, -1)
-    right = torch.arange(len(rows))
-    order = shuffled(len(rows), seed)
-    return Retrieval("its own picture", len(rows), rank(queries, gallery, right), rank(queries[order], gallery, right))
+        return []
+    gallery, right = real[places].expand(len(rows), -1, -1), torch.arange(len(rows))
+    queries = (made[rows], made[rows][shuffled(len(rows), seed)])
+    ranks, wrong = (rank(each, gallery, right) for each in queries)
+    return retrieval_metrics("its own picture", len(rows), ranks, wrong, None, conditions.num_sounds)
 
 
 def rank(queries: Tensor, galleries: Tensor, right: Tensor) -> Tensor:
@@ -187,18 +166,16 @@ def clap_scores(model: str, answers: Answers, class_names: Sequence[str], sample
 
 def zero_shot(name: str, likeness: Tensor, labels: Tensor, answers: Answers, real: Tensor | None) -> list[Metric]:
     """Figures of likeness (n, classes) to the classes' names; real: of the real pictures, their ceiling."""
-    order = shuffled(len(labels), answers.seed)
-    own, wrong = (likeness.gather(1, x[:, None]).flatten() for x in (labels, labels[order]))
-    best = likeness.argmax(dim=1)
-    told: dict[str, Any] = {"variant": name.partition(",")[0], "model": name, "num": len(labels)}
-    share = accuracy(labels, best)
-    beside = (interval(share, answers.conditions.num_sounds), answers.chance, accuracy(labels[order], best))
-    ceilings: tuple[float | None, float | None] = (None, None)
+    other, best = labels[shuffled(len(labels), answers.seed)], likeness.argmax(dim=1)
+    own, wrong = (likeness.gather(1, x[:, None]).flatten() for x in (labels, other))
+    right, own_real = None, None
     if real is not None:
-        ceilings = (accuracy(labels, real.argmax(dim=1)), real.gather(1, labels[:, None]).mean().item())
-    cosine = (own.mean().item(), interval_of_mean(own), likeness.mean().item(), wrong.mean().item(), ceilings[1])
+        right, own_real = accuracy(labels, real.argmax(dim=1)), real.gather(1, labels[:, None]).mean().item()
+    told: dict[str, Any] = {"variant": name.partition(",")[0], "model": name, "num": len(labels)}
+    cosine = own.mean().item(), interval_of_mean(own), likeness.mean().item(), wrong.mean().item(), own_real
+    beside, num = (answers.chance, other, right), answers.conditions.num_sounds
     return [
-        metric("class_accuracy_zero_shot", share, *beside, ceilings[0], **told),
+        accuracy_metric("class_accuracy_zero_shot", labels, best, *beside, independent=num, **told),
         metric("class_cosine_zero_shot", *cosine, **told),
     ]
 
@@ -216,6 +193,6 @@ def read_clap_texts(model: str, texts: Sequence[str]) -> Tensor:
     folder: Any = hub.local_weights(model)
     with one_line(model, "a CLAP"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        network = ClapTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, weights_only=True).eval()
         tokens = tokenizer(list(texts), padding=True, return_tensors="pt")
-        return F.normalize(network(**tokens).text_embeds.float(), dim=-1)
+    network = read_network(ClapTextModelWithProjection, model, folder, "a CLAP")
+    return F.normalize(network(**tokens).text_embeds.float(), dim=-1)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
-from synesthete.evaluation.classifiers.speech import log_mel_of
-from synesthete.evaluation.denoising import (
-    FRACTIONS,
-    TRACED,
-    denoising_errors,
-    denoising_metrics,
-    one_step,
-    sensitivity_metric,
+from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
+from synesthete.evaluation.denoising import FRACTIONS, denoising_finding, one_step
+from synesthete.evaluation.metrics.classification import (
+    accuracy,
+    accuracy_metric,
+    confusion,
+    fit_linear_probe,
+    per_class,
 )
-from synesthete.evaluation.metrics.classification import accuracy, confusion, fit_linear_probe, per_class
 from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.round_trip import signal_difference
-from synesthete.evaluation.recognizers.panel import X_0, make_panel, whisper_metric
+from synesthete.evaluation.recognizers.panel import WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes
 from synesthete.evaluation.samples import (
@@ -42,7 +41,6 @@ from synesthete.tasks.image_to_speech.measures import (
     condition_features,
     draw_real,
     generation_metrics,
-    measure_diversity,
     nearest_metrics,
     pad,
     pair,
@@ -51,8 +49,9 @@ from synesthete.tasks.image_to_speech.measures import (
     seeing_metrics,
     thinned,
     training_features,
+    voices_finding,
 )
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,17 +62,82 @@ if TYPE_CHECKING:
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.recognizers.panel import Transcripts
     from synesthete.tasks.image_to_speech.measures import Pairing
+    from synesthete.types import Progress
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
 
 GUIDANCE = (1.0, 1.5, 3.0, 5.0, 7.5)
 NUM_SWEPT = 200  # samples at each guidance scale
-NUM_TRACED = 100  # samples for the loss by timestep
 NUM_RESTORED = 4  # pictures in the figure of clips denoised in one step
+NUM_WHISPERED = 100  # sounds that Whisper hears; on a CPU it needs about a second for each
 NUM_REAL, CLIPS_PER_CLASS = 1000, 12  # real clips: the larger of both, and no fewer than pictures
 BATCH_SIZE = 50
+
+
+@dataclass(frozen=True)
+class SpeechData:
+    """What a model is shown, and the real speech beside what it says.
+
+    pictures: (n, C, H, W) uint8 as `pipeline.preprocess` makes them, never seen in training, with labels (n,). real:
+    clips of voices that neither the model nor the classifier was trained on. clips: what the classifier is trained on.
+    words: what is said for each class, one phrase or several; its name where None. trained_on: features (k, D) and
+    labels (k,) of training pictures, for the probe that tells seeing from speaking; None leaves it out. num_there:
+    pictures that these were drawn from; none where 0. skipped: files that could not be read.
+    """
+
+    pictures: Tensor
+    labels: Tensor
+    real: Clips
+    clips: Clips
+    words: Sequence[str | Sequence[str]] | None = None
+    trained_on: tuple[Tensor, Tensor] | None = None
+    num_there: int = 0
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.pictures):
+            raise InputError("no pictures to speak; give a test split with some")
+        if self.real.class_names != self.clips.class_names:
+            raise InputError("the splits 'test' and 'classifier' have other classes; build the corpus again")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of pictures and clips."""
+        return tuple(self.real.class_names)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know."""
+        return [f"skipped {name}" for name in self.skipped]
+
+
+def read_speech_data(
+    pipeline: Any, data: ImageSpeechPairs, corpus_folder: Path, *, num: int, seed: int, progress: Progress | None = None
+) -> SpeechData:
+    """Some of the data's test pictures, and its clips. corpus_folder: where `data.build` spoke the corpus.
+
+    Raises:
+        InputError: a model of other classes, or not one readable picture.
+    """
+    check_classes(pipeline, data.class_names, SpeechEvaluator.verb)
+    report = progress or (lambda *_: None)
+    pictures, labels = data.pictures("test")
+    chosen = drawn(len(pictures), num, seed, "test pictures")
+    readable = list(preprocessed(pipeline, pictures, chosen, partial(report, "pictures")))
+    if not readable:
+        raise InputError("not one readable picture to speak; give a test split with some")
+    real, clips = (data.clips(corpus_folder, split) for split in ("test", "classifier"))
+    return SpeechData(
+        torch.cat([part for _, part in readable]),
+        labels[[place for places, _ in readable for place in places]],
+        real,
+        clips,
+        [data.words.get(name, name) for name in data.class_names],
+        training_features(pipeline, data, seed, report),
+        len(pictures),
+        (*pictures.skipped, *real.skipped),
+    )
 
 
 class SpeechEvaluator(Evaluator):
@@ -84,17 +148,11 @@ class SpeechEvaluator(Evaluator):
     classifier; encoded, decoded and heard for the recognizers).
 
     Args:
-        pictures: (n, C, H, W) uint8 as `pipeline.preprocess` makes them, never seen in training; at most `num` are
-            drawn. labels: (n,). real: clips of voices that neither the model nor the classifier was trained on.
-            classifier_clips: what the classifier is trained on, unless `classifier` is given. words: what is said for
-            each class, one phrase or several; its name where None. listener: as `make_panel`. guidance: scales at which
-            the first pictures are spoken again. trained_on: features (k, D) and labels (k,) of training pictures, for
-            the probe that tells seeing from speaking; None leaves it out. num_there: pictures that were drawn from.
-        Others: as `Evaluator`.
+        prepared: `SpeechData`, at most `num` pictures of which are drawn. listener: as `RecognizerPanel`. guidance:
+            scales at which the first pictures are spoken again. Others: as `Evaluator`.
 
     Raises:
-        InputError: no pictures, a class without a real clip, clips that the codec does not hold, or a model of other
-            classes.
+        InputError: a class without a real clip, clips that the codec does not hold, or a model of other classes.
     """
 
     question, verb, what, classifier_name = "Does it speak?", "names", "samples", "mel classifier"
@@ -102,61 +160,42 @@ class SpeechEvaluator(Evaluator):
     def __init__(
         self,
         pipeline: Any,
-        pictures: Tensor,
-        labels: Tensor,
-        real: Clips,
-        classifier_clips: Clips,
+        prepared: SpeechData,
         *,
-        words: Sequence[str | Sequence[str]] | None = None,
         listener: str = "auto",
         guidance: Sequence[float] = GUIDANCE,
-        trained_on: tuple[Tensor, Tensor] | None = None,
-        num_there: int | None = None,
-        skipped: Sequence[str] = (),
-        num: int = 500,
-        seed: int = 0,
         **options: Any,
     ) -> None:
-        if not len(pictures):
-            raise InputError("no pictures to speak; give a test split with some")
-        if real.class_names != classifier_clips.class_names:
-            raise InputError("the splits 'test' and 'classifier' have other classes; build the corpus again")
-        self.all_real, self.classifier_clips, self.guidance = real, classifier_clips, guidance
-        self.trained_on, self.num_there = trained_on, num_there or len(pictures)
-        chosen = drawn(len(pictures), num, seed, "pictures")
-        self.pictures, self.labels = pictures[chosen], labels[chosen]
-        self.other = shuffled(len(self.labels), seed)
-        notes = tuple(f"skipped {name}" for name in skipped)
-        prepared = Prepared(None, None, {}, real.class_names, notes=notes, skipped=tuple(skipped))
-        super().__init__(pipeline, prepared, num=num, seed=seed, **options)
-        self.codec, self.num_classes = pipeline.codec, len(self.class_names)
-        hearing = (words, self.trained, listener, seed, self.progress)
-        self.panel, found = make_panel(self.codec, real, classifier_clips, *hearing)
-        self.trained = self.panel.trained
-        self.notes += found
-        self.real = thinned(real, max(num, NUM_REAL, CLIPS_PER_CLASS * self.num_classes), seed)
-        self.kept = drawn(len(self.real), num, seed, "clips")
+        super().__init__(pipeline, prepared, **options)
+        self.codec, self.num_classes, self.guidance = pipeline.codec, len(self.class_names), guidance
+        chosen = drawn(len(prepared.pictures), self.num, self.seed, "pictures")
+        self.pictures, self.labels = prepared.pictures[chosen], prepared.labels[chosen]
+        self.other = shuffled(len(self.labels), self.seed)
+        self.panel = RecognizerPanel(self.codec, self.trained, prepared.words or prepared.class_names, listener)
+        self.notes += self.panel.notes
+        most = max(self.num, NUM_REAL, CLIPS_PER_CLASS * self.num_classes)
+        self.real = thinned(prepared.real, most, self.seed)
+        self.kept = drawn(len(self.real), self.num, self.seed, "clips")
         self.true = self.real.labels[self.kept]
+
+    def train_classifier(self) -> Any:
+        """As every evaluator."""
+        how: dict[str, Any] = {"spec": self.pipeline.codec.spec, "seed": self.seed, "progress": self.progress}
+        return load_or_train_speech_classifier(self.prepared.clips, self.prepared.real, **how)
 
     def saved_metric(self) -> Metric:
         """As every evaluator."""
-        real = self.all_real
+        real = self.prepared.real
         what = f"real clips of {len(set(real.speakers))} unheard voices"
         return self.saved.metric(real.waveforms, real.labels, what)
 
     def speak(self, pictures: Tensor, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
         """What the model says to pictures."""
-        return generate_timed(
-            self.pipeline,
-            pictures,
-            seed=self.seed if seed is None else seed,
-            batch_size=BATCH_SIZE,
-            keep_x_0=True,
-            progress=lambda *count: self.progress(what, *count),
-            **sampling,
-        )
+        how: dict[str, Any] = {"batch_size": BATCH_SIZE, "keep_x_0": True, "progress": partial(self.progress, what)}
+        return generate_timed(self.pipeline, pictures, seed=self.seed if seed is None else seed, **how, **sampling)
 
-    def generate(self) -> Generated:
+    @cached_property
+    def generated(self) -> Generated:
         """As every evaluator."""
         return replace(self.speak(self.pictures, "speaking"), labels=self.labels)
 
@@ -186,42 +225,44 @@ class SpeechEvaluator(Evaluator):
     @cached_property
     def heard(self) -> dict[str, Tensor]:
         """What each classifier hears in each sample (n,): a class, or -1."""
-        return self.panel.answers(self.generated, lambda *count: self.progress("listening", *count))
+        return self.panel.answers(self.generated, partial(self.progress, "listening"))
 
     @cached_property
     def ceilings(self) -> dict[str, float]:
         """What each classifier hears rightly of the real clips."""
-        found = self.panel.answers(self.rebuilt, lambda *count: self.progress("listening to real clips", *count))
+        found = self.panel.answers(self.rebuilt, partial(self.progress, "listening to real clips"))
         return {name: accuracy(self.true, answers) for name, answers in found.items()}
 
     @cached_property
     def accuracies(self) -> dict[str, Metric]:
         """The share right by each classifier, with its floors and its ceiling."""
-        found = {}
-        for name, answers in self.heard.items():
-            share, num = accuracy(self.labels, answers), len(self.labels)
-            beside = (interval(share, num), 1 / self.num_classes, accuracy(self.labels[self.other], answers))
-            found[name] = metric(
-                "accuracy", share, *beside, self.ceilings[name], variant=name, classifier=name, num=num
-            )
-        return found
+        return {name: self.accuracy_by(name, answers, self.ceilings[name]) for name, answers in self.heard.items()}
+
+    def accuracy_by(self, name: str, answers: Tensor, ceiling: float, variant: str = "") -> Metric:
+        """The share of the first answers (k,) that are what the pictures show."""
+        num = len(answers)
+        beside = (1 / self.num_classes, self.labels[self.other[:num]], ceiling)
+        told: dict[str, Any] = {"variant": variant or name, "classifier": name}
+        return accuracy_metric("accuracy", self.labels[:num], answers, *beside, **told)
 
     @cached_property
     def seen(self) -> Tensor | None:
         """What a probe reads from the condition (n,); None where there is nothing that it could learn from."""
-        if self.trained_on is None:
+        if self.prepared.trained_on is None:
             return None
-        probe = fit_linear_probe(*self.trained_on, self.seed)
+        probe = fit_linear_probe(*self.prepared.trained_on, self.seed)
         return probe.classify(condition_features(self.pipeline, self.pictures))
 
     @cached_property
-    def transcripts(self) -> tuple[Metric, Transcripts] | None:
-        """What Whisper wrote, where it listened."""
+    def transcripts(self) -> tuple[Metric, list[str], Tensor] | None:
+        """Where Whisper listens: its accuracy on the first sounds, what it wrote, and the classes of that (k,)."""
         if self.panel.whisper is None:
             return None
-        return whisper_metric(
-            self.panel, self.generated, self.labels, self.other, self.rebuilt, self.true, self.progress
-        )
+        made, real = self.generated.signal[:NUM_WHISPERED], self.rebuilt.signal[:NUM_WHISPERED]
+        written, answers = self.panel.transcribe(made, partial(self.progress, "Whisper"))
+        _, again = self.panel.transcribe(real, partial(self.progress, "Whisper, real"))
+        ceiling = accuracy(self.true[:NUM_WHISPERED], again)
+        return self.accuracy_by(f"{WHISPER}, nearest phrase", answers, ceiling, "whisper"), written, answers
 
     @cached_property
     def pairing(self) -> Pairing:
@@ -253,16 +294,11 @@ class SpeechEvaluator(Evaluator):
                 f"A linear probe on the condition names {found[0].value:.1%} of them; what the probe saw is what is "
                 f"heard in {found[1].value:.1%}."
             )
-        made, clips = self.generated, self.classifier_clips
-        metrics += nearest_metrics(self.codec, made, self.other, self.rebuilt, clips)
+        metrics += nearest_metrics(self.codec, self.generated, self.other, self.rebuilt, self.prepared.clips)
         tables = {name: confusion(labels, answers, self.num_classes) for name, answers in self.heard.items()}
         shares = {name: per_class(labels, answers, self.num_classes) for name, answers in self.heard.items()}
-        data = {
-            "confusion": {name: table.tolist() for name, table in tables.items()},
-            "share_of_ceiling": {
-                name: found.value / found.ceiling if found.ceiling else None for name, found in self.accuracies.items()
-            },
-        }
+        over = {name: each.value / each.ceiling if each.ceiling else None for name, each in self.accuracies.items()}
+        data = {"confusion": {name: table.tolist() for name, table in tables.items()}, "share_of_ceiling": over}
         names = self.class_names
         sections = [report.by_class(names, labels, shares, self.seen), report.confusions(names, tables)]
         sections += report.transcripts(self)
@@ -274,11 +310,9 @@ class SpeechEvaluator(Evaluator):
         classes = labels.unique()[:NUM_PICTURES]
         repeated = first_of_each(labels)[:NUM_PICTURES].repeat_interleave(NUM_SEEDS)
         said = self.speak(self.pictures[repeated], "voices", seed=seeding.derive(self.seed, "voices"))
-        waveforms = draw_real([self.real, self.classifier_clips], classes, NUM_SEEDS, self.seed)
+        waveforms = draw_real([self.real, self.prepared.clips], classes, NUM_SEEDS, self.seed)
         sets = [self.through_codec(pad(clips, self.codec), own) for clips, own in waveforms]
-        found = measure_diversity(replace(said, labels=labels[repeated]), sets, self.codec, self.class_names)
-        data = {"voice_spread": {name: list(values) for name, values in found.spreads.items()}}
-        return Finding(found.metrics(), [report.voices(found)], data)
+        return voices_finding(replace(said, labels=labels[repeated]), sets, self.codec, self.class_names)
 
     def sweep(self) -> Finding:
         """The same pictures and noise at other guidance scales; what was said is reused."""
@@ -296,17 +330,9 @@ class SpeechEvaluator(Evaluator):
     def traced(self) -> Finding:
         """What one step of the network makes of noised real clips, told the right picture, another, and none."""
         clips = ImageSpeechSamples(self.real_x_0, self.real.labels, self.pictures, self.labels)
-        pairs, few = (
-            clips.batch(torch.arange(num), seeding.generator(self.seed, "pairs"))
-            for num in (len(self.labels), min(NUM_TRACED, len(self.labels)))
-        )
-        pipeline, seed, num = self.pipeline, self.seed, len(few.label)
-        metrics, mean_error = denoising_metrics(pipeline, pairs, self.rebuilt.x_0, self.other, seed, self.progress)
-        metrics.append(sensitivity_metric(pipeline, pairs, seed))
-        errors = denoising_errors(pipeline, few, shuffled(num, seed), TRACED, seed, self.progress)
-        trace = {name: found.mean(dim=1).tolist() for name, found in errors.items()}
-        data = {"error_by_timestep": {"fraction": list(TRACED), **trace, "mean clip": mean_error}}
-        return Finding(metrics, [report.trace_section(trace, num, mean_error)], data)
+        pairs = clips.batch(torch.arange(len(self.labels)), seeding.generator(self.seed, "pairs"))
+        named = {"what": "real clips", "whose": " of unheard voices"}
+        return denoising_finding(self, pairs, mean_of=self.rebuilt.x_0, num_sensed=len(self.labels), **named)
 
     def beside_clips(self) -> Finding:
         """The error against single real clips, and clips denoised in one step."""
@@ -329,14 +355,14 @@ class SpeechEvaluator(Evaluator):
         """Real clips against themselves through the codec, and what is heard of them."""
         again = encode_signals(self.codec, self.rebuilt.signal, BATCH_SIZE)
         before, after = (log_mel_of(self.codec, x_0).squeeze(1) for x_0 in (self.rebuilt.x_0, again))
-        trip = {
-            "log-mel (nepers)": signal_difference(before, after),
-            "log-mel where it can be heard (nepers)": signal_difference(
-                before[before > QUIETEST], after[before > QUIETEST]
-            ),
-            "mel magnitude": signal_difference(before.exp(), after.exp()),
-            "waveform": signal_difference(self.sounds, self.rebuilt.signal),
+        loud = before > QUIETEST
+        compared = {
+            "log-mel (nepers)": (before, after),
+            "log-mel where it can be heard (nepers)": (before[loud], after[loud]),
+            "mel magnitude": (before.exp(), after.exp()),
+            "waveform": (self.sounds, self.rebuilt.signal),
         }
+        trip = {name: signal_difference(*pair) for name, pair in compared.items()}
         heard = accuracy(self.true, self.panel.grammar_answers(self.sounds)) if self.panel.grammar else None
         return Finding(sections=[report.speech_codec_section(self, trip, heard, before[0], after[0])])
 
@@ -354,43 +380,12 @@ class SpeechEvaluator(Evaluator):
 
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
-        clips, classifier = self.classifier_clips, self.panel.trained
+        data, classifier = self.prepared, self.trained
+        clips, there = data.clips, data.num_there or len(data.pictures)
         return {
-            "pictures": f"{len(self.labels)} of {self.num_there} of the test split, seed {self.seed}",
+            "pictures": f"{len(self.labels)} of {there} of the test split, seed {self.seed}",
             "vocoder": self.codec.vocoder_in_use,
             self.classifier_name: f"trained in {classifier.seconds:.0f} s on {len(clips)} real clips of "
             f"{len(set(clips.speakers))} voices; {classifier.accuracy:.3f} of {classifier.num_test} real clips of "
             f"{classifier.num_voices} other voices",
         }
-
-
-def speech_evaluator(
-    pipeline: Any, data: ImageSpeechPairs, corpus_folder: Path, *, num: int = 500, seed: int = 0, **options: Any
-) -> SpeechEvaluator:
-    """An evaluator of a model on its data's test pictures. corpus_folder: where `data.build` spoke the corpus.
-
-    Raises:
-        InputError: as `SpeechEvaluator`, or not one readable picture.
-    """
-    check_classes(pipeline, data.class_names, SpeechEvaluator.verb)
-    progress = options.get("progress") or (lambda *_: None)
-    pictures, labels = data.pictures("test")
-    chosen = drawn(len(pictures), num, seed, "test pictures")
-    readable = list(preprocessed(pipeline, pictures, chosen, lambda *count: progress("pictures", *count)))
-    if not readable:
-        raise InputError("not one readable picture to speak; give a test split with some")
-    real, clips = data.clips(corpus_folder, "test"), data.clips(corpus_folder, "classifier")
-    return SpeechEvaluator(
-        pipeline,
-        torch.cat([part for _, part in readable]),
-        labels[[place for places, _ in readable for place in places]],
-        real,
-        clips,
-        words=[data.words.get(name, name) for name in data.class_names],
-        trained_on=training_features(pipeline, data, seed, progress),
-        num_there=len(pictures),
-        skipped=[*pictures.skipped, *real.skipped],
-        num=num,
-        seed=seed,
-        **options,
-    )

@@ -6,10 +6,12 @@ measured what real speech scores on them. They are kept to be comparable, each w
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -18,10 +20,12 @@ from synesthete import seeding
 from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
-from synesthete.evaluation.metrics.classification import accuracy, probe_metrics
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
-from synesthete.evaluation.reporting.figures import DECIBELS
+from synesthete.evaluation.reporting.figures import DECIBELS, pitch_figure, to_png
+from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.samples import drawn, encode_signals
+from synesthete.evaluation.steps import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +86,7 @@ def training_features(pipeline: Any, data: ImageSpeechPairs, seed: int, progress
     pictures, labels = data.pictures("train")
     places = drawn(len(pictures), NUM_TRAINING, seed, "training pictures")
     rows, read = [], []
-    for found, raw in preprocessed(pipeline, pictures, places, lambda *count: progress("seeing", *count)):
+    for found, raw in preprocessed(pipeline, pictures, places, partial(progress, "seeing")):
         rows.append(condition_features(pipeline, raw))
         read += found
     return torch.cat(rows), labels[read]
@@ -95,17 +99,12 @@ def seeing_metrics(
 
     real_heard: the share of real clips that the same classifier hears rightly, the most that speaking can reach.
     """
-    return probe_metrics(
-        seen,
-        labels,
-        heard,
-        other,
-        num=len(labels),
-        chance=1 / num_classes,
-        ceiling=real_heard,
-        reading=("seeing", "condition"),
-        agreeing=("speaking: the mel classifier on x_0 hears", "", "saw"),
-    )
+    other_seen, other_labels, chance = seen[other], labels[other], 1 / num_classes
+    agreeing: dict[str, Any] = {"title": "speaking: the mel classifier on x_0 hears", "what": "", "verb": "saw"}
+    return [
+        accuracy_metric("probe_accuracy", labels, seen, chance, other_labels, 1.0, title="seeing", what="condition"),
+        accuracy_metric("probe_agreement", seen, heard, chance, other_seen, real_heard, **agreeing),
+    ]
 
 
 def reference_places(labels: Tensor, speakers: Sequence[str], num: int) -> Tensor:
@@ -113,17 +112,13 @@ def reference_places(labels: Tensor, speakers: Sequence[str], num: int) -> Tenso
 
     The first one of every class is by the same voice wherever that voice says the class.
     """
-    order = {speaker: i for i, speaker in enumerate(sorted(set(speakers)))}
-    taken: dict[tuple[int, str], int] = {}
+    taken: Counter[tuple[int, str]] = Counter()
     turns = []
     for place, (label, speaker) in enumerate(zip(labels.tolist(), speakers, strict=True)):
-        take = taken[label, speaker] = taken.get((label, speaker), -1) + 1
-        turns.append((label, take, order[speaker], place))
-    chosen: dict[int, list[int]] = {}
-    for label, _, _, place in sorted(turns):
-        if len(chosen.setdefault(label, [])) < num:
-            chosen[label].append(place)
-    return torch.tensor([place for places in chosen.values() for place in places])
+        turns.append((label, taken[label, speaker], speaker, place))
+        taken[label, speaker] += 1
+    by_class = itertools.groupby(sorted(turns), key=lambda turn: turn[0])
+    return torch.tensor([place for _, own in by_class for *_, place in itertools.islice(own, num)])
 
 
 def nearest_references(log_mels: Tensor, references: Tensor, reference_labels: Tensor) -> Tensor:
@@ -145,15 +140,14 @@ def nearest_metrics(codec: Any, said: Generated, other: Tensor, real: Generated,
         answers, ceiling = (
             nearest_references(log_mel_of(codec, x.x_0), references, clips.labels[places]) for x in (said, real)
         )
-        share, wrong = accuracy(labels, answers), accuracy(labels[other], answers)
         who = "i2m's metric, nearest of 1 real clip a class" if num == 1 else f"nearest of {num} real clips a class"
-        beside = (interval(share, len(labels)), 1 / len(clips.class_names), wrong, accuracy(true, ceiling))
-        metrics.append(metric("accuracy", share, *beside, variant=f"nearest of {num}", classifier=who, num=len(labels)))
+        beside = (1 / len(clips.class_names), labels[other], accuracy(true, ceiling))
+        told: dict[str, Any] = {"variant": f"nearest of {num}", "classifier": who}
+        metrics.append(accuracy_metric("accuracy", labels, answers, *beside, **told))
     return metrics
 
 
-@dataclass(frozen=True)
-class Pairing:
+class Pairing(NamedTuple):
     """For each of n samples, places of real clips: of its class; of its class by another voice; of another class.
 
     fellow: -1 where no other voice says the class.
@@ -175,10 +169,9 @@ def pair(labels: Tensor, clip_labels: Tensor, speakers: Sequence[str], seed: int
 
     rows = []
     for label in labels.tolist():
-        paired = draw(clip_labels == label)
-        rows.append(
-            (paired, draw((clip_labels == label) & (voices != voices[paired])), draw(clip_labels != label)),
-        )
+        own = clip_labels == label
+        paired = draw(own)
+        rows.append((paired, draw(own & (voices != voices[paired])), draw(~own)))
     return Pairing(*torch.tensor(rows).unbind(dim=1))
 
 
@@ -191,11 +184,9 @@ def generation_errors(
     with a clip clamped to CLAMP, the clip not: where the clip is silent (-16.118) that alone is (16.118 - 10)^2 = 37.4.
     Otherwise in x_0's own unit variance, without a clamp.
     """
+    limit = CLAMP if as_i2m else torch.inf
     if as_i2m:
         x_0, real = log_mel_of(codec, x_0), log_mel_of(codec, real)
-        limit = CLAMP
-    else:
-        limit = torch.inf
     target = real[pairing.paired]
 
     def error(guess: Tensor, of: Tensor = target) -> Tensor:
@@ -259,44 +250,6 @@ def pad(waveforms: Tensor, codec: Any) -> Tensor:
     return F.pad(waveforms.float() / 32768, (0, max(0, codec.config.num_samples - waveforms.shape[-1])))
 
 
-@dataclass(frozen=True)
-class Diversity:
-    """Spread around each picture's mean, by PITCH and TIMBRE: generated, and of two sets of real clips as large.
-
-    pitches: semitones over 100 Hz, of the generated and of the first real set, NaN where a sound has no clear pitch;
-    the spread of pitch is of the others. periodicity: its mean over the sounds of each set. by_class: class, then pitch
-    generated and real, timbre generated and real.
-    """
-
-    spreads: dict[str, tuple[float, float, float]]
-    pitches: tuple[Tensor, Tensor]
-    voiced: tuple[float, float]
-    periodicity: tuple[float, float]
-    by_class: list[tuple[str, float, float, float, float]]
-    num_pictures: int
-    num_seeds: int
-
-    def metrics(self) -> list[Metric]:
-        """Spread as a share of real voices': 0 is one voice over and over, the ceiling is real voices again.
-
-        Before it the share of sounds with a clear pitch, whose floor is noise: it tells how many the pitch's spread is
-        of.
-        """
-        against = f"{self.num_pictures} pictures, {self.num_seeds} seeds each"
-        share, ceiling = self.voiced
-        spread = interval(share, len(self.pitches[0]))
-        found = [metric("voiced", share, spread, chance=0.0, ceiling=ceiling, against=against)]
-        for name, (generated, real, again) in self.spreads.items():
-            value, ceiling = (each / real if real else math.nan for each in (generated, again))
-            told: dict[str, Any] = {
-                "variant": name.partition(" ")[0],
-                "what": name.partition(" ")[0],
-                "against": against,
-            }
-            found.append(metric("voice_diversity", value, chance=0.0, ceiling=ceiling, **told))
-        return found
-
-
 def timbres(log_mel: Tensor) -> Tensor:
     """The mean spectrum (n, F), in dB around its own mean, of the audible frames of log-mels (n, 1, F, T)."""
     x = log_mel.squeeze(1).clamp(min=QUIETEST)  # (n, F, T)
@@ -339,32 +292,47 @@ def draw_real(clips: list[Clips], classes: Tensor, num: int, seed: int) -> list[
     return [(waveforms[half], labels[half]) for half in map(torch.cat, halves)]
 
 
-def measure_diversity(
-    generated: Generated, sets: Sequence[Generated], codec: Any, class_names: Sequence[str]
-) -> Diversity:
-    """How many voices a model has, against two sets of real ones through the codec; labels as places in class_names."""
-    found, periodicity = [], []
+def voices_finding(generated: Generated, sets: Sequence[Generated], codec: Any, class_names: Sequence[str]) -> Finding:
+    """How many voices a model has, against two sets of real ones through the codec; labels as places in class_names.
+
+    Spread around each picture's mean, by PITCH and TIMBRE, as a share of real voices': 0 is one voice over and over,
+    the ceiling is real voices again. Before it the share of sounds with a clear pitch, whose floor is noise: it tells
+    how many the pitch's spread is of.
+    """
+    labels, features, clear, voiced = [], [], [], []
     for sound in (generated, *sets):
-        pitch, clear = track_pitch(sound.signal, codec.spec.sample_rate)
-        found.append((pitch, timbres(log_mel_of(codec, sound.x_0)), sound.labels))
-        periodicity.append(clear.mean().item())
-    classes = generated.labels.unique()
+        pitch, periodicity = track_pitch(sound.signal, codec.spec.sample_rate)  # pitch NaN where there is no clear one
+        features.append((pitch, timbres(log_mel_of(codec, sound.x_0))))
+        labels.append(sound.labels)
+        clear.append(periodicity.mean().item())
+        voiced.append(share_known(pitch))
+    spreads = {
+        name: [spread(each[place], own) for each, own in zip(features, labels, strict=True)]
+        for place, name in enumerate((PITCH, TIMBRE))
+    }
     by_class = []
-    for label in classes.tolist():
-        row = [spread(f[own == label], own[own == label]) for *both, own in found[:2] for f in both]
-        by_class.append((class_names[label], row[0], row[2], row[1], row[3]))
-    return Diversity(
-        spreads={
-            name: tuple(spread(features[place], features[2]) for features in found)  # type: ignore[misc]
-            for place, name in enumerate((PITCH, TIMBRE))
-        },
-        pitches=(found[0][0], found[1][0]),
-        voiced=(share_known(found[0][0]), share_known(found[1][0])),
-        periodicity=(periodicity[0], periodicity[1]),
-        by_class=by_class,
-        num_pictures=len(classes),
-        num_seeds=NUM_SEEDS,
-    )
+    for label in generated.labels.unique().tolist():
+        kept = [(each, own == label) for each, own in zip(features[:2], labels, strict=False)]
+        row = [spread(each[place][own], labels[i][own]) for place in (0, 1) for i, (each, own) in enumerate(kept)]
+        by_class.append((class_names[label], *row))
+    against = f"{len(by_class)} pictures, {NUM_SEEDS} seeds each"
+    share = interval(voiced[0], len(generated))
+    metrics = [metric("voiced", voiced[0], share, chance=0.0, ceiling=voiced[1], against=against)]
+    for name, (made, real, again) in spreads.items():
+        value, ceiling = (each / real if real else math.nan for each in (made, again))
+        told: dict[str, Any] = {"variant": name.partition(" ")[0], "what": name.partition(" ")[0], "against": against}
+        metrics.append(metric("voice_diversity", value, chance=0.0, ceiling=ceiling, **told))
+    shares = [("share with a clear pitch", *voiced[:2]), ("mean periodicity, 0 to 1", *clear[:2])]
+    columns = ("class", "pitch, generated", "pitch, real", "timbre, generated", "timbre, real")
+    items: list[Table | Medium] = [
+        Table(("", "generated", "real voices"), shares),
+        Table(
+            ("spread of", "generated", "real voices", "real voices again"), [(n, *each) for n, each in spreads.items()]
+        ),
+        Medium("pitch", to_png(pitch_figure(features[0][0], features[1][0], against))),
+        Table(columns, by_class, "by class (semitones, dB)"),
+    ]
+    return Finding(metrics, [Section("Voices", _VOICES, items)], {"voice_spread": spreads})
 
 
 def share_known(values: Tensor) -> float:
@@ -384,3 +352,13 @@ def thinned(clips: Clips, num: int, seed: int) -> Clips:
     kept = turn.argsort(stable=True)[:num].sort().values
     speakers = [clips.speakers[i] for i in kept.tolist()]
     return replace(clips, waveforms=clips.waveforms[kept], labels=clips.labels[kept], speakers=speakers)
+
+
+_VOICES = (
+    "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
+    "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
+    "averaged voice has none. Real voices: as many clips of each class by the classifier's and the test voices, by the "
+    "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
+    "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
+    "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."
+)

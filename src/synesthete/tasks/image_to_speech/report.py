@@ -9,12 +9,10 @@ import torch
 from PIL import Image
 
 from synesthete.evaluation.classifiers.speech import log_mel_of
-from synesthete.evaluation.denoising import TRACED, errors_by_timestep
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.figures import (
     confusion_figure,
     difference_figure,
-    pitch_figure,
     spectrogram_figure,
     sweep_figure,
     to_png,
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.round_trip import SignalDifference
     from synesthete.evaluation.samples import Generated
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
-    from synesthete.tasks.image_to_speech.measures import Diversity
 
 NUM_SHOWN = 20  # classes with a sample to see and hear
 NUM_FAILURES = 6
@@ -42,13 +39,12 @@ NUM_TRANSCRIPTS = 30
 
 def say_accuracy(found: SpeechEvaluator) -> list[str]:
     """How many pictures are named rightly, in words."""
-    said = []
-    for name in (X_0, LISTENER):
-        if (each := found.accuracies.get(name)) is not None:
-            said.append(
-                f"{each.value:.1%} of {len(found.labels)} pictures are named rightly ({name}; chance "
-                f"{each.chance:.1%}, real clips {each.ceiling:.1%})."
-            )
+    said = [
+        f"{each.value:.1%} of {len(found.labels)} pictures are named rightly ({name}; chance {each.chance:.1%}, real "
+        f"clips {each.ceiling:.1%})."
+        for name, each in found.accuracies.items()
+        if name != DECODED
+    ]
     best = found.accuracies[X_0]
     if best.interval and best.chance is not None and best.interval[0] <= best.chance:
         said.append("That is no better than guessing: this model does not speak (yet).")
@@ -77,26 +73,23 @@ def gallery(found: SpeechEvaluator, places: Sequence[int]) -> Gallery:
     """Picture, spectrogram, sound and what was heard, for the samples at `places`."""
     made, names, cards = found.generated, [*found.class_names, "nothing"], []
     for place in places:
-        word = names[int(found.labels[place])]
-        picture = Medium(
-            f"picture-{place}", picture_png(found.pictures[place]), f"the picture given: {word}", pixelated=True
-        )
+        word, shown = names[int(found.labels[place])], picture_png(found.pictures[place])
+        picture = Medium(f"picture-{place}", shown, f"the picture given: {word}", pixelated=True)
         lines = [f"{name}: {names[int(answers[place])]}" for name, answers in found.heard.items()]  # -1 is the last
-        media = sound_media(
-            found, made.x_0[place], made.signal[place], (f"spectrogram-{place}", f"sound-{place}"), ("", "listen"), 110
-        )
+        called = {f"spectrogram-{place}": "", f"sound-{place}": "listen"}
+        media = sound_media(found, made.x_0[place], made.signal[place], called, 110)
         cards.append(Card(word, [picture, *media], lines))
     return Gallery(cards)
 
 
 def sound_media(
-    found: SpeechEvaluator, x_0: Tensor, waveform: Tensor, names: tuple[str, str], captions: tuple[str, str], dpi: int
+    found: SpeechEvaluator, x_0: Tensor, waveform: Tensor, called: dict[str, str], dpi: int
 ) -> list[Medium]:
-    """A spectrogram and a sound, with their names and captions."""
+    """A spectrogram and a sound. called: names and captions of the two."""
     spec, log_mel = found.codec.spec, log_mel_of(found.codec, x_0[None])[0, 0]
     picture = to_png(spectrogram_figure(log_mel, spec, size=(3.4, 2.5)), dpi)
-    sound = encode_wav(waveform, spec.sample_rate)
-    return [Medium(names[0], picture, captions[0]), Medium(names[1], sound, captions[1], "wav")]
+    (seen, shown), (heard, played) = called.items()
+    return [Medium(seen, picture, shown), Medium(heard, encode_wav(waveform, spec.sample_rate), played, "wav")]
 
 
 def by_class(
@@ -132,30 +125,15 @@ def confusions(class_names: Sequence[str], tables: Mapping[str, Tensor]) -> Sect
 
 def transcripts(found: SpeechEvaluator) -> list[Section]:
     """What Whisper wrote, where it listened."""
-    if found.transcripts is None:
+    if found.transcripts is None or found.panel.whisper is None:
         return []
-    wrote, names = found.transcripts[1], [*found.class_names, "none of them"]
+    (_, written, answers), names = found.transcripts, [*found.class_names, "none of them"]
     rows = [
         (names[int(label)], text or "(nothing)", names[int(answer)])
-        for label, text, answer in zip(found.labels, wrote.written, wrote.answers, strict=False)
+        for label, text, answer in zip(found.labels, written, answers, strict=False)
     ][:NUM_TRANSCRIPTS]
     table = Table(("the picture shows", "Whisper wrote", "taken for"), rows)
-    return [Section("What Whisper wrote", _WHISPER.format(name=wrote.listener), [table])]
-
-
-def voices(found: Diversity) -> Section:
-    """How far apart the model's voices are, against real ones."""
-    clear = [("share with a clear pitch", *found.voiced), ("mean periodicity, 0 to 1", *found.periodicity)]
-    rows = [(name, *values) for name, values in found.spreads.items()]
-    columns = ("class", "pitch, generated", "pitch, real", "timbre, generated", "timbre, real")
-    title = f"{found.num_pictures} pictures, {found.num_seeds} seeds each"
-    items: list[Table | Medium] = [
-        Table(("", "generated", "real voices"), clear),
-        Table(("spread of", "generated", "real voices", "real voices again"), rows),
-        Medium("pitch", to_png(pitch_figure(*found.pitches, title))),
-        Table(columns, found.by_class, "by class (semitones, dB)"),
-    ]
-    return Section("Voices", _VOICES, items)
+    return [Section("What Whisper wrote", _WHISPER.format(name=found.panel.whisper.name), [table])]
 
 
 def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, default: float) -> Section:
@@ -168,13 +146,6 @@ def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve]
     return Section("Guidance", _SWEEP.format(num=num), [Medium("guidance", to_png(figure)), table])
 
 
-def trace_section(errors: Mapping[str, Sequence[float]], num: int, mean_error: float) -> Section:
-    """How good one step of the network is, by how much noise there is."""
-    title = f"real clips of unheard voices, n = {num}"
-    items = errors_by_timestep(TRACED, errors, title, mean_error, "the mean clip")
-    return Section("Loss by timestep", _TRACE.format(num=num), items)
-
-
 def restored_section(found: SpeechEvaluator, sounds: Mapping[str, Generated]) -> Section:
     """The figure of i2m, a row a picture: original, generated, and denoised in one step, to see and to hear."""
     galleries = []
@@ -183,9 +154,8 @@ def restored_section(found: SpeechEvaluator, sounds: Mapping[str, Generated]) ->
         for name, sound in sounds.items():
             word = found.class_names[int(sound.labels[row])]
             title, slug = f"{word}: {name}", f"restored-{word}-{name}"
-            media = sound_media(
-                found, sound.x_0[row], sound.signal[row], (f"{slug}-spectrogram", slug), (title, title), 90
-            )
+            called = {f"{slug}-spectrogram": title, slug: title}
+            media = sound_media(found, sound.x_0[row], sound.signal[row], called, 90)
             cards.append(Card(f"{word}, {name}", media))
         galleries.append(Gallery(cards, columns=len(cards)))
     return Section("Generated against denoised", _RESTORED, galleries)
@@ -229,23 +199,10 @@ _HEARD = (
     "settings, and what each classifier heard."
 )
 _SWEEP = "The first {num} pictures again, on the same noise, at other guidance scales. Table: share right."
-_TRACE = (
-    "How far the network's guess of a clean clip is from the clip, from little noise to nearly nothing but noise, with "
-    "{num} real clips of voices that it never heard. A network that uses its picture is better with the right one "
-    "than with another, and most of all near noise."
-)
 _CODEC = (
     "{num} real clips encoded and decoded, without any model: the ceiling of what it can say. A log-mel has no phase, "
     "so the waveforms differ even where they sound alike. A neper is 8.7 dB; cells of exact digital silence, which the "
     "decoder fills with faint noise, weigh most in the log-mel figures."
-)
-_VOICES = (
-    "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
-    "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
-    "averaged voice has none. Real voices: as many clips of each class by the classifier's and the test voices, by the "
-    "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
-    "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
-    "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."
 )
 _ERRORS = (
     "Mean square error between what was said and one real clip of its class by a voice drawn at random. Voices differ, "

@@ -140,9 +140,10 @@ class ImageToSpeech(Task):
 
     def evaluator(self, pipeline: Pipeline, prepared: Any, recipe: Recipe, model: str, **options: Any) -> Evaluator:
         """What hears it beside the voices of the corpus."""
-        from synesthete.tasks.image_to_speech.evaluation import speech_evaluator
+        from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, read_speech_data
 
-        return speech_evaluator(pipeline, recipe.data(), prepared, **options)
+        drawn = {name: options[name] for name in ("num", "seed", "progress")}
+        return SpeechEvaluator(pipeline, read_speech_data(pipeline, recipe.data(), prepared, **drawn), **options)
 
 
 def prepare_clips(

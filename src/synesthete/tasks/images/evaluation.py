@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import sweep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode_signals, generate_timed
+from synesthete.evaluation.samples import draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
 from synesthete.evaluation.steps import Finding
 from synesthete.types import Batch, InputError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.metrics.set_comparison import SetComparison
-    from synesthete.evaluation.samples import Generated
+    from synesthete.evaluation.samples import Generated, References
     from synesthete.evaluation.search.scoring import Score
 
 GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
@@ -68,21 +68,10 @@ class PictureEvaluator(Evaluator):
         """As every evaluator."""
         return find_features(name, self.classifier)
 
-    def draw_references(self) -> References:
-        """Held-out pictures, and others: held-out ones too, and where these run out training pictures."""
-        test, train = self.prepared.test, self.prepared.train
-        chosen, rest, training = draw_places(len(test.labels), len(train.labels), self.num, self.seed, self.what)
-        others = torch.cat([test.pictures[rest], train.pictures[training]])
-        return References(
-            held_out=test.pictures[chosen],
-            labels=test.labels[chosen],
-            others=others,
-            other_labels=torch.cat([test.labels[rest], train.labels[training]]),
-            worst=dealt(others, self.seed),
-            places=chosen,
-            training=train.pictures,
-            num_training=len(training),
-        )
+    @cached_property
+    def references(self) -> References:
+        """As every evaluator."""
+        return self.held_out_and_others("pictures", dealt)
 
     def classifier_facts(self) -> dict[str, Any]:
         """By what the pictures were compared and classified."""
@@ -98,24 +87,15 @@ class PictureEvaluator(Evaluator):
 
     def distances(self) -> Iterator[NearestTrainingDistance]:
         """In pixels, mirrored too where training pictures were, then in the classifier's features."""
-        made, real = self.generated.signal, self.references
+        made, held_out, flips = self.generated.signal, self.references.held_out, self.prepared.train.is_mirrored
+        sets = (made, held_out, self.references.training)
+        mirrored, unit = (made.flip(-1), held_out.flip(-1)) if flips else None, 255 * math.sqrt(made[0].numel())
         self.progress("nearest training pictures", 0, 1)
-        yield nearest_training_distance(
-            "pixels",
-            made,
-            real.held_out,
-            real.training,
-            unit=255 * math.sqrt(made[0].numel()),
-            mirrored=(made.flip(-1), real.held_out.flip(-1)) if self.prepared.train.is_mirrored else None,
-            what=self.what,
-        )
+        yield nearest_training_distance("pixels", *sets, unit=unit, mirrored=mirrored, what=self.what)
         self.progress("nearest training pictures", 1, 1)
         if self.classifier is not None:
             features = ClassifierFeatures(self.classifier)
-            sets = (made, real.held_out, real.training)
-            described = [
-                features_of(features, s, lambda *count: self.progress("features, training", *count)) for s in sets
-            ]
+            described = [features_of(features, each, partial(self.progress, "features, training")) for each in sets]
             yield nearest_training_distance(features.name, *described, what=self.what)
 
 
@@ -132,20 +112,14 @@ class ImagesEvaluator(PictureEvaluator):
         super().__init__(*args, **options)
         self.guidance = guidance
 
-    def generate(self) -> Generated:
+    @cached_property
+    def generated(self) -> Generated:
         """Classes as often as held-out pictures show them; the i-th picture of one has noise of its own."""
-        labels = self.prepared.test.labels[
-            draw_with_replacement(len(self.prepared.test), self.num, self.seed, "labels")
-        ]
-        generators = [seeding.generator(*source) for source in noise_sources(labels, self.seed)]
-        return generate_timed(
-            self.pipeline,
-            labels,
-            generators=generators,
-            batch_size=BATCH_SIZE,
-            warmed=set(),
-            progress=lambda *count: self.progress("sampling", *count),
-        )
+        shown = self.prepared.test.labels
+        labels = shown[draw_with_replacement(len(shown), self.num, self.seed, "labels")]
+        noise = [seeding.generator(*source) for source in noise_sources(labels, self.seed)]
+        how: dict[str, Any] = {"generators": noise, "batch_size": BATCH_SIZE, "warmed": set()}
+        return generate_timed(self.pipeline, labels, **how, progress=partial(self.progress, "sampling"))
 
     def held_out_pairs(self) -> Batch:
         """As every evaluator."""
@@ -160,10 +134,8 @@ class ImagesEvaluator(PictureEvaluator):
         yield from super().findings()
         if self.is_classified and self.guidance:
             yield self.sweep()
-        notes = []
-        if not self.is_told:
-            notes.append("This model is told no class: class accuracy, confusions and guidance are left out.")
-        yield Finding(sections=[self.reading()], notes=notes)
+        left_out = "This model is told no class: class accuracy, confusions and guidance are left out."
+        yield Finding(sections=[self.reading()], notes=[] if self.is_told else [left_out])
 
     @property
     def scoring_basis(self) -> ScoringBasis:
@@ -181,17 +153,12 @@ class ImagesEvaluator(PictureEvaluator):
         default = self.pipeline.sampling_settings()["guidance_scale"]
         asked, scores = self.generated.labels[:NUM_SWEPT], {}
         for scale in sorted({*self.guidance, default}):
-            scores[scale] = self.scorer.score(
-                {"guidance_scale": scale},
-                asked,
-                self.seed,
-                progress=lambda *count, scale=scale: self.progress(f"guidance {scale:g}", *count),
-            )
+            report = partial(self.progress, f"guidance {scale:g}")
+            scores[scale] = self.scorer.score({"guidance_scale": scale}, asked, self.seed, progress=report)
         ceiling = self.class_metrics[0].ceiling or 0.0
         section = picture_guidance_section(scores, default, ceiling, self.comparison, len(self.class_names))
-        return Finding(
-            sections=[section], data={"guidance": {f"{s:g}": score.figures() for s, score in scores.items()}}
-        )
+        found = {f"{scale:g}": score.figures() for scale, score in scores.items()}
+        return Finding(sections=[section], data={"guidance": found})
 
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
@@ -223,39 +190,20 @@ def picture_guidance_section(
     """The same classes and noise at other guidance scales, beside real pictures; default: the model's own scale."""
     num, real = next(iter(scores.values())).num, found.sets[found.best]
     ceilings = {"accuracy": accuracy_of_real, "precision": real.precision, "recall": real.recall}
-    curves = {
-        "accuracy": [(score.accuracy, *interval(score.accuracy, num)) for score in scores.values()],
-        **{name: [(getattr(s, name),) * 3 for s in scores.values()] for name in ("precision", "recall")},
-    }
+    curves = {name: [(getattr(score, name),) * 3 for score in scores.values()] for name in ceilings}
+    curves["accuracy"] = [(score.accuracy, *interval(score.accuracy, num)) for score in scores.values()]
     title = f"n = {num} at each scale, same noise; bars: 95%"
     figure = sweep_figure(list(scores), curves, ceilings, 1 / num_classes, title, default, "share")
-    rows: list[tuple[Any, ...]] = [
-        (
-            f"{scale:g}",
-            score.accuracy,
-            score.kid,
-            score.kid / score.kid_floor if score.kid_floor else None,
-            score.precision,
-            score.recall,
-            found.over_real(score.diversity),
-            score.seconds_per_picture,
-        )
-        for scale, score in scores.items()
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for scale, score in scores.items():
+        kid = score.accuracy, score.kid, score.kid / score.kid_floor if score.kid_floor else None
+        share = found.over_real(score.diversity)
+        rows.append((f"{scale:g}", *kid, score.precision, score.recall, share, score.seconds_per_picture))
     share = found.over_real(real.diversity)
     rows.append(("real pictures", accuracy_of_real, None, 1.0, real.precision, real.recall, share, None))
-    columns = (
-        "guidance scale",
-        "accuracy",
-        "balanced KID",
-        "over floor",
-        "precision",
-        "recall",
-        "diversity over real",
-        "s",
-    )
+    columns = ("guidance scale", "accuracy", "balanced KID", "over floor", "precision", "recall", "diversity over real")
     text = _GUIDANCE.format(num=num, default=default)
-    return Section("Guidance", text, [Medium("guidance", to_png(figure)), Table(columns, rows)])
+    return Section("Guidance", text, [Medium("guidance", to_png(figure)), Table((*columns, "s"), rows)])
 
 
 _GUIDANCE = (

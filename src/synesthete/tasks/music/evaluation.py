@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,12 +17,12 @@ from synesthete.evaluation.audio_features.bands import band_error, band_floor
 from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import References, draw_places, draw_with_replacement, encode_signals, generate_timed
+from synesthete.evaluation.samples import draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
@@ -48,9 +48,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Gallery
-    from synesthete.evaluation.samples import Generated
+    from synesthete.evaluation.samples import Generated, References
     from synesthete.tasks.music.references import CodecRoundTrip
 
 SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
@@ -104,40 +103,31 @@ class MusicEvaluator(Evaluator):
 
     def train_classifier(self) -> Any:
         """As every evaluator; a note where there are too few recordings for one."""
-        data, rate = self.prepared, self.pipeline.codec.spec.sample_rate
+        data, rate, note = self.prepared, self.pipeline.codec.spec.sample_rate, "No classifier was trained: "
         if data.classifier is None or not len(data.classifier):
-            self.notes.append("No classifier was trained: the data keep no recordings for one (data.classifier_share).")
+            self.notes.append(f"{note}the data keep no recordings for one (data.classifier_share).")
             return None
+        sets = (data.classifier, data.test, data.class_names)
         try:
-            return load_or_train_sound_classifier(
-                data.classifier, data.test, data.class_names, rate, progress=self.progress
-            )
+            return load_or_train_sound_classifier(*sets, rate, progress=self.progress)
         except InputError as error:
-            self.notes.append(f"No classifier was trained: {error}. Sets are compared by what needs none.")
+            self.notes.append(f"{note}{error}. Sets are compared by what needs none.")
             return None
-
-    def saved_metric(self) -> Metric | None:
-        """As every evaluator."""
-        return super().saved_metric() if self.saved.classifier.knows_classes else None
 
     def find_features(self, name: str) -> Any:
         """As every evaluator."""
         train = self.prepared.train
         return find_features(name, self.classifier, sample_rate=self.sample_rate, real=train.waveforms[:NUM_FITTED])
 
-    def generate(self) -> Generated:
+    @cached_property
+    def generated(self) -> Generated:
         """As is asked for by held-out pieces, drawn anew each time: by their classes, or their sounds."""
         test = self.prepared.test
         places = draw_with_replacement(len(test), self.num, self.seed, "asked for")
-        found = generate_timed(
-            self.pipeline,
-            test.waveform(places) if self.reads_sound else test.labels[places],
-            seed=self.seed,
-            labels=test.labels[places],
-            batch_size=BATCH_SIZE,
-            warmed=set(),
-            progress=lambda *count: self.progress("sampling", *count),
-        )
+        labels, report = test.labels[places], partial(self.progress, "sampling")
+        raw = test.waveform(places) if self.reads_sound else labels
+        how: dict[str, Any] = {"seed": self.seed, "batch_size": BATCH_SIZE, "warmed": set(), "progress": report}
+        found = generate_timed(self.pipeline, raw, labels=labels, **how)
         broken = int((~found.signal.isfinite()).any(dim=1).sum())
         signal = found.signal.nan_to_num(0.0, 0.0, 0.0)
         clipped = int((signal.abs() > 1).any(dim=1).sum())
@@ -147,46 +137,27 @@ class MusicEvaluator(Evaluator):
             self.notes.append(f"{clipped} of {self.num} sounds go beyond full scale; they are clipped here.")
         return replace(found, signal=to_int16(signal), counts={"num_broken": broken, "num_clipped": clipped})
 
-    def draw_references(self) -> References:
+    @cached_property
+    def references(self) -> References:
         """Held-out pieces, and training pieces: those of one recording are alike.
 
         Two halves of the held-out ones, which share recordings, are nearer to each other than music of other recordings
         can be.
         """
-        test, train = self.prepared.test, self.prepared.train
-        chosen, _, others = draw_places(len(test), len(train), self.num, self.seed, self.what, from_training=True)
-        return References(
-            held_out=test.waveforms[chosen],
-            labels=test.labels[chosen],
-            others=train.waveforms[others],
-            other_labels=train.labels[others],
-            worst=noise_like(train.waveforms[others], self.seed),
-            places=chosen,
-            training=train.waveforms,
-        )
+        return self.held_out_and_others("waveforms", noise_like)
 
     @cached_property
     def coded(self) -> tuple[Tensor, Tensor]:
         """The other pieces, and the held-out ones, through the codec."""
-        seed, real = seeding.derive(self.seed, "codec"), self.references
-        sets = {"codec, others": real.others, "codec, held out": real.held_out}
-        others, held_out = (
-            through_codec(self.pipeline.codec, x, seed, lambda *count, name=name: self.progress(name, *count))
-            for name, x in sets.items()
-        )
-        return others, held_out
+        codec, seed, real = self.pipeline.codec, seeding.derive(self.seed, "codec"), self.references
+        others = through_codec(codec, real.others, seed, partial(self.progress, "codec, others"))
+        return others, through_codec(codec, real.held_out, seed, partial(self.progress, "codec, held out"))
 
     def sets(self) -> dict[str, tuple[Any, Tensor]]:
         """As every evaluator, and the others as they are, and white noise."""
-        real = self.references
-        labels = self.groups(real.other_labels)
-        white = noise_like(real.others, self.seed, coloured=False)
-        beside = {CODED: self.coded[0], REAL: real.others, NOISE: real.worst, WHITE: white}
-        return {
-            HELD_OUT: (real.held_out, self.groups(real.labels)),
-            MADE: (self.generated.signal, self.groups(self.generated.labels)),
-            **{name: (sounds, labels) for name, sounds in beside.items()},
-        }
+        sets, (real, labels) = super().sets(), (self.references.others, self.groups(self.references.other_labels))
+        beside = {REAL: real, NOISE: sets.pop(NOISE)[0], WHITE: noise_like(real, self.seed, coloured=False)}
+        return sets | {CODED: (self.coded[0], labels)} | {name: (sounds, labels) for name, sounds in beside.items()}
 
     @cached_property
     def descriptors(self) -> dict[str, AudioDescriptors]:
@@ -276,24 +247,19 @@ class MusicEvaluator(Evaluator):
 
     def described(self) -> Finding:
         """Bands, rhythm and pitch beside held-out pieces."""
-        against = f"n = {self.comparison.num}, {self.comparison.num_held_out} real"
-        found = []
-        for name in NAMES:
-            worst = self.apart[WHITE if name == BANDS else NOISE][name]
-            value, best = self.apart[MADE][name], self.apart[CODED][name]
-            if not math.isnan(value):
-                found.append(
-                    metric(
-                        "audio_descriptor", value, chance=worst, ceiling=best, variant=name, what=name, against=against
-                    )
-                )
+        apart, num = self.apart, self.comparison.num
+        figures = {name: [apart[each][name] for each in (MADE, NOISE, CODED)] for name in NAMES}
+        figures[BANDS][1] = apart[WHITE][BANDS]
+        against = dict.fromkeys(NAMES, f"n = {num}, {self.comparison.num_held_out} real")
         # Held-out recordings may be of another balance than any others; what was learned is that of these.
-        trained_on = self.descriptors[REAL].thirds
-        value, chance, best = (band_error(self.descriptors[name].thirds, trained_on) for name in (MADE, WHITE, CODED))
-        name, against = f"{BANDS}, against recordings trained on", f"n = {self.num}, {len(trained_on)} real"
-        found.append(
-            metric("audio_descriptor", value, chance=chance, ceiling=best, variant=name, what=name, against=against)
-        )
+        trained_on, name = self.descriptors[REAL].thirds, f"{BANDS}, against recordings trained on"
+        figures[name] = [band_error(self.descriptors[each].thirds, trained_on) for each in (MADE, WHITE, CODED)]
+        against[name] = f"n = {num}, {len(trained_on)} real"
+        found = []
+        for name, (value, chance, best) in figures.items():
+            if not math.isnan(value):
+                told: dict[str, Any] = {"variant": name, "what": name, "against": against[name]}
+                found.append(metric("audio_descriptor", value, chance=chance, ceiling=best, **told))
         floor = band_floor(self.descriptors[HELD_OUT].thirds, self.seed)
         data = {"apart": self.apart, "octave_band_floor": floor}
         bands = report.bands(self, floor)
@@ -303,13 +269,9 @@ class MusicEvaluator(Evaluator):
         """What a perfect model would still lose."""
         trip, found = self.round_trip, []
         if self.is_classified:
-            true = self.references.labels
-            share = accuracy(true, self.classifier.classify(self.coded[1]))
-            ceiling, chance = accuracy(true, self.answers[1]), 1 / len(self.class_names)
-            told: dict[str, Any] = {"classifier": self.classifier_name, "num": trip.num}
-            found.append(
-                metric("class_accuracy_of_codec", share, interval(share, trip.num), chance, ceiling=ceiling, **told)
-            )
+            true, answers = self.references.labels, self.classifier.classify(self.coded[1])
+            told: dict[str, Any] = {"ceiling": accuracy(true, self.answers[1]), "classifier": self.classifier_name}
+            found.append(accuracy_metric("class_accuracy_of_codec", true, answers, 1 / len(self.class_names), **told))
         section = report.music_codec_section(self, found[0] if found else None)
         found.append(metric("codec_snr", trip.snr_db, num=trip.num))
         return Finding(found, [section], {"round_trip": {"snr_db": trip.snr_db, "spectral_db": trip.spectral_db}})

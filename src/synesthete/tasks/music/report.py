@@ -42,10 +42,8 @@ NUM_HEARD = 12  # made sounds to hear, and half as many real ones
 NUM_SEEN = 6  # columns of the sheet, two rows each
 
 
-def bands_figure(
-    descriptors: Mapping[str, AudioDescriptors], real: str, made: str, sample_rate: int, title: str = ""
-) -> Figure:
-    """Level of each third of an octave of every set, and how much louder each octave of `made` is than of `real`.
+def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, title: str) -> Figure:
+    """Level of each third of an octave of every set, and how much louder each octave of MADE is than of HELD_OUT.
 
     What a model left out altogether, such as all highs, is where its curve falls away from the real one's.
     """
@@ -55,26 +53,30 @@ def bands_figure(
     centres = (edges[:-1] * edges[1:]).sqrt().tolist()
     levels = {name: profile(found.thirds) for name, found in descriptors.items()}
     for (name, level), colour in zip(levels.items(), COLOURS, strict=False):
-        thick = name in (made, real)
-        top.plot(centres, level.tolist(), color=colour, linewidth=2 if thick else 1, label=name)
+        top.plot(centres, level.tolist(), color=colour, linewidth=2 if name in (MADE, HELD_OUT) else 1, label=name)
     loudest = max(float(level.max()) for level in levels.values())
     top.set_ylim(loudest - 90, loudest + 5)
-    top.fill_between(centres, levels[made].tolist(), levels[real].tolist(), color="0.5", alpha=0.15)
-    mark_hertz(top, edges[0].item(), edges[-1].item())
+    top.fill_between(centres, levels[MADE].tolist(), levels[HELD_OUT].tolist(), color="0.5", alpha=0.15)
     top.set_ylabel("level of a third of an octave (dB)")
     top.grid(alpha=0.25)
     top.legend(fontsize=8, frameon=False)
     top.set_title(title, fontsize=10)
-    apart = band_differences(*(octave_power(descriptors[name].thirds) for name in (made, real))).tolist()
-    lows = edges[:-1:THIRDS].tolist()
+    apart, lows = octaves_apart(descriptors), edges[:-1:THIRDS].tolist()
     widths = np.diff([*lows, edges[-1].item()])
     colours = [COLOURS[1] if abs(value) > LIMIT_DB else COLOURS[0] for value in apart]
     bottom.bar(lows, apart, widths, align="edge", color=colours, edgecolor="white")
     bottom.axhspan(-LIMIT_DB, LIMIT_DB, color="0.5", alpha=0.12)
     bottom.axhline(0, color="0.3", linewidth=0.8)
-    mark_hertz(bottom, edges[0].item(), edges[-1].item())
-    bottom.set_ylabel(f"{made} - {real} (dB)")
+    bottom.set_ylabel(f"{MADE} - {HELD_OUT} (dB)")
+    for axes in (top, bottom):
+        mark_hertz(axes, edges[0].item(), edges[-1].item())
     return figure
+
+
+def octaves_apart(descriptors: Mapping[str, AudioDescriptors]) -> list[float]:
+    """How much louder each octave of what was made is than that of held-out pieces, in dB."""
+    made, real = (octave_power(descriptors[name].thirds) for name in (MADE, HELD_OUT))
+    return band_differences(made, real).tolist()
 
 
 def mark_hertz(axes: Axes, low: float, high: float) -> None:
@@ -105,12 +107,8 @@ def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: f
         onsets.hist(values, edges, weights=np.full(len(values), 1 / len(values)), histtype="step", color=colour)
         shares = mean_histogram(found.pitches)
         pitches.plot(np.arange(len(shares)) + LOWEST, shares, color=colour, linewidth=1.2)
-        classes.bar(
-            np.arange(12) + (i - (len(descriptors) - 1) / 2) * width,
-            mean_histogram(found.pitch_classes),
-            width,
-            color=colour,
-        )
+        places = np.arange(12) + (i - (len(descriptors) - 1) / 2) * width
+        classes.bar(places, mean_histogram(found.pitch_classes), width, color=colour)
     tempo.set_xlabel("time until onsets come again (s)")
     onsets.set_xlabel("onsets a second")
     pitches.set_xlabel("partial (MIDI number; 69 is 440 Hz)")
@@ -125,11 +123,10 @@ def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: f
     return figure
 
 
-def say_bands(descriptors: Mapping[str, AudioDescriptors], real: str, made: str, sample_rate: int) -> str:
+def say_octaves(found: MusicEvaluator) -> str:
     """Which octaves are more than LIMIT_DB too loud or too quiet, in plain words."""
-    apart = band_differences(*(octave_power(descriptors[name].thirds) for name in (made, real))).tolist()
-    names = octave_names(sample_rate)
-    far = [f"{name} ({value:+.1f} dB)" for name, value in zip(names, apart, strict=True) if abs(value) > LIMIT_DB]
+    apart = zip(octave_names(found.sample_rate), octaves_apart(found.descriptors), strict=True)
+    far = [f"{name} ({value:+.1f} dB)" for name, value in apart if abs(value) > LIMIT_DB]
     if not far:
         return f"Every octave is within {LIMIT_DB:g} dB of real pieces."
     return f"Octaves more than {LIMIT_DB:g} dB from real pieces: {', '.join(far)}."
@@ -145,10 +142,9 @@ def sound_card(waveform: Tensor, sample_rate: int, name: str, *lines: str) -> Ca
 def heard_music_section(found: MusicEvaluator) -> Section:
     """The first sounds that were made, and real ones, to hear."""
     made, real, names, rate = found.generated, found.references, found.class_names, found.sample_rate
-    cards = []
-    for place in range(min(NUM_HEARD, len(made))):
-        said = [f"the classifier hears {names[int(found.answers[0][place])]}"] if found.is_classified else []
-        cards.append(sound_card(made.signal[place], rate, f"made {found.name_of(place)}", *said))
+    heard = found.answers[0][:NUM_HEARD].tolist() if found.is_classified else []
+    said = [[f"the classifier hears {names[answer]}"] for answer in heard] or [[] for _ in made.signal[:NUM_HEARD]]
+    cards = [sound_card(made.signal[i], rate, f"made {found.name_of(i)}", *lines) for i, lines in enumerate(said)]
     others = [
         sound_card(real.held_out[place], rate, f"real {place}{f', {names[int(real.labels[place])]}' if names else ''}")
         for place in range(min(NUM_HEARD // 2, len(real.labels)))
@@ -169,16 +165,11 @@ def seen(found: MusicEvaluator) -> Section:
     return Section("Seen", "", [Medium("spectrograms", sheet, f"above: made; below: real, held out; {title}")])
 
 
-def say_octaves(found: MusicEvaluator) -> str:
-    """Which octaves are too loud or too quiet, in plain words."""
-    return say_bands(found.descriptors, HELD_OUT, MADE, found.sample_rate)
-
-
 def bands(found: MusicEvaluator, floor: float) -> Section:
     """The level of each band, as a picture and octave by octave. floor: between halves of the held-out pieces."""
     rate, shown = found.sample_rate, {name: found.descriptors[name] for name in (MADE, HELD_OUT, CODED, REAL)}
     title = f"{found.comparison.num} made, {found.comparison.num_held_out} held out"
-    figure = bands_figure(shown, HELD_OUT, MADE, rate, title)
+    figure = bands_figure(shown, rate, title)
     levels = {name: profile(octave_power(each.thirds)).tolist() for name, each in shown.items()}
     rows = [
         (octave, *(levels[name][i] for name in shown), levels[MADE][i] - levels[HELD_OUT][i])
@@ -214,17 +205,14 @@ def suspects(evaluator: MusicEvaluator, found: Memorization) -> Gallery:
 def music_codec_section(found: MusicEvaluator, accuracy: Metric | None) -> Section:
     """What the codec alone costs, with pairs to hear. accuracy: of the classifier through it."""
     trip, cards = found.round_trip, []
-    rows: list[tuple[str, Any]] = [
-        ("SNR of the waveform (dB, median)", trip.snr_db),
-        ("log-spectral distance (dB)", trip.spectral_db),
-    ]
+    rows: dict[str, Any] = {"SNR of the waveform (dB, median)": trip.snr_db}
+    rows["log-spectral distance (dB)"] = trip.spectral_db
     if accuracy is not None:
-        rows.append(("class accuracy", accuracy.value))
-        rows.append(("class accuracy of the pieces as they are", accuracy.ceiling))
+        rows |= {"class accuracy": accuracy.value, "class accuracy of the pieces as they are": accuracy.ceiling}
     for number, pair in enumerate(zip(*trip.pairs, strict=True)):
         for name, waveform in zip(("as it is", "through the codec"), pair, strict=True):
             cards.append(sound_card(waveform, found.sample_rate, f"piece {number} {name}"))
-    table = Table(("", "held-out pieces"), rows, f"n = {trip.num}")
+    table = Table(("", "held-out pieces"), list(rows.items()), f"n = {trip.num}")
     return Section("The codec alone", _CODEC, [table, Gallery(cards, columns=2)])
 
 
