@@ -46,7 +46,8 @@ class InceptionFeatures:
     name = "inception"
 
     def __init__(self, model: str | Path = MODEL, device: str = "auto") -> None:
-        self.network = read_inception(find_inception(str(model))).to(find_device(device))
+        self.device = find_device(device)
+        self.network = read_inception(find_inception(str(model))).to(self.device)
 
     @torch.no_grad()
     def __call__(self, samples: Tensor | Rows) -> Tensor:
@@ -55,8 +56,7 @@ class InceptionFeatures:
         Raises:
             InputError: no uint8 pictures.
         """
-        device = self.network.Conv2d_1a_3x3.conv.weight.device
-        found = [self.network(part.to(device)).cpu() for part in coloured(samples)]
+        found = [self.network(part.to(self.device)).cpu() for part in coloured(samples)]
         return torch.cat(found) if found else torch.zeros(0, WIDTH)
 
 

@@ -250,7 +250,8 @@ class SpeechEvaluator(Evaluator):
         """What a probe reads from the condition (n,); None where there is nothing that it could learn from."""
         if self.prepared.trained_on is None:
             return None
-        probe = fit_linear_probe(*self.prepared.trained_on, self.seed)
+        features, labels = self.prepared.trained_on
+        probe = fit_linear_probe(features, labels, self.seed)
         return probe.classify(condition_features(self.pipeline, self.pictures))
 
     @cached_property
