@@ -121,10 +121,10 @@ def read_speech_data(
         InputError: a model of other classes, or not one readable picture.
     """
     check_classes(pipeline, data.class_names, SpeechEvaluator.verb)
-    report = progress or (lambda *_: None)
+    track = progress or (lambda *_: None)
     pictures, labels = data.pictures("test")
     chosen = drawn(len(pictures), num, seed, "test pictures")
-    readable = list(preprocessed(pipeline, pictures, chosen, partial(report, "pictures")))
+    readable = list(preprocessed(pipeline, pictures, chosen, partial(track, "pictures")))
     if not readable:
         raise InputError("not one readable picture to speak; give a test split with some")
     real, clips = (data.clips(corpus_folder, split) for split in ("test", "classifier"))
@@ -134,7 +134,7 @@ def read_speech_data(
         real,
         clips,
         [data.words.get(name, name) for name in data.class_names],
-        training_features(pipeline, data, seed, report),
+        training_features(pipeline, data, seed, track),
         len(pictures),
         (*pictures.skipped, *real.skipped),
     )
