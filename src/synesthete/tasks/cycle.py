@@ -90,31 +90,30 @@ def evaluate_cycle(
     folder: Path,
     *,
     models: tuple[str, str] = ("", ""),
-    num: int = 200,
     seed: int = 0,
     classifier: ImageClassifier | None = None,
-    listener: TrainedClassifier[SpeechClassifier] | None = None,
     command: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
+    **options: Any,
 ) -> Cycle:
     """Go round with held-out pictures and write the report into `folder`.
 
     speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. classifier: of pictures, such
-    as the one saved with the painter; where None, one is trained on `prepared.classifier`. listener: the one saved with
-    `speech`. models: what the report calls the two.
+    as the one saved with the painter; where None, one is trained on `prepared.classifier`. models: what the report
+    calls the two. options: num and listener, as `go_round`.
 
     Raises:
         InputError: models that share fewer than two classes, no classifier, and as `write_report`.
     """
-    start, report = datetime.now(UTC), progress or (lambda *_: None)
+    start = datetime.now(UTC)
     if classifier is None and prepared.classifier is not None and len(prepared.classifier):
         pictures = (prepared.classifier, prepared.test, prepared.class_names)
-        classifier = load_or_train_image_classifier(*pictures, progress=report).classifier
+        classifier = load_or_train_image_classifier(*pictures, progress=progress).classifier
     if classifier is None:
         raise InputError(
             "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
         )
-    found = go_round(speech, painter, prepared, classifier, num=num, seed=seed, listener=listener, report=report)
+    found = go_round(speech, painter, prepared, classifier, seed=seed, report=progress, **options)
     facts = provenance(painter, start, " -> ".join(filter(None, models)), command) | {
         "speaks": models[0] or str(speech.config.card.get("recipe", "")),
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
@@ -135,7 +134,10 @@ def go_round(
     listener: TrainedClassifier[SpeechClassifier] | None = None,
     report: Progress = lambda *_: None,
 ) -> Cycle:
-    """Speak held-out pictures, paint what was said, and classify both; real recordings between are the ceiling."""
+    """Speak held-out pictures, paint what was said, and classify both; real recordings between are the ceiling.
+
+    listener: the classifier saved with `speech`.
+    """
     names, notes = shared_classes(speech, painter)
     samples: AudioImageSamples = prepared.test.plain()
     known = torch.tensor([name in names for name in prepared.class_names])

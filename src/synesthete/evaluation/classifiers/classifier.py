@@ -8,7 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import nn
@@ -257,14 +257,12 @@ def load_or_train(
     test: Samples,
     test_labels: Tensor,
     *,
-    seed: int = 0,
-    num_steps: int | None = None,
     num_voices: int = 0,
-    progress: Progress | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> TrainedClassifier[C]:
     """The classifier for these samples: from the cache, where one was trained on the same in the same way.
 
-    build, num_steps, progress: as `train_classifier`. samples, labels: what it learns from, which no generator is
+    build, options: as `train_classifier`. samples, labels: what it learns from, which no generator is
     trained on. test, test_labels: real samples that its accuracy is measured on. num_voices: of those.
 
     Raises:
@@ -275,7 +273,7 @@ def load_or_train(
         type(untrained).__name__,
         {key: value for key, value in untrained.config.items() if not key.startswith("_")},
         asdict(untrained.training_settings),
-        [seed, num_steps, num_voices],
+        [options.get("seed", 0), options.get("num_steps"), num_voices],
         fingerprint(build, samples),
         *(samples, labels, test, test_labels),
     )
@@ -285,7 +283,7 @@ def load_or_train(
             if found := load_classifier(place, type(untrained)):
                 return found
         start = time.perf_counter()
-        classifier = train_classifier(build, samples, labels, seed=seed, num_steps=num_steps, progress=progress)
+        classifier = train_classifier(build, samples, labels, **options)
         share = measure(classifier, test, test_labels)
         num_test = 0 if math.isnan(share) else len(test_labels)
         trained = TrainedClassifier(classifier, share, num_test, num_voices, seconds=time.perf_counter() - start)

@@ -84,7 +84,7 @@ def kernel(
     generator = seeding.generator(seed, "kernel subsets")
     # The first column is all samples, each other one a subset.
     chosen = [
-        torch.cat([torch.ones(len(x), 1), _subsets(len(x), size, num_subsets, generator)], dim=1).to(x)
+        torch.cat([torch.ones(len(x), 1), (_orders(len(x), num_subsets, generator) < size).float()], dim=1).to(x)
         for x in (real, made)
     ]
     found = _discrepancies(
@@ -131,7 +131,13 @@ def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
     _check(real, made)
     if not 1 <= k < min(len(real), len(made)):
         raise InputError(f"k = {k} nearest of {min(len(real), len(made))} samples; give k from 1 to below their number")
-    return Coverage(_share_inside(made, real, _radii(real, k)), _share_inside(real, made, _radii(made, k)))
+    shares = []
+    for samples, centres in ((made, real), (real, made)):
+        # Each is its own nearest, at 0.
+        radii = torch.cat([block.kthvalue(k + 1, dim=1).values for block in _distances(centres, centres)])
+        inside = sum((block <= radii).any(dim=1).sum().item() for block in _distances(samples, centres))
+        shares.append(inside / len(samples))
+    return Coverage(*shares)
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:
@@ -205,25 +211,9 @@ def _kernel_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return total
 
 
-def _subsets(n: int, size: int, num: int, generator: torch.Generator) -> Tensor:
-    """Random subsets of n rows, one a column: (n, num), 1 for the rows that are in it."""
-    return (_orders(n, num, generator) < size).float()
-
-
 def _orders(n: int, num: int, generator: torch.Generator) -> Tensor:
     """Random orders of n rows, one a column: (n, num), each row's place in it."""
     return torch.rand(n, num, generator=generator).argsort(dim=0).argsort(dim=0)
-
-
-def _radii(x: Tensor, k: int) -> Tensor:
-    """Distance (n,) of each row to its k-th nearest other row; each is its own nearest, at 0."""
-    return torch.cat([block.kthvalue(k + 1, dim=1).values for block in _distances(x, x)])
-
-
-def _share_inside(x: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """Share of rows of x that are in the ball of at least one centre."""
-    inside = sum((block <= radii).any(dim=1).sum().item() for block in _distances(x, centres))
-    return inside / len(x)
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
@@ -283,8 +273,7 @@ def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NU
     if half < 2:
         return math.nan
     generator = seeding.generator(seed, "balanced floor")
-    squares = []
-    members = [(labels == label).nonzero().flatten() for label in classes]
+    members, squares = [(labels == label).nonzero().flatten() for label in classes], []
     places = torch.stack([own[torch.randperm(len(own), generator=generator)[:num]] for own in members])  # (K, num)
     x = real[places.flatten()]
     similarity = _cubic(x, x)

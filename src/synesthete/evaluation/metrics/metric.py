@@ -70,115 +70,95 @@ def by_key(metrics: Sequence[Metric], key: str) -> Metric:
     raise InputError(f"no metric '{key}'; there are: {near}")
 
 
-_ROWS = (
-    # Classes
-    MetricRow("class_accuracy", "class accuracy ({classifier}, n = {num})", "share", True),
-    MetricRow(
-        "class_accuracy_over_real",
-        "class accuracy over that of real {what} ({classifier}, n = {num}, {num_real} real)",
-        "ratio",
-        True,
-    ),
-    MetricRow(
-        "class_accuracy_of_codec",
-        "class accuracy of real pieces through the codec ({classifier}, n = {num})",
-        "share",
-        True,
-    ),
-    MetricRow("class_accuracy_heard", "class accuracy, {what} ({classifier}, n = {num})", "share", True),
-    MetricRow("class_accuracy_after_stage", "class accuracy after stage {stage} (n = {num})", "share", True),
-    MetricRow("class_accuracy_zero_shot", "class accuracy by {model}, n = {num})", "share", True),
-    MetricRow("class_cosine_zero_shot", "cosine to the class's name by {model}, n = {num})", "cosine", True),
-    MetricRow(
-        "class_of_the_text", "class of the text, where the sound is of another class ({classifier}, n = {num})", "share"
-    ),
-    MetricRow(
-        "class_of_the_sound", "class of the sound, where the text names another ({classifier}, n = {num})", "share"
-    ),
-    MetricRow("accuracy", "accuracy ({classifier}, n = {num})", "share", True),
-    MetricRow(
-        "saved_classifier_accuracy", "accuracy of the classifier kept with the model ({what}, n = {num})", "share", True
-    ),
-    # Linear probes
-    MetricRow("probe_accuracy", "{title}: accuracy of a linear probe on the {what} (n = {num})", "share", True),
-    MetricRow("probe_agreement", "{title} what the probe {verb} ({what}n = {num})", "share", True),
-    # Sets of samples; those that are computed from sets alone are registered where they are defined
-    MetricRow("kid_over_floor", "KID over its real-vs-real floor ({against})", "ratio", False),
-    MetricRow("balanced_kid_over_floor", "class-balanced KID over its floor ({against})", "ratio", False),
-    MetricRow("fid", "FID ({against})", "", False, depends_on_num=True),
-    MetricRow("kid", "KID ({against})", "", False),
-    MetricRow("frechet_distance", "Fréchet distance ({against})", "", False, depends_on_num=True),
-    MetricRow("kernel_distance", "kernel distance ({against})", "", False),
-    MetricRow("precision", "precision ({against})", "share", True, depends_on_num=True),
-    MetricRow("recall", "recall ({against})", "share", True, depends_on_num=True),
-    MetricRow("diversity", "diversity within {within} over that of real {what} ({against})", "ratio"),
-    MetricRow("audio_descriptor", "{what} ({against})", "", False),
-    # Memorization
-    MetricRow(
-        "memorization_distance", "memorisation: distance to the nearest one over held-out's ({against})", "ratio", True
-    ),
-    MetricRow(
-        "memorization_share",
-        "memorisation: share as near as the nearest {share} of held-out ({against})",
-        "share",
-        False,
-    ),
-    # Denoising and what is told
-    MetricRow("denoising_mse", "MSE of x_0 at t = {t} ({what}, n = {num})", "variance of x_0", False),
-    MetricRow("validation_loss", "validation loss, fixed noise and timesteps ({against})", "", False),
-    MetricRow("condition_sensitivity", "condition sensitivity{what} (MSE of x_0{how}, n = {num})", "", True),
-    MetricRow(
-        "adapter_off",
-        "strength 0 told a sound, largest difference in x_0 from the base network (n = {num}; chance: at strength 1)",
-        "",
-        False,
-    ),
-    MetricRow("adapter_gates", "gates, mean |tanh| of {num} (where they start: chance)"),
-    # Retrieval
-    MetricRow("retrieval_mean_rank", "retrieval, mean rank ({against})", "rank", False),
-    MetricRow("retrieval_recall", "retrieval, recall at {k} ({against})", "share", True),
-    # Speech
-    MetricRow("generation_mse", "generation MSE ({how}, n = {num})", "", False),
-    MetricRow("generation_mse_i2m", "generation MSE as i2m computed it ({how}, n = {num})", "", False),
-    MetricRow("voiced", "voiced: share of sounds with a clear pitch ({against})", "share", True),
-    *(
-        MetricRow(f"dnsmos_{name}", "{what}, 1 to 5 (n = {num})", "", True)
-        for name in ("overall", "signal", "background")
-    ),
-    MetricRow("p808", "{what}, 1 to 5 (n = {num})", "", True),
-    MetricRow("voice_diversity", "voice diversity, {what} (spread over that of real voices, {against})", "ratio"),
-    # Music
-    MetricRow("codec_snr", "SNR of the codec alone in dB (held-out pieces, median, n = {num})", "dB", True),
-    MetricRow("log_spectral_distance", "log-spectral distance{what} in dB ({against})", "dB", False),
-    MetricRow("octave_level", "level of {octave}, made minus real, in dB ({against})", "dB"),
-    MetricRow("recorded_octave_level", "level of {octave} under the octave at the band's end, in dB ({against})", "dB"),
-    # A cycle of two models
-    MetricRow(
-        "cycle_class", "cycle: the last picture shows the class that {what} ({classifier}, n = {num})", "share", True
-    ),
-    MetricRow(
-        "cycle_speech",
-        "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
-        "share",
-        True,
-    ),
-    MetricRow(
-        "cycle_first", "accuracy of the classifier on the first pictures ({classifier}, n = {num})", "share", True
-    ),
-    # Search over settings
-    MetricRow("searched_accuracy", "accuracy, {who} (n = {num})", "share", True),
-    MetricRow("searched_kid", "KID, {who} ({against})", "", False),
-    MetricRow("searched_recall", "recall, {who} ({against})", "share", True),
-    MetricRow("searched_seconds", "seconds per picture, {who}", "s", False),
-    MetricRow("searched_difference", "{what}, winner minus old default"),
-    MetricRow("sweep_best", "{which} {what}: {cell}"),
-    # Speed
-    MetricRow("seconds_per_sample", "seconds a {sample} ({how})", "s", False),
-    MetricRow("real_time_factor", "real-time factor (seconds of work a second of sound, {how})", "", False),
-    MetricRow("seconds_to_upsample", "seconds to upsample a second of sound (n = {num})", "s", False),
-)
+# Titles by key, for each unit and which way is better.
+_TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
+    ("share", True): {
+        "class_accuracy": "class accuracy ({classifier}, n = {num})",
+        "class_accuracy_of_codec": "class accuracy of real pieces through the codec ({classifier}, n = {num})",
+        "class_accuracy_heard": "class accuracy, {what} ({classifier}, n = {num})",
+        "class_accuracy_after_stage": "class accuracy after stage {stage} (n = {num})",
+        "class_accuracy_zero_shot": "class accuracy by {model}, n = {num})",
+        "accuracy": "accuracy ({classifier}, n = {num})",
+        "saved_classifier_accuracy": "accuracy of the classifier kept with the model ({what}, n = {num})",
+        "probe_accuracy": "{title}: accuracy of a linear probe on the {what} (n = {num})",
+        "probe_agreement": "{title} what the probe {verb} ({what}n = {num})",
+        "precision": "precision ({against})",
+        "recall": "recall ({against})",
+        "retrieval_recall": "retrieval, recall at {k} ({against})",
+        "voiced": "voiced: share of sounds with a clear pitch ({against})",
+        "cycle_class": "cycle: the last picture shows the class that {what} ({classifier}, n = {num})",
+        "cycle_speech": "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
+        "cycle_first": "accuracy of the classifier on the first pictures ({classifier}, n = {num})",
+        "searched_accuracy": "accuracy, {who} (n = {num})",
+        "searched_recall": "recall, {who} ({against})",
+    },
+    ("", False): {
+        "fid": "FID ({against})",
+        "kid": "KID ({against})",
+        "frechet_distance": "Fréchet distance ({against})",
+        "kernel_distance": "kernel distance ({against})",
+        "audio_descriptor": "{what} ({against})",
+        "validation_loss": "validation loss, fixed noise and timesteps ({against})",
+        "adapter_off": "strength 0 told a sound, largest difference in x_0 from the base network (n = {num}; chance: "
+        "at strength 1)",
+        "generation_mse": "generation MSE ({how}, n = {num})",
+        "generation_mse_i2m": "generation MSE as i2m computed it ({how}, n = {num})",
+        "searched_kid": "KID, {who} ({against})",
+        "real_time_factor": "real-time factor (seconds of work a second of sound, {how})",
+    },
+    ("", None): {
+        "adapter_gates": "gates, mean |tanh| of {num} (where they start: chance)",
+        "searched_difference": "{what}, winner minus old default",
+        "sweep_best": "{which} {what}: {cell}",
+    },
+    ("s", False): {
+        "searched_seconds": "seconds per picture, {who}",
+        "seconds_per_sample": "seconds a {sample} ({how})",
+        "seconds_to_upsample": "seconds to upsample a second of sound (n = {num})",
+    },
+    ("ratio", True): {
+        "class_accuracy_over_real": (
+            "class accuracy over that of real {what} ({classifier}, n = {num}, {num_real} real)"
+        ),
+        "memorization_distance": "memorisation: distance to the nearest one over held-out's ({against})",
+    },
+    ("share", None): {
+        "class_of_the_text": "class of the text, where the sound is of another class ({classifier}, n = {num})",
+        "class_of_the_sound": "class of the sound, where the text names another ({classifier}, n = {num})",
+    },
+    ("ratio", False): {
+        "kid_over_floor": "KID over its real-vs-real floor ({against})",
+        "balanced_kid_over_floor": "class-balanced KID over its floor ({against})",
+    },
+    ("ratio", None): {
+        "diversity": "diversity within {within} over that of real {what} ({against})",
+        "voice_diversity": "voice diversity, {what} (spread over that of real voices, {against})",
+    },
+    ("dB", None): {
+        "octave_level": "level of {octave}, made minus real, in dB ({against})",
+        "recorded_octave_level": "level of {octave} under the octave at the band's end, in dB ({against})",
+    },
+    ("cosine", True): {"class_cosine_zero_shot": "cosine to the class's name by {model}, n = {num})"},
+    ("share", False): {
+        "memorization_share": "memorisation: share as near as the nearest {share} of held-out ({against})",
+    },
+    ("variance of x_0", False): {"denoising_mse": "MSE of x_0 at t = {t} ({what}, n = {num})"},
+    ("", True): {
+        "condition_sensitivity": "condition sensitivity{what} (MSE of x_0{how}, n = {num})",
+        **{f"dnsmos_{name}": "{what}, 1 to 5 (n = {num})" for name in ("overall", "signal", "background")},
+        "p808": "{what}, 1 to 5 (n = {num})",
+    },
+    ("rank", False): {"retrieval_mean_rank": "retrieval, mean rank ({against})"},
+    ("dB", True): {"codec_snr": "SNR of the codec alone in dB (held-out pieces, median, n = {num})"},
+    ("dB", False): {"log_spectral_distance": "log-spectral distance{what} in dB ({against})"},
+}
+_OF_NUM = {"fid", "frechet_distance", "precision", "recall"}  # their expectation depends on n
 
-METRICS: dict[str, MetricRow] = {row.key: row for row in _ROWS}
+METRICS: dict[str, MetricRow] = {
+    key: MetricRow(key, title, unit, higher_is_better, depends_on_num=key in _OF_NUM)
+    for (unit, higher_is_better), titles in _TITLES.items()
+    for key, title in titles.items()
+}
 
 
 def register_metric(row: MetricRow) -> MetricRow:
