@@ -183,7 +183,7 @@ def test_a_copy_is_found_under_another_level_length_rate_and_format(tmp_path):
     sounds = [melody(6.0, 16_000, seed) for seed in range(6)]
     import soundfile
 
-    soundfile.write(tmp_path / "copy.mp3", 0.3 * sounds[2][7000:], 16_000)
+    soundfile.write(tmp_path / "copy.mp3", 0.3 * sounds[2][7500:], 16_000)
     copy = np.concatenate(list(Decoder(RecordingFile(str(tmp_path / "copy.mp3"), ""), 16_000))) / 32768
     tracks = [track(sound, 16_000) for sound in (*sounds, copy)]
     assert find_alike(tracks, seconds=2.0) == [(2, 6)]

@@ -9,8 +9,9 @@ import torch
 
 from sound_files import melody, write, write_melody
 from synesthete.data import recordings as recordings_module
+from synesthete.data import sound_file as sound_file_module
 from synesthete.data.audio import as_float
-from synesthete.data.recordings import Header, RecordingFile, Recordings
+from synesthete.data.recordings import RecordingFile, Recordings
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder, keep_waveforms, read_shard
 from synesthete.types import InputError
@@ -69,21 +70,20 @@ def test_any_format_rate_and_channels_become_mono_at_the_rate(tmp_path, suffix, 
     sound = np.zeros((rate, channels), np.float32)
     sound[:, 0] = 0.4 * np.sin(2 * np.pi * 440 * time)  # in one channel: the mean is 1 / channels of it
     samples, decoder = decode(write(tmp_path / f"a.{suffix}", sound, rate))
-    assert len(samples) == pytest.approx(RATE, abs=1 if suffix != "mp3" else 0.3 * RATE)
+    assert len(samples) == pytest.approx(RATE, abs=256 if suffix == "ogg" else 1)  # of ogg, FFmpeg counts by packets
     assert samples.dtype == np.int16
     assert decoder.own_rate == rate
     assert not decoder.note
     middle = samples[2000:6000] / 32768
     assert loudest_hz(middle) == pytest.approx(440, abs=3)
-    if suffix != "mp3":  # which takes its time to reach the level
+    if suffix != "mp3":  # which keeps less of a tone
         assert middle.std() * 2**0.5 == pytest.approx(0.4 / channels, rel=0.02)
 
 
 def test_the_resampling_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", melody(2.0, 44_100), 44_100, subtype="FLOAT")
     whole, _ = decode(path)
-    monkeypatch.setattr(recordings_module, "BLOCK", 1000)
-    monkeypatch.setattr(recordings_module, "STEP", 300)
+    monkeypatch.setattr(sound_file_module, "BLOCK", 1000)
     parts, _ = decode(path)
     np.testing.assert_array_equal(whole, parts)
 
@@ -95,7 +95,7 @@ def test_a_long_recording_is_never_whole_in_memory(tmp_path, monkeypatch):
     with soundfile.SoundFile(path, "w", rate, 6) as file:
         for _ in range(seconds // 100):
             file.write(np.tile(second, (100, 1)))
-    monkeypatch.setattr(recordings_module, "BLOCK", 2**14)
+    monkeypatch.setattr(sound_file_module, "BLOCK", 2**14)
     sizes = []
 
     class Watched(RecordingFile):
@@ -107,7 +107,7 @@ def test_a_long_recording_is_never_whole_in_memory(tmp_path, monkeypatch):
     (found,) = keep_waveforms(tmp_path / "shard.safetensors", [Watched(str(path), "mix.flac")], rate)
     assert len(found.samples) == seconds * rate
     assert sum(sizes) == 4 * 6 * seconds * rate
-    assert max(sizes) <= 4 * 6 * 2**14
+    assert max(sizes) <= 4 * 6 * 2**15
     written = as_float(found.samples[-3 * rate :]).numpy()
     np.testing.assert_allclose(written, np.tile(second[:, 0], 3), atol=1e-4)
 
@@ -128,7 +128,7 @@ def test_what_is_no_sound_is_told_in_one_line(tmp_path, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        RecordingFile(str(path), "a.wav").header()
+        RecordingFile(str(path), "a.wav").num_samples()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     samples, decoder = decode(path)
@@ -142,15 +142,11 @@ def test_of_a_truncated_file_what_can_be_decoded_is_used(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}", melody(8.0, rate), rate)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 6 // 10])
-    try:
-        expected = RecordingFile(str(path), path.name).header().seconds
-    except InputError:  # a format that tells its length at its end
-        expected = None
     samples, decoder = decode(path, rate)
-    assert decoder.note or expected == pytest.approx(len(samples) / rate, abs=0.2)
-    if expected is not None:
-        assert 3 < len(samples) / rate < 6
-        np.testing.assert_allclose(np.abs(samples[: 2 * rate]).max() / 32768, np.abs(melody(8.0, rate)).max(), rtol=0.2)
+    assert len(samples) == RecordingFile(str(path), path.name).num_samples()
+    assert bool(decoder.note) == (suffix in ("wav", "flac"))  # the others do not tell how long they should be
+    assert 3 < len(samples) / rate < 6
+    np.testing.assert_allclose(np.abs(samples[: 2 * rate]).max() / 32768, np.abs(melody(8.0, rate)).max(), rtol=0.2)
 
 
 def test_samples_that_are_not_finite_are_kept_out_of_the_others(tmp_path):
@@ -249,7 +245,7 @@ def test_tones_sound_different_and_always_the_same():
     assert len({recording.content() for recording in found}) == 2 * len(TIMBRES)
     played = [np.concatenate(list(recording.blocks())) for recording in found]
     for recording, samples in zip(found, played, strict=True):
-        assert recording.header() == Header(RATE, RATE, 1)
+        assert (recording.sample_rate, recording.num_samples()) == (RATE, RATE)
         assert samples.shape == (RATE, 1)
         assert 0.25 < np.abs(samples).max() <= 0.9
         np.testing.assert_array_equal(samples, np.concatenate(list(recording.blocks())))

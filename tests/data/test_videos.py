@@ -38,7 +38,7 @@ def test_every_video_gives_a_sound_and_frames_that_belong_to_it(tmp_path, calls)
     assert [sound.label for sound in found.sounds] == ["cat", "dog", "dog"]
     assert found.pairs == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 2)]
     assert len({picture.place for picture in found.pictures}) == 6
-    assert all(sound.recording.header().num_samples == 4000 for sound in found.sounds)
+    assert all(sound.recording.num_samples() == 4000 for sound in found.sounds)
     assert found.pictures[0].picture.read().size == (12, 12)
     assert seen[-1] == ("videos cut", 3, 3)
     asked = sorted(line.rsplit(" ", 2)[1:] for line in calls.read_text().splitlines() if "a.mp4" in line)

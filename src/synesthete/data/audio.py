@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 import soxr
 import torch
 
+from synesthete.data.sound_file import SoundFile
 from synesthete.io import write_file
 from synesthete.types import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-# Sizes that a program which writes to a pipe puts in the header, since it does not know the end yet.
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+MOST = 2**28  # samples that are read whole: 1 GiB, 93 minutes at 48 kHz
 
 
 def read_audio(path: Path | str, sample_rate: int, *, mono: bool = True) -> torch.Tensor:
@@ -31,52 +24,21 @@ def read_audio(path: Path | str, sample_rate: int, *, mono: bool = True) -> torc
     Returns (S,), the mean of its channels, or (C, S) where mono is False.
 
     Raises:
-        InputError: no such file, not a sound, cut short, 0 samples, or NaN or infinite samples.
+        InputError: no such file, not a sound, cut short, 0 samples, too many to be read whole, or NaN or infinite ones.
     """
-    samples, file_rate = read_samples(path, "float32")  # (S, C)
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: NaN or infinite samples; write it again as 16-bit PCM, or remove it")
-    if mono:
-        samples = samples.mean(axis=1)  # (S,)
-    if file_rate != sample_rate:
-        samples = soxr.resample(samples, file_rate, sample_rate)
-    return torch.from_numpy(np.ascontiguousarray(samples.T))
-
-
-def read_samples(path: Path | str, dtype: str) -> tuple[np.ndarray[Any, Any], int]:
-    """The samples of a file (S, C) at its own rate, and that rate in Hz; what is not finite stays as it is.
-
-    dtype int16 is exact for 16-bit PCM alone: of other kinds the library scales integers only.
-
-    Raises:
-        InputError: no such file, not a sound, cut short, or 0 samples.
-    """
-    with opened(path) as file:
-        check_whole_wav(Path(path))
-        num_samples, file_rate = file.frames, file.samplerate
-        samples = file.read(dtype=dtype, always_2d=True)  # (S, C)
-    if num_samples == 0:
-        raise InputError(f"{path}: 0 samples; record it again or remove it")
-    if len(samples) < num_samples:
-        raise InputError(f"{path}: cut short ({len(samples)} of {num_samples} samples); copy it again or remove it")
-    return samples, file_rate
-
-
-@contextmanager
-def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
-    """A sound file, open.
-
-    Raises:
-        InputError: it cannot be opened, or what is read of it in this context cannot be decoded.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = str(getattr(error, "error_string", None) or error).strip().rstrip(".").splitlines()[0]
-        raise InputError(f"{path}: cannot be read as sound ({reason}); give wav, flac, ogg or mp3") from None
+    blocks: list[np.ndarray] = []
+    with SoundFile(path) as file:
+        for block in file.blocks():
+            blocks.append(block.mean(axis=1, keepdims=True) if mono else block)  # (n, C)
+            if sum(part.size for part in blocks) > MOST:
+                minutes = MOST / file.sample_rate / 60
+                raise InputError(f"{path}: longer than can be read whole, {minutes:.0f} min in one channel; cut it")
+        samples = np.concatenate(blocks)  # (S, C)
+        if not np.isfinite(samples).all():
+            raise InputError(f"{path}: NaN or infinite samples; write it again as 16-bit PCM, or remove it")
+        if file.sample_rate != sample_rate:
+            samples = soxr.resample(samples, file.sample_rate, sample_rate)
+    return torch.from_numpy(np.ascontiguousarray(samples[:, 0] if mono else samples.T))
 
 
 def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> Path:
@@ -141,19 +103,3 @@ def peak_normalise(waveform: torch.Tensor, peak: float = 0.95) -> torch.Tensor:
     """The waveform scaled so that its loudest sample is `peak`; silence stays silence."""
     loudest = waveform.abs().max() if waveform.numel() else torch.zeros(())
     return waveform * (peak / loudest) if loudest > 0 else waveform
-
-
-def check_whole_wav(path: Path) -> None:
-    """Raise InputError where a wav holds less than its header says: the library reads what is left without a word."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(12)[:4] != b"RIFF":
-            return
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            missing = length - (size - file.tell())
-            if name == b"data":
-                if missing > 0 and length not in _UNKNOWN_SIZES:
-                    raise InputError(f"{path}: cut short by {missing} bytes; copy it again or remove it")
-                return
-            file.seek(length + length % 2, os.SEEK_CUR)

@@ -278,12 +278,12 @@ class AudioImageSamples(Samples):
         if len(shown) != 1 or len(listened) != 1:
             raise ValueError(f"pictures, labels, x_0, captions: {sorted(shown)} of each; sounds: {sorted(listened)}")
         num_classes = 1 + max(int(x.max()) if len(x) else -1 for x in (self.labels, self.sound_labels))
-        self._of_class = [(self.sound_labels == label).nonzero().flatten() for label in range(num_classes)]
+        self._of_class = [(self.sound_labels == label).nonzero().flatten().tolist() for label in range(num_classes)]
         self._own: dict[int, list[int]] = {}
         for picture, sound in [] if self.pairs is None else self.pairs.tolist():
             self._own.setdefault(picture, []).append(sound)
         for place, label in enumerate(self.labels.tolist()):
-            if place not in self._own and not len(self._of_class[label]):
+            if not self.partners(place):
                 raise InputError(f"class number {label}: pictures but no sound; add some or take the class out")
 
     def __len__(self) -> int:
@@ -332,13 +332,8 @@ class AudioImageSamples(Samples):
         places = indices if self.order is None else self.order[indices]
         labels = self.labels[places]
         draws = torch.rand(2, len(places), generator=generator)
-        sounds = torch.tensor(
-            [
-                self._partner(place, label, draw)
-                for place, label, draw in zip(places.tolist(), labels.tolist(), draws[0].tolist(), strict=True)
-            ],
-            dtype=torch.int64,
-        )
+        fitting = [self.partners(place) for place in places.tolist()]
+        sounds = torch.tensor([own[int(draw * len(own))] for own, draw in zip(fitting, draws[0].tolist(), strict=True)])
         raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]), self.heard is not None)
         if self.x_0 is not None:
             x_0, _ = draw_view(self.x_0, places, generator)
@@ -355,8 +350,7 @@ class AudioImageSamples(Samples):
         if self.sound_augmentation is None or generator is None:
             return self.waveform(sounds)
         pieces: Any = self.sounds
-        varied = [self.sound_augmentation(pieces, i, self.sample_rate, generator) for i in sounds.tolist()]
-        return torch.stack(varied)
+        return torch.stack([self.sound_augmentation(pieces, i, self.sample_rate, generator) for i in sounds.tolist()])
 
     def sounds_alone(self, sounds: Tensor) -> Any:
         """Sounds by number (B,) as a raw condition without a text."""
@@ -368,13 +362,7 @@ class AudioImageSamples(Samples):
 
     def partners(self, place: int) -> list[int]:
         """The numbers of the sounds that may be told with a picture."""
-        return self._own.get(place) or self._of_class[int(self.labels[place])].tolist()
-
-    def _partner(self, place: int, label: int, draw: float) -> int:
-        own = self._own.get(place)
-        if own is not None:
-            return own[int(draw * len(own))]
-        return int(self._of_class[label][int(draw * len(self._of_class[label]))])
+        return self._own.get(place) or self._of_class[int(self.labels[place])]
 
     def _told(self, places: Tensor, draws: Tensor) -> Tensor | None:
         if self.captions is None or self.texts is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 from synesthete import seeding
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
     from pathlib import Path
 
     from synesthete.data.picture import Picture
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 PairPart = Literal["train", "classifier", "test", "speakers"]
+STRICTEST: tuple[PairPart, ...] = ("speakers", "test", "classifier", "train")
 
 
 class ImageEntry(NamedTuple):
@@ -101,7 +102,7 @@ def divide_pairs(
     contents: Sequence[str],
     test_share: float,
     classifier_share: float,
-    held_out: Iterable[str] = (),
+    held_out: Collection[str] = (),
 ) -> tuple[list[PairPart], list[PairPart]]:
     """The split of every picture and of every sound.
 
@@ -122,30 +123,24 @@ def divide_pairs(
     units = DisjointSet(one for pair in together for one in pair)
     for pair in together:
         units.merge(*pair)
-    told: dict[Hashable, set[str]] = {}
+    told: dict[Hashable, set[str | None]] = {}
     names: dict[Hashable, tuple[str, str]] = {}
-    paired = {units[("picture", picture)] for picture, _ in found.pairs}
-    speakers = set(held_out)
     for number, sound in enumerate(found.sounds):
         unit = units[("sound", number)]
-        split = "speakers" if sound.speaker in speakers else sound.split
-        told.setdefault(unit, set()).update({split} if split else ())
+        told.setdefault(unit, set()).add("speakers" if sound.speaker in held_out else sound.split)
         names[unit] = min(names.get(unit, (sound.label, sound.group)), (sound.label, sound.group))
-    for picture, _ in found.pairs:
-        if split := found.pictures[picture].split:
-            told[units[("picture", picture)]].add(split)
-    parts = draw_parts(told, names, paired, test_share, classifier_share)
-    sound_parts = [parts[units[("sound", number)]] for number in range(len(found.sounds))]
-    in_pairs = {picture for picture, _ in found.pairs}
-    alone = {i: (shown.label, shown.place) for i, shown in enumerate(found.pictures) if i not in in_pairs}
-    own = {i: set() if (split := found.pictures[i].split) is None else {split} for i in alone}
-    drawn = draw_parts(own, alone, set(), test_share, classifier_share=0)
-    picture_parts = [parts[units[("picture", i)]] if i in in_pairs else drawn[i] for i in range(len(found.pictures))]
-    return picture_parts, sound_parts
+    paired = {picture: units[("picture", picture)] for picture, _ in found.pairs}
+    for picture, unit in paired.items():
+        told[unit].add(found.pictures[picture].split)
+    parts = draw_parts(told, names, set(paired.values()), test_share, classifier_share)
+    alone = {i: (shown.label, shown.place) for i, shown in enumerate(found.pictures) if i not in paired}
+    drawn = draw_parts({i: {found.pictures[i].split} for i in alone}, alone, set(), test_share, classifier_share=0)
+    picture_parts = [parts[paired[i]] if i in paired else drawn[i] for i in range(len(found.pictures))]
+    return picture_parts, [parts[units[("sound", number)]] for number in range(len(found.sounds))]
 
 
 def draw_parts(
-    told: Mapping[K, set[str]],
+    told: Mapping[K, set[str | None]],
     names: Mapping[K, tuple[str, str]],
     paired: set[K],
     test_share: float,
@@ -161,9 +156,8 @@ def draw_parts(
         undecided = []
         for unit in order:
             # The strictest of what its members say: nothing held out is trained on.
-            if (
-                part := next((p for p in ("speakers", "test", "classifier", "train") if p in told[unit]), None)
-            ) is None:
+            part = next((part for part in STRICTEST if part in told[unit]), None)
+            if part is None:
                 undecided.append(unit)
             else:
                 parts[unit] = part if part != "classifier" or unit in paired else "train"

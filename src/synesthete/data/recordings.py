@@ -7,41 +7,24 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from synesthete import seeding
-from synesthete.data.audio import check_whole_wav, opened
 from synesthete.data.files import SourceFile, list_files
+from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+
     from synesthete.data.labelled import Part
 
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff")
-BLOCK = 2**18  # samples of each channel that are handed on at once: 8 s at 32 kHz
-STEP = 2**13  # samples that are decoded at once: what comes after a damaged place in them is lost
 HASHED_BYTES = 2**21  # of a file, by which its content is told from others'
-# What the library gives as the length of a stream whose header does not tell it.
-UNKNOWN_LENGTH = 2**62
-
-
-class Header(NamedTuple):
-    """What a recording says of itself before it is decoded: rate in Hz, samples of a channel, channels."""
-
-    sample_rate: int
-    num_samples: int
-    num_channels: int
-
-    @property
-    def seconds(self) -> float:
-        """How long it lasts."""
-        return self.num_samples / self.sample_rate
 
 
 class Recording(Protocol):
@@ -69,8 +52,17 @@ class Recording(Protocol):
         """
         ...
 
-    def header(self) -> Header:
-        """Rate, length and channels.
+    @property
+    def sample_rate(self) -> int:
+        """Its own, in Hz.
+
+        Raises:
+            InputError: not a sound.
+        """
+        ...
+
+    def num_samples(self) -> int:
+        """Of each channel, all that can be decoded; a file is decoded for it, since many a header only estimates.
 
         Raises:
             InputError: not a sound, or 0 samples.
@@ -78,7 +70,7 @@ class Recording(Protocol):
         ...
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Its samples (n, C) float32 from the first to the last, n at most `BLOCK`, at its own rate.
+        """Its samples (n, C) float32 from the first to the last, about `BLOCK` at once, at its own rate.
 
         Raises:
             InputError: what comes next cannot be decoded, or is missing; all before was given.
@@ -96,7 +88,7 @@ class RecordingSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordingFile(SourceFile):
-    """A recording in a file of any kind that libsndfile reads: wav, flac, ogg, mp3, opus, aiff."""
+    """A recording in a file of any kind that `SoundFile` reads: wav, flac, ogg, mp3, opus, aiff."""
 
     place: str
 
@@ -114,47 +106,21 @@ class RecordingFile(SourceFile):
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); check the file") from None
         return digest(b"".join(parts), size=12)
 
-    def header(self) -> Header:
-        """Rate, length and channels; the length of a stream that does not tell it is found by reading it once.
+    @property
+    def sample_rate(self) -> int:
+        """As the file says."""
+        with SoundFile(self.path) as file:
+            return file.sample_rate
 
-        Raises:
-            InputError: no such file, not a sound, or 0 samples.
-        """
-        with opened(self.path) as file:
-            num_samples = file.frames
-            header = Header(file.samplerate, num_samples, file.channels)
-        if num_samples >= UNKNOWN_LENGTH:
-            header = header._replace(num_samples=sum(len(block) for block in self.blocks()))
-        if header.num_samples <= 0:
-            raise InputError(f"{self.path}: 0 samples; record it again or remove it")
-        return header
+    def num_samples(self) -> int:
+        """What can be decoded, found by doing so."""
+        with SoundFile(self.path) as file:
+            return file.num_samples()
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The samples (n, C) float32, block by block.
-
-        Raises:
-            InputError: what comes next cannot be decoded, or at the end, less came than the file says of itself.
-        """
-        num_read, failure = 0, None
-        steps: list[np.ndarray] = []
-        try:
-            with opened(self.path) as file:
-                told, rate = file.frames, file.samplerate
-                while len(step := file.read(STEP, dtype="float32", always_2d=True)):
-                    num_read += len(step)
-                    steps.append(step)
-                    if len(steps) * STEP >= BLOCK:
-                        yield np.concatenate(steps)  # (n, C)
-                        steps = []
-        except InputError as error:  # after what could be decoded
-            failure = error
-        if steps:
-            yield np.concatenate(steps)
-        if failure:
-            raise failure
-        check_whole_wav(Path(self.path))
-        if num_read < told < UNKNOWN_LENGTH:
-            raise InputError(f"{self.path}: cut short ({num_read / rate:.1f} of {told / rate:.1f} s)")
+        """The samples (n, C) float32, block by block."""
+        with SoundFile(self.path) as file:
+            yield from file.blocks()
 
 
 class Recordings:
@@ -208,24 +174,23 @@ class RecordingEntry:
 
 
 def open_recordings(recordings: Sequence[Recording], what: str = "recordings") -> list[RecordingEntry | str]:
-    """The content and length of each, or why it cannot be read; none is decoded. what: they are called.
+    """The content and length of each, or why it cannot be read; none is kept in memory. what: they are called.
 
     Raises:
         InputError: not one of them can be read.
     """
+
+    def read(recording: Recording) -> RecordingEntry | str:
+        try:
+            return RecordingEntry(recording, recording.content(), recording.num_samples() / recording.sample_rate)
+        except InputError as error:
+            return str(error)
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
-        opened = list(readers.map(open_recording, recordings))
+        opened = list(readers.map(read, recordings))
     if opened and all(isinstance(found, str) for found in opened):
         raise InputError(f"not one of {len(opened)} {what} can be read; the first: {opened[0]}")
     return opened
-
-
-def open_recording(recording: Recording) -> RecordingEntry | str:
-    """A recording's content and length, or why it cannot be read."""
-    try:
-        return RecordingEntry(recording, recording.content(), recording.header().seconds)
-    except InputError as error:
-        return str(error)
 
 
 def divide_recordings(entries: Sequence[RecordingEntry], shares: dict[Part, float]) -> list[Part]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +13,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 from synesthete.io import load_or_compute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -43,12 +42,7 @@ class Rows:
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> Tensor:
         """Rows by number, slice, numbers (b,) or mask (n,), copied into memory."""
         rows = self._chosen[index].contiguous()
-        if rows.ndim == 0:
-            return self._read(rows[None])[0]
-        return self._read(rows)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
+        return self._read(rows.reshape(-1)).reshape(*rows.shape, *self.shape[1:])
 
     def take(self, rows: Tensor) -> Rows:
         """These rows alone, by number or mask; nothing is read."""
@@ -82,13 +76,10 @@ def compute_rows(
     shards = []
     for number, places in enumerate(torch.arange(num).split(size)):
         with around():
-            shards.append(load_or_compute(path_of(number, places), partial(_values, compute, places))["values"])
+            kept = load_or_compute(path_of(number, places), lambda places=places: {"values": compute(places)})
+        shards.append(kept["values"])
         report(int(places[-1]) + 1, num)
     return Rows(shards)
-
-
-def _values(compute: Callable[[Tensor], Tensor], places: Tensor) -> dict[str, Tensor]:
-    return {"values": compute(places)}
 
 
 class Pieces:
@@ -121,9 +112,6 @@ class Pieces:
         for row, place in enumerate(places.tolist()):
             read[row] = self.cut(place)
         return read
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
 
     @property
     def num_covered(self) -> int:

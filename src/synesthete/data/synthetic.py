@@ -11,7 +11,7 @@ from synesthete import seeding
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, PairSource
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource
-from synesthete.data.recordings import BLOCK, Header
+from synesthete.data.sound_file import BLOCK
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class Tone:
         """The stamp."""
         return self.stamp()
 
-    def header(self) -> Header:
-        """One channel."""
-        return Header(self.sample_rate, round(self.seconds * self.sample_rate), 1)
+    def num_samples(self) -> int:
+        """Of its one channel."""
+        return round(self.seconds * self.sample_rate)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The samples (n, 1) float32."""
@@ -94,7 +94,7 @@ class Tones:
 def synthesise(tone: Tone) -> np.ndarray:
     """The samples (S,) of a melody, at most 0.9 in size."""
     draw = np.random.default_rng(seeding.derive(tone.number, "tones", tone.timbre))
-    num, rate = tone.header().num_samples, tone.sample_rate
+    num, rate = tone.num_samples(), tone.sample_rate
     spacing = draw.uniform(0.2, 0.5)  # seconds between the beginnings of notes
     root = 110 * 2 ** draw.uniform(0, 2)  # Hz
     length = int(2.5 * spacing * rate) + 1

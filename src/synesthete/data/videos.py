@@ -8,16 +8,14 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-import soundfile
 
 from synesthete.data.files import list_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
+from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest, replacing
 from synesthete.types import InputError
 
@@ -104,9 +102,15 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
     except OSError as error:
         raise InputError(f"{place}: cannot be made ({error.strerror}); choose another with --out") from None
     found = FoundPairs()
+
+    def cut_or_reason(clip: Clip) -> tuple[Path, list[Path]] | str:
+        try:
+            return cut_clip(clip, place, num_frames, seconds)
+        except CutError as error:
+            return str(error)
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        cut = pool.map(partial(cut_or_reason, folder=place, num_frames=num_frames, seconds=seconds), clips)
-        for done, (clip, made) in enumerate(zip(clips, cut, strict=True), 1):
+        for done, (clip, made) in enumerate(zip(clips, pool.map(cut_or_reason, clips), strict=True), 1):
             progress("videos cut", done, len(clips))
             if isinstance(made, str):
                 found.skipped.append(made)
@@ -121,14 +125,6 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
     if not found.sounds:
         raise InputError(f"not one of {len(clips)} videos can be cut; the first: {found.skipped[0]}")
     return found
-
-
-def cut_or_reason(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]] | str:
-    """The clip's sound and frames, or why there are none."""
-    try:
-        return cut_clip(clip, folder, num_frames, seconds)
-    except CutError as error:
-        return str(error)
 
 
 class CutError(Exception):
@@ -153,12 +149,11 @@ def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple
         only_sound = ["-t", f"{seconds:g}", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "flac", "-f", "flac"]
         run_ffmpeg(clip.path, at, only_sound, sound, "no sound")
     try:
-        length = soundfile.info(sound).duration
-    except (soundfile.LibsndfileError, OSError):
-        length = 0.0
-    if not length:
+        with SoundFile(sound) as file:
+            length = file.num_samples() / file.sample_rate
+    except InputError:
         sound.unlink(missing_ok=True)
-        raise CutError(f"{clip.path}: no sound (0 samples); give a video with a sound, or remove it")
+        raise CutError(f"{clip.path}: no sound (0 samples); give a video with a sound, or remove it") from None
     frames = []
     for number in range(num_frames):
         frame = folder / f"{name}-{number + 1}of{num_frames}.jpg"
@@ -181,18 +176,8 @@ def run_ffmpeg(video: Path, before: list[str], after: list[str], made: Path, mis
         raise InputError(NO_FFMPEG)
     with replacing(made) as partial_file:
         # "file:", or a name with a colon is taken for a protocol.
-        command = [
-            ffmpeg,
-            "-nostdin",
-            "-v",
-            "error",
-            "-y",
-            *before,
-            "-i",
-            f"file:{video}",
-            *after,
-            f"file:{partial_file}",
-        ]
+        quiet = [ffmpeg, "-nostdin", "-v", "error", "-y"]
+        command = [*quiet, *before, "-i", f"file:{video}", *after, f"file:{partial_file}"]
         reason = ""
         try:
             told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)

@@ -79,7 +79,7 @@ class Decoder:
         Raises:
             InputError: at the end, where something is missing.
         """
-        self.own_rate = self.recording.header().sample_rate
+        self.own_rate = self.recording.sample_rate
         # The streaming resampler: its output does not depend on how the recording was cut into blocks.
         stream = soxr.ResampleStream(self.own_rate, self.sample_rate, 1, dtype="float32")
         same = self.own_rate == self.sample_rate

@@ -194,13 +194,11 @@ class Variation:
         with_speed = kind < faster or faster + higher <= kind < faster + higher + both
         with_pitch = faster <= kind < faster + higher + both
         return (
-            round(_between(self.speeds, speed), 2) if self.speeds and with_speed else 1.0,
-            round(_between(self.semitones, semitones), 1) if self.semitones and with_pitch else 0.0,
+            round(self.speeds[0] + speed * (self.speeds[1] - self.speeds[0]), 2) if self.speeds and with_speed else 1.0,
+            round(self.semitones[0] + semitones * (self.semitones[1] - self.semitones[0]), 1)
+            if self.semitones and with_pitch
+            else 0.0,
         )
-
-
-def _between(pair: tuple[float, float], share: float) -> float:
-    return pair[0] + share * (pair[1] - pair[0])
 
 
 RATE_STEP = 10  # words a minute, by which a phrase that does not fit is said faster

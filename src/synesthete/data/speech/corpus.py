@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 import torch
 
-from synesthete.data.audio import fit_length, read_audio, read_samples, to_int16
+from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
 from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
 from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_jobs
 from synesthete.data.speech.espeak import Espeak
@@ -107,11 +107,11 @@ def build_speech_corpus(
     _check_diversity(planned, allow_few_targets)
     keep_settings(folder, {"engine": engine.identity()} | plan.settings())
     done = _whole_clips(folder, plan.num_samples, plan.sample_rate)
-    kept = {path: done[path] for entries in planned.values() for entry in entries if (path := _path(entry)) in done}
+    kept = {path: done[path] for entries in planned.values() for entry in entries if (path := str(entry.audio)) in done}
     jobs = [
         Job(folder, voice, missing, plan.num_samples, plan.sample_rate)
         for (_, voice, _), entries in planned.items()
-        if (missing := tuple(entry for entry in entries if _path(entry) not in kept))
+        if (missing := tuple(entry for entry in entries if str(entry.audio) not in kept))
     ]
     try:
         made, skipped = _speak_all(engine, jobs, folder, len(kept), num_workers or os.cpu_count() or 1, progress)
@@ -119,7 +119,7 @@ def build_speech_corpus(
             (drawn, found)
             for entries in planned.values()
             for drawn in entries
-            if (found := made.get(_path(drawn)) or kept.get(_path(drawn)))
+            if (found := made.get(str(drawn.audio)) or kept.get(str(drawn.audio)))
         ]
         if not final:
             raise InputError(f"{folder}: not one clip could be spoken; first failure: {skipped[0]}")
@@ -153,8 +153,8 @@ def _whole_clips(folder: Path, num_samples: int, sample_rate: int) -> dict[str, 
     """The clips of an earlier run that are on the disk whole, by path; its last line may be cut short."""
     found: dict[str, Entry] = {}
     if (folder / MANIFEST_NAME).is_file():
-        found |= {_path(entry): entry for entry in read_manifest(folder)}
-    found |= {_path(entry): entry for entry in _read_journal(folder / JOURNAL_NAME)}
+        found |= {str(entry.audio): entry for entry in read_manifest(folder)}
+    found |= {str(entry.audio): entry for entry in _read_journal(folder / JOURNAL_NAME)}
     return {path: entry for path, entry in found.items() if _is_whole(folder / path, num_samples, sample_rate)}
 
 
@@ -192,18 +192,13 @@ def _speak_all(
     with (folder / JOURNAL_NAME).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # ends a line that a killed run left open
         for entries, failures in speak_jobs(engine, jobs, min(num_workers, len(jobs))):
-            made |= {_path(entry): entry for entry in entries}
+            made |= {str(entry.audio): entry for entry in entries}
             skipped += failures
             journal.write("".join(entry.to_json() + "\n" for entry in entries))
             journal.flush()
             if progress:
                 progress(num_kept + len(made) + len(skipped), total)
     return made, skipped
-
-
-def _path(entry: Entry) -> str:
-    """The clip's path relative to the corpus, which every entry of a corpus has."""
-    return entry.audio or ""
 
 
 SETTINGS_NAME = "corpus.json"
@@ -280,7 +275,7 @@ def load_clips(
     skipped: list[str] = []
     for entry in chosen:
         try:
-            rows.append((_read_int16(folder / str(entry.audio), spec.sample_rate), entry))
+            rows.append((to_int16(read_audio(folder / str(entry.audio), spec.sample_rate)), entry))
         except InputError as error:
             skipped.append(str(error))
     for line in skipped:
@@ -290,24 +285,9 @@ def load_clips(
     length = num_samples or max(len(waveform) for waveform, _ in rows)
     class_names = tuple(sorted({entry.label for entry in everything}))
     return Clips(
-        waveforms=torch.stack([_fit_int16(waveform, length) for waveform, _ in rows]),  # (n, S)
+        waveforms=torch.stack([to_int16(fit_length(as_float(waveform), length)) for waveform, _ in rows]),  # (n, S)
         labels=torch.tensor([class_names.index(entry.label) for _, entry in rows]),  # (n,)
         class_names=class_names,
         speakers=[entry.speaker or "" for _, entry in rows],
         skipped=skipped,
     )
-
-
-def _read_int16(path: Path, sample_rate: int) -> Tensor:
-    """A file as (S,) int16; 16-bit mono at the right rate, which the builder writes, is read without conversion."""
-    with contextlib.suppress(soundfile.LibsndfileError, OSError):
-        found = soundfile.info(path)
-        if (found.samplerate, found.channels, found.subtype) == (sample_rate, 1, "PCM_16"):
-            return torch.from_numpy(read_samples(path, "int16")[0][:, 0])
-    return to_int16(read_audio(path, sample_rate))
-
-
-def _fit_int16(waveform: Tensor, num_samples: int) -> Tensor:
-    if len(waveform) == num_samples:
-        return waveform
-    return fit_length(waveform.float(), num_samples).round().to(torch.int16)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.data.audio import read_audio, read_samples
+from synesthete.data.audio import read_audio
+from synesthete.data.sound_file import SoundFile
 from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.pipeline.cascade import upsample
@@ -234,5 +235,6 @@ class MusicPlan(Plan):
             return None, 0
         rate = self.pipeline.codec.spec.sample_rate
         if self.adds_highs:
-            _, rate = read_samples(self.request.init, "float32")
+            with SoundFile(self.request.init) as file:
+                rate = file.sample_rate
         return read_audio(self.request.init, rate).unsqueeze(0), rate

@@ -245,7 +245,7 @@ def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: i
     Raises:
         InputError: no recordings in the folder, none of that rate, or too little sound for one.
     """
-    recordings = [r for r in Recordings(str(folder)).recordings() if r.header().sample_rate == low_rate]
+    recordings = [r for r in Recordings(str(folder)).recordings() if r.sample_rate == low_rate]
     if not recordings:
         raise InputError(f"{folder}: nothing in it was recorded at {low_rate} Hz; give another folder")
     length, sounds, there = round(seconds * low_rate), [], 0
