@@ -118,3 +118,14 @@ def test_a_folder_of_videos_is_known_as_such_and_a_video_is_in_one_split(tmp_pat
         of_video.setdefault(sound, set()).update({listing.picture_parts[picture], listing.sound_parts[sound]})
     assert {len(parts) for parts in of_video.values()} == {1}
     assert {"train", "classifier", "test"} == {next(iter(parts)) for parts in of_video.values()}
+
+
+def test_ffmpeg_may_open_nothing_but_the_video(tmp_path, calls):
+    """A list of files or addresses may be called a video; ffmpeg is told to take neither before its name."""
+    (tmp_path / "bin" / "ffmpeg").write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexit 1\n')
+    with pytest.raises(InputError, match="not one of 1 videos can be cut"):
+        Videos(str(clips(tmp_path / "in", "dog/a.mp4"))).pairs(tmp_path / "out", quiet)
+    before, _, after = calls.read_text().partition(" -i ")
+    assert "-protocol_whitelist file " in f"{before} "
+    assert "hls" not in before and "concat" not in before and "-format_whitelist mov,mp4," in before
+    assert after.startswith("file:")

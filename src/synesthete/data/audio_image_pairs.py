@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,6 +53,7 @@ class PairListing:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class AudioImagePairs:
     """Pictures, and sounds that belong to them: any sound of a picture's class, or its own where the source has pairs.
 
@@ -81,53 +81,34 @@ class AudioImagePairs:
         silence_db: sounds quieter than this (RMS, full scale 0) are left out.
     """
 
-    def __init__(
-        self,
-        sources: tuple[Any, ...] = (),
-        class_names: tuple[str, ...] | None = None,
-        captions: tuple[str, ...] | str = (),
-        seconds: float | None = None,
-        balanced: bool = False,
-        balanced_batches: bool = False,
-        augmentation: Any = None,
-        sound_augmentation: Any = None,
-        speakers: tuple[str, ...] = (),
-        limit: int | None = None,
-        seed: int = 0,
-        folder: str | None = None,
-        test_share: float = 0.1,
-        classifier_share: float = 0.15,
-        num_classifier: int | None = None,
-        silence_db: float = -60.0,
-    ) -> None:
-        if (
-            min(test_share, classifier_share) < 0
-            or test_share + classifier_share >= 1
-            or (seconds is not None and not seconds > 0)
-        ):
+    sources: tuple[Any, ...] = ()
+    class_names: tuple[str, ...] | None = None
+    captions: tuple[str, ...] | str = ()
+    seconds: float | None = None
+    balanced: bool = False
+    balanced_batches: bool = False
+    augmentation: Any = None
+    sound_augmentation: Any = None
+    speakers: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int = 0
+    folder: str | None = None
+    test_share: float = 0.1
+    classifier_share: float = 0.15
+    num_classifier: int | None = None
+    silence_db: float = -60.0
+
+    def __post_init__(self) -> None:
+        shares, seconds = (self.test_share, self.classifier_share), self.seconds
+        if min(shares) < 0 or sum(shares) >= 1 or (seconds is not None and not seconds > 0):
             raise InputError(
-                f"data: seconds {seconds}, shares {test_share} and {classifier_share}; give seconds > 0, and shares "
-                "that leave something to train on"
+                f"data: seconds {seconds}, shares {shares[0]} and {shares[1]}; give seconds > 0, and shares that leave "
+                "something to train on"
             )
-        if isinstance(captions, str) and captions != "text":
-            raise InputError(f"data.captions {captions!r}: give a list of captions, or 'text' for the manifest's own")
-        self._sources, self.folder = sources, folder
-        self.class_names, self.captions, self.seconds = class_names, captions, seconds
-        self.balanced, self.balanced_batches = balanced, balanced_batches
-        self.augmentation: Augmentation | None = augmentation
-        self.sound_augmentation: AudioAugmentation | None = sound_augmentation
-        self.speakers, self.limit, self.seed = speakers, limit, seed
-        self.test_share, self.classifier_share, self.num_classifier = test_share, classifier_share, num_classifier
-        self.silence_db = silence_db
-
-    @cached_property
-    def sources(self) -> tuple[PairSource, ...]:
-        """Where pictures and sounds come from.
-
-        Raises:
-            InputError: no such folder.
-        """
-        return self._sources if self.folder is None else own_sources(Path(self.folder))
+        if isinstance(self.captions, str) and self.captions != "text":
+            raise InputError(
+                f"data.captions {self.captions!r}: give a list of captions, or 'text' for the manifest's own"
+            )
 
     def pairs(self, folder: Path, progress: Progress = lambda *_: None) -> PairListing:
         """All that the sources have, with the split of each; sounds are opened and hashed, nothing is decoded.
@@ -135,14 +116,15 @@ class AudioImagePairs:
         folder: for what a source has to make first, spoken words or what is cut from videos.
 
         Raises:
-            InputError: no pictures or no sounds, none that can be opened, or a class with the one and not the other.
+            InputError: no such folder, no pictures or no sounds, none that can be opened, or a class with one of them.
         """
+        sources = self.sources if self.folder is None else own_sources(Path(self.folder))
         found = FoundPairs()
-        for source in self.sources:
+        for source in sources:
             found.extend(source.pairs(folder, progress))
         for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
             if not listed:
-                raise InputError(NO_PAIRS.format(what, give_sources(self.sources)))
+                raise InputError(NO_PAIRS.format(what, give_sources(sources)))
         found, entries = self._opened(found)
         names = self._classes(found)
         in_classes = [[item.label in names for item in listed] for listed in (found.pictures, found.sounds)]

@@ -83,7 +83,7 @@ class ImageSpeechPairs(LabelledPictures):
         """Every phrase that is said for each class."""
         return phrases_by_class(self.class_names, self._words)
 
-    def build(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    def build(self, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Speak the corpus into `folder`; what is there already is kept.
 
         Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
-    from synesthete.data.recordings import Recording, RecordingEntry, RecordingSource
+    from synesthete.data.recordings import Recording, RecordingEntry
     from synesthete.data.rows import Rows
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"
@@ -38,6 +38,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class Music:
     """Recordings of any length, split into those to train on, those for the classifier alone, and those held out.
 
@@ -59,36 +60,29 @@ class Music:
         test_share, classifier_share: of the seconds of each class.
     """
 
-    def __init__(
-        self,
-        sources: tuple[Any, ...] = (),
-        folder: str | None = None,
-        classes: dict[str, tuple[str, ...]] | Literal["folders"] | None = None,
-        stride: float = 1.0,
-        silence_db: float = -60.0,
-        augmentation: Any = None,
-        num_views: int = 1,
-        limit: int | None = None,
-        seed: int = 0,
-        test_share: float = 0.15,
-        classifier_share: float = 0.15,
-    ) -> None:
-        if (
-            not stride > 0
-            or num_views < 1
-            or min(test_share, classifier_share) < 0
-            or test_share + classifier_share >= 1
-        ):
+    sources: tuple[Any, ...] = ()
+    folder: str | None = None
+    classes: dict[str, tuple[str, ...]] | Literal["folders"] | None = None
+    stride: float = 1.0
+    silence_db: float = -60.0
+    augmentation: Any = None
+    num_views: int = 1
+    limit: int | None = None
+    seed: int = 0
+    test_share: float = 0.15
+    classifier_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        self.shares: dict[Part, float] = {"test": self.test_share, "classifier": self.classifier_share}
+        shares = self.shares.values()
+        if not self.stride > 0 or self.num_views < 1 or min(shares) < 0 or sum(shares) >= 1:
             raise InputError(
-                f"data: stride {stride}, views {num_views}, shares {test_share} and {classifier_share}; give a stride "
-                "above 0 s, one view or more, and shares that leave something to train on"
+                f"data: stride {self.stride}, views {self.num_views}, shares {self.test_share} and "
+                f"{self.classifier_share}; give a stride above 0 s, one view or more, and shares that leave something "
+                "to train on"
             )
-        self.sources: tuple[RecordingSource, ...] = sources if folder is None else (Recordings(folder),)
-        self.classes = "folders" if classes and folder is not None else classes
-        self.stride, self.silence_db = stride, silence_db
-        self.augmentation: AudioAugmentation | None = augmentation
-        self.num_views, self.limit, self.seed = num_views, limit, seed
-        self.shares: dict[Part, float] = {"test": test_share, "classifier": classifier_share}
+        if self.folder is not None:
+            self.sources, self.classes = (Recordings(self.folder),), "folders" if self.classes else None
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

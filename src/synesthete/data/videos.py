@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".3gp")
+# What ffmpeg calls these kinds: among its others are lists, which open the files and addresses that they name.
+FORMATS = "mov,mp4,matroska,webm,avi,flv,mpeg,mpegvideo,mpegts,asf,ogg"
 SAMPLE_RATE = 48_000
 PATIENCE = 300.0  # seconds that one clip may take
 NO_FFMPEG = (
@@ -176,7 +178,7 @@ def run_ffmpeg(video: Path, before: list[str], after: list[str], made: Path, mis
         raise InputError(NO_FFMPEG)
     with replacing(made) as partial_file:
         # "file:", or a name with a colon is taken for a protocol.
-        quiet = [ffmpeg, "-nostdin", "-v", "error", "-y"]
+        quiet = [ffmpeg, "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file", "-format_whitelist", FORMATS]
         command = [*quiet, *before, "-i", f"file:{video}", *after, f"file:{partial_file}"]
         reason = ""
         try:

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import soxr
 import torch
 
@@ -194,10 +195,8 @@ class Variation:
         with_speed = kind < faster or faster + higher <= kind < faster + higher + both
         with_pitch = faster <= kind < faster + higher + both
         return (
-            round(self.speeds[0] + speed * (self.speeds[1] - self.speeds[0]), 2) if self.speeds and with_speed else 1.0,
-            round(self.semitones[0] + semitones * (self.semitones[1] - self.semitones[0]), 1)
-            if self.semitones and with_pitch
-            else 0.0,
+            round(np.interp(speed, (0, 1), self.speeds).item(), 2) if self.speeds and with_speed else 1.0,
+            round(np.interp(semitones, (0, 1), self.semitones).item(), 1) if self.semitones and with_pitch else 0.0,
         )
 
 
@@ -215,36 +214,28 @@ class Job:
     sample_rate: int
 
 
-def speak_clip(
-    engine: Engine,
-    text: str,
-    voice: str,
-    rate: int,
-    pitch: int,
-    num_samples: int,
-    sample_rate: int,
-    semitones: float = 0.0,
-) -> tuple[Tensor, int]:
-    """A finished clip (num_samples,) and the rate it was said at: `rate`, or the first faster one that fits.
+def speak_clip(engine: Engine, job: Job, entry: Entry) -> tuple[Tensor, Entry]:
+    """A finished clip (num_samples,), and its entry with the rate it was said at: as drawn, or faster until it fits.
 
     Raises:
         InputError: it does not fit at the fastest rate either.
         RuntimeError: the engine failed.
     """
-    while True:
-        spoken, engine_rate = engine.speak(text, voice, rate, pitch, semitones)
-        waveform = torch.from_numpy(soxr.resample(spoken.numpy(), engine_rate, sample_rate))  # (S,)
-        waveform = trim_silence(waveform, sample_rate)
-        if 0 < len(waveform) <= num_samples:
-            return fit_length(peak_normalise(waveform), num_samples), rate
+    text, drawn, most = entry.text or "", entry.rate or 0, job.num_samples
+    for rate in (*range(drawn, TOP_RATE, RATE_STEP), TOP_RATE):
+        spoken, engine_rate = engine.speak(text, job.voice, rate, entry.pitch or 0, entry.semitones or 0.0)
+        waveform = torch.from_numpy(soxr.resample(spoken.numpy(), engine_rate, job.sample_rate))  # (S,)
+        waveform = trim_silence(waveform, job.sample_rate)
         if len(waveform) == 0:
-            raise RuntimeError(f"{voice}: the speech engine said {text!r} as silence")
-        if rate >= TOP_RATE:
-            raise InputError(
-                f"{text!r}: {len(waveform) / sample_rate:.2f} s long at {rate} words a minute by {voice}; "
-                f"give more seconds (now {num_samples / sample_rate:.2f}) or say less"
-            )
-        rate = min(rate + RATE_STEP, TOP_RATE)
+            raise RuntimeError(f"{job.voice}: the speech engine said {text!r} as silence")
+        if len(waveform) <= most:
+            speed = None if entry.speed is None else round(entry.speed * rate / drawn, 2)
+            faster = entry if rate == drawn else replace(entry, rate=rate, speed=speed)
+            return fit_length(peak_normalise(waveform), most), faster
+    raise InputError(
+        f"{text!r}: {len(waveform) / job.sample_rate:.2f} s long at {TOP_RATE} words a minute by {job.voice}; "
+        f"give more seconds (now {most / job.sample_rate:.2f}) or say less"
+    )
 
 
 def speak_jobs(engine: Engine, jobs: Sequence[Job], num_workers: int) -> Iterator[tuple[list[Entry], list[str]]]:
@@ -296,26 +287,13 @@ def speak_job(engine: Engine, job: Job) -> tuple[list[Entry], list[str]]:
     """Speak and write the clips of a job; the entries as spoken, and a line for each clip the engine failed at."""
     entries, failures = [], []
     for entry in job.entries:
-        drawn = entry.rate or 0
         try:
-            waveform, rate = speak_clip(
-                engine,
-                entry.text or "",
-                job.voice,
-                drawn,
-                entry.pitch or 0,
-                job.num_samples,
-                job.sample_rate,
-                entry.semitones or 0.0,
-            )
+            waveform, spoken = speak_clip(engine, job, entry)
         except RuntimeError as error:
             failures.append(f"{entry.audio}: {error}")
             continue
         write_audio(job.folder / str(entry.audio), waveform, job.sample_rate)
-        if rate != drawn:
-            speed = None if entry.speed is None else round(entry.speed * rate / drawn, 2)
-            entry = replace(entry, rate=rate, speed=speed)
-        entries.append(entry)
+        entries.append(spoken)
     return entries, failures
 
 

@@ -69,7 +69,7 @@ def build_speech_corpus(
     spec: AudioSpec | None = None,
     seed: int = 0,
     num_workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CorpusSummary:
     """Speak every class with every voice, `takes` times each, into clips of `seconds` seconds.
 
@@ -104,23 +104,22 @@ def build_speech_corpus(
         for pitch, semitones in product(plan.pitches, plan.variation.semitones or (0.0,)):
             engine.check_voice(voice.name, pitch, semitones)
     planned = plan.draw()
-    _check_diversity(planned, allow_few_targets)
+    drawn = [entry for entries in planned.values() for entry in entries]
+    _check_diversity(drawn, allow_few_targets)
     keep_settings(folder, {"engine": engine.identity()} | plan.settings())
     done = _whole_clips(folder, plan.num_samples, plan.sample_rate)
-    kept = {path: done[path] for entries in planned.values() for entry in entries if (path := str(entry.audio)) in done}
+    kept = {path: done[path] for entry in drawn if (path := str(entry.audio)) in done}
     jobs = [
         Job(folder, voice, missing, plan.num_samples, plan.sample_rate)
         for (_, voice, _), entries in planned.items()
         if (missing := tuple(entry for entry in entries if str(entry.audio) not in kept))
     ]
+    total = len(kept) + sum(len(job.entries) for job in jobs)
+    num_workers = num_workers or os.cpu_count() or 1
     try:
-        made, skipped = _speak_all(engine, jobs, folder, len(kept), num_workers or os.cpu_count() or 1, progress)
-        final = [
-            (drawn, found)
-            for entries in planned.values()
-            for drawn in entries
-            if (found := made.get(str(drawn.audio)) or kept.get(str(drawn.audio)))
-        ]
+        made, skipped = _speak_all(engine, jobs, folder, num_workers, lambda num: progress(len(kept) + num, total))
+        there = kept | made
+        final = [(entry, there[path]) for entry in drawn if (path := str(entry.audio)) in there]
         if not final:
             raise InputError(f"{folder}: not one clip could be spoken; first failure: {skipped[0]}")
         write_manifest(folder, (found for _, found in final))
@@ -134,15 +133,14 @@ def build_speech_corpus(
         num_clips=dict(Counter(str(found.split) for _, found in final)),
         num_made=len(made),
         num_kept=len(kept),
-        num_faster=sum(found.rate != drawn.rate for drawn, found in final),
+        num_faster=sum(found.rate != entry.rate for entry, found in final),
         skipped=tuple(skipped),
     )
 
 
-def _check_diversity(planned: Mapping[tuple[str, str, str], tuple[Entry, ...]], allowed: bool) -> None:
+def _check_diversity(drawn: Sequence[Entry], allowed: bool) -> None:
     """Refuse, or warn of, a training split whose sounds are too few; the other splits teach no model to speak."""
-    taught = [entry for entries in planned.values() for entry in entries if entry.split == "train"]
-    reason = few_targets(count_targets(taught))
+    reason = few_targets(count_targets(entry for entry in drawn if entry.split == "train"))
     if reason and not allowed:
         raise InputError(f"training corpus of {reason}; to speak it all the same, --set data.allow_few_targets=true")
     if reason:
@@ -176,19 +174,12 @@ def _is_whole(path: Path, num_samples: int, sample_rate: int) -> bool:
 
 
 def _speak_all(
-    engine: Engine,
-    jobs: Sequence[Job],
-    folder: Path,
-    num_kept: int,
-    num_workers: int,
-    progress: Callable[[int, int], None] | None,
+    engine: Engine, jobs: Sequence[Job], folder: Path, num_workers: int, report: Callable[[int], None]
 ) -> tuple[dict[str, Entry], list[str]]:
-    """Do the jobs; the entries as spoken, by path, and a line for each clip that failed."""
+    """Do the jobs; the entries as spoken, by path, and a line for each clip that failed. report(done)."""
     made: dict[str, Entry] = {}
     skipped: list[str] = []
-    total = num_kept + sum(len(job.entries) for job in jobs)
-    if progress:
-        progress(num_kept, total)
+    report(0)
     with (folder / JOURNAL_NAME).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # ends a line that a killed run left open
         for entries, failures in speak_jobs(engine, jobs, min(num_workers, len(jobs))):
@@ -196,8 +187,7 @@ def _speak_all(
             skipped += failures
             journal.write("".join(entry.to_json() + "\n" for entry in entries))
             journal.flush()
-            if progress:
-                progress(num_kept + len(made) + len(skipped), total)
+            report(len(made) + len(skipped))
     return made, skipped
 
 
