@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 from synesthete.io import load_or_compute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -43,6 +44,9 @@ class Rows:
         """Rows by number, slice, numbers (b,) or mask (n,), copied into memory."""
         rows = self._chosen[index].contiguous()
         return self._read(rows.reshape(-1)).reshape(*rows.shape, *self.shape[1:])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
 
     def take(self, rows: Tensor) -> Rows:
         """These rows alone, by number or mask; nothing is read."""
@@ -76,10 +80,14 @@ def compute_rows(
     shards = []
     for number, places in enumerate(torch.arange(num).split(size)):
         with around():
-            kept = load_or_compute(path_of(number, places), lambda places=places: {"values": compute(places)})
+            kept = load_or_compute(path_of(number, places), partial(_values, compute, places))
         shards.append(kept["values"])
         report(int(places[-1]) + 1, num)
     return Rows(shards)
+
+
+def _values(compute: Callable[[Tensor], Tensor], places: Tensor) -> dict[str, Tensor]:
+    return {"values": compute(places)}
 
 
 class Pieces:
