@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from synesthete.conditioning.labels import Unconditional
-from synesthete.config import build, register_class
+from synesthete.config import register_class
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.by_timestep import (
     FRACTIONS,
@@ -23,7 +22,7 @@ from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.objectives.denoising import denoising_error
 from synesthete.objectives.one_step import measure_gap, of_others
 from synesthete.types import InputError
-from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
+from tiny_pictures import COLOURS, tiny_pipeline, tiny_recipe
 
 if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
@@ -34,11 +33,6 @@ PROCESSES = [
     {"schedule": "linear", "prediction_type": "sample", "loss_space": "v_prediction", "zero_terminal_snr": False},
     {"schedule": "flow", "prediction_type": "sample", "loss_space": "flow", "zero_terminal_snr": False},
 ]
-
-
-@pytest.fixture(scope="module")
-def data(cache):
-    return tiny_prepared()
 
 
 @pytest.fixture
@@ -216,11 +210,8 @@ def test_training_samples_are_as_they_are_and_every_class_has_its_turn(model):
         assert (kept == picture).flatten(1).all(dim=1).any()
 
 
-def test_a_model_that_is_told_nothing_has_no_sensitivity_but_a_loss(data):
-    recipe = tiny_recipe()
-    recipe.conditioner = build(Unconditional)
-    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    model = ModelUnderTest(tiny_pipeline(recipe), data, num=12)
+def test_a_model_that_is_told_nothing_has_no_sensitivity_but_a_loss(silent, data):
+    model = ModelUnderTest(silent, data, num=12)
     with pytest.raises(InputError, match="this model is told nothing"):
         find_diagnostic("sensitivity-by-timestep")(model)
     assert len(find_diagnostic("loss-by-timestep")(model).items) == 2

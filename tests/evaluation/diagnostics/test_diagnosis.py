@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.labels import Unconditional
-from synesthete.config import build
 from synesthete.evaluation import diagnostics
 from synesthete.evaluation.classifiers.classifier import save_classifier
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
@@ -22,18 +20,13 @@ from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen,
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.types import InputError
-from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
+from tiny_pictures import tiny_pipeline
 
 
 def dot(name, kind="png"):
     encoded = io.BytesIO()
     Image.new("RGB", (3, 2), "red").save(encoded, kind)
     return Medium(name, encoded.getvalue(), f"a {kind}", kind)
-
-
-@pytest.fixture(scope="module")
-def data(cache):
-    return tiny_prepared()
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +132,7 @@ def test_data_of_other_classes_are_refused(pipeline, data, tmp_path):
         run_diagnostics(ModelUnderTest(pipeline, other), tmp_path / "out")
 
 
-def test_of_a_model_that_is_told_nothing_conditions_are_left_out(data, tmp_path):
-    recipe = tiny_recipe()
-    recipe.conditioner = build(Unconditional)
-    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    silent = tiny_pipeline(recipe)
+def test_of_a_model_that_is_told_nothing_conditions_are_left_out(silent, data, tmp_path):
     own = ModelUnderTest(silent, data, num=4, settings={"num_inference_steps": 2})
     found = run_diagnostics(own, tmp_path / "out")
     assert "embeddings" in found.data["left_out"]

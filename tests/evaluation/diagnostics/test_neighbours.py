@@ -10,20 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.labels import Unconditional
-from synesthete.config import build
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.pictures import count_copies, find_nearest
 from synesthete.evaluation.diagnostics.sampling import Saturation, measure_saturation, say_where_too_much
 from synesthete.pipeline import Output
 from synesthete.types import InputError
-from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
-
-
-@pytest.fixture(scope="module")
-def data(cache):
-    return tiny_prepared()
+from tiny_pictures import COLOURS, tiny_pipeline
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def sheets(monkeypatch):
 
 def showing(model: ModelUnderTest, pictures: torch.Tensor) -> ModelUnderTest:
     """The model as if its model had made these pictures."""
-    model._samples[model.per_class] = Output(pictures, torch.empty(0))
+    model._samples = Output(pictures, torch.empty(0))
     return model
 
 
@@ -172,9 +165,6 @@ def test_too_much_guidance_is_said_with_its_number():
     assert said == "None of these scales is too much; at the model's own 3 contrast is 1.40 of real ones'."
 
 
-def test_a_model_that_is_told_nothing_cannot_be_guided(data):
-    recipe = tiny_recipe()
-    recipe.conditioner = build(Unconditional)
-    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
+def test_a_model_that_is_told_nothing_cannot_be_guided(silent, data):
     with pytest.raises(InputError, match="guidance: this model is told nothing"):
-        find_diagnostic("guidance")(ModelUnderTest(tiny_pipeline(recipe), data, num=12))
+        find_diagnostic("guidance")(ModelUnderTest(silent, data, num=12))

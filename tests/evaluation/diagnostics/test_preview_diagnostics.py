@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,33 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.conditioning.labels import Unconditional
-from synesthete.config import build
 from synesthete.diffusion.process import Process
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.by_timestep import denoise_from, reconstruct
-from synesthete.evaluation.diagnostics.embeddings import (
-    Embedding,
-    condition_embeddings,
-    condition_figure,
-    mean_vectors,
-    project,
-    sample_embedding,
-    sample_figure,
-    similarity,
-)
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.diagnostics.sampling import Step, nearest_steps, recorded, walk
 from synesthete.evaluation.reporting.report import Medium, Table
 from synesthete.types import Condition, InputError
-from tiny_pictures import COLOURS, tiny_pipeline, tiny_prepared, tiny_recipe
+from tiny_pictures import COLOURS, tiny_pipeline, tiny_recipe
 
 FIVE = ("embeddings", "denoising", "classes", "reconstruction", "reconstruction-sweep")
-
-
-@pytest.fixture(scope="module")
-def data(cache):
-    return tiny_prepared()
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +31,8 @@ def model(data):
 
 
 @pytest.fixture(scope="module")
-def told_nothing(data):
-    """An unconditional model of the same pictures."""
-    recipe = tiny_recipe()
-    recipe.conditioner = build(Unconditional)
-    recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
-    return ModelUnderTest(tiny_pipeline(recipe), data, num=12, num_seeds=2, num_shown=4, num_steps=6)
+def told_nothing(silent, data):
+    return ModelUnderTest(silent, data, num=12, num_seeds=2, num_shown=4, num_steps=6)
 
 
 @pytest.fixture
@@ -69,6 +49,14 @@ def sheets(monkeypatch):
     return drawn
 
 
+def mean_colour(pictures):
+    """Features of a picture."""
+    return pictures.float().mean(dim=(2, 3))
+
+
+mean_colour.name = "colour"
+
+
 def pixels(images):
     return np.stack([np.asarray(image) for image in images])
 
@@ -77,7 +65,7 @@ def pixels(images):
 
 
 def test_the_same_noise_in_any_batch(model):
-    assert torch.equal(model.noise(5)[3:], model.noise(2, first=3))
+    assert torch.equal(model.noise(5)[:2], model.noise(2))
     assert torch.equal(model.noise(2), ModelUnderTest(model.pipeline, model.prepared).noise(2))
     assert not torch.equal(model.noise(2), ModelUnderTest(model.pipeline, model.prepared, seed=1).noise(2))
 
@@ -93,7 +81,6 @@ def test_held_out_pictures_come_one_of_each_class_then_another(model):
 
 def test_of_many_classes_some_are_shown_evenly(model):
     assert model.classes().tolist() == [0, 1, 2]
-    assert model.classes(limit=2).tolist() == [0, 2]
     assert model.names(model.classes()) == list(COLOURS)
     many = ModelUnderTest(model.pipeline, SimpleNamespace(class_names=[str(i) for i in range(1000)]))
     shown = many.classes().tolist()
@@ -101,11 +88,10 @@ def test_of_many_classes_some_are_shown_evenly(model):
 
 
 def test_samples_are_made_once_and_are_those_of_the_pipeline(model):
-    output = model.samples(2)
-    assert model.samples(2) is output
-    assert model.labels(2).tolist() == [0, 0, 1, 1, 2, 2]
-    assert model.per_class == 4
-    single = model.pipeline(torch.tensor([1]), generators=model.generators(1, first=3))
+    output = replace(model, num=7).samples()
+    assert model.samples() is model.samples()
+    assert replace(model, num=7).labels().tolist() == [0, 0, 1, 1, 2, 2]
+    single = model.pipeline(torch.tensor([1]), generators=model.generators(4)[3:])
     assert torch.allclose(output.x_0[3], single.x_0[0], atol=1e-4)
     assert (output.signal.shape, output.signal.dtype) == ((6, 3, 8, 8), torch.uint8)
     assert not torch.equal(model.draw(torch.tensor([1]), guidance_scale=5.0), single.x_0)
@@ -306,98 +292,6 @@ def test_the_sweep_has_a_row_a_start_and_a_curve(model, sheets):
     ]
 
 
-# Embeddings
-
-
-def test_every_class_and_the_null_have_a_vector(model):
-    pooled, tokens = condition_embeddings(model)
-    assert (pooled.name, tokens.name) == ("pooled", "mean token")
-    assert pooled.names == [*COLOURS, "null"]
-    conditioner = model.pipeline.conditioner
-    condition = conditioner.encode(torch.tensor([1]))
-    assert torch.allclose(pooled.vectors[1], condition.pooled[0])
-    assert torch.allclose(tokens.vectors[1], condition.tokens[0].mean(dim=0), atol=1e-6)
-    assert torch.allclose(pooled.vectors[3], conditioner.null(1).pooled[0])
-
-
-def test_padding_has_no_part_in_the_mean_token():
-    tokens = torch.tensor([[[1.0, 3.0], [3.0, 5.0], [100.0, 100.0]]])
-    found = mean_vectors(Condition(tokens=tokens, mask=torch.tensor([[True, True, False]])))
-    assert found["mean token"].tolist() == [[2.0, 4.0]]
-    assert "pooled" not in found
-
-
-def test_clusters_stay_together_in_the_plane():
-    draw = torch.Generator().manual_seed(0)
-    centres = 20 * torch.randn(3, 16, generator=draw)
-    vectors = centres.repeat_interleave(15, dim=0) + torch.randn(45, 16, generator=draw)
-    places, how = project(vectors, seed=0)
-    assert "t-SNE" in how
-    distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    np.fill_diagonal(distances, np.inf)
-    assert (distances.argmin(axis=1) // 15 == np.arange(45) // 15).all()
-    assert np.array_equal(project(vectors, seed=0)[0], places)
-
-
-@pytest.mark.parametrize(
-    ("num", "width", "how"), [(11, 8, "perplexity 3.33"), (4, 8, "PCA"), (1, 8, "PCA"), (9, 1, "PCA")]
-)
-def test_few_points_are_placed_too(num, width, how):
-    places, said = project(torch.randn(num, width, generator=torch.Generator().manual_seed(0)), seed=0)
-    assert how in said
-    assert places.shape == (num, 2)
-    assert np.isfinite(places).all()
-
-
-def test_cosines_are_those_of_class_means():
-    vectors = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
-    cosine, names = similarity(Embedding("pooled", vectors, ["a", "a", "b", "null"], ["condition"] * 4))
-    assert names == ["a", "b", "null"]
-    assert torch.allclose(cosine, torch.tensor([[1.0, 0, -1], [0, 1, 0], [-1, 0, 1]]), atol=1e-6)
-
-
-@pytest.mark.parametrize(("num", "labelled"), [(3, True), (30, True), (100, False)])
-def test_names_are_written_while_there_is_room(num, labelled):
-    names = [f"class {i}" for i in range(num)]
-    vectors = torch.randn(num + 1, 8, generator=torch.Generator().manual_seed(0))
-    found = Embedding("pooled", vectors, [*names, "null"], [*["condition"] * num, "null"])
-    scatter, matrix, *_ = condition_figure(found, seed=0).axes
-    texts = [text.get_text() for text in scatter.texts]
-    assert texts == ([*names, "null"] if num == 3 else [])
-    assert ("class 1" in [label.get_text() for label in matrix.get_yticklabels()]) == labelled
-    assert len(matrix.texts) == (16 if num == 3 else 0)
-
-
-def test_many_pictures_of_few_classes_get_a_legend():
-    names = ["cat", "dog"] * 20
-    found = Embedding("pooled", torch.randn(41, 8), [*names, "null"], [*["condition"] * 40, "null"])
-    legend = condition_figure(found, seed=0).axes[0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["cat", "dog", "null"]
-
-
-class Colour:
-    """Features of a picture: its mean colour."""
-
-    name = "colour"
-
-    def __call__(self, pictures):
-        return pictures.float().mean(dim=(2, 3))
-
-
-def test_samples_are_shown_among_as_many_real_pictures(model):
-    own = ModelUnderTest(model.pipeline, model.prepared, num=6, features=Colour())
-    found = sample_embedding(own)
-    assert found.marks == ["generated"] * 6 + ["real"] * 6
-    assert found.names == ["red", "red", "green", "green", "blue", "blue", *COLOURS, *COLOURS]
-    assert torch.allclose(found.vectors[:6], Colour()(own.samples().signal))
-    assert "generated" in sample_figure(found, 0).axes[0].get_xlabel()
-    section = find_diagnostic("embeddings")(own)
-    names = [medium.name for medium in section.items]
-    assert names == ["embeddings-pooled", "embeddings-mean token", "embeddings-samples"]
-    assert sample_embedding(model) is None
-    assert len(find_diagnostic("embeddings")(model).items) == 2
-
-
 # Models of other kinds
 
 
@@ -413,18 +307,9 @@ def test_a_model_that_is_told_nothing_is_shown_without_classes(told_nothing, she
         assert sheets[0].row_names == ["noise 0", "noise 1"]
 
 
-def test_a_model_that_is_told_nothing_has_no_conditions_but_samples(told_nothing):
-    with pytest.raises(InputError, match="told nothing"):
-        find_diagnostic("embeddings")(told_nothing)
-    own = ModelUnderTest(told_nothing.pipeline, told_nothing.prepared, num=6, features=Colour())
-    [medium] = find_diagnostic("embeddings")(own).items
-    assert medium.name == "embeddings-samples"
-    assert sample_embedding(own).names[:6] == ["sample"] * 6
-
-
 @pytest.mark.parametrize("name", FIVE)
 def test_a_model_of_speech_shows_its_spectrograms(pipeline, prepared, name):
-    speech = ModelUnderTest(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=Colour())
+    speech = ModelUnderTest(pipeline, prepared, num=6, num_seeds=1, num_shown=2, num_steps=2, features=mean_colour)
     assert not speech.pipeline.codec.makes_pictures
     media = [item for item in find_diagnostic(name)(speech).items if isinstance(item, Medium)]
     assert media

@@ -115,7 +115,7 @@ def test_the_floor_falls_with_more_pictures():
 
 def test_the_section_is_of_samples_against_held_out_pictures(cache):
     model = ModelUnderTest(tiny_pipeline(), tiny_prepared(), num=12)
-    model._samples[model.per_class] = Output(model.pictures(model.held_out(12)), torch.empty(0))
+    model._samples = Output(model.pictures(model.held_out(12)), torch.empty(0))
     section = find_diagnostic("spectrum")(model)
     figure, table = section.items
     assert figure.content.startswith(b"\x89PNG")

@@ -170,7 +170,7 @@ def trace(
 
 
 @torch.no_grad()
-def trace_without_network(model: ModelUnderTest, x_0: Tensor, fractions: Sequence[float] = FRACTIONS) -> StepErrors:
+def trace_without_network(model: ModelUnderTest, x_0: Tensor) -> StepErrors:
     """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
 
     The best linear guess from that pixel alone (Wiener), by mean and variance over training samples. At noise it is the
@@ -181,7 +181,7 @@ def trace_without_network(model: ModelUnderTest, x_0: Tensor, fractions: Sequenc
     mean, variance = known.mean(dim=0), known.var(dim=0, correction=0)  # (C, H, W)
     noise = model.noise(len(x_0)).to(x_0.device)
     wrong, gains = [], []
-    for fraction in fractions:
+    for fraction in FRACTIONS:
         timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
         alpha, sigma = process.alpha_sigma(timestep)
         x_t = process.add_noise(x_0, noise, timestep)

@@ -51,7 +51,7 @@ class ModelUnderTest:
     features: Features | None = None
     task: Task | None = None
     progress: Callable[[int, int], None] | None = None
-    _samples: dict[int, Output] = field(default_factory=dict, init=False, repr=False)
+    _samples: Output | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.reconstruct_from < 1:
@@ -75,34 +75,30 @@ class ModelUnderTest:
         """Whether the conditioner is told the class' number, rather than shown a picture or a sound."""
         return self.pipeline.conditioner.reads in ("label", "nothing")
 
-    def classes(self, limit: int = NUM_CLASSES) -> Tensor:
-        """Numbers (k,) of the classes to show: all, or `limit` evenly from first to last; one, 0, if there are none."""
+    def classes(self) -> Tensor:
+        """Numbers (k,) of the classes to show: all, or NUM_CLASSES evenly from first to last; 0 if there are none."""
         num = len(self.prepared.class_names)
         if not self.pipeline.is_conditional or not num:
             return torch.zeros(1, dtype=torch.int64)
-        return torch.arange(num) if num <= limit else torch.linspace(0, num - 1, limit).round().long()
+        return torch.linspace(0, num - 1, min(num, NUM_CLASSES)).round().long()
 
     def names(self, labels: Tensor) -> list[str]:
         """What to write beside samples of these classes (n,)."""
         class_names = self.prepared.class_names
         return [class_names[label] if class_names else "" for label in labels.tolist()]
 
-    def generators(self, num: int, first: int = 0) -> list[torch.Generator]:
-        """Fresh generators of noise number `first` and following, one a sample, always the same."""
-        return seeding.sample_generators(self.seed, num, first)
+    def generators(self, num: int) -> list[torch.Generator]:
+        """Fresh generators of noise, one a sample, always the same."""
+        return seeding.sample_generators(self.seed, num)
 
-    def noise(self, num: int, first: int = 0) -> Tensor:
+    def noise(self, num: int) -> Tensor:
         """Unit Gaussian noise (num, C, H, W), row i that of `generators`."""
-        return seeding.randn(self.pipeline.codec.shape, self.generators(num, first))
+        return seeding.randn(self.pipeline.codec.shape, self.generators(num))
 
-    @property
-    def per_class(self) -> int:
-        """Samples of each class that make `num` in all, or a few less."""
-        return max(1, self.num // len(self.classes()))
-
-    def labels(self, per_class: int | None = None) -> Tensor:
-        """The classes that `samples` shows (k * per_class,), those of one class after each other."""
-        return self.classes().repeat_interleave(per_class or self.per_class)
+    def labels(self) -> Tensor:
+        """The classes that `samples` shows, equally many of each, one after the other: (n,), `num` or a few less."""
+        classes = self.classes()
+        return classes.repeat_interleave(max(1, self.num // len(classes)))
 
     def raw(self, labels: Tensor) -> Tensor:
         """What the conditioner is told or shown for these classes (n,): the classes, or held-out samples of them."""
@@ -128,18 +124,16 @@ class ModelUnderTest:
                 self.progress(here.stop, len(labels))
         return torch.cat(made)
 
-    def samples(self, per_class: int | None = None) -> Output:
-        """`per_class` samples of each class of `classes()`, as `labels` orders them, on the CPU; made once and kept."""
-        per_class = per_class or self.per_class
-        if per_class not in self._samples:
-            labels = self.labels(per_class)
-            generators = self.generators(len(labels))
-            x_0, signal = self.draw(labels, generators=generators), []
+    def samples(self) -> Output:
+        """A sample of each of `labels()`, on the CPU; made once and kept."""
+        if self._samples is None:
+            generators, signal = self.generators(len(self.labels())), []
+            x_0 = self.draw(self.labels(), generators=generators)
             for i, part in enumerate(x_0.split(BATCH_SIZE)):
                 own = generators[i * BATCH_SIZE :][: len(part)]
                 signal.append(self.pipeline.codec.decode(part.to(self.pipeline.device), own).cpu())
-            self._samples[per_class] = Output(torch.cat(signal), x_0)
-        return self._samples[per_class]
+            self._samples = Output(torch.cat(signal), x_0)
+        return self._samples
 
     def training(self, num: int) -> Batch:
         """Samples that the model was trained on, as they are, not augmented; the classes take turns."""

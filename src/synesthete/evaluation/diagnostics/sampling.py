@@ -158,7 +158,7 @@ def measure_saturation(pictures: Tensor, levels: Tensor | None = None) -> Satura
     return Saturation(ends.flatten(1).float().mean(dim=1), 255 * beyond.mean(dim=1), contrast, colour.mean(dim=1))
 
 
-def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section:
+def guidance(model: ModelUnderTest) -> Section:
     """The strip, and a row of figures a scale; the model's own scale is among them.
 
     Raises:
@@ -166,7 +166,7 @@ def guidance(model: ModelUnderTest, scales: Sequence[float] = SCALES) -> Section
     """
     model.check("guidance", "condition")
     own = float(model.pipeline.sampling_settings(**model.settings)["guidance_scale"])
-    scales = sorted({*map(float, scales), own})
+    scales = sorted({*SCALES, own})
     names = [f"{scale:g} (own)" if scale == own else f"{scale:g}" for scale in scales]
     labels = model.classes()
     made = [model.draw(labels, guidance_scale=scale) for scale in scales]

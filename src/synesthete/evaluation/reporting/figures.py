@@ -74,7 +74,6 @@ def confusion_figure(
     counts: Tensor,
     class_names: Sequence[str],
     title: str = "",
-    nothing: str = "nothing",
     sides: tuple[str, str] = ("the picture shows", "heard as"),
 ) -> Figure:
     """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row; sides: rows, columns.
@@ -85,7 +84,7 @@ def confusion_figure(
     if len(rows) > NUM_CONFUSED:
         table, rows = _most_confused(table, rows)
         title = f"{title}\nthe {len(rows)} most confused of {len(class_names)} classes".strip()
-    names = [*rows, *([OTHERS] if len(rows) < len(class_names) else []), nothing]
+    names = [*rows, *([OTHERS] if len(rows) < len(class_names) else []), "nothing"]
     if not table[:, -1].any():
         table, names = table[:, :-1], names[:-1]
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)

@@ -64,18 +64,14 @@ class Space:
         Raises:
             InputError: settings that do not fit each other or the process.
         """
-        timesteps = self._walk(settings)
+        key = repr([settings[name] for name in WALK])
+        if key not in self._timesteps:
+            self._timesteps[key] = torch.as_tensor(scheduler_for(settings, self.process).timesteps).float()
+        timesteps = self._timesteps[key]  # (n,) at which the network is asked
         if settings["guidance_scale"] in (0.0, 1.0):
             return len(timesteps)
         low, high = (fraction * self.process.num_train_timesteps for fraction in settings["guidance_interval"])
         return len(timesteps) + int(((timesteps >= low) & (timesteps <= high)).sum())
-
-    def _walk(self, settings: Mapping[str, Any]) -> torch.Tensor:
-        """The timesteps (n,) at which the network is asked."""
-        key = repr([settings[name] for name in WALK])
-        if key not in self._timesteps:
-            self._timesteps[key] = torch.as_tensor(scheduler_for(settings, self.process).timesteps).float()
-        return self._timesteps[key]
 
     def settled(self, settings: Mapping[str, Any]) -> Settings | None:
         """The settings with what has no effect in them set to its plainest; None where they cannot be sampled with."""

@@ -140,7 +140,7 @@ def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve]
     """The same pictures and noise at other guidance scales; default: the model's own."""
     names, scales = list(found.heard), list(sweep)
     curves = {name: [sweep[scale][name] for scale in scales] for name in names if name != DECODED}
-    title = f"n = {num} at each scale, same noise; bars: 95%"
+    title = f"n = {num} at each scale, same noise; shaded: 95%"
     figure = sweep_figure(scales, curves, found.ceilings, 1 / found.num_classes, title, default)
     table = Table(("guidance scale", *names), [(scale, *(sweep[scale][name][0] for name in names)) for scale in scales])
     return Section("Guidance", _SWEEP.format(num=num), [Medium("guidance", to_png(figure)), table])

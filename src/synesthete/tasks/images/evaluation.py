@@ -192,7 +192,7 @@ def picture_guidance_section(
     ceilings = {"accuracy": accuracy_of_real, "precision": real.precision, "recall": real.recall}
     curves = {name: [(getattr(score, name),) * 3 for score in scores.values()] for name in ceilings}
     curves["accuracy"] = [(score.accuracy, *interval(score.accuracy, num)) for score in scores.values()]
-    title = f"n = {num} at each scale, same noise; bars: 95%"
+    title = f"n = {num} at each scale, same noise; shaded: 95%"
     figure = sweep_figure(list(scores), curves, ceilings, 1 / num_classes, title, default, "share")
     rows: list[tuple[Any, ...]] = []
     for scale, score in scores.items():
