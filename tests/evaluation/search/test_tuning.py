@@ -81,6 +81,12 @@ def measurements(space: Space, folder, scorer: KnownScorer | None = None) -> Mea
     return Measurements(scorer or KnownScorer(space), torch.arange(3), folder, "the known scorer")
 
 
+def both(space: Space, folder, scorer: KnownScorer | None = None) -> tuple[Measurements, Measurements]:
+    """What a search measures with, and what its winner is measured with."""
+    scorer = scorer or KnownScorer(space)
+    return measurements(space, folder / "search", scorer), measurements(space, folder / "comparison", scorer)
+
+
 def measured(accuracy: float, kid: float, num: int = 10_000, seconds: float = 0.1, **other) -> Measurement:
     figures = {"kid_floor": 0.002, "precision": 0.5, "recall": 0.5, "diversity": 1.0, "settings": DEFAULT} | other
     return Measurement(accuracy, kid, seconds_per_picture=seconds, num=num, **figures)
@@ -94,7 +100,7 @@ def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process, 
     space = space_of(process)
 
     def draw(seed: int):
-        search = Search(space, measurements(space, tmp_path), measurements(space, tmp_path), SearchConfig(budget=9.0))
+        search = Search(space, *both(space, tmp_path), SearchConfig(budget=9.0))
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
         search.cost = 0.0, 0.01
         return [settings for _, settings in search.draw(study, 60)]
@@ -140,8 +146,7 @@ def test_evaluations_are_counted(changes, evaluations):
 
 def test_halving_gives_more_pictures_to_fewer(tmp_path):
     space = space_of()
-    trials = measurements(space, tmp_path)
-    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=60.0)).run()
+    found = Search(space, *both(space, tmp_path), SearchConfig(budget=0.4, minutes=60.0)).run()
     assert [what for what, _, _ in found.rounds] == ["drawn"] * 3 + ["proposed"] * 3
     for first, second, third in (found.rounds[:3], found.rounds[3:]):
         assert first[2] < second[2] < third[2]
@@ -267,8 +272,7 @@ def test_labels_are_as_even_as_can_be():
 @pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])
 def test_the_search_finds_settings_near_the_best_that_the_budget_allows(process, tmp_path):
     space = space_of(process)
-    trials = measurements(space, tmp_path)
-    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=60.0)).run()
+    found = Search(space, *both(space, tmp_path), SearchConfig(budget=0.4, minutes=60.0)).run()
     assert found.winner["sampler"].endswith("dpmsolver++")
     assert 1.5 <= found.winner["guidance_scale"] <= 3
     assert found.winner["eta"] == 0
@@ -285,23 +289,23 @@ def test_the_search_finds_settings_near_the_best_that_the_budget_allows(process,
 def test_a_winner_no_better_than_the_default_is_said_so(tmp_path):
     best = {"sampler": "dpmsolver++", "num_inference_steps": 20, "guidance_scale": 2.0}
     space = space_of(**best)
-    trials = measurements(space, tmp_path, KnownScorer(space, noise=0.005))
-    found = Search(space, trials, trials, SearchConfig(budget=0.4, minutes=30.0)).run()
+    found = Search(
+        space, *both(space, tmp_path, KnownScorer(space, noise=0.005)), SearchConfig(budget=0.4, minutes=30.0)
+    ).run()
     assert not found.better
 
 
 def test_a_budget_that_nothing_keeps_is_one_line(tmp_path):
     space = space_of()
-    trials = measurements(space, tmp_path)
     with pytest.raises(InputError, match="seconds-per-picture"):
-        Search(space, trials, trials, SearchConfig(budget=0.005)).run()
+        Search(space, *both(space, tmp_path), SearchConfig(budget=0.005)).run()
 
 
 def test_the_comparison_shares_no_noise_with_the_search(tmp_path):
     space = space_of()
-    trials, final = (measurements(space, tmp_path / name) for name in ("search", "comparison"))
+    trials, final = both(space, tmp_path)
     Search(space, trials, final, SearchConfig(minutes=60.0)).run()
-    searched, compared = ({m.seed for own in measured.made.values() for m in own} for measured in (trials, final))
+    searched, compared = ({m.seed for m in each.all()} for each in (trials, final))
     assert len(compared) == 5
     assert not searched & compared
 
@@ -316,8 +320,8 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
     config, space = SearchConfig(budget=0.4, minutes=10.0, seed=5), space_of()
 
     def run(folder, scorer=None):
-        trials = measurements(space, folder, scorer)
-        return tune_measured(space, trials, trials, config, lambda *_: None), trials
+        trials, final = both(space, folder, scorer)
+        return tune_measured(space, trials, final, config, lambda *_: None), trials
 
     whole, first = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -332,16 +336,17 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
 @pytest.mark.parametrize("minutes", [10.0, 30.0])
 def test_the_minutes_are_kept_where_the_best_settings_are_the_slow_ones(process, minutes, tmp_path):
     space = space_of(process)
-    trials, config = measurements(space, tmp_path), SearchConfig(budget=0.4, minutes=minutes)
-    found = tune_measured(space, trials, trials, config, lambda *_: None)
+    config = SearchConfig(budget=0.4, minutes=minutes)
+    found = tune_measured(space, *both(space, tmp_path), config, lambda *_: None)
     assert sum(m.num * m.seconds_per_picture for m in found.measurements) / 60 == pytest.approx(minutes, rel=0.05)
 
 
 def test_less_time_means_fewer_settings_and_pictures(tmp_path):
     space, found = space_of(), []
     for minutes in (1.0, 120.0):
-        trials = measurements(space, tmp_path / str(minutes))
-        found.append(Search(space, trials, trials, SearchConfig(budget=0.4, minutes=minutes)).run())
+        found.append(
+            Search(space, *both(space, tmp_path / str(minutes)), SearchConfig(budget=0.4, minutes=minutes)).run()
+        )
     short, long = ([each.comparison.second.num, *(n for rung in each.rounds for n in rung[1:])] for each in found)
     assert all(a <= b for a, b in zip(short, long, strict=True))
     assert all(short[i] < long[i] for i in (0, 1, 6))  # compared, drawn, in the last rung
@@ -352,8 +357,7 @@ def test_less_time_means_fewer_settings_and_pictures(tmp_path):
 
 def test_the_findings_are_answered_with_figures(tmp_path):
     space = space_of()
-    trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, SearchConfig(budget=0.4, minutes=200.0), lambda *_: None)
+    found = tune_measured(space, *both(space, tmp_path), SearchConfig(budget=0.4, minutes=200.0), lambda *_: None)
     assert [steps_of(f) for f in found.eta] == list(ETA_STEPS)
     assert all(f.kid.high < 0 for f in found.eta)  # eta adds 0.01 to this scorer's KID
     assert "not worse" in eta_sentence(found.eta)
@@ -365,8 +369,7 @@ def test_the_findings_are_answered_with_figures(tmp_path):
 
 def test_a_flow_has_no_eta_and_a_model_without_classes_no_guidance(tmp_path):
     space = Space(FLOW, FLOW_DEFAULT | {"guidance_scale": 1.0}, guidance=False)
-    trials = measurements(space, tmp_path)
-    found = tune_measured(space, trials, trials, SearchConfig("kid", 0.4, minutes=60.0), lambda *_: None)
+    found = tune_measured(space, *both(space, tmp_path), SearchConfig("kid", 0.4, minutes=60.0), lambda *_: None)
     assert (found.eta, found.guidance) == ([], [])
     assert "no eta" in eta_sentence(found.eta)
     assert "nothing to guide" in guidance_sentence(found.guidance)

@@ -103,6 +103,10 @@ class Measurements:
             own.append(found)
         return found
 
+    def all(self) -> list[Measurement]:
+        """Every measurement so far, those of the same settings one after the other."""
+        return [measured for own in self.made.values() for measured in own]
+
     def aggregates(self) -> list[Measurement]:
         """Every settings measured so far, with all that was measured of it."""
         return [together(own) for own in self.made.values()]

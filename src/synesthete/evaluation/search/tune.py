@@ -147,9 +147,7 @@ def tune_measured(
     questions = afford(space, search.foretold, search.left(1.0), config.num, fewest)
     asked, total = itertools.count(1), NUM_ASKED * len(questions.settings)
     eta, guidance = ask(questions, final, search.seed, lambda: progress("two findings", next(asked), total))
-    both = list({id(measured): measured for measured in (trials, final)}.values())
-    measurements = [m for measured in both for own in measured.made.values() for m in own]
-    num_new = sum(measured.num_new for measured in both)
+    measurements, num_new = [*trials.all(), *final.all()], trials.num_new + final.num_new
     return Tuning(found, config, space.default, eta, guidance, questions.num, measurements, num_new)
 
 

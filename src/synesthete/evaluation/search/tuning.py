@@ -147,8 +147,8 @@ class Search:
 
     def left(self, share: float) -> float:
         """Seconds left of a share of the time. By what was measured, which is on disk: no clock decides anything."""
-        made = [m for each in {id(m): m for m in (self.trials, self.final)}.values() for m in each.made.values()]
-        return share * 60 * self.config.minutes - sum(m.num * m.seconds_per_picture for own in made for m in own)
+        made = [*self.trials.all(), *self.final.all()]
+        return share * 60 * self.config.minutes - sum(m.num * m.seconds_per_picture for m in made)
 
     def in_time(
         self, always: Sequence[Settings], new: Sequence[Settings], fewest: int, seconds: float
