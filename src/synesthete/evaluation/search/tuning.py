@@ -207,9 +207,11 @@ class Search:
         left: list[Settings] = []
         rounds = (("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3), ("proposed", FEWEST_SETTINGS // 2, SEARCH))
         for what, fewest, share in rounds:
-            trials = self.draw(study, most)
+            fixed, per_evaluation = self.cost
+            # Where the cheapest settings take too long, thousands of draws would find none that do not.
+            quickest = fixed + min(self.space.knobs["num_inference_steps"]) * per_evaluation
+            trials = self.draw(study, most) if quickest <= self.config.budget * OVER else []
             if not trials and not left:
-                fixed, per_evaluation = self.cost
                 raise InputError(
                     f"no settings take {self.config.budget:g} s a picture or less here: two steps take "
                     f"{fixed + 2 * per_evaluation:.2g} s; raise --seconds-per-picture"
