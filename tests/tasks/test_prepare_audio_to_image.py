@@ -32,7 +32,7 @@ from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.augmentation import AudioAugmentation, FlipCrop
 from synesthete.data.pair_sources import PairManifest, SoundFolders, SpokenWords
 from synesthete.data.picture import read_picture
-from synesthete.data.pictures import BuiltInDigits
+from synesthete.data.pictures import BuiltInDigits, ClassFolders
 from synesthete.data.rows import loudest_stretch
 from synesthete.data.videos import VggSound
 from synesthete.recipes import find_recipe
@@ -279,7 +279,8 @@ def test_speakers_never_heard_are_a_split_of_their_own(tmp_path):
             speaker = ("ann", "bob", "eve")[i % 3]
             write_melody(tmp_path / "in" / "sounds" / name / f"{speaker}_{i}.wav", 0.5, 100 * number + i)
     recipe = tiny_hearing(folder=str(tmp_path / "in"), speakers=("eve",))
-    recipe.data.sources = (*recipe.data().sources[:1], SoundFolders(str(tmp_path / "in" / "sounds"), speaker=r"(\w+)_"))
+    folders = ClassFolders(str(tmp_path / "in" / "pictures"), num_test=0)
+    recipe.data.sources = (folders, SoundFolders(str(tmp_path / "in" / "sounds"), speaker=r"(\w+)_"))
     recipe.data.folder = None
     found = tasks.prepare(recipe, tmp_path / "out")
     assert set(found.speakers.speakers) == {"eve"}
