@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import yaml
 
@@ -300,3 +303,11 @@ def test_what_may_be_left_out_of_a_file_has_its_default(tmp_path):
     recipe = Recipe.load(path)
     assert (recipe.sampling, recipe.seed) == (Sampling(), 0)
     assert isinstance(recipe.data.sources[1](), Mnist)
+
+
+def test_a_recipe_is_copied_and_sent_to_another_process():
+    recipe = find_recipe("image-to-speech-digits-debug")
+    for again in (copy.deepcopy(recipe), pickle.loads(pickle.dumps(recipe))):
+        assert again.to_dict() == recipe.to_dict()
+        again.denoiser.depth += 1
+        assert again.denoiser.depth != recipe.denoiser.depth

@@ -35,8 +35,10 @@ class Build:
         }
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copy and pickle ask of an object that has no attributes yet
+            raise AttributeError(name)
         known = self.fields
-        if name.startswith("__") or name not in known:
+        if name not in known:
             raise AttributeError(f"{self.target.__name__} has no field {name!r}{suggestion(name, known)}")
         return known[name]
 
