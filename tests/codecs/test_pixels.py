@@ -182,7 +182,7 @@ def test_other_pictures_are_refused(pictures, line):
 def test_other_x_0_and_no_pictures_are_refused():
     refused(PixelCodec(8).decode, torch.zeros(1, 3, 9, 9), "x_0 of shape (1, 3, 9, 9)")
     refused(PixelCodec(8).fit, [], "nothing to measure the codec on")
-    refused(PixelCodec(8).preprocess, [Image.new("I;16", (8, 8))], "mode I;16")
+    refused(PixelCodec(8).preprocess, [Image.new("F", (8, 8), float("nan"))], "NaN or infinite pixels")
 
 
 @pytest.mark.parametrize(("size", "channels"), [(0, 3), ((8, -1), 3), ((8, 8, 8), 3), (8, 2), (8, 4)])

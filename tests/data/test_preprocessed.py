@@ -69,10 +69,10 @@ def test_rows_are_the_pictures_in_their_order(photos, tmp_path, small_shards):
 def test_every_picture_is_read_once_and_not_again(photos, tmp_path, small_shards, monkeypatch):
     opened, lock, read = [], threading.Lock(), PictureFile.read
 
-    def counted(self):
+    def counted(self, max_pixels):
         with lock:
             opened.append(self.path)
-        return read(self)
+        return read(self, max_pixels)
 
     monkeypatch.setattr(PictureFile, "read", counted)
     fit(photos, tmp_path)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from synesthete.codecs.codec import Codec, enlarged, measure_channels
+from synesthete.picture_decoder import as_shown
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class PixelCodec(Codec):
         """Pictures of any size and mode -> (B, C, H, W) uint8: upright, transparency on white, scaled and cut to fit.
 
         Raises:
-            InputError: more than 8 bits a channel.
+            InputError: values that cannot be shown.
         """
         fitted = [self._fitted(picture) for picture in pictures]
         return torch.from_numpy(np.stack(fitted)) if fitted else torch.empty(0, *self.shape, dtype=torch.uint8)
@@ -125,9 +126,7 @@ class PixelCodec(Codec):
 
     def _fitted(self, picture: Image.Image) -> np.ndarray:
         """One picture -> (C, H, W) uint8."""
-        if picture.mode.startswith(("I", "F")):
-            raise InputError(f"picture of mode {picture.mode}: more than 8 bits a channel; save it with 8")
-        picture = ImageOps.exif_transpose(picture)
+        picture = as_shown(picture)
         if picture.has_transparency_data:
             layer = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

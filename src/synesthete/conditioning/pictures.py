@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.nn.layers import PooledResidual, ResidualConv, grid_positions
+from synesthete.picture_decoder import as_shown
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndar
 
 def flatten(picture: Image.Image, mode: str) -> Image.Image:
     """Upright, in `mode`, without transparency: light ink is laid on black, dark ink and photographs on white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut at 255
-        values = np.asarray(picture, dtype=np.float32)
-        return Image.fromarray((values / max(257.0, values.max() / 255)).astype(np.uint8)).convert(mode)
+    picture = as_shown(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         opaque = np.asarray(layered)[..., 3] > 127

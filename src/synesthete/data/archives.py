@@ -11,30 +11,30 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from synesthete import hub
-from synesthete.data.files import SPLIT_FOLDERS
-from synesthete.data.picture import SUFFIXES, PictureBytes
-from synesthete.data.pictures import Listed, Pictures, PictureSource, divide
+from synesthete.data.files import is_hidden, legible, split_of
+from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
+from synesthete.data.pictures import Listed, Listing, PictureSource
 from synesthete.io import digest, replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
-    from synesthete.data.files import Split
-
-INDEX, CONTENT = "index.json", "pictures.bin"
+INDEX, CONTENT = "pictures.json", "pictures.bin"
 # What a damaged archive makes the libraries say.
 DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
-# A picture's name in the archive, its first byte in the file that holds it, and its number of bytes.
+# A picture's name in the archive, its first byte in the file that holds it, and its number of bytes: 0 of one that is
+# of a kind that is not read.
 Entry = tuple[str, int, int]
 
 
 class ClassTar(PictureSource):
     """Class folders in a tar, plain or compressed (gzip, bzip2, xz): `CLASS/PICTURE`, below any folders or none.
 
-    Where classes lie below `train` and below `test`, `val` or `validation`, these are the splits. A compressed archive
-    is gone through once, ever: its pictures, still encoded, are laid into one file of the cache. A plain one is read
-    where it lies. Nothing of it is written under a name that the archive chose.
+    Where all classes lie below folders that are named as splits are, or some below either, these are the splits. A
+    compressed archive is gone through once, ever: its pictures, still encoded, are laid into one file of the cache. A
+    plain one is read where it lies. Nothing of it is written under a name that the archive chose.
 
     Args:
         path: the archive; None gives no pictures. num_test: pictures held out over all classes, where the archive has
@@ -44,24 +44,24 @@ class ClassTar(PictureSource):
     def __init__(self, path: str | None = None, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
-    def pictures(self, split: Split) -> Pictures:
-        """The split's pictures.
+    def listing(self) -> Listing:
+        """Every picture of the archive, in order of name.
 
         Raises:
             InputError: no such file, not a tar, damaged, or without pictures in class folders.
         """
         if self.path is None:
-            return Pictures()
+            return Listing()
         archive = Path(self.path)
         if not archive.is_file():
             raise InputError(f"{archive}: no such file; give a tar of class folders")
-        return divide(list_archive(archive), self.num_test, split)
+        return list_archive(archive)
 
 
-def list_archive(archive: Path) -> list[Listed]:
-    """Every picture of an archive, in order of name."""
+def list_archive(archive: Path) -> Listing:
+    """Every picture of an archive, in order of name; of several of one name the last, as when it is unpacked."""
     status = archive.stat()
-    named = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+    named = f"{legible(str(archive.resolve()))} {status.st_size} {status.st_mtime_ns}"
     folder = hub.cache_folder() / "archives" / digest(named.encode(), size=8)
     if not (folder / INDEX).is_file():
         write_index(archive, folder)
@@ -70,22 +70,23 @@ def list_archive(archive: Path) -> list[Listed]:
         where = folder / CONTENT if (folder / CONTENT).is_file() else archive
         with where.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        places = {name: (first, size) for name, first, size in entries}
     except (OSError, ValueError):
         raise InputError(f"{folder}: the index of {archive} is damaged; remove that folder and run again") from None
-    folders = {name.rpartition("/")[0] for name, _, _ in entries}
-    splits = {folder: split_of(folder) for folder in folders}
-    divided = {"train", "test"} <= set(splits.values())
-    listed = []
-    for name, first, size in sorted(entries):
-        above = name.rpartition("/")[0]
-        picture = PictureBytes(f"{archive}/{name}", folder.name, content, first, size)
-        listed.append(Listed(picture, above.rpartition("/")[2], name, splits[above] if divided else None))
-    return listed
-
-
-def split_of(folder: str) -> str | None:
-    """The split that a folder above a class folder names."""
-    return next((SPLIT_FOLDERS[part] for part in folder.split("/")[:-1] if part in SPLIT_FOLDERS), None)
+    listing = Listing()
+    for name, (first, size) in sorted(places.items()):
+        shown = legible(f"{archive}/{name}")
+        if not size:
+            listing.skipped.append(f"{shown}: of a kind that is not read")
+            continue
+        *above, label, _ = legible(name).split("/")
+        split = next((split for part in above if (split := split_of(part))), None)
+        picture = PictureBytes(shown, folder.name, content, first, size)
+        listing.entries.append(Listed(picture, label.strip(), legible(name), split))
+    told = {entry.split for entry in listing.entries}
+    if None in told and len(told) < 3:  # a class is named as a split is
+        listing.entries = [entry._replace(split=None) for entry in listing.entries]
+    return listing
 
 
 def write_index(archive: Path, folder: Path) -> None:
@@ -112,7 +113,7 @@ def write_index(archive: Path, folder: Path) -> None:
 def locate(archive: Path) -> list[Entry]:
     """The pictures of a plain tar: name, first byte and number of bytes of each."""
     with tarfile.open(archive, "r:") as tar:
-        return [(name, member.offset_data, member.size) for name, member in walk_tar(tar)]
+        return [(name, member.offset_data, member.size if head else 0) for name, member, head, _ in walk_tar(tar)]
 
 
 def unpack(archive: Path, target: Path) -> list[Entry]:
@@ -137,20 +138,26 @@ def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with tarfile.open(archive, "r|*") as tar:
-            for name, member in walk_tar(tar):
-                file = tar.extractfile(member)
-                if file is not None:
-                    yield name, file.read()
+            for name, _, head, file in walk_tar(tar):
+                yield name, head + file.read() if head else b""
     except DAMAGES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or give another") from None
 
 
-def walk_tar(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """The pictures in class folders and their names, as they come."""
+def walk_tar(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo, bytes, IO[bytes]]]:
+    """The pictures in class folders, as they come: name, header, first bytes, and the rest to be read.
+
+    Of those of kinds that are not read no byte is told.
+    """
     while (member := tar.next()) is not None:
         path = PurePosixPath(member.name)
-        hidden = any(part.startswith(".") for part in path.parts)
-        if member.isfile() and path.suffix.lower() in SUFFIXES and len(path.parts) > 1 and not hidden:
-            yield str(path), member
+        if member.isfile() and len(path.parts) > 1 and not any(map(is_hidden, path.parts)):
+            file = tar.extractfile(member)
+            assert file is not None  # which it is of links alone
+            head = file.read(HEAD)
+            if is_picture(path.name, head):
+                yield str(path), member, head, file
+            elif path.suffix.lower() in UNREAD_SUFFIXES:
+                yield str(path), member, b"", file
         tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept, a kilobyte each

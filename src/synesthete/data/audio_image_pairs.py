@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from synesthete.data.audio import as_float
-from synesthete.data.files import MANIFEST_NAME, list_files, list_folders, some
+from synesthete.data.files import MANIFEST_NAME, find_manifests, list_files, list_folders, some
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
 from synesthete.data.labelled import draw_for_classifier, in_turn
 from synesthete.data.pair_sources import PairManifest, SoundFolders
@@ -18,6 +18,7 @@ from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import open_recordings
 from synesthete.data.samples import Samples, draw_view
 from synesthete.data.videos import SUFFIXES, Videos
+from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class AudioImagePairs:
         test_share, classifier_share: of sounds and of fixed pairs, class by class. num_classifier: pictures without a
             pair that the classifier gets; None takes a fifth of them, 2,000 at most.
         silence_db: sounds quieter than this (RMS, full scale 0) are left out.
+        max_pixels: of a picture; one of more is left out, and not decoded.
     """
 
     sources: tuple[Any, ...] = ()
@@ -97,6 +99,7 @@ class AudioImagePairs:
     classifier_share: float = 0.15
     num_classifier: int | None = None
     silence_db: float = -60.0
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         shares, seconds = (self.test_share, self.classifier_share), self.seconds
@@ -207,7 +210,7 @@ def own_sources(folder: Path) -> tuple[PairSource, ...]:
     Raises:
         InputError: no such folder.
     """
-    if folder.suffix == ".jsonl" or (folder / MANIFEST_NAME).is_file():
+    if folder.suffix == ".jsonl" or find_manifests(folder):
         return (PairManifest(str(folder)),)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with a {MANIFEST_NAME}, class folders, or videos")

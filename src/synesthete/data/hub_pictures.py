@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
-from synesthete.data.files import SPLIT_FOLDERS, SPLITS
-from synesthete.data.picture import decode_picture
-from synesthete.data.pictures import Listed, PictureSource, divide
+from synesthete.data.files import SPLITS
+from synesthete.data.pictures import Listed, Listing, PictureSource
+from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.data.files import Split
-    from synesthete.data.pictures import Pictures
 
 
 FIELD = "data.sources.hubpictures.name"
 # What data sets call their splits, the likelier first.
-NAMES: dict[Split, tuple[str, ...]] = {
-    own: tuple(name for name, split in SPLIT_FOLDERS.items() if split == own) for own in SPLITS
-}
+NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation", "valid", "dev")}
 # `train-00000-of-00002.parquet`, some with a hash after it, or `train/0000.parquet`.
 SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
 
@@ -69,24 +66,24 @@ class HubPictures(PictureSource):
         self.name, self.image, self.label = name, image, label
         self.splits, self.subset, self.num_test = splits or {}, subset, num_test
 
-    def pictures(self, split: Split) -> Pictures:
-        """The split's pictures, in the order of the files.
+    def listing(self) -> Listing:
+        """Every picture with a class, in the order of the files.
 
         Raises:
             InputError: no such data set, no connection, a gated one, files of another layout, no such column, or no
                 picture with a class.
         """
-        return divide(self._listed, self.num_test, split)
+        return self._listing
 
     @cached_property
-    def _listed(self) -> list[Listed]:
-        """Every picture with a class; without a split of its own where the data set has but one."""
-        folder = self._find()
+    def _listing(self) -> Listing:
+        folder, listing = self._find(), Listing()
         files = self._by_split(folder)
-        found = {own: self._read(folder, files, own) for own in SPLITS}
-        if not found["train"]:
-            raise InputError(f"{self.name}: no row of its training split has a class; set label to another column")
-        return found["train"] + found["test"] if found["test"] else [e._replace(split=None) for e in found["train"]]
+        for own in SPLITS:
+            self._read(listing, folder, files, own)
+            if own == "train" and not listing.entries:
+                raise InputError(f"{self.name}: no row of its training split has a class; set label to another column")
+        return listing
 
     def _called(self, own: Split) -> tuple[str, ...]:
         """What the data set may call a split."""
@@ -143,22 +140,23 @@ class HubPictures(PictureSource):
             raise InputError(f"{self.name}: no split {self.splits['test']!r}; there: {', '.join(sorted(files))}")
         return files
 
-    def _read(self, folder: Path, files: dict[str, list[Path]], own: Split) -> list[Listed]:
-        """The rows with a class of the first of the split's names that has any."""
+    def _read(self, listing: Listing, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
+        """Add the rows with a class of the first of the split's names that has any."""
         for called in self._called(own):
-            listed: list[Listed] = []
+            found: list[Listed] = []
+            rows = 0
             for file in files.get(called, ()):
-                rows = zip(list_rows(file, self.image), read_labels(file, self.label), strict=True)
                 above = file.relative_to(folder).as_posix()
-                # By file and row: the paths that rows tell need not differ.
-                listed += [
-                    Listed(row, label, f"{above}/{row.group}/{row.row}", own)
-                    for row, label in rows
-                    if label is not None
-                ]
-            if listed:
-                return listed
-        return []
+                for row, label in zip(list_rows(file, self.image), read_labels(file, self.label), strict=True):
+                    rows += 1
+                    if label is not None:  # placed by file and row: the paths that rows tell need not differ
+                        found.append(Listed(row, label, f"{above}/{row.group}/{row.row}", own))
+            if rows > len(found):
+                without = rows - len(found)
+                listing.notes.append(f"{self.name}: {without} rows of split {called} without a class left out")
+            if found:
+                listing.entries += found
+                return
 
 
 def place_of(path: Path) -> tuple[str, str]:
@@ -202,10 +200,10 @@ class PictureRow:
         column = "" if self.column == IMAGE else f" {self.column}"
         return f"{self.file} {self.changed} {self.group} {self.row}{column}"
 
-    def read(self) -> Image.Image:
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The picture decoded; its group is read as a whole and kept for the next."""
         content = read_group(self.file, self.changed, self.group, self.column)[self.row]
-        return decode_picture(io.BytesIO(content or b""), self.name)
+        return decode_picture(io.BytesIO(content or b""), self.name, max_pixels)
 
 
 def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
@@ -249,11 +247,11 @@ def read_group(file: str, changed: int, group: int, column: str = IMAGE) -> list
 def read_labels(file: Path, column: str = "label") -> list[str | None]:
     """The class name of every row: the text of the column, or the name that the file tells for its number.
 
-    A number goes by itself where the file tells no names. None, and a number below 0, which is how a hidden label is
-    published, are None.
+    A number goes by itself where the file tells no names. None, empty text, and a number below 0, which is how a hidden
+    label is published, are None.
 
     Raises:
-        InputError: a damaged file, no such column, or a number beyond the names.
+        InputError: a damaged file, no such column, one of neither text nor whole numbers, or a number beyond the names.
     """
     opened = open_parquet(file)
     check_column(opened, column, file, "label")
@@ -262,10 +260,14 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
         values = opened.read(columns=[column])[column].to_pylist()
     labels: list[str | None] = []
     for value in values:
-        hidden = value is None or (isinstance(value, int) and value < 0)
-        if not hidden and names and isinstance(value, int) and value >= len(names):
+        if isinstance(value, str) or value is None:
+            labels.append((value or "").strip() or None)
+        elif not isinstance(value, int):
+            raise InputError(f"{file}: label {value!r} is neither text nor a whole number; set label to another column")
+        elif names and value >= len(names):
             raise InputError(f"{file}: label {value} of {len(names)} named classes; download the file again")
-        labels.append(None if hidden else names[value] if names and isinstance(value, int) else str(value))
+        else:
+            labels.append(None if value < 0 else names[value] if names else str(value))
     return labels
 
 

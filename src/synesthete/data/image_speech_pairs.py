@@ -14,6 +14,7 @@ from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
+from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class ImageSpeechPairs(LabelledPictures):
         allow_few_targets: use a corpus of too few different sounds, which is refused otherwise (`plan.few_targets`).
         augmentation: of training pictures; None leaves them as they are.
         limit: keep only so many pictures and clips of each split, to overfit on purpose.
+        max_pixels: of a picture; one of more is skipped, and not decoded.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class ImageSpeechPairs(LabelledPictures):
         semitones: tuple[float, float] | None = None,
         shares: tuple[float, float, float, float] = SHARES,
         allow_few_targets: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(sources, class_names, augmentation, limit, seed, folder, num_classifier=0)
+        super().__init__(
+            sources, class_names, augmentation, limit, seed, folder, num_classifier=0, max_pixels=max_pixels
+        )
         self._words = words
         self.num_samples, self.spec = num_samples, AudioSpec(sample_rate=sample_rate)
         self.takes, self.rates, self.pitches = takes, rates, pitches

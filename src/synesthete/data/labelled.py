@@ -11,11 +11,13 @@ import torch
 from synesthete.data.files import SPLITS
 from synesthete.data.pictures import ClassFolders, list_sources
 from synesthete.data.samples import Samples, draw_view
+from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from synesthete.data.files import Split
     from synesthete.data.pictures import Pictures, PictureSource
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
@@ -38,6 +40,7 @@ class LabelledPictures:
         limit: keep only so many pictures of each split, to overfit on purpose.
         num_classifier: training pictures that are kept from the model for the classifier that evaluates it, as many of
             each class; None takes a fifth of them, 2,000 at most.
+        max_pixels: of a picture; one of more is skipped, and not decoded.
     """
 
     def __init__(
@@ -49,12 +52,19 @@ class LabelledPictures:
         seed: int = 0,
         folder: str | None = None,
         num_classifier: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.sources: tuple[PictureSource, ...] = sources if folder is None else (ClassFolders(folder),)
         if class_names and folder is None:
             self.class_names = class_names
         self.augmentation: Augmentation | None = augmentation
         self.limit, self.seed, self.num_classifier = limit, seed, num_classifier
+        self.max_pixels = max_pixels
+
+    @cached_property
+    def _listed(self) -> dict[Split, Pictures]:
+        """All pictures of either split."""
+        return {split: list_sources(self.sources, split) for split in SPLITS}
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -63,10 +73,15 @@ class LabelledPictures:
         Raises:
             InputError: none were given, and the sources cannot be read or have none.
         """
-        found = {label for split in SPLITS for label in list_sources(self.sources, split).labels}
+        found = {label for pictures in self._listed.values() for label in pictures.labels}
         if not found:
             raise InputError(NO_PICTURES)
         return tuple(sorted(found))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the sources have to say of what they found."""
+        return self._listed["train"].notes
 
     def pictures(self, split: Part) -> tuple[Pictures, Tensor]:
         """The pictures of a split, and their labels (n,) as places in `class_names`.
@@ -74,7 +89,7 @@ class LabelledPictures:
         Raises:
             InputError: no pictures, one of a class that is not among `class_names`, or a class without one.
         """
-        pictures = list_sources(self.sources, "test" if split == "test" else "train")
+        pictures = self._listed["test" if split == "test" else "train"]
         if split == "train" and not len(pictures):
             raise InputError(NO_PICTURES)
         unknown = sorted(set(pictures.labels) - set(self.class_names))
@@ -87,6 +102,9 @@ class LabelledPictures:
             pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
         chosen = self._limited(labels)
         kept = pictures.take(chosen.tolist())
+        kept.max_pixels = self.max_pixels
+        if split == "classifier":  # told with the training pictures
+            kept.skipped = []
         if split == "train":
             missing = sorted(set(self.class_names) - set(kept.labels))
             if missing:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
-from synesthete.data.files import SPLIT_FOLDERS, read_manifest
+from synesthete.data.files import find_classes, legible, read_manifest
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS
@@ -69,7 +69,6 @@ class PairManifest(PairSource):
         sounds: dict[tuple[str, str], int] = {}
         for entry in read_manifest(path):
             label = self.names.get(entry.label, entry.label)
-            split = SPLIT_FOLDERS.get(str(entry.split), entry.split)
             for key, value, other in (("audio", entry.audio, entry.image), ("image", entry.image, entry.audio)):
                 if value is None and (self.pairing == "fixed" or other is None):
                     named = f"the line of {other}" if other else f"a line of class {entry.label!r}"
@@ -77,20 +76,20 @@ class PairManifest(PairSource):
             if entry.image is not None and (entry.image, label) not in pictures:
                 pictures[entry.image, label] = len(found.pictures)
                 picture = PictureFile(str(root / entry.image))
-                found.pictures.append(ImageEntry(picture, label, entry.image, split, entry.text))
+                found.pictures.append(ImageEntry(picture, label, entry.image, entry.split, entry.text))
             if entry.audio is not None and (entry.audio, label) not in sounds:
                 sounds[entry.audio, label] = len(found.sounds)
                 speaker = entry.speaker or first_group(self.speaker, entry.audio)
                 group = first_group(self.group, entry.audio) or entry.audio
                 sound = RecordingFile(str(root / entry.audio), entry.audio)
-                found.sounds.append(AudioEntry(sound, label, group, speaker, split))
+                found.sounds.append(AudioEntry(sound, label, group, speaker, entry.split))
             if self.pairing == "fixed":
                 found.pairs.append((pictures[str(entry.image), label], sounds[str(entry.audio), label]))
         return found
 
 
 class SoundFolders(PairSource):
-    """A folder with one folder of sounds a class; or with these in a folder `train` and one of `test` or `val`.
+    """A folder with one folder of sounds a class; or with these in folders that are named as splits are.
 
     Args:
         path: the folder. None gives nothing. speaker, group, names: as of `PairManifest`.
@@ -116,20 +115,22 @@ class SoundFolders(PairSource):
             return FoundPairs()
         found, outside = FoundPairs(), []
         listed = Recordings(self.path).recordings()
-        tops = {PurePosixPath(recording.place).parts[0] for recording in listed}
-        in_splits = tops <= SPLIT_FOLDERS.keys() and len({SPLIT_FOLDERS[top] for top in tops}) == 2
+        layout = find_classes(Path(self.path))
+        classes = dict(layout.classes)
         for recording in listed:
-            folders = PurePosixPath(recording.place).parts[:-1]
-            split = SPLIT_FOLDERS[folders[0]] if in_splits else None
-            if len(folders) <= in_splits:
+            own = next((parent for parent in (self.path / Path(recording.place)).parents if parent in classes), None)
+            if own is None:
                 outside.append(recording.name)
                 continue
-            name = folders[int(in_splits)]
+            name, split = legible(own.name).strip(), classes[own]
             group = first_group(self.group, recording.place) or recording.place
             speaker = first_group(self.speaker, recording.place)
             found.sounds.append(AudioEntry(recording, self.names.get(name, name), group, speaker, split))
         if not found.sounds:
             raise InputError(f"{self.path}: no class folders with sounds in it; put each class's into one of its name")
+        found.notes += layout.notes
+        if {sound.split for sound in found.sounds} == {"train"}:  # some of each class are held out
+            found.sounds = [sound._replace(split=None) for sound in found.sounds]
         if outside:
             found.notes.append(f"{len(outside)} sounds outside of the classes' folders left out: {outside[0]}")
         return found

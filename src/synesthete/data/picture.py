@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from synesthete.data.files import SourceFile, list_files
+from synesthete.data.files import SourceFile, legible, list_files
 from synesthete.io import digest, write_file
+from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".dib",
+    ".jfif", ".jpe", ".jif", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".tga", ".apng", ".mpo",
+)  # fmt: skip
+# Pictures that are not read, and that are named wherever they lie among others.
+UNREAD_SUFFIXES = (
+    ".heic", ".heif", ".jxl", ".svg", ".svgz", ".eps", ".ps", ".psd", ".psb", ".xcf", ".ico", ".icns", ".pcx", ".dds",
+    ".qoi", ".exr", ".hdr", ".wmf", ".emf", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".jxr",
+)  # fmt: skip
+# How pictures begin that have another suffix, or none.
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+HEAD = 16  # bytes that tell
 
 
 class Picture(Protocol):
@@ -36,11 +48,11 @@ class Picture(Protocol):
         """What is another whenever the picture has changed, found without decoding it."""
         ...
 
-    def read(self) -> Image.Image:
-        """The picture, whole and decoded.
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """The picture, whole and decoded, of 8 bits a channel.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or has more pixels.
         """
         ...
 
@@ -49,9 +61,9 @@ class Picture(Protocol):
 class PictureFile(SourceFile):
     """A picture in a file of its own."""
 
-    def read(self) -> Image.Image:
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """As `read_picture`."""
-        return read_picture(Path(self.path))
+        return read_picture(Path(self.path), max_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +83,9 @@ class PictureBytes:
         """The archive's stamp and the place in it."""
         return f"{self.archive} {self.name} {self.first} {self.size}"
 
-    def read(self) -> Image.Image:
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The picture decoded."""
-        return decode_picture(io.BytesIO(self.content[self.first : self.first + self.size]), self.name)
+        return decode_picture(io.BytesIO(self.content[self.first : self.first + self.size]), self.name, max_pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,45 +103,59 @@ class PictureArray:
         """That of the file, or else a hash of the values."""
         return self.stored or hash_array(self.values)
 
-    def read(self) -> Image.Image:
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The picture of these values."""
         return Image.fromarray(np.ascontiguousarray(self.values))
 
 
-def read_picture(path: Path) -> Image.Image:
-    """One picture, whole and decoded.
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """One picture, whole and decoded, of 8 bits a channel.
 
     Raises:
-        InputError: no such file, not a picture, or cut off.
+        InputError: no such file, not a picture, cut off, or of more pixels.
     """
+    name = legible(str(path))
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{name}: no such file; give a picture or a folder of pictures")
     try:
         with path.open("rb") as file:
-            return decode_picture(file, str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a picture or a folder of pictures") from None
+            return decode_picture(file, name, max_pixels)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a picture") from None
+        raise InputError(f"{name}: cannot be read ({error.strerror}); give a picture") from None
 
 
-def decode_picture(file: BinaryIO, name: str) -> Image.Image:
-    """The picture in an open file, whole and decoded.
+def is_picture(name: str, head: bytes) -> bool:
+    """Whether a file is a picture that is read, by its name or else by its first `HEAD` bytes."""
+    suffix = PurePath(name).suffix.lower()
+    is_other = suffix in UNREAD_SUFFIXES
+    return suffix in SUFFIXES or (
+        not is_other and (head.startswith(MAGIC) or head[8:12] == b"WEBP" or head[4:12] in (b"ftypavif", b"ftypavis"))
+    )
 
-    Raises:
-        InputError: not a picture, or cut off.
-    """
+
+def find_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures in a folder and below it, in order of name, and those that are of kinds that are not read."""
+    found, unread = [], []
+    for path in list_files(folder):
+        if path.suffix.lower() in UNREAD_SUFFIXES:
+            unread.append(path)
+        elif is_picture(path.name, b"") or is_picture(path.name, read_head(path)):
+            found.append(path)
+    return found, unread
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file; none of one that cannot be read."""
     try:
-        with Image.open(file) as image:
-            image.load()
-            return image.copy()
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture; give a {', '.join(SUFFIXES[:3])} file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: a damaged picture ({error}); replace or remove it") from None
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
 
 
 def list_pictures(path: Path) -> list[Path]:
     """A picture file, or every picture in a folder and below it, in order of name."""
-    return [path] if path.is_file() else list_files(path, SUFFIXES)
+    return find_pictures(path)[0] if path.is_dir() else [path]
 
 
 def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> Path:

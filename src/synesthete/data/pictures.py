@@ -11,14 +11,32 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from synesthete import seeding
-from synesthete.data.files import MANIFEST_NAME, SPLITS, list_classes, read_manifest
+from synesthete.data.files import (
+    SPLITS,
+    find_classes,
+    find_manifests,
+    identity,
+    legible,
+    list_entries,
+    read_manifest,
+    split_of,
+)
 from synesthete.data.found_pairs import FoundPairs, ImageEntry, PairSource
-from synesthete.data.picture import SUFFIXES, PictureArray, PictureFile, content, hash_array, list_pictures
+from synesthete.data.picture import (
+    SUFFIXES,
+    PictureArray,
+    PictureFile,
+    content,
+    find_pictures,
+    hash_array,
+    is_picture,
+)
+from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -39,12 +57,14 @@ logger = logging.getLogger(__name__)
 class Pictures:
     """Pictures of one split, not in memory: labels[i] is the class name of files[i].
 
-    skipped: names of those that turned out to be unreadable.
+    skipped: what cannot be used, by name. notes: what else is to be said. max_pixels: of those that are read.
     """
 
     files: list[Picture] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
         return len(self.files)
@@ -52,7 +72,7 @@ class Pictures:
     @property
     def images(self) -> LazyImages:
         """The pictures as a sequence that decodes one when it is asked for it."""
-        return LazyImages(self.files)
+        return LazyImages(self.files, self.max_pixels)
 
     def read(self, places: Iterable[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
         """Every readable picture of these places (all where None), one at a time, with its place.
@@ -62,7 +82,7 @@ class Pictures:
         before = len(self.skipped)
         for place in range(len(self)) if places is None else places:
             try:
-                image = self.files[place].read()
+                image = self.files[place].read(self.max_pixels)
             except InputError as error:
                 self.skipped.append(self.files[place].name)
                 logger.debug("%s", error)
@@ -76,17 +96,19 @@ class Pictures:
         self.files += other.files
         self.labels += other.labels
         self.skipped += other.skipped
+        self.notes += other.notes
 
     def take(self, places: Sequence[int]) -> Pictures:
         """The pictures at these places."""
-        return Pictures([self.files[i] for i in places], [self.labels[i] for i in places], list(self.skipped))
+        files, labels = [self.files[i] for i in places], [self.labels[i] for i in places]
+        return Pictures(files, labels, list(self.skipped), max_pixels=self.max_pixels)
 
 
 class LazyImages(Sequence["Image.Image"]):
     """Decoded pictures, each read when it is asked for and not kept."""
 
-    def __init__(self, files: Sequence[Picture]) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[Picture], max_pixels: int = MAX_PIXELS) -> None:
+        self._files, self._max_pixels = files, max_pixels
 
     def __len__(self) -> int:
         return len(self._files)
@@ -103,7 +125,9 @@ class LazyImages(Sequence["Image.Image"]):
         Raises:
             InputError: an unreadable one.
         """
-        return [file.read() for file in self._files[index]] if isinstance(index, slice) else self._files[index].read()
+        if isinstance(index, slice):
+            return [file.read(self._max_pixels) for file in self._files[index]]
+        return self._files[index].read(self._max_pixels)
 
 
 class Listed(NamedTuple):
@@ -115,12 +139,65 @@ class Listed(NamedTuple):
     split: str | None = None
 
 
+@dataclass
+class Listing:
+    """All that a source finds. skipped: what cannot be used, by name. notes: what else is to be said."""
+
+    entries: list[Listed] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def divide(self, num_test: int | None, split: Split) -> Pictures:
+        """The pictures of a split: the source's own, or by a number drawn from each picture's place.
+
+        By place, not by position in the list: a picture that is added later leaves the splits of all others as they
+        were. num_test: of those without a split of their own, or of all where all are told to be trained on; None holds
+        out a tenth.
+
+        Raises:
+            InputError: nothing but pictures that are held out, or classes that are named as splits are.
+        """
+        told, names = {entry.split for entry in self.entries}, sorted({entry.label for entry in self.entries})
+        if told == {"test"}:
+            raise InputError(f"{self.entries[0].picture.name}: of a test split, and there are no others; add train")
+        if names and all(map(split_of, names)):
+            raise InputError(f"{self.entries[0].picture.name}: class {names[0]!r} is a split; add folders of classes")
+        entries = [entry._replace(split=None) for entry in self.entries] if told == {"train"} else self.entries
+        places = (entry.place for entry in entries if entry.split is None)
+        undecided = sorted(places, key=lambda place: seeding.derive(0, "split", place))
+        held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
+        chosen = [e for e in entries if (e.split or ("test" if e.place in held_out else "train")) == split]
+        found = Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
+        if split == "train":  # once
+            found.skipped, found.notes = list(self.skipped), list(self.notes)
+            if told == {"train"} and held_out:
+                found.notes.append(f"no test split: {len(held_out)} of {len(entries)} training pictures are held out")
+        return found
+
+
 class PictureSource(PairSource):
-    """Anything that lists the pictures of a split. `train` and `test` share no picture."""
+    """Anything that lists the pictures of a split. `train` and `test` share no picture.
+
+    One that knows all its pictures has a `listing` and `num_test`, from which the splits follow.
+    """
+
+    num_test: Any = None
+
+    def listing(self) -> Listing:
+        """All pictures, in a fixed order, with the split of each where the source tells; none is read.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        raise NotImplementedError
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's pictures, in a fixed order; none is read."""
-        raise NotImplementedError
+        """The split's pictures, in a fixed order; none is read.
+
+        Raises:
+            InputError: as `listing`, and as `Listing.divide`.
+        """
+        return self.listing().divide(self.num_test, split)
 
     def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The pictures, without sounds; a source that holds none out leaves it to be drawn class by class."""
@@ -132,6 +209,7 @@ class PictureSource(PairSource):
                 ImageEntry(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
             ]
             found.skipped += own.skipped
+            found.notes += own.notes
         return found
 
 
@@ -212,10 +290,10 @@ class Mnist(PictureSource):
 
 
 class ClassFolders(PictureSource):
-    """A folder with one folder of pictures a class, the ImageFolder convention, or with a `metadata.jsonl`.
+    """A folder with one folder of pictures a class, the ImageFolder convention, or with a manifest.
 
-    Where it has a folder `train` and one of `test`, `val` and `validation`, and the classes are in these, they are the
-    splits.
+    Where folders in it are named as splits are (train, training; test, val, validation, valid, dev, in any case) and
+    the classes or a manifest are in these, they are the splits. Of `train` alone a share is held out.
 
     Args:
         path: the folder. num_test: pictures held out over all classes, where neither manifest nor folders say; None
@@ -225,61 +303,69 @@ class ClassFolders(PictureSource):
     def __init__(self, path: str, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
-    def pictures(self, split: Split) -> Pictures:
-        """The split's pictures.
+    def listing(self) -> Listing:
+        """All pictures, class by class.
 
         Raises:
-            InputError: no such folder, no class in it, or a class without pictures.
+            InputError: no such folder, no class in it, a class without pictures, or as `read_manifest`.
         """
         folder = Path(self.path)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one with a folder of pictures for each class")
-        listed = self._from_manifest(folder) if (folder / MANIFEST_NAME).is_file() else self._from_folders(folder)
-        return divide(listed, self.num_test, split)
+        return list_manifest(folder) if find_manifests(folder) else list_class_folders(folder)
 
-    @staticmethod
-    def _from_folders(folder: Path) -> list[Listed]:
-        classes = list_classes(folder)
-        if not classes:
-            raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
-        listed: list[Listed] = []
-        for entry, split in classes:
-            files = list_pictures(entry)
-            if not files:
-                kinds = ", ".join(SUFFIXES[:3])
-                raise InputError(f"{entry}: a class folder without pictures; add some ({kinds}) or remove it")
-            listed += [in_folder(folder, path, entry.name, split) for path in files]
-        return listed
 
-    @staticmethod
-    def _from_manifest(folder: Path) -> list[Listed]:
-        entries = [entry for entry in read_manifest(folder) if entry.image]
-        return [in_folder(folder, folder / str(entry.image), entry.label, entry.split) for entry in entries]
+def list_class_folders(folder: Path) -> Listing:
+    """The pictures of class folders; those beside them are left out, and that is said."""
+    layout = find_classes(folder)
+    if not layout.classes:
+        raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
+    listing = Listing(notes=layout.notes)
+    for entry, split in layout.classes:
+        files, unread = find_pictures(entry)
+        if not files:
+            kinds, others = ", ".join(SUFFIXES[:3]), f" ({unread[0].name} is not read)" if unread else ""
+            raise InputError(f"{entry}: a class folder without pictures{others}; add some ({kinds}) or remove it")
+        label = legible(entry.name).strip()
+        listing.entries += [in_folder(folder, path, label, split) for path in files]
+        listing.skipped += [f"{legible(str(path))}: of a kind that is not read" for path in unread]
+    beside = [path for above in {folder, *layout.splits} for path in list_entries(above) if is_picture(path.name, b"")]
+    if beside:
+        listing.notes.append(f"{len(beside)} pictures outside of the class folders left out: {legible(str(beside[0]))}")
+    return listing
+
+
+def list_manifest(folder: Path) -> Listing:
+    """The pictures of a manifest's lines, each once; lines that have none, or are for something else, are named."""
+    listing, seen, num_again = Listing(), set(), 0
+    for entry in read_manifest(folder):
+        if entry.image is None or entry.split not in (None, *SPLITS):
+            why = "without an image" if entry.image is None else f"of split {entry.split}"
+            listing.skipped.append(f"{entry.image or entry.audio or entry.label}: a line {why}")
+            continue
+        path = folder / entry.image
+        try:
+            shown = identity(path.stat())
+        except (OSError, ValueError):  # found out when it is read
+            shown = path
+        if (shown, entry.label, entry.split) in seen:
+            num_again += 1
+            continue
+        seen.add((shown, entry.label, entry.split))
+        listing.entries.append(in_folder(folder, path, entry.label, entry.split))
+    if num_again:
+        listing.notes.append(f"{num_again} lines left out whose picture another line has already")
+    return listing
 
 
 def in_folder(folder: Path, path: Path, label: str, split: str | None) -> Listed:
     """A picture file somewhere below a folder."""
-    return Listed(PictureFile(str(path)), label, path.relative_to(folder).as_posix(), split)
+    return Listed(PictureFile(str(path)), label, legible(path.relative_to(folder).as_posix()), split)
 
 
 def digits(images: np.ndarray, numbers: np.ndarray, chosen: Sequence[int], name: str) -> Pictures:
     """The chosen ones of pictures that are arrays (N, H, W), with the names of their numbers."""
     return Pictures([PictureArray(f"{name} {i}", images[i]) for i in chosen], [DIGITS[numbers[i]] for i in chosen])
-
-
-def divide(listed: Iterable[Listed], num_test: int | None, split: Split) -> Pictures:
-    """The pictures of a split: the source's own, or by a number drawn from each picture's place.
-
-    By place, not by position in the list: a picture that is added later leaves the splits of all others as they were.
-    num_test: of those without a split of their own; None holds out a tenth.
-    """
-    listed = list(listed)
-    undecided = sorted(
-        (entry.place for entry in listed if entry.split is None), key=lambda place: seeding.derive(0, "split", place)
-    )
-    held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
-    chosen = [e for e in listed if (e.split or ("test" if e.place in held_out else "train")) == split]
-    return Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
 
 
 def list_sources(sources: Sequence[PictureSource], split: Split) -> Pictures:

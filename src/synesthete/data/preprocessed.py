@@ -16,6 +16,7 @@ from PIL import Image
 from synesthete.data.picture import content
 from synesthete.data.rows import Rows
 from synesthete.io import digest, load_or_compute, locked
+from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class PreprocessedImages:
     """What a conditioner reads of the readable pictures of a split.
 
     rows: (n, ...). places: (n,), which of the listed pictures each shows. contents: a name for what each shows.
-    skipped: the names of the others.
+    skipped: the names of the others, and of what the listing left out.
     """
 
     rows: Rows
@@ -78,13 +79,14 @@ def preprocess_images(
         if progress:
             progress(first + done, len(pictures))
 
-    fitter = Preprocessor(conditioner, looked_at)
+    fitter = Preprocessor(conditioner, looked_at, pictures.max_pixels)
+    bound = [] if pictures.max_pixels == MAX_PIXELS else [str(pictures.max_pixels)]
     size = min(SHARD_ROWS, max(1, SHARD_BYTES // fitter.row_bytes))
     shards = []
     with locked(folder, wait=True):
         for first in range(0, len(pictures), size):
             files = pictures.files[first : first + size]
-            stamps = digest("\n".join(file.stamp() for file in files).encode(), size=8)
+            stamps = digest("\n".join([*(file.stamp() for file in files), *bound]).encode(), size=8)
             path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
             shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
             report(first, len(files))
@@ -92,16 +94,17 @@ def preprocess_images(
     if not len(places):
         raise InputError(f"not one of {len(pictures)} pictures is readable; the first: {fitter.reason(pictures)}")
     readable = set(places.tolist())
-    skipped = [file.name for place, file in enumerate(pictures.files) if place not in readable]
+    unread = [file.name for place, file in enumerate(pictures.files) if place not in readable]
     contents = [bytes(row) for shard in shards for row in shard["contents"].numpy()]
-    return PreprocessedImages(Rows([shard["values"] for shard in shards]), places, contents, skipped)
+    rows = Rows([shard["values"] for shard in shards])
+    return PreprocessedImages(rows, places, contents, [*pictures.skipped, *unread])
 
 
 class Preprocessor:
     """Turns pictures into the rows of a shard. row_bytes: memory of one row."""
 
-    def __init__(self, conditioner: Any, looked_at: bool) -> None:
-        self.conditioner, self.looked_at = conditioner, looked_at
+    def __init__(self, conditioner: Any, looked_at: bool, max_pixels: int) -> None:
+        self.conditioner, self.looked_at, self.max_pixels = conditioner, looked_at, max_pixels
         self.device = torch.device("cpu")
         if looked_at and (device := torch.accelerator.current_accelerator(check_available=True)):
             self.device = device
@@ -132,7 +135,7 @@ class Preprocessor:
     def reason(self, pictures: Pictures) -> str:
         """Why the first picture cannot be read."""
         try:
-            self.conditioner.preprocess([pictures.files[0].read()])
+            self.conditioner.preprocess([pictures.files[0].read(self.max_pixels)])
         except Exception as error:
             return " ".join(str(error).split()) or type(error).__name__
         return f"{pictures.files[0].name}: readable now, run again"
@@ -140,7 +143,7 @@ class Preprocessor:
     def _fit(self, file: Picture) -> tuple[Tensor, bytes] | None:
         """One picture as the conditioner reads it (1, ...), and a name for what it shows; None if it is unreadable."""
         try:
-            image = file.read()
+            image = file.read(self.max_pixels)
             return self.conditioner.preprocess([image]), bytes.fromhex(content(image))
         except (InputError, OSError, ValueError, SyntaxError) as error:  # the last three: odd metadata, found late
             logger.debug("%s: skipped (%s)", file.name, error)

@@ -12,7 +12,7 @@ from synesthete import hub, seeding
 from synesthete.data.files import list_folders
 from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import PictureArray, list_pictures
-from synesthete.data.pictures import Listed, Pictures, PictureSource, divide, in_folder, split_indices
+from synesthete.data.pictures import Listed, Listing, Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.io import replacing, write_file
 from synesthete.types import InputError
@@ -60,8 +60,8 @@ class ImageNet(PictureSource):
         self.path, self.classes, self.names = path, classes, names or {}
         self.repository, self.num_test = repository, num_test
 
-    def pictures(self, split: Split) -> Pictures:
-        """The split's pictures.
+    def listing(self) -> Listing:
+        """All pictures of the classes.
 
         Raises:
             InputError: no such folder, none of that layout, a class that is not in it, or a gated data set.
@@ -71,10 +71,7 @@ class ImageNet(PictureSource):
         patterns = ("data/train-*.parquet", "data/validation-*.parquet")
         folder = Path(self.path) if self.path else hub.find_weights(self.repository, patterns, field=FIELD)
         parquet = sorted(folder.rglob("*.parquet"))
-        listed = self._from_parquet(parquet) if parquet else self._from_folders(folder)
-        if len({entry.split for entry in listed}) < 2:
-            listed = [entry._replace(split=None) for entry in listed]
-        return divide(listed, self.num_test, split)
+        return Listing(self._from_parquet(parquet) if parquet else self._from_folders(folder))
 
     def _from_folders(self, folder: Path) -> list[Listed]:
         root = next((folder / root for root in ROOTS if (folder / root / "train").is_dir()), None)

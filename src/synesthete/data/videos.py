@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from synesthete.data.files import list_classes, list_files
+from synesthete.data.files import find_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
@@ -74,14 +74,19 @@ class Videos(PairSource):
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give one with a folder of videos for each class")
         clips = []
-        for entry, split in list_classes(root):
+        layout = find_classes(root)
+        for entry, split in layout.classes:
             for path in list_files(entry, SUFFIXES):
                 place = path.relative_to(root).as_posix()
                 clips.append(Clip(path, entry.name, place, place, split=split))
         if not clips:
             kinds = ", ".join(SUFFIXES[:3])
             raise InputError(f"{root}: no class folders with videos in it ({kinds}); put each class's into one")
-        return cut_clips(clips, folder, self.num_frames, self.seconds, progress)
+        if {clip.split for clip in clips} == {"train"}:  # some of each class are held out
+            clips = [clip._replace(split=None) for clip in clips]
+        found = cut_clips(clips, folder, self.num_frames, self.seconds, progress)
+        found.notes += layout.notes
+        return found
 
 
 def check_cut(num_frames: int, seconds: float) -> None:

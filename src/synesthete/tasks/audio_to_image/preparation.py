@@ -129,8 +129,10 @@ class Shots:
         InputError: no readable training picture of a class, no picture held out, and as `preprocess_images`.
     """
 
-    def __init__(self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress) -> None:
-        self.listing, self.sounds = listing, sounds
+    def __init__(
+        self, listing: PairListing, sounds: Sounds, codec: Any, place: Path, report: Progress, max_pixels: int
+    ) -> None:
+        self.listing, self.sounds, self.max_pixels = listing, sounds, max_pixels
         self.notes: list[str] = []
         self.skipped: list[str] = []
         found = listing.found
@@ -197,7 +199,8 @@ class Shots:
 
     def _fit(self, part: PairPart, places: list[int], codec: Any, place: Path, report: Progress) -> PreprocessedImages:
         shown = [self.listing.found.pictures[i] for i in places]
-        pictures = Pictures([one.picture for one in shown], [one.label for one in shown])
+        files, labels = [one.picture for one in shown], [one.label for one in shown]
+        pictures = Pictures(files, labels, max_pixels=self.max_pixels)
         name = f"pictures-{part}"
         fitted = preprocess_images(pictures, codec, place, name, progress=partial(report, name))
         self.skipped += [f"{line}: no readable picture" for line in fitted.skipped]
@@ -221,7 +224,7 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
     length = num_heard(data.seconds, conditioner)
     waveforms = decode_recordings(listing.entries, place / "recordings", rate, report, profiled=False)
     sounds = Sounds(data, listing, waveforms, length, rate)
-    pictures = Shots(listing, sounds, codec, place, report)
+    pictures = Shots(listing, sounds, codec, place, report, data.max_pixels)
     path = place / f"statistics-{digest(plain(recipe.codec))}-{pictures.shown}.safetensors"
     statistics = measure_codec(codec, path, partial(batches_of, pictures.samples["train"]))
     notes = [*listing.notes, *sounds.notes, *pictures.notes]

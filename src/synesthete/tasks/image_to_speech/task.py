@@ -76,6 +76,7 @@ class ImageToSpeech(Task):
         if notes and data.limit is None and not data.allow_few_targets:
             raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
         skipped = tuple(name for split in SPLITS for name in (*unreadable[split], *clips[split].skipped))
+        notes += data.notes
         return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped)
 
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -209,7 +210,7 @@ def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:
 
 def corpus_key(recipe: Recipe) -> str:
     """A name for what decides the sound of the corpus."""
-    ignored = ("sources", "folder", "augmentation", "limit", "allow_few_targets")
+    ignored = ("sources", "folder", "augmentation", "limit", "allow_few_targets", "max_pixels")
     data, defaults = recipe.data(), plain(build(ImageSpeechPairs, sources=()))
     groups = data.engine.split_voices() if data.engine else split_voices()
     voices = {split: [voice.name for voice in group] for split, group in groups.items()}

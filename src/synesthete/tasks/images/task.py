@@ -95,7 +95,7 @@ class Images(Task):
         skipped = tuple(name for found in fitted.values() for name in found.skipped)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
         return Prepared(
-            train, test, statistics, data.class_names, say_notes((), skipped), skipped, classifier=classifier
+            train, test, statistics, data.class_names, say_notes(data.notes, skipped), skipped, classifier=classifier
         )
 
     def default_folder(self, recipe: Recipe) -> Path:
