@@ -97,6 +97,30 @@ def test_a_class_may_be_called_as_a_split_is(tmp_path):
     assert set(ClassTar(str(path), num_test=0).pictures("train").labels) == {"train", "ship"}
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_kinds_splits_and_names_are_told_as_of_folders(tmp_path, mode):
+    """Any case and only `train`; a picture by its content; the last of one name; what is not read is named."""
+    others = {
+        "Train/cat/a.jfif": jpeg(90), "Train/cat/photo": jpeg(91), "Train/cat/000.jpg": jpeg(92),
+        "Train/cat/a.heic": b"heic", "Train/cat/a.txt": b"words", "Train/caf\udce9/\udce9.jpg": jpeg(93),
+        "__MACOSX/cat/000.jpg": jpeg(94),
+    }  # fmt: skip
+    path = make_tar(tmp_path / "photos.tar", names(above="Train"), mode, **others)
+    train, test = (ClassTar(str(path)).pictures(split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (21, 2)
+    assert set(train.labels + test.labels) == {"cat", "dog", "café"}
+    assert train.skipped == [f"{path}/Train/cat/a.heic: of a kind that is not read"]
+    assert train.notes == ["no test split: 2 of 23 training pictures are held out"]
+    shown = [content(image) for part in (train, test) for image in part.images]
+    assert content(Image.open(io.BytesIO(jpeg(92)))) in shown
+    assert content(Image.open(io.BytesIO(jpeg(0)))) not in shown
+
+
+def test_splits_without_class_folders_are_refused(tmp_path):
+    refused(make_tar(tmp_path / "a.tar", ["train/0.jpg", "test/0.jpg"]), "class 'test' is a split")
+    refused(make_tar(tmp_path / "b.tar", names(above="val")), "of a test split, and there are no others")
+
+
 def test_what_is_no_picture_in_a_class_folder_is_left_out(tmp_path):
     strange = {"README.txt": b"read me", "loose.jpg": jpeg(0), "train/cat/.hidden.jpg": b"", "../cat/up.jpg": b""}
     path = make_tar(tmp_path / "photos.tar", names(num=2), **strange)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synesthete.data.files import Entry, write_manifest
+from synesthete.data.files import Entry, list_files, write_manifest
+from synesthete.data.labelled import LabelledPictures
 from synesthete.data.picture import PictureArray, PictureFile, content, list_pictures, read_picture
 from synesthete.data.pictures import DIGITS, BuiltInDigits, ClassFolders, Mnist, Pictures, list_sources, split_indices
 from synesthete.types import InputError
@@ -180,6 +181,148 @@ def test_folders_of_splits_are_the_splits(tmp_path):
     train, test = (ClassFolders(str(tmp_path)).pictures(split) for split in ("train", "test"))
     assert (train.labels, test.labels) == (["cat"] * 4 + ["dog"] * 4, ["cat"] * 2 + ["dog"] * 2)
     assert all("/val/" in file.name for file in test.files)
+
+
+def split(folder) -> list[list[str]]:
+    return [sorted(ClassFolders(str(folder)).pictures(part).labels) for part in ("train", "test")]
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "valid"), ("training", "Dev"), ("train", "Validation")])
+def test_splits_are_told_in_any_case(tmp_path, names):
+    for number, name in enumerate(names):
+        make_folders(tmp_path / name, num=3 - number, first=100 * number)
+    assert split(tmp_path) == [["cat"] * 3 + ["dog"] * 3, ["cat"] * 2 + ["dog"] * 2]
+
+
+def test_of_train_alone_a_share_is_held_out_and_that_is_said(tmp_path):
+    make_folders(tmp_path / "data" / "train", num=10)
+    for folder in (tmp_path, tmp_path / "data"):  # one level up, as it was unpacked
+        train, test = split(folder)
+        assert (len(train), len(test)) == (18, 2)
+        assert set(train) == {"cat", "dog"}
+    assert LabelledPictures(folder=str(tmp_path)).notes == ["no test split: 2 of 20 training pictures are held out"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("test/cat", "val/dog"), "of a test split, and there are no others; add train"),
+        (("train", "test"), "a split without class folders"),
+        (("Train",), "a split without class folders"),
+        (("train/cat", "holdout/cat"), "holdout: beside train, but none of the splits"),
+        (("train/cat", "test/cat", "holdout/cat"), "holdout: beside t.*, but none of the splits"),
+    ],
+)
+def test_what_cannot_be_splits_is_refused(tmp_path, folders, said):
+    for number, name in enumerate(folders):
+        (tmp_path / name).mkdir(parents=True)
+        picture(number).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match=said) as caught:
+        ClassFolders(str(tmp_path)).pictures("train")
+    one_line(caught, tmp_path)
+
+
+def test_a_class_may_be_called_as_a_split_is(tmp_path):
+    make_folders(tmp_path, ("train", "ship"))
+    assert set(ClassFolders(str(tmp_path)).pictures("train").labels) == {"train", "ship"}
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+    make_folders(tmp_path / "train")
+    make_folders(tmp_path / "val", num=2, first=50)
+    picture(7).save(tmp_path / "train" / "loose.png")
+    (tmp_path / "test").mkdir()
+    picture(8).save(tmp_path / "test" / "unlabelled.png")
+    (tmp_path / "train/cat/a.heic").write_bytes(b"....ftypheic")
+    (tmp_path / "train/cat/a.CR2").write_bytes(b"II*\0")
+    (tmp_path / "train/cat/notes.txt").write_text("words")
+    data = LabelledPictures(folder=str(tmp_path))
+    train = data.pictures("train")[0]
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in train.skipped] == ["a.CR2", "a.heic"]
+    assert not data.pictures("classifier")[0].skipped and not data.pictures("test")[0].skipped
+    assert [note.split()[0] for note in data.notes] == ["1", "1"]
+    assert "loose.png" in data.notes[1] and "test" in data.notes[0]
+    (tmp_path / "train/cow").mkdir()
+    (tmp_path / "train/cow/a.heic").touch()
+    with pytest.raises(InputError, match=r"without pictures \(a.heic is not read\)"):
+        ClassFolders(str(tmp_path)).pictures("train")
+
+
+def test_pictures_are_known_by_what_they_hold_where_the_name_does_not_tell(tmp_path):
+    make_folders(tmp_path, num=1)
+    for name, kind in (
+        ("a.jfif", "JPEG"),
+        ("b.avif", "AVIF"),
+        ("c.jp2", "JPEG2000"),
+        ("d.tga", "TGA"),
+        ("e.pnm", "PPM"),
+    ):
+        picture(1).save(tmp_path / "cat" / name, format=kind)
+    for name, kind in (("photo", "JPEG"), ("photo.jpg?width=200", "JPEG"), ("x.part", "PNG"), ("x.1", "WEBP")):
+        picture(2).save(tmp_path / "cat" / name, format=kind)
+    found = ClassFolders(str(tmp_path), num_test=0).pictures("train")
+    assert (len(found), len(dict(found.read()))) == (11, 11)
+
+
+def test_what_is_hidden_or_put_there_by_others_is_nobodys(tmp_path):
+    make_folders(tmp_path)
+    for name in ("cat/.ipynb_checkpoints", "cat/deep/.thumbs/more", "dog/@eaDir/0.png", "__MACOSX/cat", ".git/x"):
+        make_folders(tmp_path / name, ("a",), num=1)
+    picture(3).save(tmp_path / "cat" / "._0.png")
+    assert split(tmp_path)[0] == ["cat"] * 4 + ["dog"] * 4
+
+
+def test_links_are_followed_once_and_not_upwards(tmp_path):
+    photos, elsewhere = make_folders(tmp_path / "photos"), make_folders(tmp_path / "elsewhere", ("deep",), first=500)
+    (photos / "emu").mkdir()
+    (photos / "emu" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (photos / "emu" / "again").symlink_to(elsewhere / "deep", target_is_directory=True)
+    (elsewhere / "deep" / "round").symlink_to(elsewhere, target_is_directory=True)
+    (photos / "cat" / "up").symlink_to(photos, target_is_directory=True)
+    (photos / "cat" / "self").symlink_to(photos / "cat" / "self")
+    (photos / "cat" / "same.png").symlink_to(photos / "cat" / "0.png")
+    (photos / "cat" / "hard.png").hardlink_to(photos / "cat" / "1.png")
+    (photos / "dog" / "nowhere.png").symlink_to(tmp_path / "no.png")
+    found = ClassFolders(str(photos), num_test=0).pictures("train")
+    assert {name: found.labels.count(name) for name in set(found.labels)} == {"cat": 4, "dog": 5, "emu": 4}
+    assert len(dict(found.read())) == 12
+    assert found.skipped == [str(photos / "dog" / "nowhere.png")]
+    assert len(list_files(photos / "cat")) == 4 + 1  # the link to itself, which no suffix leaves out
+
+
+def test_names_that_are_not_utf_8_work(tmp_path):
+    import os
+
+    make_folders(tmp_path, num=9)
+    for name in (b"caf\xe9", "café".encode()):
+        folder = os.fsencode(tmp_path) + b"/" + name
+        os.mkdir(folder)  # noqa: PTH102
+        for i in range(5):
+            picture(900 + i).save(os.fsdecode(folder + b"/\xe9%d%d.png" % (len(name), i)))
+    data = LabelledPictures(folder=str(tmp_path))
+    assert data.class_names == ("café", "cat", "dog")
+    pictures = [data.pictures(part)[0] for part in ("train", "classifier", "test")]
+    assert sum(map(len, pictures)) == 28
+    for found in pictures:
+        assert len(dict(found.read())) == len(found)
+        for file in found.files:
+            (file.name + file.stamp()).encode()
+
+
+def test_lines_of_a_manifest_are_used_once_and_none_is_lost(tmp_path):
+    make_folders(tmp_path)
+    (tmp_path / "cat" / "link.png").symlink_to(tmp_path / "cat" / "0.png")
+    lines = [("cat", "cat/0.png", "train"), ("cat", "./cat/0.png", "Train"), ("cat", "cat/link.png", "train")]
+    lines += [("dog", f"dog/{i}.png", split) for i, split in enumerate(("train", "val", "dev", "classifier"))]
+    entries = [Entry(label, image=image, split=split) for label, image, split in lines]
+    write_manifest(
+        tmp_path, [*entries, Entry("dog", audio="dog/a.wav"), Entry("dog", image="dog/no.png", split="train")]
+    )
+    train, test = (ClassFolders(str(tmp_path)).pictures(part) for part in ("train", "test"))
+    assert (train.labels, test.labels) == (["cat", "dog", "dog"], ["dog", "dog"])
+    assert train.skipped == ["dog/3.png: a line of split classifier", "dog/a.wav: a line without an image"]
+    assert train.notes == ["2 lines left out whose picture another line has already"]
+    assert len(dict(train.read())) == 2
 
 
 def test_a_picture_added_later_leaves_the_others_in_their_splits(tmp_path):

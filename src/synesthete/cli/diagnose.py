@@ -111,7 +111,7 @@ def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: P
     events = EventFile(folder, 0)
     for medium in media(report):
         if medium.kind == "png":
-            events.picture(medium.name, Image.open(io.BytesIO(medium.content)), 0)
+            events.picture(medium.name, Image.open(io.BytesIO(medium.content), formats=["PNG"]), 0)
     for found in embeddings:
         events.embedding(found.name, found.vectors, found.metadata())
     events.close()

@@ -77,4 +77,4 @@ def _write(medium: Medium, folder: Path, step: int, log: Log) -> None:
     path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
     write_file(path, medium.content)
     if medium.kind == "png":
-        log.picture(medium.name, Image.open(io.BytesIO(medium.content)), step)
+        log.picture(medium.name, Image.open(io.BytesIO(medium.content), formats=["PNG"]), step)

@@ -183,7 +183,7 @@ def draw_contact_sheet(place: SweepFolder, cells: Sequence[Made]) -> Image.Image
     pictures: list[list[Image.Image | None]] = [[None] * len(columns) for _ in rows]
     captions = [[""] * len(columns) for _ in rows]
     for (row, column), made in cells_by_place.items():
-        with Image.open(place.place(made.cell, "mosaic")) as image:
+        with Image.open(place.place(made.cell, "mosaic"), formats=["PNG"]) as image:
             pictures[row][column] = image.convert("RGB")
         captions[row][column] = f"{number(made.figures['accuracy'])}, KID {number(made.figures['kid'])}"
     names = [f"guidance {scale:g}" for scale in columns]
