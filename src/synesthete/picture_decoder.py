@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from functools import cache
@@ -61,9 +62,11 @@ def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
 
 @cache
 def known_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow decodes."""
+    """Those of FORMATS that this Pillow decodes. What it says aside of broken files is silenced: the decoder says it."""
     Image.init()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
