@@ -62,7 +62,7 @@ def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
 
 @cache
 def known_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow decodes. What it says aside of broken files is silenced: the decoder says it."""
+    """Those of FORMATS that this Pillow decodes; what it says aside of broken files is silenced from now on."""
     Image.init()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -109,7 +109,7 @@ def test_kinds_splits_and_names_are_told_as_of_folders(tmp_path, mode):
     train, test = (ClassTar(str(path)).pictures(split) for split in ("train", "test"))
     assert (len(train), len(test)) == (21, 2)
     assert set(train.labels + test.labels) == {"cat", "dog", "café"}
-    assert train.skipped == [f"{path}/Train/cat/a.heic: of a kind that is not read"]
+    assert train.skipped == [f"{path}/Train/cat/a.heic: empty, or of a kind that is not read"]
     assert train.notes == ["no test split: 2 of 23 training pictures are held out"]
     shown = [content(image) for part in (train, test) for image in part.images]
     assert content(Image.open(io.BytesIO(jpeg(92)))) in shown

@@ -77,7 +77,7 @@ def list_archive(archive: Path) -> Listing:
     for name, (first, size) in sorted(places.items()):
         shown = legible(f"{archive}/{name}")
         if not size:
-            listing.skipped.append(f"{shown}: of a kind that is not read")
+            listing.skipped.append(f"{shown}: empty, or of a kind that is not read")
             continue
         *above, label, _ = legible(name).split("/")
         split = next((split for part in above if (split := split_of(part))), None)
@@ -90,7 +90,7 @@ def list_archive(archive: Path) -> Listing:
 
 
 def write_index(archive: Path, folder: Path) -> None:
-    """Where each picture lies, as `index.json` in the folder; the pictures beside it where the archive is compressed.
+    """Where each picture lies, as `pictures.json` in the folder; the pictures beside it where the archive is compressed.
 
     Raises:
         InputError: not a tar, a damaged one, one without pictures, or a full disk.
@@ -105,7 +105,7 @@ def write_index(archive: Path, folder: Path) -> None:
         entries = unpack(archive, folder / CONTENT)
     except OSError as error:
         raise InputError(f"{archive}: cannot be read ({error.strerror}); give a tar of class folders") from None
-    if not entries:
+    if not any(size for _, _, size in entries):
         raise InputError(f"{archive}: no pictures in class folders ({', '.join(SUFFIXES[:3])}, ...); give another tar")
     write_file(folder / INDEX, json.dumps(entries))
 
