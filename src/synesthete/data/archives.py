@@ -90,7 +90,7 @@ def list_archive(archive: Path) -> Listing:
 
 
 def write_index(archive: Path, folder: Path) -> None:
-    """Where each picture lies, as `pictures.json` in the folder; the pictures beside it where the archive is compressed.
+    """Where each picture lies, as `pictures.json` in the folder; beside it the pictures of a compressed archive.
 
     Raises:
         InputError: not a tar, a damaged one, one without pictures, or a full disk.
