@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from synesthete.data.files import legible
 from synesthete.tasks.results import Results, Sound
 from synesthete.types import InputError
 
@@ -171,8 +172,8 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
         if isinstance(made, Sound):
             seconds_of_sound += made.seconds
             if made.heard is not None:
-                said.append({"picture": str(item.raw), **asdict(made.heard)})
-                lines.append(f"{Path(str(item.raw)).name}: {made.heard}")
+                said.append({"picture": legible(str(item.raw)), **asdict(made.heard)})
+                lines.append(f"{legible(Path(str(item.raw)).name)}: {made.heard}")
     seconds = time.perf_counter() - started
     values: dict[str, Any] = {"written": written}
     if ".gif" in plan.suffixes:
