@@ -87,8 +87,9 @@ def test_sweep_diagnose_doctor_and_export(run, tmp_path):
     assert call("sweep", run, *data, "--steps", 2, "--cfg", 1, "--num", 2, "--out", tmp_path / "sweep") == 0
     assert (tmp_path / "sweep" / "report" / "report.html").is_file()
     assert call("diagnose", run, *data, "--num", 10, "--out", tmp_path / "diagnosis") == 0
-    # Those that look at pictures.
+    # Those that look at pictures, and one that listens.
     assert json.loads((tmp_path / "diagnosis" / "report.json").read_text())["left_out"].keys() == {
+        "fine-structure",
         "neighbours",
         "spectrum",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import librosa
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +26,17 @@ def codec() -> MelCodec:
     return MelCodec(num_samples=SHORT)
 
 
+@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["bands", "whitened"])
+def fitted(request, corpus) -> MelCodec:
+    """Measured on the debug recipe's corpus."""
+    return MelCodec(num_samples=64 * HOP - 1, whitening=request.param).fit(corpus.split(100))
+
+
 @pytest.fixture(scope="module")
-def fitted(prepared) -> MelCodec:
-    """The debug recipe's codec, as measured on its corpus."""
-    made = MelCodec(num_samples=64 * HOP - 1)
-    made.load_state_dict(prepared.statistics)
-    return made
+def corpus(prepared, cache) -> torch.Tensor:
+    """Spoken digits (n, S) to measure a codec on."""
+    files = sorted(cache.glob("prepared/*/corpus/train/*/*.wav"))
+    return torch.stack([read_audio(file, RATE) for file in files])
 
 
 @pytest.fixture(scope="module")
@@ -82,51 +88,86 @@ def test_three_seconds_are_282_frames():
     assert codec.encode(speech_like(72_000)[None]).shape == (1, 1, 100, 282) == (1, *codec.shape)
 
 
-def test_silence_is_one_number_and_the_padding_of_every_clip(fitted):
+def test_silence_is_one_column_and_the_padding_of_every_clip(fitted):
+    """Without whitening one number."""
+    silence = torch.as_tensor(fitted.silence)
     silent = fitted.encode(torch.zeros(1, 1000))
-    assert silent.unique().tolist() == [pytest.approx(fitted.silence, abs=1e-5)]
-    log_floor = fitted.silence * fitted.scale + fitted.mean
-    assert log_floor.item() == pytest.approx(np.log(1e-7), abs=1e-4)  # -16.118; a padding of 0 would be loud
+    torch.testing.assert_close(silent, silence.expand_as(silent), rtol=0, atol=1e-4)
+    assert silence.numel() == (BANDS if fitted.config.whitening else 1)
+    log_floor = fitted.denormalise(silent)
+    assert log_floor.min().item() == pytest.approx(np.log(1e-7), abs=1e-3)  # -16.118; a padding of 0 would be loud
+    assert log_floor.max().item() == pytest.approx(np.log(1e-7), abs=1e-3)
     word = 0.5 * speech_like(20 * HOP)
     short, padded = fitted.encode(word[None]), fitted.encode(torch.cat([word, torch.zeros(5000)])[None])
     assert torch.equal(short, padded)
-    assert short[..., 23:].unique().tolist() == [pytest.approx(fitted.silence, abs=1e-5)]
-    assert short[..., :20].max() > fitted.silence + 1
+    rest = short[..., 23:]
+    torch.testing.assert_close(rest, silence.expand_as(rest), rtol=0, atol=1e-4)
+    assert fitted.denormalise(short)[..., :20].max() > np.log(1e-7) + 4
 
 
-def test_its_corpus_has_mean_0_and_spread_1(prepared):
+def test_the_corpus_of_a_recipe_has_mean_0_and_spread_1(prepared):
     """As encoded and kept, clip by clip: the range that the network sees."""
     x_0 = prepared.train.x_0[:].float()
     assert x_0.mean().item() == pytest.approx(0, abs=0.01)
     assert x_0.std().item() == pytest.approx(1, abs=0.01)
-    assert x_0.abs().max() < 4
 
 
-def test_fitting_does_not_depend_on_how_clips_are_batched(words):
-    whole = MelCodec(num_samples=words.shape[1]).fit([words])
-    parts = MelCodec(num_samples=words.shape[1]).fit(words.split(3))
+@pytest.mark.parametrize("whitening", [0.0, 0.25, 0.5, 1.0])
+def test_fitting_does_not_depend_on_how_clips_are_batched(words, whitening):
+    whole = MelCodec(num_samples=words.shape[1], whitening=whitening).fit([words])
+    parts = MelCodec(num_samples=words.shape[1], whitening=whitening).fit(words.split(3))
     values = whole.encode(words)
     assert (values.mean().item(), values.std().item()) == (pytest.approx(0, abs=1e-4), pytest.approx(1, abs=1e-4))
     torch.testing.assert_close(parts.state_dict(), whole.state_dict())
-    silent = MelCodec(num_samples=SHORT).fit([torch.zeros(2, SHORT)])  # no spread at all
+    silent = MelCodec(num_samples=SHORT, whitening=whitening).fit([torch.zeros(2, SHORT)])  # no spread at all
     assert torch.isfinite(silent.encode(torch.zeros(1, SHORT))).all()
+
+
+@pytest.mark.parametrize("whitening", [0.25, 0.5, 1.0])
+def test_whitening_divides_each_coefficient_by_a_power_of_its_spread_and_is_undone(words, whitening):
+    codec = MelCodec(num_samples=words.shape[1], whitening=whitening).fit([words])
+    log_mel = codec.log_mel(words)
+    x_0 = codec.encode(words)
+    torch.testing.assert_close(codec.denormalise(x_0), log_mel, rtol=0, atol=2e-4)
+    cepstra = torch.from_numpy(scipy.fft.dct(log_mel.numpy(), axis=1, norm="ortho"))
+    spread, found = cepstra.std(dim=(0, 2)), x_0[:, 0].std(dim=(0, 2))
+    torch.testing.assert_close(x_0.mean(dim=(0, 1, 3)), torch.zeros(BANDS), rtol=0, atol=1e-3)
+    ratio = found / spread ** (1 - whitening)
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-3, atol=0)
+
+
+def test_whitening_lets_a_square_error_see_harmonics(words):
+    """What lies at index 20 and above is well under 2% of the variance of bands, and at 0.5 more than a tenth."""
+    shares = []
+    for whitening in (1e-9, 0.5):
+        x_0 = MelCodec(num_samples=words.shape[1], whitening=whitening).fit([words]).encode(words)
+        variance = x_0[:, 0].var(dim=(0, 2))
+        shares.append((variance[20:].sum() / variance.sum()).item())
+    assert shares[0] < 0.02
+    assert shares[1] > 0.1
+
+
+@pytest.mark.parametrize("whitening", [-0.1, 1.1])
+def test_a_whitening_that_is_no_power_is_refused(whitening):
+    with pytest.raises(InputError, match=r"codec.whitening"):
+        MelCodec(whitening=whitening)
 
 
 def test_a_word_survives_the_round_trip(fitted, words):
     """Correlation and SNR of the log-mel of what Griffin-Lim made against that of the word, to -40 dB of its peak."""
     x_0 = fitted.encode(words)
     again = fitted.encode(fitted.decode(x_0, seeding.sample_generators(0, len(words))))
-    for before, after in zip(x_0, again, strict=True):
-        heard = before > before.max() - np.log(100) / fitted.scale
+    for before, after in zip(fitted.denormalise(x_0), fitted.denormalise(again), strict=True):
+        heard = before > before.max() - np.log(100)
         assert torch.corrcoef(torch.stack([before[heard], after[heard]]))[0, 1] > 0.98  # measured: 0.991 to 0.996
-        error = (after - before)[heard] * fitted.scale  # in e-folds
+        error = (after - before)[heard]  # in e-folds
         assert error.abs().mean() < 0.12  # 0.06 to 0.10
-        power = (before[heard] - before[heard].mean()).mul(fitted.scale).square().mean()
+        power = (before[heard] - before[heard].mean()).square().mean()
         assert 10 * torch.log10(power / error.square().mean()) > 15  # 17 to 20 dB
 
 
 def test_decoded_silence_is_silent(fitted):
-    silent = torch.full((1, *fitted.shape), fitted.silence)
+    silent = torch.as_tensor(fitted.silence).expand(1, *fitted.shape)
     assert fitted.decode(silent).abs().max() < 1e-4
 
 
@@ -220,11 +261,12 @@ def test_half_precision_x_0_decodes_in_full(fitted, words, dtype):
 
 
 def test_pictures_are_dark_where_it_is_silent_and_have_low_bands_at_the_bottom(fitted):
-    low = torch.full((2, *fitted.shape), fitted.silence)
-    low[0, :, :10] = 3.0
+    quiet = fitted.decode(torch.as_tensor(fitted.silence).expand(1, *fitted.shape))
+    hum = 0.5 * torch.sin(2 * torch.pi * 200 * torch.arange(quiet.shape[1]) / RATE)
+    low = fitted.encode(torch.stack([hum, quiet[0]]))
     pictures = [np.asarray(picture) for picture in fitted.pictures(low, scale=2)]
     assert pictures[0].shape == (200, 128, 3)
-    assert pictures[0][-5].min() > pictures[0][5].max()
+    assert pictures[0][-20:].mean() > 5 * pictures[0][:20].mean()
     assert pictures[1].max() <= 4
 
 
@@ -239,9 +281,9 @@ def test_other_settings_keep_their_own_shapes(n_mels):
 def test_statistics_are_saved_with_it(fitted, tmp_path):
     fitted.save_pretrained(tmp_path)
     again = MelCodec.from_pretrained(tmp_path)
-    assert again.silence == fitted.silence
     assert again.shape == fitted.shape
-    assert (again.mean, again.scale) == (fitted.mean, fitted.scale)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in fitted.state_dict().items())
+    assert torch.equal(again.encode(torch.zeros(1, 9)), fitted.encode(torch.zeros(1, 9)))
 
 
 @pytest.mark.parametrize("htk", [True, False])

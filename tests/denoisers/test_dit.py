@@ -1,29 +1,16 @@
-"""The diffusion transformer (laws 2, 4 and 6), with the conditioners that feed it."""
+"""The diffusion transformer: its patches, its modulation networks and law 6; the other laws are in test_laws."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.pictures import PictureStem
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Denoising, Parts
-from synesthete.types import Batch, Condition, InputError
-
-SHAPES = [  # (sample_size, patch_size): small squares, whole spectra, and sizes that no patch divides
-    ((100, 64), (100, 4)),
-    ((100, 64), (4, 8)),
-    ((100, 282), (100, 4)),
-    ((13, 10), (4, 8)),
-]
-every_shape = pytest.mark.parametrize(("sample_size", "patch_size"), SHAPES)
+from synesthete.objectives import Parts
+from synesthete.types import Condition, InputError
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -48,24 +35,6 @@ def inputs(sample_size=(100, 64), batch=2):
     return draw(batch, 1, *sample_size), torch.linspace(10, 900, batch), condition(batch)
 
 
-@every_shape
-def test_the_output_starts_at_zero_and_has_the_shape_of_x_t(sample_size, patch_size):
-    x_t, timestep, told = inputs(sample_size)
-    assert torch.equal(network(sample_size, patch_size, awake=False)(x_t, timestep, told), torch.zeros_like(x_t))
-    assert network(sample_size, patch_size)(x_t, timestep, told).shape == x_t.shape
-
-
-def test_nothing_bounds_the_output():
-    dit = network()
-    plain = dit(*inputs())
-    dit.to_out.weight.data *= 1000
-    dit.to_out.bias.data *= 1000
-    loud = dit(*inputs())
-    assert loud.max() > 10
-    assert loud.min() < -10
-    torch.testing.assert_close(loud, 1000 * plain, rtol=1e-3, atol=1e-1)
-
-
 @given(
     sides=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     patch=st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -88,118 +57,6 @@ def test_a_patch_is_a_rectangle_of_neighbours():
     spectra = network((100, 16), (100, 4)).patchify(x)
     assert spectra.shape == (1, 4, 400)
     assert torch.equal(spectra[0, 1], x[0, 0, :, 4:8].flatten())
-
-
-def test_a_spectrogram_of_another_length_is_refused():
-    """Cut in silence, the frames beyond the table of places would never be denoised."""
-    with pytest.raises(InputError, match="sample_size"):
-        network((100, 64))(*inputs((100, 100)))
-
-
-def make_parts(conditioner, patch_size=(100, 4)) -> Parts:
-    process = Process(schedule="flow", prediction_type="sample", loss_space="flow")
-    denoiser = network((100, 16), patch_size, awake=False, condition_width=32, pooled_width=32)
-    return Parts(MelCodec(num_samples=15 * 256), conditioner, denoiser, process)
-
-
-def batch_for(conditioner, num=16) -> Batch:
-    label = torch.arange(num) % 10
-    pictures = (draw(num, 1, 28, 28) * 60 + 128).clamp(0, 255).to(torch.uint8)
-    raw = label if isinstance(conditioner, Labels) else pictures
-    return Batch(signal=draw(num, 1, 100, 16), raw=raw, label=label, encoded=True)
-
-
-@pytest.mark.parametrize("patch_size", [(100, 4), (4, 8)])
-@pytest.mark.parametrize("make", [lambda: PictureStem(widths=(8, 8, 16), width=32), lambda: Labels(width=32)])
-def test_every_parameter_learns(make, patch_size):
-    """One key makes cross-attention a constant: it left 724,992 parameters of a seed without a gradient."""
-    torch.manual_seed(0)
-    conditioner = make()
-    objective = Denoising(condition_dropout=0.3).attach(make_parts(conditioner, patch_size)).train()
-    batch = batch_for(conditioner)
-    optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-2)
-    waiting = dict(objective.named_parameters())
-    classes = torch.zeros(11, dtype=torch.bool)  # the null is the eleventh
-    for step in range(6):
-        optimiser.zero_grad()
-        objective(batch, torch.Generator().manual_seed(step))["loss"].backward()
-        waiting = {name: p for name, p in waiting.items() if p.grad is None or not p.grad.any()}
-        if isinstance(conditioner, Labels):
-            classes |= conditioner.tokens.weight.grad.any(dim=1) & conditioner.pooled.weight.grad.any(dim=1)
-        optimiser.step()
-    assert not waiting
-    assert classes.all() or isinstance(conditioner, PictureStem)
-
-
-@every_shape
-def test_the_condition_reaches_the_output_two_ways(sample_size, patch_size):
-    dit, (x_t, timestep, told) = network(sample_size, patch_size), inputs(sample_size)
-    plain = dit(x_t, timestep, told)
-    other = condition(seed=7)
-    for changed in (replace(told, tokens=other.tokens), replace(told, pooled=other.pooled)):
-        assert (dit(x_t, timestep, changed) - plain).abs().mean() > 1e-3
-    assert (dit(x_t, timestep + 50, told) - plain).abs().mean() > 1e-3
-
-
-def test_a_condition_without_one_of_the_two_is_refused():
-    for lacking in ("tokens", "pooled"):
-        with pytest.raises(ValueError, match=f"reads a condition's {lacking}"):
-            network()(draw(2, 1, 100, 64), torch.zeros(2), replace(condition(), **{lacking: None}))
-
-
-def test_it_can_do_without_a_condition():
-    dit = network((24, 30), (24, 4), condition_width=None, pooled_width=None)
-    assert not any("cross" in name or "pooled" in name for name, _ in dit.named_parameters())
-    x_t, timestep = draw(3, 1, 24, 30), torch.tensor([100.0, 500.0, 900.0])
-    whole = dit(x_t, timestep, Condition())
-    assert whole.shape == x_t.shape
-    singles = torch.cat([dit(x_t[i : i + 1], timestep[i : i + 1], Condition()) for i in range(3)])
-    torch.testing.assert_close(whole, singles, atol=1e-5, rtol=1e-4)
-    whole.square().mean().backward()
-    assert all(p.grad is not None and p.grad.any() for p in dit.parameters())
-
-
-@pytest.mark.parametrize("num_modulation_networks", [1, 2])
-def test_keys_computed_once_give_the_same(num_modulation_networks):
-    dit, (x_t, timestep, told) = network(num_modulation_networks=num_modulation_networks), inputs()
-    once = dit.precompute(told)
-    assert len(once.keys_values) == 2
-    assert torch.equal(dit(x_t, timestep, once), dit(x_t, timestep, told))
-    assert torch.equal(dit(x_t, timestep, dit.precompute(once)), dit(x_t, timestep, told))
-
-
-def test_tokens_that_are_masked_do_not_matter():
-    dit, (x_t, timestep, told) = network(), inputs()
-    mask = torch.tensor([[True, True, True, False, False], [True, True, False, True, True]])
-    masked = replace(told, mask=mask)
-    plain = dit(x_t, timestep, masked)
-    noisy = replace(masked, tokens=told.tokens.where(mask[..., None], torch.tensor(9.0)))
-    torch.testing.assert_close(dit(x_t, timestep, noisy), plain)
-    short = Condition(tokens=told.tokens[:1, :3], pooled=told.pooled[:1])
-    torch.testing.assert_close(dit(x_t[:1], timestep[:1], short), plain[:1], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(dit(x_t, timestep, told), plain)
-
-
-@every_shape
-def test_a_batch_equals_its_singles(sample_size, patch_size):
-    dit, (x_t, timestep, told) = network(sample_size, patch_size), inputs(sample_size, 4)
-    batch = dit(x_t, timestep, told)
-    for i in range(4):
-        single = dit(x_t[i : i + 1], timestep[i : i + 1], told[i : i + 1])
-        torch.testing.assert_close(single, batch[i : i + 1], rtol=1e-4, atol=1e-5)
-
-
-def test_gradient_checkpointing_gives_the_same_gradients():
-    gradients = []
-    for checkpointing in (False, True):
-        dit = network().train()
-        if checkpointing:
-            dit.enable_gradient_checkpointing()
-            assert dit.gradient_checkpointing
-        dit(*inputs()).square().mean().backward()
-        gradients.append({name: p.grad for name, p in dit.named_parameters()})
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthete.diffusion.process import PREDICTION_TYPES, Process
+from synesthete.diffusion.process import LOSS_SPACES, PREDICTION_TYPES, Process
+from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 SCHEDULES = ("linear", "cosine", "flow")
@@ -39,7 +40,7 @@ def test_a_perfect_prediction_says_the_same_in_every_space(schedule, prediction_
     x_t = process.add_noise(x_0, noise, timestep)
     prediction = process.target(x_0, noise, timestep, prediction_type)
     alpha, sigma = process.alpha_sigma(timestep)
-    for space in PREDICTION_TYPES:
+    for space in LOSS_SPACES:
         converted = process.convert(prediction, x_t, timestep, space)
         # Float rounding of x_t grows as it is divided by the small level.
         tolerance = 2e-5 / min(alpha.min().item(), sigma.min().item())
@@ -53,7 +54,7 @@ def test_no_conversion_is_infinite_at_either_end(schedule, prediction_type):
     for timestep in (process.at(torch.zeros(4)), process.at(torch.full((4,), 1 - 1e-7))):
         x_t = process.add_noise(x_0, noise, timestep)
         prediction = process.target(x_0, noise, timestep, prediction_type)
-        for space in PREDICTION_TYPES:
+        for space in LOSS_SPACES:
             assert torch.isfinite(process.convert(prediction, x_t, timestep, space)).all()
 
 
@@ -115,6 +116,10 @@ def test_epsilon_is_refused_where_the_end_holds_no_signal(settings):
         {"loss_space": "x0"},
         {"timestep_sampling": "beta"},
         {"schedule": "cosine", "prediction_type": "flow"},
+        {"prediction_type": "preconditioned"},
+        {"prediction_type": "flow", "preconditioned": True},
+        {"timestep_sampling": "logit_normal", "uniform_share": 1.5},
+        {"uniform_share": 0.5},
     ],
 )
 def test_what_no_process_can_be_is_one_line(settings):
@@ -125,8 +130,10 @@ def test_what_no_process_can_be_is_one_line(settings):
 
 
 def test_settings_make_the_same_process_again():
-    given = {"schedule": "cosine", "prediction_type": "v_prediction", "loss_space": "sample", "zero_terminal_snr": True}
-    process = Process(**given, timestep_sampling="logit_normal", timestep_mean=0.5)
+    given = {"schedule": "cosine", "prediction_type": "sample", "loss_space": "v_prediction", "zero_terminal_snr": True}
+    process = Process(
+        **given, timestep_sampling="logit_normal", timestep_mean=0.5, uniform_share=0.2, preconditioned=True
+    )
     assert Process(**process.settings()).settings() == process.settings()
     assert process.settings().items() >= given.items()
 
@@ -166,16 +173,63 @@ def test_a_positive_mean_of_the_logit_normal_draws_more_noise():
     assert median(1.0) == pytest.approx(1000 / (1 + math.exp(-1)), abs=15)
 
 
-@pytest.mark.parametrize("loss_space", ["flow", "v_prediction", "epsilon"])
+def test_a_share_of_a_mixture_is_uniform():
+    """With a logit-normal that lies between 0.4 and 0.6, what is drawn outside it is the uniform share's."""
+    process = Process(timestep_sampling="logit_normal", timestep_std=0.1, uniform_share=0.4)
+    timestep = process.draw_timesteps(20_000, torch.Generator().manual_seed(0))
+    outside = timestep[(timestep < 400) | (timestep > 600)]
+    assert len(outside) / 20_000 == pytest.approx(0.4 * 0.8, abs=0.02)
+    assert torch.histc(outside, 10, 0, 1000)[[0, 3, 6, 9]].tolist() == [pytest.approx(800, rel=0.15)] * 4
+
+
+class Stub(Part):
+    """What it is shown is kept; it outputs what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output, self.shown = torch.zeros(SHAPE), torch.zeros(SHAPE)
+
+    def forward(self, x_t, timestep, condition):
+        self.shown = x_t
+        return self.output
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(fraction=st.floats(0.02, 0.98), seed=st.integers(0, 99))
+def test_preconditioned_all_that_a_network_sees_and_outputs_is_of_unit_size(schedule, fraction, seed):
+    """Karras et al. 2022, appendix B.6: what goes in, what comes out, and x_0 from a perfect output."""
+    process, stub = Process(schedule, preconditioned=True), Stub()
+    generator = torch.Generator().manual_seed(seed)
+    x_0, noise = torch.randn(2, 4, 1, 50, 60, generator=generator)
+    timestep = process.at(torch.full((4,), fraction))
+    x_t = process.add_noise(x_0, noise, timestep)
+    stub.output = process.target(x_0, noise, timestep)
+    assert process.loss_space == "preconditioned"
+    torch.testing.assert_close(process.predict(stub, x_t, timestep, None), x_0, rtol=0, atol=1e-4)
+    for values in (stub.shown, stub.output):
+        assert values.std().item() == pytest.approx(1, abs=0.03)
+    if schedule != "flow":
+        torch.testing.assert_close(stub.output, -process.target(x_0, noise, timestep, "v_prediction"))
+    stub.output = torch.zeros_like(x_0)  # the best linear guess, where the network says nothing
+    alpha, sigma = (level[0].item() for level in process.alpha_sigma(timestep))
+    guess = process.predict(stub, x_t, timestep, None)
+    torch.testing.assert_close(guess, alpha / (alpha**2 + sigma**2) * x_t, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss_space", ["flow", "v_prediction", "epsilon", "preconditioned"])
 @given(timestep=st.floats(100, 900))
 def test_an_x_0_error_weighs_as_its_loss_space_says(loss_space, timestep):
-    """An x_0 off by d is a flow off by d / sigma, an epsilon by d alpha / sigma, a v by d (alpha^2 / sigma + sigma)."""
+    """An x_0 off by d is a flow off by d / sigma, an epsilon by d alpha / sigma, a v by d (alpha^2 / sigma + sigma).
+
+    The network behind c_skip and c_out is off by d / c_out.
+    """
     process = Process(schedule="flow", prediction_type="sample", loss_space=loss_space)
     t = torch.full((4,), timestep)
     x_0, noise = draw()
     x_t = process.add_noise(x_0, noise, t)
     alpha, sigma = 1 - timestep / 1000, timestep / 1000
-    weight = {"flow": 1 / sigma, "epsilon": alpha / sigma, "v_prediction": alpha**2 / sigma + sigma}[loss_space]
+    weight = {"flow": 1 / sigma, "epsilon": alpha / sigma, "v_prediction": alpha**2 / sigma + sigma}
+    weight["preconditioned"] = math.hypot(alpha, sigma) / sigma
     # v of a flow is alpha noise - sigma x_0 as well, though alpha^2 + sigma^2 is not 1.
     off = process.convert(x_0 + 0.1, x_t, t, loss_space) - process.target(x_0, noise, t)
-    torch.testing.assert_close(off.abs(), torch.full(SHAPE, 0.1 * weight), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(off.abs(), torch.full(SHAPE, 0.1 * weight[loss_space]), rtol=1e-3, atol=1e-4)

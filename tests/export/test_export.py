@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import COLOURS, SOUND, flow, music, pictures, upsampler
+from tiny_models import COLOURS, SOUND, cells, flow, music, pictures, upsampler
 
 pytest.importorskip("onnxscript", reason="the export extra is not installed")
 pytest.importorskip("onnxruntime", reason="the export extra is not installed")
@@ -29,7 +29,7 @@ from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_
 from synesthete.export.sampling import ExportedModel
 from synesthete.types import InputError
 
-MAKERS = {"pictures": pictures, "flow": flow, "music": music}
+MAKERS = {"pictures": pictures, "flow": flow, "cells": cells, "music": music}
 MEL = {"num_samples": 2000, "sample_rate": 8000, "n_fft": 64, "hop_length": 16, "n_mels": 8}
 
 
@@ -77,7 +77,7 @@ def test_the_denoiser_says_what_torch_says(exported, name, batch):
     labels = torch.arange(batch) % 3
     with torch.no_grad():
         told = pipeline.conditioner.encode(labels)
-        expected = pipeline.denoiser(x_t, timestep, told)
+        expected = pipeline.process.predict(pipeline.denoiser, x_t, timestep, told)
     files = ExportedModel(folder)
     given = {} if name == "music" else files.tell(labels.tolist())[0]
     found = files.run("denoiser", x_t=x_t.numpy(), timestep=timestep.numpy(), **given)["prediction"]
@@ -144,6 +144,7 @@ def codecs():
         "complex, bands": (band, "waveform", (2000,)),
         "magnitude": (StftCodec(**SOUND, num_bins=25).fit([sounds]), "magnitude", (31, 56)),
         "log-mel": (MelCodec(**MEL, vocoder="griffin-lim").fit([sounds]), "log_mel", (8, 126)),
+        "whitened": (MelCodec(**MEL, whitening=0.5).fit([sounds]), "log_mel", (8, 126)),
         "vocoder": (vocoder, "waveform", (2000,)),
         "latents of sound": (LatentCodec(band, **latent), "waveform", (2000,)),
         "latents of pictures": (tiny, "pictures", (3, 16, 16)),

@@ -11,6 +11,7 @@ from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.conditioning.low_band import LowBand
 from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler
@@ -58,6 +59,14 @@ def flow(**sampling: Any) -> Pipeline:
     denoiser = DiT((10, 12), (4, 4), 1, 16, 2, mlp_ratio=2.0, **TOLD)
     settings = {"guidance_scale": 2.0, "guidance_rescale": 0.5}
     return assembled(PixelCodec((10, 12), 1), Labels(3, 16), denoiser, Process("flow", "sample"), **settings | sampling)
+
+
+def cells(**sampling: Any) -> Pipeline:
+    """Classes, a preconditioned network on a cosine schedule, an hourglass over cells that do not divide the grid."""
+    torch.manual_seed(0)
+    denoiser = Hourglass((10, 11), (2, 2), (2, 2), 1, 16, 1, width=16, depth=2, **TOLD)
+    process = Process("cosine", preconditioned=True)
+    return assembled(PixelCodec((10, 11), 1), Labels(3, 16), denoiser, process, guidance_scale=2.0, **sampling)
 
 
 def music(codec: Any = None, **sampling: Any) -> Pipeline:

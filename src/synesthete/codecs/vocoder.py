@@ -42,6 +42,7 @@ class VocoderCodec(LogMelCodec):
         dim, intermediate_dim, num_layers: of the network, as `Vocos` has them.
         weights: where its network is trained already: a run, a model, a saved codec, or what `network.save_pretrained`
             wrote; `fit` reads it. None: fresh weights.
+        whitening: as of `MelCodec`.
 
     Raises:
         InputError: frames that `Vocos` refuses.
@@ -64,6 +65,7 @@ class VocoderCodec(LogMelCodec):
         intermediate_dim: int = 1152,
         num_layers: int = 8,
         weights: str | None = None,
+        whitening: float = 0.0,
     ) -> None:
         super().__init__(AudioSpec(sample_rate, n_fft, hop_length, n_mels))
         # The same fresh weights wherever they are made: those of the process that measured the codec are kept with it.

@@ -53,6 +53,7 @@ NAMES: dict[str, str] = {
     "conditioning.vision": "VisionEncoder",
     # denoisers and their process
     "denoisers.dit": "DiT",
+    "denoisers.hourglass": "Hourglass",
     "denoisers.stable_diffusion": "StableDiffusion",
     "denoisers.unet": "UNet",
     "diffusion.process": "Process",

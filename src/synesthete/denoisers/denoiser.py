@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
 
 from synesthete.nn.part import Part
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,3 +46,50 @@ class Denoiser(Part):
     def gates(self) -> dict[str, float]:
         """How far each gated attention is open, by its place in the network."""
         return {}
+
+
+# The parts of a condition, and the field that says how wide the network reads them; None there reads none.
+READ_BY = {"tokens": "condition_width", "pooled": "pooled_width", "spatial": "spatial_channels"}
+
+
+class ConditionedDenoiser(Denoiser):
+    """Base of denoisers that are told by `Condition.tokens`, `pooled` and `spatial`, as their fields say.
+
+    Those derived from it make `embed_timestep`, and `embed_pooled`, None where no pooled vector is read.
+    """
+
+    embed_timestep: Any
+    embed_pooled: Any
+
+    def check_condition(self, condition: Condition) -> None:
+        """Make sure that a condition has what this network reads.
+
+        Raises:
+            ValueError: it lacks a part.
+        """
+        for part, field in READ_BY.items():
+            if self.config.get(field) is not None and getattr(condition, part) is None:
+                name, width = type(self).__name__, self.config[field]
+                raise ValueError(f"this {name} reads a condition's {part} ({field} {width}), which is None")
+
+    def join_spatial(self, x_t: Tensor, condition: Condition) -> Tensor:
+        """x_t (B, C, H, W), and the spatial condition as more channels where one is read.
+
+        Raises:
+            InputError: a spatial condition of another height or width.
+        """
+        if self.config.get("spatial_channels") is None:
+            return x_t
+        assert condition.spatial is not None
+        if condition.spatial.shape[-2:] != x_t.shape[-2:]:
+            here, there = (" x ".join(map(str, t.shape[-2:])) for t in (condition.spatial, x_t))
+            raise InputError(f"spatial condition of {here} beside x_t of {there}; resize it in the conditioner")
+        return torch.cat([x_t, condition.spatial.to(x_t.dtype)], dim=1)
+
+    def signal(self, timestep: Tensor, condition: Condition) -> Tensor:
+        """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
+        signal = self.embed_timestep(timestep)
+        if self.embed_pooled is not None:
+            assert condition.pooled is not None
+            signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
+        return F.silu(signal)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from synesthete.denoisers.denoiser import Denoiser
+from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, modulate
 from synesthete.types import InputError
 
@@ -58,7 +58,7 @@ def nearby(columns: Tensor) -> Tensor:
     return torch.cat([padded[:, first : first + num] for first in range(2 * REACH + 1)], dim=-1)
 
 
-class DiT(Denoiser):
+class DiT(ConditionedDenoiser):
     """Transformer over rectangular patches of x_t, told the condition by cross-attention and by adaptive normalisation.
 
     Inputs of any size are padded to whole patches and the output is cut back, so 282 frames need no trimming.
@@ -136,21 +136,11 @@ class DiT(Denoiser):
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""
-        (rows, columns), (height, width) = self.grid, self.config.patch_size
-        if x.shape[-2] > rows * height or x.shape[-1] > columns * width:  # padding by less than nothing would cut it
-            raise InputError(
-                f"x_t of {x.shape[-2]} x {x.shape[-1]}: this denoiser holds {rows * height} x {columns * width}; "
-                "set denoiser.sample_size to the codec's shape"
-            )
-        x = F.pad(x, (0, columns * width - x.shape[-1], 0, rows * height - x.shape[-2]))
-        x = x.unflatten(-1, (columns, width)).unflatten(-3, (rows, height))  # (B, C, rows, height, columns, width)
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return cut(x, self.grid, self.config.patch_size).flatten(1, 2)
 
     def unpatchify(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """The inverse of `patchify`, cut to `size` (H, W)."""
-        (rows, columns), (height, width) = self.grid, self.config.patch_size
-        x = tokens.view(tokens.shape[0], rows, columns, -1, height, width).permute(0, 3, 1, 4, 2, 5)
-        return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]
+        return joined(tokens.unflatten(1, self.grid), self.config.patch_size, size)
 
     def precompute(self, condition: Condition) -> Condition:
         """The condition with the keys and values of every layer, computed once per sample instead of once per step.
@@ -158,9 +148,7 @@ class DiT(Denoiser):
         Raises:
             ValueError: the condition lacks a part that this network reads.
         """
-        for part, field in (("tokens", "condition_width"), ("pooled", "pooled_width")):
-            if self.config[field] is not None and getattr(condition, part) is None:
-                raise ValueError(f"this DiT reads a condition's {part} ({field} {self.config[field]}), which is None")
+        self.check_condition(condition)
         if self.config.condition_width is None:
             return condition
         assert condition.tokens is not None
@@ -173,7 +161,7 @@ class DiT(Denoiser):
         if condition.keys_values is None:
             condition = self.precompute(condition)
         x = self.embed_patch(self.patchify(x_t)) + self.positions.to(x_t.dtype)  # (B, N, D)
-        signal = self._signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
+        signal = self.signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
         shared = [modulation(signal) for modulation in self.modulations]
         for i, block in enumerate(self.blocks):
             modulation = shared[i * len(shared) // len(self.blocks)] + self.offsets[i]  # (B, 6 or 9 * D)
@@ -188,10 +176,25 @@ class DiT(Denoiser):
         prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
         return prediction if self.boundaries is None else prediction + self.boundaries(prediction, x_t, signal)
 
-    def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
-        """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
-        signal = self.embed_timestep(timestep)
-        if self.embed_pooled is not None:
-            assert condition.pooled is not None
-            signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
-        return F.silu(signal)
+
+def cut(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) -> (B, rows, columns, C * height * width of a patch), zeros beyond the edge.
+
+    Raises:
+        InputError: more than the grid (rows, columns) holds.
+    """
+    (rows, columns), (height, width) = grid, patch_size
+    if x.shape[-2] > rows * height or x.shape[-1] > columns * width:  # padding by less than nothing would cut it
+        raise InputError(
+            f"x_t of {x.shape[-2]} x {x.shape[-1]}: this denoiser holds {rows * height} x {columns * width}; "
+            "set denoiser.sample_size to the codec's shape"
+        )
+    x = F.pad(x, (0, columns * width - x.shape[-1], 0, rows * height - x.shape[-2]))
+    x = x.unflatten(-1, (columns, width)).unflatten(-3, (rows, height))  # (B, C, rows, height, columns, width)
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+def joined(patches: Tensor, patch_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The inverse of `cut`, (B, C, H, W) of that size (H, W)."""
+    x = patches.unflatten(-1, (-1, *patch_size)).permute(0, 3, 1, 4, 2, 5)  # (B, C, rows, height, columns, width)
+    return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]

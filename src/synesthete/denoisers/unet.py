@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from synesthete.denoisers.denoiser import Denoiser
+from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import CrossAttention, SelfAttention, TimestepEmbedding
 from synesthete.types import InputError
 
@@ -183,7 +183,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
-class UNet(Denoiser):
+class UNet(ConditionedDenoiser):
     """Convolutions on ever coarser grids and back, told the condition by cross-attention and by adaptive group norm.
 
     Inputs of any size, square or not, are padded to whole cells of the coarsest grid and the output is cut back.
@@ -261,10 +261,7 @@ class UNet(Denoiser):
         Raises:
             ValueError: the condition lacks a part that this network reads.
         """
-        fields = {"tokens": "condition_width", "pooled": "pooled_width", "spatial": "spatial_channels"}
-        for part, field in fields.items():
-            if self.config[field] is not None and getattr(condition, part) is None:
-                raise ValueError(f"this UNet reads a condition's {part} ({field} {self.config[field]}), which is None")
+        self.check_condition(condition)
         if self.config.condition_width is None:
             return condition
         assert condition.tokens is not None
@@ -278,7 +275,7 @@ class UNet(Denoiser):
         if condition.keys_values is None:
             condition = self.precompute(condition)
         keys_values = iter(condition.keys_values or ())
-        signal = self._signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
+        signal = self.signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
         x, skips = self._enter(x_t, condition), []
         for level, blocks in enumerate(self._by_level(self.down_blocks)):
             if level:
@@ -296,22 +293,9 @@ class UNet(Denoiser):
         x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.config.patch_size)
         return x[..., : x_t.shape[-2], : x_t.shape[-1]].contiguous()
 
-    def _signal(self, timestep: Tensor, condition: Condition) -> Tensor:
-        """What adaptive normalisation is told: the timestep, and the pooled condition where one is read; (B, D)."""
-        signal = self.embed_timestep(timestep)
-        if self.embed_pooled is not None:
-            assert condition.pooled is not None
-            signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
-        return F.silu(signal)
-
     def _enter(self, x: Tensor, condition: Condition) -> Tensor:
         """x_t, and the spatial condition as more channels, on the finest grid: (B, channels[0], rows, columns)."""
-        if self.config.spatial_channels is not None:
-            assert condition.spatial is not None
-            if condition.spatial.shape[-2:] != x.shape[-2:]:
-                here, there = (" x ".join(map(str, t.shape[-2:])) for t in (condition.spatial, x))
-                raise InputError(f"spatial condition of {here} beside x_t of {there}; resize it in the conditioner")
-            x = torch.cat([x, condition.spatial.to(x.dtype)], dim=1)
+        x = self.join_spatial(x, condition)
         x = F.pad(x, (0, -x.shape[-1] % self.cell, 0, -x.shape[-2] % self.cell))
         x = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
         # A single channel is laid out both ways at once, and loaded weights may have lost their layout.

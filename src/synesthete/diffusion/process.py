@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.types import Condition
+
 Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
 PredictionType = Literal["epsilon", "sample", "v_prediction", "flow"]
+LossSpace = Literal["epsilon", "sample", "v_prediction", "flow", "preconditioned"]
 TimestepSampling = Literal["uniform", "logit_normal"]
 PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
+LOSS_SPACES: tuple[str, ...] = get_args(LossSpace)
 
 # diffusers names its beta schedules differently.
 BETA_SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
@@ -34,33 +38,42 @@ class Process:
     What the network outputs (`prediction_type`) and what the loss compares (`loss_space`) are two choices (Salimans &
     Ho 2022, appendix D).
 
+    A network that is preconditioned (Karras et al. 2022, section 5 and table 1) predicts x_0 as c_skip x_t + c_out F:
+    it is shown c_in x_t of unit size, and what it has to output itself, F, is of unit size at every timestep, so that
+    what x_t shows already at low noise need not pass through it. All three follow from alpha and sigma (their appendix
+    B.6, for data of unit spread, which every codec gives). On a beta schedule F is v with its sign turned.
+
     Args:
-        loss_space: as prediction_type where None.
+        loss_space: as prediction_type where None; "preconditioned" compares F, whether or not the network outputs it.
+        preconditioned: the network outputs F; prediction_type is "sample", and loss_space "preconditioned" where None.
         zero_terminal_snr: rescale the betas so that the last step is pure noise (Lin et al. 2024).
         timestep_sampling: "uniform", or "logit_normal" (Esser et al. 2024, section 3.1) with `timestep_mean` (positive:
-            more noise) and `timestep_std`.
+            more noise) and `timestep_std`, but for `uniform_share` of them, which are uniform.
         min_sigma: an x_0 network's loss in another space divides by sigma; smaller ones are held here in training.
 
     Raises:
-        InputError: an unknown name, or an epsilon network on a process whose end has no signal.
+        InputError: an unknown name, an epsilon network on a process whose end has no signal, a preconditioned one of
+            anything but x_0, or a share of timesteps that is none.
     """
 
     def __init__(
         self,
         schedule: Schedule = "flow",
         prediction_type: PredictionType = "sample",
-        loss_space: PredictionType | None = None,
+        loss_space: LossSpace | None = None,
         num_train_timesteps: int = 1000,
         zero_terminal_snr: bool = False,
         timestep_sampling: TimestepSampling = "uniform",
         timestep_mean: float = 0.0,
         timestep_std: float = 1.0,
         min_sigma: float = 0.05,
+        preconditioned: bool = False,
+        uniform_share: float = 0.0,
     ) -> None:
         for value, known in (
             (schedule, get_args(Schedule)),
             (prediction_type, PREDICTION_TYPES),
-            (loss_space or prediction_type, PREDICTION_TYPES),
+            (loss_space or prediction_type, LOSS_SPACES),
             (timestep_sampling, get_args(TimestepSampling)),
         ):
             if value not in known:
@@ -75,11 +88,21 @@ class Process:
                 f"process: no sampler of a {schedule!r} schedule takes a flow velocity; "
                 "set process.prediction_type to sample, v_prediction or epsilon"
             )
-        self.schedule, self.prediction_type = schedule, prediction_type
-        self.loss_space: PredictionType = loss_space or prediction_type
+        if preconditioned and prediction_type != "sample":
+            raise InputError(
+                f"process: a preconditioned network predicts x_0; set process.prediction_type to sample (now "
+                f"{prediction_type}), or process.preconditioned to false"
+            )
+        if not 0 <= uniform_share <= 1 or (uniform_share and timestep_sampling == "uniform"):
+            raise InputError(
+                f"process: uniform_share {uniform_share}: give 0 to 1, with process.timestep_sampling logit_normal"
+            )
+        self.schedule, self.prediction_type, self.preconditioned = schedule, prediction_type, preconditioned
+        self.loss_space: LossSpace = loss_space or ("preconditioned" if preconditioned else prediction_type)
         self.num_train_timesteps, self.zero_terminal_snr = num_train_timesteps, zero_terminal_snr
         self.timestep_sampling = timestep_sampling
         self.timestep_mean, self.timestep_std, self.min_sigma = timestep_mean, timestep_std, min_sigma
+        self.uniform_share = uniform_share
         self.alphas_cumprod: Tensor | None = None
         if schedule != "flow":
             self.alphas_cumprod = signal_levels(self.scheduler_config())
@@ -93,7 +116,7 @@ class Process:
         """The constructor's arguments, to be saved with a model."""
         names = (
             "schedule prediction_type loss_space num_train_timesteps zero_terminal_snr timestep_sampling "
-            "timestep_mean timestep_std min_sigma"
+            "timestep_mean timestep_std min_sigma preconditioned uniform_share"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -115,6 +138,9 @@ class Process:
         if self.timestep_sampling == "logit_normal":
             normal = torch.randn(num, generator=generator)
             fraction = torch.sigmoid(self.timestep_mean + self.timestep_std * normal)
+            if self.uniform_share:
+                uniform, chosen = torch.rand(2, num, generator=generator)
+                fraction = torch.where(chosen < self.uniform_share, uniform, fraction)
         else:
             # One draw in each n-th of the range: the same distribution, a steadier loss (Kingma et al. 2021, I.1).
             fraction = (torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)) / num
@@ -136,7 +162,8 @@ class Process:
         else:
             table, below = self.alphas_cumprod.to(timestep.device), timestep.long()
             alphas_cumprod = table[below]
-            if timestep.is_floating_point() and (share := timestep - below).any():
+            if timestep.is_floating_point():  # without a look at the values, which an exported graph cannot take
+                share = timestep - below
                 above = table[(below + 1).clamp(max=len(table) - 1)]
                 low, high = (torch.logit(level.double(), eps=LEAST_SIGNAL) for level in (alphas_cumprod, above))
                 between = torch.lerp(low, high, share.double()).sigmoid().float()
@@ -149,34 +176,31 @@ class Process:
         alpha, sigma = self.alpha_sigma(timestep)
         return alpha * x_0 + sigma * noise
 
+    def preconditioning(self, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out and c_in at timesteps (B,), each (B, 1, 1, 1)."""
+        alpha, sigma = self.alpha_sigma(timestep)
+        power = alpha**2 + sigma**2  # of x_t
+        return alpha / power, sigma * power.rsqrt(), power.rsqrt()
+
+    def predict(self, denoiser: Any, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """The prediction at x_t (B, C, H, W) and timesteps (B,), in `prediction_type`, float32."""
+        # Weights kept in half precision take no other input; x_t and what follows stay float32.
+        if not self.preconditioned:
+            return denoiser(x_t.to(denoiser.dtype), timestep, condition).float()
+        c_skip, c_out, c_in = self.preconditioning(timestep)
+        output = denoiser((c_in * x_t).to(denoiser.dtype), timestep, condition).float()
+        return c_skip * x_t + c_out * output
+
     def target(self, x_0: Tensor, noise: Tensor, timestep: Tensor, space: str | None = None) -> Tensor:
         """What a perfect network outputs, in `space` (default: the loss space)."""
-        alpha, sigma = self.alpha_sigma(timestep)
-        match space or self.loss_space:
-            case "epsilon":
-                return noise
-            case "sample":
-                return x_0
-            case "v_prediction":
-                return alpha * noise - sigma * x_0
-            case _:
-                return noise - x_0
+        return stated(x_0, noise, *self.alpha_sigma(timestep), space or self.loss_space)
 
     def convert(self, prediction: Tensor, x_t: Tensor, timestep: Tensor, to: str, min_level: float = 1e-4) -> Tensor:
         """The network's prediction at x_t, said in another space; a level is divided by no less than `min_level`."""
         if to == self.prediction_type:
             return prediction
         alpha, sigma = self.alpha_sigma(timestep)
-        x_0, noise = self._decompose(prediction, x_t, alpha, sigma, min_level)
-        match to:
-            case "sample":
-                return x_0
-            case "epsilon":
-                return noise
-            case "v_prediction":
-                return alpha * noise - sigma * x_0
-            case _:
-                return noise - x_0
+        return stated(*self._decompose(prediction, x_t, alpha, sigma, min_level), alpha, sigma, to)
 
     def _decompose(
         self, prediction: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, min_level: float
@@ -194,6 +218,21 @@ class Process:
             case _:
                 total = alpha + sigma
                 return (x_t - sigma * prediction) / total, (x_t + alpha * prediction) / total
+
+
+def stated(x_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor, space: str) -> Tensor:
+    """x_0 and noise, mixed as alpha x_0 + sigma noise, in one number a cell of the given space."""
+    match space:
+        case "epsilon":
+            return noise
+        case "sample":
+            return x_0
+        case "v_prediction":
+            return alpha * noise - sigma * x_0
+        case "preconditioned":
+            return (sigma * x_0 - alpha * noise) * (alpha**2 + sigma**2).rsqrt()
+        case _:
+            return noise - x_0
 
 
 def signal_levels(config: Mapping[str, Any]) -> Tensor:

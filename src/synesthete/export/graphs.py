@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.codecs.vocos import Vocos
+    from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
 
 
@@ -59,9 +60,9 @@ class Graph:
 class Predict(nn.Module):
     """A denoiser of plain tensors: the parts of the condition are arguments of their own."""
 
-    def __init__(self, denoiser: nn.Module) -> None:
+    def __init__(self, denoiser: nn.Module, process: Process) -> None:
         super().__init__()
-        self.denoiser = denoiser
+        self.denoiser, self.process = denoiser, process
 
     def forward(
         self,
@@ -73,7 +74,7 @@ class Predict(nn.Module):
         spatial: Tensor | None = None,
     ) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) float. The rest as in `Condition`. Returns the prediction, as x_t."""
-        return self.denoiser(x_t, timestep, Condition(tokens, mask, pooled, spatial))
+        return self.process.predict(self.denoiser, x_t, timestep, Condition(tokens, mask, pooled, spatial))
 
 
 class LookUp(nn.Module):
@@ -104,7 +105,7 @@ def denoiser_graph(pipeline: Pipeline) -> Graph:
         if told is not None and denoiser.config.get(width) is not None:
             # A row of keys that are all masked has no softmax.
             inputs[part] = torch.ones_like(told) if part == "mask" else torch.randn(told.shape, generator=generator)
-    module = Predict(denoiser)
+    module = Predict(denoiser, pipeline.process)
     return Graph(module, inputs, ("prediction",), TOLERANCE, oracle=module)
 
 

@@ -92,6 +92,15 @@ def inverse_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     return torch.linalg.pinv(mel_filterbank(sample_rate, n_fft, n_mels))
 
 
+@lru_cache(maxsize=16)
+def cosine_basis(num: int) -> Tensor:
+    """The orthonormal DCT-II of `num` values as a matrix (num, num), one cosine a row, the slowest first."""
+    place = torch.arange(num, dtype=torch.float64)
+    basis = (torch.pi / num * place[:, None] * (place + 0.5)).cos() * (2 / num) ** 0.5
+    basis[0] /= 2**0.5
+    return basis.float()
+
+
 def mel_spectrogram(
     waveforms: Tensor,
     filterbank: Tensor,

@@ -117,7 +117,7 @@ class Denoising(Objective):
 def denoising_error(parts: Parts, x_0: Tensor, noise: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
     """Mean square error of each sample (B,) in the process' loss space, at the given noise and timesteps (B,)."""
     x_t = parts.process.add_noise(x_0, noise, timestep)
-    prediction = parts.denoiser(x_t, timestep, condition).float()
+    prediction = parts.process.predict(parts.denoiser, x_t, timestep, condition)
     return prediction_error(parts.process, prediction, x_0, noise, x_t, timestep)
 
 

@@ -48,8 +48,7 @@ def predict_x_0(parts: Any, x_0: Tensor, noise: Tensor, condition: Condition, fr
     process = parts.process
     timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
     x_t = process.add_noise(x_0, noise, timestep)
-    # Weights kept in half precision take no other input; x_0 and the errors stay float32.
-    prediction = parts.denoiser(x_t.to(parts.denoiser.dtype), timestep, condition).float()
+    prediction = process.predict(parts.denoiser, x_t, timestep, condition)
     guess = process.convert(prediction, x_t, timestep, "sample")
     return guess, prediction_error(process, prediction, x_0, noise, x_t, timestep)
 

@@ -339,8 +339,7 @@ class Pipeline:
     def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""
         timestep = timestep.to(x_t.device).expand(len(x_t))
-        weights = self.denoiser.dtype
-        prediction = self.denoiser(x_t.to(weights), timestep, condition).float()
+        prediction = self.process.predict(self.denoiser, x_t.float(), timestep, condition)
         return self.process.convert(prediction, x_t.float(), timestep, self.process.sampler_space)
 
 

@@ -26,7 +26,7 @@ from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition, Prepared
 
 LENGTH = 32
-OF_PICTURES = {"neighbours", "spectrum"}
+ELSEWHERE = {"neighbours", "spectrum", "fine-structure"}  # of pictures, and of sound
 PROCESS = {"schedule": "cosine", "prediction_type": "sample"}
 
 
@@ -115,7 +115,7 @@ def test_it_is_diagnosed_by_whatever_needs_no_pictures_and_no_classes(system, tm
 
     run_diagnostics(ModelUnderTest(*system, num=8, task=SimpleNamespace(thumbnails=thumbnails)), tmp_path)
     values = json.loads((tmp_path / "report.json").read_text())
-    assert values["left_out"].keys() == OF_PICTURES | {"sensitivity-by-timestep"}
+    assert values["left_out"].keys() == ELSEWHERE | {"sensitivity-by-timestep"}
     assert set(values["diagnostics"]) == set(DIAGNOSTICS) - values["left_out"].keys()
     assert drawn  # the task draws what the codec makes
 

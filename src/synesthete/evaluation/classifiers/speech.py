@@ -142,7 +142,7 @@ def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -
 
 def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
     """A mel codec's x_0 (B, 1, n_mels, T) as log-mel of the same shape, its normalisation undone."""
-    return x_0.float() * codec.scale.to(x_0.device) + codec.mean.to(x_0.device)
+    return codec.denormalise(x_0).unsqueeze(1)
 
 
 def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:

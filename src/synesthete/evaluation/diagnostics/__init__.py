@@ -28,6 +28,7 @@ DIAGNOSTICS: dict[str, str | Diagnostic] = {
     "reconstruction-sweep": "by_timestep:reconstruction_sweep",
     "loss-by-timestep": "by_timestep:loss_by_timestep",
     "sensitivity-by-timestep": "by_timestep:sensitivity_by_timestep",
+    "fine-structure": "fine_structure:fine_structure",
     "guidance": "sampling:guidance",
     "neighbours": "pictures:neighbours",
     "spectrum": "pictures:spectrum",

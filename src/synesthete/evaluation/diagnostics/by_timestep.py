@@ -244,7 +244,7 @@ def denoise_from(
     guesses: list[Tensor] = []
     for i in range(len(timesteps)):
         timestep, following = timesteps[i : i + 1], timesteps[i + 1 : i + 2]
-        prediction = denoiser(x_t.to(denoiser.dtype), timestep.expand(len(x_t)), condition).float()
+        prediction = process.predict(denoiser, x_t, timestep.expand(len(x_t)), condition)
         guesses = [*guesses[:1], process.convert(prediction, x_t, timestep, "sample")]  # the first and the last
         if len(following):
             noise = process.convert(prediction, x_t, timestep, "epsilon")

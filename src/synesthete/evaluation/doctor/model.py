@@ -175,7 +175,7 @@ def told_apart(pipeline: Pipeline, raw: Any) -> float:
     noise = seeding.randn(pipeline.codec.shape, seeding.sample_generators(0, 1)).to(pipeline.device)
     x_t = noise.expand(len(raw), *noise.shape[1:])
     timestep = pipeline.process.at(torch.full((len(raw),), NEAR_NOISE)).to(pipeline.device)
-    prediction = pipeline.denoiser(x_t, timestep, condition).float()
+    prediction = pipeline.process.predict(pipeline.denoiser, x_t, timestep, condition)
     spread = (prediction - prediction.mean(dim=0)).square().mean().sqrt()
     return (spread / prediction.square().mean().sqrt().clamp(min=1e-12)).item()
 

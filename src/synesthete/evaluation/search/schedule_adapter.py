@@ -66,7 +66,7 @@ class ScheduleAdapter(Pipeline):
         told = nearest_timestep(self.trained, alpha, sigma)  # (B,)
         trained_alpha, trained_sigma = self.trained.alpha_sigma(told)
         seen = x_t.float() * torch.hypot(trained_alpha, trained_sigma) / torch.hypot(alpha, sigma)
-        prediction = self.denoiser(seen.to(self.denoiser.dtype), told, condition).float()
+        prediction = self.trained.predict(self.denoiser, seen, told, condition)
         x_0, noise = (self.trained.convert(prediction, seen, told, space) for space in ("sample", "epsilon"))
         return noise - x_0 if self.process.schedule == "flow" else alpha * noise - sigma * x_0
 
