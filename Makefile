@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test slow lint types contracts check golden clean
+.PHONY: env demo test test-oldest slow lint types contracts check golden clean
 
 env: $(VENV)/.ready
 
@@ -19,6 +19,12 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The same with the oldest versions that pyproject.toml allows, in an environment of its own.
+test-oldest:
+	test -x .venv-oldest/bin/uv || ($(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet uv)
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
 slow: env
 	$(BIN)/python -m pytest -m slow
@@ -40,4 +46,4 @@ golden: env
 	$(BIN)/python -m pytest --update-golden -k golden
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest build dist src/*.egg-info

@@ -12,6 +12,7 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config.document import read_yaml
 from synesthete.data.pictures import ClassFolders, Mnist
 from synesthete.denoisers.dit import DiT
 from synesthete.recipes import find_recipe
@@ -182,6 +183,13 @@ def test_later_assignments_win():
         ("to_yaml=3", "has no field 'to_yaml'"),
         ("stages.denoise.name.upper=3", "has no field"),
         ("denoiser={class: os.system}", "'os.system' is not a class of synesthete"),
+        ("sampling.timestep_shift=inf", "Sampling.timestep_shift: inf does not fit"),
+        ("data.augmentation.degrees=nan", "Affine.degrees: nan does not fit"),
+        ("seed=1e30", "seed"),
+        ("data.limit=" + "9" * 5000, "digits"),
+        ("data.limit=2026-01-01", "does not fit int"),
+        ("data.words=" + "[" * 1000, "more than 32"),
+        ("data.limit={class: Mnist}", "does not fit int"),
     ],
 )
 def test_an_assignment_that_does_not_fit_is_one_line(assignment, named):
@@ -253,6 +261,51 @@ def test_a_file_that_is_no_recipe_is_one_line(text, named, tmp_path):
     assert str(path) in str(caught.value)
 
 
+LAUGHS = ["a0: &a0 [lol, lol, lol]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10))]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("\n".join(LAUGHS), "line 6, column 10: more than 50,000 values"),
+        ("a: " + "[" * 1000 + "]" * 1000, "more than 32 lists or mappings inside each other"),
+        ("\n".join(["a0: &a0 [1]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 99))]), "more than 32"),
+        ("a: &x {b: *x}", "line 1, column 11: an alias inside of what it stands for"),
+        ("a: &x [*x]", "an alias inside"),
+        ("a: " + "9" * 5000, "a whole number of 5,000 digits; give 19 at most"),
+        ("a: -0x" + "f" * 5000, "digits"),
+        ("[1, 2]: 3", "a list or mapping as a key"),
+        ("name: a\nname: b", "line 2, column 1: 'name' twice"),
+        ('a: "\\0"', "no text that a file can hold"),
+        ('a: "\\ud800"', "no text that a file can hold"),
+        ("a: !!bool maybe", "not YAML"),
+        ("a: !!timestamp 2026-01-01", "not YAML"),
+        ("a: !!binary aGk=", "not YAML"),
+        ("1: 2", "no field '1'"),
+        ("2026-01-01: 2", "no field '2026-01-01'"),
+        ("a: b\n" * 300_000, "longer than 1,048,576 bytes"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_document_that_holds_more_than_a_recipe_is_one_line(text, named, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        Recipe.load(path)
+    assert named in one_line(caught)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_an_alias_stands_for_what_it_names_and_keys_are_text_as_written():
+    assert read_yaml("a: &x [1, {7: on}]\nb: *x\n<<: {no: 2026-01-01}") == {
+        "a": [1, {"7": True}],
+        "b": [1, {"7": True}],
+        "no": "2026-01-01",
+    }
+    assert read_yaml("a: 1".encode("utf-16")) == {"a": 1}
+
+
 def changed(change) -> dict:
     values = find_recipe("image-to-speech-digits").to_dict()
     change(values)
@@ -276,6 +329,25 @@ def changed(change) -> dict:
         (lambda v: v["stages"][0].update(objective=3), "objective"),
         (lambda v: v["denoiser"].pop("class"), "denoiser"),
         (lambda v: v.update(seed="x"), "seed"),
+        (lambda v: v.update(seed="9999-99-99"), "seed"),
+        (lambda v: v.update(weights={"class": "Mnist"}), "weights"),
+        (lambda v: v["conditioner"].update(self={"class": "Mnist"}), "has no field 'self'"),
+        (lambda v: v["conditioner"].update(target=3), "has no field 'target'"),
+        (lambda v: v["data"].update(limit={"class": "Mnist"}), "ImageSpeechPairs.limit: build(Mnist) does not fit"),
+        (lambda v: v["data"]["class_names"].append({"class": "Mnist"}), "ImageSpeechPairs.class_names"),
+        (lambda v: v["data"]["sources"].append(0.0), "ImageSpeechPairs.sources: 0.0 is no source of pictures"),
+        (lambda v: v["data"]["sources"].append({"class": "DiT"}), "sources: DiT is no source of pictures"),
+        (lambda v: v["data"].update(augmentation={"class": "Mnist"}), "Mnist is no augmentation of pictures"),
+        (lambda v: v["data"].update(augmentation={"class": "AudioAugmentation"}), "no augmentation of pictures"),
+        (lambda v: v["data"].update(augmentation="x"), "'x' is no augmentation of pictures"),
+        (lambda v: v["data"].update(engine={"class": "Mnist"}), "Mnist is no speech engine"),
+        (lambda v: v["sampling"].update(timestep_shift=float("inf")), "sampling: Sampling.timestep_shift: inf does"),
+        (lambda v: v["sampling"].update(guidance_scale=float("nan")), "Sampling.guidance_scale"),
+        (lambda v: v["sampling"].update(num_inference_steps=10**9), "give 10,000 at most"),
+        (lambda v: v["denoiser"].update(depth=10**9), "DiT.depth: 1000000000 is more than anything can be made of"),
+        (lambda v: v["codec"].update(n_fft=10**9), "give 65,536 at most"),
+        (lambda v: v["denoiser"].update(sample_size=[10**9, 4]), "DiT.sample_size"),
+        (lambda v: v["stages"][0].update(num_warmup_steps=1e30), "num_warmup_steps"),
     ],
 )
 def test_a_recipe_with_a_wrong_part_is_one_line(change, named, tmp_path):

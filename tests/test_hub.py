@@ -15,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import save_file
 
 from synesthete import hub
+from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 
 VOCOS = "charactr/vocos-mel-24khz"
@@ -242,3 +243,21 @@ def test_a_digest_reads_a_file_again_only_when_it_changed(tmp_path, monkeypatch)
     os.utime(folder / "config.json", ns=(1, 1))
     hub.weights_digest(folder)
     assert [value for value in read if isinstance(value, Path)][2:] == [folder / "config.json"]
+
+
+@pytest.mark.parametrize("name", ["pipeline.py", "denoiser/unet.PY", "a.pkl", "codec/weights.pt", "lib.so", "run.sh"])
+def test_a_model_folder_with_a_program_in_it_is_not_loaded(name, tmp_path):
+    folder = model_folder(tmp_path / "model", hub.MODEL_INDEX, name)
+    with pytest.raises(InputError, match=r"no model has such a file"):
+        hub.check_files(folder)
+    with pytest.raises(InputError, match=r"no model has such a file"):
+        Pipeline.from_pretrained(folder)
+
+
+def test_what_is_not_pinned_is_said_to_be_the_newest(asked, tmp_path, caplog):
+    asked[0]["answer"] = model_folder(tmp_path / "downloaded")
+    for name in ("openai/whisper-base", "someone/something"):
+        hub.find_weights(name)
+    assert [record.getMessage() for record in caplog.records] == [
+        "someone/something: no revision of it is pinned; the newest is downloaded"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ from safetensors import torch as safetensors
 from synesthete import io
 from synesthete.data.rows import Rows
 from synesthete.io import (
+    append_to,
     digest,
     load_or_compute,
     locked,
     recover_folder,
+    remove_left,
     remove_partial,
     replacing,
     write_file,
@@ -246,14 +249,66 @@ def test_many_write_one_folder_and_one_file_at_once(tmp_path):
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a"]
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path):
-    for name in (".a.0a1b2c3d.partial", ".b.0a1b2c3d.partial"):
+def left_by(process: int, name: str = "a") -> str:
+    return f".{name}.0a1b2c3d4e5f0a1b.{io.machine()}-{process}.partial"
+
+
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_dead_processes_were_writing_is_removed_by_whoever_holds_the_lock(tmp_path, gone):
+    living = [left_by(os.getppid()), ".b.0a1b2c3d4e5f0a1b.00ff00ff00ff-1.partial"]
+    dead = [left_by(gone), left_by(gone, "x" * 80), left_by(os.getpid()), ".of another machine.partial"]
+    for name in (*living, *dead):
         (tmp_path / "below" / name).mkdir(parents=True)
-    os.utime(tmp_path / "below" / ".a.0a1b2c3d.partial", (0, 0))
-    write_folder(tmp_path / "below" / "a", lambda partial: None)  # b may be another process's, at work now
-    assert sorted(path.name for path in (tmp_path / "below").iterdir()) == [".b.0a1b2c3d.partial", "a"]
+    (tmp_path / left_by(gone)).write_text("half a file")
+    os.utime(tmp_path / "below" / dead[-1], (0, 0))
+    with locked(tmp_path), replacing(tmp_path / "mine") as partial:
+        remove_left(tmp_path)
+        assert partial.exists()
+        assert not (tmp_path / left_by(gone)).exists()
+        assert sorted(path.name for path in (tmp_path / "below").iterdir()) == sorted(living)
     remove_partial(tmp_path)
-    assert [path.name for path in (tmp_path / "below").iterdir()] == ["a"]
+    assert not list((tmp_path / "below").iterdir())
+
+
+def test_a_folder_that_is_written_takes_what_was_left_beside_it_along(tmp_path, gone):
+    (tmp_path / left_by(gone)).mkdir()
+    write_folder(tmp_path / "a", lambda partial: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    (other / "precious").write_text("mine")
+    for name in ("file", ".lock", "journal"):
+        (folder / name).symlink_to(other / "precious")
+    (folder / "made").symlink_to(other)
+    write_file(folder / "file", "new")
+    write_folder(folder / "made", lambda partial: write_file(partial / "precious", "new"))
+    with pytest.raises(InputError, match=r"\.lock: a link"), locked(folder):
+        pass
+    with pytest.raises(OSError, match="symbolic"):
+        append_to(folder / "journal")
+    assert (other / "precious").read_text() == "mine"
+    assert (folder / "file").read_text() == (folder / "made" / "precious").read_text() == "new"
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "file", "journal", "made"]
+
+
+def test_names_of_what_is_being_written_cannot_be_foreseen(tmp_path):
+    names = []
+    for _ in range(20):
+        with replacing(tmp_path / ("é" * 100)) as partial:
+            names.append(partial.name)
+    assert len(set(names)) == 20
+    assert len(re.search(r"\.([0-9a-f]{16})\.", names[0])[1]) == 16
 
 
 # names and caches

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from synesthete.cli.app import choose_level, main
+from synesthete.cli.options import finish
 from synesthete.io import load_or_compute
-from synesthete.logs import DETAIL, LEVELS, StandardError, listen
+from synesthete.logs import DETAIL, LEVELS, StandardError, listen, visible
 from synesthete.types import InputError
 
 OURS, THEIRS = "synesthete.training.trainer", "library.module"
@@ -159,3 +160,25 @@ def test_every_shard_of_a_preparation_is_detail(tmp_path, capsys, bare):
         listen(level)
         load_or_compute(tmp_path / f"{level}.safetensors", lambda: {"values": torch.zeros(2)})
         assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("\x9b31m\r", "\\x9b31m\\r"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("Zwölf 犬 👩\u200d🚀", "Zwölf 犬 👩\u200d🚀"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_written_out(text, shown, capsys, bare):
+    assert visible(text) == shown
+    bare()
+    listen("warning")
+    logging.getLogger("synesthete").warning("%s", text)
+    finish(False, {}, text)
+    said = capsys.readouterr()
+    assert shown in said.err
+    assert shown in said.out
+    assert "\x1b" not in said.err + said.out

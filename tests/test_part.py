@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from synesthete.codecs.latent import LatentCodec
+from synesthete.codecs.mel import MelCodec
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.codecs.stft import StftCodec
 from synesthete.diffusion.process import Process
 from synesthete.nn.part import WEIGHTS, Part, without_values
 from synesthete.types import InputError
@@ -42,6 +47,31 @@ class Over(Under):
         super().__init__(2 * half)
 
 
+BAD = [
+    (MelCodec, {"num_iterations": "many"}, "MelCodec.num_iterations: 'many' does not fit int"),
+    (MelCodec, {"num_samples": [3, 4]}, "MelCodec.num_samples: [3, 4] does not fit int"),
+    (MelCodec, {"num_samples": 10**9}, "MelCodec.num_samples: 1000000000 is more than"),
+    (MelCodec, {"num_iterations": 1e9}, "give 10,000 at most"),
+    (MelCodec, {"floor": "quiet"}, "MelCodec.floor"),
+    (MelCodec, {"floor": math.nan}, "MelCodec.floor"),
+    (StftCodec, {"hop_length": None}, "StftCodec.hop_length"),
+    (StftCodec, {"n_fft": 10**9}, "give 65,536 at most"),
+    (PixelCodec, {"size": 10**9}, "PixelCodec.size"),
+    (PixelCodec, {"size": [4, 10**9]}, "PixelCodec.size"),
+    (LatentCodec, {"base": {"class": "PixelCodec", "size": "large"}}, "PixelCodec.size"),
+    (LatentCodec, {"base": {"class": "UNet"}}, "UNet is no codec"),
+    (LatentCodec, {"base": 3}, "3 is no codec"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "named"), BAD)
+def test_fields_of_another_type_or_size_are_refused_before_anything_is_made(kind, fields, named):
+    with pytest.raises(InputError) as caught:
+        kind.from_config(fields)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def make() -> Small:
     torch.manual_seed(0)
     return Small(4, scale=3.0)
@@ -70,7 +100,7 @@ def test_it_is_saved_and_loaded_with_values_and_fields(tmp_path):
     state = torch.random.get_rng_state()
     again = Small.from_pretrained(tmp_path)
     assert torch.equal(state, torch.random.get_rng_state())  # nothing is drawn for weights that are read
-    assert again.fields == part.fields | {"names": ["a"]}
+    assert again.fields == part.fields
     assert not again.training
     assert {p.device.type for p in (*again.parameters(), *again.buffers())} == {"cpu"}
     for name, value in (*part.named_parameters(), *part.named_buffers()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
@@ -159,9 +160,30 @@ def test_damaged_weights_are_one_line(folder, part, damage):
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "denoiser/config.json"])
-@pytest.mark.parametrize("content", ["", "{", "[]"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, "3"])
 def test_damaged_settings_are_one_line(folder, name, content):
     (folder / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        Pipeline.load(str(folder))
+    assert str(folder) in one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"process": [3]},
+        {"process": {"num_train_timesteps": 10**9}},
+        {"sampling": {"eta": "much"}},
+        {"sampling": {"timestep_shift": math.inf}},
+        {"card": 3},
+        {"card": {"class_names": 3}},
+        {"codec": ["synesthete", {"a": 1}]},
+        {"codec": ["builtins", "eval"]},
+    ],
+)
+def test_an_index_of_other_types_is_one_line(folder, fields):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
     with pytest.raises(InputError) as caught:
         Pipeline.load(str(folder))
     assert str(folder) in one_line(caught)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 
 Kind = Literal["model", "dataset"]
 
+logger = logging.getLogger(__name__)
+
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
 ADAPTERS_INDEX = "adapters.json"  # of adapters to a published model
 SETTINGS = ("*.json", "*.yaml", "*.txt", "*.model", "*.jinja")  # configurations and what a tokenizer needs
 WEIGHTS = ("*.safetensors", *SETTINGS)
+# What no model of this package has: programs, and what runs one when it is read.
+PROGRAMS = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".cmd", ".ps1", ".js", ".jar")
+FOREIGN = (*PROGRAMS, ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill")
 PICKLED = ("*.bin", *WEIGHTS)  # asked for only where nothing else was published; `read_weights` opens it
 
 
@@ -211,6 +217,8 @@ def download(
     """
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
+    if not (revision or PRETRAINED.get(repository, Pretrained(None, "", "")).revision):
+        logger.warning("%s: no revision of it is pinned; the newest is downloaded", repository)
     where = f"put its files at {weights_folder() / repository} (SYNESTHETE_WEIGHTS is {weights_folder()})"
     where += f" or pass --set {field}=PATH" if field else " or give a folder's path"
     try:
@@ -265,6 +273,17 @@ def weights_digest(folder: Path) -> str:
             stat = path.stat()
             total.append(f"{name}\0{_digest(path, stat.st_size, stat.st_mtime_ns)}\0")
     return digest("".join(total).encode(), size=16)
+
+
+def check_files(folder: Path) -> None:
+    """Make sure that a model's folder holds nothing but what models hold, before any of it is read.
+
+    Raises:
+        InputError: a program in it, or what could run one.
+    """
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in FOREIGN:
+            raise InputError(f"{path}: no model has such a file, which could run as a program; remove it")
 
 
 def is_hub_id(name: str) -> bool:

@@ -9,13 +9,14 @@ import json
 import logging
 import os
 import platform
+import re
 import secrets
 import shutil
 import threading
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import FileLock, SoftFileLock, Timeout
 from safetensors import SafetensorError
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
-STALE_SECONDS = 3600  # without a change, after which what a killed process was writing is removed
+STALE_SECONDS = 3600  # without a change, after which what a process of another machine was writing is removed
 ROWS = 256  # of a tensor that are in memory at a time while it is named
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 logger = logging.getLogger(__name__)
 # What this process holds, by thread: whoever holds a folder may ask for it again.
 held: set[tuple[Path, int]] = set()
+# The names of what this process is writing.
+writing: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -44,6 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write a file to, which takes the place of `path` when the context ends without an error.
 
     Missing folders are made; after an error nothing is left and an older file stays. Two processes may write one file.
+    The name cannot be foreseen, and nothing is written through a link: one in the file's place is replaced.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
@@ -51,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = partial.stat().st_mode & 0o777
         yield partial
         _let_read(partial, mode)
@@ -61,6 +65,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+        writing.discard(partial.name)
+
+
+def append_to(path: Path) -> TextIO:
+    """A text file opened at its end, made where it is missing; a link in its place is not followed.
+
+    Raises:
+        OSError: a link, or a file that cannot be written.
+    """
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The plain values of a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: damaged, or nested deeper than anything is.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("lists inside each other without end") from None
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -84,8 +112,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """
     partial = _beside(folder)
     try:
-        _remove_stale(folder)
-        partial.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(folder.parent, deep=False)
+        partial.mkdir()
         fill(partial)
         for path in partial.rglob("*"):
             if path.is_file():
@@ -96,7 +125,8 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     except (OSError, SafetensorError) as error:
         raise cannot_write(folder, error) from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # after an exchange it is what was there before
+        _remove(partial)  # after an exchange it is what was there before
+        writing.discard(partial.name)
 
 
 def recover_folder(folder: Path) -> None:
@@ -128,22 +158,46 @@ def _let_read(path: Path, mode: int) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    """A name that cannot be foreseen, and tells whose it is."""
+    short = os.fsdecode(os.fsencode(path.name)[:100])
+    partial = path.with_name(f".{short}.{secrets.token_hex(8)}.{machine()}-{os.getpid()}{PARTIAL}")
+    writing.add(partial.name)
+    return partial
 
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _remove_stale(path: Path) -> None:
-    for partial in path.parent.glob(f".{path.name}.*{PARTIAL}"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
-                _remove(partial)
+def remove_left(folder: Path, *, deep: bool = True) -> None:
+    """Remove what processes that are gone were writing in a folder. deep: and below it."""
+    for parent, folders, files in os.walk(folder):
+        partials = {name for name in (*folders, *files) if name.startswith(".") and name.endswith(PARTIAL)}
+        for name in partials:
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if _is_left(Path(parent, name)):
+                    _remove(Path(parent, name))
+        folders[:] = [name for name in folders if deep and name not in partials]
+
+
+def _is_left(partial: Path) -> bool:
+    """Whether whoever was writing it is gone."""
+    whose = re.search(r"\.([0-9a-f]+)-([0-9]{1,9})$", partial.name.removesuffix(PARTIAL))
+    if whose is None or whose[1] != machine() or os.name != "posix":
+        return time.time() - partial.lstat().st_mtime > STALE_SECONDS
+    if int(whose[2]) == os.getpid():  # this process, or one of before the machine counted anew
+        return partial.name not in writing
+    try:
+        os.kill(int(whose[2]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's
+        return False
+    return False
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -233,7 +287,7 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
         except (SafetensorError, OSError):
             logger.info("%s: damaged, made again", path)
     tensors = {name: value.contiguous() for name, value in compute().items()}
-    _remove_stale(path)
+    remove_left(path.parent, deep=False)
     with replacing(path) as partial:
         save_file(tensors, partial)
     logger.log(DETAIL, "%s: written", path)
@@ -244,11 +298,12 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Alone in a folder for as long as the context lasts; the folder is made where it is missing.
 
-    The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once. The file
-    tells the process and a hash of the machine's name, for the message. wait: say so and wait, instead of refusing.
+    The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once, and what
+    it was writing is removed. The file tells the process and a hash of the machine's name, for the message. wait: say
+    so and wait, instead of refusing.
 
     Raises:
-        InputError: another process is there, or the folder cannot be made.
+        InputError: another process is there, the folder cannot be made, or the lock is a link to something else.
     """
     key = (folder.resolve(), threading.get_ident())
     if key in held:
@@ -262,6 +317,8 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     taken = take(lock, folder, wait)
     held.add(key)
     try:
+        if taken:
+            remove_left(folder)
         yield
     finally:
         held.discard(key)
@@ -274,6 +331,8 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 def take(lock: FileLock, folder: Path, wait: bool) -> bool:
     """Take the lock; False where the file system knows none, which is said and no reason to stop."""
+    if (folder / LOCK).is_symlink():
+        raise InputError(f"{folder / LOCK}: a link, which would be written through; remove it")
     try:
         try:
             lock.acquire(timeout=0)
@@ -294,7 +353,7 @@ def take(lock: FileLock, folder: Path, wait: bool) -> bool:
 def owner(folder: Path) -> str:
     """Who holds a folder, as far as its lock tells."""
     try:
-        notes = json.loads((folder / LOCK).read_text())
+        notes = read_json(folder / LOCK)
         return f"process {notes['process']}" + ("" if notes["machine"] == machine() else " of another machine")
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import unicodedata
 
 DETAIL = 15
 PACKAGE = "synesthete"
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of letters that move a cursor, turn a line round, or end one
+KEPT = "\n\t\u200c\u200d"  # and the two joiners, which scripts and emoji need
 
 logging.addLevelName(DETAIL, "DETAIL")
 
@@ -25,12 +28,22 @@ LEVELS: dict[str, tuple[int, int]] = {
 }
 
 
+def visible(text: str) -> str:
+    """The text as a terminal may be sent it: letters that would steer it are written out."""
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if letter not in KEPT and unicodedata.category(letter) in UNSEEN
+        else letter
+        for letter in text
+    )
+
+
 class StandardError(logging.Handler):
     """Lines on standard error, whatever that is when they are said: a progress bar puts itself in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(visible(self.format(record)) + "\n")
 
 
 def listen(level: str = "warning") -> None:

@@ -37,3 +37,51 @@ def test_no_command_at_all_shows_the_help(command):
 def test_version_and_help_succeed(command):
     assert command("--version")[0] == 0
     assert command("train", "--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("evaluate", "x", "--num", "1000000000"), ("--num: 1000000000", "give 100,000 at most")),
+        (("draw", "--num", "9999999"), ("--num", "give 100,000 at most")),
+        (("draw", "--steps", "1000000000"), ("num_inference_steps", "give 10,000 at most")),
+        (("play", "--init", "x.wav", "--overlap", "nan"), ("--overlap: nan is no finite number",)),
+        (("play", "--seconds", "inf"), ("--seconds: inf is no finite number",)),
+        (("play", "--init", "x.wav", "--gap", "0", "inf"), ("--gap: inf",)),
+        (("draw", "--guidance-scale", "nan"), ("--guidance-scale: nan",)),
+        (("tune", "x", "--minutes", "inf"), ("--minutes: inf",)),
+        (("diagnose", "x", "--reconstruct-from", "nan"), ("--reconstruct-from",)),
+        (("sweep", "x", "--seeds", "9" * 40), ("--seeds", "at most")),
+        (("draw", "--seed", "9" * 40), ("--seed", "at most")),
+        (("draw", "--set", "eta=inf"), ("Sampling.eta: inf",)),
+    ],
+)
+def test_a_number_that_nothing_can_be_made_of_is_one_line(arguments, words, command):
+    code, _, err = command(*arguments)
+    assert code == 2
+    [line] = err.splitlines()
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("show", "begins anew"), ("prepare", "goes on where it stopped"), ("sweep", "goes on where it stopped")],
+)
+def test_a_command_that_is_interrupted_says_how_to_go_on(name, said, command, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synesthete.cli.options.Command.invoke", interrupted)
+    code, _, err = command(name, "images-digits")
+    assert code == 130
+    assert err.startswith("synesthete: stopped; the same command ")
+    assert said in err
+
+
+def test_a_disk_that_is_full_of_something_without_a_name_is_one_line(command, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("synesthete.cli.options.Command.invoke", full)
+    code, _, err = command("export", "images-digits")
+    assert (code, err) == (2, "synesthete: a file: No space left on device; free some space\n")

@@ -240,10 +240,10 @@ def test_what_is_no_vocos_is_one_line(weights, config, named, tmp_path):
 
 
 def test_settings_that_are_missing_or_no_yaml(tmp_path):
-    with pytest.raises(InputError, match=r"no config\.yaml in it; give the folder of a published Vocos"):
+    with pytest.raises(InputError, match=r"config.yaml: cannot be read .*; give the folder of a published Vocos"):
         read_settings(tmp_path)
     (tmp_path / "config.yaml").write_text("a: [1\n:")
-    with pytest.raises(InputError, match="settings are damaged"):
+    with pytest.raises(InputError, match="not YAML"):
         read_settings(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')  # of another library: the YAML counts
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -156,6 +158,36 @@ def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path)
         [sys.executable, script, tmp_path / "out"], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.splitlines() == ["run", "2 0"], done.stderr
+
+
+SLOW_ENGINE = """
+import os, sys, time
+from pathlib import Path
+from synesthete.data.files import Entry
+from synesthete.data.speech.clips import Job, speak_jobs
+
+class Slow:
+    def speak(self, *_):
+        Path(os.environ["FOLDER"], str(os.getpid())).touch()
+        time.sleep(600)
+
+if __name__ == "__main__":
+    from slow_engine import Slow
+    entry = Entry("a", audio="a.wav", text="a", speaker="v", rate=150, pitch=50)
+    list(speak_jobs(Slow(), [Job(Path("."), "v", (entry,), 9, 9)] * 2, 2))
+"""
+
+
+def test_speakers_end_with_the_process_that_is_killed(tmp_path):
+    (tmp_path / "slow_engine.py").write_text(SLOW_ENGINE)
+    (tmp_path / "speaking").mkdir()
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = os.environ | {"FOLDER": str(tmp_path / "speaking"), "PYTHONPATH": paths}
+    parent = subprocess.Popen([sys.executable, tmp_path / "slow_engine.py"], env=environment, stdout=subprocess.PIPE)
+    while parent.poll() is None and len(list((tmp_path / "speaking").iterdir())) < 2:
+        time.sleep(0.1)
+    parent.kill()
+    parent.communicate(timeout=200)  # what they inherited ends with the last of them
 
 
 def test_the_number_of_workers_does_not_matter(corpus, tmp_path):

@@ -70,7 +70,7 @@ def test_names_that_yaml_reads_as_something_else(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "No such file"), ("[a, b]", "no table of classes in it"), ("a: b: c", "not YAML or JSON")],
+    [(None, "No such file"), ("[a, b]", "no table of classes in it"), ("a: b: c", "not YAML")],
 )
 def test_a_file_that_is_no_table_is_one_line(tmp_path, content, said):
     path = tmp_path / "words.yaml"

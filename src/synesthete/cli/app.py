@@ -13,12 +13,12 @@ from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose, doctor
 from synesthete.cli.evaluate import compare, cycle, evaluate
 from synesthete.cli.export import export
-from synesthete.cli.options import ListCommand, NumbersCommand
+from synesthete.cli.options import Command, ListCommand, NumbersCommand
 from synesthete.cli.recipes import prepare, recipes, show
 from synesthete.cli.sample import VERBS, command
 from synesthete.cli.search import sweep, tune
 from synesthete.cli.train import train
-from synesthete.logs import LEVELS, listen
+from synesthete.logs import LEVELS, listen, visible
 from synesthete.types import InputError
 
 app = typer.Typer(
@@ -32,6 +32,9 @@ app = typer.Typer(
 )
 # typer names its usage errors no more than by this one of them.
 UsageError: Any = typer.BadParameter.__mro__[1]
+# What is done stays done, and the same command goes on from there; whatever else is stopped begins anew.
+GOES_ON = ("prepare", "train", "sweep", "tune")
+INTERRUPTED = 130  # the exit code
 VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 
 for name, verb in VERBS.items():
@@ -43,7 +46,7 @@ for name, verb in VERBS.items():
         about += f"\n\nExamples: {', '.join(f'`{line}`' for line in verb.examples)}"
     app.command(name, cls=NumbersCommand, help=about, short_help=short)(command(name))
 for function in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
-    app.command()(function)
+    app.command(cls=Command)(function)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)
 
@@ -106,18 +109,22 @@ def main() -> None:
         stop(f"{error.format_message().rstrip('.')}; see `{command} --help`")
     except InputError as error:
         stop(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except OSError as error:
-        if error.filename is None:
-            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        stop(
-            f"{error.filename}: {error.strerror}; {'free some space' if full else 'check the path and who may use it'}"
-        )
-    else:
-        raise SystemExit(code or 0)
+        if error.filename is None and not full:
+            raise
+        remedy = "free some space" if full else "check the path and who may use it"
+        stop(f"{error.filename or 'a file'}: {error.strerror}; {remedy}")
+    if code == INTERRUPTED:  # which typer makes of it, too
+        goes_on = next((name in GOES_ON for name in sys.argv[1:] if not name.startswith("-")), False)
+        how = "goes on where it stopped" if goes_on else "begins anew; what was whole before is as it was"
+        stop(f"stopped; the same command {how}", code=INTERRUPTED)
+    raise SystemExit(code or 0)
 
 
-def stop(message: str) -> None:
-    """One line on standard error, then exit code 2."""
-    sys.stderr.write(f"synesthete: {' '.join(message.split())}\n")
-    raise SystemExit(2)
+def stop(message: str, code: int = 2) -> None:
+    """One line on standard error, then the exit code."""
+    sys.stderr.write(f"synesthete: {visible(' '.join(message.split()))}\n")
+    raise SystemExit(code)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from synesthete.cli.options import AsJson, Device, finish
+from synesthete.logs import visible
 
 
 def demo(
@@ -27,7 +28,7 @@ def demo(
 
     found = show_digits(out, model=model, seed=seed, device=device)
     for note in found["notes"]:
-        typer.echo(f"  {note}", err=True)
+        typer.echo(visible(f"  {note}"), err=True)
     rows, lines = found["digits"], []
     for row in rows:
         also = "   classifier: {says} {confidence:.2f}".format(**row["classifier"]) if "classifier" in row else ""

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from synesthete.data.files import some
+from synesthete.logs import visible
 from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
 
@@ -120,7 +121,7 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
 
 def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
     """The command's last words: text for people, or one line of JSON."""
-    typer.echo(json.dumps(values) if as_json else text)
+    typer.echo(json.dumps(values) if as_json else visible(text))
 
 
 def skipped_values(prepared: Any, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -145,6 +146,7 @@ def progress_bar() -> Iterator[Show]:
         yield plain_lines()
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     counts = (BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}", TimeElapsedColumn(), "<", TimeRemainingColumn())
@@ -154,13 +156,13 @@ def progress_bar() -> Iterator[Show]:
 
         def show(what: str, done: int, total: int, extra: str = "") -> None:
             if not total:
-                bars.console.print(what, highlight=False)
+                bars.console.print(visible(what), highlight=False, markup=False)
                 return
             if what not in tasks or done < bars.tasks[tasks[what]].completed:  # a second round of the same
-                tasks[what] = bars.add_task(what, total=total, rate="", extra="")
+                tasks[what] = bars.add_task(escape(visible(what)), total=total, rate="", extra="")
             task = bars.tasks[tasks[what]]
             rate = f"{task.speed:.1f}/s" if task.speed else ""
-            bars.update(tasks[what], completed=done, total=total, rate=rate, extra=extra)
+            bars.update(tasks[what], completed=done, total=total, rate=rate, extra=escape(visible(extra)))
 
         yield show
 
@@ -172,7 +174,7 @@ def plain_lines() -> Show:
 
     def show(what: str, done: int, total: int, extra: str = "") -> None:
         if not total:
-            sys.stderr.write(what + "\n")
+            sys.stderr.write(visible(what) + "\n")
             return
         now = time.monotonic()
         first, before = started.setdefault(what, (now, done))
@@ -183,12 +185,25 @@ def plain_lines() -> Show:
         said[what] = now
         rate = (done - before) / (now - first) if now > first else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        sys.stderr.write(f"{what}: {done}/{total}{f' ({rate:.1f}/s{left})' if rate else ''} {extra}".rstrip() + "\n")
+        line = f"{what}: {done}/{total}{f' ({rate:.1f}/s{left})' if rate else ''} {extra}"
+        sys.stderr.write(visible(line).rstrip() + "\n")
 
     return show
 
 
-class ListCommand(TyperCommand):
+class Command(TyperCommand):
+    """A command whose numbers are finite, and none larger than anything can be made of."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Look at the numbers, then run it."""
+        from synesthete.config.build import check_size
+
+        for param in self.params:
+            check_size(param.name or "", ctx.params.get(param.name), max(param.opts, key=len))
+        return super().invoke(ctx)
+
+
+class ListCommand(Command):
     """A command whose repeatable options take all that follows them, up to the next option."""
 
     takes: tuple[str, ...] | None = None  # the options that do; None: all that are repeatable
@@ -241,10 +256,15 @@ def numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any
     Raises:
         typer.BadParameter: one that is none.
     """
+    from synesthete.config.build import check_size
+
     found = []
     for value in split_commas(values):
         try:
             found.append(kind(value))
+            check_size(option.strip("-"), found[-1], option)
+        except InputError:
+            raise
         except ValueError:
             what = "whole number" if kind is int else "number"
             raise typer.BadParameter(f"{value!r} is no {what}", param_hint=f"'{option}'") from None

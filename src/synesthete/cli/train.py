@@ -88,9 +88,6 @@ def train(
                 show(notes[-1], 0, 0)
         except DivergedError as error:
             raise InputError(str(error)) from None
-        except KeyboardInterrupt:
-            show(f"stopped; the same command goes on from the last checkpoint in {folder}", 0, 0)
-            raise typer.Exit(130) from None
     if state.is_main_process:
         values = {"run": str(folder), "model": str(model), **skipped_values(prepared, notes)}
         text = f"{model}: done; try `synesthete evaluate {folder}`"

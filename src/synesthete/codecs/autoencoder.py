@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from synesthete import hub
 from synesthete.codecs.codec import Codec, measure_channels
 from synesthete.codecs.pixels import PixelCodec
+from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.types import InputError
 
@@ -258,7 +258,7 @@ def read_autoencoder(model: str) -> dict[str, Any]:
     """
     folder = find_autoencoder(model)
     if (folder / "config.json").is_file():
-        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config = dict(read_json(folder / "config.json"))
         if config.get("_class_name") != KL:
             raise InputError(f"{model}: a {config.get('_class_name')}, not an {KL}; give another {FIELD}")
         return {KIND: KL} | {key: value for key, value in config.items() if not key.startswith("_")}

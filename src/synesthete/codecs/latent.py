@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels
+from synesthete.config import is_a
 from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.nn.part import Config
 from synesthete.types import InputError
@@ -48,7 +49,7 @@ class LatentCodec(Codec):
 
     def __init__(
         self,
-        base: Any,
+        base: Annotated[Any, is_a("codec", "encode", "decode", "shape")],
         latent_channels: int = 8,
         channels: tuple[int, ...] = (32, 64, 96),
         num_blocks: int = 1,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import yaml
 from torch import nn
 from torch.nn import functional as F
 
+from synesthete.config.document import read_yaml_file
 from synesthete.hub import read_weights
+from synesthete.io import read_json
 from synesthete.nn.part import Part
 from synesthete.types import AudioSpec, InputError
 
@@ -225,15 +225,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     ours = folder / "config.json"
     try:
         if ours.is_file():
-            settings = json.loads(ours.read_text(encoding="utf-8"))
+            settings = read_json(ours)
             if settings.get("_class_name") == Vocos.__name__:
                 return {name: settings[name] for name in signature(Vocos.__init__).parameters if name in settings}
-        parts = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        parts = read_yaml_file(folder / "config.yaml", "give the folder of a published Vocos")
         kinds = {part: parts[part]["class_path"].rpartition(".")[2] for part in PUBLISHED_PARTS}
         features, backbone, head = (dict(parts[part].get("init_args") or {}) for part in PUBLISHED_PARTS)
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no config.yaml in it; give the folder of a published Vocos") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{folder}: its settings are damaged; download config.yaml again") from None
     if kinds != PUBLISHED_PARTS or backbone.get("adanorm_num_embeddings") is not None:
         raise InputError(f"{folder}: not a Vocos of log-mels but {', '.join(kinds.values())}; give another folder")

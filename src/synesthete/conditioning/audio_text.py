@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from synesthete.conditioning.conditioner import Conditioner
+from synesthete.config import is_a
 from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError, Tensors
@@ -105,8 +106,8 @@ class AudioTextConditioner(Conditioner):
 
     def __init__(
         self,
-        sound: Any,
-        text: Any,
+        sound: Annotated[Any, is_a("encoder of sound", "embed")],
+        text: Annotated[Any, is_a("encoder of text", "tokenise", "read")],
         width: int = 768,
         num_sound_tokens: int = 8,
         hidden: int = 1024,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import torch
 from synesthete import hub
 from synesthete.conditioning.conditioner import Conditioner, check_labels, projection
 from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line, recall
-from synesthete.io import digest
+from synesthete.io import digest, read_json
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def read_text_config(model: str, folder: Path, field: str = FIELD) -> tuple[Any,
     from transformers import CLIPConfig, CLIPTextConfig
 
     with one_line(model, TextTower.kind, field):
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings = read_json(folder / "config.json")
         kind = settings.get("model_type")
         if kind not in ("clip", "clip_text_model"):
             raise InputError(f"a {kind or 'model without a type'}")

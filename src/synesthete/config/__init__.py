@@ -1,6 +1,6 @@
 """Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
 
-from synesthete.config.build import Build, build
+from synesthete.config.build import Build, build, is_a
 from synesthete.config.plain import plain
 from synesthete.config.recipe import Recipe, Sampling, Stage, read_assignment
 from synesthete.config.registry import class_name, find_class, register_class
@@ -13,6 +13,7 @@ __all__ = [
     "build",
     "class_name",
     "find_class",
+    "is_a",
     "plain",
     "read_assignment",
     "register_class",

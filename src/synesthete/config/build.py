@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import reprlib
 import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
+from synesthete.config.registry import find_class
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+CLASS_KEY = "class"
+STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+# The most that a number can be, by the names of fields: beyond it, parts would be made for ever, or fill the memory.
+LIMITS = {
+    1 << 28: "num_samples",  # an hour and a half
+    1_000_000: "takes batch_size sample_rate",
+    100_000: "num",
+    1 << 16: "n_fft hop_length num_bins num_frames sample_size num_tokens resolutions discriminator_resolutions",
+    1 << 14: "width widths size patch_size in_channels channels latent_channels dim intermediate_dim num_columns "
+    "n_mels num_features multiple",
+    10_000: "num_iterations num_inference_steps num_train_timesteps num_views",
+    3_600: "seconds",
+    1_000: "depth num_layers num_blocks num_heads frames num_corrections num_resamplings",
+}
+MOST = {name: most for most, names in LIMITS.items() for name in names.split()}
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 100  # letters of a value in an error's line
+LARGEST = 2**63  # of any whole number
 
 
 class Build:
     """A constructor call not yet made. Its arguments are attributes: read, set, and checked against the signature."""
 
-    def __init__(self, target: Callable[..., Any], **arguments: Any) -> None:
+    def __init__(self, target: Callable[..., Any], /, **arguments: Any) -> None:
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "arguments", {})
         for name, value in arguments.items():
@@ -45,7 +68,7 @@ class Build:
     def __setattr__(self, name: str, value: Any) -> None:
         known = parameters(self.target)
         if name not in known:
-            raise InputError(f"{self.target.__name__} has no field {name!r}{suggestion(name, known)}")
+            raise InputError(f"{self.target.__name__} has no field {shorten(name)}{suggestion(name, known)}")
         self.arguments[name] = checked(self.target, name, value)
 
     def __call__(self, **extra: Any) -> Any:
@@ -58,10 +81,10 @@ class Build:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"build({self.target.__name__}, {', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
+        return f"build({', '.join([self.target.__name__, *(f'{k}={v!r}' for k, v in self.arguments.items())])})"
 
 
-def build(target: Callable[..., Any], **arguments: Any) -> Any:
+def build(target: Callable[..., Any], /, **arguments: Any) -> Any:
     """`target(**arguments)`, to be called later; typed as Any so that its fields can be read and set.
 
     Raises:
@@ -86,21 +109,73 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
-    """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int)."""
-    if holds_build(value):
-        return tuple(value) if isinstance(value, list) else value
+    """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int).
+
+    Raises:
+        InputError: one of another type, infinite, or larger than anything can be made of.
+    """
     annotation = hints(target).get(name, Any)
+    where, said = f"{getattr(target, '__name__', target)}.{name}", shorten(value)
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        value = TypeAdapter(annotation, config=STRICT).validate_python(value)
     except ValidationError as error:
         reason, cause = error.errors()[0]["msg"], error.errors()[0].get("ctx", {}).get("error")
         if isinstance(cause, InputError):  # of a validator in the annotation, which says all there is to say
-            raise InputError(f"{target.__name__}.{name}: {cause}") from None
-        raise InputError(
-            f"{target.__name__}.{name}: {value!r} does not fit {described(annotation)}: {reason}"
-        ) from None
+            raise InputError(f"{where}: {cause}") from None
+        raise InputError(f"{where}: {said} does not fit {described(annotation)}: {reason}") from None
     except PydanticSchemaGenerationError:
         return value
+    check_size(name, value, where)
+    return value
+
+
+def check_size(name: str, value: Any, where: str) -> None:
+    """Make sure that every number in a value is finite, and no larger than a field of that name can be.
+
+    Raises:
+        InputError: one is not.
+    """
+    most = MOST.get(name, LARGEST)
+    for number in numbers(value):
+        if not math.isfinite(number):
+            raise InputError(f"{where}: {number} is no finite number; give one")
+        if not -LARGEST <= number <= most:
+            raise InputError(f"{where}: {shorten(value)} is more than anything can be made of; give {most:,} at most")
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Every number in a value."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers(item)
+
+
+def shorten(value: Any) -> str:
+    """A value in an error's line."""
+    return SHORT.repr(value) if isinstance(value, str | int | list | tuple | dict) else repr(value)
+
+
+def is_a(what: str, *has: str, takes: int | None = None) -> AfterValidator:
+    """Of an annotation: a call not yet made, or what one has made, that `has` these attributes and so is a `what`.
+
+    A mapping, as a config.json holds one, is taken for the class that it names. takes: arguments that it is called
+    with, where it is called itself.
+    """
+
+    def check(value: Any) -> Any:
+        kind: Any = find_class(value.get(CLASS_KEY)) if isinstance(value, Mapping) else type(value)
+        kind = value.target if isinstance(value, Build) else kind
+        # A function is called itself, an object by its class' method, whose first argument it is.
+        called = value if inspect.isfunction(value) else kind.__call__
+        num = len(parameters(called)) - (called is not value)
+        if not all(hasattr(kind, name) for name in has) or takes not in (None, num):
+            named = shorten(value) if kind is type(value) else kind.__name__
+            raise InputError(f"{named} is no {what}; name the class of one and its fields")
+        return value
+
+    return AfterValidator(check)
 
 
 def holds_build(value: Any) -> bool:

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from synesthete.config.build import Build
+from synesthete.config.build import CLASS_KEY, Build
 from synesthete.config.registry import class_name, find_class
 from synesthete.types import InputError
-
-CLASS_KEY = "class"
 
 
 def plain(value: Any) -> Any:
@@ -48,13 +46,14 @@ def restore_nested(part: Any, where: str, what: str, has: tuple[str, ...], such_
     every part has. such_as: the class to name where it is none.
 
     Raises:
-        InputError: a part without one of `has`, or a class that is neither of this package nor registered.
+        InputError: a part without one of `has`, a class that is neither of this package nor registered, or fields that
+            it does not have.
     """
     given = not isinstance(part, Mapping)
     kind: Any = type(part) if given else find_class(part.get(CLASS_KEY))
     if not all(hasattr(kind, name) for name in ("save_pretrained", *has)):
         raise InputError(f"{where}: {kind.__name__} is no {what}; give one such as {such_as}")
-    return part if given else kind(**{name: value for name, value in part.items() if name != CLASS_KEY})
+    return part if given else Build(kind, **{name: value for name, value in part.items() if name != CLASS_KEY})()
 
 
 def describe_nested(part: Any) -> dict[str, Any]:

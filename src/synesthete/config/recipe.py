@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field
 
-from synesthete.config.build import Build, checked, holds_build, parameters, suggestion
+from synesthete.config.build import Build, checked, holds_build, parameters, shorten, suggestion
+from synesthete.config.document import read_yaml, read_yaml_file
 from synesthete.config.plain import plain, resolved
 from synesthete.types import InputError
 
@@ -98,10 +99,10 @@ class Stage:
     max_rollbacks: Count = 3
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in {f.name for f in fields(self)}:
-            raise InputError(
-                f"{type(self).__name__.lower()} has no field {name!r}{suggestion(name, [f.name for f in fields(self)])}"
-            )
+        known = [f.name for f in fields(self)]
+        if name not in known:
+            kind = type(self).__name__.lower()
+            raise InputError(f"{kind} has no field {shorten(name)}{suggestion(name, known)}")
         object.__setattr__(self, name, checked(type(self), name, value))
 
     def trains(self, part: str) -> bool:
@@ -186,7 +187,7 @@ class Recipe:
         known = [f.name for f in fields(Recipe)]
         for key in values:
             if key not in known:
-                raise InputError(f"{where}: no field {key!r}{suggestion(key, known)}")
+                raise InputError(f"{where}: no field {shorten(key)}{suggestion(key, known)}")
         missing = [f for f in known if f not in values and f not in ("sampling", "weights", "seed")]
         if missing:
             raise InputError(f"{where}: {', '.join(missing)} missing; start from `synesthete show NAME --yaml`")
@@ -212,12 +213,7 @@ class Recipe:
     @staticmethod
     def load(path: Path) -> Recipe:
         """A recipe from a YAML file."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        values = read_yaml_file(Path(path), "give a recipe's name or file")
         if not isinstance(values, dict):
             raise InputError(f"{path}: not a recipe; write one with `synesthete show NAME --yaml`")
         return Recipe.from_dict(values, str(path))
@@ -246,7 +242,7 @@ class Recipe:
         known = [stage.name for stage in self.stages]
         for name in names:
             if name not in known:
-                raise InputError(f"recipe {self.name} has no stage {name!r}{suggestion(name, known)}")
+                raise InputError(f"recipe {self.name} has no stage {shorten(name)}{suggestion(name, known)}")
         if not names:
             raise InputError(f"recipe {self.name}: no stage given; it has {', '.join(known)}")
         self.stages = [stage for stage in self.stages if stage.name in names]
@@ -256,8 +252,8 @@ class Recipe:
         if last not in known:
             raise self._unknown(key, last, known)
         current = known[last]
+        value = resolved(value, f"recipe {self.name}: {key}")
         if holds_build(current) or isinstance(current, Sampling) or last == "stages":
-            value = resolved(value, f"recipe {self.name}: {key}")
             off = value is None and isinstance(holder, Build) and parameters(holder.target)[last].default is None
             kind: Any = list | tuple if isinstance(current, tuple) else type(current)
             if not off and not (isinstance(value, kind) and holds_build(value)):
@@ -273,7 +269,7 @@ class Recipe:
         near = difflib.get_close_matches(wrong, list(known), n=1)
         better = ".".join(near[0] if step == wrong else step for step in key.split(".")) if near else None
         rest = f"did you mean {better!r}?" if better else f"there: {', '.join(known) or 'nothing to set'}"
-        return InputError(f"recipe {self.name} has no field {key!r}; {rest}")
+        return InputError(f"recipe {self.name} has no field {shorten(key)}; {rest}")
 
 
 def filled(kind: type, values: dict[str, Any], where: str) -> Any:
@@ -285,7 +281,7 @@ def filled(kind: type, values: dict[str, Any], where: str) -> Any:
     known = parameters(kind)
     for key in values:
         if key not in known:
-            raise InputError(f"{where} has no field {key!r}{suggestion(key, known)}")
+            raise InputError(f"{where} has no field {shorten(key)}{suggestion(key, known)}")
     missing = [name for name, p in known.items() if p.default is inspect.Parameter.empty and name not in values]
     if missing:
         raise InputError(f"{where}: {', '.join(missing)} missing")
@@ -308,11 +304,11 @@ def read_assignment(assignment: str) -> tuple[str, Any]:
     """
     key, separator, text = assignment.partition("=")
     if not separator or not key:
-        raise InputError(f"--set {assignment!r}: write key=value, such as denoiser.depth=24")
+        raise InputError(f"--set {shorten(assignment)}: write key=value, such as denoiser.depth=24")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {assignment!r}: the value is not YAML; quote it") from None
+        value = read_yaml(text)
+    except InputError as error:
+        raise InputError(f"--set {shorten(assignment)}: the value is {error}; quote it") from None
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as a string; people mean the number
             value = float(value)

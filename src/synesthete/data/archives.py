@@ -14,7 +14,7 @@ from synesthete import hub
 from synesthete.data.files import is_hidden, legible, split_of
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
 from synesthete.data.pictures import Listed, Listing, PictureSource
-from synesthete.io import digest, replacing, write_file
+from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def list_archive(archive: Path) -> Listing:
     if not (folder / INDEX).is_file():
         write_index(archive, folder)
     try:
-        entries = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        entries = read_json(folder / INDEX)
         where = folder / CONTENT if (folder / CONTENT).is_file() else archive
         with where.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

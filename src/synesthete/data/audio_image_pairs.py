@@ -16,7 +16,7 @@ from synesthete.data.labelled import draw_for_classifier, in_turn
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import open_recordings
-from synesthete.data.samples import Samples, draw_view
+from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, draw_view  # noqa: TC001
 from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
@@ -83,14 +83,14 @@ class AudioImagePairs:
         max_pixels: of a picture; one of more is left out, and not decoded.
     """
 
-    sources: tuple[Any, ...] = ()
+    sources: PairSources = ()
     class_names: tuple[str, ...] | None = None
     captions: tuple[str, ...] | str = ()
     seconds: float | None = None
     balanced: bool = False
     balanced_batches: bool = False
-    augmentation: Any = None
-    sound_augmentation: Any = None
+    augmentation: ChangesPictures | None = None
+    sound_augmentation: ChangesSounds | None = None
     speakers: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from synesthete.data.labelled import LabelledPictures
-from synesthete.data.samples import Samples
+from synesthete.data.samples import ChangesPictures, PictureSources, Samples  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
-from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
+from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (the same)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError
@@ -55,7 +55,7 @@ class ImageSpeechPairs(LabelledPictures):
 
     def __init__(
         self,
-        sources: tuple[Any, ...],
+        sources: PictureSources,
         class_names: tuple[str, ...] | None = None,
         words: Words = None,
         num_samples: int = 72_000,
@@ -63,7 +63,7 @@ class ImageSpeechPairs(LabelledPictures):
         takes: int = 12,
         rates: tuple[int, int] = (130, 190),
         pitches: tuple[int, int] = (30, 70),
-        augmentation: Any = None,
+        augmentation: ChangesPictures | None = None,
         limit: int | None = None,
         seed: int = 0,
         folder: str | None = None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from synesthete.data.files import SPLITS
 from synesthete.data.pictures import ClassFolders, list_sources
-from synesthete.data.samples import Samples, draw_view
+from synesthete.data.samples import ChangesPictures, PictureSources, Samples, draw_view  # noqa: TC001
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
@@ -45,9 +45,9 @@ class LabelledPictures:
 
     def __init__(
         self,
-        sources: tuple[Any, ...] = (),
+        sources: PictureSources = (),
         class_names: tuple[str, ...] | None = None,
-        augmentation: Any = None,
+        augmentation: ChangesPictures | None = None,
         limit: int | None = None,
         seed: int = 0,
         folder: str | None = None,

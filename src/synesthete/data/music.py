@@ -6,7 +6,7 @@ import fnmatch
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from synesthete.data.audio import as_float
 from synesthete.data.files import some
 from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
 from synesthete.data.rows import Pieces
-from synesthete.data.samples import Samples, draw_view
+from synesthete.data.samples import ChangesSounds, RecordingSources, Samples, draw_view  # noqa: TC001
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ class Music:
         test_share, classifier_share: of the seconds of each class.
     """
 
-    sources: tuple[Any, ...] = ()
+    sources: RecordingSources = ()
     folder: str | None = None
     classes: dict[str, tuple[str, ...]] | Literal["folders"] | None = None
     stride: float = 1.0
     silence_db: float = -60.0
-    augmentation: Any = None
+    augmentation: ChangesSounds | None = None
     num_views: int = 1
     limit: int | None = None
     seed: int = 0

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from synesthete import seeding
+from synesthete.config import is_a
 from synesthete.data.augmentation import FlipCrop
 from synesthete.types import InputError
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+# What fields of a recipe can be set to.
+PictureSources = tuple[Annotated[Any, is_a("source of pictures", "pictures")], ...]
+RecordingSources = tuple[Annotated[Any, is_a("source of recordings", "recordings")], ...]
+PairSources = tuple[Annotated[Any, is_a("source of pictures or sounds", "pairs")], ...]
+ChangesPictures = Annotated[Any, is_a("augmentation of pictures", takes=2)]
+ChangesSounds = Annotated[Any, is_a("augmentation of sounds", takes=4)]
 
 
 class Samples:

@@ -21,8 +21,8 @@ from synesthete.denoisers.gated_attention import (
     set_lora_scale,
 )
 from synesthete.denoisers.stable_diffusion import changed_settings, group_of
-from synesthete.hub import ADAPTERS_INDEX
-from synesthete.io import digest
+from synesthete.hub import ADAPTERS_INDEX, check_files
+from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -232,8 +232,9 @@ def read_adapter_index(folder: str | Path) -> dict[str, Any]:
         InputError: no such file, or a damaged one.
     """
     path = Path(folder) / ADAPTERS_INDEX
+    check_files(Path(folder))
     try:
-        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        index = dict(read_json(path))
         if not all(key in index for key in ("base", "num_sound_tokens", "gated_width", "lora", "conditioner")):
             raise ValueError
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from synesthete.denoisers.gated_attention import (
     processors,
     set_lora_scale,
 )
+from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.types import InputError
 
@@ -62,7 +62,7 @@ def read_unet(model: str) -> dict[str, Any]:
         return dict(KNOWN[model])
     folder = _inner(hub.find_weights(model, CONFIGS, field=FIELD))
     try:
-        config = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config = dict(read_json(folder / "config.json"))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{folder / 'config.json'}: damaged; copy it again") from None
     if config.get("_class_name") != UNet2DConditionModel.__name__:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.metrics.metric import METRICS, Metric
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number
+from synesthete.io import read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def read_report(run: str | Path) -> ReadReport:
     if path is None:
         raise InputError(f"{run}: no report; give a {REPORT} or its folder, or run `synesthete evaluate {run}` first")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         found = [_metric(**values) for values in content["metrics"]]
         facts = dict(content.get("facts", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

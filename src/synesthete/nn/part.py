@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from synesthete import hub
+from synesthete.config.build import checked
+from synesthete.io import read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class Part(nn.Module):
         """
         path = Path(name) / CONFIG
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(read_json(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder of a part") from None
         except (ValueError, TypeError):
@@ -137,14 +139,14 @@ class Part(nn.Module):
         """The part that a config describes, its weights new.
 
         Raises:
-            InputError: fields that it does not have, or lacks.
+            InputError: fields that it does not have, lacks, or that are of another type.
         """
-        fields = {name: value for name, value in config.items() if not name.startswith("_")} | changes
+        fields = {name: value for name, value in config.items() if not name.startswith("_")}
         try:
-            inspect.signature(cls).bind(**fields)
+            inspect.signature(cls).bind(**{**fields, **changes})
         except TypeError as error:
             raise InputError(f"{cls.__name__}: {error}; saved by another version, train again") from None
-        return cls(**fields)
+        return cls(**{name: checked(cls, name, value) for name, value in fields.items()} | changes)
 
     @classmethod
     def from_pretrained(

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
-from synesthete.io import write_file
+from synesthete.io import read_json, write_file
 from synesthete.pipeline.canvas import Canvas, Frames, encode_whole, resample
 from synesthete.pipeline.long_form import CROSSFADE, WRAP, close_loop, sample_long_form
 from synesthete.pipeline.pipeline import Output, Pipeline
@@ -234,7 +234,7 @@ class Cascade:
 def is_cascade(folder: Path) -> bool:
     """Whether a model folder holds two models."""
     try:
-        index = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / hub.MODEL_INDEX)
     except (OSError, ValueError):
         return False
     return isinstance(index, dict) and index.get("_class_name") == KIND

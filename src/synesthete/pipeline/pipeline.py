@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from synesthete import hub, seeding
-from synesthete.config import Sampling, class_name, find_class
+from synesthete.config import Sampling, build, class_name, find_class
+from synesthete.config.recipe import filled
 from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
+from synesthete.io import read_json
 from synesthete.logs import PACKAGE
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Config
@@ -105,6 +107,7 @@ class Pipeline:
             InputError: no such model, a model of another kind, or damaged files.
         """
         folder = hub.download(str(name), revision) if not Path(name).is_dir() and hub.is_hub_id(str(name)) else name
+        hub.check_files(Path(folder))
         index = read_index(Path(folder))
         kinds = {slot: find_part_class(index.get(slot), f"{name}: its {slot}") for slot in PARTS}
         parts = {}
@@ -351,15 +354,37 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     path = folder / hub.MODEL_INDEX
     try:
-        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        index = dict(read_json(path))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path}: damaged; train or copy the model again") from None
     kind = index.get("_class_name")
+    if kind in (Pipeline.__name__, None):
+        try:
+            check_index(index)
+        except (InputError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged ({error}); train or copy the model again") from None
     if kind == "Cascade":
         raise InputError(f"{folder}: two models, one after the other; give one of them, {folder}/base or the like")
     if kind != Pipeline.__name__:
         raise InputError(f"{folder}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
     return index
+
+
+def check_index(index: Mapping[str, Any]) -> None:
+    """Make sure that what a model_index.json says beside its parts is of the right types.
+
+    Raises:
+        InputError: it is not.
+        TypeError, ValueError: what stands where a table belongs is none.
+    """
+    process, sampling, card = (dict(index.get(key) or {}) for key in ("process", "sampling", "card"))
+    build(Process, **process)
+    filled(Sampling, sampling, "sampling")
+    names = card.get("class_names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("card.class_names: no list of names")
+    if wrong := [key for key in ("recipe", "task") if not isinstance(card.get(key, ""), str)]:
+        raise InputError(f"card.{wrong[0]}: no name")
 
 
 def find_part_class(named: Any, where: str) -> Any:

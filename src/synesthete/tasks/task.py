@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete import hub
-from synesthete.io import locked
+from synesthete.io import locked, read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -290,14 +289,15 @@ def model_task_name(folder: Path) -> str:
     adapters = not (folder / hub.MODEL_INDEX).is_file() and (folder / hub.ADAPTERS_INDEX).is_file()
     path = folder / (hub.ADAPTERS_INDEX if adapters else hub.MODEL_INDEX)
     try:
-        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        index = dict(read_json(path))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path}: damaged; train or copy the model again") from None
     if index.get("_class_name") == "Cascade":  # two models of sound, the one before the other
         return "music"
     if not adapters and index.get("_class_name") != "Pipeline":
         raise InputError(f"{folder}: a {index.get('_class_name')}, not a Synesthete model; give another")
-    card = (index.get("pipeline") or {}).get("card") if adapters else index.get("card")
-    if not (card or {}).get("task"):
+    told = index.get("pipeline") if adapters else index
+    card = told.get("card") if isinstance(told, dict) else None
+    if not isinstance(card, dict) or not card.get("task"):
         raise InputError(f"{folder}: does not name its task: it is of an earlier version; train it again")
-    return str(card["task"])  # type: ignore[index]
+    return str(card["task"])

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from synesthete.io import write_folder
+from synesthete.io import read_json, write_folder
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) ->
     """
     with reading(folder):
         set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
-        groups = json.loads((folder / "optimiser.json").read_text())
+        groups = read_json(folder / "optimiser.json")
         groups = [group | {"betas": tuple(group["betas"])} for group in groups]
         state: dict[str, Any] = {}
         for name, value in load_file(folder / "optimiser.safetensors").items():

@@ -14,7 +14,7 @@ from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from synesthete.io import write_file
+from synesthete.io import read_json, write_file
 from synesthete.training.checkpoint import latest_checkpoint, reading
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read_rollbacks(folder: Path) -> list[Rollback]:
     if not path.is_file():
         return []
     with reading(path):
-        return [Rollback(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+        return [Rollback(**values) for values in read_json(path)]
 
 
 def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> None:
@@ -118,7 +118,7 @@ def remove_left(folder: Path, rollbacks: Sequence[Rollback]) -> None:
     for path in folder.glob("step_*"):
         state = path / "state.json"
         # Without it a kill came amid the deleting.
-        made_after = json.loads(state.read_text()).get("rollbacks", 0) if state.is_file() else 0
+        made_after = read_json(state).get("rollbacks", 0) if state.is_file() else 0
         if any(step_of(path) > found.to for found in rollbacks[made_after:]):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
+from synesthete.io import read_json
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import load_state
 from synesthete.training.optim import make_optimiser
@@ -121,7 +121,7 @@ class Weights:
             InputError: damaged files, or weights of another shape.
         """
         with checkpoint.reading(folder):
-            state = json.loads((folder / "state.json").read_text())
+            state = read_json(folder / "state.json")
             checkpoint.restore(self.model, self.optimiser.optimizer, folder)
             if self.ema:
                 kept = load_file(folder / "ema.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -152,3 +153,12 @@ def test_two_metrics_of_one_key_are_refused(report, tmp_path):
     with pytest.raises(InputError, match="accuracy_whisper"):
         write_report(report, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_markdown_takes_no_name_for_a_link_a_picture_or_a_heading(tmp_path):
+    name = "![x](http://else.where)[y](z) \\[q\\](r)\n# \x1b[31mred"
+    page = Report(name, sections=[Section(name, name, [Table((name,), [(name,)], name)])])
+    markdown = (write_report(page, tmp_path / "report").parent / "report.md").read_text()
+    assert "\x1b" not in markdown
+    assert not re.search(r"(?<!\\)(\\\\)*\]\(", markdown)  # no bracket that ends a link is left as it was
+    assert sum(line.startswith("#") for line in markdown.splitlines()) == 2

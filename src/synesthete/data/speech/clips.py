@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -304,8 +306,15 @@ _engine: Engine
 def _start(engine: Engine) -> None:
     global _engine
     _engine = engine
+    # Killed, the process that asked cannot tell its workers, who would wait for it for ever.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     # They fill the cores already, and threads that wait for each other made it five times slower.
     torch.set_num_threads(1)
+
+
+def _end_with(process: Any) -> None:
+    process.join()
+    os._exit(1)
 
 
 def _work(job: Job) -> tuple[list[Entry], list[str]]:

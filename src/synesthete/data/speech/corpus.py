@@ -22,7 +22,7 @@ from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
 from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
 from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_jobs
 from synesthete.data.speech.espeak import Espeak
-from synesthete.io import write_file
+from synesthete.io import append_to, read_json, write_file
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _speak_all(
     made: dict[str, Entry] = {}
     skipped: list[str] = []
     report(0)
-    with (folder / JOURNAL_NAME).open("a", encoding="utf-8") as journal:
+    with append_to(folder / JOURNAL_NAME) as journal:
         journal.write("\n")  # ends a line that a killed run left open
         for entries, failures in speak_jobs(engine, jobs, min(num_workers, len(jobs))):
             made |= {str(entry.audio): entry for entry in entries}
@@ -205,7 +205,7 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
         write_file(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         return
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        found = dict(read_json(path))
     except (ValueError, TypeError, OSError):
         raise InputError(f"{path}: not the settings of a corpus; remove {folder} or choose another folder") from None
     for key in sorted(settings.keys() | found.keys()):

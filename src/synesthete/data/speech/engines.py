@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
-from synesthete.config import build, find_class
+from synesthete.config import build, find_class, is_a
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def named_engine(engine: Any) -> Any:
 
 
 # A name is looked up when a recipe's field is set, so that the engine's own fields can be set next.
-EngineChoice = Annotated[Any, BeforeValidator(named_engine)]
+EngineChoice = Annotated[
+    Annotated[Any, is_a("speech engine", "speak", "check_voice")] | None, BeforeValidator(named_engine)
+]
 
 
 SPLITS = ("train", "classifier", "test")

@@ -6,7 +6,6 @@ files may also lie side by side, and the symbols in a `config.json` or `vocab.js
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from synesthete import hub
 from synesthete.data.speech.engines import SPLITS
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.piper import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, check_split, shift_pitch
-from synesthete.io import digest
+from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ class Kokoro:
 def _read_symbols(path: Path) -> dict[str, int]:
     """The vocabulary of a file, empty where it has none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         found = found.get("vocab") or found.get("model", {}).get("vocab", {})
         return {str(symbol): int(number) for symbol, number in found.items()}
     except (ValueError, TypeError, AttributeError, OSError):

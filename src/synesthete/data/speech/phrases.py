@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import yaml
 from pydantic import BeforeValidator
 
+from synesthete.config.document import read_yaml_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -58,14 +58,11 @@ def read_words(words: Any) -> Any:
     """
     if not isinstance(words, str | Path) or words == TABLE:
         return words
-    try:
-        found = yaml.safe_load(Path(words).expanduser().read_text(encoding="utf-8"))  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "not YAML or JSON"
-        raise InputError(f"{words}: {reason}; give a YAML or JSON file such as cat: [a cat, a cat asleep]") from None
+    remedy = "give a YAML or JSON file such as cat: [a cat, a cat asleep]"
+    found = read_yaml_file(Path(words).expanduser(), remedy)  # JSON is YAML
     if not isinstance(found, dict):
         raise InputError(f"{words}: no table of classes in it; write a line a class, such as cat: a cat, asleep")
-    # A class called 7 or yes is no string in YAML, and a number is said as it is written.
+    # A number is said as it is written.
     return {
         str(name): [str(one) for one in said] if isinstance(said, list) else str(said) for name, said in found.items()
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import torch
 
 from synesthete import hub
 from synesthete.data.speech.engines import SPLITS, Voice
-from synesthete.io import digest
+from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Piper:
         path = self._path(_file_name(voice))
         settings = Path(f"{path}.json")
         try:
-            found = json.loads(settings.read_text(encoding="utf-8"))
+            found = read_json(settings)
             num_speakers = int(found["num_speakers"])
             int(found["audio"]["sample_rate"])
         except (ValueError, KeyError, TypeError, OSError):
@@ -172,7 +171,7 @@ def load_voice(path: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        config = PiperConfig.from_dict(json.loads(Path(f"{path}.json").read_text(encoding="utf-8")))
+        config = PiperConfig.from_dict(read_json(Path(f"{path}.json")))
         session = InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has exceptions of its own
         reason = str(error).splitlines()[0][:120]

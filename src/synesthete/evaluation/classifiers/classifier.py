@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
-from synesthete.io import digest, locked, write_file, write_folder
+from synesthete.io import digest, locked, read_json, write_file, write_folder
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Part
 from synesthete.types import InputError
@@ -357,9 +357,9 @@ def load_classifier(model: Path, kind: type[C]) -> TrainedClassifier[C] | None:
     if not (folder / FACTS).is_file():
         return None
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        found = read_json(folder / "config.json")["_class_name"]
         if found == kind.__name__:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            facts = read_json(folder / FACTS)
             classifier = nn.Module.to(kind.from_pretrained(folder), torch.float32).eval()
             facts["accuracy"] = math.nan if facts["accuracy"] is None else float(facts["accuracy"])
             facts["words"] = tuple(map(tuple, facts.get("words", ())))

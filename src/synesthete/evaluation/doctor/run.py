@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from synesthete.config import Recipe
 from synesthete.evaluation.doctor.check import Check, check, disk, folder_size, readable
 from synesthete.evaluation.reporting.report import duration
-from synesthete.io import LOCK
+from synesthete.io import LOCK, read_json
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, LAGGING, LARGE_GAP
 from synesthete.objectives.ranges import DataRange, Range
 from synesthete.types import InputError
@@ -122,7 +122,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _rollbacks(path: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(path.read_text(encoding="utf-8")))
+        return list(read_json(path))
     except (OSError, ValueError, TypeError):
         return []
 
@@ -203,7 +203,7 @@ def _checkpoint(run: RunRecord) -> list[Check]:
 def damage(checkpoint: Path) -> str:
     """What is wrong with a checkpoint, in words; nothing where it is whole and its weights are finite."""
     try:
-        json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        read_json(checkpoint / "state.json")
         for path in sorted(checkpoint.glob("*.safetensors")):
             for name, value in load_file(path).items():
                 if not torch.isfinite(value).all():

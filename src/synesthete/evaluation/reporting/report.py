@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.io import write_file, write_folder
+from synesthete.logs import visible
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -194,12 +195,12 @@ def finite(value: Any) -> Any:
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown; pictures and sounds are files beside it."""
-    lines = [f"# {_escaped(report.title)}", "", _escaped(report.summary), ""]
+    lines = [f"# {_heading(report.title)}", "", _escaped(report.summary), ""]
     lines += [*_markdown_table(Table(("", ""), list(report.facts.items()))), ""]
     if report.metrics:
         lines += ["## Figures", "", *_markdown_table(headline(report.metrics)), ""]
     for section in report.sections:
-        lines += [f"## {_escaped(section.title)}", "", *([_escaped(section.text), ""] if section.text else [])]
+        lines += [f"## {_heading(section.title)}", "", *([_escaped(section.text), ""] if section.text else [])]
         for item in section.items:
             lines += [*_markdown_item(item), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
@@ -215,7 +216,7 @@ def _markdown_item(item: Table | Medium | Gallery) -> list[str]:
 
 
 def _markdown_medium(medium: Medium) -> str:
-    text = re.sub(r"([\[\]])", r"\\\1", _escaped(medium.caption or medium.name))
+    text = _escaped(medium.caption or medium.name)
     return f"{'' if medium.kind == 'wav' else '!'}[{text}]({place(medium)})"
 
 
@@ -229,9 +230,13 @@ def _markdown_table(table: Table, links: int | None = None) -> list[str]:
     return [line(table.columns), "|" + " --- |" * len(table.columns), *(line(row) for row in table.rows)]
 
 
+def _heading(text: str) -> str:
+    return " ".join(_escaped(text).split())
+
+
 def _escaped(text: str) -> str:
-    """The text with what Markdown would take for HTML written out."""
-    return html.escape(text, quote=False)
+    """The text with what Markdown would take for HTML, a link, a picture or a heading written out, and escapes."""
+    return re.sub(r"([\\\[\]]|^ *#)", r"\\\1", html.escape(visible(text), quote=False), flags=re.MULTILINE)
 
 
 def to_html(report: Report) -> str:

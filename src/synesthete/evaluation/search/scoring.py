@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import defaultdict
@@ -24,6 +23,7 @@ from synesthete.evaluation.metrics.distribution import (
 )
 from synesthete.evaluation.metrics.set_comparison import CHUNK, NEIGHBOURS, features_of
 from synesthete.evaluation.samples import generate_timed
+from synesthete.io import read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def read_figures(path: Path) -> dict[str, float] | None:
     None where there is no file, or a damaged one, which is said.
     """
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        kept = read_json(path)["figures"]
         return {name: math.nan if kept[name] is None else float(kept[name]) for name in FIGURES}
     except FileNotFoundError:
         return None

@@ -28,7 +28,7 @@ from synesthete.evaluation.search.sweep_report import (
     draw_mosaic,
     sweep_report,
 )
-from synesthete.io import digest, locked, write_file
+from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class SweepFolder:
                 raise InputError(f"{path}: holds something that is no sweep; choose another --out")
             write_file(path / IDENTITY, json.dumps(identity, indent=1) + "\n")
             return
-        there = read_json(path / IDENTITY)
+        there = json_or_none(path / IDENTITY)
         if there is None:
             raise InputError(f"{path / IDENTITY}: damaged; remove the folder, or choose another --out")
         for name, value in identity.items():
@@ -99,7 +99,7 @@ class SweepFolder:
         """Every cell that is done, in order: schedules that the model was trained with first."""
         found = []
         for path in self.path.glob("*/cell_*.json"):
-            values, figures = read_json(path), read_figures(path)
+            values, figures = json_or_none(path), read_figures(path)
             try:
                 cell = Cell(**values["cell"])
                 if figures and all(self.place(cell, kind).is_file() for kind in ("grid", "mosaic")):
@@ -126,10 +126,10 @@ class SweepFolder:
         write_file(self.path / TABLE, text.getvalue())
 
 
-def read_json(path: Path) -> Any:
+def json_or_none(path: Path) -> Any:
     """The file's content; None where it is absent or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
 

@@ -24,7 +24,7 @@ from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
-from synesthete.io import digest, locked, write_file
+from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) 
     for name, value in settings.items():
         setattr(own, name, tuple(value) if isinstance(value, list) else value)
     scheduler = scheduler_for(vars(own), process)
-    index = json.loads((folder / hub.MODEL_INDEX).read_text(encoding="utf-8"))
+    index = read_json(folder / hub.MODEL_INDEX)
     index["sampling"] = vars(own)
     index[SCHEDULER] = ["diffusers", type(scheduler).__name__]
     if (folder / RECIPE).exists():

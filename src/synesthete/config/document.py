@@ -1,0 +1,135 @@
+"""YAML from anywhere: plain values alone, and no more of them than a recipe can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from yaml.resolver import Resolver
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONGEST = 1 << 20  # bytes of a file
+MOST_VALUES = 50_000  # what an alias stands for counted wherever it stands
+DEEPEST = 32  # lists and mappings inside each other
+MOST_DIGITS = 19  # of a whole number, which has to fit 64 bits
+TAGS = {name: f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
+
+
+class Loader(yaml.SafeLoader):
+    """Text, numbers, truth values, null, lists, and mappings by text; no dates, which are text here."""
+
+    yaml_constructors = {  # noqa: RUF012 (as in the class above)
+        tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in {*TAGS.values(), None}
+    }
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in TAGS.values()]
+        for first, resolvers in Resolver.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, content: bytes | str) -> None:
+        super().__init__(content)
+        self.num = self.level = 0
+        self.known: dict[int, tuple[int, int]] = {}  # values in a node and levels below it, once it is read
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, and how much there is in it."""
+        mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self.num
+        self.level += 1
+        if self.level > DEEPEST:
+            raise refused(mark, f"more than {DEEPEST} lists or mappings inside each other")
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self.known:
+            raise refused(mark, "an alias inside of what it stands for")
+        inside, levels = self.known.get(id(node), (1, 0))
+        self.num += inside
+        if self.num > MOST_VALUES:
+            raise refused(mark, f"more than {MOST_VALUES:,} values")
+        if self.level + levels > DEEPEST:
+            raise refused(mark, f"more than {DEEPEST} lists or mappings inside each other")
+        if not is_alias:
+            children = [
+                child
+                for item in (node.value if node else ())
+                for child in (item if isinstance(item, tuple) else (item,))
+            ]
+            below = [self.known[id(child)][1] for child in children if isinstance(child, yaml.Node)]
+            self.known[id(node)] = self.num - before, 1 + max(below, default=0)
+        self.level -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping whose keys are text as they are written, each once: a class may be called 7, or no."""
+        node, seen = super().compose_mapping_node(anchor), set()
+        for place, (key, value) in enumerate(node.value):
+            if not isinstance(key, yaml.ScalarNode):
+                raise refused(key.start_mark, "a list or mapping as a key; give text")
+            if key.value in seen:
+                raise refused(key.start_mark, f"{key.value!r} twice; leave one out")
+            seen.add(key.value)
+            if key.tag != TAGS["merge"]:
+                text = yaml.ScalarNode(TAGS["str"], key.value, key.start_mark, key.end_mark)
+                node.value[place] = text, value
+                self.known[id(text)] = 1, 1
+        return node
+
+    def construct_int(self, node: Any) -> int:
+        """A whole number that others can hold, too."""
+        if sum(map(str.isalnum, node.value)) > MOST_DIGITS + 3:
+            raise refused(node.start_mark, f"a whole number of {len(node.value):,} digits; give {MOST_DIGITS} at most")
+        return super().construct_yaml_int(node)
+
+    def construct_text(self, node: Any) -> str:
+        """Text that can be written into a file."""
+        text = self.construct_scalar(node)
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise refused(node.start_mark, f"{text!r}, which is no text that a file can hold")
+        return text
+
+
+Loader.add_constructor(TAGS["int"], Loader.construct_int)
+Loader.add_constructor(TAGS["str"], Loader.construct_text)
+
+
+def refused(mark: Any, problem: str) -> yaml.MarkedYAMLError:
+    """What is wrong with a document, and where."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def read_yaml(content: bytes | str) -> Any:
+    """The plain values of one document.
+
+    Raises:
+        InputError: what it is instead, and in which line; whoever calls says of which file.
+    """
+    try:
+        return Loader(content).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(f"not YAML that can be read ({where}{error.problem or error.context})") from None
+    except (yaml.YAMLError, ValueError, KeyError, IndexError, OverflowError) as error:
+        # of a tag over what it is not, such as !!bool maybe
+        raise InputError(f"not YAML ({' '.join(str(error).split()) or type(error).__name__})") from None
+
+
+def read_yaml_file(path: Path, remedy: str) -> Any:
+    """The plain values of a file. remedy: what to do where it cannot be read.
+
+    Raises:
+        InputError: no such file, one that is too long, or no YAML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+    except (OSError, ValueError) as error:  # a name with a zero in it
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {remedy}") from None
+    if len(content) > LONGEST:
+        raise InputError(f"{path}: longer than {LONGEST:,} bytes; {remedy}")
+    try:
+        return read_yaml(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {remedy}") from None
