@@ -34,8 +34,9 @@ from benchmarks.campaigns.results import Trial, report
 from synesthete import hub
 from synesthete.data.archives import list_archive
 from synesthete.data.audio import read_audio
-from synesthete.data.files import list_classes, read_manifest
+from synesthete.data.files import read_manifest
 from synesthete.data.picture import read_picture
+from synesthete.data.pictures import ClassFolders
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.training.checkpoint import restore, save_checkpoint
@@ -164,7 +165,7 @@ def read_folder(path: Path) -> None:
     """The manifest, and the folder as classes."""
     with contextlib.suppress(InputError):
         read_manifest(path)
-    list_classes(path)
+    ClassFolders(str(path)).pictures("train")
 
 
 # Of each kind, what writes an input into a folder, and what reads it.

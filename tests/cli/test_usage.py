@@ -83,5 +83,5 @@ def test_a_disk_that_is_full_of_something_without_a_name_is_one_line(command, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("synesthete.cli.options.Command.invoke", full)
-    code, _, err = command("export", "images-digits")
+    code, _, err = command("export", "images-digits", "--out", "unwritten")
     assert (code, err) == (2, "synesthete: a file: No space left on device; free some space\n")
