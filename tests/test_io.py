@@ -25,7 +25,7 @@ from synesthete.io import (
     load_or_compute,
     locked,
     recover_folder,
-    remove_left,
+    remove_leftovers,
     remove_partial,
     replacing,
     write_file,
@@ -269,7 +269,7 @@ def test_what_dead_processes_were_writing_is_removed_by_whoever_holds_the_lock(t
     (tmp_path / left_by(gone)).write_text("half a file")
     os.utime(tmp_path / "below" / dead[-1], (0, 0))
     with locked(tmp_path), replacing(tmp_path / "mine") as partial:
-        remove_left(tmp_path)
+        remove_leftovers(tmp_path)
         assert partial.exists()
         assert not (tmp_path / left_by(gone)).exists()
         assert sorted(path.name for path in (tmp_path / "below").iterdir()) == sorted(living)

@@ -113,7 +113,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     partial = _beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_left(folder.parent, deep=False)
+        remove_leftovers(folder.parent, deep=False)
         partial.mkdir()
         fill(partial)
         for path in partial.rglob("*"):
@@ -169,7 +169,7 @@ def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def remove_left(folder: Path, *, deep: bool = True) -> None:
+def remove_leftovers(folder: Path, *, deep: bool = True) -> None:
     """Remove what processes that are gone were writing in a folder. deep: and below it."""
     for parent, folders, files in os.walk(folder):
         partials = {name for name in (*folders, *files) if name.startswith(".") and name.endswith(PARTIAL)}
@@ -287,7 +287,7 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
         except (SafetensorError, OSError):
             logger.info("%s: damaged, made again", path)
     tensors = {name: value.contiguous() for name, value in compute().items()}
-    remove_left(path.parent, deep=False)
+    remove_leftovers(path.parent, deep=False)
     with replacing(path) as partial:
         save_file(tensors, partial)
     logger.log(DETAIL, "%s: written", path)
@@ -318,7 +318,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     held.add(key)
     try:
         if taken:
-            remove_left(folder)
+            remove_leftovers(folder)
         yield
     finally:
         held.discard(key)

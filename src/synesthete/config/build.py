@@ -136,20 +136,20 @@ def check_size(name: str, value: Any, where: str) -> None:
         InputError: one is not.
     """
     most = MOST.get(name, LARGEST)
-    for number in numbers(value):
+    for number in numbers_in(value):
         if not math.isfinite(number):
             raise InputError(f"{where}: {number} is no finite number; give one")
         if not -LARGEST <= number <= most:
             raise InputError(f"{where}: {shorten(value)} is more than anything can be made of; give {most:,} at most")
 
 
-def numbers(value: Any) -> Iterator[float]:
+def numbers_in(value: Any) -> Iterator[float]:
     """Every number in a value."""
     if isinstance(value, int | float):
         yield value
     elif isinstance(value, list | tuple | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from numbers(item)
+            yield from numbers_in(item)
 
 
 def shorten(value: Any) -> str:
