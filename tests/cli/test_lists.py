@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.cli.app import app
-from synesthete.cli.options import numbers, split_commas, spread_values
+from synesthete.cli.options import parse_numbers, split_commas, spread_values
 
 NAMES = ("--cfg", "--eta")
 COMMAND = typer.main.get_command(app).commands["sweep"]
@@ -37,7 +37,7 @@ def test_all_three_ways_say_the_same(values):
         parsed(f"--cfg={','.join(values)}", "--num", "3"),
         parsed(*[word for value in values for word in ("--cfg", value)], "--num", "3"),
     )
-    assert {tuple(numbers("--cfg", way["cfg"], float)) for way in ways} == {tuple(map(float, values))}
+    assert {tuple(parse_numbers("--cfg", way["cfg"], float)) for way in ways} == {tuple(map(float, values))}
 
 
 def test_the_originals_command_line_is_understood():
@@ -68,4 +68,4 @@ def test_a_known_value_keeps_its_commas():
 
 def test_a_word_is_no_number():
     with pytest.raises(typer.BadParameter, match="'three' is no whole number"):
-        numbers("--steps", ["20", "three"], int)
+        parse_numbers("--steps", ["20", "three"], int)

@@ -92,7 +92,7 @@ def evaluate(
     options |= {"data": data, "num": num, "seed": seed}
     with progress_bar() as report:
         found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
-    say(found, target, as_json, found.skipped)
+    print_report(found, target, as_json, found.skipped)
 
 
 def cycle(
@@ -132,7 +132,7 @@ def cycle(
         given: dict[str, Any] = {"classifier": saved.classifier if saved else None, "listener": listener}
         given |= {"models": (speech, painter), "num": num, "seed": seed, "progress": report}
         found = evaluate_cycle(speaks, paints, task.prepare(recipe, data, report), target, **given)
-    say(found, target, as_json)
+    print_report(found, target, as_json)
 
 
 def compare(
@@ -161,7 +161,7 @@ def compare(
     finish(as_json, finite({**report.data, "report": str(out)}), "\n".join([*lines, "", report.summary, str(page)]))
 
 
-def say(found: Any, target: Path, as_json: bool, skipped: Sequence[str] = ()) -> None:
+def print_report(found: Any, target: Path, as_json: bool, skipped: Sequence[str] = ()) -> None:
     """Every figure, and where the report is."""
     from synesthete.evaluation.reporting.report import finite
 

@@ -215,7 +215,7 @@ class ListCommand(Command):
         return super().parse_args(ctx, spread_values(args, self.takes or repeatable, self.fits))
 
 
-def is_number(arg: str) -> bool:
+def looks_like_number(arg: str) -> bool:
     """Whether an argument is a number, or several with commas between them."""
     return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
 
@@ -224,7 +224,7 @@ class NumbersCommand(ListCommand):
     """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
 
     takes = ("--strengths",)
-    fits = staticmethod(is_number)
+    fits = staticmethod(looks_like_number)
 
 
 def spread_values(
@@ -250,7 +250,7 @@ def spread_values(
     return found
 
 
-def numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:
+def parse_numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:
     """The values of an option as numbers of a kind.
 
     Raises:

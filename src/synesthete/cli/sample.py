@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from synesthete.cli.options import AsJson, Device, ModelName, Overwrite, finish, numbers, progress_bar
+from synesthete.cli.options import AsJson, Device, ModelName, Overwrite, finish, parse_numbers, progress_bar
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     name = model_task_name(model_folder(model))
     if verb not in (None, right := verb_of(name)):
         raise InputError(f"{model}: does not {verb}, it {right}s; use `synesthete {right} {model}`")
-    request = ask(find_task(name), given, common)
+    request = build_request(find_task(name), given, common)
     from synesthete.tasks.model import load
     from synesthete.tasks.sampling import write_results
 
@@ -223,7 +223,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     finish(as_json, made.values, made.text)
 
 
-def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
+def build_request(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
     """The request of a task.
 
     Raises:
@@ -242,7 +242,7 @@ def ask(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
             f"`synesthete {task.verb} --help` says what it takes"
         )
     if "strengths" in asked:
-        asked["strengths"] = tuple(numbers("--strengths", asked["strengths"], float))
+        asked["strengths"] = tuple(parse_numbers("--strengths", asked["strengths"], float))
     request = kind(**common, **asked)
     request.check()
     return request

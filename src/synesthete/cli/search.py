@@ -17,8 +17,8 @@ from synesthete.cli.options import (
     Opened,
     choose_folder,
     finish,
-    numbers,
     open_model,
+    parse_numbers,
     progress_bar,
     sampling_changes,
     split_commas,
@@ -87,11 +87,11 @@ def sweep(
     tried = {
         "schedules": split_commas(schedulers),
         "samplers": split_commas(samplers),
-        "guidance": numbers("--cfg", cfg, finite_number),
-        "etas": numbers("--eta", eta, finite_number),
-        "steps": numbers("--steps", steps, int),
+        "guidance": parse_numbers("--cfg", cfg, finite_number),
+        "etas": parse_numbers("--eta", eta, finite_number),
+        "steps": parse_numbers("--steps", steps, int),
     }
-    own_seeds = tuple(dict.fromkeys(numbers("--seeds", seeds, int))) or (0,)
+    own_seeds = tuple(dict.fromkeys(parse_numbers("--seeds", seeds, int))) or (0,)
     opened = pipeline, _, recipe, task = open_model(model, device, assignments)
     task.check_scorable(features)
     names = pipeline.class_names or list(recipe.data().class_names)

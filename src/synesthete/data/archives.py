@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from synesthete import hub
 from synesthete.data.files import is_hidden, legible, split_of
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
-from synesthete.data.pictures import Listed, Listing, PictureSource
+from synesthete.data.pictures import Listed, PictureListing, PictureSource
 from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
 
@@ -44,21 +44,21 @@ class ClassTar(PictureSource):
     def __init__(self, path: str | None = None, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         """Every picture of the archive, in order of name.
 
         Raises:
             InputError: no such file, not a tar, damaged, or without pictures in class folders.
         """
         if self.path is None:
-            return Listing()
+            return PictureListing()
         archive = Path(self.path)
         if not archive.is_file():
             raise InputError(f"{archive}: no such file; give a tar of class folders")
         return list_archive(archive)
 
 
-def list_archive(archive: Path) -> Listing:
+def list_archive(archive: Path) -> PictureListing:
     """Every picture of an archive, in order of name; of several of one name the last, as when it is unpacked."""
     status = archive.stat()
     named = f"{legible(str(archive.resolve()))} {status.st_size} {status.st_mtime_ns}"
@@ -73,7 +73,7 @@ def list_archive(archive: Path) -> Listing:
         places = {name: (first, size) for name, first, size in entries}
     except (OSError, ValueError):
         raise InputError(f"{folder}: the index of {archive} is damaged; remove that folder and run again") from None
-    listing = Listing()
+    listing = PictureListing()
     for name, (first, size) in sorted(places.items()):
         shown = legible(f"{archive}/{name}")
         if not size:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
 from synesthete.data.files import SPLITS
-from synesthete.data.pictures import Listed, Listing, PictureSource
+from synesthete.data.pictures import Listed, PictureListing, PictureSource
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
@@ -66,7 +66,7 @@ class HubPictures(PictureSource):
         self.name, self.image, self.label = name, image, label
         self.splits, self.subset, self.num_test = splits or {}, subset, num_test
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         """Every picture with a class, in the order of the files.
 
         Raises:
@@ -76,8 +76,8 @@ class HubPictures(PictureSource):
         return self._listing
 
     @cached_property
-    def _listing(self) -> Listing:
-        folder, listing = self._find(), Listing()
+    def _listing(self) -> PictureListing:
+        folder, listing = self._find(), PictureListing()
         files = self._by_split(folder)
         for own in SPLITS:
             self._read(listing, folder, files, own)
@@ -140,7 +140,7 @@ class HubPictures(PictureSource):
             raise InputError(f"{self.name}: no split {self.splits['test']!r}; there: {', '.join(sorted(files))}")
         return files
 
-    def _read(self, listing: Listing, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
+    def _read(self, listing: PictureListing, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
         """Add the rows with a class of the first of the split's names that has any."""
         for called in self._called(own):
             found: list[Listed] = []

@@ -30,7 +30,7 @@ NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac,
 
 
 @dataclass
-class Listing:
+class MusicListing:
     """Recordings in the order of their sources; a line for each that cannot be opened, and what else is to be said."""
 
     entries: list[RecordingEntry] = field(default_factory=list)
@@ -107,13 +107,13 @@ class Music:
         return [entry.recording for entry in self.listing.entries if entry.part == split]
 
     @cached_property
-    def listing(self) -> Listing:
+    def listing(self) -> MusicListing:
         """All splits at once: each recording is opened and hashed, none decoded.
 
         Raises:
             InputError: no recordings, none that can be opened, or a class without one to train on.
         """
-        found, listing = self._listed(), Listing()
+        found, listing = self._listed(), MusicListing()
         if not found:
             raise InputError(NO_RECORDINGS)
         names = [self.class_of(recording) for recording in found]

@@ -140,7 +140,7 @@ class Listed(NamedTuple):
 
 
 @dataclass
-class Listing:
+class PictureListing:
     """All that a source finds. skipped: what cannot be used, by name. notes: what else is to be said."""
 
     entries: list[Listed] = field(default_factory=list)
@@ -183,7 +183,7 @@ class PictureSource(PairSource):
 
     num_test: Any = None
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         """All pictures, in a fixed order, with the split of each where the source tells; none is read.
 
         Raises:
@@ -303,7 +303,7 @@ class ClassFolders(PictureSource):
     def __init__(self, path: str, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
-    def listing(self) -> Listing:
+    def listing(self) -> PictureListing:
         """All pictures, class by class.
 
         Raises:
@@ -315,12 +315,12 @@ class ClassFolders(PictureSource):
         return list_manifest(folder) if find_manifests(folder) else list_class_folders(folder)
 
 
-def list_class_folders(folder: Path) -> Listing:
+def list_class_folders(folder: Path) -> PictureListing:
     """The pictures of class folders; those beside them are left out, and that is said."""
     layout = find_classes(folder)
     if not layout.classes:
         raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
-    listing = Listing(notes=layout.notes)
+    listing = PictureListing(notes=layout.notes)
     for entry, split in layout.classes:
         files, unread = find_pictures(entry)
         if not files:
@@ -335,9 +335,9 @@ def list_class_folders(folder: Path) -> Listing:
     return listing
 
 
-def list_manifest(folder: Path) -> Listing:
+def list_manifest(folder: Path) -> PictureListing:
     """The pictures of a manifest's lines, each once; lines that have none, or are for something else, are named."""
-    listing, seen, num_again = Listing(), set(), 0
+    listing, seen, num_again = PictureListing(), set(), 0
     for entry in read_manifest(folder):
         if entry.image is None or entry.split not in (None, *SPLITS):
             why = "without an image" if entry.image is None else f"of split {entry.split}"

@@ -136,11 +136,11 @@ class DiT(ConditionedDenoiser):
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""
-        return cut(x, self.grid, self.config.patch_size).flatten(1, 2)
+        return patchify(x, self.grid, self.config.patch_size).flatten(1, 2)
 
     def unpatchify(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """The inverse of `patchify`, cut to `size` (H, W)."""
-        return joined(tokens.unflatten(1, self.grid), self.config.patch_size, size)
+        return unpatchify(tokens.unflatten(1, self.grid), self.config.patch_size, size)
 
     def precompute(self, condition: Condition) -> Condition:
         """The condition with the keys and values of every layer, computed once per sample instead of once per step.
@@ -177,7 +177,7 @@ class DiT(ConditionedDenoiser):
         return prediction if self.boundaries is None else prediction + self.boundaries(prediction, x_t, signal)
 
 
-def cut(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
+def patchify(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) -> (B, rows, columns, C * height * width of a patch), zeros beyond the edge.
 
     Raises:
@@ -194,7 +194,7 @@ def cut(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor
     return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
-def joined(patches: Tensor, patch_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `cut`, (B, C, H, W) of that size (H, W)."""
+def unpatchify(patches: Tensor, patch_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The inverse of `patchify`, (B, C, H, W) of that size (H, W)."""
     x = patches.unflatten(-1, (-1, *patch_size)).permute(0, 3, 1, 4, 2, 5)  # (B, C, rows, height, columns, width)
     return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]

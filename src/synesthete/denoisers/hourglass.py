@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.denoisers.dit import cut, joined
+from synesthete.denoisers.dit import patchify, unpatchify
 from synesthete.nn.layers import ConditionedBlock, FeedForward, TimestepEmbedding, grid_positions, modulate
 from synesthete.types import InputError
 
@@ -163,7 +163,7 @@ class Hourglass(ConditionedDenoiser):
         if condition.keys_values is None:
             condition = self.precompute(condition)
         signal = self.signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
-        cells = self.embed_cell(cut(self.join_spatial(x_t, condition), self.grid, self.config.cell_size))
+        cells = self.embed_cell(patchify(self.join_spatial(x_t, condition), self.grid, self.config.cell_size))
         cell_modulations = self.modulate_cells(signal) + self.cell_offsets[:, None]  # (blocks, B, 3 * cell width)
         half = len(self.cell_blocks) // 2
         for block, modulation in zip(self.cell_blocks[:half], cell_modulations[:half], strict=True):
@@ -179,7 +179,7 @@ class Hourglass(ConditionedDenoiser):
             cells = self._run(block, cells, modulation)
         shift, scale = self.modulate_out(signal)[:, None, None].chunk(2, dim=-1)
         cells = self.to_out(modulate(self.norm_out(cells), shift, scale))  # (B, rows, columns, values of a cell)
-        return joined(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
+        return unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
 
     def _run(self, block: Any, *arguments: Any) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -112,7 +112,7 @@ def load_unet(unet: nn.Module, model: str) -> None:
         InputError: no safetensors, or weights that are damaged or do not fit.
     """
     tensors: dict[str, Tensor] = {}
-    for file in find_files(model):
+    for file in find_base_files(model):
         try:
             tensors |= {name: value.float() for name, value in load_file(file).items()}
         except (OSError, SafetensorError):
@@ -120,7 +120,7 @@ def load_unet(unet: nn.Module, model: str) -> None:
     load_weights(unet, tensors, f"{model}: its weights do not fit its settings ({{}}); copy it again")
 
 
-def find_files(model: str) -> list[Path]:
+def find_base_files(model: str) -> list[Path]:
     """The safetensors of the network of a Hub id or folder: of several precisions the full one.
 
     Raises:

@@ -98,7 +98,7 @@ class Chain(nn.Module):
         return x
 
 
-class Mixed(Chain):
+class MixedBlock(Chain):
     """Branches side by side and a pool, joined by channels."""
 
     def __init__(self, branches: Sequence[str], pool: str, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -125,7 +125,7 @@ class Inception(Chain):
         super().__init__(STEM, shapes)
         for name, branches, pool in BLOCKS:
             own = {other.removeprefix(f"{name}."): shape for other, shape in shapes.items()}
-            self.add_module(name, Mixed(BRANCHES[branches], pool, own))
+            self.add_module(name, MixedBlock(BRANCHES[branches], pool, own))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 2048)."""

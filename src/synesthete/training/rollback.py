@@ -113,7 +113,7 @@ def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> None:
     write_file(folder / FILE, json.dumps(values, indent=1) + "\n")
 
 
-def remove_left(folder: Path, rollbacks: Sequence[Rollback]) -> None:
+def remove_rolled_back(folder: Path, rollbacks: Sequence[Rollback]) -> None:
     """Delete the checkpoints that a rollback has left behind."""
     for path in folder.glob("step_*"):
         state = path / "state.json"
@@ -148,5 +148,5 @@ def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:
     """
     rollbacks = read_rollbacks(folder)
     if rollbacks:
-        remove_left(folder, rollbacks)
+        remove_rolled_back(folder, rollbacks)
     return latest_checkpoint(folder), rollbacks

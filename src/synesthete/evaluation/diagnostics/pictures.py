@@ -171,7 +171,7 @@ def neighbours(model: ModelUnderTest) -> Section:
     said, rows = [_NEIGHBOURS], []
     for found, distances, places in spaces:
         items += _pictures(model, made, training, found, distances, places)
-        said.append(f"In {found.space}: {say(found, count_copies(distances))}")
+        said.append(f"In {found.space}: {say_nearest(found, count_copies(distances))}")
         share = found.closer(QUANTILE)
         low, high = interval(share, len(found.made))
         medians = [values.double().median().item() for values in (found.made, found.held_out)]
@@ -233,7 +233,7 @@ def count_copies(distances: Tensor) -> int:
     return int((distances[:, 0] < COPY * distances[:, :2][:, -1]).sum())
 
 
-def say(found: NearestTrainingDistance, num_copies: int) -> str:
+def say_nearest(found: NearestTrainingDistance, num_copies: int) -> str:
     """Whether samples come from memory, in plain words."""
     share, num = found.closer(QUANTILE), len(found.made)
     low, high = interval(share, num)

@@ -80,7 +80,7 @@ def guidance_settings(space: Space, num_spared: int = 0) -> dict[float, Settings
     return {scale: settings for scale, settings in found.items() if settings}
 
 
-def ask(
+def compare_findings(
     questions: Questions, final: Measurements, seed: Callable[..., int], count: Callable[[], None]
 ) -> tuple[list[Comparison], list[Comparison]]:
     """The comparisons of eta and of guidance, each repeat of fresh noise that all share; count() after each measured.

@@ -17,7 +17,7 @@ from synesthete.data.labelled import in_turn
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import check_place, write_report
-from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, ask
+from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, compare_findings
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.search.measurements import GOALS, Measurements
 from synesthete.evaluation.search.scoring import Scorer
@@ -146,7 +146,9 @@ def tune_measured(
     fewest = max(FEWEST_PICTURES, final.fewest)
     questions = afford(space, search.foretold, search.left(1.0), config.num, fewest)
     asked, total = itertools.count(1), NUM_ASKED * len(questions.settings)
-    eta, guidance = ask(questions, final, search.seed, lambda: progress("two findings", next(asked), total))
+    eta, guidance = compare_findings(
+        questions, final, search.seed, lambda: progress("two findings", next(asked), total)
+    )
     measurements, num_new = [*trials.all(), *final.all()], trials.num_new + final.num_new
     return Tuning(found, config, space.default, eta, guidance, questions.num, measurements, num_new)
 
