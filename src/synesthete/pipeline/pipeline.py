@@ -261,13 +261,7 @@ class Pipeline:
             yield x_t
 
     @torch.no_grad()
-    def __call__(
-        self,
-        raw: Any,
-        *,
-        generators: Sequence[torch.Generator] | None = None,
-        **how: Any,
-    ) -> Output:
+    def __call__(self, raw: Any, *, generators: Sequence[torch.Generator] | None = None, **how: Any) -> Output:
         """Samples for a batch of raw conditions. how: the rest of these, as `trajectory` takes them.
 
         raw: what `preprocess` or the conditioner's `compose` returned, (B, ...). generators: one a sample, so that a
@@ -320,11 +314,9 @@ class Pipeline:
         for name, (is_wrong, remedy) in misfits.items():
             if is_wrong:
                 raise InputError(f"{name} {settings[name]}: {remedy}")
-        checked = Sampling()
-        for name, value in settings.items():
-            setattr(checked, name, value)
-        check_sampling(vars(checked), self.process)
-        return dict(vars(checked))
+        checked = dict(vars(Sampling(**settings)))
+        check_sampling(checked, self.process)
+        return checked
 
     @contextlib.contextmanager
     def _adapter_scaled(self, settings: dict[str, Any]) -> Iterator[None]:
