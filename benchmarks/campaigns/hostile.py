@@ -354,7 +354,7 @@ def judged(kind: str, what: str, act: Callable[[Path], Any]) -> Trial:
             outcome = "ran"
         elif Path(root, "secret").read_text() != SECRET or list(outside.iterdir()):
             outcome = "wrote outside"
-        elif SECRET in said or any(SECRET in path.read_text(errors="replace") for path in made(inside)):
+        elif SECRET in said or any(SECRET.encode() in path.read_bytes() for path in made(inside)):
             outcome = "told a secret"
         return Trial(kind, outcome, f"{what}: {said}", seconds)
 

@@ -80,6 +80,16 @@ def test_a_value_that_means_nothing_is_refused_with_its_line(tmp_path, line):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "odd", [{"class": ["x" * 5000]}, {"split": "x" * 5000}, {"image": "../" * 2000}, {"text": [9] * 5000}]
+)
+def test_a_value_of_thousands_of_letters_is_shortened_in_the_line(tmp_path, odd):
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"class": "six"} | odd))
+    with pytest.raises(InputError) as caught:
+        read_manifest(tmp_path)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 400
+
+
 def test_spaces_and_capitals_are_nobodys_class(tmp_path):
     lines = [{"class": " six ", "split": split} for split in ("train", " Train", "VAL", "dev", "valid", "classifier")]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

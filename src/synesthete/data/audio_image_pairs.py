@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from synesthete.config.build import shorten
 from synesthete.data.audio import as_float
 from synesthete.data.files import MANIFEST_NAME, find_manifests, list_files, list_folders, some
 from synesthete.data.found_pairs import FoundPairs, divide_pairs
@@ -189,9 +190,9 @@ def check_class(name: str, shown: bool, heard: bool) -> None:
     """Refuse a class that has not both pictures and sounds."""
     if shown != heard:
         has, lacks = ("pictures", "sound") if shown else ("sounds", "picture")
-        raise InputError(f"class {name!r}: {has} but no {lacks}; add some, or leave it out of data.class_names")
+        raise InputError(f"class {shorten(name)}: {has} but no {lacks}; add some, or leave it out of data.class_names")
     if not shown:
-        raise InputError(f"class {name!r} of data.class_names: no picture and no sound; add some or take it out")
+        raise InputError(f"class {shorten(name)} of data.class_names: no picture and no sound; add some or take it out")
 
 
 def give_sources(sources: Sequence[PairSource]) -> str:

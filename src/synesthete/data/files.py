@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
+from synesthete.config.build import shorten
 from synesthete.io import write_file
 from synesthete.types import InputError
 
@@ -316,24 +317,26 @@ def to_entry(values: object, where: str, split: str | None) -> Entry:
         raise InputError(f"{where}: no 'class' or 'label' in it; add one, or remove the line")
     label = values.get("class", values.get("label"))
     if not is_text(label) or not label.strip():
-        raise InputError(f"{where}: class {label!r} is not the name of a class; give one as text, or remove the line")
+        raise InputError(
+            f"{where}: class {shorten(label)} is not the name of a class; give one as text, or remove the line"
+        )
     told: dict[str, Any] = {key: values.get(key, values.get(f"{key}_file_name")) for key in ("image", "audio")}
     if isinstance(name := values.get("file_name"), str):
         told["audio" if PurePath(name).suffix.lower() in SOUNDS else "image"] = name
         split = split or split_of(next(iter(PurePath(name).parent.parts), ""))
     for key, value in told.items():
         if not stays_inside(value):
-            raise InputError(f"{where}: {key} {value!r} is no path below the manifest's folder")
+            raise InputError(f"{where}: {key} {shorten(value)} is no path below the manifest's folder")
     for key in ("text", "speaker"):
         value = values.get(key)
         if value is not None and not is_text(told.setdefault(key, str(value) if is_number(value) else value)):
-            raise InputError(f"{where}: {key} {value!r} is no text; mend or remove it")
+            raise InputError(f"{where}: {key} {shorten(value)} is no text; mend or remove it")
     told |= {key: values[key] for key in ("rate", "pitch", "speed", "semitones") if is_number(values.get(key))}
     if (name := values.get("split")) is not None:
         split = split_of(str(name)) or (str(name).strip() if str(name).strip() in OTHER_SPLITS else None)
         if split is None:
             known = ", ".join((*SPLIT_NAMES, *OTHER_SPLITS))
-            raise InputError(f"{where}: split {name!r} is none of {known}; mend or remove it")
+            raise InputError(f"{where}: split {shorten(name)} is none of {known}; mend or remove it")
     return Entry(label.strip(), split=split, **told)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
+from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS
 from synesthete.data.pictures import Listed, PictureListing, PictureSource
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
@@ -263,7 +264,9 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
         if isinstance(value, str) or value is None:
             labels.append((value or "").strip() or None)
         elif not isinstance(value, int):
-            raise InputError(f"{file}: label {value!r} is neither text nor a whole number; set label to another column")
+            raise InputError(
+                f"{file}: label {shorten(value)} is neither text nor a whole number; set label to another column"
+            )
         elif names and value >= len(names):
             raise InputError(f"{file}: label {value} of {len(names)} named classes; download the file again")
         else:

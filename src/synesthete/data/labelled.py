@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS
 from synesthete.data.pictures import ClassFolders, list_sources
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples, draw_view  # noqa: TC001
@@ -94,7 +95,9 @@ class LabelledPictures:
             raise InputError(NO_PICTURES)
         unknown = sorted(set(pictures.labels) - set(self.class_names))
         if unknown:
-            raise InputError(f"pictures of class {unknown[0]!r}, which data.class_names lacks; add it or remove them")
+            raise InputError(
+                f"pictures of class {shorten(unknown[0])}, which data.class_names lacks; add it or remove them"
+            )
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
         if split != "test":
             set_aside = draw_for_classifier(labels, self.num_classifier)
@@ -109,7 +112,7 @@ class LabelledPictures:
             missing = sorted(set(self.class_names) - set(kept.labels))
             if missing:
                 raise InputError(
-                    f"no training picture of class {missing[0]!r}; add some or take it from data.class_names"
+                    f"no training picture of class {shorten(missing[0])}; add some or take it from data.class_names"
                 )
         return kept, labels[chosen]
 

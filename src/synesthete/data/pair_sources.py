@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from synesthete import seeding
+from synesthete.config.build import shorten
 from synesthete.data.files import find_classes, legible, read_manifest
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
@@ -71,7 +72,7 @@ class PairManifest(PairSource):
             label = self.names.get(entry.label, entry.label)
             for key, value, other in (("audio", entry.audio, entry.image), ("image", entry.image, entry.audio)):
                 if value is None and (self.pairing == "fixed" or other is None):
-                    named = f"the line of {other}" if other else f"a line of class {entry.label!r}"
+                    named = f"the line of {other}" if other else f"a line of class {shorten(entry.label)}"
                     raise InputError(f"{path}: {named} has no {key!r}; add it, remove the line, or set pairing=class")
             if entry.image is not None and (entry.image, label) not in pictures:
                 pictures[entry.image, label] = len(found.pictures)

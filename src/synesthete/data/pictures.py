@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from synesthete import seeding
+from synesthete.config.build import shorten
 from synesthete.data.files import (
     SPLITS,
     find_classes,
@@ -161,7 +162,9 @@ class PictureListing:
         if told == {"test"}:
             raise InputError(f"{self.entries[0].picture.name}: of a test split, and there are no others; add train")
         if names and all(map(split_of, names)):
-            raise InputError(f"{self.entries[0].picture.name}: class {names[0]!r} is a split; add folders of classes")
+            raise InputError(
+                f"{self.entries[0].picture.name}: class {shorten(names[0])} is a split; add folders of classes"
+            )
         entries = [entry._replace(split=None) for entry in self.entries] if told == {"train"} else self.entries
         places = (entry.place for entry in entries if entry.split is None)
         undecided = sorted(places, key=lambda place: seeding.derive(0, "split", place))

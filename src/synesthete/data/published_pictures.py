@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synesthete import hub, seeding
+from synesthete.config.build import shorten
 from synesthete.data.files import list_folders
 from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import PictureArray, list_pictures
@@ -320,7 +321,9 @@ def write_stl10(
         names = tuple(class_names) if class_names is not None else kept
         check_class_names(names)
         if unknown := sorted(set(labels) - set(names)):
-            raise InputError(f"class {unknown[0]!r} is not among {', '.join(names)}; give class_names with every class")
+            raise InputError(
+                f"class {shorten(unknown[0])} is not among {', '.join(names)}; give class_names with every class"
+            )
     write_pixels(folder / f"{part}_X.bin", pictures, None if labels is None else len(labels))
     if labels is None:
         return
@@ -338,7 +341,7 @@ def check_class_names(names: tuple[str, ...]) -> None:
         raise InputError(f"{len(names)} classes: a label of STL-10's layout is one byte; give at most 255")
     odd = [name for name in names if not name or name.splitlines() != [name.strip()] or names.count(name) > 1]
     if odd:
-        raise InputError(f"class name {odd[0]!r} is empty, padded, of several lines or there twice; rename it")
+        raise InputError(f"class name {shorten(odd[0])} is empty, padded, of several lines or there twice; rename it")
 
 
 def write_pixels(path: Path, pictures: Iterable[Image.Image], num: int | None) -> None:
