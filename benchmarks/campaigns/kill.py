@@ -3,7 +3,9 @@
     python -m benchmarks.campaigns.kill --kills 200 --commands train export --out out/kill
 
 Half of the kills come before a write, a rename or a removal, whose number is drawn (`kill_shim` counts them), half at a
-moment that is drawn. Each command is called whole once to know what it makes, and its changes.
+moment that is drawn. Each command is called whole once to know what it makes, and its changes. Of each kill is said
+when it was, whether the second call went on, what of the results was kept from before it, what was lost, and what was
+left behind.
 """
 
 from __future__ import annotations
@@ -83,18 +85,26 @@ class Folder:
             words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
 
-    def result(self) -> str:
-        """A hash of what has to be the same."""
-        total = hashlib.sha256()
-        for path in sorted(self.out.glob(self.command.same)):
-            total.update(path.relative_to(self.out).as_posix().encode() + path.read_bytes())
-        return total.hexdigest()
+    def results(self) -> dict[str, str]:
+        """The files that have to be the same, each with a hash of what it holds."""
+        paths = (path for path in sorted(self.out.glob(self.command.same)) if path.is_file())
+        return {
+            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in paths
+            if not any(part.startswith(".") for part in path.relative_to(self.out).parts)  # of what is being written
+        }
 
-    def left(self) -> list[str]:
-        """What a process that is gone has left behind."""
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Of each of these files, which one it is and when it was written."""
+        found = {name: (self.out / name).stat() for name in self.results()}
+        return {name: (status.st_ino, status.st_mtime_ns) for name, status in found.items()}
+
+    def left(self) -> set[str]:
+        """What a process that is gone may leave behind."""
         found = [path for path in self.root.rglob(".*") if path.name.endswith((".partial", ".old", ".lock", ".tmp"))]
         # Locks of the cache stay: two processes that wait for one have to find the same file.
-        return [str(path.relative_to(self.root)) for path in found if self.out in path.parents or path.name != ".lock"]
+        keep = [path for path in found if self.out in path.parents or path.name != ".lock"]
+        return {path.relative_to(self.root).as_posix() for path in keep}
 
     def remove(self) -> None:
         """The folder is no longer needed."""
@@ -107,25 +117,32 @@ def trial(name: str, command: Command, whole: Folder, num: int, seconds: float, 
     folder = Folder(command, whole.root / "cache" if chance.random() < 0.5 and name != "prepare" else None)
     try:
         at = chance.randint(1, num) if chance.random() < 0.5 else 0
+        moment = chance.random() * seconds
         process = folder.start(at)
         try:
-            process.communicate(timeout=PATIENCE if at else chance.random() * seconds)
+            process.communicate(timeout=PATIENCE if at else moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL) if at else process.kill()
             process.communicate(timeout=PATIENCE)  # ends when no process of it is left that holds the pipe
+        when = f"before change {at} of {num}" if at else f"after {moment:.1f} of {seconds:.1f} s"
         if process.returncode == 0:
-            outcome, said = "done before", ""
-        else:
-            again = folder.start()
-            said, _ = again.communicate(timeout=PATIENCE)
-            left = folder.left()
-            said = said.strip().splitlines()[-1][:200] if said.strip() else ""
-            outcome = "same" if folder.result() == whole.result() else "differs"
-            if left:
-                outcome, said = "left", ", ".join(left)
-            if again.returncode:
-                outcome = "refused"
-        return Trial(name, outcome, f"change {at}: {said}" if at else said)
+            return Trial(name, "done before", when)
+        before, again = folder.stamps(), folder.start()
+        printed, _ = again.communicate(timeout=PATIENCE)
+        after, found, wanted = folder.stamps(), folder.results(), whole.results()
+        kept = sum(after.get(own) == stamp for own, stamp in before.items())
+        lost = sorted(own for own in wanted.keys() | found.keys() if found.get(own) != wanted.get(own))
+        left = sorted(folder.left() - whole.left())
+        outcome = "refused" if again.returncode else "differs" if lost else "left" if left else "same"
+        last = printed.strip().splitlines()[-1][:200] if again.returncode and printed.strip() else ""
+        facts = (
+            f"killed {when}",
+            f"went on: {f'no, {last}' if again.returncode else 'yes'}",
+            f"kept {kept} of {len(before)} results",
+            f"lost: {', '.join(lost) or 'nothing'}",
+            f"left: {', '.join(left) or 'nothing'}",
+        )
+        return Trial(name, outcome, "; ".join(facts))
     except subprocess.TimeoutExpired:
         return Trial(name, "hangs", "a process of it is left")
     finally:
