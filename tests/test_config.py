@@ -15,6 +15,7 @@ from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.config.document import read_yaml
 from synesthete.data.pictures import ClassFolders, Mnist
 from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.unet import UNet
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
 
@@ -90,6 +91,13 @@ def test_a_build_is_the_call_not_yet_made():
         (lambda: build(DiT, depth="many"), "DiT.depth: 'many' does not fit int"),
         (lambda: build(DiT, depth=2.5), "DiT.depth: 2.5 does not fit int"),
         (lambda: build(DiT, patch_size=(4,)), "DiT.patch_size"),
+        (
+            lambda: build(DiT, patch_size="50,4"),
+            "DiT.patch_size: '50,4' does not fit; write 2 values in brackets, such",
+        ),
+        (lambda: build(DiT, patch_size=[0, 4]), "DiT.patch_size: (0, 4); give at least 1"),
+        (lambda: build(DiT, patch_size=(200, 4))(), "denoiser.patch_size [200, 4] is larger than a sample"),
+        (lambda: build(UNet, channels=3), "UNet.channels: 3 does not fit; write a list in brackets, such as '[50,50]'"),
         (lambda: build(PictureStem, fit="tight"), "PictureStem.fit: 'tight' does not fit"),
         (lambda: Stage("a", build(Labels), num_step=3), "num_step"),
         (lambda: Stage("a", build(Labels), num_steps="x"), "Stage.num_steps: 'x' does not fit int"),

@@ -189,7 +189,7 @@ def test_postscript_runs_at_no_door(tmp_path, monkeypatch, name):
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
     assert shutil.which("gs") == str(tmp_path / "gs")
     (tmp_path / name).write_bytes(POSTSCRIPT)
-    with pytest.raises(InputError, match=f"{name}: not a picture that is read"):
+    with pytest.raises(InputError, match=f"{name}: its content is no picture that is read"):
         read_picture(tmp_path / name)
     with Image.open(tmp_path / name) as opened, pytest.raises(InputError, match="PostScript"):
         PixelCodec(size=SIZE).preprocess([opened])  # opened by somebody else

@@ -52,7 +52,7 @@ def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture that is read; give a .png, .jpg or .webp file") from None
+        raise InputError(f"{name}: its content is no picture that is read; give a PNG, JPEG or WebP file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{name}: over {max_pixels:,} pixels; make it smaller, or raise data.max_pixels") from None
     except Exception as error:  # decoders fail in every way that there is

@@ -16,7 +16,7 @@ from synesthete.data.pictures import Pictures
 from synesthete.data.speech.corpus import load_clips
 from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
-from synesthete.evaluation.metrics.metric import slug
+from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric, slug
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html
@@ -80,6 +80,26 @@ def test_a_blind_speaker_scores_at_chance(real, evaluator):
     # It is all lost to speaking: the condition says what the picture shows.
     assert found["probe_accuracy"].value == 1.0
     assert found["probe_agreement"].value < 0.5
+
+
+def test_a_metric_of_ones_own_is_measured_of_waveforms(perfect):
+    """A row with a `compute`: how much neighbouring samples differ, over their size, apart from real clips."""
+
+    def roughness(part):
+        return (part.samples.diff(dim=1).square().mean() / part.samples.square().mean()).item()
+
+    evaluator, _, _ = perfect
+    assert not evaluator.of_ones_own().metrics
+    register_metric(
+        MetricRow("roughness", "roughness ({against})", "", False, lambda r, m: roughness(m) - roughness(r))
+    )
+    try:
+        (own,) = evaluator.of_ones_own().metrics
+    finally:
+        METRICS.pop("roughness")
+    assert own.key == "roughness" and f"n = {NUM}" in own.title
+    assert abs(own.value) < 0.3 and abs(own.ceiling) < 0.3  # what this one says are real clips
+    assert own.chance > 1
 
 
 def test_the_seeds_metric_has_a_ceiling_of_its_own(perfect):

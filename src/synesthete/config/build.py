@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 import reprlib
+import types
 import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,9 @@ LIMITS = {
     3_600: "seconds",
     1_000: "depth num_layers num_blocks num_heads frames num_corrections num_resamplings",
 }
+AT_LEAST_1 = ("sample_size", "patch_size")
 MOST = {name: most for most, names in LIMITS.items() for name in names.split()}
+EXAMPLES: dict[Any, str] = {int: "50", float: "0.5", str: "NAME", bool: "true"}  # of values in a list
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 100  # letters of a value in an error's line
 LARGEST = 2**63  # of any whole number
@@ -122,6 +125,8 @@ def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
         reason, cause = error.errors()[0]["msg"], error.errors()[0].get("ctx", {}).get("error")
         if isinstance(cause, InputError):  # of a validator in the annotation, which says all there is to say
             raise InputError(f"{where}: {cause}") from None
+        if syntax := list_syntax(annotation):
+            raise InputError(f"{where}: {said} does not fit; write {syntax}") from None
         raise InputError(f"{where}: {said} does not fit {described(annotation)}: {reason}") from None
     except PydanticSchemaGenerationError:
         return value
@@ -130,13 +135,15 @@ def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
 
 
 def check_size(name: str, value: Any, where: str) -> None:
-    """Make sure that every number in a value is finite, and no larger than a field of that name can be.
+    """Make sure that every number in a value is finite, and no smaller or larger than its field can be.
 
     Raises:
         InputError: one is not.
     """
     most = MOST.get(name, LARGEST)
     for number in numbers_in(value):
+        if name in AT_LEAST_1 and number < 1:
+            raise InputError(f"{where}: {shorten(value)}; give at least 1")
         if not math.isfinite(number):
             raise InputError(f"{where}: {number} is no finite number; give one")
         if not -LARGEST <= number <= most:
@@ -196,6 +203,19 @@ def described(annotation: Any) -> str:
     """A type as a reader would write it, without its limits."""
     annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
     return getattr(annotation, "__name__", str(annotation)) if inspect.isclass(annotation) else str(annotation)
+
+
+def list_syntax(annotation: Any) -> str:
+    """How `--set` writes a value of a list or tuple of plain types, such as [50,4]; empty for another type."""
+    is_choice = typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated)
+    for kind in typing.get_args(annotation) if is_choice else (annotation,):
+        origin, inner = typing.get_origin(kind), typing.get_args(kind)
+        if origin not in (list, tuple) or any(item not in (*EXAMPLES, ...) for item in inner):
+            continue
+        is_long = origin is list or ... in inner
+        items = [EXAMPLES[inner[0]]] * 2 if is_long else [EXAMPLES[item] for item in inner]
+        return f"{'a list' if is_long else f'{len(items)} values'} in brackets, such as '[{','.join(items)}]'"
+    return ""
 
 
 def suggestion(name: str, known: Any) -> str:

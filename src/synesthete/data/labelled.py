@@ -16,6 +16,8 @@ from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from synesthete.data.files import Split
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "classifier", "test"]
 PARTS: tuple[Part, ...] = ("train", "classifier", "test")
-NO_PICTURES = (
-    "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class), or give a source its path"
-)
+NO_PICTURES = "no pictures to train on; --set data.folder=FOLDER (a folder of pictures for each class){}"
 
 
 class LabelledPictures:
@@ -76,7 +76,7 @@ class LabelledPictures:
         """
         found = {label for pictures in self._listed.values() for label in pictures.labels}
         if not found:
-            raise InputError(NO_PICTURES)
+            raise InputError(no_pictures(self.sources))
         return tuple(sorted(found))
 
     @property
@@ -92,7 +92,7 @@ class LabelledPictures:
         """
         pictures = self._listed["test" if split == "test" else "train"]
         if split == "train" and not len(pictures):
-            raise InputError(NO_PICTURES)
+            raise InputError(no_pictures(self.sources))
         unknown = sorted(set(pictures.labels) - set(self.class_names))
         if unknown:
             raise InputError(
@@ -121,6 +121,12 @@ class LabelledPictures:
         if self.limit is None or len(labels) <= self.limit:
             return torch.arange(len(labels))
         return in_turn(labels, self.seed)[: self.limit].sort().values
+
+
+def no_pictures(sources: Sequence[PictureSource]) -> str:
+    """What is wrong without any, and the settings that give some: one's own folder, or a file to one of the sources."""
+    fields = [f"data.sources.{type(one).__name__.lower()}.path=FILE" for one in sources if hasattr(one, "path")]
+    return NO_PICTURES.format("".join(f", or --set {field}" for field in fields))
 
 
 def draw_for_classifier(labels: Tensor, num_classifier: int | None) -> Tensor:

@@ -75,7 +75,8 @@ class DiT(ConditionedDenoiser):
             show in whatever is continuous there; None leaves them out.
 
     Raises:
-        InputError: a width that does not divide into heads, or more modulation networks than layers.
+        InputError: a width that does not divide into heads, more modulation networks than layers, or a patch that is
+            larger than a sample.
     """
 
     def __init__(
@@ -100,6 +101,11 @@ class DiT(ConditionedDenoiser):
         if not 1 <= num_modulation_networks <= depth:
             raise InputError(
                 f"denoiser.num_modulation_networks {num_modulation_networks}: give 1 to {depth} (denoiser.depth)"
+            )
+        if patch_size[0] > sample_size[0] or patch_size[1] > sample_size[1]:
+            raise InputError(
+                f"denoiser.patch_size {list(patch_size)} is larger than a sample; give at most {list(sample_size)} "
+                "(denoiser.sample_size)"
             )
         self.grid = math.ceil(sample_size[0] / patch_size[0]), math.ceil(sample_size[1] / patch_size[1])
         patch_values = in_channels * patch_size[0] * patch_size[1]

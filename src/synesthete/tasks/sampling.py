@@ -187,7 +187,8 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
         values["seconds_of_sound"] = round(seconds_of_sound, 3)
         values["sound_per_second"] = round(seconds_of_sound / seconds, 3)
     all_of_them = f"; all of them: {sheet}" if sheet else ""
-    lines.append(f"{out}: {len(written)} file{'s' * (len(written) > 1)}, {rate} {plan.unit}s a second{all_of_them}")
+    num_files = len(written) * len(plan.suffixes) + bool(sheet)
+    lines.append(f"{out}: {num_files} file{'s' * (num_files > 1)}, {rate} {plan.unit}s a second{all_of_them}")
     lines += [f"note: {note}" for note in plan.notes]
     if plan.skipped:
         lines.append("\n  ".join([f"{len(plan.skipped)} skipped:", *plan.skipped]))

@@ -42,6 +42,7 @@ from synesthete.tasks.image_to_speech.measures import (
     draw_real,
     generation_metrics,
     nearest_metrics,
+    own_metrics,
     pad,
     pair,
     preprocessed,
@@ -276,6 +277,7 @@ class SpeechEvaluator(Evaluator):
         yield self.classification()
         yield self.voices()
         yield Finding(quality_metrics(self.generated, self.rebuilt, self.codec.spec.sample_rate, self.progress))
+        yield self.of_ones_own()
         yield self.sweep()
         yield self.traced()
         yield self.beside_clips()
@@ -314,6 +316,11 @@ class SpeechEvaluator(Evaluator):
         waveforms = draw_real([self.real, self.prepared.clips], classes, NUM_SEEDS, self.seed)
         sets = [self.through_codec(pad(clips, self.codec), own) for clips, own in waveforms]
         return voices_finding(replace(said, labels=labels[repeated]), sets, self.codec, self.class_names)
+
+    def of_ones_own(self) -> Finding:
+        """The metrics that were registered with a `compute`."""
+        sides = self.generated, self.rebuilt, self.prepared.clips
+        return Finding(own_metrics(*sides, self.codec, self.through_codec, self.seed))
 
     def sweep(self) -> Finding:
         """The same pictures and noise at other guidance scales; what was said is reused."""

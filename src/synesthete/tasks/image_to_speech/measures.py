@@ -21,7 +21,8 @@ from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import METRICS, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.set_comparison import PooledFeatures, SampleSet, features_of, registered_metrics
 from synesthete.evaluation.reporting.figures import DECIBELS, pitch_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.samples import drawn, encode_signals
@@ -216,6 +217,32 @@ def generation_metrics(
         beside = (spread, means[STRANGER], means[SHUFFLED], means[FELLOW])
         metrics.append(metric(key, value, *beside, how=how, num=len(speech)))
     return metrics, {key: (both[0][key].mean().item(), both[1][key].mean().item()) for key in both[0]}
+
+
+def own_metrics(
+    made: Generated,
+    real: Generated,
+    clips: Clips,
+    codec: Any,
+    through_codec: Callable[[Tensor, Tensor], Generated],
+    seed: int,
+) -> list[Metric]:
+    """The metrics that were registered with a `compute`, of waveforms (n, S) beside those of real clips.
+
+    The ceiling is of other real clips, as many of those that the classifier learned from, through the same codec; for
+    chance their values are dealt out at random. None of it is made where nothing was registered.
+    """
+    if all(row.compute is None for row in METRICS.values()):
+        return []
+    places, features = drawn(len(clips), len(real), seed, "other clips"), PooledFeatures()
+    other = through_codec(pad(clips.waveforms[places], codec), clips.labels[places])
+    order = torch.randperm(other.signal.numel(), generator=seeding.generator(seed, "dealt"))
+    dealt = replace(other, signal=other.signal.flatten()[order].view_as(other.signal))
+    held_out, model, best, worst = (
+        SampleSet(one.signal, one.labels, features_of(features, one.signal)) for one in (real, made, other, dealt)
+    )
+    against = f"{features.name}, n = {len(made)}, {len(real)} real"
+    return registered_metrics(held_out, model, real=best, worst=worst, against=against)
 
 
 def quality_metrics(made: Generated, real: Generated, sample_rate: int, progress: Progress) -> list[Metric]:
