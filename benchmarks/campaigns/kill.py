@@ -66,7 +66,7 @@ class Folder:
     def __init__(self, command: Command, cache: Path | None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kill-"))
         self.out, self.command = self.root / "out", command
-        if cache:
+        if cache and cache.is_dir():  # some commands keep nothing there
             shutil.copytree(cache, self.root / "cache")
 
     def start(self, at: int = 0) -> subprocess.Popen[str]:

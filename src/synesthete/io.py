@@ -25,11 +25,12 @@ from synesthete.logs import DETAIL
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
 LOCK = ".lock"
+UNFINISHED = ".unfinished"  # says, in a folder, what is being written there; left by a process that is killed
 PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
 STALE_SECONDS = 3600  # without a change, after which what a process of another machine was writing is removed
 ROWS = 256  # of a tensor that are in memory at a time while it is named
@@ -295,12 +296,46 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[[], None]) -> Iterator[None]:
+    """Alone in a folder while `paths` below it are written; the same request goes on where a kill or an error ended it.
+
+    check: makes sure that nothing is replaced; not asked where what is there was left by the same request.
+
+    Raises:
+        InputError: as `check` and `locked`.
+    """
+    mark = folder / UNFINISHED
+    try:
+        told = mark.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        told = ""
+    if told != request:
+        check()
+    is_new, is_whole = not folder.exists(), False
+    try:
+        with locked(folder, deep=False):
+            for place in {path.parent for path in paths}:
+                remove_leftovers(place, deep=False)
+            write_file(mark, request)
+            try:
+                yield
+                is_whole = True
+            finally:
+                if is_whole or not any(path.exists() for path in paths):
+                    mark.unlink(missing_ok=True)
+    finally:
+        if is_new and not is_whole:
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = False, deep: bool = True) -> Iterator[None]:
     """Alone in a folder for as long as the context lasts; the folder is made where it is missing.
 
     The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once, and what
     it was writing is removed. The file tells the process and a hash of the machine's name, for the message. wait: say
-    so and wait, instead of refusing.
+    so and wait, instead of refusing. deep: whether what dead processes left is removed below the folders in it, too.
 
     Raises:
         InputError: another process is there, the folder cannot be made, or the lock is a link to something else.
@@ -318,7 +353,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     held.add(key)
     try:
         if taken:
-            remove_leftovers(folder)
+            remove_leftovers(folder, deep=deep)
         yield
     finally:
         held.discard(key)

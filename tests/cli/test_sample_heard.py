@@ -290,7 +290,7 @@ BAD = [
     (("DOG", "--seconds", "3"), ("no --seconds",)),
     (("DOG", "--strength", "0.5"), ("no --strength;",)),
     (("DOG", "--adapter-scale", "3"), ("adapter_scale", "3", "2")),
-    (("DOG", "--strengths", "nan"), ("--strengths nan: give 0",)),
+    (("DOG", "--strengths", "nan"), ("--strengths: nan is no finite number",)),
     (("DOG", "--strengths", "0", "1", "--adapter-scale", "1"), ("leave out --adapter-scale",)),
     (("DOG", "--strengths", "much"), ("'much' is no number",)),
     (("DOG", "--gif"), ("--gif shows a strip", "--between")),
@@ -300,7 +300,7 @@ BAD = [
     (("--between", "DOG", "DOG"), ("two different sounds",)),
     (("--between", "DOG", "SILENT"), ("silent.wav: silent",)),
     (("--between", "DOG", "CAT", "--strengths", "0", "1"), ("one strip at a time",)),
-    (("DOG", "--audio-guidance-scale", "nan"), ("--audio-guidance-scale nan: give a number",)),
+    (("DOG", "--audio-guidance-scale", "nan"), ("--audio-guidance-scale: nan is no finite number",)),
 ]
 
 

@@ -17,6 +17,7 @@ from synesthete.config import build
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import sample_generators
 from synesthete.tasks.images.sampling import find_subjects
+from synesthete.tasks.results import PictureResult
 from synesthete.tasks.sampling import file_safe
 from tiny_pictures import labels_in_turn, tiny_pipeline, tiny_recipe
 
@@ -168,6 +169,25 @@ def test_nothing_is_overwritten_unasked(run, model, tmp_path):
     assert (tmp_path / "red_000.png").read_bytes() == before
     assert run(*options, "--seed", 5, "--overwrite")[0] == 0
     assert (tmp_path / "red_000.png").read_bytes() != before
+
+
+def test_the_same_command_goes_on_after_an_interruption(run, model, tmp_path, monkeypatch):
+    options = (model, "--label", "red", "--num", 3, "--out")
+    run(*options, tmp_path / "whole")
+    save = PictureResult.save
+
+    def interrupted(self, path):
+        if path.name == "red_001.png":
+            raise KeyboardInterrupt
+        return save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureResult, "save", interrupted)
+        assert run(*options, tmp_path / "out")[0] != 0
+    refused(run(*options, tmp_path / "out", "--seed", 5), "red_000.png", "there already", "--overwrite")
+    assert run(*options, tmp_path / "out")[0] == 0
+    found = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "out")]
+    assert found[0] == found[1]
 
 
 def test_words_of_ones_own_where_the_model_reads_text(run, reader, tmp_path):

@@ -16,7 +16,7 @@ from torch import nn
 
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_graph
-from synesthete.io import replacing
+from synesthete.io import digest, going_on, replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def export_model(
 
     Raises:
         InputError: onnx, onnxscript or onnxruntime are not installed, an unknown part, a file that is there already,
-            weights too large for one file, a codec without a graph, or a file that differs from torch.
+            weights too large for one file, a codec without a graph, a file that differs from torch, or another process
+            at work in the folder.
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
@@ -106,11 +107,16 @@ def export_model(
     still = detached(pipeline)
     graphs = {part: graph for part in parts if (graph := PARTS[part](still)) is not None}
     paths = {part: folder / f"{part}.onnx" for part in graphs}
-    if not overwrite and (there := [path for path in paths.values() if path.exists()]):
-        raise InputError(f"{there[0]}: there already; give --overwrite or another --out")
-    folder.mkdir(parents=True, exist_ok=True)
+
+    def check() -> None:
+        if not overwrite and (there := [path for path in paths.values() if path.exists()]):
+            raise InputError(f"{there[0]}: there already; give --overwrite or another --out")
+
     said = describe_export(still)
-    return [write_part(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
+    weights = [getattr(still, part).state_dict() for part in ("codec", "conditioner", "denoiser")]
+    request = digest(said, [*graphs], *(tensor for own in weights for tensor in own.values()))
+    with going_on(folder, request, [*paths.values()], check):
+        return [write_part(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
 
 
 def detached(pipeline: Pipeline) -> Pipeline:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete.data.files import legible
+from synesthete.io import digest, going_on
 from synesthete.tasks.results import Results, Sound
 from synesthete.types import InputError
 
@@ -147,15 +148,23 @@ def generate_samples(plan: Plan) -> Results:
 
 
 def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
-    """Make and write what a plan asks for, as it is made: what is done is kept.
+    """Make and write what a plan asks for, as it is made: what is done is kept. A killed one can be called again.
 
     Raises:
-        InputError: files that are there already, or not one input that can be used.
+        InputError: files that are there already, not one input that can be used, or another process at work there.
     """
     out: Path = plan.request.out
     sheet = out / SHEET if plan.has_sheet else None
     targets = [out / f"{item.stem}{suffix}" for item in plan.items for suffix in plan.suffixes]
-    check_unwritten([*targets, *([sheet] if sheet else [])], plan.inputs, plan.request.overwrite)
+    paths = [*targets, *([sheet] if sheet else [])]
+    check_unwritten(paths, plan.inputs, overwrite=True)  # of what is never replaced
+    request = digest(type(plan).__name__, plan.how(), [[item.stem, repr(item.key), item.how] for item in plan.items])
+    with going_on(out, request, paths, lambda: check_unwritten(paths, plan.inputs, plan.request.overwrite)):
+        return write_each(plan, out, sheet, progress)
+
+
+def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | None) -> Sampled:
+    """Make and write what a plan asks for, one after the other."""
     started = time.perf_counter()
     rows: dict[str, list[Image.Image]] = {}
     written: list[str] = []
