@@ -14,6 +14,7 @@ from PIL import Image
 import synesthete
 from synesthete.cli.sample import VERBS, names_model
 from synesthete.data.pictures import BuiltInDigits
+from synesthete.tasks.model import ALSO
 from synesthete.types import InputError
 
 FAST = {"num_inference_steps": 2}
@@ -64,6 +65,24 @@ def test_an_unknown_option_and_a_wrong_input_are_one_line(seven):
         model(seven, stepps=3)
     with pytest.raises(InputError, match="no such file"):
         model("nowhere.png")
+    for wrong in (3, BuiltInDigits):
+        with pytest.raises(InputError, match=r"of type .*; give a path, a PIL image, or a list of them"):
+            model([wrong])
+    with pytest.raises(InputError, match="give the path of a sound"):
+        synesthete.load("audio-to-image-digits")(3)
+    with pytest.raises(InputError, match=r"^label 'sevven': unknown; .*such as seven") as caught:
+        synesthete.load("images-digits")("sevven")
+    assert "--" not in str(caught.value)
+
+
+def test_options_have_the_names_of_the_commands(seven):
+    """`steps=2` as `--steps 2`, and what a request calls it."""
+    assert set(ALSO.values()) <= {
+        "num_inference_steps", *(name for verb in VERBS for name in VERBS[verb].options)
+    }  # fmt: skip
+    model = synesthete.load("image-to-speech-digits")
+    assert model(seven, steps=2).how == model(seven, num_inference_steps=2).how
+    assert synesthete.load("images-digits")(label="7", steps=2).how["label"] == "seven"
 
 
 def test_importing_the_package_imports_no_torch():

@@ -67,6 +67,9 @@ def find_needs(recipe: Recipe) -> Needs:
         stages.append(StageNeeds(stage.name, num_trained, stage.num_steps, 4 * (num_weights + kept * num_trained)))
     named = json.dumps(recipe.to_dict())
     downloads = {name: hub.PRETRAINED[name].num_bytes for name in sorted(hub.PRETRAINED) if f'"{name}"' in named}
+    codec = parts.codec.config
+    if getattr(codec, "vocoder", None) == "auto":  # it is used where it is there, and never fetched
+        downloads.pop(codec.vocos, None)
     # As in memory, but without gradients.
     checkpoints = KEEP_CHECKPOINTS * sum(stage.least_memory - 4 * stage.num_trained for stage in stages)
     return Needs(tuple(stages), downloads, checkpoints, NUMBER[recipe.weights] * num_weights)

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from synesthete.tasks.task import Task
 
 
+# What the commands call an option, where a request or a sampling setting has another name for it.
+ALSO = {
+    "steps": "num_inference_steps",
+    "label": "labels",
+    "prompt": "prompts",
+    "loop": "is_loop",
+    "gif": "is_gif",
+    "corrections": "num_corrections",
+    "resamplings": "num_resamplings",
+}
+
+
 class Model:
     """A loaded model with its task: call it with what it reads, and it returns what it makes.
 
@@ -30,16 +42,18 @@ class Model:
 
         inputs: a picture (path or PIL image), a sound's path, a label or a prompt; a list of them; None of a model that
             is told nothing. num: results of each input. options: what the command of its verb takes (`seconds=8`,
-            `prompts=["in the snow"]`), and sampling settings (`num_inference_steps=20`).
+            `prompts=["in the snow"]`), and sampling settings (`num_inference_steps=20`, or `steps=20` as commands say).
 
         Raises:
             InputError: an input that cannot be used, or an unknown option.
         """
+        options = {ALSO.get(name, name): value for name, value in options.items()}
         kind = self.task.request_type
         own = kind.own_fields()
         is_list = isinstance(inputs, list | tuple)
         given = [] if inputs is None else list(inputs) if is_list else [inputs]
         asked = {name: value for name, value in options.items() if name in own}
+        asked |= {name: [asked[name]] for name in ("labels", "prompts") if isinstance(asked.get(name), str)}
         if given:
             asked |= self.task.request_for(self.pipeline, given)
         if "num" in own:

@@ -201,7 +201,14 @@ class Task:
         return Pipeline.load(model, device)
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """The request's fields for the inputs that `synesthete.load(...)(inputs)` is called with."""
+        """The request's fields for the inputs that `synesthete.load(...)(inputs)` is called with.
+
+        Raises:
+            InputError: something else than a path or a PIL image.
+        """
+        for one in inputs:
+            if not isinstance(one, str | Path) and not hasattr(one, "getbands"):  # as PIL images have
+                raise InputError(f"an input of type {type(one).__name__}; give a path, a PIL image, or a list of them")
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
 
     def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:

@@ -18,6 +18,7 @@ from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
 from synesthete.tasks.preparation import cached
 from synesthete.tasks.task import register
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,13 @@ class AudioToImage(Images):
         )
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Files of sound."""
+        """Files of sound.
+
+        Raises:
+            InputError: something else than a path.
+        """
+        if wrong := [one for one in inputs if not isinstance(one, str | Path)]:
+            raise InputError(f"an input of type {type(wrong[0]).__name__}; give the path of a sound, or several")
         return {"inputs": [Path(one) for one in inputs]}
 
     def evaluator(

@@ -133,8 +133,10 @@ class Images(Task):
         return trained, test.pictures, test.labels
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Class names and numbers are labels, anything else a prompt."""
+        """Class names and numbers are labels, anything else a prompt; all are labels to a model that reads no text."""
         given = [str(one) for one in inputs]
+        if pipeline.is_conditional and not pipeline.conditioner.reads_text:
+            return {"labels": given}
         known = {*pipeline.class_names, *map(str, range(len(pipeline.class_names))), "all"}
         return {"labels": [g for g in given if g in known], "prompts": [g for g in given if g not in known]}
 
