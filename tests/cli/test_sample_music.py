@@ -194,7 +194,7 @@ def test_nothing_is_overwritten_unasked(run, models, clip, tmp_path):
         (("--seconds", "0"), ("--seconds 0", "more than 0")),
         (("--seconds", "-2"), ("--seconds -2", "more than 0")),
         (("--seconds", "nan"), ("--seconds: nan is no finite number",)),
-        (("--seconds", "1e9"), ("--seconds 1e+09", "at most 3600")),
+        (("--seconds", "1e9"), ("--seconds: 1000000000.0 is more than anything",)),
         (("--loop", "--seconds", "0.05"), ("a loop of 0.05 s", "at least 0.160 s")),
         (("--overlap", "5"), ("overlap 5.0 s", "under half")),
         (("--strength", "0.5"), ("--strength", "--init FILE")),
