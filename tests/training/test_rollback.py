@@ -233,7 +233,7 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
         if moment == "before the rollback is written":
             patch.setattr(os, "replace", replace)
         else:
-            patch.setattr(rollback, "remove_left", half_delete if moment == "amid deleting" else kill)
+            patch.setattr(rollback, "remove_rolled_back", half_delete if moment == "amid deleting" else kill)
         train(data, tmp_path / "run")
     train(data, tmp_path / "run")
     assert_same(tmp_path / "run", whole)
