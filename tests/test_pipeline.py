@@ -230,7 +230,7 @@ def test_bf16_is_asked_for_and_changes_little(pipeline, raw):
     rounded = pipeline(raw, precision="bf16").x_0
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, plain)
-    torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0.1)
     assert torch.equal(pipeline(raw).x_0, plain)  # nothing of it stays
     expected = rounded if multiplies_bf16(torch.device("cpu")) else plain
     assert torch.equal(pipeline(raw, precision="auto").x_0, expected)

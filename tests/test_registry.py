@@ -22,7 +22,7 @@ from synesthete.types import InputError
 # blake2b of the sorted digests of all tensors: what a model weighs, whatever its parts and files are called.
 WEIGHTS = {
     "audio-to-image-digits": "42d7e3d63acd9a3e",
-    "image-to-speech-digits": "e7b8175f14c8cf95",
+    "image-to-speech-digits": "c5c6fc89e7ebe0e8",
     "image-to-speech-photos": "5878a5b324219130",
     "images-digits": "2332635f7a1dc0be",
     "music-notes": "5b418e423867dc93",

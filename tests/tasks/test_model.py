@@ -87,7 +87,7 @@ def test_options_have_the_names_of_the_commands(seven):
 
 def test_importing_the_package_imports_no_torch():
     code = "import synesthete, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.command([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_shipped_model_is_its_verbs_default(command, seven, tmp_path):
@@ -123,7 +123,7 @@ def test_a_model_of_another_verb_is_refused_by_the_right_one(command, seven, arg
 @pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.default])
 def test_help_is_short_and_begins_with_three_examples(verb):
     command = [sys.executable, "-m", "synesthete", verb, "--help"]
-    lines = subprocess.command(
+    lines = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"}
     ).stdout.splitlines()
     assert len(lines) <= 70

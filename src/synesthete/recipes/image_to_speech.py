@@ -10,6 +10,7 @@ from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising
 from synesthete.recipes.debug import shrink, swatches
@@ -43,23 +44,33 @@ def image_to_speech_digits() -> Recipe:
             num_samples=NUM_SAMPLES,
             augmentation=build(Affine),
         ),
-        codec=build(MelCodec, num_samples=NUM_SAMPLES),
+        codec=build(MelCodec, num_samples=NUM_SAMPLES, whitening=0.5),
         conditioner=build(PictureStem, size=28, channels=1, widths=(32, 64, 128), width=256, fit="ink"),
-        denoiser=build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, num_heads=4, mlp_ratio=3),
+        denoiser=build(Hourglass, sample_size=(100, 64), cell_size=(100, 1), merge=(1, 4)),
         process=build(
             Process,
             schedule="flow",
-            prediction_type="sample",
-            loss_space="flow",
+            preconditioned=True,
             timestep_sampling="logit_normal",
-            timestep_mean=1.0,
+            timestep_mean=-0.5,
+            timestep_std=1.5,
+            uniform_share=0.5,
+            min_sigma=1e-3,
         ),
         stages=[
             Stage("align", build(Alignment), num_steps=300, batch_size=256, learning_rate=3e-3, train=("conditioner",)),
-            Stage("denoise", build(Denoising), num_steps=6000, batch_size=64),
+            Stage(
+                "denoise",
+                build(Denoising),
+                num_steps=6000,
+                batch_size=64,
+                learning_rate=1.5e-3,
+                num_warmup_steps=100,
+                ema_decay=0.999,
+            ),
         ],
         sampling=Sampling(
-            sampler="flow-euler",
+            sampler="flow-dpmsolver++",
             num_inference_steps=10,
             timestep_shift=3.0,
             guidance_scale=2.0,
@@ -75,7 +86,7 @@ def image_to_speech_photos() -> Recipe:
     Seeing is learned first, from sound alone: the stem aligns each photograph with clips of its name. What it then
     sees of every photograph is computed once and kept, so that a step of diffusion costs what the denoiser costs.
     """
-    recipe = image_to_speech_digits()
+    recipe = without_cells()
     recipe.name = "image-to-speech-photos"
     recipe.data.sources = (build(ClassTar, num_test=5000),)
     recipe.data.class_names, recipe.data.augmentation = PHOTOS, build(FlipCrop)
@@ -90,11 +101,22 @@ def image_to_speech_photos() -> Recipe:
 
 def image_to_speech_phrases() -> Recipe:
     """A handwritten digit says a whole phrase about itself, 3 s, in one of many voices; trains on two cores."""
-    recipe = image_to_speech_digits()
+    recipe = without_cells()
     recipe.name = "image-to-speech-phrases"
     recipe.data.words = dict(zip(DIGITS, PHRASES, strict=True))
     set_length(recipe, num_frames=280)
     recipe.stages[1].num_steps = 3000
+    return recipe
+
+
+def without_cells() -> Recipe:
+    """The digits' recipe with merged tokens of plain bands alone, as the figures of the other two were measured."""
+    recipe = image_to_speech_digits()
+    recipe.codec.whitening = 0.0
+    recipe.denoiser = build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, mlp_ratio=3)
+    recipe.process = build(Process, loss_space="flow", timestep_sampling="logit_normal", timestep_mean=1.0)
+    recipe.stages[1] = Stage("denoise", build(Denoising), num_steps=6000, batch_size=64)
+    recipe.sampling.sampler = "flow-euler"
     return recipe
 
 
@@ -109,9 +131,10 @@ def debug(recipe: Recipe) -> Recipe:
     if recipe.name == "image-to-speech-photos":
         recipe.data.sources = (swatches(recipe, 4, 2),)
     recipe.stages[0].objective.width, recipe.stages[0].objective.hidden = 32, 16
+    cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0} if recipe.denoiser.target is Hourglass else {}
     return shrink(
         recipe,
         data={"takes": 1, "limit": 256},
         conditioner={"widths": (8, 16, 16), "width": 32},
-        denoiser={"width": 32, "depth": 2, "num_heads": 2, "condition_width": 32, "pooled_width": 32},
+        denoiser={"width": 32, "depth": 2, "num_heads": 2, "condition_width": 32, "pooled_width": 32, **cells},
     )
