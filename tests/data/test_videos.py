@@ -110,8 +110,7 @@ def test_split_folders_are_the_splits(tmp_path, calls):
 
 def test_a_folder_of_videos_is_known_as_such_and_a_video_is_in_one_split(tmp_path, calls):
     root = clips(tmp_path / "in", *(f"{name}/{i}.mp4" for name in ("cat", "dog") for i in range(12)))
-    data = AudioImagePairs(folder=str(root))
-    data.sources[0].num_frames = 2
+    data = AudioImagePairs(sources=(Videos(str(root), num_frames=2),))
     listing = data.pairs(tmp_path / "out")
     of_video = {}
     for picture, sound in listing.found.pairs:

@@ -265,6 +265,7 @@ class AudioImageSamples(Samples):
             raise ValueError(f"pictures, labels, x_0, captions: {sorted(shown)} of each; sounds: {sorted(listened)}")
         num_classes = 1 + max(int(x.max()) if len(x) else -1 for x in (self.labels, self.sound_labels))
         self._of_class = [(self.sound_labels == label).nonzero().flatten().tolist() for label in range(num_classes)]
+        self._labels = self.labels.tolist()
         self._own: dict[int, list[int]] = {}
         for picture, sound in [] if self.pairs is None else self.pairs.tolist():
             self._own.setdefault(picture, []).append(sound)
@@ -348,7 +349,7 @@ class AudioImageSamples(Samples):
 
     def partners(self, place: int) -> list[int]:
         """The numbers of the sounds that may be told with a picture."""
-        return self._own.get(place) or self._of_class[int(self.labels[place])]
+        return self._own.get(place) or self._of_class[self._labels[place]]
 
     def _told(self, places: Tensor, draws: Tensor) -> Tensor | None:
         if self.captions is None or self.texts is None:

@@ -131,7 +131,8 @@ def debug(recipe: Recipe) -> Recipe:
     if recipe.name == "image-to-speech-photos":
         recipe.data.sources = (swatches(recipe, 4, 2),)
     recipe.stages[0].objective.width, recipe.stages[0].objective.hidden = 32, 16
-    cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0} if recipe.denoiser.target is Hourglass else {}
+    is_hourglass = recipe.denoiser.target is Hourglass
+    cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0} if is_hourglass else {}
     return shrink(
         recipe,
         data={"takes": 1, "limit": 256},
