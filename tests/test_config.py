@@ -15,6 +15,7 @@ from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.config.document import read_yaml
 from synesthete.data.pictures import ClassFolders, Mnist
 from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.recipes import find_recipe
 from synesthete.types import InputError
@@ -96,6 +97,8 @@ def test_a_build_is_the_call_not_yet_made():
             "DiT.patch_size: '50,4' does not fit; write 2 values in brackets, such",
         ),
         (lambda: build(DiT, patch_size=[0, 4]), "DiT.patch_size: (0, 4); give at least 1"),
+        (lambda: build(Hourglass, merge=[0, 4]), "Hourglass.merge: (0, 4); give at least 1"),
+        (lambda: build(Hourglass, num_cell_blocks=-1), "Hourglass.num_cell_blocks: -1; give at least 1"),
         (lambda: build(DiT, patch_size=(200, 4))(), "denoiser.patch_size [200, 4] is larger than a sample"),
         (lambda: build(UNet, channels=3), "UNet.channels: 3 does not fit; write a list in brackets, such as '[50,50]'"),
         (lambda: build(PictureStem, fit="tight"), "PictureStem.fit: 'tight' does not fit"),
@@ -352,9 +355,12 @@ def changed(change) -> dict:
         (lambda v: v["sampling"].update(timestep_shift=float("inf")), "sampling: Sampling.timestep_shift: inf does"),
         (lambda v: v["sampling"].update(guidance_scale=float("nan")), "Sampling.guidance_scale"),
         (lambda v: v["sampling"].update(num_inference_steps=10**9), "give 10,000 at most"),
-        (lambda v: v["denoiser"].update(depth=10**9), "DiT.depth: 1000000000 is more than anything can be made of"),
+        (
+            lambda v: v["denoiser"].update(depth=10**9),
+            "Hourglass.depth: 1000000000 is more than anything can be made of",
+        ),
         (lambda v: v["codec"].update(n_fft=10**9), "give 65,536 at most"),
-        (lambda v: v["denoiser"].update(sample_size=[10**9, 4]), "DiT.sample_size"),
+        (lambda v: v["denoiser"].update(sample_size=[10**9, 4]), "Hourglass.sample_size"),
         (lambda v: v["stages"][0].update(num_warmup_steps=1e30), "num_warmup_steps"),
     ],
 )

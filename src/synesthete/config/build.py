@@ -28,13 +28,13 @@ LIMITS = {
     1_000_000: "takes batch_size sample_rate",
     100_000: "num",
     1 << 16: "n_fft hop_length num_bins num_frames sample_size num_tokens resolutions discriminator_resolutions",
-    1 << 14: "width widths size patch_size in_channels channels latent_channels dim intermediate_dim num_columns "
-    "n_mels num_features multiple",
+    1 << 14: "width widths cell_width size patch_size cell_size in_channels channels latent_channels dim "
+    "intermediate_dim num_columns n_mels num_features multiple",
     10_000: "num_iterations num_inference_steps num_train_timesteps num_views",
     3_600: "seconds",
     1_000: "depth num_layers num_blocks num_heads frames num_corrections num_resamplings",
 }
-AT_LEAST_1 = ("sample_size", "patch_size")
+AT_LEAST_1 = ("sample_size", "patch_size", "cell_size", "merge", "cell_width", "num_cell_blocks")
 MOST = {name: most for most, names in LIMITS.items() for name in names.split()}
 EXAMPLES: dict[Any, str] = {int: "50", float: "0.5", str: "NAME", bool: "true"}  # of values in a list
 SHORT = reprlib.Repr()

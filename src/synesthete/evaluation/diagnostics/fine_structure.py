@@ -25,7 +25,7 @@ FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the way to noise
 EDGES = (0, 5, 10, 20, 35)  # first index of each run of coefficients; the last runs to the end
 LOW_NOISE = 0.3  # up to where x_t shows what the guess has to keep
 # Of variance, and of real sounds. Up to LOW_NOISE, on spoken words of unheard voices, a model that speaks with a voice
-# keeps within them (0.0022, 0.97), and one that whispers does not (0.0087, 0.08).
+# keeps within them (0.0024, 0.95), and one that whispers does not (0.0087, 0.08).
 MOST_ERROR, LEAST_VOICED = 0.003, 0.8
 
 
