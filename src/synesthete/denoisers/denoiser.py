@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,6 +61,23 @@ class ConditionedDenoiser(Denoiser):
 
     embed_timestep: Any
     embed_pooled: Any
+
+    def readers(self) -> Iterable[Any]:
+        """What makes keys and values of the condition's tokens, in the order in which it runs."""
+        raise NotImplementedError
+
+    def precompute(self, condition: Condition) -> Condition:
+        """The condition with the keys and values of every layer, computed once per sample instead of once per step.
+
+        Raises:
+            ValueError: the condition lacks a part that this network reads.
+        """
+        self.check_condition(condition)
+        if self.config.condition_width is None:
+            return condition
+        assert condition.tokens is not None
+        tokens = condition.tokens.to(self.dtype)
+        return replace(condition, keys_values=tuple(reader.keys_values(tokens) for reader in self.readers()))
 
     def check_condition(self, condition: Condition) -> None:
         """Make sure that a condition has what this network reads.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,6 +15,8 @@ from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_posit
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from synesthete.types import Condition
@@ -148,19 +149,9 @@ class DiT(ConditionedDenoiser):
         """The inverse of `patchify`, cut to `size` (H, W)."""
         return unpatchify(tokens.unflatten(1, self.grid), self.config.patch_size, size)
 
-    def precompute(self, condition: Condition) -> Condition:
-        """The condition with the keys and values of every layer, computed once per sample instead of once per step.
-
-        Raises:
-            ValueError: the condition lacks a part that this network reads.
-        """
-        self.check_condition(condition)
-        if self.config.condition_width is None:
-            return condition
-        assert condition.tokens is not None
-        tokens = condition.tokens.to(self.embed_patch.weight.dtype)
-        keys_values = tuple(block.keys_values(tokens) for block in self.blocks)  # type: ignore[operator]
-        return replace(condition, keys_values=keys_values)
+    def readers(self) -> Iterable[Any]:
+        """Its blocks."""
+        return self.blocks
 
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""

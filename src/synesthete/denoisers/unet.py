@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from synesthete.nn.layers import CrossAttention, SelfAttention, TimestepEmbeddin
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -255,20 +254,10 @@ class UNet(ConditionedDenoiser):
         self.gradient_checkpointing = False
         self.to(memory_format=torch.channels_last)
 
-    def precompute(self, condition: Condition) -> Condition:
-        """The condition with the keys and values of every layer, computed once per sample instead of once per step.
-
-        Raises:
-            ValueError: the condition lacks a part that this network reads.
-        """
-        self.check_condition(condition)
-        if self.config.condition_width is None:
-            return condition
-        assert condition.tokens is not None
-        tokens = condition.tokens.to(self.conv_in.weight.dtype)
+    def readers(self) -> Iterable[Any]:
+        """The cross-attention of its blocks that have one."""
         blocks = itertools.chain(self.down_blocks, self.mid_blocks, self.up_blocks)
-        readers = (block.reader for block in blocks if isinstance(block, UNetBlock))
-        return replace(condition, keys_values=tuple(reader.keys_values(tokens) for reader in readers if reader))
+        return (block.reader for block in blocks if isinstance(block, UNetBlock) and block.reader)
 
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
