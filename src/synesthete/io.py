@@ -311,6 +311,7 @@ def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[
         told = ""
     if told != request:
         check()
+    before = {path for path in paths if path.exists() and told != request}
     is_new, is_whole = not folder.exists(), False
     try:
         with locked(folder, deep=False):
@@ -321,7 +322,7 @@ def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[
                 yield
                 is_whole = True
             finally:
-                if is_whole or not any(path.exists() for path in paths):
+                if is_whole or not any(path.exists() for path in paths if path not in before):
                     mark.unlink(missing_ok=True)
     finally:
         if is_new and not is_whole:

@@ -249,7 +249,7 @@ def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(command, tmp_p
 
 def test_the_shipped_model_is_small_and_names_no_folder(command):
     folder = hub.find_model(SHIPPED)
-    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 12_000_000
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) <= 16_000_000
     assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
     assert sum(path.stat().st_size for path in (folder / "classifier").iterdir()) < 1_000_000
     assert json.loads((folder / "classifier" / "classifier.json").read_text())["accuracy"] > 0.95

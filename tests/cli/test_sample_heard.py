@@ -166,7 +166,7 @@ def test_it_is_the_picture_that_a_script_makes(run, model, sounds, tmp_path):
 def test_a_folder_of_sounds(run, model, sounds, tmp_path):
     code, printed, _ = run(model, sounds, "--out", tmp_path)
     assert code == 0
-    assert "3 files" in printed
+    assert "7 files" in printed  # a picture and its settings for each sound, and the contact sheet
     assert "cat.wav: 0.30 s, shorter than the 0.5 s heard: padded" in printed
     assert "rain.flac: 2.00 s, longer than the 0.5 s heard: its loudest part is heard" in printed
     made = {stem: pixels(tmp_path / f"{stem}.png") for stem in ("cat", "dog", "rain")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import huggingface_hub
 import numpy as np
@@ -12,7 +13,6 @@ from diffusers import AutoencoderKL
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
-from conftest import SHARED
 from synesthete.codecs.autoencoder import KL, TINY, AutoencoderCodec, TinyAutoencoder, read_autoencoder
 from synesthete.types import InputError
 
@@ -23,7 +23,8 @@ SMALL = {
     "down_block_types": ("DownEncoderBlock2D",) * 2,
     "up_block_types": ("UpDecoderBlock2D",) * 2,
 }
-TAEF2 = SHARED.parent / "models" / "taef2"
+SHARED = Path(__file__).parents[3] / "shared"
+TAEF2 = SHARED / "models" / "taef2"
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_the_tiny_layout_is_read_by_name(tmp_path):
 @pytest.mark.skipif(not TAEF2.is_dir(), reason="needs ../shared/models/taef2")
 def test_the_published_tiny_autoencoder_restores_photographs():
     """Its weights restore 96x96 photographs at 26.3 dB by the data's README; a layer in the wrong place costs 10 dB."""
-    files = sorted((SHARED / "stl10_like96").glob("*/*.*"))[::100]
+    files = sorted((SHARED / "data" / "stl10_like96").glob("*/*.*"))[::100]
     codec = AutoencoderCodec(str(TAEF2), 96)
     photographs = codec.preprocess([Image.open(file) for file in files])
     codec.fit([photographs])

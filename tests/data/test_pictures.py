@@ -376,7 +376,7 @@ def test_the_usual_formats_are_read(tmp_path, suffix):
 
 
 def test_one_picture_that_cannot_be_read_is_one_line(tmp_path):
-    for name, content_of_file, named in (("text.png", b"words", "not a picture"), ("empty.png", b"", "not a picture")):
+    for name, content_of_file, named in (("text.png", b"words", "no picture"), ("empty.png", b"", "no picture")):
         (tmp_path / name).write_bytes(content_of_file)
         with pytest.raises(InputError) as caught:
             read_picture(tmp_path / name)

@@ -249,13 +249,13 @@ def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, mon
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_learning_rate_counts_optimiser_steps_and_ends_at_its_minimum(prepared, tmp_path, accumulation):
     sets = (*QUICK, "stages.align.num_steps=1", "stages.denoise.num_steps=8", "stages.denoise.checkpoint_every=8")
-    loop.train_recipe(
-        debug_recipe(*sets, f"stages.denoise.gradient_accumulation_steps={accumulation}"), prepared, tmp_path / "run"
-    )
+    recipe = debug_recipe(*sets, f"stages.denoise.gradient_accumulation_steps={accumulation}")
+    peak = recipe.stages[1].learning_rate
+    loop.train_recipe(recipe, prepared, tmp_path / "run")
     lines = [line for line in metrics(tmp_path / "run") if line["stage"] == "denoise" and "loss" in line]
     rates = [line["learning_rate"] for line in lines]
     assert len(rates) == 8
-    assert rates[:3] == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert rates[:3] == pytest.approx([peak / 2, peak, peak])
     assert rates[-1] == pytest.approx(1e-5, rel=1e-12)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     groups = json.loads((tmp_path / "run/checkpoints/1-denoise/step_0000008/optimiser.json").read_text())
@@ -407,9 +407,10 @@ def test_a_run_folder_holds_no_pickle_and_no_path_of_its_maker(uninterrupted):
     for path in uninterrupted[0].rglob("*"):
         if path.is_file() and not path.name.startswith("events.out.tfevents"):
             assert path.suffix in {".yaml", ".json", ".jsonl", ".png", ".wav", ".safetensors"}, path
-            assert path.read_bytes()[:1] != b"\x80"
-        if path.suffix == ".safetensors":
-            assert load_file(path)
+            if path.suffix == ".safetensors":
+                assert load_file(path)
+            else:
+                assert path.read_bytes()[:1] != b"\x80"  # what pickles begin with
         if path.suffix in {".yaml", ".json", ".jsonl"}:
             text = path.read_text()
             assert str(Path.home()) + "/" not in text
