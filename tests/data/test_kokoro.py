@@ -53,6 +53,9 @@ def test_a_semitone_is_a_semitone(folder):
     assert len(plain[0]) == len(higher[0])
     ratio = loudest_frequency(*higher) / loudest_frequency(*plain)
     assert ratio == pytest.approx(2 ** (3 / 12), rel=0.02)
+    kept = Kokoro(str(folder), own_pitch=True)
+    assert torch.equal(plain[0], kept.speak("seven", "bf_lily", pitch=70, semitones=3.0)[0])
+    assert kept.identity() != Kokoro(str(folder)).identity()
 
 
 @pytest.mark.parametrize(
