@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synesthete.io import digest
 from synesthete.types import InputError
@@ -329,6 +329,24 @@ def _snapshot(
             local_files_only=cached,
         )
     )
+
+
+def open_network(path: Path) -> Any:
+    """An ONNX file as a session of onnxruntime, quiet and on one thread: many processes compute at once.
+
+    Raises:
+        InputError: onnxruntime cannot load it. ImportError: there is no onnxruntime.
+    """
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has exceptions of its own
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"{path}: not a network that onnxruntime can load ({reason}); get it again") from None
 
 
 def _needed(patterns: Sequence[str]) -> list[str]:

@@ -165,7 +165,7 @@ def test_voices_put_there_by_hand_are_found(offline):
 def test_damaged_voices_are_named(folder, tmp_path):
     path = write_voice(tmp_path, NAMES[0])
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"en_US-ann-medium.onnx: not a voice that Piper can load .*download it again"):
+    with pytest.raises(InputError, match=r"en_US-ann-medium.onnx: not a network .*get it again"):
         Piper(str(tmp_path)).speak(SAID, NAMES[0])
     (tmp_path / f"{NAMES[0]}.onnx.json").write_text("[]")
     with pytest.raises(InputError, match=r"onnx.json: not the settings of a Piper voice"):

@@ -263,16 +263,7 @@ def load_network(path: Path) -> Any:
     Raises:
         InputError: a damaged file.
     """
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has exceptions of its own
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(f"{path}: not a network that onnxruntime can load ({reason}); download it again") from None
+    session = hub.open_network(path)
     names = {given.name for given in session.get_inputs()}
     if not {"style", "speed"} <= names or not names & {"tokens", "input_ids"}:
         raise InputError(f"{path}: takes {', '.join(sorted(names))}, not what Kokoro takes (tokens, style, speed)")

@@ -163,20 +163,15 @@ def load_voice(path: Path) -> Any:
     Raises:
         InputError: a damaged file.
     """
-    from onnxruntime import InferenceSession, SessionOptions
     from piper import PiperVoice
     from piper.config import PiperConfig
 
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
         config = PiperConfig.from_dict(read_json(Path(f"{path}.json")))
-        session = InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has exceptions of its own
+    except Exception as error:  # of whatever kind, for whatever is in it
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"{path}: not a voice that Piper can load ({reason}); download it again") from None
-    return PiperVoice(session=session, config=config)
+    return PiperVoice(session=hub.open_network(path), config=config)
 
 
 def shift_pitch(waveform: np.ndarray, sample_rate: int, semitones: float) -> np.ndarray:

@@ -103,15 +103,6 @@ class Dnsmos:
 
 def _load(path: Path) -> Any:
     try:
-        from onnxruntime import InferenceSession, SessionOptions
+        return hub.open_network(path)
     except ImportError:
         raise InputError("onnxruntime is not installed; pip install 'synesthete[quality]'") from None
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has exceptions of its own
-        raise InputError(
-            f"{path}: not a network that onnxruntime can load ({str(error)[:120]}); get it again"
-        ) from None
