@@ -7,11 +7,11 @@ N denoiser tokens, S samples of a waveform. Spectrograms are pictures: `(B, 1, F
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from torch import Tensor
@@ -72,6 +72,17 @@ class Tensors:
             return len(value[0][0]) if isinstance(value, tuple) else len(value)
         raise ValueError(f"an empty {type(self).__name__} has no batch size")
 
+    @classmethod
+    def concatenate(cls, batches: Sequence[Self]) -> Self:
+        """Those of the same make, one batch after the other."""
+        import torch
+        from torch.utils._pytree import tree_map
+
+        def joined(name: str) -> Any:
+            return tree_map(lambda *values: torch.cat(values), *(getattr(one, name) for one in batches))
+
+        return replace(batches[0], **{name: joined(name) for name, _ in batches[0]._parts()})
+
     def _parts(self) -> list[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self).items() if not isinstance(value, bool | None)]
 
@@ -92,17 +103,6 @@ class Condition(Tensors):
     keys_values: tuple[tuple[Tensor, Tensor], ...] | None = None
 
     @staticmethod
-    def concatenate(conditions: Sequence[Condition]) -> Condition:
-        """Conditions of the same make, one batch after the other."""
-        import torch
-        from torch.utils._pytree import tree_map
-
-        def joined(name: str) -> Any:
-            return tree_map(lambda *values: torch.cat(values), *(getattr(one, name) for one in conditions))
-
-        return replace(conditions[0], **{name: joined(name) for name, _ in conditions[0]._parts()})
-
-    @staticmethod
     def where(keep: Tensor, chosen: Condition, other: Condition) -> Condition:
         """Per sample: `chosen` where keep (B,) is True, `other` elsewhere (condition dropout, drawn per sample)."""
         mixed: dict[str, Any] = {}
@@ -111,6 +111,21 @@ class Condition(Tensors):
                 raise ValueError("mix conditions before their keys and values are computed")
             mixed[name] = value.where(keep.to(value.device).view(-1, *[1] * (value.ndim - 1)), getattr(other, name))
         return replace(chosen, **mixed)
+
+
+@dataclass(frozen=True)
+class SpokenPictures(Tensors):
+    """Pictures, and how each is to be spoken.
+
+    pictures: (B, C, H, W), or what a frozen encoder saw in them. voice: (B,) int64, a place among the voices of the
+    model, or -1. pitch (0 to 99, 50 a voice's own) and rate (words a minute): (B,) float32, or NaN. -1 and NaN say
+    nothing.
+    """
+
+    pictures: Tensor
+    voice: Tensor
+    pitch: Tensor
+    rate: Tensor
 
 
 @dataclass(frozen=True)
@@ -141,7 +156,8 @@ class Prepared:
 
     train, test: `Samples` of the system's kind. classifier: pictures that only the classifier of a picture model learns
     from; None where something else is evaluated. skipped: the files that could not be read. speakers: as `test`, of
-    speakers who are in no other; None where the sources tell of none.
+    speakers who are in no other; None where the sources tell of none. told: fields of the conditioner that the data
+    decide, where the recipe leaves them open.
     """
 
     train: Any
@@ -152,3 +168,4 @@ class Prepared:
     skipped: tuple[str, ...] = ()
     classifier: Any = None
     speakers: Any = None
+    told: Mapping[str, Any] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import torch
 
 from synesthete.config import build
 from synesthete.data.files import read_manifest
+from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import Mixed, named_engine
 from synesthete.data.speech.espeak import Espeak
@@ -144,7 +145,7 @@ def test_too_much_at_once_and_nothing_at_all(folder):
 
 def test_two_engines_speak_one_corpus(folder, tmp_path):
     words = {"six": "six", "two": "two"}
-    engine = build(Mixed, engines=("espeak", build(Kokoro, folder=str(folder))))()
+    engine = build(Mixed, engines=("espeak", build(Kokoro, folder=str(folder), own_pitch=True)))()
     voices = {split: group[-1:] + group[:1] for split, group in engine.split_voices().items()}
     summary = build_speech_corpus(
         words, tmp_path / "corpus", seconds=0.9, takes=4, engine=engine, voices=voices, num_workers=1
@@ -154,6 +155,12 @@ def test_two_engines_speak_one_corpus(folder, tmp_path):
     assert {"bm_lewis", "en-us-aunty"} <= speakers
     settings = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
     assert "kokoro" in settings["engine"] and "espeak" in settings["engine"]
+    pairs = ImageSpeechPairs((), class_names=("six", "two"), num_samples=21_600, engine=engine)
+    clips = pairs.clips(tmp_path / "corpus", "train")
+    told = {name: set(clips.pitches[[own == name for own in clips.speakers]].tolist()) for name in clips.speakers}
+    # As it sounds, not as it was drawn: a voice of Kokoro has an underscore in its name.
+    assert sorted(len(own) > 1 or own != {50.0} for own in told.values()) == [False, True]
+    assert [own for name, own in told.items() if "_" in name] == [{50.0}]
     with pytest.raises(InputError, match="nobody"):
         engine.speak("six", "nobody")
 

@@ -58,6 +58,9 @@ OPTIONS: dict[str, Any] = {
     "frames": option(int | None, "Pictures of that strip; 7 by default."),
     "strengths": option(list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"),
     "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
+    "voice": option(str | None, "Who speaks: a voice of the model, several by commas, or all; else chance decides."),
+    "pitch": option(float | None, "How high, 0 to 99; 50 is the voice's own."),
+    "rate": option(float | None, "How fast, in words a minute."),
     "out": option(Path, "Folder for what is made."),
     "seed": option(int, "Other seeds give others."),
     "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
@@ -102,7 +105,7 @@ VERBS = {
         ),
         "image-to-speech-digits",
         "picture",
-        (),
+        ("voice", "pitch", "rate"),
     ),
     "draw": Verb(
         "Draw pictures of labels or words: LABEL_000.png, ... (8 of each), and a contact sheet.",
@@ -183,7 +186,7 @@ def command(name: str) -> Callable[..., None]:
         metavar, about = f"[MODEL] {verb.reads.upper()}...", f"{about} {verb.reads.title()}s, or folders of them."
         kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about)]
         # A strip between two sounds needs no files; pictures that speak are asked for by their command's usage.
-        first = [parameter("arguments", kind, None) if verb.options else parameter("arguments", kind)]
+        first = [parameter("arguments", kind, None) if "between" in verb.options else parameter("arguments", kind)]
     else:
         first = [parameter("model", Annotated[str, typer.Argument(metavar="[MODEL]", help=about)], verb.default)]
     defaults = DEFAULTS | {"out": Path("out") / name}

@@ -21,8 +21,9 @@ class Conditioner(Part):
     """Base of all conditioners: raw conditions to `Condition`, and the null of each.
 
     Attributes:
-        reads: what a raw condition is: class numbers (B,), pictures (B, C, H, W) uint8 as `preprocess` makes them,
-            waveforms (B, S), or a `SoundAndText`; "nothing" of a model that is told nothing.
+        reads: what a raw condition is: class numbers (B,), pictures (B, C, H, W) uint8 as `preprocess` makes them (or,
+            of a `VoicedPicture`, `SpokenPictures`), waveforms (B, S), or a `SoundAndText`; "nothing" of a model that is
+            told nothing.
         reads_text: whether prompts of one's own stand for raw conditions, through `extract_features`.
         tower: the published encoder that it reads through, none of its parts; None where it has none.
     """
@@ -48,6 +49,14 @@ class Conditioner(Part):
     def null(self, batch_size: int) -> Condition:
         """The condition that says nothing, (batch_size, ...)."""
         raise NotImplementedError
+
+    def look(self, raw: Any, generator: torch.Generator | None = None) -> Condition:
+        """As `encode`, without what tells how a picture is to be spoken."""
+        return self.encode(raw, generator)
+
+    def complete(self, raw: Any, generators: Sequence[torch.Generator]) -> Any:
+        """Raw, and what it leaves to chance drawn by the seeds of the samples' generators, which stay as they are."""
+        return raw
 
     def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
         """What guidance weighs against each other: told nothing, told a part, told all; two may be the same object.

@@ -51,6 +51,7 @@ NAMES: dict[str, str] = {
     "conditioning.pictures": "PicturePatches PictureStem ResidualStem",
     "conditioning.learned_encoders": "SoundEncoder TextTransformer",
     "conditioning.vision": "VisionEncoder",
+    "conditioning.voices": "VoicedPicture",
     # denoisers and their process
     "denoisers.dit": "DiT",
     "denoisers.hourglass": "Hourglass",

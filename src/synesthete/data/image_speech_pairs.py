@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.clips import SHARES, Variation
-from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
-from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (the same)
+from synesthete.data.speech.corpus import build_speech_corpus, load_clips
+from synesthete.data.speech.engines import EngineChoice, keeps_pitch  # noqa: TC001 (the same)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
+from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.picture_decoder import MAX_PIXELS
-from synesthete.types import AudioSpec, Batch, InputError
+from synesthete.types import AudioSpec, Batch, InputError, SpokenPictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
+    from synesthete.data.speech.corpus import Clips
     from synesthete.data.speech.engines import Engine
 
 
@@ -110,12 +112,18 @@ class ImageSpeechPairs(LabelledPictures):
         )
 
     def clips(self, folder: Path, split: str) -> Clips:
-        """The clips of a split (train, classifier or test), labels as places in `class_names`."""
+        """The clips of a split (train, classifier or test), labels as places in `class_names`.
+
+        Those of voices that kept their own pitch are told so, whatever pitch was drawn.
+        """
         clips = load_clips(folder, split, self.spec, num_samples=self.num_samples)
         places = torch.tensor([self.class_names.index(name) for name in clips.class_names])
-        chosen = self._limited(clips.labels)
-        speakers = [clips.speakers[i] for i in chosen.tolist()]
-        return Clips(clips.waveforms[chosen], places[clips.labels[chosen]], self.class_names, speakers, clips.skipped)
+        voices = self.engine.split_voices().get(split, ()) if self.engine else ()
+        own = {voice.speaker for voice in voices if keeps_pitch(self.engine, voice.name)}
+        kept = torch.tensor([name in own for name in clips.speakers])
+        pitches = None if clips.pitches is None else clips.pitches.masked_fill(kept, OWN_PITCH)
+        found = replace(clips, labels=places[clips.labels], class_names=self.class_names, pitches=pitches)
+        return found[self._limited(clips.labels)]
 
 
 @dataclass
@@ -123,7 +131,8 @@ class ImageSpeechSamples(Samples):
     """Encoded clips and preprocessed pictures, in memory or in shards on disk, paired anew for every batch.
 
     x_0: (m, 1, F, T), of any floating type. clip_labels: (m,). labels: (n,). pictures: (n, C, H, W) uint8, or
-    what a frozen encoder saw in them (n, ...) floating, or the labels again for a conditioner that reads these.
+    what a frozen encoder saw in them (n, ...) floating, or the labels again for a conditioner that reads these. spoken:
+    voice, pitch and rate of the clips, (m,) each as `SpokenPictures` has them; None tells the pictures alone.
     """
 
     x_0: Tensor | Rows
@@ -131,6 +140,7 @@ class ImageSpeechSamples(Samples):
     pictures: Tensor | Rows
     labels: Tensor
     augmentation: Augmentation | None = None
+    spoken: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         if len(self.x_0) != len(self.clip_labels) or len(self.pictures) != len(self.labels):
@@ -161,7 +171,9 @@ class ImageSpeechSamples(Samples):
                 for label, draw in zip(labels.tolist(), draws.tolist(), strict=True)
             ]
         )
-        raw = self.pictures[indices]
+        raw: Any = self.pictures[indices]
         if self.augmentation is not None:
             raw = self.augmentation(raw, generator)
+        if self.spoken is not None:
+            raw = SpokenPictures(raw, *(told[clips] for told in self.spoken))
         return Batch(signal=self.x_0[clips].float(), raw=raw, label=labels, encoded=True)

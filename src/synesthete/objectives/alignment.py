@@ -106,7 +106,7 @@ class Alignment(Objective):
             heard = conditioner.embed_audio(batch.raw, generator)
             loss, retrieval = self._contrast(self.picture_encoder(batch.encode(codec)), heard, batch.label)
             return {"loss": loss, "retrieval": retrieval}
-        condition = conditioner.encode(batch.raw, generator)
+        condition = conditioner.look(batch.raw, generator)
         sound = self.sound_encoder(batch.encode(codec))
         loss, retrieval = self._contrast(condition.pooled, sound, batch.label)
         tokens_loss, _ = self._contrast(self.tokens_head(condition.tokens.mean(dim=1)), sound, batch.label)

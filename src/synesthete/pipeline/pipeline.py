@@ -224,9 +224,9 @@ class Pipeline:
         settings = self.sampling_settings(**sampling)
         if negative is not None and not self.has_two_sources:
             raise InputError("this model reads no prompts of one's own: leave the negative prompt out")
-        with autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
-            branches = self.branches(raw, negative)
         generators = list(generators or seeding.sample_generators(0, len(raw)))
+        with autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
+            branches = self.branches(self.conditioner.complete(raw, generators), negative)
         scheduler = scheduler_for(settings, self.process)
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.pictures import PictureStem, ResidualStem
+from synesthete.conditioning.voices import VoicedPicture
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
@@ -34,6 +37,17 @@ PHRASES = (
 
 def image_to_speech_digits() -> Recipe:
     """A handwritten digit says its name, in one of many voices; 0.68 s of 100-band log-mel."""
+    return speaking_digits()
+
+
+def with_voices(recipe: Recipe) -> Recipe:
+    """The recipe with a conditioner that is told beside the picture who speaks, how high and how fast."""
+    recipe.conditioner = build(VoicedPicture, picture=recipe.conditioner, width=recipe.conditioner.width)
+    return recipe
+
+
+def speaking_digits() -> Recipe:
+    """The digits' recipe without voices to choose from: the noise alone decides who speaks."""
     return Recipe(
         name="image-to-speech-digits",
         task="image-to-speech",
@@ -111,7 +125,7 @@ def image_to_speech_phrases() -> Recipe:
 
 def without_cells() -> Recipe:
     """The digits' recipe with merged tokens of plain bands alone, as the figures of the other two were measured."""
-    recipe = image_to_speech_digits()
+    recipe = speaking_digits()
     recipe.codec.whitening = 0.0
     recipe.denoiser = build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, mlp_ratio=3)
     recipe.process = build(Process, loss_space="flow", timestep_sampling="logit_normal", timestep_mean=1.0)
@@ -133,9 +147,12 @@ def debug(recipe: Recipe) -> Recipe:
     recipe.stages[0].objective.width, recipe.stages[0].objective.hidden = 32, 16
     is_hourglass = recipe.denoiser.target is Hourglass
     cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0} if is_hourglass else {}
+    stem: dict[str, Any] = {"widths": (8, 16, 16), "width": 32}
+    if recipe.conditioner.target is VoicedPicture:
+        stem = {"picture": stem, "width": 32}
     return shrink(
         recipe,
         data={"takes": 1, "limit": 256},
-        conditioner={"widths": (8, 16, 16), "width": 32},
+        conditioner=stem,
         denoiser={"width": 32, "depth": 2, "num_heads": 2, "condition_width": 32, "pooled_width": 32, **cells},
     )

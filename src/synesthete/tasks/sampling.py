@@ -180,9 +180,13 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
             rows.setdefault(item.group, []).append(thumbnail(made))
         if isinstance(made, Sound):
             seconds_of_sound += made.seconds
-            if made.heard is not None:
-                said.append({"picture": legible(str(item.raw)), **asdict(made.heard)})
-                lines.append(f"{legible(Path(str(item.raw)).name)}: {made.heard}")
+            told = {"voice": made.how["voice"]} if "voice" in made.how else {}
+            if made.heard is not None or told:
+                verdict = {} if made.heard is None else asdict(made.heard)
+                said.append({"picture": legible(str(item.raw)), **told, **verdict})
+                voice = f" in the voice {told['voice']}" if told else ""
+                heard = f": {made.heard}" if made.heard is not None else ""
+                lines.append(f"{legible(Path(str(item.raw)).name)}{voice}{heard}")
     seconds = time.perf_counter() - started
     values: dict[str, Any] = {"written": written}
     if ".gif" in plan.suffixes:

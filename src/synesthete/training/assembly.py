@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     """The recipe's parts with fresh weights, which depend on the seed alone; the codec as measured."""
     torch.manual_seed(seeding.derive(recipe.seed, "weights"))
-    parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
+    parts = Parts(recipe.codec(), recipe.conditioner(**prepared.told), recipe.denoiser(), recipe.process())
     # What a codec is to learn is of the seed, too, not of whenever the data were prepared.
     fresh = {name: weight for name, weight in parts.codec.named_parameters() if weight.requires_grad}
     parts.codec.load_state_dict({**prepared.statistics, **fresh})

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from synesthete.io import append_to, read_json, write_file
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -231,6 +232,7 @@ class Clips:
     """The clips of a split in memory: waveforms (n, S) int16 (sample / 32768 is the sound), labels (n,) int64.
 
     A label is a place in class_names, which are sorted and the same for every split. skipped: one line a broken file.
+    pitches, rates: of each clip (n,) float32, as its manifest tells them, NaN where it does not; None: of no clip.
     """
 
     waveforms: Tensor
@@ -238,10 +240,20 @@ class Clips:
     class_names: tuple[str, ...]
     speakers: list[str]
     skipped: list[str]
+    pitches: Tensor | None = None
+    rates: Tensor | None = None
 
     def __len__(self) -> int:
         """The number of clips."""
         return len(self.labels)
+
+    def __getitem__(self, places: Tensor) -> Clips:
+        """Those at some places (k,)."""
+        chosen: dict[str, Any] = {
+            name: None if (one := getattr(self, name)) is None else one[places] for name in ("pitches", "rates")
+        }
+        speakers = [self.speakers[i] for i in places.tolist()]
+        return replace(self, waveforms=self.waveforms[places], labels=self.labels[places], speakers=speakers, **chosen)
 
 
 def load_clips(
@@ -280,4 +292,11 @@ def load_clips(
         class_names=class_names,
         speakers=[entry.speaker or "" for _, entry in rows],
         skipped=skipped,
+        pitches=numbers_or_nan(entry.pitch for _, entry in rows),
+        rates=numbers_or_nan(entry.rate for _, entry in rows),
     )
+
+
+def numbers_or_nan(values: Iterable[float | None]) -> Tensor:
+    """(n,) float32, NaN for None."""
+    return torch.tensor([math.nan if value is None else float(value) for value in values])

@@ -104,11 +104,20 @@ class Mixed:
         """As the engine that has the voice speaks."""
         return self._engine_of(voice).speak(text, voice, rate, pitch, semitones)
 
+    def keeps_pitch(self, voice: str) -> bool:
+        """As the engine that has the voice; one that says nothing of it says what is drawn."""
+        return keeps_pitch(self._engine_of(voice), voice)
+
     def _engine_of(self, voice: str) -> Engine:
         for engine in self.engines:
             if any(voice == own.name for voices in engine.split_voices().values() for own in voices):
                 return engine
         raise InputError(f"voice {voice!r}: none of the {len(self.engines)} engines has it; name one of theirs")
+
+
+def keeps_pitch(engine: Any, voice: str) -> bool:
+    """Whether an engine says everything at the voice's own pitch, whatever pitch is drawn."""
+    return hasattr(engine, "keeps_pitch") and engine.keeps_pitch(voice)
 
 
 @dataclass(frozen=True)

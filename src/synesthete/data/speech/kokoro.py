@@ -168,6 +168,10 @@ class Kokoro:
             waveform = shift_pitch(waveform, SAMPLE_RATE, higher)
         return torch.from_numpy(np.clip(waveform, -1, 1)), SAMPLE_RATE
 
+    def keeps_pitch(self, voice: str) -> bool:
+        """Whether every clip is said at the voice's own pitch."""
+        return self.own_pitch
+
     def phonemes(self, text: str, voice: str) -> str:
         """What the network is given for a text, one letter a phoneme, the pauses as they were written."""
         accent, symbols = _ACCENTS[voice[0]]

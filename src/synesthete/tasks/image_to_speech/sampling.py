@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete.conditioning.voices import ALL, VoicedPicture
 from synesthete.data.files import legible
 from synesthete.data.picture import find_pictures, list_pictures, read_picture
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems
-from synesthete.types import InputError
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
+from synesthete.types import InputError, SpokenPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -31,10 +32,17 @@ ADD_CLASSIFIER = "run `synesthete train` on its run folder again, which adds one
 
 @dataclass(frozen=True)
 class SpeechRequest(SampleRequest):
-    """inputs: pictures, files of them, or folders of files. max_pixels: of a file; one of more is not decoded."""
+    """inputs: pictures, files of them, or folders of files. max_pixels: of a file; one of more is not decoded.
+
+    voice: one of the model's, several with commas between them, or `all`; None leaves it to the chance of each sample.
+    pitch (0 to 99, 50 a voice's own), rate (words a minute): None leaves them to the model.
+    """
 
     inputs: Sequence[Path | Image.Image] = ()
     max_pixels: int = MAX_PIXELS
+    voice: str | None = None
+    pitch: float | None = None
+    rate: float | None = None
 
     def check(self) -> None:
         """There is a picture.
@@ -66,10 +74,15 @@ class SpeechPlan(Plan):
             unread = find_pictures(given)[1] if isinstance(given, Path) and given.is_dir() else []
             self.skipped += [f"{legible(str(path))}: a picture of a kind that is not read" for path in unread]
         self.inputs = [path for path in found if isinstance(path, Path)]
-        stems = map(legible, name_stems(self.inputs, folders))
+        named = map(legible, name_stems(self.inputs, folders))
+        stems = [next(named) if isinstance(picture, Path) else f"{i:03d}" for i, picture in enumerate(found)]
+        wanted = {name: one for name in ("voice", "pitch", "rate") if (one := getattr(request, name)) is not None}
+        voices = choose_voices(pipeline.conditioner, wanted, request.model)
+        # The noise of a picture is the same whoever speaks.
         self.items = [
-            Item(next(stems) if isinstance(picture, Path) else f"{i:03d}", (i,), raw=picture)
-            for i, picture in enumerate(found)
+            Item(f"{stem}_{own['voice']}" if len(voices) > 1 else stem, (i,), own, raw=picture)
+            for i, (stem, picture) in enumerate(zip(stems, found, strict=True))
+            for own in (wanted | ({"voice": voice} if voice else {}) for voice in voices)
         ]
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound | None]:
@@ -81,16 +94,53 @@ class SpeechPlan(Plan):
                 picture = read_picture(item.raw, self.request.max_pixels) if of_file else item.raw
                 fitted[place] = self.pipeline.preprocess([picture])
             except InputError as error:
-                self.skipped.append(str(error))
+                self.skipped += [str(error)] * (str(error) not in self.skipped)  # once, however many voices
         made: list[Sound | None] = [None] * len(items)
         if not fitted:
             return made
         readable, codec = [items[place] for place in fitted], self.pipeline.codec
-        raw = torch.cat([*fitted.values()])
-        output = self.pipeline(raw, generators=self.generators(readable), **self.request.settings)
+        generators = self.generators(readable)
+        raw, spoken = self.tell([fitted[place] for place in fitted], readable, generators)
+        output = self.pipeline(raw, generators=generators, **self.request.settings)
         heard = recognise(self.classifier, output.signal) if self.classifier else [None] * len(readable)
-        found = zip(fitted, output.signal, codec.pictures(output.x_0), heard, strict=True)
-        for place, waveform, spectrogram, verdict in found:
+        found = zip(fitted, output.signal, codec.pictures(output.x_0), heard, spoken, strict=True)
+        for place, waveform, spectrogram, verdict, voice in found:
             told = {"picture": legible(items[place].raw.name)} if isinstance(items[place].raw, Path) else {}
+            told |= items[place].how | voice
             made[place] = Sound(waveform.cpu(), codec.spec.sample_rate, spectrogram, self.how(**told), verdict)
         return made
+
+    def tell(
+        self, fitted: Sequence[Tensor], items: Sequence[Item], generators: Sequence[torch.Generator]
+    ) -> tuple[Any, list[dict[str, str]]]:
+        """The raw condition of pictures (1, C, H, W), and the voice that each is spoken in, where the model has any."""
+        conditioner = self.pipeline.conditioner
+        if not isinstance(conditioner, VoicedPicture):
+            return torch.cat(list(fitted)), [{}] * len(items)
+        each = [conditioner.compose(picture, **item.how) for picture, item in zip(fitted, items, strict=True)]
+        raw = conditioner.complete(SpokenPictures.concatenate(each), generators)
+        return raw, [{"voice": conditioner.voices[place]} for place in raw.voice.tolist()]
+
+
+def choose_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> list[str | None]:
+    """The voices that are asked for by name, of each of which every picture is spoken; None where chance decides.
+
+    Raises:
+        InputError: a model that knows none, a voice that it does not have, or a pitch or rate that it never learned.
+    """
+    if not isinstance(conditioner, VoicedPicture):
+        if wanted:
+            raise InputError(
+                f"{model}: was told of no voices, so there is none to choose, nor pitch or rate; leave "
+                f"{' and '.join(f'--{name}' for name in wanted)} out, another --seed gives another voice"
+            )
+        return [None]
+    conditioner.check(**{name: wanted.get(name) for name in ("pitch", "rate")})
+    if (asked := wanted.get("voice")) is None:
+        return [None]
+    if asked == ALL:
+        return list(conditioner.voices)
+    places = [conditioner.find_voice(name) for name in split_commas([asked])]
+    if not places:
+        raise InputError(f"voice {asked!r}: names none; give one of {', '.join(conditioner.voices[:8])}, or {ALL}")
+    return [conditioner.voices[place] for place in dict.fromkeys(places)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from synesthete.conditioning.voices import NONE, VoicedPicture
 from synesthete.config import build, plain
 from synesthete.data.audio import as_float
 from synesthete.data.files import SPLITS
@@ -69,6 +70,7 @@ class ImageToSpeech(Task):
         corpus = self.build_corpus(recipe, folder, progress)
         x_0, clips, statistics = prepare_clips(recipe, data, corpus, progress)
         train, test = (ImageSpeechSamples(x_0[split], clips[split].labels, *shown[split]) for split in SPLITS)
+        told, train.spoken = find_voices(recipe, data, clips["train"])
         if recipe.conditioner.target.reads == "image":
             train.augmentation = data.augmentation
         notes = repeated_targets(train, data.class_names)
@@ -77,7 +79,7 @@ class ImageToSpeech(Task):
             raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
         skipped = tuple(name for split in SPLITS for name in (*unreadable[split], *clips[split].skipped))
         notes += data.notes
-        return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped)
+        return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped, told=told)
 
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
         """The folder of the recipe's spoken corpus, built where it is missing."""
@@ -186,7 +188,10 @@ def prepare_pictures(
     listed = {split: data.pictures(split) for split in SPLITS}
     if conditioner.reads != "image":  # it reads the class, not the picture
         return {split: (labels, labels) for split, (_, labels) in listed.items()}, dict.fromkeys(SPLITS, ())
-    named = conditioner.identity() or plain(recipe.conditioner)
+    described = recipe.conditioner
+    if isinstance(conditioner, VoicedPicture):  # who speaks changes nothing of what is seen
+        conditioner, described = conditioner.picture, described.picture
+    named = conditioner.identity() or plain(described)
     looked_at = conditioner.has_fixed_features and data.augmentation is None
     place = folder / f"pictures-{digest([type(conditioner).__name__, named, looked_at])}"
     fitted = {}
@@ -201,6 +206,36 @@ def prepare_pictures(
     }
     check_training_classes(data.class_names, shown["train"][1].tolist())
     return shown, {split: found.skipped for split, found in fitted.items()}
+
+
+def find_voices(
+    recipe: Recipe, data: ImageSpeechPairs, clips: Clips
+) -> tuple[dict[str, Any], tuple[Tensor, Tensor, Tensor] | None]:
+    """The fields of a `VoicedPicture` that the training clips decide, and how each clip is spoken; none of another.
+
+    A voice that the recipe does not name is none to the model, and the pitch and rate of its clips are told all the
+    same. Held-out clips are of other voices, so held-out pictures come alone.
+
+    Raises:
+        InputError: clips of one voice alone.
+    """
+    if not issubclass(recipe.conditioner.target, VoicedPicture):
+        return {}, None
+    named = tuple(dict.fromkeys(name for name in clips.speakers if name))
+    slow, fast = data.variation.speeds or (1.0, 1.0)
+    found = {"voices": named, "pitches": data.pitches, "rates": (data.rates[0] * slow, data.rates[1] * fast)}
+    told = {name: value for name, value in found.items() if getattr(recipe.conditioner, name) is None}
+    voices = told.get("voices") or recipe.conditioner.voices
+    if len(voices) < 2:
+        raise InputError(
+            f"{len(voices)} voice in the training corpus: none to choose from; add voices (data.engine), or set "
+            "conditioner to what is now its conditioner.picture"
+        )
+    unknown = torch.full((len(clips),), torch.nan)
+    places = {name: place for place, name in enumerate(voices)}
+    voice = torch.tensor([places.get(name, NONE) for name in clips.speakers])
+    pitches, rates = (unknown if one is None else one for one in (clips.pitches, clips.rates))
+    return told, (voice, pitches, rates)
 
 
 def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:

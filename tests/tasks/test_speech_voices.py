@@ -1,0 +1,175 @@
+"""A model that is told who speaks: its data, its training and its samples."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from synesthete import seeding, tasks
+from synesthete.data.files import read_manifest
+from synesthete.data.speech.engines import TRAIN_VOICES
+from synesthete.objectives.alignment import Alignment
+from synesthete.pipeline import Pipeline
+from synesthete.recipes.fit import check_fit
+from synesthete.recipes.image_to_speech import debug, speaking_digits, with_voices
+from synesthete.tasks import find_task
+from synesthete.training import assembly, loop
+from synesthete.types import InputError
+
+NAMES = tuple(voice.speaker for voice in TRAIN_VOICES)
+
+
+def voiced_recipe(*assignments: str):
+    recipe = debug(with_voices(speaking_digits()))
+    for stage in recipe.stages:
+        stage.precision = "no"
+    recipe.codec.num_iterations, recipe.sampling.num_inference_steps = 1, 2
+    for assignment in assignments:
+        recipe.set(assignment)
+    check_fit(recipe)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def spoken(prepared):
+    """The same corpus, with who speaks."""
+    return tasks.prepare(voiced_recipe())
+
+
+@pytest.fixture(scope="module")
+def run(spoken, tmp_path_factory):
+    """A run of six steps."""
+    folder = tmp_path_factory.mktemp("voices") / "run"
+    loop.train_recipe(voiced_recipe(), spoken, folder)
+    return folder
+
+
+def test_every_clip_is_told_with_who_speaks_and_how(spoken, prepared):
+    assert spoken.told == {"voices": NAMES, "pitches": (30, 70), "rates": (130, 190)}
+    assert torch.equal(spoken.train.pictures[:], prepared.train.pictures[:])
+    corpus = find_task("image-to-speech").default_folder(voiced_recipe()) / "corpus"
+    entries = [entry for entry in read_manifest(corpus) if entry.split == "train"]
+    voice, pitch, rate = spoken.train.spoken
+    told = zip([NAMES[place] for place in voice], pitch.tolist(), rate.tolist(), strict=True)
+    assert list(told) == [(entry.speaker, entry.pitch, entry.rate) for entry in entries]
+
+
+def test_a_batch_hands_on_how_its_clips_are_spoken_and_draws_as_ever(spoken, prepared):
+    places = torch.arange(16)
+    batch, plain = (data.train.batch(places, seeding.generator(0, "batch")) for data in (spoken, prepared))
+    assert torch.equal(batch.raw.pictures, plain.raw) and torch.equal(batch.signal, plain.signal)
+    for place in range(len(batch.raw)):
+        clip = next(i for i, x_0 in enumerate(spoken.train.x_0) if torch.equal(x_0.float(), batch.signal[place]))
+        assert [float(part[place]) for part in (batch.raw.voice, batch.raw.pitch, batch.raw.rate)] == [
+            float(part[clip]) for part in spoken.train.spoken
+        ]
+    assert torch.is_tensor(spoken.test.batch(places, seeding.generator(0, "batch")).raw)  # unheard voices have no name
+
+
+def test_seeing_is_learned_whoever_speaks(spoken):
+    parts = assembly.make_parts(voiced_recipe(), spoken)
+    align = Alignment(width=32, hidden=16).attach(parts)
+    batch = spoken.train.batch(torch.arange(16), seeding.generator(0, "batch"))
+    align(batch, seeding.generator(0)).pop("loss").backward()
+    assert all(p.grad is not None for p in parts.conditioner.picture.last.parameters())
+    assert all(p.grad is None for p in parts.conditioner.groups()["voice"])
+
+
+def test_the_voices_learn_and_stay_with_the_model(run, spoken):
+    learned = Pipeline.load(str(run)).conditioner
+    assert learned.voices == NAMES
+    torch.manual_seed(seeding.derive(0, "weights"))
+    fresh = assembly.make_parts(voiced_recipe(), spoken).conditioner
+    for name, parameter in fresh.named_parameters():
+        if name.startswith(("voice", "numbers", "to_token")):
+            assert not torch.equal(learned.get_parameter(name), parameter), name
+
+
+def test_stopped_and_begun_again_it_is_the_run_that_was_never_stopped(run, spoken, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(said):
+        if (said.stage, said.step) == ("denoise", 3):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        loop.train_recipe(voiced_recipe(), spoken, tmp_path / "run", report=stop)
+    loop.train_recipe(voiced_recipe(), spoken, tmp_path / "run")
+    whole, again = (Pipeline.load(str(folder)) for folder in (run, tmp_path / "run"))
+    for name, value in whole.conditioner.state_dict().items():
+        assert torch.equal(again.conditioner.state_dict()[name], value), name
+
+
+@pytest.fixture
+def seven(tmp_path):
+    path = tmp_path / "seven.png"
+    Image.new("L", (28, 28), "black").save(path)
+    return path
+
+
+def test_voices_are_chosen_by_name_and_named_where_chance_chooses(command, run, seven, tmp_path):
+    def speak(folder, *options):
+        code, printed, said = command("speak", run, seven, "--out", tmp_path / folder, "--json", *options)
+        assert code == 0, said
+        return {one["voice"] for one in json.loads(printed.splitlines()[-1])["said"]}
+
+    def sound(folder, stem="seven"):
+        return (tmp_path / folder / f"{stem}.wav").read_bytes()
+
+    [name] = speak("chance")
+    assert speak("again") == {name} and sound("again") == sound("chance")
+    assert speak("named", "--voice", name) == {name} and sound("named") == sound("chance")
+    two = NAMES[3], NAMES[9]
+    assert speak("two", "--voice", ",".join(two)) == set(two)
+    assert sound("two", f"seven_{two[0]}") != sound("two", f"seven_{two[1]}")
+    assert speak("all", "--voice", "all", "--steps", 1) == set(NAMES)
+    assert len(list((tmp_path / "all").glob("seven_*.wav"))) == len(NAMES)
+    speak("high", "--voice", name, "--pitch", 70, "--rate", 135)
+    assert sound("high") != sound("named")
+    told = Image.open(tmp_path / "high" / "seven.png").text
+    assert (told["voice"], told["pitch"], told["rate"]) == (name, "70.0", "135.0")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--voice", "f3"), "voice 'f3': none of this model's 22, such as en-us-f3"),
+        (("--voice", ","), "voice ',': names none"),
+        (("--pitch", "71"), "pitch 71: this model learned 30 to 70"),
+        (("--rate", "400"), "rate 400: this model learned 130 to 190 words a minute"),
+    ],
+)
+def test_a_voice_that_is_not_there_is_one_line(command, run, seven, tmp_path, options, message):
+    code, _, said = command("speak", run, seven, "--out", tmp_path / "out", *options)
+    assert code == 2 and message in said
+    assert len(said.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_model_without_voices_says_so(pipeline, seven):
+    task = find_task("image-to-speech")
+    with pytest.raises(InputError, match="leave --voice and --rate out, another --seed gives another voice"):
+        task.plan(pipeline, task.request_type(model="mute", inputs=[seven], voice="all", rate=150.0))
+
+
+def test_a_corpus_of_one_voice_leaves_nothing_to_choose(spoken):
+    recipe = voiced_recipe()
+    data = recipe.data()
+    clips = data.clips(find_task("image-to-speech").default_folder(recipe) / "corpus", "train")
+    alone = clips[torch.tensor([i for i, name in enumerate(clips.speakers) if name == NAMES[0]])]
+    from synesthete.tasks.image_to_speech.task import find_voices
+
+    with pytest.raises(InputError, match="1 voice in the training corpus: none to choose from"):
+        find_voices(recipe, data, alone)
+
+
+def test_named_voices_alone_are_told_where_the_recipe_names_some(spoken):
+    recipe = voiced_recipe(f"conditioner.voices=[{NAMES[2]},{NAMES[0]}]")
+    told = tasks.prepare(recipe)
+    assert "voices" not in told.told
+    voice, pitch, _ = told.train.spoken
+    assert voice.unique().tolist() == [-1, 0, 1] and pitch.isfinite().all()
+    assert assembly.make_parts(recipe, told).conditioner.voices == (NAMES[2], NAMES[0])
