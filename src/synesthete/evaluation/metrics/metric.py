@@ -85,6 +85,7 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "precision": "precision ({against})",
         "recall": "recall ({against})",
         "retrieval_recall": "retrieval, recall at {k} ({against})",
+        "voice_accuracy": "speaks in the voice that was asked for ({classifier}, n = {num})",
         "voiced": "voiced: share of sounds with a clear pitch ({against})",
         "cycle_class": "cycle: the last picture shows the class that {what} ({classifier}, n = {num})",
         "cycle_speech": "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
@@ -137,6 +138,9 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
     ("dB", None): {
         "octave_level": "level of {octave}, made minus real, in dB ({against})",
         "recorded_octave_level": "level of {octave} under the octave at the band's end, in dB ({against})",
+    },
+    ("correlation", True): {
+        "asked_against_made": "{what} asked for against {what} made, correlation within a {within} (n = {num})",
     },
     ("cosine", True): {"class_cosine_zero_shot": "cosine to the class's name by {model}, n = {num})"},
     ("share", False): {

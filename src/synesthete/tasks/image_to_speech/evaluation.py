@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from synesthete.evaluation.metrics.metric import interval, metric
 from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.evaluation.recognizers.panel import WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
-from synesthete.evaluation.runner import Evaluator, check_classes
+from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import (
     Generated,
     decode,
@@ -35,6 +35,7 @@ from synesthete.evaluation.samples import (
 )
 from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech import report
+from synesthete.tasks.image_to_speech.evaluation_data import VERB
 from synesthete.tasks.image_to_speech.measures import (
     NUM_PICTURES,
     NUM_SEEDS,
@@ -45,26 +46,21 @@ from synesthete.tasks.image_to_speech.measures import (
     own_metrics,
     pad,
     pair,
-    preprocessed,
     quality_metrics,
     seeing_metrics,
     thinned,
-    training_features,
     voices_finding,
 )
-from synesthete.types import InputError
+from synesthete.tasks.image_to_speech.voices import asked_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
-    from synesthete.data.image_speech_pairs import ImageSpeechPairs
-    from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.metrics.metric import Metric
+    from synesthete.tasks.image_to_speech.evaluation_data import SpeechData
     from synesthete.tasks.image_to_speech.measures import Pairing
-    from synesthete.types import Progress
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
 
@@ -74,71 +70,6 @@ NUM_RESTORED = 4  # pictures in the figure of clips denoised in one step
 NUM_WHISPERED = 100  # sounds that Whisper hears; on a CPU it needs about a second for each
 NUM_REAL, CLIPS_PER_CLASS = 1000, 12  # real clips: the larger of both, and no fewer than pictures
 BATCH_SIZE = 50
-
-
-@dataclass(frozen=True)
-class SpeechData:
-    """What a model is shown, and the real speech beside what it says.
-
-    pictures: (n, C, H, W) uint8 as `pipeline.preprocess` makes them, never seen in training, with labels (n,). real:
-    clips of voices that neither the model nor the classifier was trained on. clips: what the classifier is trained on.
-    words: what is said for each class, one phrase or several; its name where None. trained_on: features (k, D) and
-    labels (k,) of training pictures, for the probe that tells seeing from speaking; None leaves it out. num_there:
-    pictures that these were drawn from; none where 0. skipped: files that could not be read.
-    """
-
-    pictures: Tensor
-    labels: Tensor
-    real: Clips
-    clips: Clips
-    words: Sequence[str | Sequence[str]] | None = None
-    trained_on: tuple[Tensor, Tensor] | None = None
-    num_there: int = 0
-    skipped: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not len(self.pictures):
-            raise InputError("no pictures to speak; give a test split with some")
-        if self.real.class_names != self.clips.class_names:
-            raise InputError("the splits 'test' and 'classifier' have other classes; build the corpus again")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of pictures and clips."""
-        return tuple(self.real.class_names)
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader has to know."""
-        return [f"skipped {name}" for name in self.skipped]
-
-
-def read_speech_data(
-    pipeline: Any, data: ImageSpeechPairs, corpus_folder: Path, *, num: int, seed: int, progress: Progress | None = None
-) -> SpeechData:
-    """Some of the data's test pictures, and its clips. corpus_folder: where `data.build` spoke the corpus.
-
-    Raises:
-        InputError: a model of other classes, or not one readable picture.
-    """
-    check_classes(pipeline, data.class_names, SpeechEvaluator.verb)
-    track = progress or (lambda *_: None)
-    pictures, labels = data.pictures("test")
-    chosen = drawn(len(pictures), num, seed, "test pictures")
-    readable = list(preprocessed(pipeline, pictures, chosen, partial(track, "pictures")))
-    if not readable:
-        raise InputError("not one readable picture to speak; give a test split with some")
-    real, clips = (data.clips(corpus_folder, split) for split in ("test", "classifier"))
-    return SpeechData(
-        torch.cat([part for _, part in readable]),
-        labels[[place for places, _ in readable for place in places]],
-        real,
-        clips,
-        [data.words.get(name, name) for name in data.class_names],
-        training_features(pipeline, data, seed, track),
-        len(pictures),
-        (*pictures.skipped, *real.skipped),
-    )
 
 
 class SpeechEvaluator(Evaluator):
@@ -156,7 +87,7 @@ class SpeechEvaluator(Evaluator):
         InputError: a class without a real clip, clips that the codec does not hold, or a model of other classes.
     """
 
-    question, verb, what, classifier_name = "Does it speak?", "names", "samples", "mel classifier"
+    question, verb, what, classifier_name = "Does it speak?", VERB, "samples", "mel classifier"
 
     def __init__(
         self,
@@ -190,8 +121,8 @@ class SpeechEvaluator(Evaluator):
         what = f"real clips of {len(set(real.speakers))} unheard voices"
         return self.saved.metric(real.waveforms, real.labels, what)
 
-    def speak(self, pictures: Tensor, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
-        """What the model says to pictures."""
+    def speak(self, pictures: Any, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
+        """What the model says to pictures, or to `SpokenPictures`."""
         how: dict[str, Any] = {"batch_size": BATCH_SIZE, "keep_x_0": True, "progress": partial(self.progress, what)}
         return generate_timed(self.pipeline, pictures, seed=self.seed if seed is None else seed, **how, **sampling)
 
@@ -276,6 +207,7 @@ class SpeechEvaluator(Evaluator):
         yield Finding(sections=report.heard_words_section(self))
         yield self.classification()
         yield self.voices()
+        yield from asked_findings(self)
         yield Finding(quality_metrics(self.generated, self.rebuilt, self.codec.spec.sample_rate, self.progress))
         yield self.of_ones_own()
         yield self.sweep()

@@ -143,7 +143,8 @@ class ImageToSpeech(Task):
 
     def evaluator(self, pipeline: Pipeline, prepared: Any, recipe: Recipe, model: str, **options: Any) -> Evaluator:
         """What hears it beside the voices of the corpus."""
-        from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, read_speech_data
+        from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
+        from synesthete.tasks.image_to_speech.evaluation_data import read_speech_data
 
         drawn = {name: options[name] for name in ("num", "seed", "progress")}
         return SpeechEvaluator(pipeline, read_speech_data(pipeline, recipe.data(), prepared, **drawn), **options)
