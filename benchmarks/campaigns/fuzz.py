@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,12 @@ from synesthete.data.archives import list_archive
 from synesthete.data.audio import read_audio
 from synesthete.data.files import read_manifest
 from synesthete.data.picture import read_picture
-from synesthete.data.pictures import ClassFolders
+from synesthete.data.pictures import ClassFolders, Mnist
+from synesthete.data.recordings import RecordingFile
+from synesthete.evaluation.compare import comparison_report, read_report
+from synesthete.evaluation.doctor.doctor import examine
+from synesthete.evaluation.doctor.run import read_run
+from synesthete.evaluation.reporting.report import write_report
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.training.checkpoint import restore, save_checkpoint
@@ -49,6 +55,28 @@ SECONDS, GIGABYTES = 20, 4  # of the processor, so that a busy machine changes n
 PATIENCE = 300  # seconds of waiting for anything else
 LONGEST_LINE = 2_000
 GOOD = ("read", "refused")
+# What a line of metrics.jsonl may hold.
+FIGURES = {
+    "loss": 0.5,
+    "learning_rate": 1e-3,
+    "loss_by_timestep": [0.1, None, 0.3],
+    "seconds": 1.0,
+    "seconds_left": 2.0,
+    "gradient_norm": 1.0,
+    "data_low": -1.0,
+    "data_high": 1.0,
+    "data_share_clipped": 0.0,
+    "share_outside": 0.0,
+    "output_low": -1.0,
+    "output_high": 1.0,
+    "share_clipped": 0.0,
+    "share_not_finite": 0.0,
+    "training_loss": 0.4,
+    "held_out_loss": 0.5,
+    "raw_held_out_loss": 0.5,
+    "held_out_error": 0.5,
+    "condition_sensitivity": 0.1,
+}
 DEBUG = ("images-digits-debug", "image-to-speech-digits-debug", "music-debug", "audio-to-image-digits-debug")
 
 
@@ -149,6 +177,56 @@ def write_checkpoint(chance: random.Random, folder: Path) -> Path:
     return folder / "step"
 
 
+def write_digits(chance: random.Random, folder: Path) -> Path:
+    """An archive of digits, one of its arrays, or its bytes, damaged."""
+    content, arrays = io.BytesIO(), {"images": np.zeros((8, 28, 28), "u1"), "labels": np.arange(8)}
+    np.savez_compressed(content, **arrays)
+    if chance.random() < 0.5:
+        return kept(folder / "digits.npz", damaged(content.getvalue(), chance))
+    for name, values in arrays.items():
+        array = io.BytesIO()
+        np.save(array, values)
+        shape = str(values.shape).encode()
+        other = chance.choice((shape, b"(99999999, 99, 99)", b"()", b"(8,)", b"(0, 28, 28)", b"(-1, 28, 28)"))
+        head = array.getvalue()[:128].replace(shape, other).replace(b" " * (len(other) - len(shape)) + b"\n", b"\n")
+        arrays[name] = np.frombuffer(damaged(head, chance) + array.getvalue()[128:], "u1")
+    with zipfile.ZipFile(folder / "digits.npz", "w") as file:
+        for name, values in arrays.items():
+            file.writestr(f"{name}.npy", values.tobytes())
+    return folder / "digits.npz"
+
+
+def write_evaluated(chance: random.Random, folder: Path) -> Path:
+    """A report as an evaluation writes it, with other values or other bytes."""
+    metric = {"title": "accuracy, n = 10", "value": 0.5, "interval": [0.4, 0.6], "key": "accuracy", "unit": "share"}
+    fid = {"title": "KID", "value": None, "interval": None, "ceiling": 0.1, "key": "kid", "higher_is_better": False}
+    values = {"metrics": [metric, fid], "facts": {"made on": "2026-11-29", "took": "3 s"}}
+    if chance.random() < 0.3:
+        return kept(folder / "report.json", damaged(json.dumps(values).encode(), chance))
+    return kept(folder / "report.json", json.dumps(altered(values, chance)).encode())
+
+
+def write_run(chance: random.Random, folder: Path) -> Path:
+    """A run folder whose figures, rollbacks or state are damaged."""
+    recipe = RECIPES["images-digits-debug"]()
+    checkpoint = folder / "run" / "checkpoints" / f"0-{recipe.stages[0].name}" / "step_0000004"
+    spike = {"figure": "loss", "level": 0.1, "reached": 2.0, "step": 3, "to": 2}
+    lines: list[Any] = [{"stage": recipe.stages[0].name, "step": step, **FIGURES} for step in range(1, 5)]
+    files: dict[Path, list[Any]] = {
+        folder / "run" / "metrics.jsonl": lines,
+        checkpoint.parent / "rollbacks.json": [[spike]],
+        checkpoint / "state.json": [{"step": 4}],
+    }
+    checkpoint.mkdir(parents=True)
+    kept(folder / "run" / "recipe.yaml", recipe.to_yaml().encode())
+    victim = chance.choice([*files])
+    for path, values in files.items():
+        found = [altered(value, chance) for value in values] if path == victim else values
+        content = "\n".join(map(json.dumps, found)).encode()
+        kept(path, damaged(content, chance) if path == victim and chance.random() < 0.3 else content)
+    return folder / "run"
+
+
 def small_network() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """A layer and its optimiser."""
     network = torch.nn.Linear(3, 2)
@@ -168,16 +246,32 @@ def read_folder(path: Path) -> None:
     ClassFolders(str(path)).pictures("train")
 
 
+def read_recording(path: Path) -> None:
+    """The sound whole, and in blocks."""
+    read_audio(path, 16_000)
+    for _ in RecordingFile(str(path), path.name).blocks():
+        pass
+
+
+def compare_reports(path: Path) -> None:
+    """The report beside itself."""
+    found = read_report(path)
+    write_report(comparison_report([found, found]), path.parent / "compared")
+
+
 # Of each kind, what writes an input into a folder, and what reads it.
 KINDS: dict[str, tuple[Callable[[random.Random, Path], Path], Callable[[Path], Any]]] = {
     "picture": (write_picture, read_picture),
-    "sound": (write_sound, lambda path: read_audio(path, 16_000)),
+    "sound": (write_sound, read_recording),
     "recipe": (write_recipe, lambda path: find_recipe(str(path))),
     "--set": (write_assignment, read_assignment),
     "manifest": (write_manifest, read_folder),
     "tar": (write_tar, list_archive),
     "model": (write_model, lambda path: Pipeline.load(str(path))),
     "checkpoint": (write_checkpoint, lambda path: restore(*small_network(), path)),
+    "digits": (write_digits, lambda path: Mnist(str(path)).pictures("train")),
+    "report": (write_evaluated, compare_reports),
+    "run": (write_run, lambda path: examine(read_run(path), None, path.parent / "examined")),
 }
 
 

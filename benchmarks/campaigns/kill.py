@@ -2,185 +2,362 @@
 
     python -m benchmarks.campaigns.kill --kills 200 --commands train export --out out/kill
 
-Half of the kills come before a write, a rename or a removal, whose number is drawn (`kill_shim` counts them), half at a
-moment that is drawn. Each command is called whole once to know what it makes, and its changes. Of each kill is said
-when it was, whether the second call went on, what of the results was kept from before it, what was lost, and what was
-left behind.
+Half of the kills come at a change of files whose number is drawn, each number once before any comes again (`changes.c`
+counts them: opening to write, writing, of which half is done, renaming, removing), half at a moment that is drawn. Each
+command is called whole twice to know what it makes; of everything in its folder and the cache, names and contents have
+to be the same after a kill and another call. Time stands still in them (`still.py`). One process has imported
+everything and forks for each call; torchrun's are started as they are. Called again with the same seed and folder, the
+campaign goes on. Linux, with gcc.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import hashlib
+import importlib
+import json
 import os
+import pkgutil
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import synesthete
 from benchmarks.campaigns.results import Trial, report
+from benchmarks.campaigns.still import stand_still
+from synesthete.io import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHIM = Path(__file__).parent / "kill_shim"
-PATIENCE = 1200  # seconds of a whole command
-GOOD = ("same", "done before")
+CHANGES = Path(__file__).with_name("changes.c")
+EVENTS = "events.out.tfevents"
+PATIENCE = 600  # seconds of a whole command
+LINGER = 20  # seconds that a process may outlive the one that started it
+GOOD = ("same", "whole", "done before")
 RECIPE = ("images-digits-debug", "--set", "data.limit=40", "--set", "stages.0.precision='no'")
-DIGITS, MODEL, PICTURES = "images-digits", "model/**/*.safetensors", "pictures/*.png"
-QUICK = ("--set", "sampling.num_inference_steps=2")
+TRAIN = ("train", *RECIPE, "--set", "stages.0.checkpoint_every=2", "--no-watch", "--out", "OUT")
+FEW = ("--set", "sampling.num_inference_steps=2")
+# OUT and MODEL stand for a folder to write, and one that was trained before.
+COMMANDS: dict[str, Sequence[str]] = {
+    "prepare": ("prepare", *RECIPE, "--out", "OUT"),
+    "train": TRAIN,
+    "sample": ("draw", "MODEL", "--label", "all", "--num", "2", "--steps", "2", "--out", "OUT"),
+    "export": ("export", "MODEL", "--part", "conditioner,decoder", "--out", "OUT"),
+    "evaluate": ("evaluate", "MODEL", "--num", "10", *FEW, "--out", "OUT"),
+    "diagnose": ("diagnose", "MODEL", "--only", "denoising,classes", "--num", "4", *FEW, "--out", "OUT"),
+    "sweep": ("sweep", "MODEL", "--cfg", "1,2", "--steps", "2", "--num", "2", "--labels", "3", "--out", "OUT"),
+    "tune": ("tune", "MODEL", "--minutes", "0.01", "--num", "24", "--no-write", "--out", "OUT"),
+    "torchrun": TRAIN,
+}
+COMMANDS["evaluate-cold"] = COMMANDS["evaluate"]
+# What is found in the cache by the others, half of the time: a classifier takes longer to train than all else.
+COLD = ("prepare", "train", "sample", "export", "torchrun", "evaluate-cold")
+# Of a round of kills, how many are of a command; about as often as it is quick. One that is not here: when it is asked.
+TURNS = {"prepare": 5, "train": 4, "sample": 5, "sweep": 4, "export": 3, "evaluate": 2, "diagnose": 2, "tune": 1}
+TURNS |= {"torchrun": 1}
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "benchmarks.campaigns.still")
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command to be killed. arguments: OUT stands for its folder. same: the files that have to be the same after."""
+class Ended:
+    """How a call ended. code: of its exit; negative: killed. changes: of files. lingers: a process of it is left."""
 
-    arguments: Sequence[str]
-    same: str
-
-
-COMMANDS = {
-    "prepare": Command(("prepare", *RECIPE, "--out", "OUT"), "**/*.safetensors"),
-    "train": Command(("train", *RECIPE, "--set", "stages.0.checkpoint_every=2", "--out", "OUT"), MODEL),
-    "sample": Command(("draw", "--label", "all", "--num", "2", "--steps", "2", "--out", "OUT"), "*.png"),
-    "export": Command(("export", DIGITS, "--out", "OUT"), "*.onnx"),
-    "evaluate": Command(("evaluate", DIGITS, "--num", "20", *QUICK, "--out", "OUT"), PICTURES),
-    "diagnose": Command(("diagnose", DIGITS, "--num", "4", "--features", "none", "--out", "OUT"), PICTURES),
-    "sweep": Command(
-        ("sweep", DIGITS, "--cfg", "1,2", "--steps", "2", "--num", "2", "--labels", "3", "--out", "OUT"),
-        "*/grid_*.png",
-    ),
-    "tune": Command(("tune", DIGITS, "--minutes", "0.2", "--num", "16", "--no-write", "--out", "OUT"), "no result"),
-}
+    code: int
+    seconds: float
+    changes: int = 0
+    said: str = ""
+    lingers: bool = False
 
 
-class Folder:
-    """A folder of its own for a command, with a copy of the cache that a whole call filled."""
+@dataclass
+class Place:
+    """Where the calls are made, each in the same folder. wholes: of each command what it makes, in how long."""
 
-    def __init__(self, command: Command, cache: Path | None) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="kill-"))
-        self.out, self.command = self.root / "out", command
-        if cache and cache.is_dir():  # some commands keep nothing there
-            shutil.copytree(cache, self.root / "cache")
+    root: Path
+    wholes: dict[str, tuple[dict[str, str], Ended]] = field(default_factory=dict)
 
-    def start(self, at: int = 0) -> subprocess.Popen[str]:
-        """The command, killed before its change number `at`."""
-        arguments = [str(self.out) if word == "OUT" else word for word in self.command.arguments]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "SYNESTHETE_CACHE": str(self.root / "cache"),
-            "HF_HUB_OFFLINE": "1",
-            "KILL_AT": str(at),
-            "KILL_ONLY": str(self.root),
-            "KILL_COUNT": str(self.root / "count"),
-        }
-        words = [sys.executable, "-m", "synesthete", *arguments]
-        return subprocess.Popen(
-            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+    @property
+    def work(self) -> Path:
+        """Everything that a command may change."""
+        return self.root / "work"
 
-    def results(self) -> dict[str, str]:
-        """The files that have to be the same, each with a hash of what it holds."""
-        paths = (path for path in sorted(self.out.glob(self.command.same)) if path.is_file())
-        return {
-            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in paths
-            if not any(part.startswith(".") for part in path.relative_to(self.out).parts)  # of what is being written
-        }
+    def clear(self, cache: Path | None = None) -> None:
+        """Nothing is there, or a cache."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        (self.work / "tmp").mkdir(parents=True)
+        if cache and cache.is_dir():
+            shutil.copytree(cache, self.work / "cache")
+
+    def call(self, name: str, *, at: int = 0, moment: float | None = None, alone: bool = True) -> Ended:
+        """A command, killed at its change number `at`, or after `moment` seconds; alone: or all that it started."""
+        paths = {"OUT": str(self.work / "out"), "MODEL": str(self.root / "model")}
+        words, started = [paths.get(word, word) for word in COMMANDS[name]], time.monotonic()
+        (self.root / "count").unlink(missing_ok=True)
+        pid = os.fork()
+        if not pid:
+            try:
+                self.run(words, at, real=name == "torchrun")
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(70)
+        status = wait(pid, PATIENCE if moment is None else moment)
+        if status is None:
+            with contextlib.suppress(ProcessLookupError):
+                (os.kill if alone and moment is not None else os.killpg)(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+        seconds, count = time.monotonic() - started, self.root / ("count.0" if name == "torchrun" else "count")
+        lingers = not is_gone(pid, LINGER)
+        said = (self.root / "said").read_text(errors="replace").strip().splitlines()
+        code = os.waitstatus_to_exitcode(status)
+        if code in (0, 2):
+            return Ended(code, seconds, int(count.read_text()), said[-1] if said else "", lingers)
+        return Ended(code, seconds, 0, said[-1] if said else "", lingers)
+
+    def run(self, words: Sequence[str], at: int, real: bool) -> None:
+        """In a process of its own: the command, from its beginning to the end of the process."""
+        os.setsid()
+        for number, flags in ((0, os.O_RDONLY), (1, os.O_RDWR | os.O_CREAT | os.O_TRUNC)):
+            os.dup2(os.open(os.devnull if number == 0 else self.root / "said", flags, 0o666), number)
+        os.dup2(1, 2)
+        os.chdir(self.work)
+        os.environ |= {"SYNESTHETE_CACHE": str(self.work / "cache"), "TMPDIR": str(self.work / "tmp")}
+        if real:
+            told = {"CHANGES_BELOW": str(self.work), "CHANGES_AT": str(at), "CHANGES_RANK": "0"}
+            os.environ |= told | {"CHANGES_COUNT": str(self.root / "count")}
+            os.execv(sys.executable, [sys.executable, *TORCHRUN, *words])
+        from synesthete.cli.app import main
+
+        tempfile.tempdir, sys.argv, changes = None, ["synesthete", *words], ctypes.CDLL(None)
+        stand_still()
+        changes.changes_arm(os.fsencode(self.work), ctypes.c_long(at))
+        try:
+            main()
+        except SystemExit as ended:
+            (self.root / "count").write_text(str(changes.changes_count()))
+            (self.root / "modules").write_text("\n".join(sys.modules))
+            sys.stdout.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+
+    def whole(self, name: str) -> tuple[dict[str, str], Ended]:
+        """What a command makes that nothing ends early, and how; the cache is kept for later calls.
+
+        Raises:
+            SystemExit: it fails, or makes something else the second time.
+        """
+        if name not in self.wholes:
+            found: list[tuple[dict[str, str], Ended]] = []
+            cache = None if name in COLD else self.root / "cache"
+            for _ in range(2):
+                self.clear(cache)
+                ended = self.call(name)
+                if ended.code or ended.lingers:
+                    raise SystemExit(f"{name}: fails without a kill: {ended}")
+                found.append((self.contents(), ended))
+                import_late((self.root / "modules").read_text().splitlines())
+            # The first of those that share a cache may have filled it.
+            if other := [one for one in differing(found[0][0], found[1][0]) if not (cache and one.startswith("cache"))]:
+                raise SystemExit(f"{name}: not the same without a kill: {', '.join(other)}")
+                if (self.work / "cache").is_dir():  # some commands keep nothing there
+                    shutil.copytree(self.work / "cache", cache or self.root / f"cache-{name}", dirs_exist_ok=True)
+            self.wholes[name] = found[1]
+        return self.wholes[name]
+
+    def contents(self) -> dict[str, str]:
+        """Everything that a command may change, by its name: a hash of what it holds."""
+        found = {}
+        for path in sorted(self.work.rglob("*")):
+            if path.name == LOCK and self.work / "cache" in path.parents:
+                continue  # stays: two processes that wait for one have to find the same file
+            name = path.relative_to(self.work).as_posix()
+            if EVENTS in name:
+                found[f"{name.partition(EVENTS)[0]}{EVENTS}"] = named_events(path.parent)
+                continue
+            found[name] = "" if path.is_dir() or path.name == LOCK else named_content(path)  # a lock tells the process
+        return found
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Of each of these files, which one it is and when it was written."""
-        found = {name: (self.out / name).stat() for name in self.results()}
-        return {name: (status.st_ino, status.st_mtime_ns) for name, status in found.items()}
-
-    def left(self) -> set[str]:
-        """What a process that is gone may leave behind."""
-        found = [path for path in self.root.rglob(".*") if path.name.endswith((".partial", ".old", ".lock", ".tmp"))]
-        # Locks of the cache stay: two processes that wait for one have to find the same file.
-        keep = [path for path in found if self.out in path.parents or path.name != ".lock"]
-        return {path.relative_to(self.root).as_posix() for path in keep}
-
-    def remove(self) -> None:
-        """The folder is no longer needed."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Of every file which one it is and when it was written."""
+        found = {path: path.lstat() for path in self.work.rglob("*") if not path.is_dir()}
+        return {
+            path.relative_to(self.work).as_posix(): (status.st_ino, status.st_mtime_ns)
+            for path, status in found.items()
+        }
 
 
-def trial(name: str, command: Command, whole: Folder, num: int, seconds: float, chance: random.Random) -> Trial:
-    """One kill, and the same command again."""
-    # Half of them find a cache; a cold one is killed while it is filled.
-    folder = Folder(command, whole.root / "cache" if chance.random() < 0.5 and name != "prepare" else None)
-    try:
-        at = chance.randint(1, num) if chance.random() < 0.5 else 0
-        moment = chance.random() * seconds
-        process = folder.start(at)
-        try:
-            process.communicate(timeout=PATIENCE if at else moment)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL) if at else process.kill()
-            process.communicate(timeout=PATIENCE)  # ends when no process of it is left that holds the pipe
-        when = f"before change {at} of {num}" if at else f"after {moment:.1f} of {seconds:.1f} s"
-        if process.returncode == 0:
-            return Trial(name, "done before", when)
-        before, again = folder.stamps(), folder.start()
-        printed, _ = again.communicate(timeout=PATIENCE)
-        after, found, wanted = folder.stamps(), folder.results(), whole.results()
-        kept = sum(after.get(own) == stamp for own, stamp in before.items())
-        lost = sorted(own for own in wanted.keys() | found.keys() if found.get(own) != wanted.get(own))
-        left = sorted(folder.left() - whole.left())
-        outcome = "refused" if again.returncode else "differs" if lost else "left" if left else "same"
-        last = printed.strip().splitlines()[-1][:200] if again.returncode and printed.strip() else ""
-        facts = (
-            f"killed {when}",
-            f"went on: {f'no, {last}' if again.returncode else 'yes'}",
-            f"kept {kept} of {len(before)} results",
-            f"lost: {', '.join(lost) or 'nothing'}",
-            f"left: {', '.join(left) or 'nothing'}",
-        )
-        return Trial(name, outcome, "; ".join(facts))
-    except subprocess.TimeoutExpired:
-        return Trial(name, "hangs", "a process of it is left")
-    finally:
-        folder.remove()
+def named_content(path: Path) -> str:
+    """A name for what a file holds, without what tells how long a run took and how often it was taken up."""
+    content = path.read_bytes()
+    if path.name == "metrics.jsonl":
+        content = re.sub(rb'"seconds(_left)?": [-\d.e]+', b"", content)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def run_kills(num: int, seed: int, names: Sequence[str]) -> list[Trial]:
-    """`num` kills of the commands in turn."""
-    wholes: dict[str, tuple[Folder, int, float]] = {}
-    trials = []
-    try:
-        for number in range(num):
+def named_events(folder: Path) -> str:
+    """A name for the figures and pictures in TensorBoard's files, of which each session has one of its own."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    kept: list[Any] = []
+    for path in sorted(folder.glob(f"{EVENTS}*")):
+        content, first = path.read_bytes(), 0
+        while (last := first + 16 + int.from_bytes(content[first : first + 8], "little")) <= len(content) > first:
+            event, first = Event.FromString(content[first + 12 : last - 4]), last
+            if event.HasField("session_log"):  # forgets what an earlier one says of later steps
+                kept = [(step, value) for step, value in kept if step < event.step]
+            told = (value for value in event.summary.value if not value.tag.startswith("seconds"))
+            kept += [(event.step, value.SerializeToString()) for value in told]
+    return hashlib.sha256(repr(kept).encode()).hexdigest()[:16]
+
+
+def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """The names that stand for different contents, or in one alone."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """How a process ended; None: it has not, after so long."""
+    end = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.002)
+
+
+def is_gone(group: int, seconds: float) -> bool:
+    """Whether no process of a group is left after so long; what is left is ended."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.01)
+        os.killpg(group, signal.SIGKILL)
+        return False
+    return True
+
+
+def trial(place: Place, name: str, number: int, seed: int) -> Trial:
+    """Kill number `number` of a command, and the same command again."""
+    wanted, ended = place.whole(name)
+    chance = random.Random(f"{seed} {name} {number}")
+    order = random.Random(f"{seed} {name}").sample(range(1, ended.changes + 1), ended.changes)
+    # A cold cache is killed while it is filled.
+    place.clear(None if name in COLD and number % 4 >= 2 else place.root / f"cache{f'-{name}' * (name in COLD)}")
+    at, moment = order[number // 2 % len(order)], chance.random() * ended.seconds
+    when = f"at change {at} of {ended.changes}" if number % 2 else f"after {moment:.2f} of {ended.seconds:.2f} s"
+    first = place.call(name, at=at) if number % 2 else place.call(name, moment=moment, alone=chance.random() < 0.5)
+    if first.code >= 0:
+        return Trial(name, "done before" if not first.code else "stopped", f"{when}: {first.said}", first.seconds)
+    before = place.stamps()
+    again = place.call(name)
+    after, found = place.stamps(), place.contents()
+    kept = sum(name in wanted and after.get(name) == stamp for name, stamp in before.items())
+    lost, left = [own for own in differing(wanted, found) if own in wanted], sorted(found.keys() - wanted.keys())
+    is_same = not lost and not left
+    outcome = "outlived" if first.lingers or again.lingers else "differs" if lost else "left" if left else "same"
+    if again.code:  # of what refuses to write what is there: nothing was missing
+        outcome = "whole" if is_same and again.code == 2 else "refused" if again.code == 2 else "failed"
+    facts = (
+        f"killed {when}",
+        f"went on: {f'no, {again.said[:200]}' if again.code else 'yes'}",
+        f"kept {kept} of {len(before)} files",
+        f"lost: {', '.join(lost) or 'nothing'}",
+        f"left: {', '.join(left) or 'nothing'}",
+    )
+    return Trial(name, outcome, "; ".join(facts), again.seconds)
+
+
+def run_kills(num: int, seed: int, names: Sequence[str], out: Path | None = None) -> tuple[list[Trial], Place]:
+    """`num` kills of the names in turn, those in `out` taken as they are."""
+    journal, done = out / f"kills-{seed}.jsonl" if out else None, []
+    if journal and journal.exists():
+        done = [Trial(**json.loads(line)) for line in journal.read_text().splitlines()]
+    with tempfile.TemporaryDirectory(prefix="kill-") as folder:
+        place = Place(Path(folder).resolve())
+        make_model(place)
+        for number in range(len(done), num):
             name = names[number % len(names)]
-            if name not in wholes:
-                folder, started = Folder(COMMANDS[name], None), time.monotonic()
-                process = folder.start()
-                said, _ = process.communicate(timeout=PATIENCE)
-                if process.returncode:
-                    raise SystemExit(f"{name}: fails without a kill: {said[-500:]}")
-                wholes[name] = folder, int((folder.root / "count").read_text()), time.monotonic() - started
-            whole, changes, seconds = wholes[name]
-            trials.append(trial(name, COMMANDS[name], whole, changes, seconds, random.Random(f"{seed} {number}")))
-            print(f"{number + 1}/{num} {name}: {trials[-1].outcome} {trials[-1].said}", file=sys.stderr)
-    finally:
-        for folder, _, _ in wholes.values():
-            folder.remove()
-    return trials
+            before = number // len(names) * names.count(name) + names[: number % len(names)].count(name)
+            done.append(trial(place, name, before, seed))
+            print(f"{number + 1}/{num} {name}: {done[-1].outcome} {done[-1].said}", file=sys.stderr, flush=True)
+            if journal:
+                journal.parent.mkdir(parents=True, exist_ok=True)
+                with journal.open("a") as file:
+                    file.write(json.dumps(asdict(done[-1])) + "\n")
+        return done, place
+
+
+def make_model(place: Place) -> None:
+    """What is sampled, evaluated and exported: trained for a few steps, with the same command as is killed."""
+    place.whole("train")
+    shutil.copytree(place.work / "out" / "model", place.root / "model")
+
+
+def import_all() -> None:
+    """Everything that a command may import, so that a process that is forked does not have to."""
+    for module in pkgutil.walk_packages(synesthete.__path__, "synesthete."):
+        if not module.name.startswith(("synesthete.studio", "synesthete.__main__")):
+            with contextlib.suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(module.name)
+
+
+def import_late(names: Sequence[str]) -> None:
+    """What a command imported as it went, so that those after it do not have to."""
+    for name in names:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # of a name that stands for something made
+                importlib.import_module(name)
+
+
+def with_changes() -> None:
+    """Begin this program again with `changes.c`, compiled, before every library.
+
+    Raises:
+        SystemExit: gcc is missing.
+    """
+    if "changes.so" in os.environ.get("LD_PRELOAD", ""):
+        return
+    library = Path(tempfile.mkdtemp(prefix="changes-"), "changes.so")  # of a few kilobytes, which stays
+    words = ["gcc", "-shared", "-fPIC", "-O1", "-D_FORTIFY_SOURCE=0", "-o", str(library), str(CHANGES), "-ldl"]
+    try:
+        subprocess.run(words, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"{CHANGES.name} cannot be compiled: {error}") from None
+    # One thread, so that sums are the same, and no process of a pool is copied.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = os.environ | threads | {"LD_PRELOAD": str(library), "HF_HUB_OFFLINE": "1"}
+    os.execve(sys.executable, [sys.executable, "-m", "benchmarks.campaigns.kill", *sys.argv[1:]], environment)
 
 
 def main() -> int:
     """Run the campaign as the command line asks for it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31), help="a new one by default")
-    parser.add_argument("--commands", nargs="+", choices=[*COMMANDS], default=[*COMMANDS])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--commands", nargs="+", choices=[*COMMANDS], default=[*TURNS])
     parser.add_argument("--out", type=Path, default=Path("out/kill"))
     asked = parser.parse_args()
-    return report(run_kills(asked.kills, asked.seed, asked.commands), GOOD, asked.out, seed=asked.seed)
+    with_changes()
+    import_all()
+    turns = {name: TURNS.get(name, 1) if len(asked.commands) > 1 else 1 for name in asked.commands}
+    names = [name for turn in range(max(turns.values())) for name in asked.commands if turn < turns[name]]
+    trials, place = run_kills(asked.kills, asked.seed, names, asked.out.resolve())
+    changes = {name: whole[1].changes for name, whole in place.wholes.items()}
+    return report(trials, GOOD, asked.out, seed=asked.seed, changes=changes)
 
 
 if __name__ == "__main__":

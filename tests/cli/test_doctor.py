@@ -215,6 +215,15 @@ def test_half_written_lines_and_an_older_run_are_read_all_the_same(checks, runs)
     assert "averaged weights" not in found
 
 
+@pytest.mark.parametrize("odd", ["a", None, [], {}, True, 10**30, [[1]], float("inf")])
+def test_figures_that_are_none_are_left_out(runs, odd, tmp_path):
+    """Whatever stands in the files of a run that somebody sends."""
+    folder = runs / "interrupted"
+    rewrite(folder / "metrics.jsonl", lambda line: {k: v if k in ("stage", "step") else odd for k, v in line.items()})
+    (folder / "checkpoints" / "0-denoise" / "rollbacks.json").write_text(json.dumps([odd, {"step": odd}]))
+    assert {check.name for check in examine(read_run(folder), None, tmp_path / "out")} >= {"progress", "spikes"}
+
+
 def test_a_run_that_has_not_begun_is_told_so(checks, tmp_path):
     (tmp_path / "recipe.yaml").write_text(tiny_recipe().to_yaml())
     code, found = checks(tmp_path)

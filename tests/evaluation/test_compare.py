@@ -83,7 +83,12 @@ def test_what_cannot_be_compared_is_refused_in_a_line(three, command, tmp_path):
     (tmp_path / "old" / "report.json").write_text('{"metrics": [{"name": "accuracy", "value": 1.0}]}')
     (tmp_path / "torn.json").write_text('{"metrics": [')
     other = write(tmp_path / "other", metric("seconds_per_sample", 1.0, sample="picture", how="alone"))
-    for given in ([three[0]], [three[0], tmp_path / "none"], [tmp_path / "old"], [tmp_path / "torn.json"]):
+    odd = [{"value": 1, "title": []}, {"value": 1, "key": {}}, {"value": "a"}, {"value": 1, "interval": [1, "a"]}]
+    for number, values in enumerate(odd):
+        metric_values = {"title": "accuracy", "key": "accuracy", "interval": None, **values}
+        (tmp_path / f"odd{number}.json").write_text(json.dumps({"metrics": [metric_values]}))
+    odd_pairs = [[three[0], tmp_path / f"odd{number}.json"] for number in range(len(odd))]
+    for given in ([three[0]], [three[0], tmp_path / "none"], [tmp_path / "old"], [tmp_path / "torn.json"], *odd_pairs):
         code, _, error = command("compare", *given, "--out", tmp_path / "out")
         assert (code, len(error.splitlines())) == (2, 1)
     with pytest.raises(InputError, match="in common"):

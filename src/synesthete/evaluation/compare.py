@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete.config import build
 from synesthete.evaluation.metrics.metric import METRICS, Metric
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number
 from synesthete.io import read_json
@@ -91,7 +92,7 @@ def read_report(run: str | Path) -> ReadReport:
         content = read_json(path)
         found = [_metric(**values) for values in content["metrics"]]
         facts = dict(content.get("facts", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise InputError(f"{path}: no report of this program, or a damaged one; evaluate again") from None
     if not found or not all(metric.key for metric in found):
         raise InputError(f"{path}: no metrics with keys, as this program writes them now; evaluate again")
@@ -101,10 +102,11 @@ def read_report(run: str | Path) -> ReadReport:
 
 
 def _metric(value: float | None, interval: list[float | None] | None, **values: Any) -> Metric:
-    """A metric as `report.json` holds it; a figure that was not finite is NaN again."""
+    """A metric as `report.json` holds it, of the types that it says; a figure that was not finite is NaN again."""
     low, high = interval or (None, None)
-    known = None if low is None or high is None else (float(low), float(high))
-    return Metric(value=math.nan if value is None else float(value), interval=known, **values)
+    known = None if low is None or high is None else (low, high)
+    metric = build(Metric, value=0.0 if value is None else value, interval=known, **values)()
+    return replace(metric, value=math.nan) if value is None else metric
 
 
 def join(reports: Sequence[ReadReport]) -> list[Row]:

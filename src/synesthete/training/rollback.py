@@ -14,6 +14,7 @@ from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from synesthete.config import build
 from synesthete.io import read_json, write_file
 from synesthete.training.checkpoint import latest_checkpoint, reading
 
@@ -102,7 +103,7 @@ def read_rollbacks(folder: Path) -> list[Rollback]:
     if not path.is_file():
         return []
     with reading(path):
-        return [Rollback(**values) for values in read_json(path)]
+        return [build(Rollback, **values)() for values in read_json(path)]  # of the types that it says
 
 
 def add_rollback(folder: Path, spike: Spike, step: int, patience: int) -> None:

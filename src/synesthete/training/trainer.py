@@ -362,12 +362,14 @@ class StageTrainer:
             checkpoint.remove_old(self.checkpoints, keep)
             logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
 
-    def _restore(self, checkpoint: Path) -> None:
-        state = self.weights.restore(checkpoint)
-        if state["precision"] != self.accelerator.mixed_precision:
-            logger.warning("resumed in precision %s, begun in %s", self.accelerator.mixed_precision, state["precision"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.validator.sensitivities = state["sensitivities"]
-        self.by_timestep.bins = torch.tensor(state["loss_by_timestep"])
-        if self.spikes:
-            self.spikes.restore(state.get("spikes", {}))
+    def _restore(self, folder: Path) -> None:
+        state = self.weights.restore(folder)
+        with checkpoint.reading(folder):
+            was, now = state["precision"], self.accelerator.mixed_precision
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.validator.sensitivities = [*map(float, state["sensitivities"])]
+            self.by_timestep.bins = torch.tensor(state["loss_by_timestep"])
+            if self.spikes:
+                self.spikes.restore(state.get("spikes", {}))
+        if was != now:
+            logger.warning("resumed in precision %s, begun in %s", now, was)

@@ -62,7 +62,8 @@ def loss_figure(record: StageRecord) -> Figure:
 
 def timestep_losses_figure(record: StageRecord) -> Figure | None:
     """The loss by timestep at the beginning, halfway and now; None where it was not written."""
-    lines = [line["loss_by_timestep"] for line in record.lines if "loss_by_timestep" in line]
+    found = [line["loss_by_timestep"] for line in record.lines if isinstance(line.get("loss_by_timestep"), list)]
+    lines = [losses for losses in found if len(losses) == len(found[-1])]
     if not lines:
         return None
     table, size = np.ma.masked_invalid(np.array(lines, dtype=float)), max(len(lines) // 10, 1)  # (lines, bins)

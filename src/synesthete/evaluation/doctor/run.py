@@ -22,7 +22,7 @@ from synesthete.objectives.ranges import DataRange, Range
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from synesthete.config import Stage
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NUM_RECENT = 10  # lines of metrics.jsonl whose median is the loss now
 RISEN, FAR_RISEN = 1.5, 3.0  # times the lowest such median; healthy runs reach 1.4
+NUMBER, MOST = int | float, 1 << 62  # nothing counts further
+ROLLBACK = {"step": int, "to": int, "figure": str, "level": NUMBER, "reached": NUMBER}
 MOST_CLIPPED = 10.0  # times gradient_clip; larger gradients are all cut to one length
 
 
@@ -52,7 +54,7 @@ class StageRecord:
         steps: dict[int, dict[str, Any]] = {}
         for line in self.lines:
             steps.setdefault(line["step"], {}).update(line)
-        return next((steps[step] for step in sorted(steps, reverse=True) if set(names) <= steps[step].keys()), None)
+        return next((own for _, own in sorted(steps.items(), reverse=True) if _has_numbers(own, names)), None)
 
     @property
     def step(self) -> int:
@@ -86,6 +88,10 @@ class RunRecord:
         return _data_range(line) if line else None
 
 
+def _has_numbers(line: dict[str, Any], names: Collection[str]) -> bool:
+    return all(isinstance(line.get(name), NUMBER) for name in names)
+
+
 def _data_range(line: dict[str, Any]) -> DataRange:
     return DataRange(line["data_low"], line["data_high"], line.get("data_share_clipped"))
 
@@ -113,18 +119,31 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     found = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
-            line = json.loads(text)
-            found.append({**line, "stage": str(line["stage"]), "step": int(line["step"])})
-        except (ValueError, TypeError, KeyError):
+            line = dict(json.loads(text))
+            stage, step = str(line["stage"]), int(line["step"])
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue
+        if 0 <= step < MOST:
+            # A file of a run may be anybody's: what is no figure is left out.
+            found.append({name: v for name, v in line.items() if _is_figure(v)} | {"stage": stage, "step": step})
     return found
+
+
+def _is_figure(value: object) -> bool:
+    """Whether it is a number, or a list of numbers some of which may be missing."""
+    if isinstance(value, list):
+        return bool(value) and all(one is None or (not isinstance(one, list) and _is_figure(one)) for one in value)
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST)
 
 
 def _rollbacks(path: Path) -> list[dict[str, Any]]:
     try:
-        return list(read_json(path))
+        found = list(read_json(path))
     except (OSError, ValueError, TypeError):
         return []
+    return [
+        one for one in found if isinstance(one, dict) and all(isinstance(one.get(n), ROLLBACK[n]) for n in ROLLBACK)
+    ]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -267,7 +286,7 @@ def _previews(record: StageRecord) -> Iterator[Check]:
         low, high = line.get("output_low", math.nan), line.get("output_high", math.nan)
         shares = line["share_outside"], line.get("share_clipped"), line.get("share_not_finite", 0.0)
         yield range_check(Range(_data_range(line), low, high, *shares), f"step {line['step']}")
-    lines = [line for line in record.lines if {"condition_sensitivity", "held_out_error"} <= line.keys()]
+    lines = [line for line in record.lines if _has_numbers(line, ("condition_sensitivity", "held_out_error"))]
     if worth := [line["condition_sensitivity"] / max(line["held_out_error"], 1e-12) for line in lines[-3:]]:
         yield condition_check(worth, finished=record.step * 2 >= record.stage.num_steps)
     if line := record.last("held_out_loss", "raw_held_out_loss"):
