@@ -1,31 +1,39 @@
-"""A listening page: what a model plays, as small sound files with their spectrograms, in one Markdown file.
+"""A listening page: what a model plays or says, as small sound files with their spectrograms, in one Markdown file.
 
     python -m benchmarks.listening music-notes --out docs/listening/music-notes
     python -m benchmarks.listening runs/music --num 6 --seed 0 --out docs/listening/music
     python -m benchmarks.listening runs/music-low --upsampler runs/music-upsampler --out docs/listening/music-cascade
+    python -m benchmarks.listening image-to-speech-digits --before old_model --out docs/listening/speech
 
-The first samples of the seed, not the best ones: of a model that is told classes, the first of each class.
+The first samples of the seed, not the best ones: of a model that is told classes, the first of each class; of one that
+speaks, a held-out picture of each digit, beside what another model says to it, and one digit in five voices.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import soundfile
 import torch
 
 from synesthete import seeding
+from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade
+from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices, enlarge
+from synesthete.tasks.model import load
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from synesthete.tasks.results import Sound
+
 BATCH = 8
 TITLE = "What {name} plays"
+SPEECH = "The first samples of seed {seed} to held-out pictures, not the best ones. Low frequencies are at the bottom."
 HOW = "The first samples of seed {seed}, not the best ones: {settings}. Low frequencies are at the bottom, -80 to 0 dB."
 
 
@@ -34,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model's name or folder")
     parser.add_argument("--upsampler", help="a model that makes the highs of what the first one plays")
+    parser.add_argument("--before", help="a model of digits that speak, to be heard beside")
     parser.add_argument("--name", help="what the page calls it")
     parser.add_argument("--num", type=int, default=6, help="sounds of a model that is told nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -45,14 +54,16 @@ def main() -> None:
         options.out.mkdir(parents=True)
     except FileExistsError:
         parser.error(f"--out {options.out}: exists; give another folder")
+    if (speaker := load(options.model)).task.verb == "speak":
+        page = write_speech(options.out, speaker, load(options.before) if options.before else None, options.seed)
+        (options.out / "README.md").write_text(page, encoding="utf-8")
+        return
     pipeline = Pipeline.load(options.model)
     whole = Cascade(pipeline, Pipeline.load(options.upsampler)) if options.upsampler else None
     names = list(pipeline.class_names) if pipeline.is_conditional else [f"{i:03}" for i in range(options.num)]
     sounds = play(pipeline, len(names), options.seed, whole)
     rate = whole.sample_rate if whole else pipeline.codec.spec.sample_rate
-    for name, sound, picture in zip(names, sounds, draw_spectrograms(sounds, rate), strict=True):
-        soundfile.write(options.out / f"{name}.ogg", sound.numpy(), rate, format="OGG", subtype="VORBIS")
-        picture.resize((2 * picture.width, 2 * picture.height)).convert("P").save(options.out / f"{name}.png")
+    write_sounds(options.out, names, sounds, rate)
     page = write_page(options.name or Path(options.model).name, names, pipeline.sampling_settings(), options.seed)
     (options.out / "README.md").write_text(page, encoding="utf-8")
 
@@ -64,6 +75,43 @@ def play(pipeline: Pipeline, num: int, seed: int, whole: Cascade | None = None) 
         generators = [seeding.sample_generators(seed, num)[i] for i in places.tolist()]
         found.append(maker(places if pipeline.is_conditional else places * 0, generators=generators).signal)
     return torch.cat(found).cpu().clamp(-1, 1)
+
+
+def write_sounds(out: Path, names: list[str], sounds: Tensor, rate: int) -> None:
+    """NAME.ogg and NAME.png, its spectrogram, of each sound (n, S)."""
+    for name, sound, picture in zip(names, sounds, draw_spectrograms(sounds, rate), strict=True):
+        soundfile.write(out / f"{name}.ogg", sound.numpy(), rate, format="OGG", subtype="VORBIS")
+        picture.resize((2 * picture.width, 2 * picture.height)).convert("P").save(out / f"{name}.png")
+
+
+def write_speech(out: Path, speaker: Any, before: Any | None, seed: int) -> str:
+    """Ten pictures, what is said to each, before and now, and one of them in several voices; Markdown."""
+    held_out = BuiltInDigits().pictures("test")
+    pictures = {name: held_out.images[choose_picture(held_out.labels, name, seed)] for name in DIGITS}
+    voices = [voice for voice in choose_voices(speaker.pipeline.conditioner, NUM_VOICES, seed) if voice]
+    columns = {"before": before, "now": speaker} if before else {"now": speaker}
+    rows = []
+    for name, picture in pictures.items():
+        enlarge(picture, 64).save(out / f"{name}_picture.png")
+        cells = [f"![a {name}]({name}_picture.png)"]
+        for column, model in columns.items():
+            cells.append(heard(out, f"{name}_{column}", model(picture, seed=seed)))
+        rows.append(f"| {' | '.join(cells)} |")
+    head = f"| picture | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}"
+    page = [f"# What {speaker.name} says", SPEECH.format(seed=seed), "\n".join([head, *rows])]
+    if voices:
+        said = [heard(out, f"{CHORUS}_{v}", speaker(pictures[CHORUS], seed=seed, voice=v)) for v in voices]
+        spoken = "\n".join(f"| {voice} | {cell} |" for voice, cell in zip(voices, said, strict=True))
+        page += [f"## The same {CHORUS} in other voices", f"| voice | sound |\n|---|---|\n{spoken}"]
+    return "\n\n".join(page) + "\n"
+
+
+def heard(out: Path, name: str, sound: Sound) -> str:
+    """Write a sound and its spectrogram; the cell of a table that plays and shows them."""
+    write_sounds(out, [name], sound.waveform[None].clamp(-1, 1), sound.sample_rate)
+    by = f", {sound.how['voice']}" if "voice" in sound.how else ""
+    player = f'<audio controls preload="none" src="{name}.ogg"></audio>'
+    return f"{player} [{name}]({name}.ogg){by} ![spectrogram of {name}]({name}.png)"
 
 
 def write_page(model: str, names: list[str], settings: dict[str, object], seed: int) -> str:

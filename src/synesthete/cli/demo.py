@@ -20,6 +20,8 @@ def demo(
 ) -> None:
     """Ten handwritten digits say their names: picture, sound, spectrogram, and what a speech recogniser heard.
 
+    A model with voices says each digit in another, and one of them in five more.
+
     Where a model that paints spoken digits ships with the package, it listens, too, and paints what it heard.
 
     Examples: `synesthete demo`, `synesthete demo --seed 7 --out out/again`
@@ -31,9 +33,13 @@ def demo(
         typer.echo(visible(f"  {note}"), err=True)
     rows, lines = found["digits"], []
     for row in rows:
+        by = f"   voice: {row['voice']}" if "voice" in row else ""
         also = "   classifier: {says} {confidence:.2f}".format(**row["classifier"]) if "classifier" in row else ""
         heard = row["heard"] or "(nothing)"
-        lines.append(f"  a picture of {row['picture']:<6} -> {row['wav']}   heard: {heard:<9}{also}")
+        lines.append(f"  a picture of {row['picture']:<6} -> {row['wav']}   heard: {heard:<9}{also}{by}")
+    if found["voices"]:
+        wavs = ", ".join(Path(row["wav"]).name for row in found["voices"])
+        lines.append(f"  the same {found['voices'][0]['picture']} by {len(found['voices'])} others: {wavs}")
     num = len(rows)
     lines.append(f"{out}: {found['right']} of {num} understood by the speech recogniser, in {found['seconds']:.1f} s.")
     if "painted_right" in found:

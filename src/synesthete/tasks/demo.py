@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from synesthete import hub, seeding
+from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.audio import write_audio
 from synesthete.data.picture import write_picture
 from synesthete.data.pictures import DIGITS, BuiltInDigits
@@ -20,7 +21,7 @@ from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
 from synesthete.io import write_file
 from synesthete.tasks.model import load
 from synesthete.training.previews import contact_sheet
-from synesthete.types import InputError
+from synesthete.types import InputError, SpokenPictures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
 SPEAKER = "image-to-speech-digits"
 PAINTER = "audio-to-image-digits"  # paints what the first has said, where it ships
 SIDE = 224  # pixels of a picture's file
+CHORUS, NUM_VOICES = "seven", 5  # of a model with voices, what is said once more by so many others
 
 
 def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
     """Let a picture of each digit speak, write pictures, sounds and spectrograms into a folder, and tell what is heard.
 
-    Returns: digits, a row of each; right, how many a recogniser understood; painted_right, how many of those that
-    PAINTER painted its classifier takes for what they are, where there are any; seconds; out; notes.
+    A model with voices says each in another, and CHORUS in NUM_VOICES more.
+
+    Returns: digits, a row of each; voices, one of each further voice; right, how many a recogniser understood;
+    painted_right, how many of those that PAINTER painted its classifier takes for what they are, where there are any;
+    seconds; out; notes.
 
     Raises:
         InputError: a model of something else, or a folder that cannot be written.
@@ -46,7 +51,14 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
         raise InputError(f"{model}: not a model of digits; let your own pictures speak with `synesthete sample`")
     held_out = BuiltInDigits().pictures("test")
     pictures = [held_out.images[choose_picture(held_out.labels, name, seed)] for name in DIGITS]
-    output = pipeline(pipeline.preprocess(pictures), generators=seeding.sample_generators(seed, len(pictures)))
+    voices = choose_voices(pipeline.conditioner, len(DIGITS) + NUM_VOICES, seed)
+    names = [*DIGITS, *[CHORUS] * (len(voices) - len(DIGITS))]
+    shown = [pictures[DIGITS.index(name)] for name in names]
+    raw: Any = pipeline.preprocess(shown)
+    if isinstance(pipeline.conditioner, VoicedPicture):
+        each = zip(raw.split(1), voices, strict=True)
+        raw = SpokenPictures.concatenate([pipeline.conditioner.compose(one, voice) for one, voice in each])
+    output = pipeline(raw, generators=seeding.sample_generators(seed, len(names)))
     notes: list[str] = []
     try:
         listener = GrammarRecognizer(DIGITS)
@@ -54,39 +66,62 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
         listener = None
         notes.append(f"nobody listens: {error}")
     classifier, spec = speaker.task.load_classifier(speaker.folder), pipeline.codec.spec
-    verdicts = recognise(classifier, output.signal) if classifier else [None] * len(pictures)
-    rows: list[dict[str, Any]] = []
-    made = (DIGITS, pictures, output.signal, pipeline.codec.denormalise(output.x_0), verdicts)
-    for name, picture, waveform, log_mel, verdict in zip(*made, strict=True):
-        write_audio(out / f"{name}.wav", waveform, spec.sample_rate)
+    verdicts = recognise(classifier, output.signal) if classifier else [None] * len(names)
+    for name, picture in zip(DIGITS, pictures, strict=True):
         write_picture(out / f"{name}_picture.png", enlarge(picture, SIDE))
+    told: list[dict[str, Any]] = []
+    made = (names, voices, output.signal, pipeline.codec.denormalise(output.x_0), verdicts)
+    for i, (name, voice, waveform, log_mel, verdict) in enumerate(zip(*made, strict=True)):
+        wav = out / f"{name if i < len(DIGITS) else f'{name}_{voice}'}.wav"
+        write_audio(wav, waveform, spec.sample_rate)
         figure = spectrogram_figure(torch.as_tensor(log_mel), spec, f"a picture of a {name} says")
-        write_file(out / f"{name}.png", to_png(figure))
+        write_file(wav.with_suffix(".png"), to_png(figure))
         heard = listener.recognize(waveform.cpu(), spec.sample_rate) if listener else None
-        rows.append({"picture": name, "wav": str(out / f"{name}.wav"), "heard": heard})
+        told.append({"picture": name, "wav": str(wav), "heard": heard} | ({"voice": voice} if voice else {}))
         if verdict:
-            rows[-1]["classifier"] = asdict(verdict)
-    found: dict[str, Any] = {"digits": rows, "right": sum(row["picture"] == row["heard"] for row in rows)}
-    spectrograms = pipeline.codec.pictures(output.x_0)
+            told[-1]["classifier"] = asdict(verdict)
+    rows = told[: len(DIGITS)]
+    right = sum(row["picture"] == row["heard"] for row in rows)
+    found: dict[str, Any] = {"digits": rows, "voices": told[len(DIGITS) :], "right": right}
+    spectrograms = pipeline.codec.pictures(output.x_0[: len(DIGITS)])
     side = spectrograms[0].width
     sheet = [[enlarge(picture, side) for picture in pictures], spectrograms]
     if PAINTER in hub.shipped_models():
-        painted = paint_spoken(PAINTER, [out / f"{name}.wav" for name in DIGITS], seed, device)
-        for row, (picture, seen) in zip(rows, painted, strict=True):
+        try:
+            painted = paint_spoken(PAINTER, [out / f"{name}.wav" for name in DIGITS], seed, device)
+        except InputError as error:  # of a model that learned too little to be heard
+            painted = []
+            notes.append(f"nothing is painted: {error}")
+        for row, (picture, seen) in zip(rows, painted, strict=False):
             path = write_picture(out / f"{row['picture']}_painted.png", enlarge(picture, SIDE))
             row |= {"painted": str(path), "seen": seen}
-        right = sum(row["picture"] == row["seen"] for row in rows)
-        found["painted_right"] = right if rows[0]["seen"] else None
-        sheet.append([enlarge(picture, side) for picture, _ in painted])
+        if painted:
+            right = sum(row["picture"] == row["seen"] for row in rows)
+            found["painted_right"] = right if rows[0]["seen"] else None
+            sheet.append([enlarge(picture, side) for picture, _ in painted])
     write_picture(out / "demo.png", contact_sheet(sheet))
     return found | {"seconds": round(time.perf_counter() - started, 2), "out": str(out), "notes": notes}
 
 
+def choose_voices(conditioner: Any, num: int, seed: int) -> list[str | None]:
+    """So many voices of a model, no two alike while there are enough; None ten times where it has none to choose."""
+    if not isinstance(conditioner, VoicedPicture):
+        return [None] * len(DIGITS)
+    places = torch.randperm(len(conditioner.voices), generator=seeding.generator(seed, "demo", "voices")).tolist()
+    return [conditioner.voices[places[i % len(places)]] for i in range(num)]
+
+
 def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[tuple[Image.Image, str | None]]:
-    """What a model paints of each sound, and the class that its classifier sees in it; None without one."""
+    """What a model paints of each sound, and the class that its classifier sees in it; None without one.
+
+    Raises:
+        InputError: sounds that are silent.
+    """
     loaded = load(model, device)
     kept = loaded.task.load_classifier(loaded.folder)
     made = loaded(wavs, seed=seed)
+    if len(made) < len(wavs):
+        raise InputError(f"{model}: {len(wavs) - len(made)} of {len(wavs)} sounds cannot be heard")
     pictures = torch.stack([torch.from_numpy(np.atleast_3d(np.array(one.image))) for one in made])
     seen: list[str | None] = [None] * len(wavs)
     if kept:
