@@ -183,6 +183,11 @@ def test_later_assignments_win():
         ("denoiser.depth=", "denoiser.depth"),
         ("stages.denoise.num_steps=ten", "'ten' does not fit int"),
         ("conditioner.fit=tight", "'tight' does not fit"),
+        (
+            "conditioner={class: VoicedPicture, picture: {class: PictureStem}, voice_dropout: 7}",
+            "voice_dropout: 7",
+        ),
+        ("conditioner={class: VoicedPicture, picture: {class: Labels}}", "Labels is no conditioner of pictures"),
         ("seed=x", "'x' does not fit int"),
         ("denoiser=3", "denoiser is a part; set one of its fields, such as denoiser.NAME=VALUE"),
         ("sampling=3", "sampling is a part"),

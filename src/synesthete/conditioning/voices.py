@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from synesthete import seeding
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+Share = Annotated[float, Field(ge=0, le=1)]
 NONE = -1  # the number of no voice
 ALL = "all"
 PITCHES, RATES = (0, 99), (80, 320)  # where no corpus has told them
@@ -55,8 +57,8 @@ class VoicedPicture(Conditioner):
         pitches: tuple[float, float] | None = None,
         rates: tuple[float, float] | None = None,
         width: int = 256,
-        voice_dropout: float = 0.1,
-        number_dropout: float = 0.3,
+        voice_dropout: Share = 0.1,
+        number_dropout: Share = 0.3,
     ) -> None:
         super().__init__()
         self.picture: Any = restore_nested(
