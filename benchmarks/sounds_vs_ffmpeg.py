@@ -21,7 +21,7 @@ import av
 import numpy as np
 import soundfile
 
-from synesthete.data.audio import read_audio
+from synesthete.data.audio import read_audio, warned
 from synesthete.data.recordings import RecordingFile
 from synesthete.types import InputError
 
@@ -230,7 +230,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """
     recording = RecordingFile(str(path), path.name)
     whole = read_audio(path, recording.sample_rate, mono=False).numpy().T
-    blocks = np.concatenate(list(recording.blocks()))
+    blocks = np.concatenate(list(warned(recording.blocks())))
     return whole.ravel(), blocks.ravel(), recording.num_samples()
 
 

@@ -11,15 +11,18 @@ import pytest
 from benchmarks.sounds_vs_ffmpeg import (
     KINDS,
     changed,
+    cut,
     decibels,
     flac,
     joined,
     judge,
     make_file,
     mp3,
+    opus,
     read,
     same_mp3,
     same_vorbis,
+    vbr,
     vorbis,
     wav,
     with_total,
@@ -30,7 +33,8 @@ from synesthete.data import audio as audio_module
 from synesthete.data import sound_file as sound_file_module
 from synesthete.data.audio import read_audio
 from synesthete.data.recordings import RecordingFile
-from synesthete.data.sound_file import SoundFile
+from synesthete.data.sound_file import SoundFile, missing_pages
+from synesthete.data.waveforms import keep_waveforms
 from synesthete.types import InputError
 
 LOSSLESS = ("wav", "aiff", "w64", "au", "caf", "flac")
@@ -75,7 +79,7 @@ def test_what_is_left_of_a_broken_file_is_given_before_it_is_said(tmp_path, kind
     except InputError as error:
         assert "\n" not in str(error) and str(path) in str(error) and ";" in str(error)
     else:
-        assert kind.startswith(("mp3", "vorbis"))  # which do not tell what they should hold
+        assert kind in ("mp3 damaged", "vorbis damaged")  # which are as long as they should be
     assert num == recording.num_samples() > 0
 
 
@@ -88,6 +92,39 @@ def test_of_joined_files_all_parts_are_heard(tmp_path, make, num_parts):
     assert len(found) == pytest.approx(len(written), abs=2 * 2304)
     last = found[-rate // 4 :]
     assert np.square(last).mean() == pytest.approx(np.square(written[-rate // 4 :]).mean(), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "harm", "words"),
+    [
+        (vorbis, partial(cut, 0.6), "its last page is missing"),
+        (opus, partial(cut, 0.95), "its last page is missing"),
+        (opus, lambda content: content[: content.rindex(b"OggS")], "its last page is missing"),
+        (mp3, partial(cut, 0.6), "it counts"),
+        (partial(mp3, **vbr(2)), partial(cut, 0.6), "it counts"),
+    ],
+    ids=["vorbis", "opus", "a page", "mp3", "variable"],
+)
+def test_what_seems_cut_short_is_read_and_said(tmp_path, caplog, make, harm, words):
+    """Containers that only estimate are no reason to refuse a sound, and none to say nothing."""
+    path = tmp_path / "a"
+    make(path, np.random.default_rng(2))
+    assert len(read_audio(path, 16_000)) and not caplog.records
+    path.write_bytes(harm(path.read_bytes()))
+    found = read_audio(path, 16_000)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert f"{path}: seems cut short, {len(found) / 16_000:.1f} s are there (" in line and words in line
+    [waveform] = keep_waveforms(tmp_path / "shard", [RecordingFile(str(path), "a")], 16_000)
+    assert waveform.note == line and len(waveform.samples) == len(found)
+
+
+def test_pages_that_are_missing_are_counted_also_of_joined_files(tmp_path):
+    path = tmp_path / "a.ogg"
+    joined(path, np.random.default_rng(0), same_vorbis)
+    assert missing_pages(path) == ""
+    pages = path.read_bytes().split(b"OggS")
+    path.write_bytes(b"OggS".join([*pages[:4], *pages[5:]]))
+    assert missing_pages(path) == "pages missing: 1"
 
 
 def test_a_promise_in_a_header_costs_nothing(tmp_path):

@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
 import torch
 
-from synesthete.data.sound_file import SoundFile
+from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.types import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+logger = logging.getLogger(__name__)
 MOST = 2**28  # samples that are read whole: 1 GiB, 93 minutes at 48 kHz
 
 
 def read_audio(path: Path | str, sample_rate: int, *, mono: bool = True) -> torch.Tensor:
     """The sound in a file as float32 in [-1, 1], resampled to `sample_rate` Hz.
 
-    Returns (S,), the mean of its channels, or (C, S) where mono is False.
+    Returns (S,), the mean of its channels, or (C, S) where mono is False. One that seems cut short is warned of.
 
     Raises:
         InputError: no such file, not a sound, cut short, 0 samples, too many to be read whole, or NaN or infinite ones.
     """
     blocks: list[np.ndarray] = []
     with SoundFile(path) as file:
-        for block in file.blocks():
+        for block in warned(file.blocks()):
             blocks.append(block.mean(axis=1, keepdims=True) if mono else block)  # (n, C)
             if sum(part.size for part in blocks) > MOST:
                 minutes = MOST / file.sample_rate / 60
-                raise InputError(f"{path}: longer than can be read whole, {minutes:.0f} min in one channel; cut it")
+                raise InputError(
+                    f"{file.name}: longer than can be read whole, {minutes:.0f} min in one channel; cut it"
+                )
         samples = np.concatenate(blocks)  # (S, C)
         if not np.isfinite(samples).all():
-            raise InputError(f"{path}: NaN or infinite samples; write it again as 16-bit PCM, or remove it")
+            raise InputError(f"{file.name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it")
         if file.sample_rate != sample_rate:
             samples = soxr.resample(samples, file.sample_rate, sample_rate)
     return torch.from_numpy(np.ascontiguousarray(samples[:, 0] if mono else samples.T))
+
+
+def warned(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks of a sound; of one that seems cut short a warning is said at its end."""
+    try:
+        yield from blocks
+    except CutShortError as error:
+        logger.warning("%s", error)
 
 
 def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> Path:

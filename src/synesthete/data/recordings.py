@@ -103,7 +103,7 @@ class RecordingFile(SourceFile):
                     file.seek(part * size // num_parts)
                     parts.append(file.read(HASHED_BYTES // num_parts))
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}); check the file") from None
+            raise InputError(f"{self.name}: cannot be read ({error.strerror}); check the file") from None
         return digest(b"".join(parts), size=12)
 
     @property

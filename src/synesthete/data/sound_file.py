@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from synesthete.data.files import legible
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ MIN_RATE, MAX_RATE = 100, 1_000_000  # Hz; out of a header alone, others would m
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 # By how many samples less than its header promises a kind may have; of the others the header only estimates.
 EXACT = {"pcm": 0, "flac": 0, "vorbis": 2**14, "opus": 2**14}
+PADDED = 2**12  # samples by which an mp3 may fall short of the frames that it counts: what its encoder put around it
+
+
+class CutShortError(InputError):
+    """A sound that can be used, and of which more seems to have been there: its container says so, and may be wrong."""
 
 
 class SoundFile:
@@ -39,7 +46,7 @@ class SoundFile:
     not tell where they are. Its length is what was decoded.
 
     Attributes:
-        sample_rate: in Hz. num_channels: in the order of the file.
+        sample_rate: in Hz. num_channels: in the order of the file. name: the path, for people.
 
     Raises:
         InputError: no such file, or not a sound.
@@ -48,9 +55,9 @@ class SoundFile:
     def __init__(self, path: Path | str) -> None:
         import av  # takes as long to import as to read a clip
 
-        self.path = Path(path)
+        self.path, self.name = Path(path), legible(str(path))
         if not self.path.is_file():
-            raise InputError(f"{path}: no such file; check the path")
+            raise InputError(f"{self.name}: no such file; check the path")
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         self._failures = (av.FFmpegError, OSError, IndexError)
         try:
@@ -69,7 +76,7 @@ class SoundFile:
                 raise OSError(f"{codec.sample_rate or 0} Hz" if codec else "of an unknown kind")
         except self._failures as error:
             raise InputError(
-                f"{path}: cannot be read as sound ({reason_of(error)}); give wav, flac, ogg or mp3"
+                f"{self.name}: cannot be read as sound ({reason_of(error)}); give wav, flac, ogg or mp3"
             ) from None
         self.sample_rate, self.num_channels = codec.sample_rate, codec.layout.nb_channels
 
@@ -84,6 +91,7 @@ class SoundFile:
 
         Raises:
             InputError: at the end, where something is missing, or where there was nothing.
+            CutShortError: at the end, where the container tells of more, which may be a mistake of its own.
         """
         parts, num, failure = [], 0, None
         try:
@@ -136,7 +144,7 @@ class SoundFile:
                 for frame in frames:
                     if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.num_channels):
                         raise InputError(
-                            f"{self.path}: turns from {self.sample_rate} Hz, {self.num_channels} channels, to "
+                            f"{self.name}: turns from {self.sample_rate} Hz, {self.num_channels} channels, to "
                             f"{frame.sample_rate} Hz, {frame.layout.nb_channels} after {num / self.sample_rate:.1f} s; "
                             "give its parts as files of their own"
                         )
@@ -145,27 +153,80 @@ class SoundFile:
         except self._failures as error:
             where = f"after {num / self.sample_rate:.1f} s" if num else "at all"
             raise InputError(
-                f"{self.path}: cannot be decoded {where} ({reason_of(error)}); copy it again or remove it"
+                f"{self.name}: cannot be decoded {where} ({reason_of(error)}); copy it again or remove it"
             ) from None
         self._check_whole(num, num_broken / max(1, num_packets))
 
     def _check_whole(self, num: int, share_broken: float) -> None:
         """Refuse a file of which less was decoded than it promises, where it can know, or nothing."""
         if not num:
-            raise InputError(f"{self.path}: 0 samples; record it again or remove it")
+            raise InputError(f"{self.name}: 0 samples; record it again or remove it")
         if share_broken > 0.1:
-            raise InputError(f"{self.path}: {share_broken:.0%} of it cannot be decoded; copy it again or remove it")
+            raise InputError(f"{self.name}: {share_broken:.0%} of it cannot be decoded; copy it again or remove it")
         check_whole_wav(self.path)
         tolerance = EXACT.get(self._stream.codec_context.name.partition("_")[0])
         promised, base = self._stream.duration, self._stream.time_base
-        if tolerance is None or promised is None or base is None:
-            return
-        seconds, told = num / self.sample_rate, float(promised * base)
-        if seconds + tolerance / self.sample_rate < told - 0.5 / self.sample_rate:
+        seconds, told = num / self.sample_rate, 0.0 if promised is None or base is None else float(promised * base)
+        if tolerance is not None and seconds + tolerance / self.sample_rate < told - 0.5 / self.sample_rate:
             raise InputError(
-                f"{self.path}: cut short or damaged, {seconds:.1f} of {told:.1f} s can be decoded; copy it again or "
+                f"{self.name}: cut short or damaged, {seconds:.1f} of {told:.1f} s can be decoded; copy it again or "
                 "remove it"
             )
+        missing = ""
+        if self._container.format.name == "ogg":
+            missing = missing_pages(self.path)
+        elif self._container.format.name == "mp3" and num + PADDED < (counted := counted_samples(self.path)):
+            missing = f"it counts {counted / self.sample_rate:.1f} s"
+        if missing:
+            raise CutShortError(f"{self.name}: seems cut short, {seconds:.1f} s are there ({missing}); copy it again")
+
+
+def missing_pages(path: Path) -> str:
+    """What is missing of an Ogg file: the pages of a stream are numbered, and its last one says that it is.
+
+    Source: RFC 3533, section 6.
+    """
+    last: dict[bytes, int] = {}
+    is_open: dict[bytes, bool] = {}
+    num_missing = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place, size = 0, len(content)
+        while (place := content.find(b"OggS", place)) >= 0 and place + 27 <= size:
+            flags, serial, number = (
+                content[place + 5],
+                content[place + 14 : place + 18],
+                content[place + 18 : place + 22],
+            )
+            end = place + 27 + content[place + 26]
+            end += sum(content[place + 27 : end])
+            now, is_first = int.from_bytes(number, "little"), flags & 2
+            num_missing += 0 if is_first or serial not in last else max(0, now - last[serial] - 1)
+            last[serial], is_open[serial] = now, not flags & 4 or end > size
+            place = end
+    if num_missing:
+        return f"pages missing: {num_missing}"
+    return "its last page is missing" if any(is_open.values()) else ""
+
+
+def counted_samples(path: Path) -> int:
+    """How many samples of each channel the first frame of an mp3 says that there are (Xing's tag); 0 where it does not.
+
+    Source: the mp3 info tag, revision 1, of LAME.
+    """
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            file.seek(sum(byte << 7 * i for i, byte in enumerate(reversed(head[6:10]))) + 10)
+        else:
+            file.seek(0)
+        frame = file.read(4096).lstrip(b"\0")
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # another layer than the third
+        return 0
+    is_mpeg_1, is_mono = frame[1] & 0x18 == 0x18, frame[3] >> 6 == 3
+    tag = frame[4 + {(True, False): 32, (False, True): 9}.get((is_mpeg_1, is_mono), 17) :]
+    if tag[:4] not in (b"Xing", b"Info") or not tag[7] & 1:
+        return 0
+    return int.from_bytes(tag[8:12], "big") * (1152 if is_mpeg_1 else 576)
 
 
 def reason_of(error: Exception) -> str:
@@ -199,6 +260,6 @@ def check_whole_wav(path: Path) -> None:
             missing = length - (size - file.tell())
             if name == b"data":
                 if missing > 0 and length not in UNKNOWN_SIZES:
-                    raise InputError(f"{path}: cut short by {missing} bytes; copy it again or remove it")
+                    raise InputError(f"{legible(str(path))}: cut short by {missing} bytes; copy it again or remove it")
                 return
             file.seek(length + length % 2, os.SEEK_CUR)
