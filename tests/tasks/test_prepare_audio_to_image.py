@@ -239,6 +239,10 @@ def test_an_autoencoders_latents_are_kept(tmp_path):
     assert batch.signal.shape == (4, 2, 4, 4)
     assert found.classifier.x_0 is None
     assert len(found.classifier.pictures) == 7
+    torch.rand(3)  # an autoencoder without published weights is the same, whatever was drawn before
+    again = tasks.prepare(recipe, tmp_path / "again")
+    assert torch.equal(again.train.x_0[:], found.train.x_0[:])
+    assert all(torch.equal(again.statistics[name], kept) for name, kept in found.statistics.items())
 
 
 def test_latents_are_of_their_own_pictures_when_others_come(tmp_path):

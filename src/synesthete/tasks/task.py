@@ -58,8 +58,13 @@ class Task:
         Raises:
             InputError: whatever is wrong with the data, in one line.
         """
+        import torch  # which naming tasks does without
+
+        from synesthete import seeding
+
         folder = folder or self.default_folder(recipe)
-        with locked(folder, wait=True):
+        with locked(folder, wait=True), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeding.derive(0, "prepare"))  # of an autoencoder for trials the weights are drawn
             return self.gather(recipe, folder, progress or (lambda *_: None))
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
