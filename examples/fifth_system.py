@@ -172,7 +172,7 @@ class SinePlan(Plan):
     suffixes = (".wav", ".png")
 
     def __init__(self, pipeline: Any, request: SineRequest, folder: Path | None = None) -> None:
-        super().__init__(pipeline, request)
+        super().__init__(pipeline, request, folder)
         labels = split_commas(request.labels)
         if not labels or not all(label in pipeline.class_names for label in labels):
             raise InputError(f"{request.model}: say which note by --label; {', '.join(pipeline.class_names)}")
@@ -185,7 +185,7 @@ class SinePlan(Plan):
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
         """A sound of each."""
         raw = torch.tensor([item.raw for item in items])
-        output = self.pipeline(raw, generators=self.generators(items), **self.request.settings)
+        output = self.sampled(raw, self.generators(items))
         pictures = self.pipeline.codec.pictures(output.x_0)
         return [
             Sound(waveform.cpu(), SPEC.sample_rate, picture, self.how(**item.how))

@@ -22,7 +22,6 @@ from synesthete.data.rows import Rows
 from synesthete.io import (
     append_to,
     digest,
-    going_on,
     load_or_compute,
     locked,
     recover_folder,
@@ -117,31 +116,6 @@ def test_an_error_inside_frees_the_folder(tmp_path):
         raise ZeroDivisionError
     with locked(tmp_path):
         pass
-
-
-def test_the_same_request_goes_on_after_a_kill_and_no_other_does(tmp_path):
-    folder, paths = tmp_path / "out", [tmp_path / "out" / "a", tmp_path / "out" / "b"]
-
-    def check():
-        if any(path.exists() for path in paths):
-            raise InputError("there already")
-
-    with pytest.raises(KeyboardInterrupt), going_on(folder, "seed 0", paths, check):
-        write_file(paths[0], "whole")
-        raise KeyboardInterrupt
-    with pytest.raises(InputError, match="there already"), going_on(folder, "seed 1", paths, check):
-        pass
-    with going_on(folder, "seed 0", paths, check):
-        write_file(paths[1], "whole")
-    assert sorted(folder.iterdir()) == paths  # neither mark nor lock
-    with pytest.raises(InputError, match="there already"), going_on(folder, "seed 0", paths, check):
-        pass
-
-
-def test_what_fails_before_anything_is_written_leaves_no_folder(tmp_path):
-    with pytest.raises(InputError), going_on(tmp_path / "out", "seed 0", [tmp_path / "out" / "a"], lambda: None):
-        raise InputError("not one input that can be used")
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_system_without_locks_is_said_and_no_reason_to_stop(tmp_path, monkeypatch, caplog):

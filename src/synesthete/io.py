@@ -25,12 +25,11 @@ from synesthete.logs import DETAIL
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
 LOCK = ".lock"
-UNFINISHED = ".unfinished"  # says, in a folder, what is being written there; left by a process that is killed
 PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
 STALE_SECONDS = 3600  # without a change, after which what a process of another machine was writing is removed
 ROWS = 256  # of a tensor that are in memory at a time while it is named
@@ -293,41 +292,6 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
         save_file(tensors, partial)
     logger.log(DETAIL, "%s: written", path)
     return load_file(path)
-
-
-@contextlib.contextmanager
-def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[[], None]) -> Iterator[None]:
-    """Alone in a folder while `paths` below it are written; the same request goes on where a kill or an error ended it.
-
-    check: makes sure that nothing is replaced; not asked where what is there was left by the same request.
-
-    Raises:
-        InputError: as `check` and `locked`.
-    """
-    mark = folder / UNFINISHED
-    try:
-        told = mark.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        told = ""
-    if told != request:
-        check()
-    before = {path for path in paths if path.exists() and told != request}
-    is_new, is_whole = not folder.exists(), False
-    try:
-        with locked(folder, deep=False):
-            for place in {path.parent for path in paths}:
-                remove_leftovers(place, deep=False)
-            write_file(mark, request)
-            try:
-                yield
-                is_whole = True
-            finally:
-                if is_whole or not any(path.exists() for path in paths if path not in before):
-                    mark.unlink(missing_ok=True)
-    finally:
-        if is_new and not is_whole:
-            with contextlib.suppress(OSError):  # something is in it
-                folder.rmdir()
 
 
 @contextlib.contextmanager

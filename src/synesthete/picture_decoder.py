@@ -54,7 +54,9 @@ def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
     except UnidentifiedImageError:
         raise InputError(f"{name}: its content is no picture that is read; give a PNG, JPEG or WebP file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{name}: over {max_pixels:,} pixels; make it smaller, or raise data.max_pixels") from None
+        raise InputError(
+            f"{name}: over {max_pixels:,} pixels; make it smaller, or raise data.max_pixels (of `speak` --max-pixels)"
+        ) from None
     except Exception as error:  # decoders fail in every way that there is
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: a damaged picture ({reason}); replace or remove it") from None

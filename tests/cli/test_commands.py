@@ -7,15 +7,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from PIL import Image
 
-from synesthete import hub
+from synesthete import hub, seeding
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.recipes import RECIPES
+from synesthete.tasks.image_to_speech.sampling import SpeechPlan
+from synesthete.tasks.results import Sound
 
 SHIPPED = "image-to-speech-digits"
 
@@ -33,6 +36,15 @@ def drawings(tmp_path) -> Path:
     for number, image in enumerate(BuiltInDigits().pictures("test").images[:3]):
         image.save(folder / f"digit_{number}.png")
     return folder
+
+
+def add_classifier(model: Path) -> None:
+    """An untrained classifier of digits beside a model."""
+    torch.manual_seed(0)
+    SpeechClassifier(DIGITS, width=4).save_pretrained(model / "classifier")
+    words = [[f"the number {name}"] for name in DIGITS]
+    result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
+    (model / "classifier" / "classifier.json").write_text(json.dumps(result))
 
 
 def refused(result: tuple[int, str, str], *words: str) -> None:
@@ -83,12 +95,7 @@ def test_what_was_said_is_printed_with_how_sure_the_classifier_is(command, model
     assert code == 0
     assert "no classifier with it" in printed
     assert "synesthete train" in printed
-    torch.manual_seed(0)
-    classifier = SpeechClassifier(DIGITS, width=4)
-    classifier.save_pretrained(model / "classifier")
-    words = [[f"the number {name}"] for name in DIGITS]
-    result = {"accuracy": 0.9, "num_test": 10, "num_voices": 2, "words": words}
-    (model / "classifier" / "classifier.json").write_text(json.dumps(result))
+    add_classifier(model)
     code, printed, _ = command("sample", model, drawings, "--out", tmp_path / "b")
     lines = printed.splitlines()
     pattern = r"digit_0.png: says 'the number \w+' \(classifier [01]\.\d\d; next 'the number \w+' 0\.\d\d\)"
@@ -118,6 +125,82 @@ def test_seeds_and_settings_change_the_sound_and_nothing_else_does(command, mode
     assert sound("c", "--seed", 1) != plain
     assert sound("d", "--steps", 2) != plain
     assert sound("e", "--set", "timestep_shift=1") != plain
+
+
+def test_pictures_together_are_what_each_is_alone(command, model, drawings, tmp_path, monkeypatch):
+    """To the bit, in any order, among others and under another name, and so is what the classifier hears."""
+    add_classifier(model)
+    drawn: dict[str, list[bytes]] = {}
+    randn = seeding.randn
+
+    def noise(shape, generators):
+        rows = randn(shape, generators)
+        drawn[name] = [row.numpy().tobytes() for row in rows[:3]]  # of the fourth nothing is kept
+        return rows
+
+    monkeypatch.setattr(seeding, "randn", noise)
+    files = sorted(drawings.iterdir())
+    calls = {"together": files, "reversed": files[::-1], "folder": [drawings], **{file.stem: [file] for file in files}}
+    (tmp_path / "other.png").write_bytes(files[1].read_bytes())
+    calls |= {"renamed": [tmp_path / "other.png"]}
+    said = {}
+    for name, given in calls.items():
+        code, printed, _ = command("speak", model, *given, "--out", tmp_path / name, "--json")
+        assert code == 0
+        said |= {(name, Path(one["picture"]).stem): one for one in json.loads(printed.splitlines()[-1])["said"]}
+    alone = [drawn[file.stem][0] for file in files]
+    assert len(set(alone)) == 3
+    assert drawn["together"] == drawn["folder"] == alone == drawn["reversed"][::-1]
+    assert drawn["renamed"][0] == alone[1]
+    for name, stem in said:
+        of = "digit_1" if name == "renamed" else stem
+        one, other = tmp_path / name / stem, tmp_path / of / of
+        assert one.with_suffix(".wav").read_bytes() == other.with_suffix(".wav").read_bytes()
+        pictures = [np.asarray(Image.open(path.with_suffix(".png"))) for path in (one, other)]
+        assert np.array_equal(*pictures)
+        assert said[name, stem] | {"picture": ""} == said[of, of] | {"picture": ""}
+
+
+def test_speaking_goes_on_where_it_was_killed(command, model, drawings, tmp_path, monkeypatch):
+    """What is whole is not made again, and in the end all is as if it had not been interrupted."""
+    add_classifier(model)
+    monkeypatch.setattr(SpeechPlan, "cpu_batch_size", 1)
+    (drawings / "digit_00.png").write_text("not a picture")
+    options = ("speak", model, drawings, "--json", "--out")
+    save, made = Sound.save, []
+
+    def saved(self, path):
+        made.append(path.name)
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        return save(self, path)
+
+    monkeypatch.setattr(Sound, "save", saved)
+    assert command(*options, tmp_path / "out")[0] != 0
+    assert made.pop() == "digit_2.wav"
+    made.append("")
+    code, printed, _ = command(*options, tmp_path / "out")
+    assert code == 0
+    assert made[5:] == ["digit_2.wav", "digit_2.png"]
+    whole = json.loads(command(*options, tmp_path / "whole")[1].splitlines()[-1])
+    found = json.loads(printed.splitlines()[-1])
+    assert [Path(path).name for path in found["written"]] == [Path(path).name for path in whole["written"]]
+    same = ("said", "skipped", "notes", "seconds_of_sound")
+    assert [found[name] for name in same] == [whole[name] for name in same]
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "out")]
+    assert files[0] == files[1]
+
+
+def test_a_picture_of_more_pixels_than_allowed_is_skipped(command, model, drawings, tmp_path):
+    number = 28 * 28
+    Image.new("L", (29, 28)).save(drawings / "large.png")
+    code, printed, _ = command("speak", model, drawings, "--max-pixels", number, "--out", tmp_path / "out", "--json")
+    values = json.loads(printed.splitlines()[-1])
+    assert code == 0 and len(values["written"]) == 3
+    [line] = values["skipped"]
+    assert "large.png: over 784 pixels; make it smaller, or raise" in line and "--max-pixels" in line
+    assert command("speak", model, drawings, "--max-pixels", number + 28, "--out", tmp_path / "all")[0] == 0
+    assert (tmp_path / "all" / "large.wav").is_file()
 
 
 def test_nothing_is_overwritten_unasked(command, model, drawings, tmp_path):

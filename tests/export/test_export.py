@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,35 @@ def test_the_command_writes_files_and_says_what_they_take(tmp_path, command):
     code, out, _ = command(*call, "--overwrite")
     assert code == 0
     assert "x_0 (batch, 3, 8, 8) -> pictures (batch, 3, 8, 8); differs from torch by" in out
+
+
+def test_after_a_full_disk_what_was_evaluated_is_kept(tmp_path, monkeypatch):
+    """The rest is made when it is called again, and all is as of one call."""
+    pipeline, parts, place = pictures(), ("conditioner", "decoder"), tmp_path / "out"
+    files = export_model(pipeline, tmp_path / "whole", parts)
+    write, made = Path.write_bytes, []
+
+    def full(self, content):
+        if "decoder" in self.name and made == ["tokens", "pictures"]:
+            raise OSError(28, "No space left on device", str(self))
+        return write(self, content)
+
+    def counted(graph, said):
+        made.append(graph.outputs[0])
+        return serialised(graph, said)
+
+    serialised = model.serialised
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(model, "serialised", counted)
+    with pytest.raises(InputError, match=r"decoder.onnx: cannot be written \(No space.*; free some space") as caught:
+        export_model(pipeline, place, parts)
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in place.iterdir()} == {".unfinished", "conditioner.onnx"}
+    again = export_model(pipeline, place, parts)
+    assert made == ["tokens", "pictures", "pictures"]
+    assert [replace(file, path=tmp_path / "whole" / file.path.name) for file in again] == files
+    assert all((place / file.path.name).read_bytes() == file.path.read_bytes() for file in files)
+    assert {path.name for path in place.iterdir()} == {file.path.name for file in files}
 
 
 def test_noise_of_a_seed_is_the_pipelines_own(exported):

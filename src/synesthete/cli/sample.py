@@ -61,6 +61,7 @@ OPTIONS: dict[str, Any] = {
     "voice": option(str | None, "Who speaks: a voice of the model, several by commas, or all; else chance decides."),
     "pitch": option(float | None, "How high, 0 to 99; 50 is the voice's own."),
     "rate": option(float | None, "How fast, in words a minute."),
+    "max_pixels": option(int | None, "Pixels of a picture from which on it is not decoded; 100 million.", min=1),
     "out": option(Path, "Folder for what is made."),
     "seed": option(int, "Other seeds give others."),
     "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
@@ -105,7 +106,7 @@ VERBS = {
         ),
         "image-to-speech-digits",
         "picture",
-        ("voice", "pitch", "rate"),
+        ("voice", "pitch", "rate", "max_pixels"),
     ),
     "draw": Verb(
         "Draw pictures of labels or words: LABEL_000.png, ... (8 of each), and a contact sheet.",

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +16,9 @@ from torch import nn
 
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_graph
-from synesthete.io import digest, going_on, replacing
+from synesthete.io import digest, replacing
 from synesthete.types import InputError
+from synesthete.unfinished import going_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -93,7 +94,8 @@ def export_model(
     """Write `folder`/PART.onnx for each of `parts`, run each by onnxruntime and compare it with torch.
 
     A model that is told nothing, or by another network than a table of classes, has no conditioner.onnx. The pipeline
-    is left as it is; the files compute in float32.
+    is left as it is; the files compute in float32. One that was killed is called again: files that it has evaluated are
+    kept.
 
     Raises:
         InputError: onnx, onnxscript or onnxruntime are not installed, an unknown part, a file that is there already,
@@ -115,8 +117,15 @@ def export_model(
     said = describe_export(still)
     weights = [getattr(still, part).state_dict() for part in ("codec", "conditioner", "denoiser")]
     request = digest(said, [*graphs], *(tensor for own in weights for tensor in own.values()))
-    with going_on(folder, request, [*paths.values()], check):
-        return [write_part(graph, paths[part], {"part": part, **said}) for part, graph in graphs.items()]
+    written = []
+    with going_on(folder, request, [*paths.values()], check) as left:
+        for part, graph in graphs.items():
+            if (told := left.recall(part)) is None:
+                file = write_part(graph, paths[part], {"part": part, **said})
+                told = {name: value for name, value in asdict(file).items() if name != "path"}
+                left.record(part, [paths[part]], told)
+            written.append(Written(paths[part], **told))
+    return written
 
 
 def detached(pipeline: Pipeline) -> Pipeline:

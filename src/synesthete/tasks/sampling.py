@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from synesthete.data.files import legible
-from synesthete.io import digest, going_on
+from synesthete.data.files import SourceFile, legible, list_files
+from synesthete.io import digest
+from synesthete.logs import DETAIL
 from synesthete.tasks.results import Results, Sound
 from synesthete.types import InputError
+from synesthete.unfinished import going_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
-    from synesthete.pipeline import Pipeline
+    from synesthete.pipeline import Output, Pipeline
     from synesthete.tasks.results import PictureResult
     from synesthete.types import Progress
+    from synesthete.unfinished import Unfinished
 
 SHEET = "contact_sheet.png"
 SHEET_WIDTH, MAX_COLUMNS = 1600, 16  # pixels, and pictures, beside each other; a longer row goes on below
 THUMBNAIL = 256  # pixels at most of a picture on a contact sheet
 MAX_STEM = 60
+LARGE = 100_000_000  # parameters of a network from which on a batch is no faster than its samples on a CPU
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ class SampleRequest:
 class Item:
     """One thing to make. stem: of its files. key: names its draws of noise. how: what made it, for its files.
 
+    key is what is asked for, as a label and the number of the copy, or the content that is read; never a place among
+    others, so that whatever is asked for together is what it is alone.
+
     group: the row of the contact sheet that it stands in. raw: whatever the plan makes it of.
     """
 
@@ -75,20 +85,29 @@ class Plan:
     """What a request comes to with a model. folder: of the model's files.
 
     Attributes:
-        items: to be made. inputs: files of which they are made, none of which is replaced. skipped: a line for each
-            input that cannot be used. notes: what is to be said of the others. unit: what is counted. batch_size: items
-            made at once. suffixes: of the files of each. has_sheet: whether a contact sheet is written.
+        items: to be made. inputs: files of which they are made, none of which is replaced. models: folders of what
+            makes them. skipped: a line for each input that cannot be used. notes: what is to be said of the others.
+            unit: what is counted. batch_size: items made at once; on a CPU always as many rows, of which the last ones
+            may be repeated, since a network rounds sums otherwise in a batch of another size: so a sample is the same
+            to the bit alone and among others. suffixes: of the files of each. has_sheet: whether a contact sheet is
+            written.
     """
 
     unit: ClassVar[str] = "picture"
     suffixes: tuple[str, ...] = (".png",)
     batch_size: int = 32
+    cpu_batch_size: int = 8  # small, for the sake of whoever asks for one
     has_sheet: bool = False
 
     def __init__(self, pipeline: Pipeline, request: Any, folder: Path | None = None) -> None:
         self.pipeline, self.request = pipeline, request
+        self.on_cpu = pipeline.device.type == "cpu"
+        self.is_large = sum(parameter.numel() for parameter in pipeline.denoiser.parameters()) >= LARGE
+        if self.on_cpu:
+            self.batch_size = 1 if self.is_large else self.cpu_batch_size
         self.items: list[Item] = []
         self.inputs: list[Path] = []
+        self.models: list[Path] = [folder] if folder else []
         self.skipped: list[str] = []
         self.notes: list[str] = []
 
@@ -110,20 +129,40 @@ class Plan:
 
         return [seeding.generator(self.request.seed, "sample", *item.key) for item in items]
 
-    def results(self, progress: Progress) -> Iterator[tuple[Item, Any]]:
-        """Each item with what is made of it; those that cannot be used are left out.
+    def rows(self, num: int, size: int) -> list[int]:
+        """Which of `num` samples each row of the network's batch is, `size` rows on a CPU."""
+        return [min(row, num - 1) for row in range(size if self.on_cpu else num)]
+
+    def sampled(self, raw: Any, generators: Sequence[Any]) -> Output:
+        """What the pipeline makes of conditions (n, ...), at most `batch_size`, each with a generator of its own."""
+        from synesthete import seeding
+
+        num = len(generators)
+        rows = self.rows(num, self.batch_size)
+        spare = [seeding.generator(0, "spare") for _ in rows[num:]]
+        output = self.pipeline(raw[rows], generators=[*generators, *spare], **self.request.settings)
+        return replace(output, signal=output.signal[:num], x_0=output.x_0[:num])
+
+    def results(self, progress: Progress, kept: Mapping[str, Told | None] | None = None) -> Iterator[tuple[Item, Any]]:
+        """Each item with what is made of it, or None where it cannot be used.
+
+        kept: what was told of those that are made already, by stem, or None where one could not be used. A batch is
+            made again whole unless all of it is kept: in another batch sums are rounded otherwise.
 
         Raises:
             InputError: not one input that can be used.
         """
         self.begin(progress)
-        num_made = 0
+        kept, num_made = kept or {}, 0
         for first in range(0, len(self.items), self.batch_size):
             batch = self.items[first : first + self.batch_size]
-            for item, made in zip(batch, self.make(batch, progress), strict=True):
-                if made is not None:
-                    num_made += 1
-                    yield item, made
+            if all(item.stem in kept for item in batch):
+                found = [kept[item.stem] or self.make([item], progress)[0] for item in batch]  # says why it cannot
+            else:
+                found = [*self.make(batch, progress)]
+            for item, made in zip(batch, found, strict=True):
+                num_made += made is not None
+                yield item, made
             progress(f"{self.unit}s", min(first + self.batch_size, len(self.items)), len(self.items))
         if self.skipped and not num_made:
             many = f"not one of {len(self.skipped)} can be used; the first: " if len(self.skipped) > 1 else ""
@@ -144,7 +183,29 @@ def generate_samples(plan: Plan) -> Results:
     Raises:
         InputError: not one input that can be used.
     """
-    return Results(made for _, made in plan.results(lambda *_: None))
+    return Results(made for _, made in plan.results(lambda *_: None) if made is not None)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a thing that was made. num: pictures or sounds in it. seconds: of sound. said: its words."""
+
+    num: int
+    seconds: float = 0.0
+    said: dict[str, Any] | None = None
+    line: str = ""
+
+    @staticmethod
+    def of(item: Item, made: Sound | PictureResult) -> Told:
+        """What is told of what was made of an item."""
+        if not isinstance(made, Sound):
+            return Told(made.num)
+        voice = {"voice": made.how["voice"]} if "voice" in made.how else {}
+        if made.heard is None and not voice:
+            return Told(made.num, made.seconds)
+        said = {"picture": legible(str(item.raw)), **voice, **(asdict(made.heard) if made.heard is not None else {})}
+        line = legible(Path(str(item.raw)).name) + (f" in the voice {voice['voice']}" if voice else "")
+        return Told(made.num, made.seconds, said, f"{line}: {made.heard}" if made.heard is not None else line)
 
 
 def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
@@ -158,35 +219,57 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
     targets = [out / f"{item.stem}{suffix}" for item in plan.items for suffix in plan.suffixes]
     paths = [*targets, *([sheet] if sheet else [])]
     check_unwritten(paths, plan.inputs, overwrite=True)  # of what is never replaced
-    request = digest(type(plan).__name__, plan.how(), [[item.stem, repr(item.key), item.how] for item in plan.items])
-    with going_on(out, request, paths, lambda: check_unwritten(paths, plan.inputs, plan.request.overwrite)):
-        return write_each(plan, out, sheet, progress)
+    with going_on(
+        out, name_request(plan), paths, lambda: check_unwritten(paths, plan.inputs, plan.request.overwrite)
+    ) as left:
+        return write_each(plan, out, sheet, progress, left)
 
 
-def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | None) -> Sampled:
-    """Make and write what a plan asks for, one after the other."""
+def name_request(plan: Plan) -> str:
+    """A name for all that decides what is written: what is asked for, of which files, with which model."""
+    asked = {
+        one.name: str(getattr(plan.request, one.name))
+        for one in fields(plan.request)
+        if one.name not in ("out", "overwrite", "inputs")
+    }
+    files = [*plan.inputs, *(path for folder in plan.models for path in list_files(folder, (".json", ".safetensors")))]
+    stamps = [SourceFile(str(path.resolve())).stamp() for path in files]
+    return digest(type(plan).__name__, plan.how(), asked, stamps, [[one.stem, one.key, one.how] for one in plan.items])
+
+
+def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | None, left: Unfinished) -> Sampled:
+    """Make and write what a plan asks for, one after the other, but for what is left whole of the same request."""
     started = time.perf_counter()
     rows: dict[str, list[Image.Image]] = {}
     written: list[str] = []
     said: list[dict[str, Any]] = []
     lines: list[str] = []
-    num, seconds_of_sound = 0, 0.0
-    for item, made in plan.results(progress or (lambda *_: None)):
-        for suffix in plan.suffixes:
-            made.save(out / f"{item.stem}{suffix}")
-        written.append(str(out / f"{item.stem}{plan.suffixes[0]}"))
-        num += made.num
+    num, seconds_made, seconds_of_sound = 0, 0.0, 0.0  # of this call, and of all
+    found = {item.stem: left.recall(item.stem) for item in plan.items}
+    kept = {stem: Told(**told) if told else None for stem, told in found.items() if told is not None}
+    if kept:
+        logger.log(DETAIL, "%s: goes on, %d of %d are made already", out, len(kept), len(plan.items))
+    for item, made in plan.results(progress or (lambda *_: None), kept):
+        paths = [out / f"{item.stem}{suffix}" for suffix in plan.suffixes]
+        if made is None:
+            left.record(item.stem, [], {})
+            continue
+        if isinstance(made, Told):
+            told = made
+        else:
+            for path in paths:
+                made.save(path)
+            told = Told.of(item, made)
+            left.record(item.stem, paths, asdict(told))
+            num += told.num
+            seconds_made += told.seconds
+        written.append(str(paths[0]))
         if sheet:
-            rows.setdefault(item.group, []).append(thumbnail(made))
-        if isinstance(made, Sound):
-            seconds_of_sound += made.seconds
-            told = {"voice": made.how["voice"]} if "voice" in made.how else {}
-            if made.heard is not None or told:
-                verdict = {} if made.heard is None else asdict(made.heard)
-                said.append({"picture": legible(str(item.raw)), **told, **verdict})
-                voice = f" in the voice {told['voice']}" if told else ""
-                heard = f": {made.heard}" if made.heard is not None else ""
-                lines.append(f"{legible(Path(str(item.raw)).name)}{voice}{heard}")
+            rows.setdefault(item.group, []).append(thumbnail(out / f"{item.stem}.png", plan.unit == "sound"))
+        seconds_of_sound += told.seconds
+        if told.said is not None:
+            said.append(told.said)
+            lines.append(told.line)
     seconds = time.perf_counter() - started
     values: dict[str, Any] = {"written": written}
     if ".gif" in plan.suffixes:
@@ -198,7 +281,7 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
     values[f"{plan.unit}s_per_second"] = rate = round(num / seconds, 2)
     if seconds_of_sound:
         values["seconds_of_sound"] = round(seconds_of_sound, 3)
-        values["sound_per_second"] = round(seconds_of_sound / seconds, 3)
+        values["sound_per_second"] = round(seconds_made / seconds, 3)
     all_of_them = f"; all of them: {sheet}" if sheet else ""
     num_files = len(written) * len(plan.suffixes) + bool(sheet)
     lines.append(f"{out}: {num_files} file{'s' * (num_files > 1)}, {rate} {plan.unit}s a second{all_of_them}")
@@ -215,7 +298,7 @@ def check_unwritten(paths: Sequence[Path], inputs: Sequence[Path], overwrite: bo
         InputError: one that is there already, or two things for one place.
     """
     if own := {path.resolve() for path in inputs} & {path.resolve() for path in paths}:
-        raise InputError(f"{min(own)}: would be replaced by what is made of it; give another --out")
+        raise InputError(f"{legible(str(min(own)))}: would be replaced by what is made of it; give another --out")
     twice = [path for path, count in Counter(str(path).casefold() for path in paths).items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]}: two things would be written there; rename one of them")
@@ -231,9 +314,9 @@ def find_files(path: Path, kind: str, listed: Callable[[Path], list[Path]]) -> l
         InputError: no such file, or a folder without any.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file; give a {kind} or a folder of {kind}s")
+        raise InputError(f"{legible(str(path))}: no such file; give a {kind} or a folder of {kind}s")
     if not (found := listed(path)):
-        raise InputError(f"{path}: no {kind}s in it; give another folder")
+        raise InputError(f"{legible(str(path))}: no {kind}s in it; give another folder")
     return found
 
 
@@ -270,12 +353,13 @@ def file_safe(names: Iterable[str]) -> list[str]:
     return stems
 
 
-def thumbnail(made: Sound | PictureResult) -> Image.Image:
-    """Its picture, no larger than it needs to be on a sheet; a spectrogram as it is."""
-    if isinstance(made, Sound):
-        return made.picture
-    small = made.image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+def thumbnail(path: Path, is_sound: bool) -> Image.Image:
+    """A picture that was written, no larger than it needs to be on a sheet; a spectrogram as it is."""
+    from synesthete.data.picture import read_picture
+
+    small = read_picture(path)
+    if not is_sound:
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
     return small
 
 

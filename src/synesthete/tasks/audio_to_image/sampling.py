@@ -15,9 +15,9 @@ from synesthete import seeding
 from synesthete.conditioning.audio_text import SoundAndText, slerp
 from synesthete.config import Recipe
 from synesthete.data.audio import as_float
-from synesthete.data.files import list_files
+from synesthete.data.files import legible, list_files
 from synesthete.data.picture import to_images
-from synesthete.data.recordings import SUFFIXES, RecordingFile, Recordings
+from synesthete.data.recordings import SUFFIXES, RecordingFile
 from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 LISTENED = 32  # sounds in memory at once
 STRONGEST = 2.0
-LARGE_BATCH = 4
-LARGE = 100_000_000  # parameters of a network from which on the smaller batch is used
+LARGE_BATCH = 4  # pictures at once of a large network, off the CPU
 SILENCE_DB = -60.0  # where no recipe says
 REMEDY = "record it louder, or give another"
 NUM_FRAMES = 7  # of a strip between two sounds
@@ -87,7 +86,7 @@ class PaintRequest(SampleRequest):
             (self.between and self.strengths, "--between and --strengths: one strip at a time; leave out one of them"),
             (
                 self.between and self.inputs,
-                f"--between names its two sounds; leave out {', '.join(map(str, self.inputs))}",
+                f"--between names its two sounds; leave out {', '.join(legible(str(given)) for given in self.inputs)}",
             ),
             (frames is not None and not self.between, "--frames: between which sounds? give --between FIRST SECOND"),
             (frames is not None and frames < 2, f"--frames {frames}: give at least 2, the two sounds themselves"),
@@ -113,7 +112,7 @@ class PaintPlan(Plan):
     """
 
     def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None = None) -> None:
-        super().__init__(pipeline, request)
+        super().__init__(pipeline, request, folder)
         for text in (request.prompt, request.negative_prompt):  # refused before an hour of listening
             if text is not None:
                 pipeline.conditioner.text_encoder.tokenise([text])
@@ -121,24 +120,28 @@ class PaintPlan(Plan):
         self.is_strip = bool(request.between or request.strengths)
         self.suffixes = (".png", ".json", ".gif") if request.is_gif else (".png", ".json")
         self.listening = Listening.of(pipeline.conditioner, folder)
-        self.sounds = find_sounds(request.between or request.inputs)
+        self.sounds = self.inputs = find_sounds(request.between or request.inputs)
         self.vectors: dict[Path, torch.Tensor] = {}
-        large = sum(parameter.numel() for parameter in pipeline.denoiser.parameters()) >= LARGE
-        self.network_batch = LARGE_BATCH if large else Plan.batch_size
-        self.batch_size = 1 if self.is_strip else self.network_batch
+        if self.is_large and not self.on_cpu:
+            self.batch_size = LARGE_BATCH
+        self.network_batch = self.batch_size
+        if self.is_strip:
+            self.batch_size = 1
         self.done = 0  # pictures drawn so far
         if request.between:
             if len(self.sounds) != 2:
                 raise InputError("--between: give two different sounds, not folders of them")
-            self.items = [Item(f"{self.sounds[0].stem}_to_{self.sounds[1].stem}", (), raw=self.sounds)]
+            first, second = (legible(sound.stem) for sound in self.sounds)
+            self.items = [Item(f"{first}_to_{second}", (), raw=self.sounds)]
             return
-        stems = zip(name_stems(self.sounds, request.inputs), self.sounds, strict=True)
+        stems = zip(map(legible, name_stems(self.sounds, request.inputs)), self.sounds, strict=True)
         if request.strengths:
             self.items = [Item(f"{stem}_strengths", (), raw=path) for stem, path in stems]
             return
         self.items = [
-            Item(f"{stem}_{i}" if i else stem, (i,), {"sound": path.name, "number": i}, path.stem, path)
+            Item(f"{stem}_{i}" if i else stem, (i,), {"sound": name, "number": i}, str(Path(name).stem), path)
             for stem, path in stems
+            for name in [legible(path.name)]
             for i in range(self.num)
         ]
         self.has_sheet = len(self.items) > 1
@@ -159,9 +162,10 @@ class PaintPlan(Plan):
         """
         conditioner = self.pipeline.conditioner
         lengths: dict[Path, float] = {}
-        for first in range(0, len(self.sounds), LISTENED):
+        num = 1 if self.on_cpu else LISTENED  # as for pictures, one alone is heard as among others
+        for first in range(0, len(self.sounds), num):
             heard = {}
-            for path in self.sounds[first : first + LISTENED]:
+            for path in self.sounds[first : first + num]:
                 try:
                     heard[path] = self.listening.hear(path)
                 except InputError as error:
@@ -171,7 +175,7 @@ class PaintPlan(Plan):
                 self.vectors |= zip(heard, conditioner.extract_features(raw).sound, strict=True)
                 lengths |= {path: sound.seconds for path, sound in heard.items()}
                 self.notes += [sound.note for sound in heard.values() if sound.note]
-            progress("sounds", min(first + LISTENED, len(self.sounds)), len(self.sounds))
+            progress("sounds", min(first + num, len(self.sounds)), len(self.sounds))
         if self.skipped and (self.request.between or not self.vectors):
             many = f"not one of {len(self.sounds)} sounds can be used; the first: " if len(self.skipped) > 1 else ""
             raise InputError(f"{many}{self.skipped[0]}")
@@ -207,8 +211,9 @@ class PaintPlan(Plan):
         total = steps * math.ceil(self.num_pictures / self.network_batch)
         images: list[Image.Image] = []
         for first in range(0, len(numbers), self.network_batch):
-            chosen = slice(first, first + self.network_batch)
-            generators = [seeding.generator(self.request.seed, "sample", i) for i in numbers[chosen]]
+            num = min(self.network_batch, len(numbers) - first)
+            chosen = [first + row for row in self.rows(num, self.network_batch)]
+            generators = [seeding.generator(self.request.seed, "sample", numbers[i]) for i in chosen]
             trajectory = self.pipeline.trajectory(
                 raw[chosen], generators=generators, negative=self.request.negative_prompt, **settings
             )
@@ -217,8 +222,8 @@ class PaintPlan(Plan):
                 x_0 = x_t
                 progress("steps", min(before + step, total), total)
             with torch.no_grad():
-                images += to_images(self.pipeline.codec.decode(x_0, generators).cpu())
-            self.done += len(generators)
+                images += to_images(self.pipeline.codec.decode(x_0, generators)[:num].cpu())
+            self.done += num
         return images
 
 
@@ -232,7 +237,7 @@ def find_sounds(inputs: Sequence[Path]) -> list[Path]:
     def listed(path: Path) -> list[Path]:
         if path.is_file():
             return [path]
-        return [Path(r.name) for r in Recordings(str(path)).recordings()] if list_files(path, SUFFIXES) else []
+        return list_files(path, SUFFIXES)
 
     return list(dict.fromkeys(sound for path in inputs for sound in find_files(path, "sound", listed)))
 
@@ -245,7 +250,8 @@ def say_lengths(lengths: dict[Path, float], seconds: float) -> list[str]:
         ("longer", "its loudest part is heard", [p for p, length in lengths.items() if length > seconds * 1.001]),
     ):
         if len(chosen) == 1:
-            said.append(f"{chosen[0]}: {lengths[chosen[0]]:.2f} s, {what} than the {seconds:g} s heard: {done}")
+            name, length = legible(str(chosen[0])), lengths[chosen[0]]
+            said.append(f"{name}: {length:.2f} s, {what} than the {seconds:g} s heard: {done}")
         elif chosen:
             said.append(f"{len(chosen)} of {len(lengths)} sounds are {what} than the {seconds:g} s heard: {done}")
     return said
@@ -337,9 +343,14 @@ def interpolation_strip(plan: PaintPlan, item: Item, progress: Progress) -> Stri
     raw = plan.with_prompt(vectors.repeat(plan.num, 1))
     pictures = plan.draw(raw, [i for i in range(plan.num) for _ in shares], progress)
     rows = [pictures[i * num_frames : (i + 1) * num_frames] for i in range(plan.num)]
-    captions = [first.stem, *(f"{share:.0%}" for share in shares[1:-1].tolist()), second.stem]
-    told = {"sounds": [first.name, second.name], "shares": [round(s, 4) for s in shares.tolist()], "num": plan.num}
-    return rows, captions, f"{first.stem} to {second.stem}", plan.how(**told)
+    names = [legible(sound.stem) for sound in item.raw]
+    captions = [names[0], *(f"{share:.0%}" for share in shares[1:-1].tolist()), names[1]]
+    told = {
+        "sounds": [legible(sound.name) for sound in item.raw],
+        "shares": [round(s, 4) for s in shares.tolist()],
+        "num": plan.num,
+    }
+    return rows, captions, " to ".join(names), plan.how(**told)
 
 
 def at_strengths(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
@@ -348,9 +359,9 @@ def at_strengths(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
     raw = plan.raw([item.raw] * plan.num)
     columns = [plan.draw(raw, range(plan.num), progress, adapter_scale=strength) for strength in strengths]
     rows = [[column[i] for column in columns] for i in range(plan.num)]
-    how = plan.how(sound=item.raw.name, strengths=strengths, num=plan.num)
+    how = plan.how(sound=legible(item.raw.name), strengths=strengths, num=plan.num)
     how.pop("adapter_scale")
-    return rows, [f"strength {strength:g}" for strength in strengths], item.raw.stem, how
+    return rows, [f"strength {strength:g}" for strength in strengths], legible(item.raw.stem), how
 
 
 def enlarge_frame(picture: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from synesthete.data.files import legible
 from synesthete.data.picture import find_pictures, list_pictures, read_picture
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
+from synesthete.io import digest
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
@@ -58,12 +59,16 @@ class SpeechRequest(SampleRequest):
 
 
 class SpeechPlan(Plan):
-    """A clip for each picture, heard by the classifier beside the model, where there is one."""
+    """A clip for each picture, heard by the classifier beside the model, where there is one.
+
+    The noise of a clip is a function of the seed and of the picture as the model sees it alone.
+    """
 
     suffixes = (".wav", ".png")
+    cpu_batch_size = 4  # as fast as larger ones
 
     def __init__(self, pipeline: Pipeline, request: SpeechRequest, folder: Path | None = None) -> None:
-        super().__init__(pipeline, request)
+        super().__init__(pipeline, request, folder)
         self.classifier = load_classifier(folder, SpeechClassifier) if folder else None
         if self.classifier is None and request.out is not None:
             self.notes.append(f"{request.model}: no classifier with it, so nobody tells what it said; {ADD_CLASSIFIER}")
@@ -80,8 +85,8 @@ class SpeechPlan(Plan):
         voices = choose_voices(pipeline.conditioner, wanted, request.model)
         # The noise of a picture is the same whoever speaks.
         self.items = [
-            Item(f"{stem}_{own['voice']}" if len(voices) > 1 else stem, (i,), own, raw=picture)
-            for i, (stem, picture) in enumerate(zip(stems, found, strict=True))
+            Item(f"{stem}_{own['voice']}" if len(voices) > 1 else stem, (), own, raw=picture)
+            for stem, picture in zip(stems, found, strict=True)
             for own in (wanted | ({"voice": voice} if voice else {}) for voice in voices)
         ]
 
@@ -93,6 +98,7 @@ class SpeechPlan(Plan):
                 of_file = isinstance(item.raw, Path)
                 picture = read_picture(item.raw, self.request.max_pixels) if of_file else item.raw
                 fitted[place] = self.pipeline.preprocess([picture])
+                item.key = (digest(fitted[place], size=8),)  # what is seen names the noise, under whatever name it lies
             except InputError as error:
                 self.skipped += [str(error)] * (str(error) not in self.skipped)  # once, however many voices
         made: list[Sound | None] = [None] * len(items)
@@ -101,10 +107,10 @@ class SpeechPlan(Plan):
         readable, codec = [items[place] for place in fitted], self.pipeline.codec
         generators = self.generators(readable)
         raw, spoken = self.tell([fitted[place] for place in fitted], readable, generators)
-        output = self.pipeline(raw, generators=generators, **self.request.settings)
-        heard = recognise(self.classifier, output.signal) if self.classifier else [None] * len(readable)
-        found = zip(fitted, output.signal, codec.pictures(output.x_0), heard, spoken, strict=True)
-        for place, waveform, spectrogram, verdict, voice in found:
+        output = self.sampled(raw, generators)
+        spectrograms = codec.pictures(output.x_0)
+        for place, waveform, spectrogram, voice in zip(fitted, output.signal, spectrograms, spoken, strict=True):
+            [verdict] = recognise(self.classifier, waveform[None]) if self.classifier else [None]
             told = {"picture": legible(items[place].raw.name)} if isinstance(items[place].raw, Path) else {}
             told |= items[place].how | voice
             made[place] = Sound(waveform.cpu(), codec.spec.sample_rate, spectrogram, self.how(**told), verdict)

@@ -37,7 +37,7 @@ class PicturePlan(Plan):
     has_sheet = True
 
     def __init__(self, pipeline: Pipeline, request: PictureRequest, folder: Path | None = None) -> None:
-        super().__init__(pipeline, request)
+        super().__init__(pipeline, request, folder)
         self.items = items_of(
             find_subjects(pipeline, request.model, request.labels, request.prompts), request.num or NUM
         )
@@ -45,8 +45,7 @@ class PicturePlan(Plan):
     def make(self, items: Sequence[Item], progress: Progress) -> list[PictureResult]:
         """A picture of each."""
         raw = torch.cat([item.raw for item in items])
-        output = self.pipeline(raw, generators=self.generators(items), **self.request.settings)
-        images = to_images(output.signal.cpu())
+        images = to_images(self.sampled(raw, self.generators(items)).signal.cpu())
         return [PictureResult(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
 
 

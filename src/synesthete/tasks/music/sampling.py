@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from synesthete import hub
 from synesthete.data.audio import read_audio
+from synesthete.data.files import legible
 from synesthete.data.sound_file import SoundFile
 from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
@@ -81,7 +83,7 @@ class MusicRequest(SampleRequest):
         """What of it a file tells."""
         what = {
             "seconds": self.seconds,
-            "init": self.init and self.init.name,
+            "init": self.init and legible(self.init.name),
             "strength": self.used_strength if self.init and not self.goes_on else None,
             "gap": self.gap and list(self.gap),
             "continue": self.goes_on or None,
@@ -110,6 +112,7 @@ class MusicPlan(Plan):
     unit = "sound"
     suffixes = (".wav", ".png", ".json")
     batch_size = 4
+    cpu_batch_size = 1  # a fifth slower than 4
     has_sheet = True
 
     def __init__(self, model: Pipeline | Cascade, request: MusicRequest, folder: Path | None = None) -> None:
@@ -124,7 +127,8 @@ class MusicPlan(Plan):
             base = model
             upsampler = Pipeline.load(request.upsampler, str(base.device)) if request.upsampler else None
             self.cascade = Cascade(base, upsampler) if upsampler else None  # type: ignore[assignment]
-        super().__init__(base, request)
+        super().__init__(base, request, folder)
+        self.models += [hub.find_model(request.upsampler)] if request.upsampler else []
         self.last: Pipeline = self.cascade.upsampler if self.cascade else base
         self.sample_rate: int = self.last.codec.spec.sample_rate
         self.adds_highs = base.conditioner.reads == "sound"
@@ -191,7 +195,7 @@ class MusicPlan(Plan):
                 return Canvas.inpaint(codec, waveform, start, end)
             return Canvas.variation(codec, waveform, is_loop=asked.is_loop)
         except InputError as error:
-            raise InputError(f"{asked.init}: {error}") from None
+            raise InputError(f"{legible(str(asked.init))}: {error}") from None
 
     def _sample(self, raw: torch.Tensor, generators: list[torch.Generator], progress: Progress) -> Output:
         """The sounds of a batch of conditions."""
