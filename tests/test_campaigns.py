@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
-from benchmarks.campaigns import fuzz, hostile
+from benchmarks.campaigns import fuzz, hostile, kill
 from benchmarks.campaigns.results import Trial, report
 
-FEW = {"model": 4, "recipe": 6, "--set": 6}  # of what takes a tenth of a second each
+FEW = {"model": 4, "recipe": 6, "--set": 6, "run": 8, "report": 8}  # of what takes a tenth of a second each
 
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
@@ -21,6 +25,24 @@ def test_nothing_that_is_meant_to_harm_does(kind):
     assert {trial.outcome for trial in trials} <= set(hostile.GOOD), [
         t for t in trials if t.outcome not in hostile.GOOD
     ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("gcc") is None, reason="no gcc")
+def test_a_program_is_killed_at_each_of_its_changes(tmp_path):
+    """Made, opened, written by half, renamed: each before the kill that has its number, and no more."""
+    library, program = (
+        kill.compiled(tmp_path),
+        "import os; os.mkdir('a'); f = open('a/b', 'w'); f.write('1234'); f.close()",
+    )
+    left = []
+    for at in range(1, 6):
+        work = tmp_path / str(at)
+        work.mkdir()
+        told = {"LD_PRELOAD": str(library), "CHANGES_BELOW": str(work), "CHANGES_AT": str(at)}
+        words = [sys.executable, "-ISc", f"{program}; os.replace('a/b', 'a/c')"]
+        code = subprocess.run(words, cwd=work, env=told, check=False).returncode
+        left.append((code, {path.name: path.read_text() for path in work.rglob("*") if path.is_file()}))
+    assert left == [(-9, {}), (-9, {}), (-9, {"b": "12"}), (-9, {"b": "1234"}), (0, {"c": "1234"})]
 
 
 def test_an_input_is_a_function_of_seed_kind_and_number(tmp_path):

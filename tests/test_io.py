@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -170,6 +171,22 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
     assert path.stat().st_mode & 0o777 == (path.parent.stat().st_mode & 0o666)
 
 
+def test_what_a_library_writes_beside_a_file_is_not_left_by_a_kill(tmp_path):
+    """The temporary files of safetensors, whose names say nothing of whose they are."""
+    read, write = os.pipe()
+    if not os.fork():
+        with replacing(tmp_path / "a.safetensors") as partial:
+            (partial.parent / ".tmpAbCdEf").write_bytes(b"half")
+            os.write(write, b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.read(read, 1)
+    os.wait()
+    assert list(tmp_path.rglob(".tmp*"))
+    with locked(tmp_path, wait=True):
+        write_file(tmp_path / "a.safetensors", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a.safetensors"]
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(tensors, path):
         path.write_bytes(b"half")
@@ -270,7 +287,8 @@ def test_what_dead_processes_were_writing_is_removed_by_whoever_holds_the_lock(t
     os.utime(tmp_path / "below" / dead[-1], (0, 0))
     with locked(tmp_path), replacing(tmp_path / "mine") as partial:
         remove_leftovers(tmp_path)
-        assert partial.exists()
+        assert partial.parent.exists()
+        partial.touch()
         assert not (tmp_path / left_by(gone)).exists()
         assert sorted(path.name for path in (tmp_path / "below").iterdir()) == sorted(living)
     remove_partial(tmp_path)
@@ -306,7 +324,8 @@ def test_names_of_what_is_being_written_cannot_be_foreseen(tmp_path):
     names = []
     for _ in range(20):
         with replacing(tmp_path / ("é" * 100)) as partial:
-            names.append(partial.name)
+            names.append(partial.parent.name)
+            partial.touch()
     assert len(set(names)) == 20
     assert len(re.search(r"\.([0-9a-f]{16})\.", names[0])[1]) == 16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -70,6 +71,13 @@ def test_fields_of_another_type_or_size_are_refused_before_anything_is_made(kind
         kind.from_config(fields)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_file_whose_fields_do_not_fit_is_named(tmp_path):
+    PixelCodec(size=4, channels=1).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"size": "large", "channels": 1}))
+    with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path))}/config.json: PixelCodec.size: 'large'"):
+        PixelCodec.from_pretrained(tmp_path)
 
 
 def make() -> Small:

@@ -101,10 +101,14 @@ class Place:
             shutil.copytree(cache, self.work / "cache")
 
     def call(self, name: str, *, at: int = 0, moment: float | None = None, alone: bool = True) -> Ended:
-        """A command, killed at its change number `at`, or after `moment` seconds; alone: or all that it started."""
+        """A command, killed at its change number `at`, or after `moment` seconds, with all that it started or alone.
+
+        Of torchrun, who starts two that do the work, one of these is killed alone.
+        """
         paths = {"OUT": str(self.work / "out"), "MODEL": str(self.root / "model")}
         words, started = [paths.get(word, word) for word in COMMANDS[name]], time.monotonic()
-        (self.root / "count").unlink(missing_ok=True)
+        count, family = self.root / ("count.0" if name == "torchrun" else "count"), []
+        count.unlink(missing_ok=True)
         pid = os.fork()
         if not pid:
             try:
@@ -115,13 +119,15 @@ class Place:
             os._exit(70)
         status = wait(pid, PATIENCE if moment is None else moment)
         if status is None:
-            with contextlib.suppress(ProcessLookupError):
-                (os.kill if alone and moment is not None else os.killpg)(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-        seconds, count = time.monotonic() - started, self.root / ("count.0" if name == "torchrun" else "count")
-        lingers = not is_gone(pid, LINGER)
+            family = descendants(pid)
+            victims = family if not alone or moment is None else family[-1:] if name == "torchrun" else family[:1]
+            for victim in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            status = wait(pid, PATIENCE)
+        seconds, lingers = time.monotonic() - started, not are_gone(pid, family)
         said = (self.root / "said").read_text(errors="replace").strip().splitlines()
-        code = os.waitstatus_to_exitcode(status)
+        code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
         if code in (0, 2):
             return Ended(code, seconds, int(count.read_text()), said[-1] if said else "", lingers)
         return Ended(code, seconds, 0, said[-1] if said else "", lingers)
@@ -136,7 +142,8 @@ class Place:
         os.environ |= {"SYNESTHETE_CACHE": str(self.work / "cache"), "TMPDIR": str(self.work / "tmp")}
         if real:
             told = {"CHANGES_BELOW": str(self.work), "CHANGES_AT": str(at), "CHANGES_RANK": "0"}
-            os.environ |= told | {"CHANGES_COUNT": str(self.root / "count")}
+            paths = [str(CHANGES.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            os.environ |= told | {"CHANGES_COUNT": str(self.root / "count"), "PYTHONPATH": os.pathsep.join(paths)}
             os.execv(sys.executable, [sys.executable, *TORCHRUN, *words])
         from synesthete.cli.app import main
 
@@ -166,12 +173,12 @@ class Place:
                 if ended.code or ended.lingers:
                     raise SystemExit(f"{name}: fails without a kill: {ended}")
                 found.append((self.contents(), ended))
+                if (self.work / "cache").is_dir():  # some commands keep nothing there
+                    shutil.copytree(self.work / "cache", cache or self.root / f"cache-{name}", dirs_exist_ok=True)
                 import_late((self.root / "modules").read_text().splitlines())
             # The first of those that share a cache may have filled it.
             if other := [one for one in differing(found[0][0], found[1][0]) if not (cache and one.startswith("cache"))]:
                 raise SystemExit(f"{name}: not the same without a kill: {', '.join(other)}")
-                if (self.work / "cache").is_dir():  # some commands keep nothing there
-                    shutil.copytree(self.work / "cache", cache or self.root / f"cache-{name}", dirs_exist_ok=True)
             self.wholes[name] = found[1]
         return self.wholes[name]
 
@@ -238,16 +245,34 @@ def wait(pid: int, seconds: float) -> int | None:
         time.sleep(0.002)
 
 
-def is_gone(group: int, seconds: float) -> bool:
-    """Whether no process of a group is left after so long; what is left is ended."""
-    end = time.monotonic() + seconds
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < end:
-            os.killpg(group, 0)
-            time.sleep(0.01)
-        os.killpg(group, signal.SIGKILL)
-        return False
+def descendants(pid: int) -> list[int]:
+    """The process and all that come of it, those that it started first."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
+
+
+def are_gone(group: int, family: Sequence[int]) -> bool:
+    """Whether no process of a group or family is left after LINGER; what is left is ended."""
+    end = time.monotonic() + LINGER
+    while left := [pid for pid in (-group, *family) if is_there(pid)]:
+        if time.monotonic() > end:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            return False
+        time.sleep(0.01)
     return True
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process, or one of the group of -pid, is there and has not ended."""
+    try:
+        os.kill(pid, 0)
+        return pid < 0 or " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 def trial(place: Place, name: str, number: int, seed: int) -> Trial:
@@ -260,7 +285,7 @@ def trial(place: Place, name: str, number: int, seed: int) -> Trial:
     at, moment = order[number // 2 % len(order)], chance.random() * ended.seconds
     when = f"at change {at} of {ended.changes}" if number % 2 else f"after {moment:.2f} of {ended.seconds:.2f} s"
     first = place.call(name, at=at) if number % 2 else place.call(name, moment=moment, alone=chance.random() < 0.5)
-    if first.code >= 0:
+    if first.code >= 0 and not (name == "torchrun" and first.code == 1):  # which says that one of its own was killed
         return Trial(name, "done before" if not first.code else "stopped", f"{when}: {first.said}", first.seconds)
     before = place.stamps()
     again = place.call(name)
@@ -323,20 +348,26 @@ def import_late(names: Sequence[str]) -> None:
                 importlib.import_module(name)
 
 
-def with_changes() -> None:
-    """Begin this program again with `changes.c`, compiled, before every library.
+def compiled(folder: Path) -> Path:
+    """`changes.c` as a library in the folder.
 
     Raises:
         SystemExit: gcc is missing.
     """
-    if "changes.so" in os.environ.get("LD_PRELOAD", ""):
-        return
-    library = Path(tempfile.mkdtemp(prefix="changes-"), "changes.so")  # of a few kilobytes, which stays
+    library = folder / "changes.so"
     words = ["gcc", "-shared", "-fPIC", "-O1", "-D_FORTIFY_SOURCE=0", "-o", str(library), str(CHANGES), "-ldl"]
     try:
         subprocess.run(words, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"{CHANGES.name} cannot be compiled: {error}") from None
+    return library
+
+
+def with_changes() -> None:
+    """Begin this program again with `changes.c` before every library."""
+    if "changes.so" in os.environ.get("LD_PRELOAD", ""):
+        return
+    library = compiled(Path(tempfile.mkdtemp(prefix="changes-")))  # of a few kilobytes, which stays
     # One thread, so that sums are the same, and no process of a pool is copied.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = os.environ | threads | {"LD_PRELOAD": str(library), "HF_HUB_OFFLINE": "1"}

@@ -44,10 +44,11 @@ writing: set[str] = set()
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write a file to, which takes the place of `path` when the context ends without an error.
+    """A path to write a file to, which takes the place of `path` when the context ends without an error.
 
     Missing folders are made; after an error nothing is left and an older file stays. Two processes may write one file.
-    The name cannot be foreseen, and nothing is written through a link: one in the file's place is replaced.
+    It is in a folder of its own beside `path`, for what libraries write beside a file. The folder's name cannot be
+    foreseen, and nothing is written through a link: one in the file's place is replaced.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
@@ -55,16 +56,15 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = partial.stat().st_mode & 0o777
-        yield partial
-        _let_read(partial, mode)
-        os.replace(partial, path)
+        partial.mkdir()
+        yield partial / path.name
+        _let_read(partial / path.name, partial.stat().st_mode & 0o666)
+        os.replace(partial / path.name, path)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from None
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            _remove(partial)
         writing.discard(partial.name)
 
 
@@ -184,7 +184,7 @@ def _is_left(partial: Path) -> bool:
     """Whether whoever was writing it is gone."""
     whose = re.search(r"\.([0-9a-f]+)-([0-9]{1,9})$", partial.name.removesuffix(PARTIAL))
     if whose is None or whose[1] != machine() or os.name != "posix":
-        return time.time() - partial.lstat().st_mtime > STALE_SECONDS
+        return time.time() - max(path.lstat().st_mtime for path in (partial, *partial.rglob("*"))) > STALE_SECONDS
     if int(whose[2]) == os.getpid():  # this process, or one of before the machine counted anew
         return partial.name not in writing
     try:

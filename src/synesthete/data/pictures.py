@@ -313,7 +313,8 @@ class ClassFolders(PictureSource):
         """
         folder = Path(self.path)
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; give one with a folder of pictures for each class")
+            what = "a file, and no folder; unpack it, or" if folder.is_file() else "no such folder;"
+            raise InputError(f"{folder}: {what} give one with a folder of pictures for each class")
         return list_manifest(folder) if find_manifests(folder) else list_class_folders(folder)
 
 

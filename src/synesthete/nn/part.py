@@ -166,8 +166,11 @@ class Part(nn.Module):
         folder = hub.download(str(name), revision) if not Path(name).is_dir() and hub.is_hub_id(str(name)) else name
         folder = Path(folder) / subfolder
         config = cls.load_config(folder)
-        with without_values():
-            part = cls.from_config(config)
+        try:
+            with without_values():
+                part = cls.from_config(config)
+        except InputError as error:
+            raise InputError(f"{folder / CONFIG}: {error}") from None
         if not (folder / WEIGHTS).is_file():  # no other form is read
             raise InputError(f"{folder}: no {WEIGHTS} in it; train or copy the model again")
         saved, wanted = hub.read_weights(folder), part.state_dict()
