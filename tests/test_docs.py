@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -69,7 +70,7 @@ def parameters(examples: list[Example]) -> Any:
     return pytest.mark.parametrize("example", examples, ids=[example.where for example in examples])
 
 
-@parameters(blocks("python"))
+@parameters([block for block in blocks("python") if "export_model" not in block.text])
 def test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, capsys, own_additions):
     """A line `print(...)  # text` prints that text."""
     monkeypatch.chdir(tmp_path)
@@ -77,6 +78,12 @@ def test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, cap
     expected = EXPECTED.findall(example.text)
     if expected and example.where.startswith("docs"):
         assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.slow  # test_export samples smaller models by the same calls
+@parameters([block for block in blocks("python") if "export_model" in block.text])
+def test_exporting_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, capsys, own_additions):
+    test_python_runs_and_prints_what_it_says(example, tmp_path, monkeypatch, capsys, own_additions)
 
 
 @parameters(command_lines())
@@ -95,7 +102,13 @@ def test_commands_have_these_names_and_options(example):
     given = COMMANDS[words[0]].make_context(words[0], words[1:]).params
     name = given.get("recipe") or given.get("model")
     if name in RECIPES:
-        find_recipe(name, given.get("assignments") or ())
+        is_a_recipe(name, *(given.get("assignments") or ()))
+
+
+@functools.cache
+def is_a_recipe(name: str, *assignments: str) -> None:
+    """Whether it can be made with these assignments; many lines name the same."""
+    find_recipe(name, assignments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

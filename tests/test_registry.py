@@ -70,13 +70,6 @@ def test_every_class_of_a_recipe_has_a_name():
         assert find_class(class_name(cls)) is cls
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_says_its_task(name):
-    task = RECIPES[name]().task
-    assert name.startswith(task)
-    assert find_recipe(name).to_dict()["task"] == task
-
-
 def test_a_class_of_ones_own_goes_into_yaml_and_back(registered):
     recipe = RECIPES["images-digits"]()
     recipe.codec = build(OwnCodec, size=8)

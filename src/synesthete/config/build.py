@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import reprlib
@@ -105,6 +106,8 @@ def made(value: Any) -> Any:
     return value
 
 
+# Kept: these are asked for at every field of every recipe, and took longer than all else of one.
+@functools.lru_cache(maxsize=500)
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The named parameters of a constructor."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -120,7 +123,7 @@ def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
     annotation = hints(target).get(name, Any)
     where, said = f"{getattr(target, '__name__', target)}.{name}", shorten(value)
     try:
-        value = TypeAdapter(annotation, config=STRICT).validate_python(value)
+        value = adapter(target, name).validate_python(value)
     except ValidationError as error:
         reason, cause = error.errors()[0]["msg"], error.errors()[0].get("ctx", {}).get("error")
         if isinstance(cause, InputError):  # of a validator in the annotation, which says all there is to say
@@ -190,6 +193,13 @@ def holds_build(value: Any) -> bool:
     return isinstance(value, Build) or (isinstance(value, list | tuple) and any(holds_build(item) for item in value))
 
 
+@functools.lru_cache(maxsize=2000)
+def adapter(target: Callable[..., Any], name: str) -> TypeAdapter[Any]:
+    """What a value of that parameter is checked by."""
+    return TypeAdapter(hints(target).get(name, Any), config=STRICT)
+
+
+@functools.lru_cache(maxsize=500)
 def hints(target: Callable[..., Any]) -> dict[str, Any]:
     """The resolved annotations of a constructor's parameters."""
     function: Any = inspect.unwrap(target.__init__) if inspect.isclass(target) else inspect.unwrap(target)

@@ -153,6 +153,7 @@ def debug(recipe: Recipe) -> Recipe:
     return shrink(
         recipe,
         data={"takes": 1, "limit": 256},
+        codec={"num_iterations": 4},
         conditioner=stem,
         denoiser={"width": 32, "depth": 2, "num_heads": 2, "condition_width": 32, "pooled_width": 32, **cells},
     )

@@ -150,6 +150,7 @@ def debug(recipe: Recipe) -> Recipe:
         num_steps=4,
         batch_size=8,
         data={"takes": 1, "limit": 128},
+        codec={"num_iterations": 4},
         conditioner={"size": 64, "num_features": 8},
         denoiser={"depth": 2, "num_heads": 2, "num_modulation_networks": networks},
         sampling={"num_inference_steps": 2},
