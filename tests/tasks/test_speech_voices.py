@@ -170,12 +170,13 @@ def test_a_corpus_of_one_voice_leaves_nothing_to_choose(spoken):
 
 
 def test_named_voices_alone_are_told_where_the_recipe_names_some(spoken):
-    recipe = voiced_recipe(f"conditioner.voices=[{NAMES[2]},{NAMES[0]}]")
+    recipe = voiced_recipe(f"conditioner.voices=[{NAMES[2]},{NAMES[0]},nobody]")
     told = tasks.prepare(recipe)
+    assert any("1 of 3 conditioner.voices have no clip" in note and "nobody" in note for note in told.notes)
     assert "voices" not in told.told
     voice, pitch, _ = told.train.spoken
     assert voice.unique().tolist() == [-1, 0, 1] and pitch.isfinite().all()
-    assert assembly.make_parts(recipe, told).conditioner.voices == (NAMES[2], NAMES[0])
+    assert assembly.make_parts(recipe, told).conditioner.voices == (NAMES[2], NAMES[0], "nobody")
 
 
 def test_the_demonstration_lets_everybody_speak(run, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from synesthete.conditioning.voices import NONE, VoicedPicture
 from synesthete.config import build, plain
 from synesthete.data.audio import as_float
-from synesthete.data.files import SPLITS
+from synesthete.data.files import SPLITS, some
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
@@ -78,7 +78,7 @@ class ImageToSpeech(Task):
         if notes and data.limit is None and not data.allow_few_targets:
             raise InputError(f"{notes[0]}; to train all the same, --set data.allow_few_targets=true")
         skipped = tuple(name for split in SPLITS for name in (*unreadable[split], *clips[split].skipped))
-        notes += data.notes
+        notes += [*data.notes, *unheard_voices(recipe, clips["train"])]
         return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped, told=told)
 
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -237,6 +237,15 @@ def find_voices(
     voice = torch.tensor([places.get(name, NONE) for name in clips.speakers])
     pitches, rates = (unknown if one is None else one for one in (clips.pitches, clips.rates))
     return told, (voice, pitches, rates)
+
+
+def unheard_voices(recipe: Recipe, clips: Clips) -> list[str]:
+    """A note where the recipe names voices of which there is no training clip."""
+    voiced = issubclass(recipe.conditioner.target, VoicedPicture)
+    named = (recipe.conditioner.voices or ()) if voiced else ()
+    missing = [name for name in named if name not in clips.speakers]
+    unheard = f"{len(missing)} of {len(named)} conditioner.voices have no clip in the training corpus and learn nothing"
+    return [f"{unheard}: {some(missing, 5)}"] if missing else []
 
 
 def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:
