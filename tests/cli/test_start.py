@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-
-import pytest
+from typing import Any
 
 from synesthete.recipes import RECIPES, describe_recipes, images
 
@@ -15,49 +14,47 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "scipy", "matplotlib", "l
 PROBE = """
 import json, sys
 from synesthete.cli.app import main
-sys.argv = ["synesthete", *sys.argv[1:]]
-try:
-    main()
-except SystemExit as end:
-    code = end.code
-print(json.dumps([code or 0, [name for name in {heavy} if name in sys.modules]]), file=sys.stderr)
+said = []
+for line in sys.argv[1:]:
+    sys.argv = ["synesthete", *line.split()]
+    try:
+        main()
+    except SystemExit as end:
+        said.append([line, end.code or 0, [name for name in {heavy} if name in sys.modules]])
+print(json.dumps(said), file=sys.stderr)
 """
+CODES = {
+    "--help": 0,
+    "sample --help": 0,
+    "recipes": 0,
+    "show no-such-recipe": 2,
+    "train no-such-recipe": 2,
+    "show images-digits --no-such-option": 2,
+    "sample no-such-model x.png": 2,
+}
 
 
-def imported(*arguments: str) -> tuple[int, list[str]]:
-    """The exit code of a command in a fresh process, and which heavy libraries it imported."""
+def imported(*lines: str) -> list[list[Any]]:
+    """Of commands one after the other in a fresh process: each, its exit code and the heavy libraries there are now."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE.replace("{heavy}", repr(HEAVY)), *arguments],
+        [sys.executable, "-c", PROBE.replace("{heavy}", repr(HEAVY)), *lines],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
-    code, found = json.loads(done.stderr.splitlines()[-1])
-    return code, found
+    found: list[list[Any]] = json.loads(done.stderr.splitlines()[-1])
+    return found
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("--help",), 0),
-        (("sample", "--help"), 0),
-        (("recipes",), 0),
-        (("show", "no-such-recipe"), 2),
-        (("train", "no-such-recipe"), 2),
-        (("show", "images-digits", "--no-such-option"), 2),
-        (("sample", "no-such-model", "x.png"), 2),
-    ],
-)
-def test_names_help_and_lists_import_no_library(arguments, code):
-    assert imported(*arguments) == (code, [])
+def test_names_help_and_lists_import_no_library():
+    assert imported(*CODES) == [[line, code, []] for line, code in CODES.items()]
 
 
-@pytest.mark.parametrize("name", ["images-digits", "image-to-speech-digits", "music"])
-def test_a_recipe_is_shown_without_the_libraries_of_others(name):
-    code, found = imported("show", name)
-    assert code == 0
-    assert {"diffusers", "transformers", "peft", "matplotlib", "sklearn", "pandas"}.isdisjoint(found)
+def test_a_recipe_is_shown_without_the_libraries_of_others():
+    for line, code, found in imported("show images-digits", "show image-to-speech-digits", "show music"):
+        assert code == 0, line
+        assert {"diffusers", "transformers", "peft", "matplotlib", "sklearn", "pandas"}.isdisjoint(found), line
 
 
 def test_recipes_are_described_by_their_docstrings():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from synesthete.recipes import RECIPES, find_recipe
@@ -48,26 +45,3 @@ def test_a_task_from_outside_is_known_once_registered(monkeypatch):
 
     with pytest.raises(ValueError, match="dance"):
         register(Other())
-
-
-def test_asking_for_the_tasks_imports_no_torch():
-    code = "import synesthete.tasks, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_plain_script_prepares_without_a_main_guard(tmp_path):
-    """The workers that speak the corpus must not run the script again, and wait for its lock for ever."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from synesthete import tasks\n"
-        "from synesthete.recipes import find_recipe\n"
-        "print('ran')\n"
-        "recipe = find_recipe('image-to-speech-digits-debug')\n"
-        "print(len(tasks.prepare(recipe, Path(sys.argv[1])).train))\n"
-    )
-    command = [sys.executable, str(script), str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    assert done.stdout.split()[0] == "ran"
-    assert done.stdout.count("ran") == 1
