@@ -92,12 +92,12 @@ def test_what_a_batch_adds_grows_with_it():
 
 
 def test_every_layer_adds_as_much_and_checkpointing_saves_it():
-    recipe = debug_recipe("denoiser.depth=2")
+    recipe = debug_recipe("denoiser.depth=1")
     stage = recipe.stages[1]
     shallow = predict_memory(recipe, stage, 16, dummies(recipe)).working
-    recipe.denoiser.depth = 4
+    recipe.denoiser.depth = 2
     deep = predict_memory(recipe, stage, 16, dummies(recipe)).working
-    recipe.denoiser.depth = 6
+    recipe.denoiser.depth = 3
     deeper = predict_memory(recipe, stage, 16, dummies(recipe)).working
     assert deeper - deep == pytest.approx(deep - shallow, rel=0.05)
     assert (

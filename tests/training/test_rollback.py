@@ -152,65 +152,85 @@ def train(data, folder, *sets, report=None):
     loop.train_recipe(recipe, data, folder, report=report or Reported())
 
 
-def test_a_run_goes_back_and_goes_on_with_other_batches(data, tmp_path, rising, caplog):
-    rising(RISE)
-    asked = []
+@dataclasses.dataclass
+class Watched:
+    """Samples that write down which were asked for."""
 
-    @dataclasses.dataclass
-    class Watched:
-        samples: object
+    samples: object
+    asked: list = dataclasses.field(default_factory=list)
 
-        def __len__(self):
-            return len(self.samples)
+    def __len__(self):
+        return len(self.samples)
 
-        def plain(self):
-            return self.samples
+    def plain(self):
+        return self.samples.plain()
 
-        def batch(self, indices, generator):
-            asked.append(indices.tolist())
-            return self.samples.batch(indices, generator)
-
-    reported = Reported()
-    with caplog.at_level(logging.WARNING):
-        train(dataclasses.replace(data, train=Watched(data.train)), tmp_path, report=reported)
-    steps = [report.step for report in reported.said]
-    left = RISE + 3  # three of four steps are high
-    assert steps == [*range(1, left), 20, *range(21, NUM_STEPS + 1)]
-    [note] = reported.said[left - 1].notes
-    assert note.startswith(f"step {left}: the loss rose from ")
-    assert note.endswith("and stayed there; went back to step 20 to go on with other batches")
-    assert any(note in record.getMessage() for record in caplog.records)
-    assert asked[20:left] != asked[left : 2 * left - 20]
-    assert len(asked) == left + NUM_STEPS - 20
-    [line] = [line for line in metrics(tmp_path) if "rolled_back_from" in line]
-    assert (line["rolled_back_from"], line["step"], line["figure"]) == (left, 20, "loss")
-    assert line["reached"] > 20 * line["level"]
-    losses = {line["step"]: line["loss"] for line in metrics(tmp_path) if "loss" in line}
-    assert list(losses) == list(range(2, NUM_STEPS + 1, 2))  # each once, of the way that was gone to the end
-    assert max(losses.values()) < 20
-    assert (tmp_path / "model" / "model_index.json").is_file()
+    def batch(self, indices, generator):
+        self.asked.append(indices.tolist())
+        return self.samples.batch(indices, generator)
 
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory, rising):
-    """A run with a return, never stopped."""
-    folder = tmp_path_factory.mktemp("whole")
+def watched(data, tmp_path_factory, rising):
+    """A run with a return, never stopped: its folder, its reports, the samples it asked for, and its warnings."""
+    folder, reported, samples, warned = tmp_path_factory.mktemp("whole"), Reported(), Watched(data.train), []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warned.append(record.getMessage())
     rising(RISE)
-    train(data, folder)
-    return folder
+    logging.getLogger("synesthete").addHandler(handler)
+    try:
+        train(dataclasses.replace(data, train=samples), folder, report=reported)
+    finally:
+        logging.getLogger("synesthete").removeHandler(handler)
+    return folder, reported.said, samples.asked, warned
 
 
-def test_killed_before_at_or_after_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising):
+@pytest.fixture(scope="module")
+def whole(watched):
+    return watched[0]
+
+
+def test_a_run_goes_back_and_goes_on_with_other_batches(watched):
+    folder, said, asked, warned = watched
+    steps = [report.step for report in said]
+    left = RISE + 3  # three of four steps are high
+    assert steps == [*range(1, left), 20, *range(21, NUM_STEPS + 1)]
+    [note] = said[left - 1].notes
+    assert note.startswith(f"step {left}: the loss rose from ")
+    assert note.endswith("and stayed there; went back to step 20 to go on with other batches")
+    assert any(note in warning for warning in warned)
+    assert asked[20:left] != asked[left : 2 * left - 20]
+    assert len(asked) == left + NUM_STEPS - 20
+    [line] = [line for line in metrics(folder) if "rolled_back_from" in line]
+    assert (line["rolled_back_from"], line["step"], line["figure"]) == (left, 20, "loss")
+    assert line["reached"] > 20 * line["level"]
+    losses = {line["step"]: line["loss"] for line in metrics(folder) if "loss" in line}
+    assert list(losses) == list(range(2, NUM_STEPS + 1, 2))  # each once, of the way that was gone to the end
+    assert max(losses.values()) < 20
+    assert (folder / "model" / "model_index.json").is_file()
+
+
+def test_killed_before_at_and_after_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, whole, rising):
     rising(RISE)
-    for stop in (RISE + 1, RISE + 3, RISE + 10):  # the second of these is the report of the return
-        folder = tmp_path / str(stop)
+
+    def stop_where(reached):
+        def report(said):
+            if reached(said):
+                raise StoppedError
+
+        return report
+
+    for reached in (
+        lambda said: said.step == RISE + 1,
+        lambda said: any("went back" in note for note in said.notes),
+        lambda said: said.step == RISE + 7,
+    ):
         with pytest.raises(StoppedError):
-            train(data, folder, report=Reported(stop))
-        train(data, folder)
-        assert_same(folder, whole)
-        assert (folder / "checkpoints/0-denoise/rollbacks.json").read_text() == (
-            whole / "checkpoints/0-denoise/rollbacks.json"
-        ).read_text()
+            train(data, tmp_path, report=stop_where(reached))
+    train(data, tmp_path)
+    assert_same(tmp_path, whole)
+    place = "checkpoints/0-denoise/rollbacks.json"
+    assert (tmp_path / place).read_text() == (whole / place).read_text()
 
 
 @pytest.mark.parametrize("moment", ["before the rollback is written", "before the old way is deleted", "amid deleting"])
@@ -238,12 +258,6 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
     train(data, tmp_path / "run")
     assert_same(tmp_path / "run", whole)
     assert not list((tmp_path / "run").rglob(".*"))
-
-
-def test_the_same_run_twice_rolls_back_alike(data, tmp_path, whole, rising):
-    rising(RISE)
-    train(data, tmp_path / "again")
-    assert_same(tmp_path / "again", whole)
 
 
 def test_before_the_first_checkpoint_it_begins_again(data, tmp_path, rising):
