@@ -17,14 +17,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/synesthete demo
 
+# A worker takes file after file as they stand; by the number of their tests, those of few and long ones would come last.
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The same with the oldest versions that pyproject.toml allows, in an environment of its own.
 test-oldest:
 	test -x .venv-oldest/bin/uv || ($(PYTHON) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet uv)
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
-	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: env
 	$(BIN)/python -m pytest -m slow
