@@ -82,7 +82,7 @@ class SpeechPlan(Plan):
         named = map(legible, name_stems(self.inputs, folders))
         stems = [next(named) if isinstance(picture, Path) else f"{i:03d}" for i, picture in enumerate(found)]
         wanted = {name: one for name in ("voice", "pitch", "rate") if (one := getattr(request, name)) is not None}
-        voices = choose_voices(pipeline.conditioner, wanted, request.model)
+        voices = asked_voices(pipeline.conditioner, wanted, request.model)
         # The noise of a picture is the same whoever speaks.
         self.items = [
             Item(f"{stem}_{own['voice']}" if len(voices) > 1 else stem, (), own, raw=picture)
@@ -128,7 +128,7 @@ class SpeechPlan(Plan):
         return raw, [{"voice": conditioner.voices[place]} for place in raw.voice.tolist()]
 
 
-def choose_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> list[str | None]:
+def asked_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> list[str | None]:
     """The voices that are asked for by name, of each of which every picture is spoken; None where chance decides.
 
     Raises:
