@@ -143,7 +143,9 @@ class Plan:
         output = self.pipeline(raw[rows], generators=[*generators, *spare], **self.request.settings)
         return replace(output, signal=output.signal[:num], x_0=output.x_0[:num])
 
-    def results(self, progress: Progress, kept: Mapping[str, Told | None] | None = None) -> Iterator[tuple[Item, Any]]:
+    def results(
+        self, progress: Progress, kept: Mapping[str, Recorded | None] | None = None
+    ) -> Iterator[tuple[Item, Any]]:
         """Each item with what is made of it, or None where it cannot be used.
 
         kept: what was told of those that are made already, by stem, or None where one could not be used. A batch is
@@ -187,7 +189,7 @@ def generate_samples(plan: Plan) -> Results:
 
 
 @dataclass(frozen=True)
-class Told:
+class Recorded:
     """What is told of a thing that was made. num: pictures or sounds in it. seconds: of sound. said: its words."""
 
     num: int
@@ -196,16 +198,16 @@ class Told:
     line: str = ""
 
     @staticmethod
-    def of(item: Item, made: Sound | PictureResult) -> Told:
+    def of(item: Item, made: Sound | PictureResult) -> Recorded:
         """What is told of what was made of an item."""
         if not isinstance(made, Sound):
-            return Told(made.num)
+            return Recorded(made.num)
         voice = {"voice": made.how["voice"]} if "voice" in made.how else {}
         if made.heard is None and not voice:
-            return Told(made.num, made.seconds)
+            return Recorded(made.num, made.seconds)
         said = {"picture": legible(str(item.raw)), **voice, **(asdict(made.heard) if made.heard is not None else {})}
         line = legible(Path(str(item.raw)).name) + (f" in the voice {voice['voice']}" if voice else "")
-        return Told(made.num, made.seconds, said, f"{line}: {made.heard}" if made.heard is not None else line)
+        return Recorded(made.num, made.seconds, said, f"{line}: {made.heard}" if made.heard is not None else line)
 
 
 def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
@@ -246,7 +248,7 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
     lines: list[str] = []
     num, seconds_made, seconds_of_sound = 0, 0.0, 0.0  # of this call, and of all
     found = {item.stem: left.recall(item.stem) for item in plan.items}
-    kept = {stem: Told(**told) if told else None for stem, told in found.items() if told is not None}
+    kept = {stem: Recorded(**told) if told else None for stem, told in found.items() if told is not None}
     if kept:
         logger.log(DETAIL, "%s: goes on, %d of %d are made already", out, len(kept), len(plan.items))
     for item, made in plan.results(progress or (lambda *_: None), kept):
@@ -254,12 +256,12 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
         if made is None:
             left.record(item.stem, [], {})
             continue
-        if isinstance(made, Told):
+        if isinstance(made, Recorded):
             told = made
         else:
             for path in paths:
                 made.save(path)
-            told = Told.of(item, made)
+            told = Recorded.of(item, made)
             left.record(item.stem, paths, asdict(told))
             num += told.num
             seconds_made += told.seconds
