@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -85,11 +87,12 @@ def test_sounds_with_a_spectrogram_each_and_a_sheet(run, models, tmp_path):
 
 
 def test_each_tells_how_it_was_made(run, models, clip, tmp_path):
-    run(models / "plain", "--num", 2, "--seed", 5, "--steps", 3, "--init", clip, "--strength", "0.4", "--out", tmp_path)
+    init = shutil.copy(clip, tmp_path / os.fsdecode(b"cl\xeep.wav"))  # a name that is not UTF-8
+    run(models / "plain", "--num", 2, "--seed", 5, "--steps", 3, "--init", init, "--strength", "0.4", "--out", tmp_path)
     told = Image.open(tmp_path / "001.png").text
     kept = json.loads((tmp_path / "001.json").read_text())
     assert {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()} == told
-    expected = {"number": 1, "seed": 5, "model": "plain", "num_inference_steps": 3, "strength": 0.4, "init": "clip.wav"}
+    expected = {"number": 1, "seed": 5, "model": "plain", "num_inference_steps": 3, "strength": 0.4, "init": "clîp.wav"}
     assert expected.items() <= kept.items()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from synesthete.data.synthetic import TIMBRES
 from synesthete.objectives import Denoising
 from synesthete.tasks import preparation
 from synesthete.tasks.music import cutting
+from synesthete.tasks.music.upsampling import read_low_rate
 from synesthete.types import InputError
 from tiny_music import LENGTH, RATE, tiny_music
 
@@ -135,6 +137,21 @@ def test_a_limit_keeps_as_many_of_each_class(tmp_path):
     found = tasks.prepare(tiny_music(classes="folders", limit=8), tmp_path)
     assert torch.bincount(found.train.labels).tolist() == [2, 2, 2, 2]
     assert len(found.classifier) == len(found.test) == 8
+
+
+def test_names_that_are_not_utf_8_are_legible(tmp_path):
+    for label in (b"caf\xe9", b"bar"):
+        folder = tmp_path / "in" / os.fsdecode(label)
+        folder.mkdir(parents=True)
+        for number in range(4):
+            path = write(tmp_path / "made.wav", melody(2.0, RATE, 10 * len(label) + number), RATE)
+            path.rename(folder / os.fsdecode(b"\xe9%d.wav" % number))
+    recipe = tiny_music(folder=str(tmp_path / "in"), sources=(), classes="folders")
+    found = tasks.prepare(recipe, tmp_path / "out")
+    assert found.class_names == ("bar", "café")
+    names = [name for part in PARTS for name in getattr(found, part).recording_names]
+    assert len(names) == 8 and all("/é" in name for name in names)
+    assert read_low_rate(tmp_path / "in", RATE, 1.0, 3).shape == (3, RATE)
 
 
 def test_the_conditioner_has_to_know_the_classes(tmp_path):

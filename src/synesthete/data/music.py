@@ -12,7 +12,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.audio import as_float
-from synesthete.data.files import some
+from synesthete.data.files import legible, some
 from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
 from synesthete.data.rows import Pieces
 from synesthete.data.samples import ChangesSounds, RecordingSources, Samples, draw_view  # noqa: TC001
@@ -152,7 +152,7 @@ class Music:
             return ""
         if self.classes == "folders":
             parent = PurePosixPath(recording.place).parent.as_posix()
-            return None if parent == "." else parent
+            return None if parent == "." else legible(parent)
         assert isinstance(self.classes, dict)
         fitting = (
             name for name, globs in self.classes.items() if any(fnmatch.fnmatchcase(recording.place, g) for g in globs)

@@ -248,9 +248,10 @@ def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: i
     recordings = [r for r in Recordings(str(folder)).recordings() if r.sample_rate == low_rate]
     if not recordings:
         raise InputError(f"{folder}: nothing in it was recorded at {low_rate} Hz; give another folder")
+    root = folder if folder.is_dir() else folder.parent
     length, sounds, there = round(seconds * low_rate), [], 0
     for place in drawn(len(recordings), len(recordings), seed, "recorded").tolist():
-        sounds.append(read_audio(recordings[place].name, low_rate))
+        sounds.append(read_audio(root / recordings[place].place, low_rate))
         there += len(sounds[-1])
         if there >= num * length:
             break
