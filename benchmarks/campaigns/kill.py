@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHANGES = Path(__file__).with_name("changes.c")
+# What two files tell of the call that wrote them: how long it took, and how much of a search was measured by it.
+OWN = {"metrics.jsonl": rb'"seconds(_left)?": [-\d.e]+'} | dict.fromkeys(
+    ("report.html", "report.md", "report.json"), rb'"num_new": \d+|\d+ of them now'
+)
 EVENTS = "events.out.tfevents"
 PATIENCE = 600  # seconds of a whole command
 LINGER = 20  # seconds that a process may outlive the one that started it
@@ -205,10 +209,8 @@ class Place:
 
 
 def named_content(path: Path) -> str:
-    """A name for what a file holds, without what tells how long a run took and how often it was taken up."""
-    content = path.read_bytes()
-    if path.name == "metrics.jsonl":
-        content = re.sub(rb'"seconds(_left)?": [-\d.e]+', b"", content)
+    """A name for what a file holds, without what tells how long a run took and how much of it was there already."""
+    content = re.sub(OWN.get(path.name, rb"^$"), b"", path.read_bytes())
     return hashlib.sha256(content).hexdigest()[:16]
 
 

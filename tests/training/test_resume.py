@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -398,6 +399,17 @@ def test_a_damaged_checkpoint_is_one_line_that_says_what_to_do(prepared, tmp_pat
     with pytest.raises(InputError, match=r"cannot be loaded .*; remove it to go on from the one before") as caught:
         loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [{"step": "a"}, {"sensitivities": [None]}, {"loss_by_timestep": "a"}])
+def test_a_state_of_other_types_is_one_line(uninterrupted, prepared, tmp_path, damage):
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    last = checkpoint.latest_checkpoint(tmp_path / "run" / "checkpoints" / "1-denoise")
+    state = json.loads((last / "state.json").read_text())
+    (last / "state.json").write_text(json.dumps(state | damage))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        loop.train_recipe(debug_recipe(*TEN), prepared, tmp_path / "run")
 
 
 # law 12 and what a run leaves behind

@@ -19,6 +19,7 @@ from synesthete.objectives import Denoising
 from synesthete.training import loop, rollback, trainer
 from synesthete.training.rollback import SpikeWatch
 from synesthete.training.run_log import DivergedError
+from synesthete.types import InputError
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 PATIENCE = 20
@@ -243,7 +244,7 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
     replaced = os.replace
 
     def replace(path, to):
-        return kill() if path.name.startswith(".rollbacks.json.") else replaced(path, to)
+        return kill() if to.name == "rollbacks.json" else replaced(path, to)
 
     def half_delete(folder, _):
         (folder / "step_0000025" / "state.json").unlink()
@@ -258,6 +259,15 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
     train(data, tmp_path / "run")
     assert_same(tmp_path / "run", whole)
     assert not list((tmp_path / "run").rglob(".*"))
+
+
+@pytest.mark.parametrize("damage", [{"figure": 1}, {"step": "a"}, {"level": None}, {"more": 1}, {"to": 10**30}])
+def test_rollbacks_of_other_types_are_one_line(tmp_path, damage):
+    values = {"figure": "loss", "level": 0.1, "reached": 1.0, "step": 3, "to": 2} | damage
+    (tmp_path / "rollbacks.json").write_text(json.dumps([values]))
+    with pytest.raises(InputError, match=r"^.*rollbacks\.json: cannot be loaded") as caught:
+        rollback.read_rollbacks(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_before_the_first_checkpoint_it_begins_again(data, tmp_path, rising):
