@@ -70,11 +70,12 @@ def cells(**sampling: Any) -> Pipeline:
 
 
 def music(codec: Any = None, **sampling: Any) -> Pipeline:
-    """No condition, complex spectrograms, the velocity of a flow, a U-Net."""
+    """No condition, complex spectrograms, the velocity of a flow, a transformer."""
     torch.manual_seed(0)
     codec = codec or StftCodec(**SOUND, kind="complex", multiple=2)
     channels, *size = codec.shape
-    denoiser = UNet(tuple(size), channels, **UNET, num_heads=2, condition_width=None, pooled_width=None)
+    told = {"condition_width": None, "pooled_width": None}
+    denoiser = DiT(tuple(size), (4, 4), channels, 16, 1, num_heads=2, mlp_ratio=2.0, **told)
     return assembled(codec, Unconditional(), denoiser, Process("flow", "flow"), **sampling)
 
 
