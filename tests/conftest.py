@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import sys
@@ -15,6 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 from synesthete import tasks
 from synesthete.config import registry
@@ -37,12 +40,16 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 GOLDEN = Path(__file__).parent / "golden"
 
 torch.set_num_threads(1)
-settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.register_profile("suite", deadline=None, max_examples=15, derandomize=True, database=None)
 settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden values anew instead of comparing")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the libraries' own objects, which each collection would go through again
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,6 +63,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))  # read when it was imported
         yield folder
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Figures of reports are made and not drawn, which takes most of a small evaluation; test_figures draws each."""
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: file.write(pixel.getvalue()))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ entries = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=st.lists(entries, min_size=1, max_size=5))
 def test_what_was_written_is_read(tmp_path, written):
     """Whatever stands in it: line breaks, quotes, U+2028, other scripts."""
