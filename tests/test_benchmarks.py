@@ -30,6 +30,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = (
     "data.sources.0.num_train=15",
     "data.limit=null",

@@ -19,6 +19,8 @@ from synesthete.tasks import find_task
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ("--set", "stages.denoise.num_steps=6", "--set", "denoiser.channels=[8,8]", "--set", "data.num=8")
 
 

@@ -19,6 +19,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_the_rebuilt_network_is_as_large_as_the_original():
     with torch.device("meta"):

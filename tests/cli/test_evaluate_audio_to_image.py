@@ -7,12 +7,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from paired_files import write_classes
 from synesthete.evaluation.classifiers.image import ImageClassifier
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
 from hearing_runs import hearing_recipe
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 STAGES = ("base", "tokens", "gates")
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from synesthete.evaluation.classifiers.image import ImageClassifier
 from tiny_pictures import tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_a_tiny_model_is_trained_evaluated_and_reported(run, tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ import pytest
 from synesthete.evaluation.classifiers.sound import SoundClassifier
 from synesthete.recipes import RECIPES
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize("make", [RECIPES["music-notes-debug"], RECIPES["music-debug"]])
 def test_a_tiny_model_is_trained_evaluated_and_reported(make, run, tmp_path, monkeypatch):

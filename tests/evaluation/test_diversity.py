@@ -23,6 +23,8 @@ from synesthete.tasks.image_to_speech.measures import (
     timbres,
 )
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LABELS = torch.arange(8) % 4
 
 

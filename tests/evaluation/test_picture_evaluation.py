@@ -26,6 +26,8 @@ from synesthete.tasks.images.evaluation import ImagesEvaluator, dealt
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NUM = 60
 STEPS = 60  # of the classifier; three colours are told apart after a few
 

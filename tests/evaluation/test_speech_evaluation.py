@@ -26,6 +26,8 @@ from synesthete.tasks.image_to_speech.evaluation_data import SpeechData, read_sp
 from synesthete.tasks.image_to_speech.measures import condition_features, thinned
 from synesthete.types import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NUM = 32
 LABELS = torch.arange(NUM) % 4
 BY = {name: f"accuracy_{slug(name)}" for name in (X_0, DECODED, LISTENER)}

@@ -30,6 +30,8 @@ from synesthete.tasks.audio_to_image.evaluation import AudioToImageEvaluator
 from synesthete.tasks.audio_to_image.sensitivity import adapter_finding
 from synesthete.types import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NUM = 48
 KINDS = {"tokens": "nothing", "gates": "sound"}  # what a model follows after each stage
 

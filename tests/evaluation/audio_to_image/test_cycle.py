@@ -17,6 +17,8 @@ from synesthete.tasks import cycle
 from synesthete.tasks.cycle import evaluate_cycle, go_round, readable_pictures, shared_classes
 from synesthete.types import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Speaker:
     """Says the tone of a picture's class, which it sees by a classifier, or of any class."""

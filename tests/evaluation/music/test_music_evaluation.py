@@ -23,6 +23,8 @@ from synesthete.recipes import RECIPES
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.types import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NUM, STEPS = 32, 60
 
 

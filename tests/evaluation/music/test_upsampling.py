@@ -18,6 +18,8 @@ from synesthete.tasks.music.upsampling import GIVEN, MADE, evaluate_upsampling, 
 from synesthete.training.assembly import make_parts, make_pipeline
 from synesthete.types import InputError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RATE, LOW_RATE = 8_000, 2_000
 
 
