@@ -16,7 +16,7 @@ from synesthete.data.speech.engines import TRAIN_VOICES
 from synesthete.objectives.alignment import Alignment
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.fit import check_fit
-from synesthete.recipes.image_to_speech import debug, speaking_digits, with_voices
+from synesthete.recipes.image_to_speech import debug, image_to_speech_digits, with_voices
 from synesthete.tasks import find_task
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, show_digits
 from synesthete.training import assembly, loop
@@ -26,7 +26,7 @@ NAMES = tuple(voice.speaker for voice in TRAIN_VOICES)
 
 
 def voiced_recipe(*assignments: str):
-    recipe = debug(with_voices(speaking_digits()))
+    recipe = debug(with_voices(image_to_speech_digits()))
     for stage in recipe.stages:
         stage.precision = "no"
     recipe.codec.num_iterations, recipe.sampling.num_inference_steps = 1, 2
