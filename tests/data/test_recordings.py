@@ -144,7 +144,7 @@ def test_of_a_truncated_file_what_can_be_decoded_is_used(tmp_path, suffix):
     path.write_bytes(whole[: len(whole) * 6 // 10])
     samples, decoder = decode(path, rate)
     assert len(samples) == RecordingFile(str(path), path.name).num_samples()
-    assert bool(decoder.note) == (suffix in ("wav", "flac"))  # the others do not tell how long they should be
+    assert str(path) in decoder.note
     assert 3 < len(samples) / rate < 6
     np.testing.assert_allclose(np.abs(samples[: 2 * rate]).max() / 32768, np.abs(melody(8.0, rate)).max(), rtol=0.2)
 
