@@ -190,8 +190,9 @@ class Place:
         """Everything that a command may change, by its name: a hash of what it holds."""
         found = {}
         for path in sorted(self.work.rglob("*")):
-            if path.name == LOCK and self.work / "cache" in path.parents:
-                continue  # stays: two processes that wait for one have to find the same file
+            # Two processes that wait for a lock of the cache have to find the same file; torchrun keeps its logs.
+            if (path.name == LOCK and self.work / "cache" in path.parents) or "torchelastic_" in str(path):
+                continue
             name = path.relative_to(self.work).as_posix()
             if EVENTS in name:
                 found[f"{name.partition(EVENTS)[0]}{EVENTS}"] = named_events(path.parent)

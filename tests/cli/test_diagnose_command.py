@@ -57,6 +57,15 @@ def test_pictures_report_and_tensorboard_are_in_the_run_folder(command, model):
     assert (place / "tensorboard").is_dir()
 
 
+def test_stopped_before_all_of_it_is_written_there_is_no_report(command, model, monkeypatch):
+    """The same command then makes it, instead of refusing a report that is not whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr("synesthete.cli.diagnose.write_tensorboard", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert command("diagnose", model, "--num", 6, "--only", "classes")[0] == 130
+    assert not (model / "diagnose").exists()
+    assert command("diagnose", model, "--num", 6, "--only", "classes")[0] == 0
+
+
 def test_a_model_folder_is_diagnosed_under_out(command, model, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert command("diagnose", model / "model", "--num", 6, "--only", "classes")[0] == 0

@@ -92,10 +92,12 @@ def diagnose(
             features=seen_by,
             task=task,
         )
-        found = run_diagnostics(under_test, target, name=model, only=names if only else (), progress=report)
-    write_tensorboard(
-        found, condition_embeddings(under_test) if pipeline.is_conditional else [], target / "tensorboard"
-    )
+        embeddings = condition_embeddings(under_test) if pipeline.is_conditional else []
+
+        def more(found: Report, folder: Path) -> None:
+            write_tensorboard(found, embeddings, folder / "tensorboard")
+
+        found = run_diagnostics(under_test, target, name=model, only=names if only else (), progress=report, more=more)
     values = {"report": str(target), **found.data, "pictures": sorted(map(str, target.glob("pictures/*")))}
     lines = [f"{name}: left out; {reason}" for name, reason in found.data["left_out"].items()]
     finish(as_json, values, "\n".join([*lines, f"{target}/report.html"]))

@@ -15,7 +15,7 @@ from synesthete.evaluation.reporting.report import Report, Section, Table, write
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
@@ -35,11 +35,13 @@ def run_diagnostics(
     name: str = "",
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    more: Callable[[Report, Path], None] | None = None,
 ) -> Report:
     """Look at a model through every diagnostic and write the report into `folder`.
 
     name: what the report calls the model. only: names of diagnostics; all where empty. progress(diagnostic, done,
-    total). A diagnostic that cannot look at this model is left out, which the report says.
+    total). more: writes what else belongs to the report into its folder. A diagnostic that cannot look at this model is
+    left out, which the report says.
 
     Raises:
         InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
@@ -70,7 +72,7 @@ def run_diagnostics(
     facts = provenance(pipeline, start, name) | {"seed": model.seed}
     data = {"diagnostics": list(sections), "left_out": left_out}
     found = Report(f"Diagnosis {name}".strip(), SUMMARY, facts, sections=shown, data=data)
-    write_report(found, folder)
+    write_report(found, folder, partial(more, found) if more else None)
     return found
 
 

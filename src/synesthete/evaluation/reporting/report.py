@@ -16,7 +16,7 @@ from synesthete.logs import visible
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from synesthete.evaluation.metrics.metric import Metric
 
@@ -132,8 +132,10 @@ def notes_section(notes: Sequence[str]) -> list[Section]:
     return [Section("Notes", "", [Table(("note",), [(note,) for note in notes])])] if notes else []
 
 
-def write_report(report: Report, folder: Path) -> Path:
+def write_report(report: Report, folder: Path, more: Callable[[Path], None] | None = None) -> Path:
     """Write the report; returns report.html. An older one in `folder` stays until this one is whole.
+
+    more: writes what else belongs to it into the folder that becomes `folder`, whole with it or not there.
 
     Raises:
         InputError: two metrics of one key, a full disk, a folder that cannot be written or holds something else.
@@ -149,6 +151,8 @@ def write_report(report: Report, folder: Path) -> Path:
         write_file(partial / "report.md", to_markdown(report))
         write_file(partial / "report.html", to_html(report))
         write_file(partial / "report.json", to_json(report))
+        if more:
+            more(partial)
 
     write_folder(folder, fill)
     return folder / "report.html"
