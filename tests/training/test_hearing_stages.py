@@ -28,7 +28,7 @@ from synesthete.training.assembly import make_parts
 from synesthete.training.cost import predict_memory
 from synesthete.training.trainable_parameters import groups_of, select_captions
 from synesthete.training.trainer import StageTrainer
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +207,7 @@ def test_a_frozen_encoder_cannot_be_aligned(place):
 
 
 def hearing_data_of(recipe):
-    class Nothing:
-        statistics = recipe.codec().state_dict()
-
-    return Nothing()
+    return Prepared(None, None, recipe.codec().state_dict(), ())
 
 
 @pytest.mark.parametrize(
