@@ -14,7 +14,7 @@ from synesthete.logs import visible
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, sounds and spectrograms.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option(help="Other seeds show other digits in other voices.")] = 0,
-    model: Annotated[str, typer.Option(help="MODEL to show.")] = "image-to-speech-digits",
+    model: Annotated[str, typer.Option(help="MODEL to show.")] = "image-to-speech-voices",
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -100,11 +100,11 @@ VERBS = {
     "speak": Verb(
         "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its classifier hears.",
         (
-            "synesthete speak seven.png",
+            "synesthete speak seven.png --voice bf_emma",
             "synesthete speak runs/mine drawings/ --out spoken --seed 3",
             "synesthete speak image-to-speech-photos dog.jpg --guidance-scale 2",
         ),
-        "image-to-speech-digits",
+        "image-to-speech-voices",
         "picture",
         ("voice", "pitch", "rate", "max_pixels"),
     ),

@@ -26,7 +26,7 @@ from synesthete.types import InputError, SpokenPictures
 if TYPE_CHECKING:
     from pathlib import Path
 
-SPEAKER = "image-to-speech-digits"
+SPEAKER = "image-to-speech-voices"
 PAINTER = "audio-to-image-digits"  # paints what the first has said, where it ships
 SIDE = 224  # pixels of a picture's file
 CHORUS, NUM_VOICES = "seven", 5  # of a model with voices, what is said once more by so many others

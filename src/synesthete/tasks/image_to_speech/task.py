@@ -51,7 +51,7 @@ class ImageToSpeech(Task):
     name = "image-to-speech"
     verb = "speak"
     makes = "speech"
-    shipped_model = "image-to-speech-digits"
+    shipped_model = "image-to-speech-voices"
     evaluation_options = ("listener",)
     request_type = SpeechRequest
     plan_type = SpeechPlan
