@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import librosa
 import numpy as np
 import pytest
@@ -15,7 +17,12 @@ from synesthete import seeding
 from synesthete.codecs.mel import MelCodec
 from synesthete.data.audio import read_audio
 from synesthete.nn.spectrum import griffin_lim, mel_filterbank
+from synesthete.tasks import find_task
 from synesthete.types import InputError
+from tiny import debug_recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RATE, N_FFT, HOP, BANDS = 24_000, 1024, 256, 100
 SHORT = 16 * HOP - 1  # 16 frames
@@ -33,17 +40,23 @@ def fitted(request, corpus) -> MelCodec:
 
 
 @pytest.fixture(scope="module")
-def corpus(prepared, cache) -> torch.Tensor:
+def corpus(prepared) -> torch.Tensor:
     """Spoken digits (n, S) to measure a codec on."""
-    files = sorted(cache.glob("prepared/*/corpus/train/*/*.wav"))
+    files = clips_of("train")
     return torch.stack([read_audio(file, RATE) for file in files])
 
 
 @pytest.fixture(scope="module")
-def words(prepared, cache) -> torch.Tensor:
+def words(prepared) -> torch.Tensor:
     """Eight spoken digits (8, S)."""
-    files = sorted(cache.glob("prepared/*/corpus/test/*/*.wav"))[::8][:8]
+    files = clips_of("test")[::8][:8]
     return torch.stack([read_audio(file, RATE) for file in files])
+
+
+def clips_of(split: str) -> list[Path]:
+    """The files of the debug recipe's corpus, whichever others there are."""
+    folder = find_task("image-to-speech").default_folder(debug_recipe()) / "corpus"
+    return sorted((folder / split).glob("*/*.wav"))
 
 
 def speech_like(num_samples: int, seed: int = 0) -> torch.Tensor:
