@@ -39,7 +39,7 @@ from synesthete.evaluation.search.measurements import (
     ranked,
     together,
 )
-from synesthete.evaluation.search.scoring import Score
+from synesthete.evaluation.search.scoring import ScoredSamples
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
 from synesthete.evaluation.search.tuning import Search, SearchConfig, rungs_of
@@ -70,7 +70,7 @@ class KnownScorer:
         kid += self.noise * math.sqrt(100 / num) * torch.randn((), generator=generator).item()
         accuracy = 0.7 if settings["guidance_scale"] < 1.5 else 0.95
         figures = {"precision": 0.8, "recall": 0.9 / settings["guidance_scale"], "diversity": 1.0}
-        return Score(accuracy, kid, 0.002, **figures, seconds_per_picture=0.01 * evaluations, samples=labels)
+        return ScoredSamples(accuracy, kid, 0.002, **figures, seconds_per_picture=0.01 * evaluations, samples=labels)
 
 
 def space_of(process: Process = COSINE, **changes) -> Space:

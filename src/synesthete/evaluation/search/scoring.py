@@ -104,7 +104,7 @@ FIGURES = tuple(field.name for field in fields(Figures))
 
 
 @dataclass(frozen=True)
-class Score(Figures):
+class ScoredSamples(Figures):
     """Figures and the samples (num, ...) that they are of, in the order of the labels."""
 
     samples: Tensor
@@ -153,7 +153,7 @@ class Scorer:
         *,
         pipeline: Pipeline | None = None,
         progress: Progress | None = None,
-    ) -> Score:
+    ) -> ScoredSamples:
         """Make a sample of each label and score them all.
 
         The i-th sample of a label at a seed starts from the same noise whatever the settings and the other labels.
@@ -177,7 +177,7 @@ class Scorer:
         )
         # Samples of a model that is told nothing are of any class.
         group, features = labels if told else torch.zeros_like(labels), features_of(self.basis.features, made.signal)
-        return Score(
+        return ScoredSamples(
             accuracy=self._accuracy(labels, [made.signal]) if told else math.nan,
             kid_floor=self.kid_floor(labels),
             seconds_per_picture=made.seconds,

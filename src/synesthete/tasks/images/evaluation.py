@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.metrics.set_comparison import SetComparison
     from synesthete.evaluation.samples import Generated, References
-    from synesthete.evaluation.search.scoring import Score
+    from synesthete.evaluation.search.scoring import ScoredSamples
 
 GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
 NUM_SWEPT = 200  # pictures at each guidance scale
@@ -185,7 +185,11 @@ def dealt(pictures: Tensor, seed: int) -> Tensor:
 
 
 def picture_guidance_section(
-    scores: Mapping[float, Score], default: float, accuracy_of_real: float, found: SetComparison, num_classes: int
+    scores: Mapping[float, ScoredSamples],
+    default: float,
+    accuracy_of_real: float,
+    found: SetComparison,
+    num_classes: int,
 ) -> Section:
     """The same classes and noise at other guidance scales, beside real pictures; default: the model's own scale."""
     num, real = next(iter(scores.values())).num, found.sets[found.best]

@@ -1,0 +1,1 @@
+"""Music as notes: scores, the files they are in, and corpora of them."""

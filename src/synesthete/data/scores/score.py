@@ -1,0 +1,132 @@
+"""A score: notes in quarter notes, how fast they are played, and the roll of those that sound."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Mode = Literal["major", "minor"]
+
+NUM_PITCHES = 128  # of MIDI; 60 is middle C
+MAX_NOTES = 20_000
+MAX_LENGTH = 20_000  # quarter notes: nearly three hours at 120 a minute
+MIN_TEMPO, MAX_TEMPO = 1.0, 1000.0  # quarter notes a minute
+
+
+@dataclass(frozen=True)
+class Note:
+    """pitch: 0 to 127, 60 is middle C. start, duration: in quarter notes. velocity: 1 to 127. voice: whose."""
+
+    pitch: int
+    start: float
+    duration: float
+    velocity: int = 80
+    voice: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.pitch < NUM_PITCHES and 1 <= self.velocity < NUM_PITCHES and self.voice >= 0):
+            raise InputError(
+                f"a note of pitch {self.pitch}, velocity {self.velocity}, voice {self.voice}; MIDI has none"
+            )
+        if not (0 <= self.start <= MAX_LENGTH and 0 < self.duration <= MAX_LENGTH):  # nor NaN
+            raise InputError(
+                f"a note from {self.start} on of {self.duration} quarter notes; 0 to {MAX_LENGTH:,} can be"
+            )
+
+    @property
+    def end(self) -> float:
+        """In quarter notes."""
+        return self.start + self.duration
+
+
+@dataclass(frozen=True)
+class Score:
+    """Notes, in the order of their starts, and all that is told about them.
+
+    tempos: (from which quarter note on, quarter notes a minute), the first from 0. beats_per_bar: quarter notes a bar.
+    upbeat: quarter notes before the first whole bar. key: (tonic, mode), 0 is C.
+
+    Raises:
+        InputError: a tempo, bar or key that cannot be.
+    """
+
+    notes: tuple[Note, ...]
+    tempos: tuple[tuple[float, float], ...] = ((0.0, 120.0),)
+    beats_per_bar: float = 4.0
+    upbeat: float = 0.0
+    key: tuple[int, Mode] | None = None
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.notes, key=lambda note: (note.start, note.voice, note.pitch))
+        object.__setattr__(self, "notes", tuple(ordered))
+        starts = [start for start, _ in self.tempos]
+        if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+            raise InputError(f"tempos from the quarter notes {starts} on; the first is from 0, each later one later")
+        if wrong := [tempo for _, tempo in self.tempos if not MIN_TEMPO <= tempo <= MAX_TEMPO]:
+            raise InputError(f"a tempo of {wrong[0]:g} quarter notes a minute; {MIN_TEMPO:g} to {MAX_TEMPO:g} can be")
+        if not 0 <= self.upbeat < self.beats_per_bar <= MAX_LENGTH:
+            raise InputError(
+                f"an upbeat of {self.upbeat} in bars of {self.beats_per_bar} quarter notes; make it shorter"
+            )
+        if self.key is not None and not (0 <= self.key[0] < 12 and self.key[1] in ("major", "minor")):
+            raise InputError(f"a key of {self.key}; its tonic is 0 (C) to 11 (B), its mode major or minor")
+
+    @cached_property
+    def length(self) -> float:
+        """Quarter notes until the last note ends; 0 without notes."""
+        return max((note.end for note in self.notes), default=0.0)
+
+    @cached_property
+    def _passed(self) -> tuple[float, ...]:
+        """Seconds until each tempo begins."""
+        passed = [0.0]
+        for (start, tempo), (end, _) in pairwise(self.tempos):
+            passed.append(passed[-1] + (end - start) * 60 / tempo)
+        return tuple(passed)
+
+    def seconds(self, quarter: float) -> float:
+        """When a quarter note is played, in seconds."""
+        place = max(bisect_right(self.tempos, (quarter, math.inf)) - 1, 0)
+        start, tempo = self.tempos[place]
+        return self._passed[place] + (quarter - start) * 60 / tempo
+
+    def transposed(self, semitones: int) -> Score:
+        """The same so much higher, its key too.
+
+        Raises:
+            InputError: a note would leave the pitches of MIDI.
+        """
+        key = self.key and ((self.key[0] + semitones) % 12, self.key[1])
+        return replace(self, notes=tuple(replace(n, pitch=n.pitch + semitones) for n in self.notes), key=key)
+
+    def at_tempo(self, tempo: float) -> Score:
+        """The same at one tempo throughout, in quarter notes a minute."""
+        return replace(self, tempos=((0.0, float(tempo)),))
+
+    def frames(self, num_frames: int, frame_seconds: float, start: float = 0.0) -> Tensor:
+        """(2, 128, T) float32: which pitches sound in a frame, and which begin in it, 0 or 1; a row is a MIDI pitch.
+
+        Frame t is centred on second `start` + t * `frame_seconds`, as those of a short-time Fourier transform are. A
+        note sounds in one frame at least; one that began before the first is not said to begin.
+        """
+        roll = torch.zeros(2, NUM_PITCHES, num_frames)
+        for note in self.notes:
+            first = round((self.seconds(note.start) - start) / frame_seconds)
+            last = max(round((self.seconds(note.end) - start) / frame_seconds), first + 1)
+            if first < num_frames and last > 0:
+                roll[0, note.pitch, max(first, 0) : last] = 1
+                if first >= 0:
+                    roll[1, note.pitch, first] = 1
+        return roll
