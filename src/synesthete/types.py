@@ -129,6 +129,21 @@ class SpokenPictures(Tensors):
 
 
 @dataclass(frozen=True)
+class ScoreWindows(Tensors):
+    """Stretches of scores, each as long as a window of x_0, and how they are to sound.
+
+    roll: (B, 2, 128, T) uint8, 1 where a pitch sounds in a frame and where it begins, a row a MIDI pitch; None says
+    nothing of the notes. instrument: (B,) int64, a place among the instruments of the model, or -1, which says nothing.
+    before: x_0 (B, C, H, T), of which the frames that are `known` (B, T) are told, as the end of the window before is.
+    """
+
+    roll: Tensor | None
+    instrument: Tensor
+    before: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """Samples on their way into training: the signal, its raw condition and the class both belong to.
 

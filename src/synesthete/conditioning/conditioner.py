@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
+    from PIL import Image
     from torch import Tensor
 
 
@@ -22,13 +23,13 @@ class Conditioner(Part):
 
     Attributes:
         reads: what a raw condition is: class numbers (B,), pictures (B, C, H, W) uint8 as `preprocess` makes them (or,
-            of a `VoicedPicture`, `SpokenPictures`), waveforms (B, S), or a `SoundAndText`; "nothing" of a model that is
-            told nothing.
+            of a `VoicedPicture`, `SpokenPictures`), waveforms (B, S), a `SoundAndText`, or `ScoreWindows`; "nothing" of
+            a model that is told nothing.
         reads_text: whether prompts of one's own stand for raw conditions, through `extract_features`.
         tower: the published encoder that it reads through, none of its parts; None where it has none.
     """
 
-    reads: ClassVar[Literal["label", "image", "sound", "audio_text", "nothing"]] = "label"
+    reads: ClassVar[Literal["label", "image", "sound", "audio_text", "score", "nothing"]] = "label"
     reads_text: bool = False
     tower: Any = None
 
@@ -77,6 +78,10 @@ class Conditioner(Part):
         """The condition, null for a share of the samples, drawn per sample. sound_share: as `AudioTextConditioner`."""
         keep = torch.rand(len(raw), generator=generator) >= share
         return Condition.where(keep, condition, self.null(len(raw)))
+
+    def pictures(self, raw: Any) -> list[Image.Image]:
+        """Each raw condition as a picture to lay beside what was made of it; none where there is nothing to be seen."""
+        return []
 
     def extract_features(self, raw: Any) -> Any:
         """What a frozen part makes of raw conditions, which stands for them; raw itself where there is no such part."""

@@ -33,6 +33,11 @@ NAMES: dict[str, str] = {
     "data.speech.piper": "Piper",
     "data.speech.kokoro": "Kokoro",
     "data.speech.engines": "Mixed",
+    "data.scores.scored_sounds": "ScoredSounds",
+    "data.scores.performances": "RecordedScores RenderedScores",
+    "data.scores.note_samples": "NoteSamples",
+    "data.scores.partials": "Partials",
+    "data.scores.sound_font": "SoundFont",
     "data.augmentation": "Affine FlipCrop AudioAugmentation",
     # codecs
     "codecs.autoencoder": "AutoencoderCodec",
@@ -50,6 +55,7 @@ NAMES: dict[str, str] = {
     "conditioning.low_band": "LowBand",
     "conditioning.pictures": "PicturePatches PictureStem ResidualStem",
     "conditioning.learned_encoders": "SoundEncoder TextTransformer",
+    "conditioning.score_roll": "ScoreRoll",
     "conditioning.vision": "VisionEncoder",
     "conditioning.voices": "VoicedPicture",
     # denoisers and their process

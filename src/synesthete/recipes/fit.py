@@ -33,6 +33,7 @@ DATA = {
     "images": "LabelledPictures",
     "image-to-speech": "ImageSpeechPairs",
     "music": "Music",
+    "music-score": "ScoredSounds",
     "audio-to-image": "AudioImagePairs",
 }
 HEARING = "AudioTextConditioner"

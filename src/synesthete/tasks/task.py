@@ -227,7 +227,13 @@ class Task:
 
 # The tasks of this package and their verbs, known before anything is imported: importing the module `task` of one
 # registers it, and asking for it costs nobody the others' libraries.
-VERBS: dict[str, str] = {"image-to-speech": "speak", "music": "play", "audio-to-image": "paint", "images": "draw"}
+VERBS: dict[str, str] = {
+    "image-to-speech": "speak",
+    "music": "play",
+    "music-score": "play",
+    "audio-to-image": "paint",
+    "images": "draw",
+}
 _TASKS: dict[str, Task] = {}
 
 

@@ -32,16 +32,19 @@ def write_previews(
 ) -> tuple[Tensor, Tensor | None]:
     """One sample a class on fixed noise: `step_N.png`, real above generated; any sounds in `step_N.wav`, in turn.
 
+    What the conditioner can draw of what it was told is above both.
+
     Returns the sampled x_0 and its signal, which is None, as the files are, where x_0 is not finite.
     """
     codec, chosen = pipeline.codec, one_of_each(batch.label)
     generators = seeding.sample_generators(0, len(chosen))
-    *_, x_0 = pipeline.trajectory(batch.raw[chosen], generators=generators)
+    told = batch.raw[chosen]
+    *_, x_0 = pipeline.trajectory(told, generators=generators)
     if not torch.isfinite(x_0).all():
         return x_0, None
     signal = codec.decode(x_0, generators)
-    rows = [codec.pictures(batch.encode(codec)[chosen]), codec.pictures(x_0)]
-    write_pair(codec, rows, signal, folder / f"step_{step:07d}", "preview", step, log)
+    rows = [pipeline.conditioner.pictures(told), codec.pictures(batch.encode(codec)[chosen]), codec.pictures(x_0)]
+    write_pair(codec, [row for row in rows if row], signal, folder / f"step_{step:07d}", "preview", step, log)
     return x_0, signal
 
 
@@ -57,7 +60,7 @@ def write_codec_previews(codec: Any, batch: Batch, folder: Path, step: int, log:
 def write_pair(
     codec: Any, rows: list[list[Image.Image]], made: Tensor | None, place: Path, name: str, step: int, log: RunLog
 ) -> None:
-    """Two rows of pictures, and what was made where that is sound, to `place` and the log."""
+    """Rows of pictures, and what was made where that is sound, to `place` and the log."""
     sheet = contact_sheet([enlarged(row, -(-SIDE // min(row[0].size))) for row in rows])
     write_picture(place.with_suffix(".png"), sheet)
     log.picture(f"{name} (real above)", sheet, step)

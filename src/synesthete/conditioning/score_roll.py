@@ -1,0 +1,191 @@
+"""Scores as channels beside x_0: which notes sound and begin in each frame, on what, and what came before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import nn
+
+from synesthete.conditioning.conditioner import Conditioner, are_within
+from synesthete.types import Condition, InputError, ScoreWindows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NONE = -1  # the number of no instrument
+NUM_PITCHES = 128
+ROLL = 2  # channels: what sounds, what begins
+SHADES = 20, 130, 255  # of a picture: nothing, a note that sounds, one that begins
+
+
+class ScoreRoll(Conditioner):
+    """`ScoreWindows` -> `Condition.spatial` (B, 3 + C, H, T), and the instrument as `Condition.pooled` (B, D).
+
+    Channels are which pitches sound and which begin, 1 or -1, or 0 throughout where the notes are not told; then x_0 in
+    the frames that are known, 0 elsewhere; and 1 in those frames. A row of the first two is a MIDI pitch. Those of x_0
+    need not be: a denoiser whose cells are whole columns reads all rows of a frame together.
+
+    In training notes and instrument are each left out of a share of the samples, each by itself, and beside whatever
+    guidance drops; what is known stays known then, so that guidance does not weigh it. It is noisy in training, since
+    windows follow upon what a model made (conditioning augmentation, Ho et al. 2021, section 4).
+
+    Args:
+        instruments: their names, in the order of their numbers; None: those of the data that it is trained on.
+        num_bins, num_frames: H and T of x_0. lowest: the MIDI pitch of the first row; others than those of H rows are
+            not told. x_0_channels: C of x_0.
+        width: D.
+        roll_dropout, instrument_dropout: shares of the training samples that are told no notes, and no instrument.
+        noise: the largest standard deviation of what is added to the known x_0 in training.
+
+    Raises:
+        InputError: pitches that MIDI does not have, or an instrument twice.
+    """
+
+    reads = "score"
+
+    def __init__(
+        self,
+        instruments: tuple[str, ...] | None = None,
+        num_bins: int = 128,
+        num_frames: int = 200,
+        lowest: int = 0,
+        x_0_channels: int = 1,
+        width: int = 256,
+        roll_dropout: Share = 0.05,
+        instrument_dropout: Share = 0.1,
+        noise: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not (0 <= lowest < NUM_PITCHES and num_bins >= 1 and num_frames >= 1 and x_0_channels >= 1 and noise >= 0):
+            raise InputError(
+                f"conditioner: {num_bins} x {num_frames} from pitch {lowest} on, noise {noise}; give a pitch of MIDI, "
+                "sizes of 1 or more, and no negative noise"
+            )
+        self.instruments = tuple(instruments or ())
+        if len(set(self.instruments)) < len(self.instruments):
+            raise InputError(f"conditioner.instruments {', '.join(self.instruments)}: one twice; give each once")
+        self.instrument = nn.Embedding(len(self.instruments) + 1, width)  # the last is of no instrument
+        nn.init.normal_(self.instrument.weight, std=0.5)
+
+    @property
+    def spatial_shape(self) -> tuple[int, int, int]:
+        """(C, H, T) of what it lays beside x_0."""
+        return ROLL + self.config.x_0_channels + 1, self.config.num_bins, self.config.num_frames
+
+    def find_instrument(self, name: str | None) -> int:
+        """The number of an instrument; of none where None.
+
+        Raises:
+            InputError: the model has no such instrument.
+        """
+        if name is None:
+            return NONE
+        if name not in self.instruments:
+            raise InputError(f"instrument {name!r}: this model has {', '.join(self.instruments) or 'none'}")
+        return self.instruments.index(name)
+
+    def compose(
+        self, roll: Tensor, instrument: str | None = None, before: Tensor | None = None, known: Tensor | None = None
+    ) -> ScoreWindows:
+        """Rolls (B, 2, 128, T) of one instrument; None leaves it to the model, and knows nothing of x_0.
+
+        Raises:
+            InputError: no such instrument.
+        """
+        size, frames = len(roll), self.config.num_frames
+        number = torch.full((size,), self.find_instrument(instrument))
+        if before is None or known is None:
+            before = torch.zeros(size, self.config.x_0_channels, self.config.num_bins, frames)
+            known = torch.zeros(size, frames, dtype=torch.bool)
+        return ScoreWindows(roll.to(torch.uint8), number, before, known)
+
+    def encode(self, raw: ScoreWindows, generator: torch.Generator | None = None) -> Condition:
+        """raw: windows of `num_frames`. generator: draws what training leaves out, and noise; None draws nothing.
+
+        Raises:
+            InputError: windows of another length, or a number of an instrument that is none.
+        """
+        channels, _, frames = self.spatial_shape
+        if raw.known.shape[-1] != frames or (raw.roll is not None and raw.roll.shape[-1] != frames):
+            raise InputError(f"a score of {raw.known.shape[-1]} frames; this model reads windows of {frames}")
+        if not are_within(raw.instrument - NONE, len(self.instruments)):
+            there = ", ".join(self.instruments) or "none"
+            raise InputError(f"instrument {raw.instrument.tolist()}: out of range; this model has {there}")
+        spatial = self._silent(len(raw.instrument))
+        if raw.roll is not None:
+            first = self.config.lowest
+            rows = raw.roll[:, :, first : first + self.config.num_bins].to(spatial)
+            spatial[:, :ROLL, : rows.shape[2]] = 2 * rows - 1
+            spatial[:, :ROLL, rows.shape[2] :] = -1
+        known = raw.known[:, None, None].to(spatial)  # (B, 1, 1, T)
+        before = raw.before.to(spatial)
+        if self.training and generator is not None and self.config.noise:
+            level = self.config.noise * torch.rand(len(before), 1, 1, 1, generator=generator)
+            before = before + (level * torch.randn(before.shape, generator=generator)).to(before)
+        spatial[:, ROLL : channels - 1] = before * known
+        spatial[:, channels - 1 :] = known
+        condition = Condition(pooled=self._pooled(raw.instrument), spatial=spatial)
+        if generator is None:
+            return condition
+        told = torch.rand(2, len(raw.instrument), generator=generator)
+        told = told >= torch.tensor([self.config.roll_dropout, self.config.instrument_dropout])[:, None]
+        without = self.untold(condition)
+        return Condition(
+            pooled=Condition.where(told[1], condition, without).pooled,
+            spatial=Condition.where(told[0], condition, without).spatial,
+        )
+
+    def null(self, batch_size: int) -> Condition:
+        """Neither notes nor instrument, and nothing known, (batch_size, ...)."""
+        nobody = torch.full((batch_size,), NONE, device=self.instrument.weight.device)
+        return Condition(pooled=self._pooled(nobody), spatial=self._silent(batch_size))
+
+    def untold(self, condition: Condition) -> Condition:
+        """The same without notes and instrument; what is known stays."""
+        assert condition.spatial is not None
+        null = self.null(len(condition.spatial))
+        assert null.spatial is not None
+        spatial = torch.cat([null.spatial[:, :ROLL], condition.spatial[:, ROLL:]], dim=1)
+        return replace(null, spatial=spatial)
+
+    def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
+        """Told nothing but what is known, and all; guidance is by notes and instrument alone."""
+        told = self.encode(raw)
+        return self.untold(told), told, told
+
+    def drop(
+        self,
+        condition: Condition,
+        raw: Any,
+        generator: torch.Generator,
+        share: float,
+        sound_share: float | None = None,
+    ) -> Condition:
+        """The condition, without notes and instrument for a share of the samples, drawn per sample."""
+        assert condition.spatial is not None
+        keep = torch.rand(len(condition.spatial), generator=generator) >= share
+        return Condition.where(keep, condition, self.untold(condition))
+
+    def pictures(self, raw: ScoreWindows, scale: int = 2) -> list[Image.Image]:
+        """The roll of each, high pitches at the top, the beginnings of notes bright, `scale` pixels a cell."""
+        if raw.roll is None:
+            return []
+        first, cell = self.config.lowest, np.ones((scale, scale), np.uint8)
+        rows = raw.roll[:, :, first : first + self.config.num_bins].cpu().long()
+        shades = torch.tensor(SHADES, dtype=torch.uint8)[(rows[:, 0] + rows[:, 1]).clamp(max=2)].flip(1)
+        return [Image.fromarray(np.kron(one, cell)) for one in shades.numpy()]
+
+    def _pooled(self, instrument: Tensor) -> Tensor:
+        return self.instrument(instrument.where(instrument != NONE, len(self.instruments)))
+
+    def _silent(self, size: int) -> Tensor:
+        weight = self.instrument.weight
+        return weight.new_zeros(size, *self.spatial_shape)

@@ -1,0 +1,280 @@
+"""Scores and the sound of each: rendered by instruments, or recorded and written down by somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import numpy as np
+import soxr
+
+from synesthete import seeding
+from synesthete.config import is_a
+from synesthete.data.files import legible, list_files, some
+from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.scores.midi import read_midi
+from synesthete.data.scores.rendering import render
+from synesthete.data.sound_file import SoundFile
+from synesthete.io import digest
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synesthete.data.files import Split
+    from synesthete.data.scores.rendering import Instruments
+    from synesthete.data.scores.score import Score
+
+ScoreSources = tuple[Annotated[Any, is_a("source of scores", "scores")], ...]
+InstrumentSources = tuple[Annotated[Any, is_a("set of instruments", "play", "identity")], ...]
+LONGEST_LEAD = 0.5  # seconds of silence before a rendered piece
+MIDI = (".mid", ".midi")
+TUNE = 10  # intervals of a melody by which it is known
+
+
+class Performance(Protocol):
+    """A score, and what it sounds like.
+
+    Attributes:
+        name: for people. score: at its tempo. lead: seconds of the sound before it begins. instrument: by name. split:
+            that of the piece in all its keys. stamp: another whenever score or sound are.
+    """
+
+    name: str
+    score: Score
+    lead: float
+    instrument: str
+    split: Split
+    stamp: str
+
+    def sound(self, sample_rate: int) -> np.ndarray:
+        """(S,) float32 in [-1, 1] at a rate in Hz.
+
+        Raises:
+            InputError: it cannot be made or read.
+        """
+        ...
+
+
+@dataclass
+class RenderedPerformance:
+    """A score played by instruments whenever it is asked for, always the same."""
+
+    name: str
+    score: Score
+    lead: float
+    instrument: str
+    split: Split
+    stamp: str
+    instruments: Instruments = field(repr=False)
+
+    def sound(self, sample_rate: int) -> np.ndarray:
+        """Rendered anew."""
+        return render(self.score, self.instruments, self.instrument, sample_rate, self.lead)
+
+
+@dataclass
+class RecordedPerformance:
+    """A recording and what was played in it."""
+
+    name: str
+    score: Score
+    lead: float
+    instrument: str
+    split: Split
+    stamp: str
+    path: str
+
+    def sound(self, sample_rate: int) -> np.ndarray:
+        """Mono, resampled."""
+        with SoundFile(self.path) as file:
+            sound, rate = np.concatenate([block.mean(axis=1) for block in file.blocks()]), file.sample_rate
+        if not np.isfinite(sound).all():
+            raise InputError(f"{legible(self.path)}: NaN or infinite samples; mend or remove it")
+        moved = sound if rate == sample_rate else soxr.resample(sound, rate, sample_rate)
+        return np.clip(moved, -1, 1).astype(np.float32)
+
+
+class RenderedScores:
+    """Scores played by instruments, each in some takes: on another instrument, in another key, at another tempo.
+
+    Args:
+        scores: where the scores come from. instruments: what plays them; where several have an instrument of one name,
+            any of these plays.
+        takes: of each piece. transpositions: lowest and highest, in semitones. tempos: slowest and fastest, in quarter
+            notes a minute, one throughout; None leaves them as they are written.
+        test_share: of the pieces, by their melodies in whichever key.
+
+    Attributes:
+        notes: lines on scores that were left out, after `performances`.
+    """
+
+    def __init__(
+        self,
+        scores: ScoreSources = (),
+        instruments: InstrumentSources = (),
+        takes: int = 1,
+        transpositions: tuple[int, int] = (-3, 3),
+        tempos: tuple[float, float] | None = (60.0, 130.0),
+        test_share: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        if takes < 1 or not -24 <= transpositions[0] <= transpositions[1] <= 24 or not 0 < test_share < 1:
+            raise InputError(
+                f"RenderedScores: {takes} takes, transpositions {transpositions}, test_share {test_share}; give 1 or "
+                "more, the lower one first (two octaves at most), and a share between 0 and 1"
+            )
+        if tempos is not None and not 10 <= tempos[0] <= tempos[1] <= 400:
+            raise InputError(
+                f"RenderedScores: tempos {tempos}; give 10 to 400 quarter notes a minute, the slower first"
+            )
+        self.scores, self.instruments, self.takes = scores, instruments, takes
+        self.transpositions, self.tempos, self.test_share, self.seed = transpositions, tempos, test_share, seed
+        self.notes: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The instruments, in the order of their numbers."""
+        return tuple(dict.fromkeys(name for one in self.instruments for name in one.names))
+
+    @cached_property
+    def _identities(self) -> list[str]:
+        return [digest([one.identity()]) for one in self.instruments]
+
+    def performances(self) -> list[Performance]:
+        """Every take of every piece.
+
+        Raises:
+            InputError: no instruments, or no scores.
+        """
+        if not self.names:
+            raise InputError("no instruments to play the scores on; give data.sources some")
+        pieces = self._pieces()
+        splits = divide_pieces(list(pieces.values()), self.test_share)
+        found: list[Performance] = []
+        for (content, score), split in zip(pieces.items(), splits, strict=True):
+            found += [self._take(content, score, split, number) for number in range(self.takes)]
+        return found
+
+    def _pieces(self) -> dict[str, Score]:
+        """Every score once, by its content."""
+        pieces: dict[str, Score] = {}
+        unread: list[str] = []
+        for entry in (entry for source in self.scores for entry in source.scores()):
+            try:
+                score = entry.read()
+            except InputError as error:
+                unread.append(str(error))
+                continue
+            if score.notes:
+                pieces.setdefault(content_of(score), score)
+        if not pieces:
+            why = f" ({unread[0]})" if unread else ""
+            raise InputError(f"no scores to be played{why}; give data.sources some")
+        self.notes = [f"{len(unread)} scores left out: {some(unread, 3)}"] if unread else []
+        return pieces
+
+    def _take(self, content: str, score: Score, split: Split, number: int) -> RenderedPerformance:
+        """One of the takes of a piece; what is drawn depends on the piece and its number alone."""
+        draw = np.random.default_rng(seeding.derive(self.seed, "take", content, number))
+        name = self.names[draw.integers(len(self.names))]
+        able = [place for place, one in enumerate(self.instruments) if name in one.names]
+        place = able[draw.integers(len(able))]
+        pitches = [note.pitch for note in score.notes]
+        low, high = max(self.transpositions[0], -min(pitches)), min(self.transpositions[1], 127 - max(pitches))
+        played = score.transposed(int(draw.integers(low, high + 1)))
+        if self.tempos is not None:
+            played = played.at_tempo(round(float(draw.uniform(*self.tempos)), 1))
+        lead = float(draw.uniform(0, LONGEST_LEAD))
+        stamp = digest([self._identities[place], written(played), lead, name])
+        title = f"{score.title or content}, take {number + 1}, {name}"
+        return RenderedPerformance(title, played, lead, name, split, stamp, self.instruments[place])
+
+
+class RecordedScores:
+    """A folder of recordings, each beside a MIDI file of the same name that says what is played, from the start.
+
+    Args:
+        path: the folder, with a folder for each instrument, or all in one.
+        test_share: of the pieces.
+    """
+
+    def __init__(self, path: str | None = None, test_share: float = 0.1) -> None:
+        self.path, self.test_share = path, test_share
+        self.notes: list[str] = []
+
+    @cached_property
+    def _pairs(self) -> list[tuple[str, Path, Path]]:
+        """Instrument, recording and MIDI file of each pair."""
+        if self.path is None:
+            return []
+        root = Path(self.path)
+        written = {path.with_suffix(""): path for path in (list_files(root, MIDI) if root.is_dir() else [])}
+        found = []
+        for recording in Recordings(self.path).recordings():
+            path = root / recording.place
+            if path.with_suffix("") in written:
+                name = legible(path.parent.name if path.parent != root else "recorded")
+                found.append((name, path, written[path.with_suffix("")]))
+        if not found:
+            raise InputError(f"{self.path}: no recording with a MIDI file of the same name beside it (.mid); add some")
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The folders that recordings are in."""
+        return tuple(sorted({name for name, _, _ in self._pairs}))
+
+    def performances(self) -> list[Performance]:
+        """Every pair.
+
+        Raises:
+            InputError: none, or a MIDI file that cannot be read.
+        """
+        read = [(name, path, read_midi(midi)) for name, path, midi in self._pairs]
+        splits = divide_pieces([score for *_, score in read], self.test_share)
+        return [
+            RecordedPerformance(
+                legible(str(path)),
+                score,
+                0.0,
+                name,
+                split,
+                digest([RecordingFile(str(path), path.name).stamp(), written(score)]),
+                str(path),
+            )
+            for (name, path, score), split in zip(read, splits, strict=True)
+        ]
+
+
+def written(score: Score) -> Any:
+    """All that decides when which note sounds, as plain values."""
+    return [[[n.pitch, n.start, n.duration, n.velocity, n.voice] for n in score.notes], [list(t) for t in score.tempos]]
+
+
+def content_of(score: Score) -> str:
+    """A name for a piece: the same in all keys and tempos."""
+    lowest = min(note.pitch for note in score.notes)
+    return digest([[note.pitch - lowest, note.start, note.duration] for note in score.notes], size=12)
+
+
+def melody_share(score: Score) -> float:
+    """0 to 1, by how the highest voice begins, in whichever key: pieces on one melody have the same."""
+    first = min(note.voice for note in score.notes)
+    pitches = [note.pitch for note in score.notes if note.voice == first][: TUNE + 1]
+    return int(digest([b - a for a, b in pairwise(pitches)]), 16) / 16**12
+
+
+def divide_pieces(scores: Sequence[Score], test_share: float) -> list[Split]:
+    """The split of each, by melody: it stays there beside no matter which others.
+
+    One melody at least is held out, and of two or more one left to train on.
+    """
+    shares = [melody_share(score) for score in scores]
+    least = max(test_share, min(shares))
+    if len(set(shares)) > 1:
+        least = min(least, sorted(set(shares))[-2])
+    return ["test" if share <= least else "train" for share in shares]

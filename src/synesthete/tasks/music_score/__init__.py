@@ -1,0 +1,1 @@
+"""Scores that are played: what is prepared of them."""

@@ -1,0 +1,183 @@
+"""The task of scores that become sound: every performance rendered or read, encoded once, its roll beside it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.config import plain
+from synesthete.data.files import SPLITS
+from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows
+from synesthete.io import digest, load_or_compute
+from synesthete.pipeline.canvas import encode_whole, silent_frames
+from synesthete.tasks.preparation import cached, measure_codec, say_notes
+from synesthete.tasks.task import Task, register
+from synesthete.types import InputError, Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from synesthete.config import Recipe, Stage
+    from synesthete.data.files import Split
+    from synesthete.data.scores.performances import Performance
+    from synesthete.data.scores.scored_sounds import ScoredSounds
+    from synesthete.types import Progress
+
+
+SHARD = 16  # performances a file
+NUM_MEASURED = 48  # training performances that the codec is measured on
+
+
+class MusicScoreTask(Task):
+    """A score and an instrument in, its sound out."""
+
+    name = "music-score"
+    verb = "play"
+    makes = "music from scores"
+
+    def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
+        """Performances played, the codec measured on some of them, all of them encoded beside their rolls.
+
+        Raises:
+            InputError: whatever is wrong with the data, in one line.
+        """
+        data: ScoredSounds = recipe.data()
+        names, codec = data.class_names, recipe.codec()
+        told = find_instruments(recipe, names)
+        performances = data.performances()
+        codec.load_state_dict(measure_statistics(recipe, codec, performances["train"], folder))
+        samples = {
+            split: encode(recipe, codec, found, folder, split, progress) for split, found in performances.items()
+        }
+        for found in samples.values():
+            found.context = round(data.context * codec.spec.sample_rate / codec.spec.hop_length)
+        samples["train"].jitter = stride_of(recipe, codec) // 2
+        statistics = {name: value.clone() for name, value in codec.state_dict().items()}
+        return Prepared(
+            samples["train"],
+            samples["test"],
+            statistics,
+            names,
+            say_notes([*data.notes, *unplayed(samples, names)], ()),
+            told=told,
+        )
+
+    def default_folder(self, recipe: Recipe) -> Path:
+        """Named by the sample rate."""
+        return cached(f"music-score-{recipe.codec().spec.sample_rate}")
+
+    def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
+        """Performances, windows and frames of each split."""
+        values: dict[str, Any] = {}
+        told = {}
+        for split in SPLITS:
+            samples: PerformanceSamples = getattr(prepared, split)
+            num, windows = len(samples.encoded), len(samples)
+            values |= {f"{split}_performances": num, f"{split}_windows": windows, f"{split}_frames": samples.num_total}
+            told[split] = f"{num} performances ({samples.num_total:,} frames, {windows} windows)"
+        instruments = ", ".join(prepared.class_names)
+        return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
+
+    def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
+        """Noise, and a note in each."""
+        codec = recipe.codec()
+        channels, height, num_frames = codec.shape
+        roll = torch.zeros(num_frames, 128, dtype=torch.uint8)
+        roll[:, 60] = 1
+        numbers, none = torch.arange(num), torch.full((num,), -1)
+        noise = tuple(torch.randn(num_frames, channels, height).half() for _ in range(num))
+        silence = silent_frames(codec, 1)[..., 0]
+        return PerformanceSamples(
+            noise, (roll,) * num, numbers, 0 * numbers, none, silence, num_frames, context=num_frames // 4
+        )
+
+
+def find_instruments(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:
+    """The instruments that the data decide, where the conditioner leaves them open.
+
+    Raises:
+        InputError: it names others.
+    """
+    known = recipe.conditioner.instruments
+    if known is None:
+        return {"instruments": names}
+    if tuple(known) != names:
+        raise InputError(
+            f"recipe {recipe.name}: sounds of {', '.join(names)}, a conditioner of {', '.join(known)}; "
+            f"--set conditioner.instruments='{list(names)}'"
+        )
+    return {}
+
+
+def measure_statistics(
+    recipe: Recipe, codec: Any, performances: Sequence[Performance], folder: Path
+) -> dict[str, Tensor]:
+    """The codec's statistics on some of the training performances."""
+    chosen = performances[:NUM_MEASURED]
+    key = digest([plain(recipe.codec), [one.stamp for one in chosen]])
+
+    def batches() -> Iterator[Tensor]:
+        return (torch.from_numpy(one.sound(codec.spec.sample_rate))[None] for one in chosen)
+
+    return measure_codec(codec, folder / f"statistics-{key}.safetensors", batches)
+
+
+def stride_of(recipe: Recipe, codec: Any) -> int:
+    """Frames between the starts of windows."""
+    return max(round(recipe.data.stride * codec.spec.sample_rate / codec.spec.hop_length), 1)
+
+
+def encode(
+    recipe: Recipe, codec: Any, performances: Sequence[Performance], folder: Path, split: Split, progress: Progress
+) -> PerformanceSamples:
+    """The windows of a split; x_0 and rolls of its performances are kept in shards, each whole or not there."""
+    encoded, rolls = [], []
+    for first in range(0, len(performances), SHARD):
+        group = performances[first : first + SHARD]
+        key = digest([plain(recipe.codec), [one.stamp for one in group]], codec)
+        kept = load_or_compute(folder / f"{split}-{key}.safetensors", partial(encode_group, codec, group))
+        lengths = kept["lengths"].tolist()
+        encoded += kept["x_0"].split(lengths)
+        rolls += kept["rolls"].split(lengths)
+        progress(f"performances encoded, {split}", first + len(group), len(performances))
+    num_frames, names = codec.shape[-1], recipe.data().class_names
+    starts = [place_windows(len(one), num_frames, stride_of(recipe, codec)) for one in encoded]
+    which = torch.arange(len(starts)).repeat_interleave(torch.tensor([len(one) for one in starts]))
+    labels = torch.tensor([names.index(one.instrument) for one in performances])
+    return PerformanceSamples(
+        tuple(encoded),
+        tuple(rolls),
+        which,
+        torch.cat(starts),
+        labels[which],
+        silent_frames(codec, 1)[..., 0],
+        num_frames,
+        tuple(one.name for one in performances),
+    )
+
+
+@torch.no_grad()
+def encode_group(codec: Any, performances: Sequence[Performance]) -> dict[str, Tensor]:
+    """x_0 (T, C, H) float16 and rolls (T, 128) uint8 of performances, one after the other, and the length of each."""
+    rate, hop = codec.spec.sample_rate, codec.spec.hop_length
+    encoded, rolls = [], []
+    for one in performances:
+        x_0 = encode_whole(codec, torch.from_numpy(one.sound(rate))[None])[0]  # (C, H, T)
+        encoded.append(x_0.permute(2, 0, 1).half())
+        rolls.append(packed(one.score.frames(x_0.shape[-1], hop / rate, start=-one.lead)))
+    lengths = torch.tensor([len(one) for one in encoded])
+    return {"x_0": torch.cat(encoded), "rolls": torch.cat(rolls), "lengths": lengths}
+
+
+def unplayed(samples: dict[Split, PerformanceSamples], names: tuple[str, ...]) -> list[str]:
+    """A note where there is an instrument that nothing is played on."""
+    missing = [name for number, name in enumerate(names) if not (samples["train"].labels == number).any()]
+    return [f"nothing to train on is played on {', '.join(missing)}, which learn nothing"] if missing else []
+
+
+register(MusicScoreTask())
