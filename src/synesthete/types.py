@@ -144,6 +144,23 @@ class ScoreWindows(Tensors):
 
 
 @dataclass(frozen=True)
+class ScoreSketch(Tensors):
+    """What is told of a score that is to be made, and what there is of it already.
+
+    tonic (0 to 11, 0 is C), mode (0 major, 1 minor), begins and ends (whether the piece does, 0 or 1): (B,) int64, -1
+    says nothing. voices: (B, V, 2, T) uint8, pitches (0: rest) and beginnings, where held (B, V, T) is True; what they
+    are elsewhere is not looked at.
+    """
+
+    tonic: Tensor
+    mode: Tensor
+    begins: Tensor
+    ends: Tensor
+    voices: Tensor
+    held: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """Samples on their way into training: the signal, its raw condition and the class both belong to.
 

@@ -29,6 +29,8 @@ NAMES: dict[str, str] = {
     "data.recordings": "Recordings",
     "data.synthetic": "Swatches Tones ToneSounds",
     "data.videos": "VggSound Videos",
+    "data.scores.corpus": "Scores",
+    "data.scores.sources": "BachChorales ScoreFolder SyntheticChorales",
     "data.speech.espeak": "Espeak",
     "data.speech.piper": "Piper",
     "data.speech.kokoro": "Kokoro",
@@ -44,6 +46,7 @@ NAMES: dict[str, str] = {
     "codecs.latent": "LatentCodec",
     "codecs.mel": "MelCodec",
     "codecs.pixels": "PixelCodec",
+    "codecs.roll": "RollCodec",
     "codecs.stft": "StftCodec",
     "codecs.vocoder": "VocoderCodec",
     # conditioners, and encoders in them
@@ -56,6 +59,7 @@ NAMES: dict[str, str] = {
     "conditioning.pictures": "PicturePatches PictureStem ResidualStem",
     "conditioning.learned_encoders": "SoundEncoder TextTransformer",
     "conditioning.score_roll": "ScoreRoll",
+    "conditioning.sketch": "SketchedScore",
     "conditioning.vision": "VisionEncoder",
     "conditioning.voices": "VoicedPicture",
     # denoisers and their process

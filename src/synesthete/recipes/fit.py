@@ -34,6 +34,7 @@ DATA = {
     "image-to-speech": "ImageSpeechPairs",
     "music": "Music",
     "music-score": "ScoredSounds",
+    "music-compose": "Scores",
     "audio-to-image": "AudioImagePairs",
 }
 HEARING = "AudioTextConditioner"

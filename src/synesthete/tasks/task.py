@@ -231,6 +231,7 @@ VERBS: dict[str, str] = {
     "image-to-speech": "speak",
     "music": "play",
     "music-score": "play",
+    "music-compose": "play",
     "audio-to-image": "paint",
     "images": "draw",
 }
