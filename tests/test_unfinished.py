@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete.io import write_file
+from synesthete.io import LOCK, write_file
 from synesthete.types import InputError
 from synesthete.unfinished import UNFINISHED, going_on
 
@@ -24,8 +24,10 @@ def test_the_same_request_goes_on_after_a_kill_and_no_other_does(tmp_path):
     with going_on(folder, "seed 0", paths, check):
         write_file(paths[1], "whole")
     assert sorted(folder.iterdir()) == paths  # neither mark nor lock
+    (folder / LOCK).write_text("{}")  # of a process that was killed after the last of its files
     with pytest.raises(InputError, match="there already"), going_on(folder, "seed 0", paths, check):
         pass
+    assert sorted(folder.iterdir()) == paths
 
 
 def test_what_fails_before_anything_is_written_leaves_no_folder(tmp_path):

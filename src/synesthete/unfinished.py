@@ -78,13 +78,13 @@ def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[
     Raises:
         InputError: as `check` and `locked`.
     """
-    left = Unfinished(folder, request)
-    if not left.goes_on:
-        check()
-    before = {path for path in paths if path.exists() and not left.goes_on}
     is_new, is_whole = not folder.exists(), False
     try:
-        with locked(folder, deep=False):
+        with locked(folder, deep=False):  # a refusal too removes the lock that a killed process left
+            left = Unfinished(folder, request)
+            if not left.goes_on:
+                check()
+            before = {path for path in paths if path.exists() and not left.goes_on}
             for place in {path.parent for path in paths}:
                 remove_leftovers(place, deep=False)
             left.begin()
