@@ -9,12 +9,14 @@ import torch
 
 from synesthete import tasks
 from synesthete.config import build
+from synesthete.data.scores.corpus import Scores
 from synesthete.data.scores.midi import write_midi
 from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.performances import RecordedScores, content_of, divide_pieces
 from synesthete.data.scores.rendering import render
 from synesthete.data.scores.score import Note, Score
 from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows, unpacked
+from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.types import InputError
 from tiny_scores import BANDS, FRAMES, HOP, NAMES, RATE, Tunes, tiny_scores, tune
@@ -60,6 +62,18 @@ def test_a_piece_stays_in_its_split_beside_others_and_in_another_key():
     assert content_of(tune(0)) != content_of(tune(1))
     for share in (0.001, 0.999):
         assert sorted(divide_pieces([tune(0), tune(1)], share)) == ["test", "train"]
+
+
+def test_a_chorale_is_held_out_by_both_recipes(tmp_path):
+    """What one composes is heard on no notes that the other learned from."""
+    source = SyntheticChorales(40, num_bars=(2, 4))
+    data = Scores(sources=(source,), test_share=0.3)
+    composed = data.divide(data.pieces(tmp_path)[0])
+    entries = source.scores()
+    splits = divide_pieces([entry.read() for entry in entries], 0.3)
+    played = {entry.name: split for entry, split in zip(entries, splits, strict=True)}
+    assert {played[piece.name] for piece in composed["test"]} == {"test"}
+    assert {played[piece.name] for piece in composed["train"]} == {"train"}
 
 
 def test_x_0_and_roll_of_a_performance_belong_together(found):
@@ -123,7 +137,7 @@ def test_silence_follows_where_a_performance_ends():
     silence = torch.full((1, BANDS), -2.0)
     roll = packed(Score((Note(60, 0, 9.0),)).frames(10, 0.1))
     short = PerformanceSamples(
-        (torch.ones(10, 1, BANDS).half(),), (roll,), *3 * (torch.zeros(1, dtype=torch.int64),), silence, FRAMES
+        (torch.ones(10, 1, BANDS).half(),), (roll,), *3 * (torch.zeros(1, dtype=torch.int64),), silence, FRAMES, 0.1
     )
     x_0, rolled = short.window(0, 0)
     assert (x_0[..., :10] == 1).all()

@@ -12,7 +12,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import find_first, scheduler_for
 from synesthete.pipeline.canvas import Frames, find_overlap, plan, resample, silent_frames
 from synesthete.pipeline.pipeline import Output
-from synesthete.types import InputError
+from synesthete.types import InputError, ScoreWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +45,9 @@ def inpaint(
     the rest of the estimate is moved first to where the known part would be expected as it is, by the
     `reconstruction_guidance` of Ho et al. 2022 (video diffusion, eq. 7). 0 corrections leave it out.
     """
-    given = Process(**(process.settings() | {"prediction_type": "sample"}))
-    stated = Process(**(process.settings() | {"prediction_type": process.sampler_space}))
+    settings = process.settings() | {"preconditioned": False}  # what is around the network says nothing of its scale
+    given = Process(**(settings | {"prediction_type": "sample"}))
+    stated = Process(**(settings | {"prediction_type": process.sampler_space}))
 
     def around(denoise: Denoise) -> Denoise:
         def held(x_t: Tensor, timestep: Tensor) -> Tensor:
@@ -204,13 +205,14 @@ def long_form_steps(
     """Make what a canvas lacks, window by window, in place; yields the steps done and those in all after each.
 
     raw: as for a call of the pipeline, the same for all windows; or, where the conditioner reads sound, the whole of it
-    (B, S), of which each window is told its own stretch. generators: one a sample, so that a batch equals its singles.
-    overlap: seconds that a window shares with the one before it; a quarter of the window where None. strength: under 1
-    begins at the canvas' own x_0, noised that far, and so varies it. num_corrections: as for `inpaint`, backward passes
-    in each step of a window that holds something, each about as long as the step itself. num_resamplings: rounds that
-    noise what a window made half of the way and walk back, so that it and what is held have seen each other (RePaint,
-    Lugmayr et al. 2022, section 4.2, with jumps from clean data, which any sampler can take); each costs half of a
-    window's steps.
+    (B, S), of which each window is told its own stretch; or `ScoreWindows` with the roll of all of it, of which each
+    window is told its own stretch and what the canvas knows there. generators: one a sample, so that a batch equals its
+    singles. overlap: seconds that a window shares with the one before it; a quarter of the window where None. strength:
+    under 1 begins at the canvas' own x_0, noised that far, and so varies it. num_corrections: as for `inpaint`,
+    backward passes in each step of a window that holds something, each about as long as the step itself.
+    num_resamplings: rounds that noise what a window made half of the way and walk back, so that it and what is held
+    have seen each other (RePaint, Lugmayr et al. 2022, section 4.2, with jumps from clean data, which any sampler can
+    take); each costs half of a window's steps.
 
     Raises:
         InputError: an overlap, a strength or a sampling setting out of range, or raw of another batch size.
@@ -261,8 +263,15 @@ def framed(codec: Any, canvas: Canvas, index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([x_0, silence], dim=-1), F.pad(known, (0, padding), value=True)
 
 
-def stretch(pipeline: Pipeline, raw: Tensor, window: Window, canvas: Canvas) -> Tensor:
-    """What a window is told: all of raw, or the part of a sound that it lies over."""
+def stretch(pipeline: Pipeline, raw: Any, window: Window, canvas: Canvas) -> Any:
+    """What a window is told: all of raw, or the part of a sound or a score that it lies over."""
+    if pipeline.conditioner.reads == "score":
+        index = torch.arange(window.start, window.start + Frames.of(pipeline.codec).whole)
+        before, known = framed(pipeline.codec, canvas, index % canvas.x_0.shape[-1])
+        num = before.shape[-1]
+        roll = raw.roll[..., window.start : window.start + num]
+        roll = F.pad(roll, (0, num - roll.shape[-1]))  # nothing sounds where the score is over
+        return ScoreWindows(roll, raw.instrument, before * known, known.expand(len(raw), -1))
     if pipeline.conditioner.reads != "sound":
         return raw
     hop, length = Frames.of(pipeline.codec).hop, pipeline.codec.config.num_samples

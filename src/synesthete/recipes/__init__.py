@@ -28,7 +28,7 @@ MODULES = {
     "audio_to_image_small": ("audio-to-image-digits", "audio-to-image-events"),
     "music": ("music", "music-notes", "music-stft", "music-latent", "music-low", "music-upsampler"),
     "music_vocoder": ("music-vocoder",),
-    "scores": ("music-compose",),
+    "scores": ("music-compose", "music-score"),
 }
 
 

@@ -1,16 +1,24 @@
-"""Scores: four voices composed, bar by bar, from a key, from a melody, or from nothing."""
+"""Scores: four voices composed, bar by bar, from a key, from a melody, or from nothing; and a score as sound."""
 
 from __future__ import annotations
 
+from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.roll import RollCodec
+from synesthete.conditioning.score_roll import ScoreRoll
 from synesthete.conditioning.sketch import SketchedScore
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.scores.corpus import Scores
+from synesthete.data.scores.partials import Partials
+from synesthete.data.scores.performances import RenderedScores
+from synesthete.data.scores.scored_sounds import ScoredSounds
+from synesthete.data.scores.sound_font import SoundFont
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
-from synesthete.recipes.debug import shrink
+from synesthete.recipes.debug import change, shrink
+
+NUM_FRAMES = 200  # of 20 ms, of what is heard: fifty tokens of four
 
 
 def music_compose() -> Recipe:
@@ -61,8 +69,76 @@ def music_compose() -> Recipe:
     )
 
 
+def music_score() -> Recipe:
+    """A score becomes sound on one of six instruments, four seconds at 24 kHz after what came before; for two cores."""
+    return Recipe(
+        name="music-score",
+        task="music-score",
+        data=build(
+            ScoredSounds,
+            sources=(build(RenderedScores, scores=(build(BachChorales),), instruments=(build(SoundFont),)),),
+        ),
+        codec=build(
+            MelCodec,
+            num_samples=NUM_FRAMES * 480 - 1,
+            sample_rate=24_000,
+            n_fft=2048,  # tells the partials of neighbouring notes apart
+            hop_length=480,
+            n_mels=128,
+            floor=1e-2,
+            vocoder="griffin-lim",
+            whitening=0.5,
+        ),
+        conditioner=build(ScoreRoll, num_bins=128, num_frames=NUM_FRAMES),
+        denoiser=build(
+            Hourglass,
+            sample_size=(128, NUM_FRAMES),
+            cell_size=(128, 1),
+            merge=(1, 4),
+            cell_width=256,
+            width=320,
+            num_heads=5,
+            condition_width=None,
+            pooled_width=256,
+            spatial_channels=4,
+        ),
+        process=build(
+            Process,
+            schedule="flow",
+            preconditioned=True,
+            timestep_sampling="logit_normal",
+            timestep_mean=-0.5,
+            timestep_std=1.5,
+            uniform_share=0.5,
+            min_sigma=1e-3,
+        ),
+        stages=[
+            Stage(
+                "denoise",
+                build(Denoising),
+                num_steps=7000,
+                batch_size=16,
+                learning_rate=1e-3,
+                num_warmup_steps=200,
+                ema_decay=0.999,
+            )
+        ],
+        sampling=Sampling(
+            sampler="flow-dpmsolver++",
+            num_inference_steps=10,
+            timestep_shift=3.0,
+            guidance_scale=1.5,
+            guidance_interval=(0.6, 1.0),
+            precision="auto",
+        ),
+        weights="float16",
+    )
+
+
 def debug(recipe: Recipe) -> Recipe:
-    """The same from the same classes in seconds, on chorales made by rule; its harmony is chance."""
+    """The same from the same classes in seconds, on chorales made by rule; it composes and plays by chance."""
+    if recipe.task == "music-score":
+        return debug_score(recipe)
     recipe.data.sources = (build(SyntheticChorales),)
     return shrink(
         recipe,
@@ -80,6 +156,31 @@ def debug(recipe: Recipe) -> Recipe:
             "depth": 1,
             "num_heads": 2,
             "condition_width": 16,
+            "pooled_width": 16,
+        },
+        sampling={"num_inference_steps": 4},
+    )
+
+
+def debug_score(recipe: Recipe) -> Recipe:
+    """`debug` of the recipe that plays, with instruments that it makes itself."""
+    grid = {"num_bins": 40, "num_frames": 32}
+    recipe.data.sources[0].scores = (build(SyntheticChorales, num=8, num_bars=(2, 3)),)
+    recipe.data.sources[0].instruments = (build(Partials, timbres=("organ", "guitar")),)
+    bands = {"sample_rate": 8000, "n_fft": 512, "hop_length": 160, "n_mels": 40, "num_iterations": 4}
+    change(recipe.codec, {"num_samples": 32 * 160 - 1, **bands})
+    return shrink(
+        recipe,
+        data={"limit": 6, "stride": 0.3, "context": 0.2},
+        conditioner={"lowest": 45, "width": 16, **grid},
+        denoiser={
+            "sample_size": (40, 32),
+            "cell_size": (40, 1),
+            "cell_width": 40,
+            "num_cell_blocks": 1,
+            "width": 32,
+            "depth": 2,
+            "num_heads": 2,
             "pooled_width": 16,
         },
         sampling={"num_inference_steps": 4},

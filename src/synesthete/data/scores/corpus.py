@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
@@ -46,8 +48,7 @@ class Piece:
     def share(self) -> float:
         """0 to 1, by its melody in whichever key: pieces on one melody have the same."""
         pitch, begins = self.grid[0].long()
-        tune = pitch[begins > 0][: TUNE + 1].diff().tolist()
-        return int(digest(tune), 16) / 16**12
+        return melody_share(pitch[begins > 0].tolist())
 
     def content(self) -> str:
         """A name for its notes, the same in every key."""
@@ -139,6 +140,11 @@ class Scores:
             chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(self.seed))[: self.limit]
             samples = samples.take(chosen.sort().values)
         return samples
+
+
+def melody_share(pitches: Sequence[int]) -> float:
+    """0 to 1, by the first intervals of a melody, which are the same in every key."""
+    return int(digest([b - a for a, b in pairwise(pitches[: TUNE + 1])]), 16) / 16**12
 
 
 def read_pieces(entries: list[ScoreEntry], progress: Progress) -> dict[str, Any]:

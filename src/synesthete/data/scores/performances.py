@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -15,8 +14,10 @@ from synesthete import seeding
 from synesthete.config import is_a
 from synesthete.data.files import legible, list_files, some
 from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.scores.corpus import melody_share
 from synesthete.data.scores.midi import read_midi
 from synesthete.data.scores.rendering import render
+from synesthete.data.scores.sources import MIDI, ScoreSources  # noqa: TC001
 from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.types import InputError
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
     from synesthete.data.scores.rendering import Instruments
     from synesthete.data.scores.score import Score
 
-ScoreSources = tuple[Annotated[Any, is_a("source of scores", "scores")], ...]
 InstrumentSources = tuple[Annotated[Any, is_a("set of instruments", "play", "identity")], ...]
 LONGEST_LEAD = 0.5  # seconds of silence before a rendered piece
-MIDI = (".mid", ".midi")
-TUNE = 10  # intervals of a melody by which it is known
 
 
 class Performance(Protocol):
@@ -261,19 +259,16 @@ def content_of(score: Score) -> str:
     return digest([[note.pitch - lowest, note.start, note.duration] for note in score.notes], size=12)
 
 
-def melody_share(score: Score) -> float:
-    """0 to 1, by how the highest voice begins, in whichever key: pieces on one melody have the same."""
-    first = min(note.voice for note in score.notes)
-    pitches = [note.pitch for note in score.notes if note.voice == first][: TUNE + 1]
-    return int(digest([b - a for a, b in pairwise(pitches)]), 16) / 16**12
-
-
 def divide_pieces(scores: Sequence[Score], test_share: float) -> list[Split]:
-    """The split of each, by melody: it stays there beside no matter which others.
+    """The split of each, by how its highest voice begins: that which `Scores` has it in, whatever others there are.
 
     One melody at least is held out, and of two or more one left to train on.
     """
-    shares = [melody_share(score) for score in scores]
+    voices = [
+        [[n.pitch for n in score.notes if n.voice == voice] for voice in {n.voice for n in score.notes}]
+        for score in scores
+    ]
+    shares = [melody_share(max(each, key=lambda pitches: sum(pitches) / len(pitches))) for each in voices]
     least = max(test_share, min(shares))
     if len(set(shares)) > 1:
         least = min(least, sorted(set(shares))[-2])

@@ -87,8 +87,9 @@ class PerformanceSamples(Samples):
 
     encoded: x_0 of each performance, (T_i, C, H) float16 on disk; rolls: (T_i, 128) uint8, bit 1 where a pitch sounds,
     bit 2 where it begins. performances, starts: (n,), the performance and first frame of each window of `num_frames`.
-    labels: (n,), the instrument. silence: (C, H), what follows where a performance ends. jitter: frames by which a
-    window begins earlier or later, by chance; context: the most frames that are known; None: none.
+    labels: (n,), the instrument. silence: (C, H), what follows where a performance ends. frame_seconds: from one frame
+    to the next. names: of the performances. jitter: frames by which a window begins earlier or later, by chance;
+    context: the most frames that are known; None: none.
     """
 
     encoded: tuple[Tensor, ...]
@@ -98,6 +99,7 @@ class PerformanceSamples(Samples):
     labels: Tensor
     silence: Tensor
     num_frames: int
+    frame_seconds: float
     names: tuple[str, ...] = ()
     jitter: int | None = None
     context: int | None = None
@@ -109,9 +111,9 @@ class PerformanceSamples(Samples):
         return len(self.starts)
 
     @property
-    def num_total(self) -> int:
-        """Frames of all performances."""
-        return sum(len(one) for one in self.encoded)
+    def seconds(self) -> float:
+        """Of all performances."""
+        return sum(len(one) for one in self.encoded) * self.frame_seconds
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The windows at `indices` (B,), moved by chance, half of them with as many frames known as chance will."""

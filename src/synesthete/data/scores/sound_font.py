@@ -88,7 +88,10 @@ class SoundFont:
     @property
     def _file(self) -> Path:
         if self.path is None or not Path(self.path).is_file():
-            raise InputError(f"{self.path}: no such SoundFont; give the path of a .sf2 or .sf3 file")
+            raise InputError(
+                f"{self.path}: no such SoundFont; give a .sf2 or .sf3 file, as by "
+                "--set data.sources.0.instruments.0.path=FILE"
+            )
         return Path(self.path)
 
     def _synth(self, sample_rate: int) -> tuple[Any, int]:

@@ -72,14 +72,18 @@ class MusicScoreTask(Task):
         return cached(f"music-score-{recipe.codec().spec.sample_rate}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
-        """Performances, windows and frames of each split."""
+        """Performances, windows and seconds of each split."""
         values: dict[str, Any] = {}
         told = {}
         for split in SPLITS:
             samples: PerformanceSamples = getattr(prepared, split)
             num, windows = len(samples.encoded), len(samples)
-            values |= {f"{split}_performances": num, f"{split}_windows": windows, f"{split}_frames": samples.num_total}
-            told[split] = f"{num} performances ({samples.num_total:,} frames, {windows} windows)"
+            values |= {
+                f"{split}_performances": num,
+                f"{split}_windows": windows,
+                f"{split}_seconds": round(samples.seconds),
+            }
+            told[split] = f"{num} performances ({samples.seconds / 60:.0f} minutes, {windows} windows)"
         instruments = ", ".join(prepared.class_names)
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
 
@@ -92,9 +96,8 @@ class MusicScoreTask(Task):
         numbers, none = torch.arange(num), torch.full((num,), -1)
         noise = tuple(torch.randn(num_frames, channels, height).half() for _ in range(num))
         silence = silent_frames(codec, 1)[..., 0]
-        return PerformanceSamples(
-            noise, (roll,) * num, numbers, 0 * numbers, none, silence, num_frames, context=num_frames // 4
-        )
+        told = numbers, 0 * numbers, none, silence, num_frames, codec.spec.hop_length / codec.spec.sample_rate
+        return PerformanceSamples(noise, (roll,) * num, *told, context=num_frames // 4)
 
 
 def find_instruments(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def encode(
         labels[which],
         silent_frames(codec, 1)[..., 0],
         num_frames,
+        codec.spec.hop_length / codec.spec.sample_rate,
         tuple(one.name for one in performances),
     )
 
