@@ -76,11 +76,15 @@ class ModelUnderTest:
         return self.pipeline.conditioner.reads in ("label", "nothing")
 
     def classes(self) -> Tensor:
-        """Numbers (k,) of the classes to show: all, or NUM_CLASSES evenly from first to last; 0 if there are none."""
+        """Numbers (k,) of the classes to show: all, or NUM_CLASSES evenly from first to last; 0 if there are none.
+
+        Where a model is told held-out samples, only classes that have some.
+        """
         num = len(self.prepared.class_names)
         if not self.pipeline.is_conditional or not num:
             return torch.zeros(1, dtype=torch.int64)
-        return torch.linspace(0, num - 1, min(num, NUM_CLASSES)).round().long()
+        found = torch.arange(num) if self.reads_classes else self.prepared.test.labels.unique()
+        return found[torch.linspace(0, len(found) - 1, min(len(found), NUM_CLASSES)).round().long()]
 
     def names(self, labels: Tensor) -> list[str]:
         """What to write beside samples of these classes (n,)."""
