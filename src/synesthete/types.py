@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,13 +28,25 @@ class InputError(ValueError):
 class AudioSpec:
     """How sound is sampled and cut into frames; written once and handed to all who need it.
 
-    sample_rate in Hz, n_fft and hop_length in samples, n_mels the number of mel bands.
+    sample_rate in Hz, n_fft and hop_length in samples, n_mels the number of mel bands, on that scale and up to fmax in
+    Hz; None is half the sample rate.
+
+    Raises:
+        InputError: another scale, or a fmax that the sample rate does not reach.
     """
 
     sample_rate: int = 24_000
     n_fft: int = 1024
     hop_length: int = 256
     n_mels: int = 100
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    fmax: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mel_scale not in ("htk", "slaney"):
+            raise InputError(f"mel_scale {self.mel_scale!r}: it is 'htk' or 'slaney'")
+        if self.fmax is not None and not 0 < self.fmax <= self.sample_rate / 2:
+            raise InputError(f"fmax {self.fmax:g}: give Hz up to {self.sample_rate / 2:g}, half the sample rate")
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a centred short-time Fourier transform of that many samples."""

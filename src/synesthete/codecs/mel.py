@@ -9,14 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, spectrogram_images
+from synesthete.codecs.hifigan import HifiGan, without_hifigan
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
 from synesthete.nn.spectrum import (
+    bands_of,
     check_waveform,
     cosine_basis,
     griffin_lim,
-    inverse_filterbank,
-    mel_filterbank,
+    inverse_bands,
     mel_spectrogram,
 )
 from synesthete.types import AudioSpec, InputError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from PIL import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
@@ -36,9 +37,10 @@ LEAST_SPREAD = 1e-3  # that is divided by, of bands or coefficients that are eve
 class LogMelCodec(Codec):
     """Base of the codecs of log-mels: waveform (B, S) in [-1, 1] <-> normalised log-mel x_0 (B, 1, n_mels, num_frames).
 
-    The log-mel is |STFT| (Hann, centred) through HTK triangles without area norm, then log(max(mel, floor)), as in
-    Vocos, Siuzdak 2023 (`charactr/vocos-mel-24khz`). x_0 is that minus `mean`, divided by `scale`: two buffers which
-    `fit` measures on a corpus, so they are saved with the model. Silence is `silence`, everywhere the same number.
+    The log-mel is |STFT| (Hann, centred) through triangles of height 1 on the spec's mel scale, then
+    log(max(mel, floor)), as in Vocos, Siuzdak 2023 (`charactr/vocos-mel-24khz`), there on HTK's. x_0 is that minus
+    `mean`, divided by `scale`: two buffers which `fit` measures on a corpus, so they are saved with the model. Silence
+    is `silence`, everywhere the same number.
 
     With `whitening` x_0 is the orthonormal DCT of every frame's bands (a cepstrum), each coefficient centred and
     divided by the `whitening`-th power of its own spread; all of them together have the spread 1. Harmonics, 0.4% of
@@ -55,9 +57,8 @@ class LogMelCodec(Codec):
     def __init__(self, spec: AudioSpec) -> None:
         super().__init__()
         self.spec = spec
-        bands = spec.sample_rate, spec.n_fft, spec.n_mels
-        self.register_buffer("filterbank", mel_filterbank(*bands), persistent=False)
-        self.register_buffer("inverse", inverse_filterbank(*bands), persistent=False)
+        self.register_buffer("filterbank", bands_of(spec), persistent=False)
+        self.register_buffer("inverse", inverse_bands(spec), persistent=False)
         self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
         whitening = self.config.whitening
         if not 0 <= whitening <= 1:
@@ -160,7 +161,7 @@ class LogMelCodec(Codec):
         with torch.autocast(log_mel.device.type, enabled=False):
             return vocoder.to(log_mel.device)(log_mel, num_samples)
 
-    def _find_vocoder(self) -> Vocos | None:
+    def _find_vocoder(self) -> nn.Module | None:
         """The network that decodes; None for Griffin-Lim."""
         raise NotImplementedError
 
@@ -201,10 +202,12 @@ class MelCodec(LogMelCodec):
         num_samples: length of every waveform, in samples; 72,000 (3 s) gives 282 frames.
         floor: smallest mel magnitude, before the logarithm; the published one is 1e-7, which is -16.118.
         num_iterations: of Griffin-Lim when decoding.
-        vocoder: "vocos" decodes with the network, downloaded if need be; "auto" where it is on this machine and was
-            trained on this log-mel, else by Griffin-Lim. Its weights are no part of the codec's.
-        vocos: folder or Hub id of its weights.
+        vocoder: "vocos" and "hifigan" decode with the network, downloaded if need be; "auto" with Vocos where that is
+            on this machine and was trained on this log-mel, else by Griffin-Lim. Its weights are no part of the
+            codec's.
+        vocos, hifigan: folder or Hub id of its weights; of HiFi-GAN also the one file of several.
         whitening: power of their spread by which the coefficients of a DCT over the bands are divided; 0 leaves bands.
+        mel_scale, fmax: of the bands, as `AudioSpec` has them; HiFi-GAN's are Slaney's up to 8 kHz.
     """
 
     def __init__(
@@ -216,26 +219,33 @@ class MelCodec(LogMelCodec):
         n_mels: int = 100,
         floor: float = 1e-7,
         num_iterations: int = 32,
-        vocoder: Literal["auto", "griffin-lim", "vocos"] = "auto",
+        vocoder: Literal["auto", "griffin-lim", "vocos", "hifigan"] = "auto",
         vocos: str = "charactr/vocos-mel-24khz",
         whitening: float = 0.0,
+        mel_scale: Literal["htk", "slaney"] = "htk",
+        fmax: float | None = None,
+        hifigan: str | None = None,
     ) -> None:
-        super().__init__(AudioSpec(sample_rate, n_fft, hop_length, n_mels))
-        self._vocos: tuple[Vocos | None] | None = None  # None until the first decode; in a tuple, so no part of this
+        super().__init__(AudioSpec(sample_rate, n_fft, hop_length, n_mels, mel_scale, fmax))
+        # None until the first decode; in a tuple, so no part of this
+        self._vocoder: tuple[nn.Module | None] | None = None
 
     @property
     def vocoder_in_use(self) -> str:
         """What turns x_0 into sound on this machine, in words, and why; nothing is loaded or downloaded for it."""
-        griffin_lim = f"Griffin-Lim, {self.config.num_iterations} iterations"
-        if self.config.vocoder == "griffin-lim":
+        griffin_lim, choice = f"Griffin-Lim, {self.config.num_iterations} iterations", self.config.vocoder
+        if choice == "griffin-lim":
             return griffin_lim
-        reason = self._without_vocos()
-        if self.config.vocoder == "auto" and reason:
+        reason = self._without_network()
+        if choice == "auto" and reason:
             return f"{griffin_lim} ({reason})"
-        return f"Vocos ({reason or self.config.vocos})"
+        name, weights = ("HiFi-GAN", self.config.hifigan) if choice == "hifigan" else ("Vocos", self.config.vocos)
+        return f"{name} ({reason or weights})"
 
-    def _without_vocos(self) -> str:
-        """Why Vocos cannot decode with what is on this machine; empty where it can."""
+    def _without_network(self) -> str:
+        """Why the network cannot decode with what is on this machine; empty where it can."""
+        if self.config.vocoder == "hifigan":
+            return without_hifigan(self.config.hifigan, self.spec, self.config.floor)
         folder = local_weights(self.config.vocos, PICKLED)
         if folder is None:
             return f"{self.config.vocos} is not on this machine"
@@ -245,15 +255,17 @@ class MelCodec(LogMelCodec):
             return str(error)
         return ""
 
-    def _find_vocoder(self) -> Vocos | None:
-        if self._vocos is None:
-            self._vocos = (self._load_vocos(),)
-        return self._vocos[0]
+    def _find_vocoder(self) -> nn.Module | None:
+        if self._vocoder is None:
+            self._vocoder = (self._load_vocoder(),)
+        return self._vocoder[0]
 
-    def _load_vocos(self) -> Vocos | None:
+    def _load_vocoder(self) -> nn.Module | None:
         choice = self.config.vocoder
-        if choice == "griffin-lim" or (choice == "auto" and self._without_vocos()):
+        if choice == "griffin-lim" or (choice == "auto" and self._without_network()):
             return None
+        if choice == "hifigan":
+            return HifiGan.load(self.config.hifigan, self.spec, self.config.floor)
         folder = find_weights(self.config.vocos, PICKLED, field="codec.vocos")
         check_vocos(folder, self.spec)
         return Vocos.load(folder)

@@ -15,7 +15,7 @@ from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import LogMelCodec
 from synesthete.codecs.pixels import LEVEL, PixelCodec
 from synesthete.codecs.stft import LOUDEST_DB, StftCodec
-from synesthete.codecs.vocos import LOUDEST
+from synesthete.codecs.vocos import LOUDEST, Vocos
 from synesthete.conditioning.labels import Labels
 from synesthete.types import Condition, InputError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from synesthete.codecs.vocos import Vocos
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
 
@@ -258,7 +257,7 @@ def network_of(codec: Any) -> tuple[str, nn.Module]:
         return output, Decode(codec, restored, base)
     if isinstance(codec, LogMelCodec):
         vocos = codec._find_vocoder()
-        if vocos is None:
+        if not isinstance(vocos, Vocos):  # Griffin-Lim, or a HiFi-GAN, which has no graph yet
             return "log_mel", Decode(codec, LogMelCodec.denormalise)
         return "waveform", Vocode(codec, vocos.to("cpu"))
     if isinstance(codec, StftCodec):

@@ -14,6 +14,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from synesthete.types import AudioSpec
@@ -65,31 +66,40 @@ def compressed(cells: Tensor, power: float) -> Tensor:
     return cells * cells.abs().clamp(min=1e-12) ** (power - 1)
 
 
+def mel_edges(sample_rate: int, n_mels: int, htk: bool = True, fmax: float | None = None) -> NDArray[np.float64]:
+    """Where triangles begin, peak and end, in Hz (n_mels + 2,): from 0 to fmax, or to half the sample rate."""
+    top = np.float64(fmax or sample_rate / 2)
+    highest = 2595 * np.log10(1 + top / 700) if htk else 15 + np.log(top / 1000) * 27 / np.log(6.4)
+    if not htk and top < 1000:  # Slaney's is straight up to 1 kHz
+        highest = 3 * top / 200
+    mels = np.linspace(0, highest, n_mels + 2)
+    if htk:
+        return 700 * (10 ** (mels / 2595) - 1)
+    return np.where(mels < 15, 200 / 3 * mels, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
+
+
 @lru_cache(maxsize=16)
-def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, htk: bool = True) -> Tensor:
+def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, htk: bool = True, fmax: float | None = None) -> Tensor:
     """Triangles of height 1 on HTK's mel scale, or else on Slaney's, (n_mels, n_fft / 2 + 1).
 
     To the bit those of librosa, whose import takes longer than torch's.
     """
-    nyquist = np.float64(sample_rate / 2)
-    highest = 2595 * np.log10(1 + nyquist / 700) if htk else 15 + np.log(nyquist / 1000) * 27 / np.log(6.4)
-    if not htk and nyquist < 1000:  # Slaney's is straight up to 1 kHz
-        highest = 3 * nyquist / 200
-    mels = np.linspace(0, highest, n_mels + 2)
-    if htk:
-        edges = 700 * (10 ** (mels / 2595) - 1)
-    else:
-        edges = np.where(mels < 15, 200 / 3 * mels, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
+    edges = mel_edges(sample_rate, n_mels, htk, fmax)
     ramps = np.subtract.outer(edges, np.fft.rfftfreq(n_fft, 1 / sample_rate))
     widths = np.diff(edges)[:, None]
     triangles = np.minimum(-ramps[:-2] / widths[:-1], ramps[2:] / widths[1:])
     return torch.from_numpy(np.maximum(0, triangles).astype(np.float32))
 
 
+def bands_of(spec: AudioSpec) -> Tensor:
+    """The filterbank (n_mels, n_fft / 2 + 1) of a log-mel."""
+    return mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.mel_scale == "htk", spec.fmax)
+
+
 @lru_cache(maxsize=16)
-def inverse_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """The pseudo-inverse of HTK's, (n_fft / 2 + 1, n_mels)."""
-    return torch.linalg.pinv(mel_filterbank(sample_rate, n_fft, n_mels))
+def inverse_bands(spec: AudioSpec) -> Tensor:
+    """The pseudo-inverse of `bands_of`, (n_fft / 2 + 1, n_mels)."""
+    return torch.linalg.pinv(bands_of(spec))
 
 
 @lru_cache(maxsize=16)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from synesthete.data.audio import as_float
 from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, load_or_train
-from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
+from synesthete.nn.spectrum import bands_of, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class SpeechClassifier(Classifier):
     statistics are evaluated alike. Every convolution strides, the first one by 4: it trains in seconds on two cores.
 
     Args:
-        class_names: in the order of the logits. sample_rate, n_fft, hop_length, n_mels: of the log-mel it reads.
-        width: channels of the first convolution; the later ones have two and four times as many.
+        class_names: in the order of the logits. sample_rate, n_fft, hop_length, n_mels, mel_scale, fmax: of the log-mel
+            it reads. width: channels of the first convolution; the later ones have two and four times as many.
     """
 
     training_settings = TrainingSettings(
@@ -54,6 +54,8 @@ class SpeechClassifier(Classifier):
         hop_length: int = 256,
         n_mels: int = 100,
         width: int = 32,
+        mel_scale: Literal["htk", "slaney"] = "htk",
+        fmax: float | None = None,
     ) -> None:
         super().__init__()
         sizes: tuple[Any, ...] = (
@@ -70,7 +72,7 @@ class SpeechClassifier(Classifier):
     @property
     def spec(self) -> AudioSpec:
         """Of the log-mels it reads."""
-        return AudioSpec(self.config.sample_rate, self.config.n_fft, self.config.hop_length, self.config.n_mels)
+        return AudioSpec(**{field.name: self.config[field.name] for field in fields(AudioSpec)})
 
     def inputs(self, samples: Tensor) -> Iterator[Tensor]:
         """Log-mels (n, 1, n_mels, T), or those of waveforms (n, S), int16 or in [-1, 1], a chunk at a time."""
@@ -147,7 +149,7 @@ def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
 
 def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
     """Waveforms (n, S), int16 or in [-1, 1] -> log-mels (n, 1, n_mels, T) as `LogMelCodec.log_mel`, on the CPU."""
-    bands, window = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels), torch.hann_window(spec.n_fft)
+    bands, window = bands_of(spec), torch.hann_window(spec.n_fft)
     parts = (as_float(part.cpu()) for part in waveforms.split(CHUNK))
     return torch.cat(
         [mel_spectrogram(part, bands, window, spec.hop_length).clamp(min=FLOOR).log().unsqueeze(1) for part in parts]
@@ -169,7 +171,7 @@ def load_or_train_speech_classifier(
     spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
 
     def build() -> SpeechClassifier:
-        return SpeechClassifier(clips.class_names, spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
+        return SpeechClassifier(clips.class_names, **vars(spec))
 
     of_test = test.waveforms, test.labels
     return load_or_train(build, clips.waveforms, clips.labels, *of_test, num_voices=num_voices, **options)

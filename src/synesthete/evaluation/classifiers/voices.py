@@ -51,7 +51,7 @@ def load_or_train_voice_classifier(
     kept, learned = order[: len(order) // SHARE_KEPT], order[len(order) // SHARE_KEPT :]
 
     def build() -> VoiceClassifier:
-        return VoiceClassifier(tuple(voices), spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
+        return VoiceClassifier(tuple(voices), **vars(spec))
 
     sides = [(clips.waveforms[part], labels[part]) for part in (learned, kept)]
     trained = load_or_train(build, *sides[0], *sides[1], num_voices=len(voices), **options)
