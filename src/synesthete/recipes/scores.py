@@ -116,7 +116,7 @@ def music_score() -> Recipe:
             Stage(
                 "denoise",
                 build(Denoising),
-                num_steps=7000,
+                num_steps=6000,
                 batch_size=16,
                 learning_rate=1e-3,
                 num_warmup_steps=200,

@@ -13,6 +13,7 @@ from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, pla
 from synesthete.io import digest, load_or_compute
 from synesthete.pipeline.canvas import encode_whole, silent_frames
 from synesthete.tasks.preparation import cached, measure_codec, say_notes
+from synesthete.tasks.sampling import Plan, SampleRequest
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
@@ -39,6 +40,8 @@ class MusicScoreTask(Task):
     name = "music-score"
     verb = "play"
     makes = "music from scores"
+    request_type = SampleRequest
+    plan_type = Plan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Performances played, the codec measured on some of them, all of them encoded beside their rolls.
@@ -86,6 +89,16 @@ class MusicScoreTask(Task):
             told[split] = f"{num} performances ({samples.seconds / 60:.0f} minutes, {windows} windows)"
         instruments = ", ".join(prepared.class_names)
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
+
+    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
+        """Refused: from Python the pipeline is called with `ScoreWindows`, or `sample_long_form` with those of a piece.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{request.model}: plays no files yet; call its pipeline with conditioner.compose(roll, instrument)"
+        )
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Noise, and a note in each."""
