@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 
 import pytest
@@ -99,3 +100,19 @@ def test_a_small_zip_of_a_large_file_is_refused(tmp_path):
         archive.writestr("a.xml", " " * 21_000_000)
     with pytest.raises(InputError, match="larger than 20 MB unpacked"):
         read_musicxml(tmp_path / "a.mxl")
+
+
+def test_a_packed_score_damaged_anywhere_is_read_or_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "whole.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.xml", score(UPPER, LOWER))
+    whole, rng, refused = (tmp_path / "whole.mxl").read_bytes(), random.Random(0), 0
+    for _ in range(200):
+        changed = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        (tmp_path / "a.mxl").write_bytes(changed)
+        try:
+            assert read_musicxml(tmp_path / "a.mxl").notes
+        except InputError:
+            refused += 1
+    assert refused > 100

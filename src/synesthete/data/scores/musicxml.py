@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_musicxml(path: Path | str) -> Score:
         return _score(_parse(_unpack(path)))
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); check the path") from None
-    except (expat.ExpatError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (expat.ExpatError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise InputError(f"{name}: not MusicXML, or damaged ({error}); export it again") from None
     except (ValueError, KeyError, AttributeError, TypeError, ZeroDivisionError, OverflowError) as error:
         reason = error if isinstance(error, InputError) else f"not such as MusicXML holds ({error}); export it again"
@@ -64,7 +65,8 @@ def _unpack(path: Path) -> bytes:
     if content[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             scores = [n for n in archive.namelist() if n.endswith((".xml", ".musicxml")) and "META-INF" not in n]
-            if not scores:
+            known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if not scores or archive.getinfo(scores[0]).compress_type not in known:
                 raise InputError("a zip without a score in it; export it again")
             with archive.open(scores[0]) as packed:
                 content = packed.read(MAX_BYTES + 1)

@@ -67,6 +67,14 @@ class MusicCompose(Task):
         told = {part: f"{values[f'{part}_windows']} windows ({values[f'{part}_pieces']} pieces)" for part in PARTS}
         return values, f"{told['train']} to train on, {told['test']} held out (no melody in two of them)"
 
+    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
+        """Refused: from Python the pipeline is called with a `ScoreSketch`, and `to_score` makes a score of its signal.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{request.model}: composes, which no command asks for yet; call its pipeline from Python")
+
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Rests, none of which may be moved."""
         num_voices, _, num_columns = recipe.codec().shape
