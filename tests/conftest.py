@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import io
 import json
 import os
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.evaluation.metrics.metric import METRICS
 from synesthete.recipes import RECIPES
 from synesthete.tasks import task
-from synesthete.training import assembly
+from synesthete.training import assembly, validation
 from tiny import awake, debug_recipe
 
 if TYPE_CHECKING:
@@ -63,6 +65,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))  # read when it was imported
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_looks() -> Iterator[int]:
+    """Looks at 8 samples, which at 64 are most of what a debug run computes; how many it looks at otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        whole = validation.NUM_SAMPLES
+        patch.setattr(validation, "NUM_SAMPLES", 8)
+        yield whole
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_checksums() -> Iterator[None]:
+    """TensorBoard's check sums, which it counts byte by byte in Python, are zlib's, to its reader as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("tensorboard"):
+            patch.setattr("tensorboard.compat.tensorflow_stub.pywrap_tensorflow.crc32c", zlib.crc32)
+        yield
 
 
 @pytest.fixture(scope="module")

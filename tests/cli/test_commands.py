@@ -319,6 +319,7 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(command, tmp
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(command, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
     code, printed, _ = command("demo", "--out", tmp_path, "--json")

@@ -45,7 +45,7 @@ def make_speaker(real, looks: bool) -> Speaker:
     process = Process()
     class_names = list(real.class_names)
     speaker = Speaker(
-        MelCodec(num_samples=NUM_SAMPLES, num_iterations=16),
+        MelCodec(num_samples=NUM_SAMPLES, num_iterations=4),
         PictureStem(size=8, widths=(8, 16), width=16, fit="cover"),
         DiT(sample_size=(100, 64), width=16, depth=1, num_heads=2, condition_width=16, pooled_width=16),
         make_scheduler("flow-euler", process),

@@ -23,7 +23,7 @@ from tiny_pictures import COLOURS, labels_in_turn, tiny_recipe
 sys.path.append(str(Path(__file__).parents[1] / "conditioning"))
 from text_towers import write_text_tower
 
-LONGER = ("num_steps=160", "batch_size=32", "learning_rate=5e-3", "num_warmup_steps=10", "ema_decay=0.9")
+LONGER = ("num_steps=160", "batch_size=16", "learning_rate=5e-3", "num_warmup_steps=10", "ema_decay=0.9")
 
 
 def trained(recipe, folder, report=lambda said: None) -> Pipeline:

@@ -89,12 +89,12 @@ def test_what_was_seen_goes_through_json_to_the_bit():
 
 # runs
 
-NUM_STEPS, RISE = 36, 24
+NUM_STEPS, RISE, GOOD = 26, 14, 10  # GOOD: the last checkpoint before the rise
 SETS = (
     f"stages.denoise.num_steps={NUM_STEPS}",
     "stages.denoise.batch_size=4",
     "stages.denoise.checkpoint_every=5",
-    "stages.denoise.preview_every=30",
+    "stages.denoise.preview_every=20",
     "stages.denoise.log_every=2",
     "stages.denoise.spike_patience=4",
     "sampling.num_inference_steps=1",
@@ -195,15 +195,15 @@ def test_a_run_goes_back_and_goes_on_with_other_batches(watched):
     folder, said, asked, warned = watched
     steps = [report.step for report in said]
     left = RISE + 3  # three of four steps are high
-    assert steps == [*range(1, left), 20, *range(21, NUM_STEPS + 1)]
+    assert steps == [*range(1, left), GOOD, *range(GOOD + 1, NUM_STEPS + 1)]
     [note] = said[left - 1].notes
     assert note.startswith(f"step {left}: the loss rose from ")
-    assert note.endswith("and stayed there; went back to step 20 to go on with other batches")
+    assert note.endswith(f"and stayed there; went back to step {GOOD} to go on with other batches")
     assert any(note in warning for warning in warned)
-    assert asked[20:left] != asked[left : 2 * left - 20]
-    assert len(asked) == left + NUM_STEPS - 20
+    assert asked[GOOD:left] != asked[left : 2 * left - GOOD]
+    assert len(asked) == left + NUM_STEPS - GOOD
     [line] = [line for line in metrics(folder) if "rolled_back_from" in line]
-    assert (line["rolled_back_from"], line["step"], line["figure"]) == (left, 20, "loss")
+    assert (line["rolled_back_from"], line["step"], line["figure"]) == (left, GOOD, "loss")
     assert line["reached"] > 20 * line["level"]
     losses = {line["step"]: line["loss"] for line in metrics(folder) if "loss" in line}
     assert list(losses) == list(range(2, NUM_STEPS + 1, 2))  # each once, of the way that was gone to the end
@@ -247,7 +247,7 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
         return kill() if to.name == "rollbacks.json" else replaced(path, to)
 
     def half_delete(folder, _):
-        (folder / "step_0000025" / "state.json").unlink()
+        (folder / f"step_{GOOD + 5:07d}" / "state.json").unlink()
         kill()
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
@@ -272,7 +272,7 @@ def test_rollbacks_of_other_types_are_one_line(tmp_path, damage):
 
 def test_before_the_first_checkpoint_it_begins_again(data, tmp_path, rising):
     rising(RISE)
-    sets = ("stages.denoise.checkpoint_every=30",)
+    sets = ("stages.denoise.checkpoint_every=20",)
     reported = Reported()
     train(data, tmp_path / "whole", *sets, report=reported)
     assert [r.step for r in reported.said] == [*range(1, RISE + 3), 0, *range(1, NUM_STEPS + 1)]
@@ -290,10 +290,10 @@ def test_a_spike_that_comes_again_stops_the_run_with_advice(data, tmp_path, risi
     assert "\n" not in message
     assert message.startswith(f"step {RISE + 3} of stage denoise: the loss rose from ")
     assert "after 2 rollbacks from about here; the last good checkpoint is " in message
-    assert "step_0000020" in message
+    assert f"step_{GOOD:07d}" in message
     assert "Lower learning_rate (now 0.0" in message
     kept = sorted(path.name for path in (tmp_path / "checkpoints/0-denoise").glob("step_*"))
-    assert kept[-1] == "step_0000020"
+    assert kept[-1] == f"step_{GOOD:07d}"
     # The model beside it is of that state, not of the spike.
     weights = torch.cat([p.flatten() for p in _loaded(tmp_path).denoiser.parameters()])
     assert weights.isfinite().all()

@@ -50,13 +50,17 @@ def train(
 
     found = find_recipe(recipe, assignments or ())
     # A wrong name is said before all of this is imported.
-    from synesthete.evaluation import training_callback
     from synesthete.evaluation.classifiers.classifier import FOLDER
     from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.run_log import DivergedError, StepReport
 
+    look = None
+    if watch:
+        from synesthete.evaluation.training_callback import show_diagnostics
+
+        look = show_diagnostics
     if stages is not None:
         found.keep_stages(split_commas([stages]))
     task, folder = task_of(found), out or Path("runs") / found.name
@@ -77,7 +81,6 @@ def train(
                 show(f"step {report.step}: {note}", 0, 0)
 
         try:
-            look = training_callback.show_diagnostics if watch else None
             model = loop.train_recipe(found, prepared, folder, report=on_step, start=begin, watch=look)
             wanted = classifier and state.is_main_process and not (model / FOLDER).is_dir()
             try:

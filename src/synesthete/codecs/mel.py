@@ -189,9 +189,10 @@ class LogMelCodec(Codec):
         """
         bank = self.filterbank.float()
         magnitude = (self.inverse.float() @ mel).clamp(min=1e-8)
-        numerator, gram = bank.T @ mel, bank.T @ bank
+        numerator = bank.T @ mel
         for _ in range(num_updates):
-            magnitude = magnitude * numerator / (gram @ magnitude).clamp(min=1e-10)
+            # Twice by the bank: n_mels is so much less than F that their product costs more.
+            magnitude = magnitude * numerator / (bank.T @ (bank @ magnitude)).clamp(min=1e-10)
         return magnitude
 
 

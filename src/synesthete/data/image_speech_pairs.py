@@ -12,7 +12,7 @@ from synesthete.data.labelled import LabelledPictures
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
-from synesthete.data.speech.engines import EngineChoice, keeps_pitch  # noqa: TC001 (the same)
+from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (the same)
 from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
 from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.picture_decoder import MAX_PIXELS
@@ -119,7 +119,7 @@ class ImageSpeechPairs(LabelledPictures):
         clips = load_clips(folder, split, self.spec, num_samples=self.num_samples)
         places = torch.tensor([self.class_names.index(name) for name in clips.class_names])
         voices = self.engine.split_voices().get(split, ()) if self.engine else ()
-        own = {voice.speaker for voice in voices if keeps_pitch(self.engine, voice.name)}
+        own = {voice.speaker for voice in voices if self.engine.keeps_pitch(voice.name)}
         kept = torch.tensor([name in own for name in clips.speakers])
         pitches = None if clips.pitches is None else clips.pitches.masked_fill(kept, OWN_PITCH)
         found = replace(clips, labels=places[clips.labels], class_names=self.class_names, pitches=pitches)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, modulate
+from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, initialise, modulate
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -127,19 +127,8 @@ class DiT(ConditionedDenoiser):
             else PatchBoundaryRefiner(in_channels * sample_size[0], boundary_width, width)
         )
         self.gradient_checkpointing = False
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Xavier everywhere; zero where adaLN-zero asks for it, so that each block starts as the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        last = [self.modulate_out, self.to_out]
-        if self.boundaries is not None:
-            last += [self.boundaries.modulation, self.boundaries.out]
-        for layer in (*self.modulations, *last):
-            nn.init.zeros_(layer.weight)
+        edges = () if self.boundaries is None else (self.boundaries.modulation, self.boundaries.out)
+        initialise(self, (*self.modulations, self.modulate_out, self.to_out, *edges))
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""

@@ -11,7 +11,14 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.denoisers.dit import patchify, unpatchify
-from synesthete.nn.layers import ConditionedBlock, FeedForward, TimestepEmbedding, grid_positions, modulate
+from synesthete.nn.layers import (
+    ConditionedBlock,
+    FeedForward,
+    TimestepEmbedding,
+    grid_positions,
+    initialise,
+    modulate,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -134,16 +141,7 @@ class Hourglass(ConditionedDenoiser):
         self.modulate_out = nn.Linear(width, 2 * cell_width)
         self.to_out = nn.Linear(cell_width, in_channels * cell_values)
         self.gradient_checkpointing = False
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Xavier everywhere; zero where adaLN-zero asks for it, so that each block starts as the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        for layer in (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out):
-            nn.init.zeros_(layer.weight)
+        initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
 
     def readers(self) -> Iterable[Any]:
         """Its blocks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -181,6 +181,16 @@ class ConditionedBlock(nn.Module):
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Adaptive normalisation's second half."""
     return x * (1 + scale) + shift
+
+
+def initialise(network: nn.Module, silent: Iterable[Any]) -> None:
+    """Xavier everywhere; zero in `silent`, as adaLN-zero asks for it, so that each block starts as the identity."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    for layer in silent:
+        nn.init.zeros_(layer.weight)
 
 
 class ResidualConv(nn.Module):

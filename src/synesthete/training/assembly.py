@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.denoisers.adapters import base_digests
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
@@ -62,6 +61,8 @@ def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
     Raises:
         InputError: another base, or none.
     """
+    from synesthete.denoisers.adapters import base_digests  # with diffusers' networks, which most models are not of
+
     own, others = (base_digests(one.unet) if one.has_base else {} for one in (denoiser, other))
     if not any(own[precision] == others[precision] for precision in own.keys() & others.keys()):
         named = other.config.get("model") or "a base of its own"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthete.denoisers.adapters import save_adapters
-from synesthete.denoisers.stable_diffusion import StableDiffusion
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.io import write_folder
 from synesthete.objectives import Denoising
 from synesthete.training.assembly import make_pipeline
@@ -34,7 +33,9 @@ def denoises(stage: Stage) -> bool:
 def is_adapted(recipe: Recipe) -> bool:
     """Whether a published base is trained by adapters alone, so that they are all there is to keep."""
     target = recipe.denoiser.target
-    if not (inspect.isclass(target) and issubclass(target, StableDiffusion)) or recipe.denoiser.network is not None:
+    if not (inspect.isclass(target) and issubclass(target, Denoiser) and target.has_base):
+        return False
+    if recipe.denoiser.network is not None:
         return False
     return not any(name in ("denoiser", "denoiser.base") for stage in recipe.stages for name in stage.train)
 
@@ -92,5 +93,7 @@ class Models:
         if whole:
             pipeline.save(folder, dtype)
         if is_adapted(self.recipe):
+            from synesthete.denoisers.adapters import save_adapters  # with diffusers' networks, which few models are of
+
             save_adapters(pipeline, folder / ADAPTERS if whole else folder, dtype)
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")

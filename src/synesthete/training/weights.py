@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.io import read_json
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import load_state
+from synesthete.training.averages import Averages, set_values
 from synesthete.training.optim import make_optimiser
 
 if TYPE_CHECKING:
@@ -49,25 +49,24 @@ class Weights:
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
         self.ema = self._average()
 
-    def _average(self) -> EMAModel | None:
-        """Averages that begin now: over few steps at first, growing to the stage's decay."""
-        decay = self.stage.ema_decay
-        return EMAModel(self.trained.values(), decay=decay, use_ema_warmup=True, power=0.8) if decay else None
+    def _average(self) -> Averages | None:
+        """Averages that begin now."""
+        return Averages(self.trained.values(), decay) if (decay := self.stage.ema_decay) else None
 
     @property
     def averages(self) -> dict[str, Tensor]:
         """The averages by name, sharded as the weights are; none where the stage keeps none."""
-        return dict(zip(self.trained, self.ema.shadow_params, strict=True)) if self.ema else {}
+        return dict(zip(self.trained, self.ema.tensors, strict=True)) if self.ema else {}
 
     def follow(self) -> None:
         """Take the weights of one more optimiser step into the averages."""
         if self.ema:
-            self.ema.step(self.trained.values())
+            self.ema.follow(self.trained.values())
 
     def keep_averages(self) -> None:
         """Make the averages the weights, for good."""
         if self.ema:
-            self.ema.copy_to(self.trained.values())
+            set_values(self.trained.values(), self.ema.tensors)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Parts | None]:
@@ -79,12 +78,12 @@ class Weights:
             with self.raw(self.averages) as parts:
                 yield parts
             return
-        self.ema.store(self.trained.values())
+        before = [parameter.detach().cpu().clone() for parameter in self.trained.values()]
         self.keep_averages()
         try:
             yield self.parts
         finally:
-            self.ema.restore(self.trained.values())
+            set_values(self.trained.values(), before)
 
     @contextlib.contextmanager
     def raw(self, instead: Mapping[str, Tensor] = {}) -> Iterator[Parts | None]:
@@ -108,9 +107,9 @@ class Weights:
         model_state, optimiser_state = checkpoint.gather(self.model, self.optimiser.optimizer)
         averages = None
         if self.ema:
-            wholes = (sharding.whole(average).cpu().contiguous() for average in self.ema.shadow_params)
+            wholes = (sharding.whole(average).cpu().contiguous() for average in self.ema.tensors)
             averages = {f"{i:05d}": average for i, average in enumerate(wholes)}
-            state = state | {"ema_step": self.ema.optimization_step}
+            state = state | {"ema_step": self.ema.num_steps}
         if self.accelerator.is_main_process:
             checkpoint.save_checkpoint(folder, model_state, optimiser_state, averages, state)
 
@@ -126,8 +125,8 @@ class Weights:
             if self.ema:
                 kept = load_file(folder / "ema.safetensors")
                 like = self.trained.values()
-                self.ema.shadow_params = [sharding.piece_of(kept[f"{i:05d}"], own) for i, own in enumerate(like)]
-                self.ema.optimization_step = state["ema_step"]
+                self.ema.tensors = [sharding.piece_of(kept[f"{i:05d}"], own) for i, own in enumerate(like)]
+                self.ema.num_steps = state["ema_step"]
         return state
 
     def begin_again(self, objective: Objective) -> None:

@@ -50,6 +50,10 @@ class Engine(Protocol):
         """
         ...
 
+    def keeps_pitch(self, voice: str) -> bool:
+        """Whether everything is said at the voice's own pitch, whatever pitch is drawn."""
+        return False
+
 
 def named_engine(engine: Any) -> Any:
     """A build of the engine of that name; anything but a name as it is.
@@ -66,7 +70,7 @@ def named_engine(engine: Any) -> Any:
 
 # A name is looked up when a recipe's field is set, so that the engine's own fields can be set next.
 EngineChoice = Annotated[
-    Annotated[Any, is_a("speech engine", "speak", "check_voice")] | None, BeforeValidator(named_engine)
+    Annotated[Any, is_a("speech engine", "speak", "check_voice", "keeps_pitch")] | None, BeforeValidator(named_engine)
 ]
 
 
@@ -105,19 +109,14 @@ class Mixed:
         return self._engine_of(voice).speak(text, voice, rate, pitch, semitones)
 
     def keeps_pitch(self, voice: str) -> bool:
-        """As the engine that has the voice; one that says nothing of it says what is drawn."""
-        return keeps_pitch(self._engine_of(voice), voice)
+        """As the engine that has the voice."""
+        return self._engine_of(voice).keeps_pitch(voice)
 
     def _engine_of(self, voice: str) -> Engine:
         for engine in self.engines:
             if any(voice == own.name for voices in engine.split_voices().values() for own in voices):
                 return engine
         raise InputError(f"voice {voice!r}: none of the {len(self.engines)} engines has it; name one of theirs")
-
-
-def keeps_pitch(engine: Any, voice: str) -> bool:
-    """Whether an engine says everything at the voice's own pitch, whatever pitch is drawn."""
-    return hasattr(engine, "keeps_pitch") and engine.keeps_pitch(voice)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from synesthete.data.speech.engines import split_voices
+from synesthete.data.speech.engines import Engine, split_voices
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _unload = getattr(_ctypes, "FreeLibrary" if sys.platform == "win32" else "dlclos
 _lock = threading.Lock()
 
 
-class Espeak:
+class Espeak(Engine):
     """Speaks a text with one of the engine's voices; the same call gives the same samples, whatever was said before.
 
     The library keeps state between utterances that no call of its interface resets (the place in the pitch-flutter

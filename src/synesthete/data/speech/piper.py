@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from synesthete import hub
-from synesthete.data.speech.engines import SPLITS, Voice
+from synesthete.data.speech.engines import SPLITS, Engine, Voice
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
@@ -29,7 +29,7 @@ SEMITONES_A_STEP = 12 / 50
 _FRAME, _HOP, _LIFTER = 1024, 128, 0.002
 
 
-class Piper:
+class Piper(Engine):
     """Speaks with Piper's voices; the same call gives the same samples.
 
     A voice is named as its file, en_US-amy-medium; of one with several speakers, the one with that number after a plus
