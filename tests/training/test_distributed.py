@@ -18,7 +18,7 @@ from runs import QUICK, command, environment, metrics
 from safetensors.torch import load_file
 
 from synesthete.pipeline import Pipeline
-from synesthete.training import loop
+from synesthete.training import loop, validation
 from tiny import debug_recipe
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ def ddp(prepared, cache, tmp_path_factory) -> Path:
     return folder
 
 
-def test_two_processes_equal_one_that_accumulates_twice(ddp, prepared, tmp_path):
+def test_two_processes_equal_one_that_accumulates_twice(ddp, prepared, tmp_path, short_looks, monkeypatch):
     """A launcher whose processes did not find each other would train two models."""
+    monkeypatch.setattr(validation, "NUM_SAMPLES", short_looks)  # as in the processes
     twice = [f"stages.{name}.gradient_accumulation_steps=2" for name in ("align", "denoise")]
     loop.train_recipe(debug_recipe(*QUICK, *twice), prepared, tmp_path / "one")
     assert_close(ddp, tmp_path / "one")
