@@ -118,8 +118,10 @@ class ImageSpeechPairs(LabelledPictures):
         """
         clips = load_clips(folder, split, self.spec, num_samples=self.num_samples)
         places = torch.tensor([self.class_names.index(name) for name in clips.class_names])
-        voices = self.engine.split_voices().get(split, ()) if self.engine else ()
-        own = {voice.speaker for voice in voices if self.engine.keeps_pitch(voice.name)}
+        own: set[str] = set()
+        if engine := self.engine:
+            voices = engine.split_voices().get(split, ())
+            own = {voice.speaker for voice in voices if engine.keeps_pitch(voice.name)}
         kept = torch.tensor([name in own for name in clips.speakers])
         pitches = None if clips.pitches is None else clips.pitches.masked_fill(kept, OWN_PITCH)
         found = replace(clips, labels=places[clips.labels], class_names=self.class_names, pitches=pitches)
