@@ -198,7 +198,7 @@ def test_a_decoded_batch_equals_its_singles(fitted, words):
 def test_griffin_lim_is_as_good_as_that_of_librosa(words):
     """Spectral convergence, | |STFT(y)| - S | / | S |, after the same iterations with the same momentum.
 
-    Random first phases move that of one word by half, so it is the mean over eight words and two seeds.
+    Random first phases move that of one word by half, so it is the mean over eight words and three seeds.
     """
     window, num_samples = torch.hann_window(N_FFT), words.shape[1]
 
@@ -206,17 +206,17 @@ def test_griffin_lim_is_as_good_as_that_of_librosa(words):
         return torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True).abs()
 
     wanted, ours, theirs = magnitude(words), [], []
-    for seed in range(2):
+    for seed in range(3):
         rebuilt = griffin_lim(
             wanted,
             window,
             HOP,
             num_samples=num_samples,
-            num_iterations=16,
+            num_iterations=32,
             momentum=0.99,
             generators=seeding.sample_generators(seed, len(words)),
         )
-        settings = {"n_iter": 16, "hop_length": HOP, "momentum": 0.99, "length": num_samples, "pad_mode": "reflect"}
+        settings = {"n_iter": 32, "hop_length": HOP, "momentum": 0.99, "length": num_samples, "pad_mode": "reflect"}
         oracle = librosa.griffinlim(wanted.numpy(), **settings, random_state=seed)
         for waveform, found in ((rebuilt, ours), (torch.from_numpy(oracle), theirs)):
             found.append((magnitude(waveform) - wanted).norm(dim=(1, 2)) / wanted.norm(dim=(1, 2)))

@@ -87,7 +87,7 @@ def test_preconditioned_it_passes_fine_structure_that_its_tokens_could_not(sched
     process, hourglass = Process(schedule, preconditioned=True), network().train()
     optimiser = torch.optim.AdamW(hourglass.parameters(), lr=5e-3)
     timestep = process.at(torch.full((32,), 0.3))
-    for step in range(150):
+    for step in range(250):
         x_0, noise = draw(32, 1, 8, 32, seed=step).sign(), draw(32, 1, 8, 32, seed=1000 + step)
         x_t = process.add_noise(x_0, noise, timestep)
         guess = process.predict(hourglass, x_t, timestep, Condition())
