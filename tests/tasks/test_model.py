@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 import synesthete
 from synesthete.cli.app import app
-from synesthete.cli.sample import VERBS, names_model
+from synesthete.cli.sample import names_model
+from synesthete.cli.verbs import VERBS
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.tasks.model import ALSO
 from synesthete.types import InputError
@@ -77,7 +78,7 @@ def test_an_unknown_option_and_a_wrong_input_are_one_line(seven):
 def test_options_have_the_names_of_the_commands(seven):
     """`steps=2` as `--steps 2`, and what a request calls it."""
     assert set(ALSO.values()) <= {
-        "num_inference_steps", *(name for verb in VERBS for name in VERBS[verb].options)
+        "num_inference_steps", *(name for verb in VERBS for name in VERBS[verb].all_options)
     }  # fmt: skip
     model = synesthete.load("image-to-speech-digits")
     assert model(seven, steps=2).how == model(seven, num_inference_steps=2).how
@@ -114,12 +115,18 @@ def test_a_model_of_another_verb_is_refused_by_the_right_one(command, seven, arg
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.default])
-def test_help_is_short_and_begins_with_three_examples(verb):
-    lines = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "80", "TERM": "dumb"}).output.splitlines()
+HELPS = {(name,): verb for name, verb in VERBS.items() if verb.default}
+HELPS |= {(name, task): other for name, verb in VERBS.items() for task, other in verb.others.items()}
+
+
+@pytest.mark.parametrize("words", HELPS, ids=" ".join)
+def test_help_is_short_and_begins_with_three_examples(words):
+    lines = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERM": "dumb"}).output.splitlines()
     assert len(lines) <= 70
     told = [line.strip(" •") for line in lines if line.strip().startswith("•")]
-    assert told == list(VERBS[verb].examples)
+    assert told == list(HELPS[words].examples)
+    for example in told:  # whose options it shows
+        assert all(f"{word} " in "\n".join(lines) for word in example.split() if word.startswith("--"))
 
 
 def test_the_first_argument_is_a_model_if_it_names_one(seven, tmp_path):

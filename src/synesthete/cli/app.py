@@ -13,11 +13,12 @@ from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose, doctor
 from synesthete.cli.evaluate import compare, cycle, evaluate
 from synesthete.cli.export import export
-from synesthete.cli.options import Command, ListCommand, NumbersCommand
+from synesthete.cli.options import Command, ListCommand
 from synesthete.cli.recipes import prepare, recipes, show
-from synesthete.cli.sample import VERBS, command
+from synesthete.cli.sample import VerbCommand, command
 from synesthete.cli.search import sweep, tune
 from synesthete.cli.train import train
+from synesthete.cli.verbs import VERBS
 from synesthete.logs import LEVELS, listen, visible
 from synesthete.types import InputError
 
@@ -40,11 +41,11 @@ VERBOSE = ("info", "detail", "debug")  # -v, -vv, -vvv
 for name, verb in VERBS.items():
     about, short = verb.about, None
     if verb.default:
-        about = "".join(f"- `{line}`\n" for line in verb.examples) + f"\n{verb.about}"
+        about = verb.help
         short = verb.about.partition(":")[0] + "."
     else:
         about += f"\n\nExamples: {', '.join(f'`{line}`' for line in verb.examples)}"
-    app.command(name, cls=NumbersCommand, help=about, short_help=short)(command(name))
+    app.command(name, cls=VerbCommand, help=about, short_help=short)(command(name))
 for function in (recipes, show, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
     app.command(cls=Command)(function)
 app.command(cls=ListCommand)(diagnose)

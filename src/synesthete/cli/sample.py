@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from synesthete.cli.options import AsJson, Device, ModelName, Overwrite, finish, parse_numbers, progress_bar
+from synesthete.cli.options import ModelName, NumbersCommand, finish, parse_numbers, progress_bar
+from synesthete.cli.verbs import DEFAULTS, EVERYWHERE, OF_SOUND, OPTIONS, VERBS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -16,151 +17,19 @@ if TYPE_CHECKING:
 
     from synesthete.tasks import Task
 
-OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
 
+class VerbCommand(NumbersCommand):
+    """A command that samples. Its help is of the task of the model that is named beside --help."""
 
-def option(kind: Any, help: str, *names: str, **more: Any) -> Any:
-    """The annotation of an option. names: where it is not called as its parameter is."""
-    return Annotated[kind, typer.Option(*names, help=help, **more)]
-
-
-# What a command may be asked, by the fields of the tasks' requests and the sampling settings.
-OPTIONS: dict[str, Any] = {
-    "labels": option(
-        list[str] | None, "A class by name or number; several by commas or given again; or all.", "--label"
-    ),
-    "prompts": option(list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"),
-    "num": option(int | None, "How many of each.", min=1),
-    "seconds": option(float | None, "Length of each sound; the model's own by default."),
-    "init": option(Path | None, "A sound to vary, to mend (--gap) or to go on from."),
-    "strength": option(float | None, "How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default."),
-    "gap": option(
-        tuple[float, float] | None, "Seconds of --init to be made anew; the rest stays as it is.", metavar="START END"
-    ),
-    "goes_on": option(bool, "Go on after --init, up to --seconds in all.", "--continue"),
-    "is_loop": option(bool, "Music whose end meets its beginning.", "--loop"),
-    "upsampler": option(str | None, "A second model, which adds highs to the music of the first.", metavar="MODEL"),
-    "overlap": option(float | None, "Seconds that a window of long music shares with the one before; a quarter."),
-    "num_corrections": option(
-        int | None, "Backward passes a step that fit what is made to what is held; 2.", "--corrections", min=0
-    ),
-    "num_resamplings": option(
-        int | None, "Rounds that blend what is made with what was given.", "--resamplings", min=0
-    ),
-    "negative_prompt": option(str | None, "What a picture is to be led away from.", metavar="TEXT"),
-    "audio_guidance_scale": option(
-        float | None, "How far the sound leads, beside --guidance-scale for the text, which else is for both."
-    ),
-    "adapter_scale": option(float | None, "How much is heard: 0 is deaf, 1 as it was trained, at most 2."),
-    "between": option(
-        tuple[Path, Path] | None, "A strip of pictures from one sound to another.", metavar="FIRST SECOND"
-    ),
-    "frames": option(int | None, "Pictures of that strip; 7 by default."),
-    "strengths": option(list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"),
-    "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
-    "voice": option(str | None, "Who speaks: a voice of the model, several by commas, or all; else chance decides."),
-    "pitch": option(float | None, "How high, 0 to 99; 50 is the voice's own."),
-    "rate": option(float | None, "How fast, in words a minute."),
-    "max_pixels": option(int | None, "Pixels of a picture from which on it is not decoded; 100 million.", min=1),
-    "out": option(Path, "Folder for what is made."),
-    "seed": option(int, "Other seeds give others."),
-    "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
-    "steps": option(int | None, "Number of sampling steps."),
-    "guidance_scale": option(float | None, "1.0 is off; higher follows the condition more; 0.0 does without it."),
-    "assignments": option(
-        list[str] | None, "Any other sampling setting, such as eta=0.5.", "--set", metavar="KEY=VALUE"
-    ),
-    "device": Device,
-    "overwrite": Overwrite,
-    "as_json": AsJson,
-}
-EVERYWHERE = tuple(OPTIONS)[tuple(OPTIONS).index("out") :]  # of every command
-DEFAULTS: dict[str, Any] = {
-    "seed": 0,
-    "device": "auto",
-    **dict.fromkeys(("goes_on", "is_loop", "is_gif", "overwrite", "as_json"), False),
-}
-
-
-class Verb(NamedTuple):
-    """A command that samples. about: for its help. examples: what the help begins with.
-
-    default: the model where none is named; "" of the general form. reads: the kind of files that it takes. options: of
-    OPTIONS, beside those of every command.
-    """
-
-    about: str
-    examples: tuple[str, ...]
-    default: str
-    reads: str
-    options: tuple[str, ...]
-
-
-VERBS = {
-    "speak": Verb(
-        "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its classifier hears.",
-        (
-            "synesthete speak seven.png --voice bf_emma",
-            "synesthete speak runs/mine drawings/ --out spoken --seed 3",
-            "synesthete speak image-to-speech-photos dog.jpg --guidance-scale 2",
-        ),
-        "image-to-speech-voices",
-        "picture",
-        ("voice", "pitch", "rate", "max_pixels"),
-    ),
-    "draw": Verb(
-        "Draw pictures of labels or words: LABEL_000.png, ... (8 of each), and a contact sheet.",
-        (
-            "synesthete draw --label 7",
-            "synesthete draw images-digits --label all --num 4 --sampler ddim --steps 50",
-            'synesthete draw runs/clip --prompt "a photo of a red cat" --out drawn',
-        ),
-        "images-digits",
-        "",
-        ("labels", "prompts", "num"),
-    ),
-    "paint": Verb(
-        "Paint what is heard: STEM.png, STEM_1.png, ... and STEM.json of each sound, or a strip of pictures.",
-        (
-            "synesthete paint seven.wav",
-            'synesthete paint runs/audio-to-image dog.wav --prompt "in the snow" --num 4',
-            "synesthete paint --between one.wav two.wav --gif --out heard",
-        ),
-        "audio-to-image-digits",
-        "sound",
-        ("prompts", "negative_prompt", "num", *OF_SOUND, "between", "frames", "strengths", "is_gif"),
-    ),
-    "play": Verb(
-        "Play: 000.wav, 000.png and 000.json, ... (4 of each label), of nothing, of a label, or of a clip.",
-        (
-            "synesthete play --label piano --num 1",
-            "synesthete play runs/music --seconds 30 --loop",
-            "synesthete play runs/music --init clip.wav --gap 3 4.5 --out mended",
-        ),
-        "music-notes",
-        "",
-        (
-            *("labels", "num", "seconds", "init", "strength", "gap", "goes_on", "is_loop", "upsampler", "overlap"),
-            *("num_corrections", "num_resamplings"),
-        ),
-    ),
-    "sample": Verb(
-        """Sample from any model. `speak`, `draw`, `paint` and `play` do so with the options of their kind alone.
-
-Pictures that speak become STEM.wav and STEM.png; labels LABEL_000.png, ... and a contact sheet; music 000.wav,
-000.png and 000.json, ...; sounds STEM.png, STEM_1.png, ... and STEM.json. Each file tells how it was made, and
-sample 5 of a label is the same whatever else is asked for.""",
-        (
-            "synesthete sample image-to-speech-digits seven.png --out spoken",
-            "synesthete sample images-digits --label 7 --num 64 --out drawn",
-            "synesthete sample runs/music --init clip.wav --gap 3 4.5 --out mended",
-            'synesthete sample runs/audio-to-image dog.wav --prompt "in the snow" --num 4',
-        ),
-        "",
-        "",
-        tuple(name for name in OPTIONS if name not in EVERYWHERE),
-    ),
-}
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As every command's; before help is shown, what it shows is chosen."""
+        verb = VERBS[str(self.name)]
+        if verb.others and {"--help", "-h"} & {*args}:
+            verb = verb.of(args)
+            self.help, params = verb.help, cast("Any", self.params)
+            for param in params:
+                param.hidden = param.name in OPTIONS and param.name not in (*verb.options, *EVERYWHERE)
+        return super().parse_args(ctx, args)
 
 
 def command(name: str) -> Callable[..., None]:
@@ -184,14 +53,16 @@ def command(name: str) -> Callable[..., None]:
         )
         first = [parameter("model", ModelName), parameter("inputs", Annotated[list[Path] | None, files], None)]
     elif verb.reads:
-        metavar, about = f"[MODEL] {verb.reads.upper()}...", f"{about} {verb.reads.title()}s, or folders of them."
+        # A strip between two sounds needs no files, nor does music; pictures are asked for by their command's usage.
+        needs_none = "between" in verb.options or bool(verb.others)
+        metavar = f"[MODEL] [{verb.reads.upper()}...]" if verb.others else f"[MODEL] {verb.reads.upper()}..."
+        about = f"{about} {verb.reads.title()}s, or folders of them."
         kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about)]
-        # A strip between two sounds needs no files; pictures that speak are asked for by their command's usage.
-        first = [parameter("arguments", kind, None) if "between" in verb.options else parameter("arguments", kind)]
+        first = [parameter("arguments", kind, None) if needs_none else parameter("arguments", kind)]
     else:
         first = [parameter("model", Annotated[str, typer.Argument(metavar="[MODEL]", help=about)], verb.default)]
     defaults = DEFAULTS | {"out": Path("out") / name}
-    rest = [parameter(name, OPTIONS[name], defaults.get(name)) for name in (*verb.options, *EVERYWHERE)]
+    rest = [parameter(name, OPTIONS[name], defaults.get(name)) for name in (*verb.all_options, *EVERYWHERE)]
     vars(run)["__signature__"] = inspect.Signature([*first, *rest])
     run.__name__ = name
     return run

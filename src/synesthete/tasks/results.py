@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from synesthete.data.scores.score import Score
+
 
 @dataclass
 class Sound:
@@ -70,6 +72,31 @@ class Sound:
         return figure(
             f'{shown(self.picture)}<br><audio controls src="data:audio/wav;base64,{wav}"></audio>', repr(self)
         )
+
+
+@dataclass
+class Composition(Sound):
+    """A piece that a model composed: its notes, the sound of them, and its roll as picture."""
+
+    score: Score | None = None
+
+    def save(self, path: Path | str) -> Path:
+        """As every sound, and its notes to PATH.mid.
+
+        Raises:
+            InputError: as of every sound.
+        """
+        from synesthete.data.scores.midi import write_midi
+
+        path = Path(path)
+        if path.suffix in (".mid", ".midi") and self.score is not None:
+            write_midi(self.score, path)
+            return path
+        return super().save(path)
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<Composition: {self.how.get('bars')} bars in {self.how.get('key')}, {self.seconds:.2f} s>"
 
 
 @dataclass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.data.scores.score import Mode, Score
@@ -34,3 +37,21 @@ def find_key(score: Score) -> tuple[int, Mode]:
             fit = np.corrcoef(weights, np.roll(profile, tonic))[0, 1]
             fits[tonic, mode] = float(np.nan_to_num(fit)) + LAST_BASS * (last.pitch % 12 == tonic)
     return max(fits, key=lambda key: fits[key])
+
+
+def read_key(text: str) -> tuple[int, Mode]:
+    """What a key's name says, such as "D minor", "bb", or "F# major"; major where no mode is named.
+
+    Raises:
+        InputError: no key's name.
+    """
+    found = re.fullmatch(r"\s*([a-g])([#b]?)\s*(major|minor|)\s*", text, re.IGNORECASE)
+    if found is None:
+        raise InputError(f"key {text!r}: no such key; give a tonic and major or minor, such as 'D minor' or 'Bb major'")
+    tonic = TONICS.index(found[1].upper()) + {"": 0, "#": 1, "b": -1}[found[2].lower()]
+    return tonic % 12, "minor" if found[3].lower() == "minor" else "major"
+
+
+def key_name(tonic: int, mode: Mode) -> str:
+    """As `KEY_NAMES` has it."""
+    return f"{TONICS[tonic]} {mode}"

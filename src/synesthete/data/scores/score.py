@@ -130,3 +130,12 @@ class Score:
                 if first >= 0:
                     roll[1, note.pitch, first] = 1
         return roll
+
+
+def begun_at_first_note(score: Score) -> Score:
+    """The same without the rests of its first bar, which is then an upbeat; rests of whole bars stay."""
+    first = min((note.start for note in score.notes), default=0.0)
+    if score.upbeat or not 0 < first < score.beats_per_bar:
+        return score
+    notes = tuple(replace(note, start=note.start - first) for note in score.notes)
+    return replace(score, notes=notes, upbeat=score.beats_per_bar - first)

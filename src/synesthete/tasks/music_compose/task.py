@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,13 +11,13 @@ from synesthete.data.scores.grid import BAR
 from synesthete.data.scores.key import KEY_NAMES
 from synesthete.data.scores.samples import ScoreSamples
 from synesthete.io import digest
+from synesthete.tasks.music_compose.sampling import ComposePlan, ComposeRequest
 from synesthete.tasks.preparation import cached, say_notes
-from synesthete.tasks.sampling import Plan, SampleRequest
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from synesthete.config import Recipe, Stage
     from synesthete.data.scores.corpus import Scores
@@ -32,8 +33,8 @@ class MusicCompose(Task):
     name = "music-compose"
     verb = "play"
     makes = "scores"
-    request_type = SampleRequest
-    plan_type = Plan
+    request_type = ComposeRequest
+    plan_type = ComposePlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Scores read and cut into windows of the codec's length; nothing is measured.
@@ -67,13 +68,11 @@ class MusicCompose(Task):
         told = {part: f"{values[f'{part}_windows']} windows ({values[f'{part}_pieces']} pieces)" for part in PARTS}
         return values, f"{told['train']} to train on, {told['test']} held out (no melody in two of them)"
 
-    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
-        """Refused: from Python the pipeline is called with a `ScoreSketch`, and `to_score` makes a score of its signal.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(f"{request.model}: composes, which no command asks for yet; call its pipeline from Python")
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """A score to go on from, to mend or to harmonise."""
+        if len(inputs) > 1 or not isinstance(inputs[0], str | Path):
+            raise InputError("a model that composes reads one score; give the path of a MIDI or MusicXML file")
+        return {"init": Path(inputs[0])}
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Rests, none of which may be moved."""

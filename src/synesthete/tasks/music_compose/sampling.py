@@ -1,0 +1,256 @@
+"""Pieces as they are asked for: in a key, of so many bars, on a melody, after a beginning, or with a gap to fill."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.files import legible
+from synesthete.data.scores.grid import BAR, TEMPO, to_score
+from synesthete.data.scores.key import KEY_NAMES, MODES, read_key
+from synesthete.data.scores.partials import Partials
+from synesthete.data.scores.rendering import render
+from synesthete.data.scores.score import MAX_TEMPO, MIN_TEMPO, begun_at_first_note
+from synesthete.data.scores.sound_font import SoundFont
+from synesthete.tasks.music_compose.composing import Draft, compose
+from synesthete.tasks.music_compose.given import read_given, voice_names
+from synesthete.tasks.results import Composition
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from synesthete.data.scores.rendering import Instruments
+    from synesthete.data.scores.score import Mode, Score
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Progress
+
+NUM = 4  # pieces
+MOST_BARS = 400
+SAMPLE_RATE = 24_000  # of what our own instruments play
+SOUND_FONTS = (".sf2", ".sf3")
+
+
+@dataclass(frozen=True)
+class ComposeRequest(SampleRequest):
+    """What the pieces are to be, of which everything may be left out.
+
+    bars: how many, an upbeat in one of its own. key: such as "D minor"; drawn where None, of `init` found by its notes.
+    num: pieces. init: a MIDI or MusicXML file. harmonise: its melody is held, and `voice` sings it. goes_on: all of it
+    is held, and gone on from. fill: bars that are made anew ("3-4"), remake: voices that are; both: these voices in
+    these bars. tempo: quarter notes a minute. instrument: what it is played on. player: a SoundFont in place of our own
+    instruments.
+    """
+
+    bars: int | None = None
+    key: str | None = None
+    num: int | None = None
+    init: Path | None = None
+    harmonise: bool = False
+    voice: str | None = None
+    goes_on: bool = False
+    fill: str | None = None
+    remake: str | None = None
+    tempo: float | None = None
+    instrument: str | None = None
+    player: str | None = None
+
+    def check(self) -> None:
+        """The options fit each other and are in range.
+
+        Raises:
+            InputError: they do not, or one is not.
+        """
+        ways = {"--harmonise": self.harmonise, "--continue": self.goes_on, "--fill": self.fill, "--remake": self.remake}
+        given = [name for name, value in ways.items() if value]
+        if given and self.init is None:
+            raise InputError(f"{given[0]}: of which score? give --init FILE")
+        if self.init is not None and not given:
+            raise InputError(f"--init: what is to be done with it? give one of {', '.join(ways)}")
+        if len(given) > 1 and given != ["--fill", "--remake"]:
+            raise InputError(f"{given[0]} and {given[1]}: give one of them")
+        if self.goes_on and self.bars is None:
+            raise InputError("--continue: to which length? give --bars, of the score and what follows it")
+        if self.voice is not None and not (self.harmonise or self.goes_on):
+            raise InputError("--voice: says who sings a melody; give --harmonise")
+        if self.bars is not None and not 1 <= self.bars <= MOST_BARS:
+            raise InputError(f"--bars {self.bars}: give 1 to {MOST_BARS}")
+        if self.tempo is not None and not MIN_TEMPO <= self.tempo <= MAX_TEMPO:
+            raise InputError(f"--tempo {self.tempo:g}: give {MIN_TEMPO:g} to {MAX_TEMPO:g} quarter notes a minute")
+        if self.key is not None:
+            read_key(self.key)
+        if self.fill is not None:
+            self.filled()
+
+    def filled(self) -> tuple[int, int]:
+        """The first of the bars to be filled, from 0, and the one after the last.
+
+        Raises:
+            InputError: no bars.
+        """
+        found = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", str(self.fill))
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= first <= last:
+            raise InputError(f"--fill {self.fill}: give a bar or the first and the last, such as 3 or 3-4")
+        return first - 1, last
+
+    def told(self) -> dict[str, Any]:
+        """What of it a file tells."""
+        what = {
+            "init": self.init and legible(Path(self.init).name),
+            "harmonise": self.harmonise or None,
+            "voice": self.voice,
+            "continue": self.goes_on or None,
+            "fill": self.fill,
+            "remake": self.remake,
+        }
+        return {name: value for name, value in what.items() if value is not None}
+
+
+class ComposePlan(Plan):
+    """`num` pieces, all on the same given notes.
+
+    Raises:
+        InputError: a score that cannot be read or does not fit, or bars or voices that it does not have.
+    """
+
+    unit = "piece"
+    suffixes = (".mid", ".wav", ".png", ".json")
+    batch_size = 8
+    cpu_batch_size = 2
+
+    def __init__(self, pipeline: Pipeline, request: ComposeRequest, folder: Path | None = None) -> None:
+        super().__init__(pipeline, request, folder)
+        self.instruments, self.instrument = find_instruments(request.player, request.instrument)
+        self.tempo = TEMPO
+        key = read_key(request.key) if request.key else None
+        if request.init is None:
+            num_bars = request.bars or pipeline.codec.config.num_columns // BAR
+            num_voices = pipeline.codec.config.num_voices
+            self.grid = torch.zeros(num_voices, 2, num_bars * BAR, dtype=torch.uint8)
+            self.known = torch.zeros(num_voices, num_bars * BAR, dtype=torch.bool)
+        else:
+            key = self._hold(key)
+        self.tempo = request.tempo or self.tempo
+        self.items = [self._item(number, key) for number in range(request.num or NUM)]
+        told = ", ".join(dict.fromkeys(item.group for item in self.items))
+        self.notes.append(f"in {told}" + ("" if key else "; --key asks for one"))
+
+    def make(self, items: Sequence[Item], progress: Progress) -> list[Composition]:
+        """A piece of each."""
+        rows = self.rows(len(items), self.batch_size)
+        spare = [seeding.generator(0, "spare") for _ in rows[len(items) :]]
+        keys = torch.tensor([items[row].raw for row in rows])
+        grids = self.grid.expand(len(rows), -1, -1, -1)
+        draft, generators = Draft(grids, self.known, keys), [*self.generators(items), *spare]
+
+        def report(done: int, total: int) -> None:
+            progress("windows", done, total)
+
+        made = compose(self.pipeline, draft, generators, report, **self.request.settings)
+        return [self._composition(item, grid) for item, grid in zip(items, made, strict=False)]
+
+    def _composition(self, item: Item, grid: Tensor) -> Composition:
+        """A piece (V, 2, T) as notes, sound and picture."""
+        key = (item.raw % 12, MODES[item.raw // 12])
+        score = begun_at_first_note(to_score(grid, key, self.tempo, item.group))
+        waveform, rate = self.sound(score, item)
+        picture = self.pipeline.codec.pictures(self.pipeline.codec.encode(grid[None].to(self.pipeline.device)))[0]
+        return Composition(waveform, rate, picture, self.how(**item.how), score=score)
+
+    def sound(self, score: Score, item: Item) -> tuple[Tensor, int]:
+        """The piece (S,) and its sample rate."""
+        if not score.notes:
+            return torch.zeros(SAMPLE_RATE), SAMPLE_RATE
+        return torch.from_numpy(render(score, self.instruments, self.instrument, SAMPLE_RATE)), SAMPLE_RATE
+
+    def how(self, **own: Any) -> dict[str, Any]:
+        """As of every plan, with what was asked for."""
+        num_bars = self.known.shape[-1] // BAR
+        said = {"bars": num_bars, "tempo": self.tempo, "instrument": self.instrument}
+        return {**super().how(**own, **said), **self.request.told()}
+
+    def _item(self, number: int, key: tuple[int, Mode] | None) -> Item:
+        if key is None:
+            chance = seeding.generator(self.request.seed, "key", number)
+            drawn = int(torch.randint(len(KEY_NAMES), (), generator=chance))
+        else:
+            drawn = 12 * MODES.index(key[1]) + key[0]
+        name = KEY_NAMES[drawn]
+        return Item(f"{number:03d}", (number,), {"key": name, "number": number}, name, drawn)
+
+    def _hold(self, key: tuple[int, Mode] | None) -> tuple[int, Mode]:
+        """Take what is held from the score that was given; the key, which is found in it where None."""
+        asked, config = self.request, self.pipeline.codec.config
+        names = voice_names(config.num_voices)
+        melody = find_voice(asked.voice, names) if asked.voice else 0
+        rows = (config.lowest, config.num_pitches, config.num_voices)
+        given = read_given(Path(asked.init), *rows, melody, alone=asked.harmonise)
+        num_bars = asked.bars or given.num_bars
+        if num_bars < given.num_bars or (asked.goes_on and num_bars == given.num_bars):
+            more = "more than " if asked.goes_on else ""
+            raise InputError(f"--bars {num_bars}: {legible(str(asked.init))} has {given.num_bars}; give {more}that")
+        num_columns = num_bars * BAR
+        self.grid = torch.zeros(config.num_voices, 2, num_columns, dtype=torch.uint8)
+        self.grid[..., : given.grid.shape[-1]] = given.grid
+        # A score that is as long as asked for ends as it does; one that is gone on from is known to its last note.
+        end = given.length if num_bars > given.num_bars else num_columns
+        self.known = given.sung[:, None] & (torch.arange(num_columns) < end)
+        self._forget(given.num_bars, given.sung, names)
+        self.tempo, self.inputs = given.tempo, [Path(asked.init)]
+        self.notes += given.notes
+        return key or given.key
+
+    def _forget(self, num_bars: int, sung: Tensor, names: Sequence[str]) -> None:
+        """Take out the bars and the voices that are to be made anew."""
+        asked = self.request
+        if not (asked.fill or asked.remake):
+            return
+        first, end = asked.filled() if asked.fill else (0, num_bars)
+        if end > num_bars:
+            raise InputError(f"--fill {asked.fill}: {legible(str(asked.init))} has {num_bars} bars")
+        voices = (
+            [find_voice(name, names) for name in split_commas([asked.remake])] if asked.remake else range(len(names))
+        )
+        if asked.remake and not bool(sung.all()):
+            raise InputError(f"--remake: {legible(str(asked.init))} is a melody; give --harmonise, which adds voices")
+        for voice in voices:
+            self.known[voice, first * BAR : end * BAR] = False
+        if asked.remake and bool((~self.known).all()):
+            raise InputError(f"--remake {asked.remake}: no voice is left to be held; name fewer")
+
+
+def find_voice(name: str, names: Sequence[str]) -> int:
+    """The place of a voice among those of the model.
+
+    Raises:
+        InputError: no such voice.
+    """
+    if name.lower() not in names:
+        raise InputError(f"voice {name!r}: there are {', '.join(names)}")
+    return names.index(name.lower())
+
+
+def find_instruments(player: str | None, name: str | None) -> tuple[Instruments, str]:
+    """What plays: a SoundFont, or our own instruments, and which of them; an organ unless told.
+
+    Raises:
+        InputError: no such instrument, or no SoundFont.
+    """
+    instruments: Any = Partials()
+    if player is not None:
+        if Path(player).suffix.lower() not in SOUND_FONTS:
+            raise InputError(f"--with {player}: no SoundFont ({' or '.join(SOUND_FONTS)})")
+        instruments = SoundFont(player)
+    chosen = name or "organ"
+    if chosen not in instruments.names:
+        raise InputError(f"instrument {chosen!r}: there are {', '.join(instruments.names)}")
+    return instruments, chosen
