@@ -68,13 +68,6 @@ def test_what_is_known_reaches_the_network(run):
     assert not torch.equal(first, second)
 
 
-def test_the_command_refuses_in_a_line(run, command):
-    code, _, said = command("play", run[0], "--out", run[0] / "played")
-    assert code
-    assert "plays no files yet; call its pipeline with conditioner.compose" in " ".join(said.split())
-    assert "Traceback" not in said
-
-
 def test_without_a_sound_font_the_recipe_says_what_to_set():
     data = find_recipe("music-score").data()
     with pytest.raises(InputError, match=r"--set data\.sources\.0\.instruments\.0\.path=") as caught:

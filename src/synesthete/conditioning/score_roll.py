@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,9 +89,12 @@ class ScoreRoll(Conditioner):
         """
         if name is None:
             return NONE
-        if name not in self.instruments:
-            raise InputError(f"instrument {name!r}: this model has {', '.join(self.instruments) or 'none'}")
-        return self.instruments.index(name)
+        plain, known = name.strip().casefold(), [one.casefold() for one in self.instruments]
+        if plain not in known:
+            near = difflib.get_close_matches(plain, known, n=1)
+            meant = f"; did you mean {self.instruments[known.index(near[0])]}?" if near else ""
+            raise InputError(f"instrument {name!r}: this model has {', '.join(self.instruments) or 'none'}{meant}")
+        return known.index(plain)
 
     def compose(
         self, roll: Tensor, instrument: str | None = None, before: Tensor | None = None, known: Tensor | None = None

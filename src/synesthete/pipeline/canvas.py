@@ -210,6 +210,23 @@ class Canvas:
         return cls(x_0, torch.zeros(num_frames, dtype=torch.bool), num_samples, is_loop)
 
     @classmethod
+    def in_whole_windows(cls, codec: Any, batch_size: int, num_samples: int, overlap: int) -> Canvas:
+        """Nothing known, and so many frames to be made behind the sound that all windows overlap by `overlap` frames.
+
+        None is moved back over more of those before it, and what is heard is of no window's end, so that a sound is the
+        same whatever longer ones are made beside it.
+
+        Raises:
+            InputError: no samples.
+        """
+        canvas, frames = cls.unconditional(codec, batch_size, num_samples), Frames.of(codec)
+        step = frames.whole - frames.edge - overlap
+        num_more = max(-(-(frames.covering(num_samples) + frames.edge - frames.whole) // step), 0)
+        total = frames.whole + num_more * step
+        x_0 = silent_frames(codec, total).expand(batch_size, -1, -1, -1).clone()
+        return replace(canvas, x_0=x_0, known=torch.zeros(total, dtype=torch.bool))
+
+    @classmethod
     def continuation(cls, codec: Any, waveform: Tensor, num_samples: int, *, is_loop: bool = False) -> Canvas:
         """What goes on after a waveform (B, S), up to `num_samples` in all; in a loop back to its beginning.
 

@@ -1,1 +1,1 @@
-"""Scores that are played: what is prepared of them."""
+"""Scores that are played: what is prepared of them, and how they are sounded."""

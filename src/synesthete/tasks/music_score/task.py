@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete.config import plain
 from synesthete.data.files import SPLITS
+from synesthete.data.scores.score import Score
 from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows
 from synesthete.io import digest, load_or_compute
 from synesthete.pipeline.canvas import encode_whole, silent_frames
+from synesthete.tasks.music_score.sampling import ScorePlan, ScoreRequest
 from synesthete.tasks.preparation import cached, measure_codec, say_notes
-from synesthete.tasks.sampling import Plan, SampleRequest
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -40,8 +41,8 @@ class MusicScoreTask(Task):
     name = "music-score"
     verb = "play"
     makes = "music from scores"
-    request_type = SampleRequest
-    plan_type = Plan
+    request_type = ScoreRequest
+    plan_type = ScorePlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Performances played, the codec measured on some of them, all of them encoded beside their rolls.
@@ -90,15 +91,16 @@ class MusicScoreTask(Task):
         instruments = ", ".join(prepared.class_names)
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
 
-    def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
-        """Refused: from Python the pipeline is called with `ScoreWindows`, or `sample_long_form` with those of a piece.
+    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Scores, or files of them.
 
         Raises:
-            InputError: always.
+            InputError: something else.
         """
-        raise InputError(
-            f"{request.model}: plays no files yet; call its pipeline with conditioner.compose(roll, instrument)"
-        )
+        for one in inputs:
+            if not isinstance(one, str | Path | Score):
+                raise InputError(f"an input of type {type(one).__name__}; give a path, a Score, or a list of them")
+        return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Noise, and a note in each."""

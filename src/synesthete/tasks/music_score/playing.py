@@ -1,0 +1,148 @@
+"""Scores of any length as sound by a model, window after window, each told how the one before it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from synesthete import seeding
+from synesthete.data.scores.performances import written
+from synesthete.data.scores.rendering import TAIL
+from synesthete.io import digest
+from synesthete.pipeline import Canvas, long_form_steps
+from synesthete.pipeline.canvas import Frames, find_overlap, resample
+from synesthete.types import InputError, ScoreWindows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from torch import Tensor
+
+    from synesthete.data.scores.score import Score
+    from synesthete.pipeline import Pipeline
+    from synesthete.types import Progress
+
+LONGEST = 1200.0  # seconds of one sound, which is decoded as a whole
+
+
+class Part(NamedTuple):
+    """What is to be played: a score, the name of an instrument or None, and how many seconds of it, all where None."""
+
+    score: Score
+    instrument: str | None = None
+    seconds: float | None = None
+
+    @property
+    def length(self) -> float:
+        """Seconds that it sounds, the last note dying away."""
+        whole = self.score.seconds(self.score.length) + TAIL
+        return whole if self.seconds is None else min(whole, self.seconds)
+
+    @property
+    def key(self) -> str:
+        """A name for its notes, whoever plays them."""
+        return digest(written(self.score), size=8)
+
+
+class Played(NamedTuple):
+    """waveform: (S,) float32 on the CPU. x_0: (C, H, T), of the same length. roll: (2, 128, T) uint8, as asked for."""
+
+    waveform: Tensor
+    x_0: Tensor
+    roll: Tensor
+
+
+@torch.no_grad()
+def play_parts(
+    pipeline: Pipeline,
+    parts: Sequence[Part],
+    generators: Sequence[torch.Generator],
+    *,
+    overlap: float | None = None,
+    progress: Progress | None = None,
+    **sampling: Any,
+) -> list[Played]:
+    """Each of the parts as sound, all at once, shorter ones silent behind their ends.
+
+    generators: one a part, so that a batch equals its singles. overlap: as for `long_form_steps`. progress: counts
+    steps of sampling.
+
+    Raises:
+        InputError: an instrument that the model does not have, a part without notes or longer than `LONGEST`, or a
+            setting of sampling that does not exist.
+    """
+    codec, conditioner = pipeline.codec, pipeline.conditioner
+    frames, rate = Frames.of(codec), codec.spec.sample_rate
+    for part in parts:
+        check_part(part)
+    lengths = [max(round(part.length * rate), 1) for part in parts]
+    canvas = Canvas.in_whole_windows(codec, len(parts), max(lengths), find_overlap(frames, overlap))
+    rolls = [part.score.frames(canvas.x_0.shape[-1], frames.hop / rate).to(torch.uint8) for part in parts]
+    for roll, length in zip(rolls, lengths, strict=True):
+        roll[..., frames.covering(length) :] = 0
+    told = [conditioner.compose(roll[None], part.instrument) for roll, part in zip(rolls, parts, strict=True)]
+    # The phases that a decoder begins with do not depend on how many windows there were.
+    phases = [seeding.generator(one.initial_seed(), "phases") for one in generators]
+    steps = long_form_steps(
+        pipeline,
+        ScoreWindows.concatenate(told),
+        canvas,
+        generators=generators,
+        overlap=overlap,
+        num_corrections=0,  # what is known is told: nothing has to be fitted to it
+        **sampling,
+    )
+    for done, total in steps:
+        if progress:
+            progress("steps", done, total)
+    found = []
+    for i, (roll, length) in enumerate(zip(rolls, lengths, strict=True)):
+        num = frames.covering(length)
+        x_0 = canvas.x_0[i, ..., :num]
+        waveform = codec.decode(x_0[None].to(codec.device), [phases[i]], num_samples=length)[0]
+        found.append(Played(waveform.float().cpu(), x_0, roll[..., :num]))
+    return found
+
+
+def check_part(part: Part) -> None:
+    """Raise InputError where a part cannot be played."""
+    title = part.score.title or "a score"
+    if not part.score.notes:
+        raise InputError(f"{title}: no notes; give one with notes")
+    if part.length > LONGEST:
+        raise InputError(f"{title}: {part.length / 60:.0f} minutes; give --seconds {LONGEST:g} or less")
+
+
+class ModelInstruments:
+    """The instruments of a model that plays scores, as `rendering.render` takes them.
+
+    Args:
+        pipeline: the model. seed: another one plays otherwise. progress: counts steps. sampling: settings that differ
+            from the model's own.
+    """
+
+    def __init__(self, pipeline: Pipeline, seed: int = 0, progress: Progress | None = None, **sampling: Any) -> None:
+        self.pipeline, self.seed, self.progress, self.sampling = pipeline, seed, progress, sampling
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the model learned to play."""
+        return tuple(self.pipeline.conditioner.instruments)
+
+    def identity(self) -> Any:
+        """The model, by its weights, and the seed."""
+        return [digest("music-score", self.pipeline.denoiser), self.seed, self.sampling]
+
+    def play(self, score: Score, name: str, num_samples: int, sample_rate: int) -> np.ndarray:
+        """The score on one of the instruments, (num_samples,) float32.
+
+        Raises:
+            InputError: as `play_parts`.
+        """
+        part = Part(score, name, num_samples / sample_rate)
+        generator = seeding.generator(self.seed, "sample", part.key)
+        [made] = play_parts(self.pipeline, [part], [generator], progress=self.progress, **self.sampling)
+        sound = resample(made.waveform[None], self.pipeline.codec.spec.sample_rate, sample_rate)[0, :num_samples]
+        return torch.nn.functional.pad(sound, (0, num_samples - len(sound))).numpy()
