@@ -17,6 +17,7 @@ from synesthete.data.scores.rendering import TAIL, render
 from synesthete.data.scores.score import Note, Score
 from synesthete.pipeline import Canvas
 from synesthete.pipeline.canvas import Frames, plan
+from synesthete.tasks.music_compose.sampling import find_instruments
 from synesthete.tasks.music_score.playing import ModelInstruments, Part, play_parts
 from synesthete.types import InputError
 from tiny_scores import FRAMES, HOP, NAMES, RATE, tune
@@ -63,27 +64,46 @@ def test_a_batch_equals_its_singles(untrained):
 
 
 def test_files_become_sounds_pictures_and_what_made_them(untrained, files, command, tmp_path):
-    code, out, _ = command("sample", untrained.folder, files, "--seconds", 0.9, "--out", tmp_path, "--json")
+    code, out, _ = command(
+        "play", untrained.folder, files, "--instrument", "all", "--seconds", 0.9, "--out", tmp_path, "--json"
+    )
     assert code == 0
-    names = [f"tune_{number}" for number in range(2)]
+    names = [f"tune_{number}_{name}" for number in range(2) for name in NAMES]
     assert [path.rpartition("/")[2] for path in json.loads(out)["written"]] == [f"{name}.wav" for name in names]
     for name in names:
         told = json.loads((tmp_path / f"{name}.json").read_text())
-        assert told["score"] == f"{name}.mid"
-        assert told["instrument"] in NAMES
+        assert f"{told['score'].removesuffix('.mid')}_{told['instrument']}" == name
         assert soundfile.info(tmp_path / f"{name}.wav").frames == round(0.9 * RATE)
         picture = Image.open(tmp_path / f"{name}.png")
         assert picture.width == 2 * (round(0.9 * RATE) // HOP + 1)
         assert json.loads(picture.text["seconds"]) == 0.9
 
 
-def test_a_score_on_every_instrument(model, files):
+def test_the_noise_is_that_of_the_notes_whoever_plays_them(model, files):
     plan = model.plan(model.task.request_type(model="m", inputs=[files], instrument="all"))
-    assert [item.stem for item in plan.items] == [f"tune_{n}_{name}" for n in range(2) for name in NAMES]
-    assert len({item.key for item in plan.items}) == 2  # the noise is that of the notes
+    assert len(plan.items) == 2 * len({item.key for item in plan.items}) == 4
     made = model(files / "tune_1.mid", instrument="guitar")
     assert made.seconds == pytest.approx(Part(tune(1).at_tempo(150)).length, abs=1e-3)
-    assert made.how["instrument"] == "guitar"
+
+
+def test_help_is_of_models_that_play_scores(command):
+    code, said, _ = command("play", "music-score", "--help")
+    assert code == 0
+    lines = said.splitlines()
+    assert len(lines) <= 70
+    assert "synesthete play music-score tune.mid --instrument strings" in said
+    assert "--instrument" in said
+    assert "--harmonise" not in said
+
+
+def test_what_is_composed_is_played_by_it(untrained, files):
+    instruments, chosen = find_instruments(str(untrained.folder), None, seed=2)
+    assert (instruments.names, chosen) == (NAMES, "organ")
+    assert render(tune(0), instruments, "guitar", RATE).any()
+    with pytest.raises(InputError, match=r"instrument 'harp': there are organ, guitar"):
+        find_instruments(str(untrained.folder), "harp")
+    with pytest.raises(InputError, match=r"--with .*tune_0\.mid: no SoundFont"):
+        find_instruments(str(files / "tune_0.mid"), None)
 
 
 def test_the_same_alone_and_among_others(model, files):

@@ -68,9 +68,16 @@ OPTIONS: dict[str, Any] = {
         str | None,
         "Who speaks: a voice of the model, several by commas, or all; else chance decides. Or who sings a melody.",
     ),
-    "instrument": option(str | None, "What a score is played on; an unknown one lists them all.", metavar="NAME"),
+    "instrument": option(
+        str | None,
+        "What a score is played on; of music-score also several by commas, or all. An unknown one lists them.",
+        metavar="NAME",
+    ),
     "player": option(
-        str | None, "What plays it: a SoundFont (.sf2) in place of plain tones.", "--with", metavar="FILE"
+        str | None,
+        "What plays it in place of plain tones: music-score or another such model, or a SoundFont (.sf2).",
+        "--with",
+        metavar="MODEL",
     ),
     "pitch": option(float | None, "How high, 0 to 99; 50 is the voice's own."),
     "rate": option(float | None, "How fast, in words a minute."),
@@ -145,6 +152,18 @@ COMPOSE = Verb(
     ),
 )
 
+SCORE = Verb(
+    "Play scores, MIDI or MusicXML files of any length: STEM.wav, .png (notes and spectrogram) and .json of each.",
+    (
+        "synesthete play music-score tune.mid --instrument strings",
+        "synesthete play music-score tune.mxl --instrument all --seconds 30",
+        "synesthete play runs/score scores/ --out played --seed 3",
+    ),
+    "music-score",
+    "score",
+    ("instrument", "seconds"),
+)
+
 VERBS = {
     "speak": Verb(
         "Let pictures speak: STEM.wav and its spectrogram STEM.png for each, and the words that its classifier hears.",
@@ -181,7 +200,7 @@ VERBS = {
     ),
     "play": Verb(
         "Play: 000.wav, 000.png and 000.json, ... (4 of each label), of nothing, of a label, or of a clip. Models that "
-        "compose take other options: `synesthete play music-compose --help`.",
+        "compose or play scores take other options: `synesthete play music-compose --help`, `play music-score --help`.",
         (
             "synesthete play --label piano --num 1",
             "synesthete play runs/music --seconds 30 --loop",
@@ -193,7 +212,7 @@ VERBS = {
             *("labels", "num", "seconds", "init", "strength", "gap", "goes_on", "is_loop", "upsampler", "overlap"),
             *("num_corrections", "num_resamplings"),
         ),
-        {"music-compose": COMPOSE},
+        {"music-compose": COMPOSE, "music-score": SCORE},
     ),
     "sample": Verb(
         """Sample from any model. `speak`, `draw`, `paint` and `play` do so with the options of their kind alone.

@@ -177,7 +177,7 @@ def crossfade(before: Tensor, after: Tensor) -> Tensor:
 
 
 def sample_long_form(
-    pipeline: Pipeline, raw: Tensor, canvas: Canvas, *, generators: Sequence[torch.Generator] | None = None, **how: Any
+    pipeline: Pipeline, raw: Any, canvas: Canvas, *, generators: Sequence[torch.Generator] | None = None, **how: Any
 ) -> Output:
     """The sound (B, num_samples) of a canvas once all of it is made. Arguments as for `long_form_steps`.
 
@@ -192,7 +192,7 @@ def sample_long_form(
 
 def long_form_steps(
     pipeline: Pipeline,
-    raw: Tensor,
+    raw: Tensor | ScoreWindows,
     canvas: Canvas,
     *,
     generators: Sequence[torch.Generator] | None = None,

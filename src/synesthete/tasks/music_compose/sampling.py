@@ -17,10 +17,13 @@ from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.rendering import render
 from synesthete.data.scores.score import MAX_TEMPO, MIN_TEMPO, begun_at_first_note
 from synesthete.data.scores.sound_font import SoundFont
+from synesthete.pipeline import Pipeline
 from synesthete.tasks.music_compose.composing import Draft, compose
 from synesthete.tasks.music_compose.given import read_given, voice_names
+from synesthete.tasks.music_score.playing import ModelInstruments
 from synesthete.tasks.results import Composition
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
+from synesthete.tasks.task import model_folder, model_task_name
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
     from synesthete.data.scores.rendering import Instruments
     from synesthete.data.scores.score import Mode, Score
-    from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
 
 NUM = 4  # pieces
@@ -46,8 +48,8 @@ class ComposeRequest(SampleRequest):
     bars: how many, an upbeat in one of its own. key: such as "D minor"; drawn where None, of `init` found by its notes.
     num: pieces. init: a MIDI or MusicXML file. harmonise: its melody is held, and `voice` sings it. goes_on: all of it
     is held, and gone on from. fill: bars that are made anew ("3-4"), remake: voices that are; both: these voices in
-    these bars. tempo: quarter notes a minute. instrument: what it is played on. player: a SoundFont in place of our own
-    instruments.
+    these bars. tempo: quarter notes a minute. instrument: what it is played on. player: a SoundFont, or a model
+    that plays scores, in place of our own instruments.
     """
 
     bars: int | None = None
@@ -129,7 +131,11 @@ class ComposePlan(Plan):
 
     def __init__(self, pipeline: Pipeline, request: ComposeRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request, folder)
-        self.instruments, self.instrument = find_instruments(request.player, request.instrument)
+        self.instruments, self.instrument = find_instruments(
+            request.player, request.instrument, str(self.pipeline.device), request.seed
+        )
+        if request.player and isinstance(self.instruments, ModelInstruments):
+            self.models.append(model_folder(request.player))
         self.tempo = TEMPO
         key = read_key(request.key) if request.key else None
         if request.init is None:
@@ -239,18 +245,34 @@ def find_voice(name: str, names: Sequence[str]) -> int:
     return names.index(name.lower())
 
 
-def find_instruments(player: str | None, name: str | None) -> tuple[Instruments, str]:
-    """What plays: a SoundFont, or our own instruments, and which of them; an organ unless told.
+def find_instruments(
+    player: str | None, name: str | None, device: str = "cpu", seed: int = 0
+) -> tuple[Instruments, str]:
+    """What plays: our own instruments, a SoundFont, or a model that plays scores; and which of them, an organ if any.
 
     Raises:
-        InputError: no such instrument, or no SoundFont.
+        InputError: no such instrument, or no SoundFont and no such model.
     """
     instruments: Any = Partials()
     if player is not None:
-        if Path(player).suffix.lower() not in SOUND_FONTS:
-            raise InputError(f"--with {player}: no SoundFont ({' or '.join(SOUND_FONTS)})")
-        instruments = SoundFont(player)
-    chosen = name or "organ"
+        is_font = Path(player).suffix.lower() in SOUND_FONTS
+        instruments = SoundFont(player) if is_font else load_player(player, device, seed)
+    chosen = name or ("organ" if "organ" in instruments.names else instruments.names[0])
     if chosen not in instruments.names:
         raise InputError(f"instrument {chosen!r}: there are {', '.join(instruments.names)}")
     return instruments, chosen
+
+
+def load_player(model: str, device: str, seed: int) -> Instruments:
+    """The instruments of a model that plays scores, by its name.
+
+    Raises:
+        InputError: no such model, or one of another task.
+    """
+    try:
+        task = model_task_name(model_folder(model))
+    except InputError as error:
+        raise InputError(f"--with {model}: no SoundFont ({' or '.join(SOUND_FONTS)}), nor a model: {error}") from None
+    if task != "music-score":
+        raise InputError(f"--with {model}: a model of {task}; give one of music-score, or a SoundFont")
+    return ModelInstruments(Pipeline.load(model, device), seed)

@@ -54,40 +54,55 @@ class Played(NamedTuple):
     roll: Tensor
 
 
-@torch.no_grad()
 def play_parts(
+    pipeline: Pipeline, parts: Sequence[Part], generators: Sequence[torch.Generator], **how: Any
+) -> list[Played]:
+    """Each of the parts as sound. Arguments as for `play_rolls`.
+
+    Raises:
+        InputError: a part without notes or longer than `LONGEST`, an instrument that the model does not have, and as
+            `play_rolls`.
+    """
+    frames, rate = Frames.of(pipeline.codec), pipeline.codec.spec.sample_rate
+    for part in parts:
+        check_part(part)
+    lengths = [max(round(part.length * rate), 1) for part in parts]
+    num = frames.covering(max(lengths))
+    told = []
+    for part, length in zip(parts, lengths, strict=True):
+        roll = part.score.frames(num, frames.hop / rate)
+        roll[..., frames.covering(length) :] = 0
+        told.append(pipeline.conditioner.compose(roll[None], part.instrument))
+    return play_rolls(pipeline, ScoreWindows.concatenate(told), lengths, generators, **how)
+
+
+@torch.no_grad()
+def play_rolls(
     pipeline: Pipeline,
-    parts: Sequence[Part],
+    told: ScoreWindows,
+    lengths: Sequence[int],
     generators: Sequence[torch.Generator],
     *,
     overlap: float | None = None,
     progress: Progress | None = None,
     **sampling: Any,
 ) -> list[Played]:
-    """Each of the parts as sound, all at once, shorter ones silent behind their ends.
+    """Rolls (B, 2, 128, T) of any length as sounds of so many samples each, shorter ones silent behind their ends.
 
-    generators: one a part, so that a batch equals its singles. overlap: as for `long_form_steps`. progress: counts
-    steps of sampling.
+    generators: one a sound, so that a batch equals its singles. overlap: as for `long_form_steps`. progress: counts
+    steps of sampling. sampling: settings that differ from the model's own.
 
     Raises:
-        InputError: an instrument that the model does not have, a part without notes or longer than `LONGEST`, or a
-            setting of sampling that does not exist.
+        InputError: a setting of sampling that does not exist, or an overlap out of range.
     """
-    codec, conditioner = pipeline.codec, pipeline.conditioner
-    frames, rate = Frames.of(codec), codec.spec.sample_rate
-    for part in parts:
-        check_part(part)
-    lengths = [max(round(part.length * rate), 1) for part in parts]
-    canvas = Canvas.in_whole_windows(codec, len(parts), max(lengths), find_overlap(frames, overlap))
-    rolls = [part.score.frames(canvas.x_0.shape[-1], frames.hop / rate).to(torch.uint8) for part in parts]
-    for roll, length in zip(rolls, lengths, strict=True):
-        roll[..., frames.covering(length) :] = 0
-    told = [conditioner.compose(roll[None], part.instrument) for roll, part in zip(rolls, parts, strict=True)]
+    codec = pipeline.codec
+    frames = Frames.of(codec)
+    canvas = Canvas.in_whole_windows(codec, len(told), max(lengths), find_overlap(frames, overlap))
     # The phases that a decoder begins with do not depend on how many windows there were.
     phases = [seeding.generator(one.initial_seed(), "phases") for one in generators]
     steps = long_form_steps(
         pipeline,
-        ScoreWindows.concatenate(told),
+        told,
         canvas,
         generators=generators,
         overlap=overlap,
@@ -97,12 +112,13 @@ def play_parts(
     for done, total in steps:
         if progress:
             progress("steps", done, total)
+    assert told.roll is not None
     found = []
-    for i, (roll, length) in enumerate(zip(rolls, lengths, strict=True)):
+    for i, length in enumerate(lengths):
         num = frames.covering(length)
         x_0 = canvas.x_0[i, ..., :num]
         waveform = codec.decode(x_0[None].to(codec.device), [phases[i]], num_samples=length)[0]
-        found.append(Played(waveform.float().cpu(), x_0, roll[..., :num]))
+        found.append(Played(waveform.float().cpu(), x_0, told.roll[i, ..., :num]))
     return found
 
 

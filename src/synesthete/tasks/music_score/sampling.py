@@ -83,7 +83,7 @@ class ScorePlan(Plan):
                 self.skipped.append(str(error))
                 continue
             self._say_untold(score, given)
-            chosen = asked or [drawn_instrument(names, request.seed, Part(score).key)]
+            chosen: list[str | None] = [*asked] or [drawn_instrument(names, request.seed, Part(score).key)]
             told = {"score": legible(given.name)} if isinstance(given, Path) else {}
             for name in chosen:
                 part = Part(score, name, request.seconds)
