@@ -92,6 +92,8 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "cycle_first": "accuracy of the classifier on the first pictures ({classifier}, n = {num})",
         "searched_accuracy": "accuracy, {who} (n = {num})",
         "searched_recall": "recall, {who} ({against})",
+        "key_accuracy": "sounds in the key that was asked for (profiles of Krumhansl and Kessler, n = {num})",
+        "harmonised": "melodies harmonised: beats whose chord the scores trained on have under that note (n = {num})",
     },
     ("", False): {
         "fid": "FID ({against})",
@@ -99,6 +101,8 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "frechet_distance": "Fréchet distance ({against})",
         "kernel_distance": "kernel distance ({against})",
         "audio_descriptor": "{what} ({against})",
+        "parallels": "{what} (n = {num})",
+        "leaps": "{what} (n = {num})",
         "validation_loss": "validation loss, fixed noise and timesteps ({against})",
         "adapter_off": "strength 0 told a sound, largest difference in x_0 from the base network (n = {num}; chance: "
         "at strength 1)",
@@ -108,6 +112,8 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "real_time_factor": "real-time factor (seconds of work a second of sound, {how})",
     },
     ("", None): {
+        "notes_at_once": "{what} (n = {num})",
+        "pitch_class_entropy": "{what} (n = {num})",
         "adapter_gates": "gates, mean |tanh| of {num} (where they start: chance)",
         "searched_difference": "{what}, winner minus old default",
         "sweep_best": "{which} {what}: {cell}",
@@ -125,6 +131,9 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
     },
     ("share", None): {
         "class_of_the_text": "class of the text, where the sound is of another class ({classifier}, n = {num})",
+        "in_scale": "{what} (n = {num})",
+        "columns_with_note": "{what} (n = {num})",
+        "groove_consistency": "{what} (n = {num})",
         "class_of_the_sound": "class of the sound, where the text names another ({classifier}, n = {num})",
     },
     ("ratio", False): {
@@ -140,10 +149,12 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "recorded_octave_level": "level of {octave} under the octave at the band's end, in dB ({against})",
     },
     ("correlation", True): {
+        "key_correlation": "{what} (n = {num})",
         "asked_against_made": "{what} asked for against {what} made, correlation within a {within} (n = {num})",
     },
     ("cosine", True): {"class_cosine_zero_shot": "cosine to the class's name by {model}, n = {num})"},
     ("share", False): {
+        "copied_notes": "notes that the nearest of {num_training} windows trained on has, in any key (n = {num})",
         "memorization_share": "memorisation: share as near as the nearest {share} of held-out ({against})",
     },
     ("variance of x_0", False): {"denoising_mse": "MSE of x_0 at t = {t} ({what}, n = {num})"},

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.data.scores.corpus import Scores
+    from synesthete.evaluation.runner import Evaluator
+    from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
 
 
@@ -33,6 +35,7 @@ class MusicCompose(Task):
     name = "music-compose"
     verb = "play"
     makes = "scores"
+    num_evaluated = 100
     request_type = ComposeRequest
     plan_type = ComposePlan
 
@@ -73,6 +76,14 @@ class MusicCompose(Task):
         if len(inputs) > 1 or not isinstance(inputs[0], str | Path):
             raise InputError("a model that composes reads one score; give the path of a MIDI or MusicXML file")
         return {"init": Path(inputs[0])}
+
+    def evaluator(
+        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
+    ) -> Evaluator:
+        """What it composes beside held-out scores."""
+        from synesthete.tasks.music_compose.evaluation import ComposeEvaluator
+
+        return ComposeEvaluator(pipeline, prepared, **options)
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Rests, none of which may be moved."""
