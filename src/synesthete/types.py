@@ -130,8 +130,8 @@ class SpokenPictures(Tensors):
     """Pictures, and how each is to be spoken.
 
     pictures: (B, C, H, W), or what a frozen encoder saw in them. voice: (B,) int64, a place among the voices of the
-    model, or -1. pitch (0 to 99, 50 a voice's own) and rate (words a minute): (B,) float32, or NaN. -1 and NaN say
-    nothing.
+    model, or -1; or (B, V) float, a share of each of them. pitch (0 to 99, 50 a voice's own) and rate (words a minute):
+    (B,) float32, or NaN. -1 and NaN say nothing.
     """
 
     pictures: Tensor

@@ -126,3 +126,22 @@ def test_a_number_that_is_no_voice_is_refused(conditioner):
     raw = conditioner.compose(pictures(1))
     with pytest.raises(InputError, match=r"voice \[3\]: out of range; this model has 3 voices"):
         conditioner.encode(SpokenPictures(raw.pictures, torch.tensor([3]), raw.pitch, raw.rate))
+
+
+def test_shares_of_voices_are_told_as_the_mean_of_their_vectors(conditioner):
+    """All of one voice is that voice by name; none of any is no voice; half and half lies between."""
+
+    def spoken(voice):
+        return conditioner.encode(conditioner.compose(pictures(), voice=voice))
+
+    first, second = (torch.eye(3)[i] for i in (0, 1))
+    assert_equal(spoken(first), spoken(VOICES[0]))
+    assert_equal(spoken(torch.zeros(3)), spoken(None))
+    between = (spoken(first).pooled + spoken(second).pooled) / 2
+    torch.testing.assert_close(spoken((first + second) / 2).pooled, between)
+    by_number = conditioner.shares(torch.tensor([1, NONE]))
+    assert torch.equal(by_number, torch.stack([second, torch.zeros(3)]))
+    kept = conditioner.complete(conditioner.compose(pictures(2), voice=first), sample_generators(0, 2))
+    assert torch.equal(kept.voice, first.expand(2, -1))
+    with pytest.raises(InputError, match="shares of 2 voices; this model has 3"):
+        spoken(torch.ones(2))

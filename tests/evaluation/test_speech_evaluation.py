@@ -160,6 +160,12 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, evaluator, monkeypat
             progress(len(waveforms), len(waveforms))
             return [f"{'Two.' if i % 2 else 'Thank you for watching'}" for i in range(len(waveforms))]
 
+        def log_likelihoods(self, waveforms, sample_rate, phrases, progress=None):
+            found = torch.zeros(len(waveforms), len(phrases))
+            found[:6, phrases.index("two")] = 1
+            found[7] = -torch.inf  # no sound
+            return found
+
     monkeypatch.setattr("synesthete.evaluation.recognizers.panel.WhisperRecognizer", Parrot)
     labels = torch.full((8,), real.class_names.index("two"))
     heard = evaluator(make_speaker(real, looks=True), labels, num=8, listener="some/whisper")
@@ -167,6 +173,8 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, evaluator, monkeypat
     metric = next(metric for metric in found.metrics if metric.key == "accuracy_whisper")
     assert metric.value == 0.5  # babble is none of the words
     assert metric.ceiling < 0.5
+    assert next(metric for metric in found.metrics if "likeliest" in metric.key).value == 0.75
+    assert heard.panel.choose(heard.generated.signal).tolist() == [labels[0].item()] * 6 + [0, -1]
     assert heard.transcripts[2].tolist() == [-1, labels[0].item()] * 4
     text = "".join(Page(to_html(Report("x", sections=found.sections))).text)
     assert "Thank you for watching" in text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from PIL import Image
 
 from synesthete import seeding, tasks
-from synesthete.data.audio import read_audio
+from synesthete.conditioning.speakers import SpeakerEncoder
+from synesthete.data.audio import read_audio, write_audio
 from synesthete.data.files import read_manifest
 from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.engines import TRAIN_VOICES
@@ -19,6 +21,8 @@ from synesthete.recipes.fit import check_fit
 from synesthete.recipes.image_to_speech import debug, image_to_speech_digits, with_voices
 from synesthete.tasks import find_task
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_voices, show_digits
+from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
+from synesthete.tasks.task import Task
 from synesthete.training import assembly, loop
 from synesthete.types import InputError
 
@@ -188,3 +192,77 @@ def test_the_demonstration_lets_everybody_speak(run, tmp_path):
     assert choose_voices(Pipeline.load(str(run)).conditioner, len(voices), seed=1) != voices
     for name in (*DIGITS, *[f"{CHORUS}_{voice}" for voice in voices[len(DIGITS) :]]):
         assert read_audio(tmp_path / f"{name}.wav", 24_000).any()
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A second of a rough buzz."""
+    chance = torch.Generator().manual_seed(0)
+    time = torch.arange(24_000) / 24_000
+    sound = 0.2 * torch.sin(2 * torch.pi * 120 * time * (1 + 0.1 * time)) + 0.1 * torch.rand(24_000, generator=chance)
+    return write_audio(tmp_path / "my, voice.wav", sound, 24_000)
+
+
+@pytest.fixture
+def hearing(run, monkeypatch):
+    """The run with an encoder of speakers beside it that learned nothing."""
+    torch.manual_seed(0)
+    encoder = SpeakerEncoder(NAMES, n_mels=20, width=8, dim=8)
+    encoder.vectors.copy_(torch.nn.functional.normalize(torch.randn(len(NAMES), 8), dim=1))
+    monkeypatch.setattr("synesthete.tasks.image_to_speech.sampling.load_speaker_encoder", lambda folder: encoder)
+    return run
+
+
+def test_a_clip_is_the_voice(command, hearing, seven, clip, tmp_path):
+    def speak(folder, voice):
+        code, printed, said = command("speak", hearing, seven, "--out", tmp_path / folder, "--json", "--voice", voice)
+        assert code == 0, said
+        return [one["voice"] for one in json.loads(printed.splitlines()[-1])["said"]]
+
+    [told] = speak("clip", clip)
+    assert re.fullmatch(r"my, voice\.wav \(\S+ 0\.\d\d(, \S+ 0\.\d\d){0,2}\)", told)
+    assert (tmp_path / "clip" / "seven.wav").is_file()
+    plain = clip.rename(tmp_path / "me.wav")
+    named, mine = speak("both", f"{NAMES[3]},{plain}")
+    assert (named, mine[:8]) == (NAMES[3], "me.wav (")
+    one, other = (tmp_path / "both" / f"seven_{stem}.wav" for stem in (NAMES[3], "me"))
+    assert one.read_bytes() != other.read_bytes()
+    speak("named", NAMES[3])
+    alone = read_audio(tmp_path / "named" / "seven.wav", 24_000)
+    torch.testing.assert_close(read_audio(one, 24_000), alone, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.wav", "nowhere.wav: no such file"),
+        ("words.wav", "words.wav: "),
+        ("silence.wav", "silence.wav: silence"),
+        ("short.wav", "short.wav: 0.30 s long"),
+    ],
+)
+def test_a_clip_that_is_no_voice_is_one_line(command, hearing, seven, tmp_path, name, message):
+    (tmp_path / "words.wav").write_text("no sound at all")
+    write_audio(tmp_path / "silence.wav", torch.zeros(24_000), 24_000)
+    write_audio(tmp_path / "short.wav", 0.1 * torch.ones(7200), 24_000)
+    code, _, said = command("speak", hearing, seven, "--out", tmp_path / "out", "--voice", tmp_path / name)
+    assert code == 2 and message in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_an_encoder_no_clip_can_be_the_voice(command, run, seven, clip, tmp_path):
+    code, _, said = command("speak", run, seven, "--out", tmp_path / "out", "--voice", clip)
+    assert code == 2 and "no encoder of speakers with it" in said
+
+
+def test_training_leaves_an_encoder_of_speakers_beside_the_model(spoken, tmp_path, monkeypatch):
+    monkeypatch.setattr(Task, "train_classifier", lambda *_, **__: None)
+    task = find_task("image-to-speech")
+    task.train_classifier(voiced_recipe(), spoken, tmp_path)
+    encoder = load_speaker_encoder(tmp_path)
+    assert encoder.config.voices == NAMES
+    assert encoder.vectors.shape[0] == len(NAMES) and encoder.least_similarity.min() > -1
+    task.train_classifier(voiced_recipe(), None, tmp_path)  # it is kept
+    (tmp_path / "plain").mkdir()
+    task.train_classifier(debug(image_to_speech_digits()), spoken, tmp_path / "plain")
+    assert load_speaker_encoder(tmp_path / "plain") is None

@@ -50,7 +50,6 @@ def train(
 
     found = find_recipe(recipe, assignments or ())
     # A wrong name is said before all of this is imported.
-    from synesthete.evaluation.classifiers.classifier import FOLDER
     from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
@@ -82,7 +81,7 @@ def train(
 
         try:
             model = loop.train_recipe(found, prepared, folder, report=on_step, start=begin, watch=look)
-            wanted = classifier and state.is_main_process and not (model / FOLDER).is_dir()
+            wanted = classifier and state.is_main_process
             try:
                 if wanted:
                     task.train_classifier(found, prepared, model, data=data, progress=report)

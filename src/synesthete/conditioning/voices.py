@@ -116,12 +116,12 @@ class VoicedPicture(Conditioner):
         return self.picture.extract_features(raw)
 
     def compose(
-        self, pictures: Tensor, voice: str | None = None, pitch: float | None = None, rate: float | None = None
+        self, pictures: Tensor, voice: str | Tensor | None = None, pitch: float | None = None, rate: float | None = None
     ) -> SpokenPictures:
         """Pictures (B, C, H, W), all to be spoken so; None leaves pitch or rate to the model, a voice to chance.
 
-        voice: one of `voices`, a plus sign as good as a hyphen. pitch: 0 to 99, 50 the voice's own. rate: in words a
-        minute.
+        voice: one of `voices`, a plus sign as good as a hyphen, or a share of each (V,). pitch: 0 to 99, 50 the voice's
+        own. rate: in words a minute.
 
         Raises:
             InputError: no such voice, or a number beyond those that were learned.
@@ -129,8 +129,16 @@ class VoicedPicture(Conditioner):
         size = len(pictures)
         self.check(pitch, rate)
         numbers = (torch.full((size,), torch.nan if number is None else float(number)) for number in (pitch, rate))
+        if isinstance(voice, torch.Tensor):
+            return SpokenPictures(pictures, voice.float().expand(size, -1), *numbers)
         place = NONE if voice is None else self.find_voice(voice)
         return SpokenPictures(pictures, torch.full((size,), place), *numbers)
+
+    def shares(self, voice: Tensor) -> Tensor:
+        """Voices (B,) by number, or shares of them (B, V) as they are -> shares; of no voice all are 0."""
+        if voice.is_floating_point():
+            return voice
+        return nn.functional.one_hot(voice - NONE, len(self.voices) + 1)[:, 1:].float()
 
     def check(self, pitch: float | None = None, rate: float | None = None) -> None:
         """Make sure that pitch and rate are such as were learned.
@@ -162,7 +170,7 @@ class VoicedPicture(Conditioner):
     def complete(self, raw: Any, generators: Sequence[torch.Generator]) -> Any:
         """A voice for each that has none yet, any of them, by the seed of its generator; the noise stays as it is."""
         raw = raw if isinstance(raw, SpokenPictures) else self.compose(raw)
-        if not self.voices:
+        if not self.voices or raw.voice.is_floating_point():
             return raw
         chances = (seeding.generator(one.initial_seed(), "voice") for one in generators)
         drawn = torch.tensor([int(torch.randint(len(self.voices), (), generator=chance)) for chance in chances])
@@ -176,18 +184,21 @@ class VoicedPicture(Conditioner):
         """raw: `SpokenPictures`, or pictures alone (B, C, H, W). generator: draws what is left out in training.
 
         Raises:
-            InputError: a number of a voice that is none.
+            InputError: a number of a voice that is none, or shares of other voices than the model's.
         """
         seen = self.look(raw, generator)
         if not isinstance(raw, SpokenPictures):
             return self._joined(seen, *self._untold(len(raw)))
         voice, numbers = raw.voice, torch.stack([raw.pitch, raw.rate], dim=1)
-        if not are_within(voice - NONE, len(self.voices)):
+        if voice.is_floating_point():
+            if voice.shape[1] != len(self.voices):
+                raise InputError(f"shares of {voice.shape[1]} voices; this model has {len(self.voices)}")
+        elif not are_within(voice - NONE, len(self.voices)):
             raise InputError(f"voice {voice.tolist()}: out of range; this model has {len(self.voices)} voices")
         if generator is not None:
             shares = torch.tensor([self.config.voice_dropout, *[self.config.number_dropout] * 2])
             told = (torch.rand(len(raw), 3, generator=generator) >= shares).to(voice.device)
-            voice = voice.where(told[:, 0], NONE)
+            voice = voice.where(told[:, 0], NONE) if voice.ndim == 1 else voice * told[:, :1]
             numbers = numbers.where(told[:, 1:], torch.nan)
         return self._joined(seen, voice, numbers)
 
@@ -200,12 +211,17 @@ class VoicedPicture(Conditioner):
         return torch.full((size,), NONE, device=where), torch.full((size, 2), torch.nan, device=where)
 
     def _joined(self, seen: Condition, voice: Tensor, numbers: Tensor) -> Condition:
-        """What is seen and, beside it, voice (B,) and numbers (B, 2), each where it is told."""
+        """What is seen and, beside it, voice (B,), or shares (B, V), and numbers (B, 2), each where it is told."""
         low, high = numbers.new_tensor(self.ranges).T
         told = numbers.isfinite()
         units = ((2 * numbers - high - low) / (high - low).clamp(min=1)).where(told, 0)  # -1 to 1
         units = torch.cat([units, told.to(units)], dim=1).to(self.voice.weight.dtype)  # (B, 4)
-        spoken = self.voice(voice.where(voice != NONE, len(self.voices))) + self.numbers(units)  # (B, D)
+        if voice.is_floating_point():  # what is missing from 1 is of no voice
+            every = torch.cat([voice, 1 - voice.sum(dim=1, keepdim=True)], dim=1).to(self.voice.weight)
+            who = every @ self.voice.weight
+        else:
+            who = self.voice(voice.where(voice != NONE, len(self.voices)))
+        spoken = who + self.numbers(units)  # (B, D)
         assert seen.tokens is not None and seen.pooled is not None
         tokens = torch.cat([seen.tokens, self.to_token(spoken)[:, None]], dim=1)  # (B, L + 1, D)
         return Condition(tokens=tokens, pooled=seen.pooled + spoken)

@@ -92,13 +92,15 @@ class Task:
     ) -> None:
         """Train the classifier that tells what a sample is, on data the model never saw, and save it beside the model.
 
-        model: the model's folder. data: as the `folder` of `prepare`.
+        One that is there is kept. model: the model's folder. data: as the `folder` of `prepare`.
 
         Raises:
             InputError: no data for one, or a folder that cannot be written.
         """
-        from synesthete.evaluation.classifiers.classifier import save_classifier
+        from synesthete.evaluation.classifiers.classifier import FOLDER, save_classifier
 
+        if (model / FOLDER).is_dir():
+            return
         kind = self.classifier_type()
         if kind is None:
             raise InputError(f"a model of {self.makes} has no classifier")

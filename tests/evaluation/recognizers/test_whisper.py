@@ -13,7 +13,8 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from synesthete.evaluation.recognizers.panel import AT_HAND, WhisperRecognizer, local_whisper
+from synesthete.evaluation.recognizers.grammar import level
+from synesthete.evaluation.recognizers.whisper import AT_HAND, WhisperRecognizer, local_whisper
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000
@@ -30,7 +31,7 @@ def folder(tmp_path_factory, request):
     """A Whisper in a folder as transformers saves it: a low tone is two, a high one seven."""
     several = request.param == "many languages"
     place = tmp_path_factory.mktemp("weights") / "openai" / "whisper-tiny.en"
-    letters = sorted(set("".join(TAUGHT.values())))
+    letters = sorted({*"".join(TAUGHT.values()), "Ġ", "."})  # Ġ: a space, in byte pairs
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *letters])}
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], additional_special_tokens=list(SPECIAL[1:]))
     extractor = WhisperFeatureExtractor(chunk_length=1)
@@ -60,7 +61,8 @@ def folder(tmp_path_factory, request):
         sounds = [soxr.resample(tone(hertz).numpy(), SAMPLE_RATE, 16_000) for hertz in TAUGHT]
         features = processor(sounds, sampling_rate=16_000, return_tensors="pt").input_features
         texts = [
-            [*([3, 4] if several else []), 2, *(vocabulary[letter] for letter in word), 0] for word in TAUGHT.values()
+            [*([3, 4] if several else []), 2, *(vocabulary[letter] for letter in f"Ġ{word}"), 0]
+            for word in TAUGHT.values()
         ]
         longest = max(map(len, texts))
         labels = torch.tensor([text + [-100] * (longest - len(text)) for text in texts])
@@ -75,6 +77,8 @@ def folder(tmp_path_factory, request):
         model.generation_config.lang_to_id, model.generation_config.task_to_id = {"<|en|>": 3}, {"transcribe": 4}
     model.generation_config.no_timestamps_token_id = 2
     model.save_pretrained(place)
+    if several:
+        (place / "several").touch()
     processor.save_pretrained(place)
     return place
 
@@ -86,6 +90,48 @@ def test_it_writes_down_what_it_learned(folder):
     heard = listener.recognize_all(clips, SAMPLE_RATE, lambda *call: calls.append(call))
     assert heard == ["seven", "two", "seven", ""]
     assert calls == [(4, 4)]
+
+
+def listen(folder):
+    """transformers leaves out of what it saves what was changed of how it generates."""
+    listener = WhisperRecognizer(str(folder))
+    listener.model.generation_config.is_multilingual = (folder / "several").exists()
+    return listener
+
+
+def test_of_the_phrases_it_is_given_it_chooses_what_it_learned(folder):
+    listener = listen(folder)
+    clips = torch.stack([tone(3000), tone(200), torch.zeros(SAMPLE_RATE // 2)])
+    calls = []
+    found = listener.log_likelihoods(clips, SAMPLE_RATE, ["two", "wet", "seven"], lambda *call: calls.append(call))
+    assert found.argmax(dim=1)[:2].tolist() == [2, 0]
+    assert found[2].tolist() == [-torch.inf] * 3
+    assert calls[-1] == (3, 3)
+
+
+def test_a_phrase_is_as_likely_as_its_tokens_by_hand(folder):
+    """One token after the other, each after the sound and those before it; phrases together as alone."""
+    listener = listen(folder)
+    found = listener.log_likelihoods(tone(3000)[None], SAMPLE_RATE, ["two", "seven"])
+    sound = level(tone(3000), SAMPLE_RATE)
+    features = listener.processor(sound, sampling_rate=16_000, return_tensors="pt").input_features
+    start = [1, 3, 4, 2] if listener.knows_languages else [1, 2]
+    for phrase, value in zip(("two", "seven"), found[0].tolist(), strict=True):
+        means = []
+        for written in (f"Ġ{phrase}", f"Ġ{phrase.capitalize()}."):
+            known = listener.processor.tokenizer.get_vocab()
+            ids = [known[letter] for letter in written if letter in known]  # of capitals there are none
+            tokens, total = list(start), 0.0
+            for each in (*ids, 0):
+                with torch.no_grad():
+                    logits = listener.model(features, decoder_input_ids=torch.tensor([tokens])).logits
+                total += logits[0, -1].log_softmax(0)[each].item()
+                tokens.append(each)
+            means.append(total / (len(ids) + 1))
+        assert value == pytest.approx(max(means), abs=1e-4)
+        assert listener.log_likelihoods(tone(3000)[None], SAMPLE_RATE, [phrase]).item() == pytest.approx(
+            value, abs=1e-4
+        )
 
 
 def test_only_what_is_on_this_machine_is_used_unasked(folder, monkeypatch, tmp_path):

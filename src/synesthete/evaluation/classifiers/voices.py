@@ -45,10 +45,8 @@ def load_or_train_voice_classifier(
     voices, drawn at random, so no word, pitch or rate is.
     """
     places = {name: place for place, name in enumerate(voices)}
-    known = torch.tensor([i for i, name in enumerate(clips.speakers) if name in places])
-    order = known[drawn(len(known), len(known), options.get("seed", 0), "clips of voices")]
     labels = torch.tensor([places.get(name, -1) for name in clips.speakers])
-    kept, learned = order[: len(order) // SHARE_KEPT], order[len(order) // SHARE_KEPT :]
+    kept, learned = split_takes(clips, voices)
 
     def build() -> VoiceClassifier:
         return VoiceClassifier(tuple(voices), **vars(spec))
@@ -56,3 +54,10 @@ def load_or_train_voice_classifier(
     sides = [(clips.waveforms[part], labels[part]) for part in (learned, kept)]
     trained = load_or_train(build, *sides[0], *sides[1], num_voices=len(voices), **options)
     return trained, clips[kept]
+
+
+def split_takes(clips: Clips, voices: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Places of the clips of these voices: one in SHARE_KEPT, drawn once and for all, and the others."""
+    known = torch.tensor([i for i, name in enumerate(clips.speakers) if name in set(voices)], dtype=torch.int64)
+    order = known[drawn(len(known), len(known), 0, "clips of voices")]
+    return order[: len(order) // SHARE_KEPT], order[len(order) // SHARE_KEPT :]

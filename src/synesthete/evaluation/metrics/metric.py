@@ -85,6 +85,7 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "precision": "precision ({against})",
         "recall": "recall ({against})",
         "retrieval_recall": "retrieval, recall at {k} ({against})",
+        "clip_voice_accuracy": "speaks in the voice of a clip that was given ({classifier}, n = {num})",
         "voice_accuracy": "speaks in the voice that was asked for ({classifier}, n = {num})",
         "voiced": "voiced: share of sounds with a clear pitch ({against})",
         "cycle_class": "cycle: the last picture shows the class that {what} ({classifier}, n = {num})",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.conditioning.speakers import SpeakerEncoder
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.image_to_speech.evaluation_data import SpeechData
     from synesthete.tasks.image_to_speech.measures import Pairing
@@ -81,7 +82,8 @@ class SpeechEvaluator(Evaluator):
 
     Args:
         prepared: `SpeechData`, at most `num` pictures of which are drawn. listener: as `RecognizerPanel`. guidance:
-            scales at which the first pictures are spoken again. Others: as `Evaluator`.
+            scales at which the first pictures are spoken again. speakers: the encoder beside the model. Others: as
+            `Evaluator`.
 
     Raises:
         InputError: a class without a real clip, clips that the codec does not hold, or a model of other classes.
@@ -96,10 +98,12 @@ class SpeechEvaluator(Evaluator):
         *,
         listener: str = "auto",
         guidance: Sequence[float] = GUIDANCE,
+        speakers: SpeakerEncoder | None = None,
         **options: Any,
     ) -> None:
         super().__init__(pipeline, prepared, **options)
         self.codec, self.num_classes, self.guidance = pipeline.codec, len(self.class_names), guidance
+        self.speakers = speakers
         chosen = drawn(len(prepared.pictures), self.num, self.seed, "pictures")
         self.pictures, self.labels = prepared.pictures[chosen], prepared.labels[chosen]
         self.other = shuffled(len(self.labels), self.seed)
@@ -187,15 +191,23 @@ class SpeechEvaluator(Evaluator):
         return probe.classify(condition_features(self.pipeline, self.pictures))
 
     @cached_property
-    def transcripts(self) -> tuple[Metric, list[str], Tensor] | None:
-        """Where Whisper listens: its accuracy on the first sounds, what it wrote, and the classes of that (k,)."""
+    def transcripts(self) -> tuple[list[Metric], list[str], Tensor] | None:
+        """Where Whisper listens: its accuracies on the first sounds, what it wrote, and the classes of that (k,)."""
         if self.panel.whisper is None:
             return None
         made, real = self.generated.signal[:NUM_WHISPERED], self.rebuilt.signal[:NUM_WHISPERED]
         written, answers = self.panel.transcribe(made, partial(self.progress, "Whisper"))
         _, again = self.panel.transcribe(real, partial(self.progress, "Whisper, real"))
-        ceiling = accuracy(self.true[:NUM_WHISPERED], again)
-        return self.accuracy_by(f"{WHISPER}, nearest phrase", answers, ceiling, "whisper"), written, answers
+        chosen = self.panel.choose(made, partial(self.progress, "Whisper, by likelihood"))
+        best = self.panel.choose(real, partial(self.progress, "Whisper, real, by likelihood"))
+        metrics = [
+            self.accuracy_by(f"{WHISPER}, {how}", heard, accuracy(self.true[:NUM_WHISPERED], of_real), variant)
+            for how, heard, of_real, variant in (
+                ("nearest phrase", answers, again, "whisper"),
+                ("likeliest phrase", chosen, best, "whisper, likeliest"),
+            )
+        ]
+        return metrics, written, answers
 
     @cached_property
     def pairing(self) -> Pairing:
@@ -220,7 +232,7 @@ class SpeechEvaluator(Evaluator):
         """How many say what their picture shows, by every classifier, and what the probe sees."""
         metrics, said, labels = list(self.accuracies.values()), report.say_accuracy(self), self.labels
         if self.transcripts is not None:
-            metrics.append(self.transcripts[0])
+            metrics += self.transcripts[0]
         if self.seen is not None:
             heard, ceiling = self.heard[X_0], self.ceilings[X_0]
             found = seeing_metrics(self.seen, labels, self.other, heard, self.num_classes, ceiling)

@@ -213,7 +213,8 @@ _ERRORS = (
 )
 _WHISPER = (
     "{name} is not told which words there are. A transcript is taken for the class whose phrase needs the fewest edits "
-    "a letter, and for none of them where that is more than half a letter, or where two are as near."
+    "a letter, and for none of them where that is more than half a letter, or where two are as near. By likelihood it "
+    "is told them: the phrase counts whose tokens it finds likeliest after the sound, on average, the end among them."
 )
 _RESTORED = (
     "Of a few pictures: a real clip of the class by a voice that the model never heard, what the model says to the "

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from synesthete.conditioning.voices import ALL, VoicedPicture
-from synesthete.data.files import legible
+from synesthete.data.audio import read_audio
+from synesthete.data.files import SOUNDS, legible
 from synesthete.data.picture import find_pictures, list_pictures, read_picture
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.io import digest
 from synesthete.picture_decoder import MAX_PIXELS
+from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
 from synesthete.types import InputError, SpokenPictures
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
     from synesthete.types import Progress
 
+NUM_TOLD, LEAST_TOLD = 3, 0.01  # voices that a clip is told to be made of
+ADD_SPEAKERS = "run `synesthete train` on its run folder again, which adds one, or name a voice"
 ADD_CLASSIFIER = "run `synesthete train` on its run folder again, which adds one"
 
 
@@ -35,7 +39,8 @@ ADD_CLASSIFIER = "run `synesthete train` on its run folder again, which adds one
 class SpeechRequest(SampleRequest):
     """inputs: pictures, files of them, or folders of files. max_pixels: of a file; one of more is not decoded.
 
-    voice: one of the model's, several with commas between them, or `all`; None leaves it to the chance of each sample.
+    voice: one of the model's, or a sound file of somebody's speech, several with commas between them, or `all`; None
+    leaves it to the chance of each sample.
     pitch (0 to 99, 50 a voice's own), rate (words a minute): None leaves them to the model.
     """
 
@@ -83,9 +88,13 @@ class SpeechPlan(Plan):
         stems = [next(named) if isinstance(picture, Path) else f"{i:03d}" for i, picture in enumerate(found)]
         wanted = {name: one for name in ("voice", "pitch", "rate") if (one := getattr(request, name)) is not None}
         voices = asked_voices(pipeline.conditioner, wanted, request.model)
+        self.shares = {name: clip_shares(folder, name, request.model) for name in voices if name and is_clip(name)}
+        self.inputs += [Path(name).expanduser() for name in self.shares]
+        clips = name_stems([Path(name) for name in self.shares], [])
+        names = {name: name for name in voices} | dict(zip(self.shares, map(legible, clips), strict=True))
         # The noise of a picture is the same whoever speaks.
         self.items = [
-            Item(f"{stem}_{own['voice']}" if len(voices) > 1 else stem, (), own, raw=picture)
+            Item(f"{stem}_{names[own['voice']]}" if len(voices) > 1 else stem, (), own, raw=picture)
             for stem, picture in zip(stems, found, strict=True)
             for own in (wanted | ({"voice": voice} if voice else {}) for voice in voices)
         ]
@@ -123,9 +132,27 @@ class SpeechPlan(Plan):
         conditioner = self.pipeline.conditioner
         if not isinstance(conditioner, VoicedPicture):
             return torch.cat(list(fitted)), [{}] * len(items)
-        each = [conditioner.compose(picture, **item.how) for picture, item in zip(fitted, items, strict=True)]
+        how = [
+            item.how | {"voice": self.shares.get(one, one)} if (one := item.how.get("voice")) else item.how
+            for item in items
+        ]
+        each = [conditioner.compose(picture, **own) for picture, own in zip(fitted, how, strict=True)]
+        if self.shares:  # by a clip or by name: all as shares of the voices
+            each = [replace(one, voice=conditioner.shares(one.voice)) for one in each]
         raw = conditioner.complete(SpokenPictures.concatenate(each), generators)
-        return raw, [{"voice": conditioner.voices[place]} for place in raw.voice.tolist()]
+        if not self.shares:
+            return raw, [{"voice": conditioner.voices[place]} for place in raw.voice.tolist()]
+        return raw, [{"voice": self.told_voice(item.how["voice"])} for item in items]
+
+    def told_voice(self, name: str) -> str:
+        """A voice for whoever reads a file; of a clip also the voices that it is made of, the larger shares first."""
+        if name not in self.shares:
+            return name
+        shares, places = self.shares[name].topk(min(NUM_TOLD, len(self.shares[name])))
+        voices = self.pipeline.conditioner.voices
+        told = zip(shares.tolist(), places.tolist(), strict=True)
+        of = [f"{voices[place]} {share:.2f}" for share, place in told if share >= LEAST_TOLD]
+        return f"{legible(Path(name).name)} ({', '.join(of)})"
 
 
 def asked_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> list[str | None]:
@@ -146,7 +173,27 @@ def asked_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> lis
         return [None]
     if asked == ALL:
         return list(conditioner.voices)
-    places = [conditioner.find_voice(name) for name in split_commas([asked])]
-    if not places:
+    wanted_ones = [asked] if is_clip(asked) else split_commas([asked])
+    if not wanted_ones:
         raise InputError(f"voice {asked!r}: names none; give one of {', '.join(conditioner.voices[:8])}, or {ALL}")
-    return [conditioner.voices[place] for place in dict.fromkeys(places)]
+    named = [one if is_clip(one) else conditioner.voices[conditioner.find_voice(one)] for one in wanted_ones]
+    return list(dict.fromkeys(named))
+
+
+def is_clip(voice: str) -> bool:
+    """Whether a voice is a sound file and no name: there is such a file, or it ends as one."""
+    path = Path(voice).expanduser()
+    return path.is_file() or ("," not in voice and path.suffix.lower() in SOUNDS)
+
+
+def clip_shares(folder: Path | None, clip: str, model: str) -> Tensor:
+    """The share (V,) of each of the model's voices in a sound file. folder: of the model.
+
+    Raises:
+        InputError: no such file, no sound, no speech of one speaker, or a model that has no encoder of speakers.
+    """
+    encoder = load_speaker_encoder(folder) if folder else None
+    if encoder is None:
+        raise InputError(f"{model}: no encoder of speakers with it, so no clip can be its voice; {ADD_SPEAKERS}")
+    path = Path(clip).expanduser()
+    return encoder.recognise(read_audio(path, encoder.spec.sample_rate), legible(str(path)))

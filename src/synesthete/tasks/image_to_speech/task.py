@@ -21,7 +21,7 @@ from synesthete.data.speech.engines import split_voices
 from synesthete.io import digest, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
-from synesthete.tasks.task import Task, register
+from synesthete.tasks.task import Task, model_folder, register
 from synesthete.training.precompute import precompute_features
 from synesthete.types import InputError, Prepared
 
@@ -137,6 +137,28 @@ class ImageToSpeech(Task):
         words = tuple((own,) if isinstance(own, str) else tuple(own) for own in phrases)
         return replace(trained, words=words), test.waveforms, test.labels
 
+    def train_classifier(
+        self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
+    ) -> None:
+        """As of every task; beside a model with voices also the encoder of speakers, for clips to be its voice."""
+        from synesthete.tasks.image_to_speech.speakers import (
+            FOLDER,
+            NUM_STEPS,
+            save_speaker_encoder,
+            train_speaker_encoder,
+        )
+
+        super().train_classifier(recipe, prepared, model, data=data, progress=progress)
+        if not issubclass(recipe.conditioner.target, VoicedPicture) or (model / FOLDER).is_dir():
+            return
+        pairs, corpus = recipe.data(), self.build_corpus(recipe, data)
+        clips, held_out = pairs.clips(corpus, "train"), pairs.clips(corpus, "classifier")
+        voices = recipe.conditioner.voices or prepared.told["voices"]
+        num_steps = min(NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
+        spec = recipe.codec().spec
+        encoder = train_speaker_encoder(clips, held_out, voices, spec, num_steps=num_steps, progress=progress)
+        save_speaker_encoder(encoder, model)
+
     def evaluation_data(self, recipe: Recipe, folder: Path | None, progress: Progress | None) -> Path:
         """The corpus: what is evaluated are test pictures, and voices that the model never heard."""
         return self.build_corpus(recipe, folder, progress)
@@ -145,9 +167,11 @@ class ImageToSpeech(Task):
         """What hears it beside the voices of the corpus."""
         from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
         from synesthete.tasks.image_to_speech.evaluation_data import read_speech_data
+        from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 
         drawn = {name: options[name] for name in ("num", "seed", "progress")}
-        return SpeechEvaluator(pipeline, read_speech_data(pipeline, recipe.data(), prepared, **drawn), **options)
+        data = read_speech_data(pipeline, recipe.data(), prepared, **drawn)
+        return SpeechEvaluator(pipeline, data, speakers=load_speaker_encoder(model_folder(model)), **options)
 
 
 def prepare_clips(

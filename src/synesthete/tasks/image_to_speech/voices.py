@@ -11,6 +11,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.conditioning.voices import VoicedPicture
+from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.voices import load_or_train_voice_classifier
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, per_class
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.conditioning.speakers import SpeakerEncoder
     from synesthete.data.speech.corpus import Clips
+    from synesthete.evaluation.classifiers.voices import VoiceClassifier
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
     from synesthete.types import SpokenPictures
 
@@ -45,10 +49,10 @@ def asked_findings(of: SpeechEvaluator) -> Iterator[Finding]:
     voices, spec = conditioner.voices, of.codec.spec
     trained, real = load_or_train_voice_classifier(clips, voices, spec, seed=of.seed, progress=of.progress)
     real = real[torch.arange(min(len(real), NUM_ASKED))]
+    told = torch.tensor([voices.index(name) for name in real.speakers])
     rebuilt = of.through_codec(pad(real.waveforms, of.codec), real.labels)
     asked = ask(conditioner, of.pictures[:NUM_ASKED], clips, of.seed)
     made = of.speak(asked, "voices asked for", seed=seeding.derive(of.seed, "asked"))
-    told = torch.tensor([voices.index(name) for name in real.speakers])
     other, answers = shuffled(len(asked), of.seed), trained.classifier.classify(made.signal)
     best, by = accuracy(told, trained.classifier.classify(rebuilt.signal)), f"classifier of {len(voices)} voices"
     beside = (1 / len(voices), asked.voice[other], best)
@@ -68,15 +72,37 @@ def asked_findings(of: SpeechEvaluator) -> Iterator[Finding]:
         row: dict[str, Any] = {"variant": what, "what": what, "within": within, "num": num}
         spread = interval_of_correlation(value, num - len(groups.unique()))
         metrics.append(metric("asked_against_made", value, spread, 0.0, apart, ceiling, **row))
+    whose = f"Asked for one of {len(voices)} voices, {metrics[0].value:.1%} of {len(asked)} samples are in that voice "
+    said = [f"{whose}(by a classifier of them; chance {1 / len(voices):.1%}, real takes {best:.1%})."]
+    if of.speakers is not None:
+        metrics.append(given_clips(of, of.speakers, real, trained.classifier, best, by))
+        said.append(f"Given a clip of one instead, {metrics[-1].value:.1%} are in its voice.")
     shares = per_class(asked.voice, answers, len(voices))
     table = Table(("voice", "named as asked"), list(zip(voices, shares, strict=True)), f"{len(asked)} samples")
-    said = f"Asked for one of {len(voices)} voices, {metrics[0].value:.1%} of {len(asked)} samples are in that voice "
     yield Finding(
         metrics,
         [Section("Voices asked for", _ASKED.format(num=len(real), kept=trained.num_test), [table])],
         {"named_as_asked": dict(zip(voices, shares, strict=True))},
-        sentences=[f"{said}(by a classifier of them; chance {1 / len(voices):.1%}, real takes {best:.1%})."],
+        sentences=said,
     )
+
+
+def given_clips(
+    of: SpeechEvaluator, speakers: SpeakerEncoder, clips: Clips, classifier: VoiceClassifier, ceiling: float, by: str
+) -> Metric:
+    """How often the voice of a clip is named of what the model says, given that clip and no name.
+
+    clips: from which neither the classifier nor the encoder of speakers learned. ceiling: of the clips themselves.
+    """
+    pictures = of.pictures[: len(clips)]
+    num = len(pictures)
+    true = torch.tensor([speakers.config.voices.index(name) for name in clips.speakers[:num]])
+    shares = speakers.weigh(speakers.vectors_of(as_float(clips.waveforms[:num])))  # (n, V)
+    raw = replace(of.pipeline.conditioner.compose(pictures), voice=shares)
+    made = of.speak(raw, "voices of clips", seed=seeding.derive(of.seed, "clips as voices"))
+    other, answers = shuffled(num, of.seed), classifier.classify(made.signal)
+    beside = (1 / shares.shape[1], true[other], ceiling)
+    return accuracy_metric("clip_voice_accuracy", true, answers, *beside, classifier=by)
 
 
 def ask(conditioner: VoicedPicture, pictures: Tensor, clips: Clips, seed: int) -> SpokenPictures:
@@ -126,7 +152,9 @@ _ASKED = (
     "Held-out pictures, each spoken in the next of the model's voices, at a pitch and a rate drawn evenly from those "
     "that it learned. A classifier of these voices, which learned from three quarters of the training clips, names who "
     "speaks; its ceiling is {num} of the {kept} other clips, through the codec: other takes of the same voices, from "
-    "which the model may have learned, for no other voice can be asked for. Shuffled: voice, pitch and rate of another "
-    "sample. Pitch is compared within a voice, by the median of the loud frames where a sound has a clear one; none is "
-    "asked for of voices that keep one pitch in the corpus. Rate is compared within a word, by how short the sound is."
+    "which the model may have learned, for no other voice can be asked for by name. These same clips are given in "
+    "place of a name where the model has an encoder of speakers, which did not learn from them either. Shuffled: "
+    "voice, pitch and rate of another sample. Pitch is compared within a voice, by the median of the loud frames where "
+    "a sound has a clear one; none is asked for of voices that keep one pitch in the corpus. Rate is compared within a "
+    "word, by how short the sound is."
 )
