@@ -75,7 +75,7 @@ class HifiGan(nn.Module):
             raise InputError(f"codec.vocoder hifigan: which one? give the folder of its weights by --set {FIELD}=PATH")
         path = Path(name).expanduser()
         file = path if path.is_file() else _only_weights(find_weights(name, PATTERNS, field=FIELD))
-        settings = read_settings(file.parent)
+        settings = read_hifigan_settings(file.parent)
         check_frames(file.parent, settings, spec, floor)
         sizes = {key: settings[key] for key in SETTINGS}
         try:
@@ -104,13 +104,13 @@ def without_hifigan(name: str | None, spec: AudioSpec, floor: float) -> str:
     if folder is None:
         return f"{name or FIELD} is not on this machine"
     try:
-        check_frames(folder, read_settings(folder), spec, floor)
+        check_frames(folder, read_hifigan_settings(folder), spec, floor)
     except InputError as error:
         return str(error)
     return ""
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+def read_hifigan_settings(folder: Path) -> dict[str, Any]:
     """The published config.json of a folder.
 
     Raises:

@@ -99,7 +99,7 @@ def _contrast(
     for step in range(num_steps):
         num = int(torch.randint(1, most + 1, (), generator=chance))
         drawn = [draw_words(words, 2 * num, chance) for words in takes.values()]
-        views = [joined(log_mels, [each[part] for each in drawn]) for part in (slice(num), slice(num, None))]
+        views = [join_takes(log_mels, [each[part] for each in drawn]) for part in (slice(num), slice(num, None))]
         beside = tones[torch.randint(len(tones), (NUM_BESIDE,), generator=chance)][..., : views[0].shape[2]]
         found = encoder(recorded_otherwise(torch.cat([*views, beside]), chance))
         first, second, nobody = found.split([len(takes), len(takes), NUM_BESIDE])
@@ -118,7 +118,7 @@ def _measure(encoder: SpeakerEncoder, log_mels: Tensor, takes: Takes, chance: to
     """Limits and temperature, by clips of speakers that it never heard."""
     several = min(NUM_LONG, *(len(words) for words in takes.values()))
     groups = [draw_words(words, several, chance) for words in takes.values() for _ in range(CHUNK)]
-    for kind, mels in enumerate((log_mels, joined(log_mels, groups))):
+    for kind, mels in enumerate((log_mels, join_takes(log_mels, groups))):
         vectors, agreements, _ = (torch.cat(part) for part in zip(*map(encoder.encode, mels.split(CHUNK)), strict=True))
         encoder.least_similarity[kind] = (vectors @ encoder.vectors.T).amax(dim=1).quantile(LEAST)
         encoder.least_agreement[kind] = agreements.quantile(LEAST)
@@ -151,7 +151,7 @@ def draw_words(words: Mapping[int, Sequence[int]], num: int, chance: torch.Gener
     return [words[label][int(torch.randint(len(words[label]), (), generator=chance))] for label in chosen]
 
 
-def joined(log_mels: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+def join_takes(log_mels: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
     """The log-mels (n, M, T) at the places of each group, one after the other, (num_groups, M, T * size)."""
     return log_mels[torch.tensor(groups)].movedim(1, 2).flatten(2)
 
@@ -177,7 +177,9 @@ def tone_log_mels(encoder: SpeakerEncoder, num_frames: int) -> Tensor:
     seconds = encoder.spec.num_samples(num_frames) / encoder.spec.sample_rate
     tones: Any = Tones(NUM_TONES, seconds, encoder.spec.sample_rate).recordings()
     sounds = torch.stack([torch.from_numpy(synthesise(tone)).float() for tone in tones])
-    return all_log_mels(encoder, sounds)[..., :num_frames]
+    # White noise as well: one that learned from melodies and bands of noise alone took it for a hoarse voice.
+    hiss = 0.1 * torch.randn(NUM_TONES, sounds.shape[1], generator=seeding.generator(0, "white noise"))
+    return all_log_mels(encoder, torch.cat([sounds, hiss]))[..., :num_frames]
 
 
 def save_speaker_encoder(encoder: SpeakerEncoder, model: Path) -> None:
