@@ -66,7 +66,7 @@ OPTIONS: dict[str, Any] = {
     "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
     "voice": option(
         str | None,
-        "Who speaks: a voice of the model or a clip of one, several by commas, or all; else chance. Or who sings a melody.",
+        "Who speaks: a voice of the model or a clip, several by commas, or all; else chance. Or who sings a melody.",
     ),
     "instrument": option(
         str | None,
