@@ -32,6 +32,7 @@ from PIL import Image
 
 from benchmarks.campaigns.mutations import ODD, altered, damaged
 from benchmarks.campaigns.results import Trial, report
+from benchmarks.campaigns.score_files import read_score, write_midi_file, write_musicxml
 from synesthete import hub
 from synesthete.data.archives import list_archive
 from synesthete.data.audio import read_audio
@@ -270,6 +271,8 @@ KINDS: dict[str, tuple[Callable[[random.Random, Path], Path], Callable[[Path], A
     "model": (write_model, lambda path: Pipeline.load(str(path))),
     "checkpoint": (write_checkpoint, lambda path: restore(*small_network(), path)),
     "digits": (write_digits, lambda path: Mnist(str(path)).pictures("train")),
+    "midi": (write_midi_file, read_score),
+    "musicxml": (write_musicxml, read_score),
     "report": (write_evaluated, compare_reports),
     "run": (write_run, lambda path: examine(read_run(path), None, path.parent / "examined")),
 }
