@@ -4,14 +4,17 @@
     python -m benchmarks.listening runs/music --num 6 --seed 0 --out docs/listening/music
     python -m benchmarks.listening runs/music-low --upsampler runs/music-upsampler --out docs/listening/music-cascade
     python -m benchmarks.listening image-to-speech-digits --before old_model --out docs/listening/speech
+    python -m benchmarks.listening runs/compose --num 3 --out docs/listening/chorales
 
 The first samples of the seed, not the best ones: of a model that is told classes, the first of each class; of one that
-speaks, a held-out picture of each digit, beside what another model says to it, and one digit in five voices.
+speaks, a held-out picture of each digit, beside what another model says to it, and one digit in five voices; of one
+that composes, pieces among held-out ones, which are which at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +22,12 @@ import soundfile
 import torch
 
 from synesthete import seeding
+from synesthete.cli.options import recipe_of
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.cascade import Cascade
+from synesthete.tasks import prepare
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices, enlarge
 from synesthete.tasks.model import load
 
@@ -34,6 +39,11 @@ if TYPE_CHECKING:
 BATCH = 8
 TITLE = "What {name} plays"
 SPEECH = "The first samples of seed {seed} to held-out pictures, not the best ones. Low frequencies are at the bottom."
+CHORALES = (
+    "{num} pieces on an organ of a few partials, in an order that was drawn: the first {made} of seed {seed} that "
+    "{name} composed, not the best ones, told the keys of held-out windows, and as many held-out windows. Eight bars "
+    "each, which may begin and end anywhere in a piece. Which are which stands at the end."
+)
 HOW = "The first samples of seed {seed}, not the best ones: {settings}. Low frequencies are at the bottom, -80 to 0 dB."
 
 
@@ -46,6 +56,7 @@ def main() -> None:
     parser.add_argument("--name", help="what the page calls it")
     parser.add_argument("--num", type=int, default=6, help="sounds of a model that is told nothing")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="where `prepare --out` put the scores of a model that composes")
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     options = parser.parse_args()
     if options.num < 1:
@@ -56,6 +67,10 @@ def main() -> None:
         parser.error(f"--out {options.out}: exists; give another folder")
     if (speaker := load(options.model)).task.verb == "speak":
         page = write_speech(options.out, speaker, load(options.before) if options.before else None, options.seed)
+        (options.out / "README.md").write_text(page, encoding="utf-8")
+        return
+    if speaker.task.name == "music-compose":
+        page = write_pieces(options.out, speaker, options.num, options.seed, options.data)
         (options.out / "README.md").write_text(page, encoding="utf-8")
         return
     pipeline = Pipeline.load(options.model)
@@ -104,6 +119,36 @@ def write_speech(out: Path, speaker: Any, before: Any | None, seed: int) -> str:
         spoken = "\n".join(f"| {voice} | {cell} |" for voice, cell in zip(voices, said, strict=True))
         page += [f"## The same {CHORUS} in other voices", f"| voice | sound |\n|---|---|\n{spoken}"]
     return "\n\n".join(page) + "\n"
+
+
+def write_pieces(out: Path, composer: Any, num: int, seed: int, data: Path | None) -> str:
+    """`num` pieces that were made among as many held-out ones, as sounds and rolls; Markdown, with the answers."""
+    recipe = recipe_of(composer.pipeline, composer.folder)
+    judge: Any = composer.task.evaluator(composer.pipeline, prepare(recipe, data), recipe, "", num=num, seed=seed)
+    given = judge.held_out
+    composed = judge.generated
+    keys = [judge.class_names[label] for label in composed.labels]
+    made = [(grid, f"made, told {key}") for grid, key in zip(composed.signal, keys, strict=True)]
+    names = [Path(given.names[piece]).name for piece in given.pieces]
+    real = [(grid, f"held out, {name}") for grid, name in zip(given.grids, names, strict=True)]
+    pieces = [*made, *real]
+    order = torch.randperm(len(pieces), generator=seeding.generator(seed, "order")).tolist()
+    rows, answers = [], []
+    for number, place in enumerate(order, 1):
+        grid, answer = pieces[place]
+        for medium in judge.card(str(number), grid).media:
+            if medium.kind == "wav":
+                sound, rate = soundfile.read(io.BytesIO(medium.content))
+                soundfile.write(out / f"{number}.ogg", sound, rate, format="OGG", subtype="VORBIS")
+            else:
+                (out / f"{number}.png").write_bytes(medium.content)
+        player = f'<audio controls preload="none" src="{number}.ogg"></audio>'
+        rows.append(f"| {player} [{number}]({number}.ogg) | ![notes of {number}]({number}.png) |")
+        answers.append(f"{number}. {answer}")
+    told = CHORALES.format(num=len(pieces), made=num, seed=seed, name=Path(composer.name).name)
+    table = "\n".join(["| piece | notes |", "|---|---|", *rows])
+    hidden = "\n".join(["<details><summary>Which are which</summary>", "", *answers, "", "</details>"])
+    return f"# Chorales, made and composed\n\n{told}\n\n{table}\n\n{hidden}\n"
 
 
 def heard(out: Path, name: str, sound: Sound) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from benchmarks import listening
 
 import synesthete
 from synesthete.data.scores.grid import BAR, to_grid
@@ -199,6 +200,16 @@ def test_what_cannot_be_is_one_line(model, folder, asked, said):
     with pytest.raises(InputError, match=said) as caught:
         model(**asked)
     assert "\n" not in str(caught.value)
+
+
+def test_a_page_hides_which_pieces_were_made(folder, tmp_path, monkeypatch):
+    asked = ["listening", str(folder / "model"), "--num", "1", "--out", str(tmp_path / "page")]
+    monkeypatch.setattr("sys.argv", asked)
+    listening.main()
+    shown, _, answers = (tmp_path / "page" / "README.md").read_text().partition("<details>")
+    assert "chorale" not in shown.replace("Chorales", "")
+    assert sorted(line.split()[1].strip(",") for line in answers.splitlines() if line[:1].isdigit()) == ["held", "made"]
+    assert all((tmp_path / "page" / f"{number}.{kind}").is_file() for number in (1, 2) for kind in ("ogg", "png"))
 
 
 @pytest.mark.parametrize(("text", "key"), [("C", (0, "major")), ("bb", (10, "major")), ("f#  Minor", (6, "minor"))])
