@@ -4,7 +4,7 @@
     python -m benchmarks.listening runs/music --num 6 --seed 0 --out docs/listening/music
     python -m benchmarks.listening runs/music-low --upsampler runs/music-upsampler --out docs/listening/music-cascade
     python -m benchmarks.listening image-to-speech-digits --before old_model --out docs/listening/speech
-    python -m benchmarks.listening runs/compose --num 3 --out docs/listening/chorales
+    python -m benchmarks.listening runs/compose --name music-compose --num 3 --out docs/listening/chorales
 
 The first samples of the seed, not the best ones: of a model that is told classes, the first of each class; of one that
 speaks, a held-out picture of each digit, beside what another model says to it, and one digit in five voices; of one
@@ -70,7 +70,8 @@ def main() -> None:
         (options.out / "README.md").write_text(page, encoding="utf-8")
         return
     if speaker.task.name == "music-compose":
-        page = write_pieces(options.out, speaker, options.num, options.seed, options.data)
+        name = options.name or Path(options.model).name
+        page = write_pieces(options.out, speaker, name, options.num, options.seed, options.data)
         (options.out / "README.md").write_text(page, encoding="utf-8")
         return
     pipeline = Pipeline.load(options.model)
@@ -121,7 +122,7 @@ def write_speech(out: Path, speaker: Any, before: Any | None, seed: int) -> str:
     return "\n\n".join(page) + "\n"
 
 
-def write_pieces(out: Path, composer: Any, num: int, seed: int, data: Path | None) -> str:
+def write_pieces(out: Path, composer: Any, name: str, num: int, seed: int, data: Path | None) -> str:
     """`num` pieces that were made among as many held-out ones, as sounds and rolls; Markdown, with the answers."""
     recipe = recipe_of(composer.pipeline, composer.folder)
     judge: Any = composer.task.evaluator(composer.pipeline, prepare(recipe, data), recipe, "", num=num, seed=seed)
@@ -129,10 +130,10 @@ def write_pieces(out: Path, composer: Any, num: int, seed: int, data: Path | Non
     composed = judge.generated
     keys = [judge.class_names[label] for label in composed.labels]
     made = [(grid, f"made, told {key}") for grid, key in zip(composed.signal, keys, strict=True)]
-    names = [Path(given.names[piece]).name for piece in given.pieces]
-    real = [(grid, f"held out, {name}") for grid, name in zip(given.grids, names, strict=True)]
+    titles = [Path(given.names[piece]).name for piece in given.pieces]
+    real = [(grid, f"held out, {title}") for grid, title in zip(given.grids, titles, strict=True)]
     pieces = [*made, *real]
-    order = torch.randperm(len(pieces), generator=seeding.generator(seed, "order")).tolist()
+    order = torch.randperm(len(pieces), generator=seeding.generator(seed, "which is which")).tolist()
     rows, answers = [], []
     for number, place in enumerate(order, 1):
         grid, answer = pieces[place]
@@ -145,7 +146,7 @@ def write_pieces(out: Path, composer: Any, num: int, seed: int, data: Path | Non
         player = f'<audio controls preload="none" src="{number}.ogg"></audio>'
         rows.append(f"| {player} [{number}]({number}.ogg) | ![notes of {number}]({number}.png) |")
         answers.append(f"{number}. {answer}")
-    told = CHORALES.format(num=len(pieces), made=num, seed=seed, name=Path(composer.name).name)
+    told = CHORALES.format(num=len(pieces), made=num, seed=seed, name=name)
     table = "\n".join(["| piece | notes |", "|---|---|", *rows])
     hidden = "\n".join(["<details><summary>Which are which</summary>", "", *answers, "", "</details>"])
     return f"# Chorales, made and composed\n\n{told}\n\n{table}\n\n{hidden}\n"
