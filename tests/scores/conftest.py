@@ -23,8 +23,8 @@ class Untrained(NamedTuple):
 def untrained(tmp_path_factory):
     """To be read only."""
     folder = tmp_path_factory.mktemp("scores")
-    recipe = tiny_scores()
-    recipe.sampling.num_inference_steps = 2
+    recipe = tiny_scores(takes=3, test_share=0.3)
+    recipe.sampling.num_inference_steps, recipe.stages[0].num_steps = 2, 2
     prepared = tasks.prepare(recipe, folder / "data")
     pipeline = assembly.make_pipeline(recipe, awake(assembly.make_parts(recipe, prepared)), prepared.class_names)
     pipeline.save(folder / "model")

@@ -48,7 +48,7 @@ def evaluate(
         str,
         typer.Option(
             help="auto: pocketsphinx, and Whisper if it is on this machine; pocketsphinx; none; or a Whisper's folder "
-            "or Hub id, which is downloaded."
+            "or Hub id, which is downloaded. Of scores that are played: a path to basic-pitch, which hears notes, too."
         ),
     ] = "auto",
     features: Annotated[
@@ -71,9 +71,10 @@ def evaluate(
 
     A model that speaks is shown held-out pictures and evaluated by voices it never heard; one that draws is evaluated
     by a classifier and compared with held-out pictures; one that plays by a classifier, its bands, rhythm and pitch
-    beside held-out recordings; one that paints sounds by what its pictures of sounds and speakers that it never heard
-    show, by what sound and text are worth to it, and stage by stage where its run keeps RUN/after-STAGE. Writes
-    report.md, report.html (self-contained, with pictures and sound) and report.json.
+    beside held-out recordings, or, told scores, by the notes that are heard; one that paints sounds by what its
+    pictures of sounds and speakers that it never heard show, by what sound and text are worth to it, and stage by stage
+    where its run keeps RUN/after-STAGE. Writes report.md, report.html (self-contained, with pictures and sound) and
+    report.json.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,

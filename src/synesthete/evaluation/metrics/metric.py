@@ -91,6 +91,8 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "cycle_class": "cycle: the last picture shows the class that {what} ({classifier}, n = {num})",
         "cycle_speech": "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
         "cycle_first": "accuracy of the classifier on the first pictures ({classifier}, n = {num})",
+        "note_f1": "F1 of the notes heard against those asked for ({listener}, n = {num})",
+        "note_frame_f1": "F1 of the keys heard to sound, frame by frame ({listener}, n = {num})",
         "searched_accuracy": "accuracy, {who} (n = {num})",
         "searched_recall": "recall, {who} ({against})",
         "key_accuracy": "sounds in the key that was asked for (profiles of Krumhansl and Kessler, n = {num})",
@@ -128,6 +130,7 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
         "class_accuracy_over_real": (
             "class accuracy over that of real {what} ({classifier}, n = {num}, {num_real} real)"
         ),
+        "note_f1_over_ceiling": "F1 of notes over that of the real sounds ({listener}, n = {num})",
         "memorization_distance": "memorisation: distance to the nearest one over held-out's ({against})",
     },
     ("share", None): {
@@ -139,6 +142,7 @@ _TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
     },
     ("ratio", False): {
         "kid_over_floor": "KID over its real-vs-real floor ({against})",
+        "seam_jump": "{which} jump of {what} where windows meet, over that elsewhere (n = {num})",
         "balanced_kid_over_floor": "class-balanced KID over its floor ({against})",
     },
     ("ratio", None): {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
     from synesthete.data.scores.scored_sounds import ScoredSounds
+    from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Progress
 
 
@@ -41,6 +42,8 @@ class MusicScoreTask(Task):
     name = "music-score"
     verb = "play"
     makes = "music from scores"
+    num_evaluated = 48
+    evaluation_options = ("features", "listener")
     request_type = ScoreRequest
     plan_type = ScorePlan
 
@@ -101,6 +104,24 @@ class MusicScoreTask(Task):
             if not isinstance(one, str | Path | Score):
                 raise InputError(f"an input of type {type(one).__name__}; give a path, a Score, or a list of them")
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
+
+    def classifier_type(self) -> type[Any]:
+        """What hears the notes of a sound."""
+        from synesthete.evaluation.classifiers.transcriber import Transcriber
+
+        return Transcriber
+
+    def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
+        """One of performances that the model is trained on; evaluations tell what it hears in held-out ones."""
+        from synesthete.tasks.music_score.evaluation import learn_transcriber
+
+        return learn_transcriber(recipe, **options), (), torch.zeros(0)
+
+    def evaluator(self, pipeline: Any, prepared: Prepared, recipe: Recipe, model: str, **options: Any) -> Evaluator:
+        """What it plays of held-out scores, beside their performances."""
+        from synesthete.tasks.music_score.evaluation import ScoreEvaluator
+
+        return ScoreEvaluator(pipeline, prepared, recipe=recipe, **options)
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Noise, and a note in each."""

@@ -1,0 +1,105 @@
+"""Notes that are heard in a sound, beside those that were asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FRAME = 0.02  # seconds from one frame of what is heard to the next
+LOWEST, NUM_KEYS = 21, 88  # the MIDI pitch of the first row, and rows: a piano's keys
+TOLERANCE = 0.05  # seconds by which a note may begin earlier or later, as in MIREX's evaluations of transcribers
+APART = 2  # frames that two beginnings of one pitch are apart at least
+FIELDS = ("sounds", "begins")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How likely each key sounds, and begins to, in each frame: (n, NUM_KEYS, T) each, from 0 to 1."""
+
+    sounds: Tensor
+    begins: Tensor
+
+
+class NoteListener(Protocol):
+    """Anything that hears notes.
+
+    Attributes:
+        name: for reports. thresholds: from which on a key sounds, and begins.
+    """
+
+    name: str
+    thresholds: tuple[float, float]
+
+    def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
+        """Sounds (n, S), int16 or float in [-1, 1], on FRAME's grid; progress(done, n)."""
+        ...
+
+
+def asked_keys(roll: Tensor, frame_seconds: float, num_frames: int) -> Tensor:
+    """Rolls (n, 2, 128, T) as bool (n, 2, NUM_KEYS, num_frames) on FRAME's grid; other pitches are left out."""
+    keys = roll[:, :, LOWEST : LOWEST + NUM_KEYS].bool()
+    places = (torch.arange(keys.shape[-1]) * frame_seconds / FRAME).round().long().clamp(max=num_frames - 1)
+    found = torch.zeros(*keys.shape[:-1], num_frames, dtype=torch.bool)
+    if len(places.unique()) == num_frames:  # no finer than the grid asks for: nothing begins between frames
+        return found.long().index_add_(-1, places, keys.long()).bool()
+    nearest = (torch.arange(num_frames) * FRAME / frame_seconds).round().long().clamp(max=keys.shape[-1] - 1)
+    found[:, 0] = keys[:, 0, :, nearest]
+    found[:, 1] = found[:, 1].long().index_add_(-1, places, keys[:, 1].long()).bool()
+    return found
+
+
+def beginnings(begins: Tensor, threshold: float) -> Tensor:
+    """(P, T) of how likely a key begins -> bool (P, T): the peaks that reach the threshold."""
+    highest = F.max_pool1d(begins[None], 2 * APART + 1, 1, APART)[0]
+    peak = (begins >= threshold) & (begins == highest)
+    before = F.pad(peak, (1, 0))[:, :-1]
+    return peak & ~before  # of a flat top the first
+
+
+def matched(heard: Tensor, asked: Tensor) -> int:
+    """Of beginnings (P, T), how many are within TOLERANCE of one that was asked for, each with one of its own."""
+    num, reach = 0, int(TOLERANCE / FRAME)
+    for key in (heard.any(dim=1) & asked.any(dim=1)).nonzero().flatten().tolist():
+        times, wanted = (each[key].nonzero().flatten().tolist() for each in (heard, asked))
+        place = 0
+        for time in wanted:  # of one pitch, the earliest that will do is the best
+            while place < len(times) and times[place] < time - reach:
+                place += 1
+            if place < len(times) and times[place] <= time + reach:
+                num, place = num + 1, place + 1
+    return num
+
+
+def f1(num_right: int, num_heard: int, num_asked: int) -> float:
+    """Harmonic mean of precision and recall; 1 where nothing was asked for, nor heard."""
+    return 2 * num_right / (num_heard + num_asked) if num_heard + num_asked else 1.0
+
+
+def note_f1(heard: Heard, asked: Tensor, threshold: float) -> Tensor:
+    """F1 (n,) of the notes' beginnings; asked as `asked_keys` has it."""
+    found = []
+    for likely, wanted in zip(heard.begins, asked[:, 1], strict=True):
+        begun = beginnings(likely, threshold)
+        found.append(f1(matched(begun, wanted), int(begun.sum()), int(wanted.sum())))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def frame_f1(heard: Heard, asked: Tensor, threshold: float) -> Tensor:
+    """F1 (n,) of which keys sound, cell by cell."""
+    sounding, wanted = heard.sounds >= threshold, asked[:, 0]
+    found = [f1(int((a & b).sum()), int(a.sum()), int(b.sum())) for a, b in zip(sounding, wanted, strict=True)]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def best_thresholds(heard: Heard, asked: Tensor) -> tuple[float, float]:
+    """From which likelihood on keys sound, and begin, so that both F1 are best."""
+    tried = [place / 20 for place in range(2, 19)]
+    sounds = max(tried, key=lambda threshold: float(frame_f1(heard, asked, threshold).mean()))
+    begins = max(tried, key=lambda threshold: float(note_f1(heard, asked, threshold).mean()))
+    return sounds, begins
