@@ -88,7 +88,7 @@ def image_to_speech_voices() -> Recipe:
     recipe = with_voices(image_to_speech_digits())
     recipe.name = "image-to-speech-voices"
     set_length(recipe, num_frames=80)  # the slow ones of Kokoro's voices, should they speak
-    recipe.data.rates = (140, 190)
+    recipe.data.rates = (150, 200)
     return recipe
 
 

@@ -57,14 +57,14 @@ def music_compose() -> Recipe:
             Stage(
                 "denoise",
                 build(Denoising),
-                num_steps=3000,
-                batch_size=64,
+                num_steps=3500,
+                batch_size=32,
                 learning_rate=1e-3,
                 num_warmup_steps=200,
                 ema_decay=0.998,
             )
         ],
-        sampling=Sampling(sampler="flow-euler", num_inference_steps=40, guidance_scale=1.5, precision="auto"),
+        sampling=Sampling(sampler="flow-euler", num_inference_steps=40, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
 
