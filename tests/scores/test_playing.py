@@ -17,8 +17,8 @@ from synesthete.data.scores.rendering import TAIL, render
 from synesthete.data.scores.score import Note, Score
 from synesthete.pipeline import Canvas
 from synesthete.pipeline.canvas import Frames, plan
-from synesthete.tasks.music_compose.sampling import find_instruments
-from synesthete.tasks.music_score.playing import ModelInstruments, Part, play_parts
+from synesthete.tasks.music_compose.sampling import choose_instrument
+from synesthete.tasks.music_score.playing import ModelInstruments, Passage, play_passages
 from synesthete.types import InputError
 from tiny_scores import FRAMES, HOP, NAMES, RATE, tune
 
@@ -53,11 +53,11 @@ def test_every_window_knows_as_much_as_training_has_shown(untrained):
 
 def test_a_batch_equals_its_singles(untrained):
     """Whatever their lengths are."""
-    parts = [Part(tune(0).at_tempo(150), "organ"), Part(tune(1), "guitar", 0.3), Part(tune(2), None, 1.1)]
+    parts = [Passage(tune(0).at_tempo(150), "organ"), Passage(tune(1), "guitar", 0.3), Passage(tune(2), None, 1.1)]
     generators = [seeding.generator(0, i) for i in range(3)]
-    batch = play_parts(untrained.pipeline, parts, generators)
+    batch = play_passages(untrained.pipeline, parts, generators)
     for i, (part, made) in enumerate(zip(parts, batch, strict=True)):
-        [alone] = play_parts(untrained.pipeline, [part], [seeding.generator(0, i)])
+        [alone] = play_passages(untrained.pipeline, [part], [seeding.generator(0, i)])
         assert alone.waveform.shape == made.waveform.shape == (round(part.length * RATE),)
         assert torch.equal(alone.roll, made.roll)
         torch.testing.assert_close(made.x_0, alone.x_0, rtol=1e-3, atol=1e-4)
@@ -83,7 +83,7 @@ def test_the_noise_is_that_of_the_notes_whoever_plays_them(model, files):
     plan = model.plan(model.task.request_type(model="m", inputs=[files], instrument="all"))
     assert len(plan.items) == 2 * len({item.key for item in plan.items}) == 4
     made = model(files / "tune_1.mid", instrument="guitar")
-    assert made.seconds == pytest.approx(Part(tune(1).at_tempo(150)).length, abs=1e-3)
+    assert made.seconds == pytest.approx(Passage(tune(1).at_tempo(150)).length, abs=1e-3)
 
 
 def test_help_is_of_models_that_play_scores(command):
@@ -97,13 +97,13 @@ def test_help_is_of_models_that_play_scores(command):
 
 
 def test_what_is_composed_is_played_by_it(untrained, files):
-    instruments, chosen = find_instruments(str(untrained.folder), None, seed=2)
+    instruments, chosen = choose_instrument(str(untrained.folder), None, seed=2)
     assert (instruments.names, chosen) == (NAMES, "organ")
     assert render(tune(0), instruments, "guitar", RATE).any()
     with pytest.raises(InputError, match=r"instrument 'harp': there are organ, guitar"):
-        find_instruments(str(untrained.folder), "harp")
+        choose_instrument(str(untrained.folder), "harp")
     with pytest.raises(InputError, match=r"--with .*tune_0\.mid: no SoundFont"):
-        find_instruments(str(files / "tune_0.mid"), None)
+        choose_instrument(str(files / "tune_0.mid"), None)
 
 
 def test_the_same_alone_and_among_others(model, files):

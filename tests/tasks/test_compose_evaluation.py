@@ -22,8 +22,8 @@ from synesthete.tasks.music_compose.measures import (
     count_parallels,
     measure_piece,
     nearest_shares,
-    noise_like,
     random_chords,
+    random_notes,
     shuffle_notes,
     sounding_key,
 )
@@ -67,7 +67,7 @@ def test_figures_tell_pieces_from_the_same_notes_in_another_order_and_from_noise
     def mean(grids, key):
         return np.mean([measure_piece(grid)[key] for grid in grids])
 
-    noise = [noise_like(grid, rng()) for grid in GRIDS]
+    noise = [random_notes(grid, rng()) for grid in GRIDS]
     mixed = [shuffle_notes(grid, rng()) for grid in GRIDS]
     assert mean(noise, "in_scale") < 0.85 < mean(GRIDS, "in_scale")
     assert mean(noise, "key_correlation") < mean(GRIDS, "key_correlation")

@@ -27,12 +27,12 @@ from synesthete.tasks.music_compose.measures import (
     Harmony,
     measure_piece,
     nearest_shares,
-    noise_like,
     random_chords,
+    random_notes,
     shuffle_notes,
     sounding_key,
 )
-from synesthete.tasks.music_compose.sampling import find_instruments
+from synesthete.tasks.music_compose.sampling import choose_instrument
 from synesthete.types import InputError, ScoreSketch
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class ComposeEvaluator(Evaluator):
             MADE: self.generated.signal,
             HELD_OUT: real,
             SHUFFLED: [shuffle_notes(grid, rng) for grid in real],
-            NOISE: [noise_like(grid, rng) for grid in real],
+            NOISE: [random_notes(grid, rng) for grid in real],
         }
         found = {name: [measure_piece(grid) for grid in grids] for name, grids in sets.items()}
         means = {name: {k: float(np.mean([one[k] for one in each])) for k in FIGURES} for name, each in found.items()}
@@ -232,7 +232,7 @@ class ComposeEvaluator(Evaluator):
         name = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
         media = [Medium(name, encode_png(picture))]
         if score.notes:
-            sound = torch.from_numpy(render(score, *find_instruments(None, None), HEARD_RATE))
+            sound = torch.from_numpy(render(score, *choose_instrument(None, None), HEARD_RATE))
             media.append(Medium(name, encode_wav(sound, HEARD_RATE), kind="wav"))
         return Card(title, media)
 

@@ -172,7 +172,7 @@ def shuffle_notes(grid: Tensor, rng: np.random.Generator) -> Tensor:
     return shuffled
 
 
-def noise_like(grid: Tensor, rng: np.random.Generator) -> Tensor:
+def random_notes(grid: Tensor, rng: np.random.Generator) -> Tensor:
     """A piece (V, 2, T) in the same rhythm, every note drawn from all between its voice's lowest and highest."""
     made = grid.clone()
     for voice, (pitch, begins) in enumerate(grid.numpy().astype(np.int64)):

@@ -131,7 +131,7 @@ class ComposePlan(Plan):
 
     def __init__(self, pipeline: Pipeline, request: ComposeRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request, folder)
-        self.instruments, self.instrument = find_instruments(
+        self.instruments, self.instrument = choose_instrument(
             request.player, request.instrument, str(self.pipeline.device), request.seed
         )
         if request.player and isinstance(self.instruments, ModelInstruments):
@@ -245,7 +245,7 @@ def find_voice(name: str, names: Sequence[str]) -> int:
     return names.index(name.lower())
 
 
-def find_instruments(
+def choose_instrument(
     player: str | None, name: str | None, device: str = "cpu", seed: int = 0
 ) -> tuple[Instruments, str]:
     """What plays: our own instruments, a SoundFont, or a model that plays scores; and which of them, an organ if any.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LONGEST = 1200.0  # seconds of one sound, which is decoded as a whole
 
 
-class Part(NamedTuple):
+class Passage(NamedTuple):
     """What is to be played: a score, the name of an instrument or None, and how many seconds of it, all where None."""
 
     score: Score
@@ -54,8 +54,8 @@ class Played(NamedTuple):
     roll: Tensor
 
 
-def play_parts(
-    pipeline: Pipeline, parts: Sequence[Part], generators: Sequence[torch.Generator], **how: Any
+def play_passages(
+    pipeline: Pipeline, parts: Sequence[Passage], generators: Sequence[torch.Generator], **how: Any
 ) -> list[Played]:
     """Each of the parts as sound. Arguments as for `play_rolls`.
 
@@ -65,7 +65,7 @@ def play_parts(
     """
     frames, rate = Frames.of(pipeline.codec), pipeline.codec.spec.sample_rate
     for part in parts:
-        check_part(part)
+        check_passage(part)
     lengths = [max(round(part.length * rate), 1) for part in parts]
     num = frames.covering(max(lengths))
     told = []
@@ -122,7 +122,7 @@ def play_rolls(
     return found
 
 
-def check_part(part: Part) -> None:
+def check_passage(part: Passage) -> None:
     """Raise InputError where a part cannot be played."""
     title = part.score.title or "a score"
     if not part.score.notes:
@@ -155,10 +155,10 @@ class ModelInstruments:
         """The score on one of the instruments, (num_samples,) float32.
 
         Raises:
-            InputError: as `play_parts`.
+            InputError: as `play_passages`.
         """
-        part = Part(score, name, num_samples / sample_rate)
+        part = Passage(score, name, num_samples / sample_rate)
         generator = seeding.generator(self.seed, "sample", part.key)
-        [made] = play_parts(self.pipeline, [part], [generator], progress=self.progress, **self.sampling)
+        [made] = play_passages(self.pipeline, [part], [generator], progress=self.progress, **self.sampling)
         sound = resample(made.waveform[None], self.pipeline.codec.spec.sample_rate, sample_rate)[0, :num_samples]
         return torch.nn.functional.pad(sound, (0, num_samples - len(sound))).numpy()

@@ -12,7 +12,7 @@ from PIL import Image
 from synesthete import seeding
 from synesthete.data.files import legible, list_files
 from synesthete.data.scores.sources import MIDI, MUSICXML, ScoreFile
-from synesthete.tasks.music_score.playing import LONGEST, Part, check_part, play_parts
+from synesthete.tasks.music_score.playing import LONGEST, Passage, check_passage, play_passages
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
 from synesthete.types import InputError
@@ -78,15 +78,15 @@ class ScorePlan(Plan):
         for stem, given in zip(stems, found, strict=True):
             try:
                 score = ScoreFile(str(given)).read() if isinstance(given, Path) else given
-                check_part(Part(score, seconds=request.seconds))
+                check_passage(Passage(score, seconds=request.seconds))
             except InputError as error:
                 self.skipped.append(str(error))
                 continue
             self._say_untold(score, given)
-            chosen: list[str | None] = [*asked] or [drawn_instrument(names, request.seed, Part(score).key)]
+            chosen: list[str | None] = [*asked] or [drawn_instrument(names, request.seed, Passage(score).key)]
             told = {"score": legible(given.name)} if isinstance(given, Path) else {}
             for name in chosen:
-                part = Part(score, name, request.seconds)
+                part = Passage(score, name, request.seconds)
                 how = told | ({"instrument": name} if name else {}) | {"seconds": round(part.length, 3)}
                 self.items.append(Item(f"{stem}_{name}" if len(chosen) > 1 else stem, (part.key,), how, raw=part))
         if not self.items:
@@ -102,7 +102,7 @@ class ScorePlan(Plan):
             progress(what, done * total + now, batches * total)
 
         parts = [item.raw for item in items]
-        made = play_parts(self.pipeline, parts, self.generators(items), progress=report, **self.request.settings)
+        made = play_passages(self.pipeline, parts, self.generators(items), progress=report, **self.request.settings)
         rate = self.pipeline.codec.spec.sample_rate
         return [
             Sound(one.waveform, rate, draw_played(self.pipeline, one), self.how(**item.how))
