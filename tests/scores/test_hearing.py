@@ -25,7 +25,7 @@ from synesthete.evaluation.recognizers.basic_pitch import BasicPitch
 from synesthete.types import InputError
 from tiny_scores import HOP, RATE, tune
 
-FRAMES = 90
+FRAMES = 52
 
 
 def begun(*notes: tuple[int, int], num_frames: int = 60) -> torch.Tensor:
@@ -79,7 +79,7 @@ def sounds():
     """Sounds of tunes (n, S) int16, and their rolls."""
     parts, rolls = [], []
     for number in range(10):
-        score = tune(number).at_tempo(160)
+        score = tune(number).at_tempo(240)
         sound = torch.from_numpy(render(score, Partials(), "organ", RATE))[: FRAMES * HOP]
         parts.append(to_int16(torch.nn.functional.pad(sound, (0, FRAMES * HOP - len(sound)))))
         rolls.append(score.frames(FRAMES + 1, HOP / RATE))
