@@ -139,5 +139,5 @@ def test_it_is_saved_with_the_model_and_read_back(data, trained, tmp_path):
     assert (metric.value, metric.chance) == (kept.accuracy, 0.25)
     data.classifier, kept_aside = None, data.classifier
     with pytest.raises(InputError, match=r"--set data\.classifier_share"):
-        find_task("music").train_classifier(RECIPES["music-notes-debug"](), data, tmp_path)
+        find_task("music").train_classifier(RECIPES["music-notes-debug"](), data, tmp_path / "without")
     data.classifier = kept_aside
