@@ -131,7 +131,7 @@ class SpeakerEncoder(Part):
                 f"{name}: no speech, or unlike any of the model's voices (similarity {similarity:.2f}; 99% of speech "
                 f"has {self.least_similarity[kind]:.2f} or more); give a clip of one speaker, without music"
             )
-        if agreement < self.least_agreement[kind]:
+        if kind and agreement < self.least_agreement[kind]:  # the halves of a lone word are other sounds
             raise InputError(
                 f"{name}: two speakers, as it seems (its halves agree by {agreement[0]:.2f}; 99% of one speaker's by "
                 f"{self.least_agreement[kind]:.2f} or more); give a clip of one"
