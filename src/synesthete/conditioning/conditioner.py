@@ -65,7 +65,11 @@ class Conditioner(Part):
         negative: what to be led away from, of a conditioner that reads prompts beside sounds.
         """
         told = self.encode(raw)
-        return self.null(len(raw)), told, told
+        return self.untold(told, len(raw)), told, told
+
+    def untold(self, condition: Condition, batch_size: int) -> Condition:
+        """What guidance leads away from, and training puts in a condition's place: null, but for what always stays."""
+        return self.null(batch_size)
 
     def drop(
         self,
@@ -75,9 +79,9 @@ class Conditioner(Part):
         share: float,
         sound_share: float | None = None,
     ) -> Condition:
-        """The condition, null for a share of the samples, drawn per sample. sound_share: as `AudioTextConditioner`."""
+        """The condition, `untold` for a share of the samples, each drawn. sound_share: as `AudioTextConditioner`."""
         keep = torch.rand(len(raw), generator=generator) >= share
-        return Condition.where(keep, condition, self.null(len(raw)))
+        return Condition.where(keep, condition, self.untold(condition, len(raw)))
 
     def pictures(self, raw: Any) -> list[Image.Image]:
         """Each raw condition as a picture to lay beside what was made of it; none where there is nothing to be seen."""

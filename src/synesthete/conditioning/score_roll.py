@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from synesthete.conditioning.conditioner import Conditioner, are_within
 from synesthete.types import Condition, InputError, ScoreWindows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -141,7 +139,7 @@ class ScoreRoll(Conditioner):
             return condition
         told = torch.rand(2, len(raw.instrument), generator=generator)
         told = told >= torch.tensor([self.config.roll_dropout, self.config.instrument_dropout])[:, None]
-        without = self.untold(condition)
+        without = self.untold(condition, len(raw))
         return Condition(
             pooled=Condition.where(told[1], condition, without).pooled,
             spatial=Condition.where(told[0], condition, without).spatial,
@@ -152,31 +150,12 @@ class ScoreRoll(Conditioner):
         nobody = torch.full((batch_size,), NONE, device=self.instrument.weight.device)
         return Condition(pooled=self._pooled(nobody), spatial=self._silent(batch_size))
 
-    def untold(self, condition: Condition) -> Condition:
-        """The same without notes and instrument; what is known stays."""
-        assert condition.spatial is not None
-        null = self.null(len(condition.spatial))
-        assert null.spatial is not None
+    def untold(self, condition: Condition, batch_size: int) -> Condition:
+        """The same without notes and instrument; what is known stays, so that guidance does not lead away from it."""
+        null = self.null(batch_size)
+        assert condition.spatial is not None and null.spatial is not None
         spatial = torch.cat([null.spatial[:, :ROLL], condition.spatial[:, ROLL:]], dim=1)
         return replace(null, spatial=spatial)
-
-    def branches(self, raw: Any, negative: str | Sequence[str] | None = None) -> tuple[Condition, Condition, Condition]:
-        """Told nothing but what is known, and all; guidance is by notes and instrument alone."""
-        told = self.encode(raw)
-        return self.untold(told), told, told
-
-    def drop(
-        self,
-        condition: Condition,
-        raw: Any,
-        generator: torch.Generator,
-        share: float,
-        sound_share: float | None = None,
-    ) -> Condition:
-        """The condition, without notes and instrument for a share of the samples, drawn per sample."""
-        assert condition.spatial is not None
-        keep = torch.rand(len(condition.spatial), generator=generator) >= share
-        return Condition.where(keep, condition, self.untold(condition))
 
     def pictures(self, raw: ScoreWindows, scale: int = 2) -> list[Image.Image]:
         """The roll of each, high pitches at the top, the beginnings of notes bright, `scale` pixels a cell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
@@ -82,18 +82,9 @@ class SketchedScore(Conditioner):
         spatial = torch.zeros(batch_size, *self.spatial_shape, device=self.device, dtype=self.dtype)
         return replace(self._told(dict.fromkeys(HINTS, untold)), spatial=spatial)
 
-    def branches(self, raw: Any, negative: Any = None) -> tuple[Condition, Condition, Condition]:
-        """As of every conditioner; what is held is in all of them."""
-        told = self.encode(raw)
-        return replace(self.null(len(raw)), spatial=told.spatial), told, told
-
-    def drop(
-        self, condition: Condition, raw: Any, generator: torch.Generator, share: float, sound_share: float | None = None
-    ) -> Condition:
-        """The condition, its hints null for a share of the samples; what is held stays."""
-        keep = torch.rand(len(raw), generator=generator) >= share
-        null = replace(self.null(len(raw)), spatial=condition.spatial)
-        return Condition.where(keep, condition, null)
+    def untold(self, condition: Condition, batch_size: int) -> Condition:
+        """No hints; what is held stays."""
+        return replace(self.null(batch_size), spatial=condition.spatial)
 
     def _told(self, hints: dict[str, Tensor]) -> Condition:
         places = {name: values.where(values != UNTOLD, HINTS[name]) for name, values in hints.items()}
