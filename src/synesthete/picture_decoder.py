@@ -6,15 +6,12 @@ import logging
 import re
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 # What is decoded. Not PostScript and the like, which Pillow hands to other programs, whatever a file is named.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")

@@ -23,11 +23,10 @@ from synesthete.cli.options import (
     sampling_changes,
     split_commas,
 )
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from synesthete.evaluation.search.scoring import Scorer
-    from synesthete.types import Progress
 
 OWN = "the model's own where not given"
 Features = Annotated[

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from synesthete.cli.options import AsJson, Device, Overwrite
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
 

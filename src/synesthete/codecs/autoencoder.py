@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete import hub
 from synesthete.codecs.codec import Codec, measure_channels
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
 
 WIDTH = 64

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from synesthete.nn.part import Part
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from torch import Tensor, nn
 
 
 class Codec(Part):

@@ -6,22 +6,17 @@ import math
 import re
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.hub import find_weights, local_weights
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.nn.spectrum import mel_edges
-from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.types import AudioSpec
+from synesthete.types import AudioSpec, InputError
 
 FIELD = "codec.hifigan"
 FILES = ("g_[0-9]*", "*.pth.tar", "*.pth", "*.bin", "*.safetensors")

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
     from PIL import Image
-    from torch import Tensor
 
 LEAST_DEVIATION = 1e-4
 CHUNK = 16  # samples that go through the network at once

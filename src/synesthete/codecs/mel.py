@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, spectrogram_images
@@ -24,10 +25,8 @@ from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Self
 
     from PIL import Image
-    from torch import Tensor, nn
 
 
 TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in

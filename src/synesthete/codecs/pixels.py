@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from synesthete.codecs.codec import Codec, enlarged, measure_channels
 from synesthete.picture_decoder import as_shown
@@ -15,7 +16,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from torch import Tensor
 
 MODES = {1: "L", 3: "RGB"}
 LEVEL = 1 / 255  # the least difference of two 8-bit pixels

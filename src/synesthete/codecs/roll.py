@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete.codecs.codec import Codec, enlarged
 from synesthete.nn.roll import OWN_ROWS, from_roll, to_roll
@@ -14,7 +15,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch import Tensor
 
 COLOURS = ((240, 96, 88), (244, 190, 72), (92, 196, 132), (88, 148, 240))  # of the voices, from the highest down
 GROUND, BAR_LINE, HELD = (24, 24, 32), (64, 64, 80), 0.65  # held: how bright a column is that begins no note

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels, spectrogram_images
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
 LOUDEST_DB = 20.0  # above a full-scale sine by more than any recording: a wild sample cannot overflow
 # Spread given to bands that are everywhere as loud, or silent but for a click, which would be 50 spreads high: in dB of

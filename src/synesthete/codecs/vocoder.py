@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete import hub
 from synesthete.codecs.mel import LogMelCodec
@@ -16,9 +16,7 @@ from synesthete.types import AudioSpec, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from typing import Self
 
-    from torch import Tensor
 
 PREFIX = "network."  # of the vocoder's weights among the codec's
 FIELD = "codec.weights"

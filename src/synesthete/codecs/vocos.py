@@ -7,7 +7,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.config.document import read_yaml_file
@@ -19,7 +19,6 @@ from synesthete.types import AudioSpec, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
 
 LOUDEST = 1e2  # of a predicted magnitude, as published
 PUBLISHED_PARTS = {"feature_extractor": "MelSpectrogramFeatures", "backbone": "VocosBackbone", "head": "ISTFTHead"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
@@ -19,8 +19,6 @@ from synesthete.types import Condition, InputError, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from torch import Tensor
 
 
 NEARLY_ALIKE = 1e-4  # radians, below which an arc is a line; opposite vectors have no shortest arc either

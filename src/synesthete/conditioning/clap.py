@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import hub
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import Tensor
 
 FIELD = "conditioner.sound.model"
 CACHE = "clap"  # in the cache folder

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.conditioning.conditioner import Conditioner, check_labels, projection
@@ -16,8 +17,6 @@ from synesthete.types import Condition, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from torch import Tensor
 
 
 # Prompts that go through the encoder at once.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.conditioning.trial_towers import find_trial
@@ -17,10 +19,7 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    from torch import Tensor
 
 
 FIELD = "conditioner.model"

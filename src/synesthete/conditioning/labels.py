@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete.conditioning.conditioner import Conditioner, check_labels
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
 
 class Labels(Conditioner):

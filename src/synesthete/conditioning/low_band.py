@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed, grid
 from synesthete.types import AudioSpec, Condition, InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # As shares of the Nyquist frequency: a resampler's filter falls over about its last tenth, so no sound is whole there.
 END, SLOPE = 0.95, 0.1

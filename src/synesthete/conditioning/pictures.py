@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.conditioning.conditioner import Conditioner
@@ -19,8 +19,6 @@ from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
 
 def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndarray:

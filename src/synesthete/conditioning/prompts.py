@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.conditioning import trial_towers
@@ -20,7 +21,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
 
 FIELD = "conditioner.text.model"
 ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete.conditioning.conditioner import Conditioner, are_within
 from synesthete.types import Condition, InputError, ScoreWindows
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NONE = -1  # the number of no instrument

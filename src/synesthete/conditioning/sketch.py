@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete.conditioning.conditioner import Conditioner, are_within
 from synesthete.nn.roll import OWN_ROWS, to_roll
-from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.types import ScoreSketch
+from synesthete.types import Condition, InputError, ScoreSketch
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

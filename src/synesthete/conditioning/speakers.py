@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.nn.part import Part
 from synesthete.nn.spectrum import bands_of, check_waveform, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SHORTEST = 0.5  # seconds of a clip
 LONGEST = 30.0  # what comes after is not heard

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.conditioning.conditioner import projection
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor
 
 
 class Family(NamedTuple):

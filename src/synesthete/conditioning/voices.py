@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete import seeding
 from synesthete.conditioning.conditioner import Conditioner, are_within
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NONE = -1  # the number of no voice

@@ -9,17 +9,14 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from synesthete.config.registry import find_class
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 CLASS_KEY = "class"
 STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)

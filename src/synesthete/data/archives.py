@@ -8,7 +8,7 @@ import mmap
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from synesthete import hub
 from synesthete.data.files import is_hidden, legible, split_of
@@ -19,7 +19,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import IO
 
 INDEX, CONTENT = "pictures.json", "pictures.bin"
 # What a damaged archive makes the libraries say.

@@ -8,31 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from synesthete.config.build import shorten
 from synesthete.data.audio import as_float
 from synesthete.data.files import MANIFEST_NAME, find_manifests, list_files, list_folders, some
-from synesthete.data.found_pairs import FoundPairs, divide_pairs
+from synesthete.data.found_pairs import FoundPairs, PairPart, PairSource, divide_pairs
 from synesthete.data.labelled import draw_for_classifier, in_turn
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
-from synesthete.data.recordings import open_recordings
-from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, draw_view  # noqa: TC001
+from synesthete.data.recordings import RecordingEntry, open_recordings
+from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, draw_view
 from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.picture_decoder import MAX_PIXELS
-from synesthete.types import Batch, InputError
+from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.augmentation import AudioAugmentation
-    from synesthete.data.found_pairs import PairPart, PairSource
-    from synesthete.data.recordings import RecordingEntry
     from synesthete.data.rows import Pieces, Rows
     from synesthete.data.samples import Augmentation
-    from synesthete.types import Progress
 
 
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import soxr
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.data.audio import as_float
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.data.rows import Pieces
 
 

@@ -7,13 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from torch import Tensor
 
     from synesthete.data.rows import Rows
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete import hub
 from synesthete.config.build import shorten
-from synesthete.data.files import SPLITS
+from synesthete.data.files import SPLITS, Split
 from synesthete.data.pictures import Listed, PictureListing, PictureSource
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from PIL import Image
-
-    from synesthete.data.files import Split
 
 
 FIELD = "data.sources.hubpictures.name"

@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.data.labelled import LabelledPictures
-from synesthete.data.samples import ChangesPictures, PictureSources, Samples  # noqa: TC001 (read when a recipe's field is set)
+from synesthete.data.samples import ChangesPictures, PictureSources, Samples
 from synesthete.data.speech.clips import SHARES, Variation
-from synesthete.data.speech.corpus import build_speech_corpus, load_clips
-from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (the same)
-from synesthete.data.speech.phrases import Words, phrases_by_class  # noqa: TC001 (the same)
+from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
+from synesthete.data.speech.engines import Engine, EngineChoice  # noqa: TC001 (read when a recipe's field is set)
+from synesthete.data.speech.phrases import Words, phrases_by_class
 from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError, SpokenPictures
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
-    from synesthete.data.speech.corpus import Clips
-    from synesthete.data.speech.engines import Engine
 
 
 class ImageSpeechPairs(LabelledPictures):

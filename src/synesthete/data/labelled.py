@@ -7,21 +7,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from synesthete.config.build import shorten
-from synesthete.data.files import SPLITS
-from synesthete.data.pictures import ClassFolders, list_sources
-from synesthete.data.samples import ChangesPictures, PictureSources, Samples, draw_view  # noqa: TC001
+from synesthete.data.files import SPLITS, Split
+from synesthete.data.pictures import ClassFolders, Pictures, PictureSource, list_sources
+from synesthete.data.samples import ChangesPictures, PictureSources, Samples, draw_view
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from synesthete.data.files import Split
-    from synesthete.data.pictures import Pictures, PictureSource
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
 

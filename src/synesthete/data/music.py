@@ -9,22 +9,19 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float
 from synesthete.data.files import legible, some
-from synesthete.data.recordings import Recordings, divide_recordings, open_recordings
-from synesthete.data.rows import Pieces
-from synesthete.data.samples import ChangesSounds, RecordingSources, Samples, draw_view  # noqa: TC001
+from synesthete.data.recordings import Recording, RecordingEntry, Recordings, divide_recordings, open_recordings
+from synesthete.data.rows import Pieces, Rows
+from synesthete.data.samples import ChangesSounds, RecordingSources, Samples, draw_view
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.labelled import Part
-    from synesthete.data.recordings import Recording, RecordingEntry
-    from synesthete.data.rows import Rows
 
 NO_RECORDINGS = "no recordings to train on; --set data.folder=FOLDER (wav, flac, ogg, mp3), or give a source its path"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
@@ -14,7 +15,6 @@ from synesthete.data.waveforms import FLOOR_DB, FRAMES_PER_SECOND, NUM_BANDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor
 
 # Cosine from which on two recordings are named, and from which on pieces of two that are named count as the same.
 # Measured on 424 recordings: MP3 copies of 76 of them, at half the level and cut by up to a third of a second, had a

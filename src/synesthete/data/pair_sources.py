@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from synesthete import seeding
 from synesthete.config.build import shorten
@@ -17,11 +17,7 @@ from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.data.speech.espeak import Espeak
-from synesthete.types import AudioSpec, InputError
-
-if TYPE_CHECKING:
-    from synesthete.types import Progress
-
+from synesthete.types import AudioSpec, InputError, Progress
 
 # Of a spoken corpus: the voices of its classifier are more to learn from, those of its test are never heard.
 VOICE_SPLITS = {"train": "train", "classifier": "train", "test": "speakers"}

@@ -6,7 +6,7 @@ import gzip
 import importlib.resources
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -17,6 +17,7 @@ from synesthete import seeding
 from synesthete.config.build import shorten
 from synesthete.data.files import (
     SPLITS,
+    Split,
     find_classes,
     find_manifests,
     identity,
@@ -28,6 +29,7 @@ from synesthete.data.files import (
 from synesthete.data.found_pairs import FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import (
     SUFFIXES,
+    Picture,
     PictureArray,
     PictureFile,
     content,
@@ -36,16 +38,11 @@ from synesthete.data.picture import (
     is_picture,
 )
 from synesthete.picture_decoder import MAX_PIXELS
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from PIL import Image
 
-    from synesthete.data.files import Split
-    from synesthete.data.picture import Picture
-    from synesthete.types import Progress
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

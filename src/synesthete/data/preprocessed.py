@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from synesthete.data.picture import content
+from synesthete.data.picture import Picture, content
 from synesthete.data.rows import Rows
 from synesthete.io import digest, load_or_compute, locked
 from synesthete.picture_decoder import MAX_PIXELS
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.data.picture import Picture
     from synesthete.data.pictures import Pictures
 
 SHARD_ROWS, SHARD_BYTES = 500, 2**26

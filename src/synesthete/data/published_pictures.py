@@ -10,7 +10,7 @@ import numpy as np
 
 from synesthete import hub, seeding
 from synesthete.config.build import shorten
-from synesthete.data.files import list_folders
+from synesthete.data.files import Split, list_folders
 from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Listed, PictureListing, Pictures, PictureSource, in_folder, split_indices
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from PIL import Image
-
-    from synesthete.data.files import Split
 
 
 NAMES = {phrase.wnid: phrase.name for phrase in PHRASES}

@@ -10,20 +10,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from synesthete import seeding
 from synesthete.config import is_a
 from synesthete.data.augmentation import FlipCrop
-from synesthete.types import InputError
+from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.rows import Rows
-    from synesthete.types import Batch
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]

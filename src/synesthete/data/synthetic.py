@@ -12,7 +12,7 @@ from synesthete.data.found_pairs import AudioEntry, FoundPairs, PairSource
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource
 from synesthete.data.sound_file import BLOCK
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from synesthete.data.files import Split
     from synesthete.data.recordings import Recording
-    from synesthete.types import Progress
 
 
 Timbre = Literal["plucked", "organ", "drum", "noise"]

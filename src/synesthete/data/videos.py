@@ -17,12 +17,10 @@ from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
 from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest, replacing
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from synesthete.types import Progress
 
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".3gp")

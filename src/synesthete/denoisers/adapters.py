@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.denoisers.gated_attention import (
@@ -23,14 +24,11 @@ from synesthete.denoisers.gated_attention import (
 from synesthete.denoisers.stable_diffusion import changed_settings, group_of
 from synesthete.hub import ADAPTERS_INDEX, check_files
 from synesthete.io import digest, read_json
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
-
-    from synesthete.types import Condition
 
 LORA, GATES, SOUND = "lora.safetensors", "gates.safetensors", "sound.safetensors"
 PREFIX = "unet."  # by which diffusers finds the part that weights belong to

@@ -6,17 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.nn.part import Part
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from torch import Tensor, nn
-
-    from synesthete.types import Condition
 
 
 class Denoiser(Part):

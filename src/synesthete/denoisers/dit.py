@@ -6,20 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, initialise, modulate
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from torch import Tensor
-
-    from synesthete.types import Condition
 
 
 REACH = 2  # columns to either side, in each of two layers

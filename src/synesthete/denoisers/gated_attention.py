@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -17,10 +17,7 @@ from synesthete.nn.layers import SHORT, attend, split_heads
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     KeysValues = tuple[tuple[Tensor, Tensor], ...]
-    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
@@ -19,14 +19,10 @@ from synesthete.nn.layers import (
     initialise,
     modulate,
 )
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from torch import Tensor
-
-    from synesthete.types import Condition
 
 
 REACH = 2  # cells to either side that a cell's block looks at, along each axis that has more than one

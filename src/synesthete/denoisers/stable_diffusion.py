@@ -11,6 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from synesthete import hub
 from synesthete.denoisers.denoiser import Denoiser
@@ -24,15 +25,11 @@ from synesthete.denoisers.gated_attention import (
 )
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from torch import Tensor, nn
-
-    from synesthete.types import Condition
 
 
 FIELD = "denoiser.model"

@@ -7,20 +7,16 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import CrossAttention, SelfAttention, TimestepEmbedding
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from torch import Tensor
-
-    from synesthete.types import Condition
 
 
 Layer = TypeVar("Layer", bound=nn.Module)

@@ -6,15 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
-
-    from synesthete.types import Condition
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
 PredictionType = Literal["epsilon", "sample", "v_prediction", "flow"]

@@ -12,13 +12,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from torch import Tensor
 
     from synesthete.diffusion.process import Process
 

@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.metric import interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, interval_of_mean, metric
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import shuffled
 from synesthete.evaluation.steps import Finding
 from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
@@ -19,10 +20,6 @@ from synesthete.objectives.one_step import condition_sensitivity, errors_by_cond
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.reporting.report import Gallery
     from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch, Progress
 

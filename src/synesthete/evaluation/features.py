@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.conditioning.clap import ClapTower
@@ -21,8 +22,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from torch import Tensor
 
     from synesthete.data.rows import Rows
     from synesthete.evaluation.audio_features.spectra import Sounds

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete import hub
@@ -22,7 +22,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
 
 MODEL = "mseitzer/pytorch-fid"
 # The second is torch-fidelity's copy of the same file.

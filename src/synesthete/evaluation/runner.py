@@ -13,32 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.denoising import denoising_finding
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.memorization import nearest_training_distance
-from synesthete.evaluation.metrics.metric import metric
+from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
+from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
 from synesthete.evaluation.reporting.provenance import listed, provenance
-from synesthete.evaluation.reporting.report import Report, Section, notes_section, write_report
+from synesthete.evaluation.reporting.report import Gallery, Medium, Report, Section, notes_section, write_report
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
-from synesthete.evaluation.samples import BATCH_SIZE, References, draw_places, encode_signals, shuffled
+from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import Evaluation, Finding, classification, memorization, set_comparison, speed
-from synesthete.types import InputError
+from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
-    from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.reporting.report import Gallery, Medium
-    from synesthete.evaluation.samples import Generated
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Batch, Progress
 
 
 OTHERS, WORST = "other real ones", "as bad as chance"

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
-from synesthete.evaluation.metrics.metric import by_key, interval, metric
+from synesthete.evaluation.metrics.metric import Metric, by_key, interval, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.sections import class_section, confusion_section, copies_section, set_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.evaluation.reporting.report import Report, Section
     from synesthete.evaluation.runner import Evaluator
 

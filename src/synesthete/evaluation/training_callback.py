@@ -14,7 +14,7 @@ from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium
 from synesthete.io import write_file
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared
 
 AT_PREVIEWS = ("embeddings", "denoising", "classes", "reconstruction", "reconstruction-sweep")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.codecs.autoencoder import AutoencoderCodec
@@ -21,8 +21,6 @@ from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import Tensor
 
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_graph
+from synesthete.export.graphs import Graph, conditioner_graph, decoder_graph, denoiser_graph
 from synesthete.io import digest, replacing
 from synesthete.types import InputError
 from synesthete.unfinished import going_on
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from synesthete.export.graphs import Graph
     from synesthete.pipeline import Pipeline
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
-from typing import TYPE_CHECKING, Literal
+from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
 
 # From malloc.h: names of the options of mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -14,8 +14,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from torch import Tensor
 
 
 def sinusoid(position: torch.Tensor, width: int, longest: float = 10_000.0) -> torch.Tensor:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 REST = 0  # in place of a pitch
 OWN_ROWS = 2  # beside the pitches': rests, then beginnings

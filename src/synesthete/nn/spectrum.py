@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.types import InputError
+from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
-
-    from synesthete.types import AudioSpec
 
 
 def check_waveform(waveform: Tensor, longest: int | None = None, holder: str = "codec", remedy: str = "") -> Tensor:

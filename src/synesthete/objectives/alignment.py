@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.nn.layers import ResidualConv
-from synesthete.objectives.denoising import Objective
-from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.objectives.denoising import Parts
-    from synesthete.types import Batch
-
+from synesthete.objectives.denoising import Objective, Parts
+from synesthete.types import Batch, InputError
 
 SMALLEST = 4  # the side that halving stops at
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.objectives.denoising import Objective
-from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.objectives.denoising import Parts
-    from synesthete.types import Batch
+from synesthete.objectives.denoising import Objective, Parts
+from synesthete.types import Batch, InputError
 
 UNIT_DB = 20.0  # a factor of ten in amplitude: about the spread of music's spectrograms, so about that of x_0
 QUIET_DB = 60.0  # what lies so far below the loudest cell of its sample weighs least

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from synesthete.types import InputError
+from synesthete.types import Batch, Condition, InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.diffusion.process import Process
-    from synesthete.types import Batch, Condition
 
 
 @dataclass

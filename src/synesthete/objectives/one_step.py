@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from synesthete.objectives.denoising import prediction_error
+from synesthete.objectives.denoising import Parts, prediction_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
-
-    from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch, Condition
 
 GAP_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way to noise

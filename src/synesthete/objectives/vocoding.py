@@ -6,21 +6,16 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from synesthete.objectives.denoising import Objective
-from synesthete.types import InputError
+from synesthete.objectives.denoising import Objective, Parts
+from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from synesthete.objectives.denoising import Parts
-    from synesthete.types import Batch
 
 
 # (n_fft, hop_length, window length) in samples, as published for 24 kHz (Yamamoto et al. 2020).

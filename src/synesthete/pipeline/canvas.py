@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import soxr
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
@@ -18,8 +19,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from torch import Tensor
 
 
 OVERLAP = 0.25  # of a window with the next one

@@ -5,22 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import find_first, scheduler_for
-from synesthete.pipeline.canvas import Frames, find_overlap, plan, resample, silent_frames
-from synesthete.pipeline.pipeline import Output
+from synesthete.pipeline.canvas import Canvas, Frames, Window, find_overlap, plan, resample, silent_frames
+from synesthete.pipeline.pipeline import Output, Pipeline
 from synesthete.types import InputError, ScoreWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor
-
-    from synesthete.pipeline.canvas import Canvas, Window
-    from synesthete.pipeline.pipeline import Pipeline
 
     Denoise = Callable[[Tensor, Tensor], Tensor]
 

@@ -23,12 +23,10 @@ from synesthete.io import read_json
 from synesthete.logs import PACKAGE
 from synesthete.nn.device import autocast, find_device
 from synesthete.nn.part import Config
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from synesthete.types import Condition
 
     Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.audio_text import AudioTextConditioner
 from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.prompts import ClipPrompts
-from synesthete.config import Recipe, Sampling, build
+from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.videos import EIGHT, VggSound
 from synesthete.denoisers.stable_diffusion import BASE, StableDiffusion
@@ -17,9 +15,6 @@ from synesthete.diffusion.process import Process
 from synesthete.recipes.audio_to_image_small import diffusers_unet, on_tones, stage
 from synesthete.recipes.debug import shrink
 from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
-
-if TYPE_CHECKING:
-    from synesthete.config import Stage
 
 # None names what sounds: a model that could read that would not listen.
 CAPTIONS = ("a photograph", "a {light} photograph", "a {warmth} photograph, {light}")

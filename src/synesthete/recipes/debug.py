@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.config import Sampling, build
+from synesthete.config import Recipe, Sampling, build
 from synesthete.config.build import Build
 from synesthete.data.synthetic import Swatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from synesthete.config import Recipe
 
 
 def shrink(recipe: Recipe, num_steps: int = 6, batch_size: int = 16, **parts: Mapping[str, Any]) -> Recipe:

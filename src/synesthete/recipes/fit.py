@@ -11,7 +11,7 @@ import torch
 from synesthete.codecs.codec import Codec
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.conditioning.learned_encoders import TextTransformer
-from synesthete.config import find_class
+from synesthete.config import Recipe, find_class
 from synesthete.config.build import Build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import CLASS, names_in, spell
@@ -25,7 +25,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from synesthete.config import Recipe
 
 KINDS: dict[str, type] = {"codec": Codec, "conditioner": Conditioner, "denoiser": Denoiser, "process": Process}
 # The data of each task; what one from outside cannot use, it says itself.

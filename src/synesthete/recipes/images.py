@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.codecs.autoencoder import KL, AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.labels import Labels
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
@@ -19,9 +19,6 @@ from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
 from synesthete.recipes.debug import shrink, swatches
 from synesthete.recipes.image_to_speech import PHOTOS
-
-if TYPE_CHECKING:
-    from synesthete.config import Build
 
 # stabilityai/sd-vae-ft-mse, as its config.json says: a recipe can be shown before anything is downloaded.
 STABLE_DIFFUSION = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
 from synesthete.conditioning.low_band import LowBand
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
@@ -19,9 +19,6 @@ from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding, Denoising
 from synesthete.recipes.debug import change, shrink
-
-if TYPE_CHECKING:
-    from synesthete.config import Build
 
 # Families of instruments, by the names that free sample libraries give their folders and files.
 FAMILIES = {

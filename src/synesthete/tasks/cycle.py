@@ -12,6 +12,7 @@ import numpy as np
 import soxr
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
@@ -19,10 +20,10 @@ from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
 from synesthete.data.rows import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
-from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
-from synesthete.evaluation.classifiers.speech import recognise
+from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
+from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
-from synesthete.evaluation.metrics.metric import by_key
+from synesthete.evaluation.metrics.metric import Metric, by_key
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.provenance import listed, provenance
@@ -31,20 +32,14 @@ from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
 from synesthete.tasks.audio_to_image.report import enlarge_painting
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
-    from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.classifiers.speech import SpeechClassifier
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared, Progress
 
 
 NUM_ROWS = 3  # pictures of a class in the sheet

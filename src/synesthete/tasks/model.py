@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.tasks.sampling import generate_samples
-from synesthete.tasks.task import find_task, model_folder, model_task_name
+from synesthete.tasks.sampling import Plan, SampleRequest, generate_samples
+from synesthete.tasks.task import Task, find_task, model_folder, model_task_name
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from synesthete.tasks.sampling import Plan, SampleRequest
-    from synesthete.tasks.task import Task
 
 
 # What the commands call an option, where a request or a sampling setting has another name for it.

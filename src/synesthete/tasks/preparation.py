@@ -7,22 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.data.files import some
-from synesthete.data.rows import compute_rows
+from synesthete.data.rows import Rows, compute_rows
 from synesthete.io import load_or_compute
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.config import Recipe
-    from synesthete.data.rows import Rows
-    from synesthete.types import Progress
 
 logger = logging.getLogger(__name__)
 

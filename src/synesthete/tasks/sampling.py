@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from synesthete.data.files import SourceFile, legible, list_files
 from synesthete.io import digest
 from synesthete.logs import DETAIL
-from synesthete.tasks.results import Results, Sound
-from synesthete.types import InputError
-from synesthete.unfinished import going_on
+from synesthete.tasks.results import PictureResult, Results, Sound
+from synesthete.types import InputError, Progress
+from synesthete.unfinished import Unfinished, going_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.pipeline import Output, Pipeline
-    from synesthete.tasks.results import PictureResult
-    from synesthete.types import Progress
-    from synesthete.unfinished import Unfinished
 
 SHEET = "contact_sheet.png"
 SHEET_WIDTH, MAX_COLUMNS = 1600, 16  # pixels, and pictures, beside each other; a longer row goes on below

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete import hub
 from synesthete.io import locked, read_json
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
-    from synesthete.types import Prepared, Progress
 
 
 class Task:

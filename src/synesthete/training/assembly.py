@@ -12,14 +12,13 @@ from synesthete.diffusion.sampling import scheduler_for
 from synesthete.objectives import Parts
 from synesthete.pipeline import Pipeline
 from synesthete.training.checkpoint import reading
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from synesthete.config import Recipe
-    from synesthete.types import Prepared
 
 
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from synesthete.config import Recipe
+from synesthete.config import Recipe, Stage
 from synesthete.training.dry_run import DryRun, micro_batch
 from synesthete.training.run_folder import processes
 from synesthete.types import InputError
@@ -27,9 +28,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from torch import Tensor
-
-    from synesthete.config import Stage
     from synesthete.data.samples import Samples
 
     Dummies = Callable[[Recipe, Stage, int], Samples]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from synesthete import seeding
-from synesthete.data.samples import Steps
+from synesthete.data.samples import Samples, Steps
 from synesthete.nn.device import keep_freed_memory
 from synesthete.objectives import Parts
 from synesthete.training.trainer import StageTrainer
@@ -18,7 +18,6 @@ from synesthete.types import Prepared
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
-    from synesthete.data.samples import Samples
 
 NOWHERE = Path("dry-run")  # never written to: a dry run saves nothing
 

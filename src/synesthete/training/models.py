@@ -10,7 +10,7 @@ import torch
 
 from synesthete.denoisers.denoiser import Denoiser
 from synesthete.io import write_folder
-from synesthete.objectives import Denoising
+from synesthete.objectives import Denoising, Parts
 from synesthete.training.assembly import make_pipeline
 from synesthete.training.trainable_parameters import groups_of
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.objectives import Parts
     from synesthete.training.weights import Weights
 
 ADAPTERS = "adapters"

@@ -6,10 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from synesthete.config import Stage
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.rows import compute_rows
@@ -14,10 +16,7 @@ from synesthete.io import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
     from synesthete.data.samples import Samples

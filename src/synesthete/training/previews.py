@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.codecs.codec import enlarged
@@ -14,8 +15,6 @@ from synesthete.data.picture import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.pipeline import Pipeline
     from synesthete.training.run_log import RunLog

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from synesthete.io import write_file
-from synesthete.training.rollback import ROLLED_BACK_FROM
+from synesthete.training.rollback import ROLLED_BACK_FROM, Rollback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor
 
-    from synesthete.training.rollback import Rollback
 
 logger = logging.getLogger(__name__)
 

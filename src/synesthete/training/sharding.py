@@ -12,8 +12,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import FullyShardedDataParallelPlugin
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.utils import parse_flag_from_env
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -24,9 +25,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from accelerate import Accelerator
-    from torch import Tensor, nn
 
     from synesthete.objectives import Objective
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete.config.build import suggestion
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from synesthete.config import Stage
     from synesthete.objectives import Parts
-    from synesthete.types import Prepared
 
 
 def groups_of(part: Any) -> dict[str, list[nn.Parameter]]:

@@ -15,33 +15,38 @@ from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
 from synesthete import seeding
 from synesthete.config.recipe import KEEP_CHECKPOINTS
-from synesthete.data.samples import Steps
+from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.device import multiplies_bf16
-from synesthete.objectives import Autoencoding, Denoising
+from synesthete.objectives import Autoencoding, Denoising, Objective, Parts
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import make_parts
 from synesthete.training.models import Models
 from synesthete.training.optim import schedule, set_learning_rate
 from synesthete.training.precompute import NUM_VIEWS, measure_latents, precompute_features, precompute_latents
-from synesthete.training.rollback import TIMES, SpikeWatch, add_rollback, last_good, num_at_same_place, num_to_keep
+from synesthete.training.rollback import (
+    TIMES,
+    Rollback,
+    Spike,
+    SpikeWatch,
+    add_rollback,
+    last_good,
+    num_at_same_place,
+    num_to_keep,
+)
 from synesthete.training.run_folder import processes
 from synesthete.training.run_log import DivergedError, RunLog, StepReport
 from synesthete.training.trainable_parameters import select_captions, set_trainable
 from synesthete.training.validation import LossByTimestep, Validator
 from synesthete.training.weights import Weights
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
-    from synesthete.data.samples import Samples
-    from synesthete.objectives import Objective, Parts
-    from synesthete.training.rollback import Rollback, Spike
     from synesthete.training.validation import Watch
-    from synesthete.types import Prepared
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.logs import DETAIL
@@ -21,7 +22,7 @@ from synesthete.objectives.one_step import (
     losses_by_source,
     percent,
 )
-from synesthete.objectives.ranges import data_range, value_range
+from synesthete.objectives.ranges import DataRange, data_range, value_range
 from synesthete.training.assembly import make_pipeline
 from synesthete.training.previews import write_codec_previews, write_previews
 
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from accelerate import Accelerator
-    from torch import Tensor
 
     from synesthete.objectives import Parts
-    from synesthete.objectives.ranges import DataRange
     from synesthete.pipeline import Pipeline
     from synesthete.training.run_log import RunLog
     from synesthete.training.trainer import StageTrainer

@@ -5,29 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.data.files import some
+from synesthete.data.files import Split, some
 from synesthete.data.scores.grid import BAR, to_grid
 from synesthete.data.scores.key import KEY_NAMES, MODES, find_key
 from synesthete.data.scores.samples import ScoreSamples
-from synesthete.data.scores.sources import ScoreFolder, ScoreSources  # noqa: TC001
+from synesthete.data.scores.sources import ScoreEntry, ScoreFolder, ScoreSources
 from synesthete.io import digest, load_or_compute
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
 
-    from torch import Tensor
-
-    from synesthete.data.files import Split
-    from synesthete.data.scores.sources import ScoreEntry
-    from synesthete.types import Progress
 
 # Lowest and highest pitch that each voice sings, soprano to bass; what is transposed stays within.
 RANGES = ((57, 82), (52, 77), (45, 72), (34, 67))

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from synesthete.data.scores.score import Note, Score
+from synesthete.data.scores.score import Mode, Note, Score
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.data.scores.score import Mode
 
 COLUMNS = 4  # of a quarter note
 BAR = 4 * COLUMNS

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.data.files import legible
-from synesthete.data.scores.score import MAX_NOTES, Note, Score
+from synesthete.data.scores.score import MAX_NOTES, Mode, Note, Score
 from synesthete.io import write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synesthete.data.scores.score import Mode
 
 logger = logging.getLogger(__name__)
 

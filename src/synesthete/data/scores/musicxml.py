@@ -9,19 +9,13 @@ import zlib
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from xml.etree.ElementTree import TreeBuilder
+from typing import Never
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from synesthete.data.files import legible
-from synesthete.data.scores.score import MAX_NOTES, Note, Score
+from synesthete.data.scores.score import MAX_NOTES, Mode, Note, Score
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from typing import Never
-    from xml.etree.ElementTree import Element
-
-    from synesthete.data.scores.score import Mode
 
 MAX_BYTES = 20_000_000  # unpacked
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -12,12 +12,12 @@ import soxr
 
 from synesthete import seeding
 from synesthete.config import is_a
-from synesthete.data.files import legible, list_files, some
+from synesthete.data.files import Split, legible, list_files, some
 from synesthete.data.recordings import RecordingFile, Recordings
 from synesthete.data.scores.corpus import melody_share
 from synesthete.data.scores.midi import read_midi
-from synesthete.data.scores.rendering import render
-from synesthete.data.scores.sources import MIDI, ScoreSources  # noqa: TC001
+from synesthete.data.scores.rendering import Instruments, render
+from synesthete.data.scores.sources import MIDI, ScoreSources
 from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.types import InputError
@@ -25,8 +25,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.data.files import Split
-    from synesthete.data.scores.rendering import Instruments
     from synesthete.data.scores.score import Score
 
 InstrumentSources = tuple[Annotated[Any, is_a("set of instruments", "play", "identity")], ...]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from synesthete.data.samples import Samples
 from synesthete.data.scores.grid import BAR
 from synesthete.types import Batch, ScoreSketch
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # How often what is held in training: nothing, else some voices, else some bars, else both.
 HELD_SHARES = (0.5, 0.2, 0.2, 0.1)

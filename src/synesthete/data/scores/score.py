@@ -7,14 +7,12 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Mode = Literal["major", "minor"]
 

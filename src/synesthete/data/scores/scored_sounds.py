@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
@@ -15,8 +16,6 @@ from synesthete.data.samples import Samples
 from synesthete.types import Batch, InputError, ScoreWindows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 import torch
+from torch import Tensor
 
 from synesthete.data.audio import fit_length, peak_normalise, trim_silence, write_audio
 from synesthete.data.files import Entry
@@ -26,8 +27,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.data.speech.engines import Engine, Voice
 

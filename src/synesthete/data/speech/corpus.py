@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import soundfile
 import torch
+from torch import Tensor
 
 from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
 from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
@@ -28,8 +29,6 @@ from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from torch import Tensor
 
     from synesthete.data.speech.engines import Engine, Voice
 

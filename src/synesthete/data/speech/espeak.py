@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from synesthete.data.speech.engines import Engine, split_voices
+from synesthete.data.speech.engines import Engine, Voice, split_voices
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synesthete.data.speech.engines import Voice
 
 MIN_RATE, MAX_RATE = 80, 450  # words a minute, the engine's own limits
 MIN_PITCH, MAX_PITCH = 0, 99

@@ -9,20 +9,17 @@ from __future__ import annotations
 import re
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from synesthete import hub
-from synesthete.data.speech.engines import SPLITS
+from synesthete.data.speech.engines import SPLITS, Voice
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.piper import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, check_split, shift_pitch
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.data.speech.engines import Voice
 
 REPOSITORY = "onnx-community/Kokoro-82M-v1.0-ONNX"
 MODEL = "model_quantized"

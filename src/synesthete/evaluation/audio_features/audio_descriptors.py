@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.evaluation.audio_features.bands import band_error, third_power
@@ -14,8 +15,6 @@ from synesthete.evaluation.audio_features.pitch import intervals, pitch_classes,
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, log_mel, parts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.evaluation.audio_features.spectra import Sounds
 
 

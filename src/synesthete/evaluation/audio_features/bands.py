@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, stft, window_size
 from synesthete.pipeline.cascade import CROSSING
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 LOWEST = 31.25  # Hz
 THIRDS = 3  # bands of an octave

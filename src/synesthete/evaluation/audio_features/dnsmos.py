@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 import torch
+from torch import Tensor
 
 from synesthete import hub
 from synesthete.types import InputError
@@ -17,7 +18,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
 
 SAMPLE_RATE = 16_000
 NUM_SAMPLES = 144_160  # 9.01 s; of a longer sound windows a second apart are rated, a shorter one is said over and over

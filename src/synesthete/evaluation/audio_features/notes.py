@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FRAME = 0.02  # seconds from one frame of what is heard to the next
 LOWEST, NUM_KEYS = 21, 88  # the MIDI pitch of the first row, and rows: a piano's keys

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.audio_features.spectra import stft, window_size
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 LOWEST, HIGHEST = 24, 107  # MIDI numbers: 33 Hz to 3.95 kHz
 WINDOW = 0.17  # seconds; the next power of two in samples

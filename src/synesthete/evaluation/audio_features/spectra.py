@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete.data.audio import as_float
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
     from synesthete.data.rows import Pieces, Rows
 

@@ -11,25 +11,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
 from synesthete.io import digest, locked, read_json, write_file, write_folder
-from synesthete.nn.device import autocast, find_device
+from synesthete.nn.device import Precision, autocast, find_device
 from synesthete.nn.part import Part
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.data.rows import Pieces, Rows
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.nn.device import Precision
-    from synesthete.types import Progress
 
     Samples = Tensor | Rows | Pieces
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete.data.augmentation import Affine, FlipCrop
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, convolution, load_or_train
+from synesthete.evaluation.classifiers.classifier import (
+    Classifier,
+    TrainedClassifier,
+    TrainingOptions,
+    TrainingSettings,
+    convolution,
+    load_or_train,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.labelled import PictureSamples
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 SMALLEST = 8
 INNER = 32  # side in pixels that larger pictures are brought down to by the first convolution's stride

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, convolution, load_or_train
+from synesthete.evaluation.classifiers.classifier import (
+    Classifier,
+    TrainedClassifier,
+    TrainingOptions,
+    TrainingSettings,
+    convolution,
+    load_or_train,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.music import MusicSamples
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 MOST_PIECES = 4000  # to learn from
 GAIN_DB = 6.0  # a piece is learned at levels this much higher and lower

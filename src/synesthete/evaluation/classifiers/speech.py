@@ -6,21 +6,24 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.data.audio import as_float
-from synesthete.evaluation.classifiers.classifier import Classifier, TrainingSettings, load_or_train
+from synesthete.evaluation.classifiers.classifier import (
+    Classifier,
+    TrainedClassifier,
+    TrainingOptions,
+    TrainingSettings,
+    load_or_train,
+)
 from synesthete.nn.spectrum import bands_of, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
 
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
@@ -25,13 +25,10 @@ from synesthete.evaluation.classifiers.classifier import (
 )
 from synesthete.io import digest, locked
 from synesthete.nn.part import Part
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.data.rows import Rows
-    from synesthete.types import Progress
 
 BINS = 3  # of a semitone
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7)  # laid over each other as channels, so that a note is in one place

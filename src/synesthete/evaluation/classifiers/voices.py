@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 import torch
+from torch import Tensor
 
-from synesthete.evaluation.classifiers.classifier import load_or_train
+from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions, load_or_train
 from synesthete.evaluation.classifiers.speech import QUIETEST, SpeechClassifier
 from synesthete.evaluation.samples import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingOptions
     from synesthete.types import AudioSpec
 
 SHARE_KEPT = 4  # one clip in so many is kept for measuring

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.metrics.metric import Z_95
 from synesthete.evaluation.reporting.figures import MSE, TIMESTEP, Panel, curves_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
@@ -22,17 +23,12 @@ from synesthete.objectives.one_step import (
     of_others,
     percent,
 )
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from torch import Tensor
 
     from synesthete.diffusion.process import Process
-    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.types import Condition
 
 
 # Of the way to noise; closer together near both ends, where errors change fastest.

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
-from synesthete.evaluation.features import find_features
+from synesthete.evaluation.features import Features, find_features
 from synesthete.evaluation.reporting.provenance import listed, provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.features import Features
-    from synesthete.types import Prepared, Progress
 
 
 NONE = "none"

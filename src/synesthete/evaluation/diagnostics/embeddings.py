@@ -11,19 +11,17 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import draw_matrix, to_png
 from synesthete.evaluation.reporting.report import Medium, Section
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from torch import Tensor
 
-    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.types import Condition
 
 NULL = "null"
 MANY = 500  # held-out pictures whose conditions are shown at most, where the condition is a picture

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.pitch import LOWEST_VOICE, VOICED, track_pitch
 from synesthete.evaluation.diagnostics.by_timestep import NUM_MEASURED
-from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE
+from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import TIMESTEP, Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.nn.spectrum import cosine_basis
 from synesthete.objectives.one_step import predict_x_0
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the way to noise
 EDGES = (0, 5, 10, 20, 35)  # first index of each run of coefficients; the last runs to the end

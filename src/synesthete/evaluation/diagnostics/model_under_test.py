@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.labelled import in_turn
-from synesthete.pipeline import Output
-from synesthete.types import InputError
+from synesthete.pipeline import Output, Pipeline
+from synesthete.types import Batch, InputError, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
     from synesthete.evaluation.features import Features
-    from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
-    from synesthete.types import Batch, Prepared
 
 BATCH_SIZE = 64
 NUM_CLASSES = 12  # that fit beside each other in a picture

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
-from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import Panel, curves_figure, histogram_figure, to_png
@@ -17,11 +18,8 @@ from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.data.rows import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
 
 
 NUM_REAL, NUM_SPLITS = 500, 50

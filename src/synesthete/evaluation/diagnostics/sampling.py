@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
     from synesthete.diffusion.process import Process
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.doctor.check import table, worst
+from synesthete.evaluation.doctor.check import Check, table, worst
 from synesthete.evaluation.doctor.model import examine_model
-from synesthete.evaluation.doctor.run import examine_run
+from synesthete.evaluation.doctor.run import RunRecord, StageRecord, examine_run
 from synesthete.evaluation.reporting.figures import COLOURS, Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.provenance import provenance
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from synesthete.evaluation.doctor.check import Check
-    from synesthete.evaluation.doctor.run import RunRecord, StageRecord
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Prepared, Progress

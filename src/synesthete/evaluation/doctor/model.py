@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.doctor.check import check
-from synesthete.evaluation.doctor.run import averages_check, condition_check, range_check
+from synesthete.evaluation.doctor.check import Check, check
+from synesthete.evaluation.doctor.run import RunRecord, averages_check, condition_check, range_check
 from synesthete.objectives import Parts
 from synesthete.objectives.one_step import condition_sensitivity, fixed_loss
 from synesthete.objectives.ranges import DataRange, data_range, value_range
@@ -20,10 +21,6 @@ from synesthete.objectives.ranges import DataRange, data_range, value_range
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.evaluation.doctor.check import Check
-    from synesthete.evaluation.doctor.run import RunRecord
     from synesthete.pipeline import Pipeline
     from synesthete.types import Batch, Prepared, Progress
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from synesthete.config import Recipe
+from synesthete.config import Recipe, Stage
 from synesthete.evaluation.doctor.check import Check, check, disk, folder_size, readable
 from synesthete.evaluation.reporting.report import duration
 from synesthete.io import LOCK, read_json
@@ -24,8 +24,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
-
-    from synesthete.config import Stage
 
 
 NUM_RECENT = 10  # lines of metrics.jsonl whose median is the loss now

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.metric import interval, metric
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.evaluation.metrics.metric import Metric
-
+from synesthete.evaluation.metrics.metric import Metric, interval, metric
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it, beside the mean loss
 NUM_ITERATIONS = 1000

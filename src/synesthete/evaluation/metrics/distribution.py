@@ -9,14 +9,13 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
     from synesthete.data.rows import Rows
 

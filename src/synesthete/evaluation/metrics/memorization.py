@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.metrics.distribution import nearest
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.metrics.metric import Metric
 
 WATCHED = (0.01, 0.05)  # shares of held-out samples that are nearer to training than a distance that is watched
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.metrics.distribution import (
     balanced_floor,
@@ -18,14 +19,11 @@ from synesthete.evaluation.metrics.distribution import (
     kernel_floor,
     precision_recall,
 )
-from synesthete.evaluation.metrics.metric import METRICS, metric
+from synesthete.evaluation.metrics.metric import METRICS, Metric, metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor
-
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.types import Progress
 
 

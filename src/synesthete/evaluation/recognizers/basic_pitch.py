@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.notes import FRAME, NUM_KEYS, Heard
 from synesthete.pipeline.canvas import resample
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 RATE, HOP = 22_050, 256  # of what it reads
 SIZE, EDGE = 43_844, 15  # samples of a window, and frames at either end of it that are left out

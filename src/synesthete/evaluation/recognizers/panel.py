@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from synesthete.evaluation.classifiers.speech import log_mel_of
+from synesthete.evaluation.classifiers.speech import SpeechClassifier, log_mel_of
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, nearest_class, phrases_of
 from synesthete.evaluation.recognizers.whisper import WhisperRecognizer, local_whisper
-from synesthete.evaluation.samples import encode_signals
+from synesthete.evaluation.samples import Generated, encode_signals
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
-
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
-    from synesthete.evaluation.classifiers.speech import SpeechClassifier
-    from synesthete.evaluation.samples import Generated
 
 
 X_0, DECODED = "mel classifier on x_0", "mel classifier on the decoded sound"

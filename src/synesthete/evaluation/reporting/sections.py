@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synesthete.evaluation.metrics.memorization import WATCHED
+from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import Gallery, Medium, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from synesthete.evaluation.metrics.memorization import Memorization
     from synesthete.evaluation.metrics.set_comparison import SetComparison
-    from synesthete.evaluation.reporting.report import Gallery
 
     Draw = Callable[[Any], Sequence[Image.Image]]
 

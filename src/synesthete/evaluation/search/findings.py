@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synesthete.evaluation.reporting.figures import Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.evaluation.search.measurements import compare_repeats
-from synesthete.evaluation.search.space import name_of
+from synesthete.evaluation.search.measurements import Comparison, Measurements, compare_repeats
+from synesthete.evaluation.search.space import Space, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from synesthete.evaluation.search.measurements import Comparison, Measurements
-    from synesthete.evaluation.search.space import Space
 
     Settings = dict[str, Any]
 

@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from scipy.special import stdtrit
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.evaluation.reporting.report import finite
-from synesthete.evaluation.search.scoring import FIGURES, Figures, read_figures
+from synesthete.evaluation.search.scoring import FIGURES, Figures, Scorer, read_figures
 from synesthete.evaluation.search.space import name_of, plain_settings
 from synesthete.io import digest, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from torch import Tensor
-
-    from synesthete.evaluation.search.scoring import Scorer
 
 
 Goal = Literal["balanced", "kid", "accuracy"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.pipeline import Pipeline
-from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.types import Condition
+from synesthete.types import Condition, InputError
 
 DEFAULT_SAMPLER = {"flow": "flow-euler", "cosine": "ddim", "linear": "ddim", "scaled_linear": "ddim"}
 MOST_SIGNAL = 0.05  # left at the end of a schedule that can pass for pure noise

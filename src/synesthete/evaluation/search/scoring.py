@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor
 
     from synesthete.pipeline import Pipeline
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
-from synesthete.diffusion.process import Schedule
+from synesthete.diffusion.process import Process, Schedule
 from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, scheduler_for
 from synesthete.evaluation.search.schedule_adapter import DEFAULT_SAMPLER, ScheduleAdapter
 from synesthete.types import InputError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
 
     Settings = dict[str, Any]

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.provenance import device_name, provenance
 from synesthete.evaluation.reporting.report import duration, finite, number, write_report
-from synesthete.evaluation.search.scoring import FIGURES, read_figures
-from synesthete.evaluation.search.space import Cell
+from synesthete.evaluation.search.scoring import FIGURES, Scorer, read_figures
+from synesthete.evaluation.search.space import Cell, SweepPlan
 from synesthete.evaluation.search.sweep_report import (
     CONTACT_SHEET,
     TABLE,
@@ -29,18 +30,13 @@ from synesthete.evaluation.search.sweep_report import (
     sweep_report,
 )
 from synesthete.io import digest, locked, read_json, write_file
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor
-
-    from synesthete.evaluation.search.scoring import Scorer
-    from synesthete.evaluation.search.space import SweepPlan
-    from synesthete.types import Progress
 
 
 IDENTITY, REPORT = "sweep.json", "report"

@@ -12,19 +12,17 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from synesthete.data.picture import to_images
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.reporting.figures import COLOURS, draw_matrix, to_png
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, finite, number
-from synesthete.evaluation.search.space import unique
+from synesthete.evaluation.search.space import Cell, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.search.space import Cell
     from synesthete.evaluation.search.sweep import Made, SweepFolder
 
     Thumbnails = Callable[[Tensor], Sequence[Image.Image]]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import hub, seeding
 from synesthete.config import Recipe, Sampling
@@ -20,23 +21,19 @@ from synesthete.evaluation.reporting.report import check_place, write_report
 from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, compare_findings
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.search.measurements import GOALS, Measurements
-from synesthete.evaluation.search.scoring import Scorer
+from synesthete.evaluation.search.scoring import Scorer, ScoringBasis
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
 from synesthete.io import digest, locked, read_json, write_file
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.diffusion.process import Process
-    from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 
 RECIPE = "recipe.yaml"

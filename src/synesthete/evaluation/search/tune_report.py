@@ -10,18 +10,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
 from synesthete.evaluation.search.findings import eta_section, eta_sentence, guidance_section, guidance_sentence
-from synesthete.evaluation.search.measurements import GOALS, TOLERANCE
+from synesthete.evaluation.search.measurements import GOALS, TOLERANCE, Comparison, Measurement
 from synesthete.evaluation.search.space import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.search.measurements import Comparison, Measurement
     from synesthete.evaluation.search.tuning import SearchConfig, SearchResult
 
 NUM_LISTED = 40

@@ -10,6 +10,10 @@ import optuna
 
 from synesthete import seeding
 from synesthete.evaluation.search.measurements import (
+    Comparison,
+    Goal,
+    Measurement,
+    Measurements,
     compare_repeats,
     decide,
     front,
@@ -18,15 +22,11 @@ from synesthete.evaluation.search.measurements import (
     ranked,
     together,
 )
-from synesthete.evaluation.search.space import name_of
-from synesthete.types import InputError
+from synesthete.evaluation.search.space import Space, name_of
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from synesthete.evaluation.search.measurements import Comparison, Goal, Measurement, Measurements
-    from synesthete.evaluation.search.space import Space
-    from synesthete.types import Progress
 
     Settings = dict[str, Any]
 

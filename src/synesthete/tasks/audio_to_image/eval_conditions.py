@@ -7,21 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.captions import names_class
 from synesthete.data.labelled import in_turn
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion, fit_linear_probe
-from synesthete.evaluation.samples import generate_timed, shuffled
+from synesthete.evaluation.samples import Generated, generate_timed, shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.samples import Generated
     from synesthete.types import Progress
 
 BATCH_SIZE = 64

@@ -11,13 +11,14 @@ from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.reporting.sections import class_section, confusion_section
-from synesthete.evaluation.samples import generate_timed
+from synesthete.evaluation.samples import Generated, generate_timed
 from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
 from synesthete.hub import ADAPTERS_INDEX, MODEL_INDEX
 from synesthete.tasks.audio_to_image import report
 from synesthete.tasks.audio_to_image.eval_conditions import (
     CLASSIFIER,
     Answers,
+    EvalConditions,
     draw_conditions,
     hearing_metrics,
     text_metrics,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
-    from synesthete.evaluation.samples import Generated
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
 
 TAKES, SPEAKERS = "held-out takes", "speakers never heard"
 NUM_TEXTS = 200  # pictures for each figure of text

@@ -7,37 +7,30 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.conditioning.audio_text import SoundAndText
-from synesthete.config import plain
+from synesthete.config import Recipe, plain
 from synesthete.data.audio import as_float
-from synesthete.data.audio_image_pairs import AudioImageSamples, class_note
+from synesthete.data.audio_image_pairs import AudioImagePairs, AudioImageSamples, PairListing, class_note
 from synesthete.data.captions import Captions, names_class
 from synesthete.data.files import some
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.pictures import Pictures
-from synesthete.data.preprocessed import preprocess_images
-from synesthete.data.rows import Pieces, compute_rows, loudest_start
-from synesthete.data.waveforms import LEVELS_PER_SECOND
+from synesthete.data.preprocessed import PreprocessedImages, preprocess_images
+from synesthete.data.rows import Pieces, Rows, compute_rows, loudest_start
+from synesthete.data.waveforms import LEVELS_PER_SECOND, Waveform
 from synesthete.io import digest
 from synesthete.tasks.images.task import batches_of, encode_pictures_once
 from synesthete.tasks.music.cutting import decode_recordings
 from synesthete.tasks.preparation import accelerator, check_training_classes, measure_codec, say_notes
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.config import Recipe
-    from synesthete.data.audio_image_pairs import AudioImagePairs, PairListing
     from synesthete.data.found_pairs import PairPart
-    from synesthete.data.preprocessed import PreprocessedImages
-    from synesthete.data.rows import Rows
-    from synesthete.data.waveforms import Waveform
-    from synesthete.types import Progress
 
 SECONDS = 10.0  # of a sound, where neither data nor encoder says
 PARTS: tuple[PairPart, ...] = ("train", "classifier", "test", "speakers")

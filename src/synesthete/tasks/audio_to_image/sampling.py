@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.conditioning.audio_text import SoundAndText, slerp
@@ -17,23 +18,19 @@ from synesthete.config import Recipe
 from synesthete.data.audio import as_float
 from synesthete.data.files import legible, list_files
 from synesthete.data.picture import to_images
-from synesthete.data.recordings import SUFFIXES, RecordingFile
+from synesthete.data.recordings import SUFFIXES, Recording, RecordingFile
 from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
 from synesthete.tasks.audio_to_image.preparation import num_heard, unusable
 from synesthete.tasks.results import PictureResult
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from synesthete.data.recordings import Recording
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 LISTENED = 32  # sounds in memory at once
 STRONGEST = 2.0

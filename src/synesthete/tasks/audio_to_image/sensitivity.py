@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.evaluation.denoising import errors_by_timestep
@@ -17,13 +18,10 @@ from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.evaluation.steps import Finding
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, errors_by_condition, split
-from synesthete.tasks.audio_to_image.eval_conditions import other_captions, other_class
+from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions, other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions
     from synesthete.types import Condition, Progress
 
 BATCH_SIZE = 32

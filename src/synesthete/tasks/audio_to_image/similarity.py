@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
@@ -14,15 +15,12 @@ from synesthete.conditioning.frozen_encoder import one_line, read_network
 from synesthete.data.captions import spoken
 from synesthete.evaluation.features import CLAP, CLIP, ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.audio_to_image.eval_conditions import Answers, EvalConditions
     from synesthete.types import Progress
 

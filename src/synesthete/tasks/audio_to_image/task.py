@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from synesthete.conditioning.audio_text import SoundAndText
-from synesthete.config import plain
+from synesthete.config import Recipe, Stage, plain
 from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.captions import spell
 from synesthete.io import digest
@@ -18,15 +18,13 @@ from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
 from synesthete.tasks.preparation import cached
 from synesthete.tasks.task import register
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synesthete.config import Recipe, Stage
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared, Progress
 
 SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
 

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
@@ -19,7 +20,7 @@ from synesthete.evaluation.metrics.classification import (
     fit_linear_probe,
     per_class,
 )
-from synesthete.evaluation.metrics.metric import interval, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.evaluation.recognizers.panel import WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
@@ -35,10 +36,11 @@ from synesthete.evaluation.samples import (
 )
 from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech import report
-from synesthete.tasks.image_to_speech.evaluation_data import VERB
+from synesthete.tasks.image_to_speech.evaluation_data import VERB, SpeechData
 from synesthete.tasks.image_to_speech.measures import (
     NUM_PICTURES,
     NUM_SEEDS,
+    Pairing,
     condition_features,
     draw_real,
     generation_metrics,
@@ -56,12 +58,7 @@ from synesthete.tasks.image_to_speech.voices import asked_findings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
-
     from synesthete.conditioning.speakers import SpeakerEncoder
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.tasks.image_to_speech.evaluation_data import SpeechData
-    from synesthete.tasks.image_to_speech.measures import Pairing
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
 

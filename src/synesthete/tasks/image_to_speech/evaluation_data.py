@@ -7,22 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.conditioning.voices import VoicedPicture
 from synesthete.evaluation.runner import check_classes
 from synesthete.evaluation.samples import drawn
 from synesthete.tasks.image_to_speech.measures import preprocessed, training_features
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.corpus import Clips
-    from synesthete.types import Progress
 
 VERB = "names"  # what a model does with a class, in messages
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
@@ -21,23 +22,19 @@ from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import METRICS, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import METRICS, Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import PooledFeatures, SampleSet, features_of, registered_metrics
 from synesthete.evaluation.reporting.figures import DECIBELS, pitch_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.evaluation.samples import drawn, encode_signals
+from synesthete.evaluation.samples import Generated, drawn, encode_signals
 from synesthete.evaluation.steps import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor
-
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.pictures import Pictures
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.metrics.metric import Metric
-    from synesthete.evaluation.samples import Generated
     from synesthete.types import Progress
 
 BATCH_SIZE = 50

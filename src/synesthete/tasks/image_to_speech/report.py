@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
@@ -19,16 +20,13 @@ from synesthete.evaluation.reporting.figures import (
 )
 from synesthete.evaluation.reporting.media import encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.samples import first_of_each
+from synesthete.evaluation.samples import Generated, first_of_each
 from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
     from synesthete.evaluation.metrics.round_trip import SignalDifference
-    from synesthete.evaluation.samples import Generated
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
 
 NUM_SHOWN = 20  # classes with a sample to see and hear

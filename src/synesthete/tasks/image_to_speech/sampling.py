@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete.conditioning.voices import ALL, VoicedPicture
 from synesthete.data.audio import read_audio
@@ -19,16 +20,14 @@ from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
-from synesthete.types import InputError, SpokenPictures
+from synesthete.types import InputError, Progress, SpokenPictures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 NUM_TOLD, LEAST_TOLD = 3, 0.01  # voices that a clip is told to be made of
 ADD_SPEAKERS = "run `synesthete train` on its run folder again, which adds one, or name a voice"

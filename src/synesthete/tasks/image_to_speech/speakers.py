@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete import seeding
@@ -15,16 +15,13 @@ from synesthete.data.audio import as_float
 from synesthete.data.synthetic import Tones, synthesise
 from synesthete.evaluation.classifiers.voices import split_takes
 from synesthete.io import write_folder
-from synesthete.types import InputError
+from synesthete.types import AudioSpec, InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
     from synesthete.data.speech.corpus import Clips
-    from synesthete.types import AudioSpec, Progress
 
     Takes = Mapping[int, Mapping[int, Sequence[int]]]  # places of clips by speaker and word
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete.conditioning.voices import NONE, VoicedPicture
-from synesthete.config import build, plain
+from synesthete.config import Recipe, Stage, build, plain
 from synesthete.data.audio import as_float
-from synesthete.data.files import SPLITS, some
+from synesthete.data.files import SPLITS, Split, some
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
@@ -23,21 +24,16 @@ from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import Task, model_folder, register
 from synesthete.training.precompute import precompute_features
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.config import Recipe, Stage
-    from synesthete.data.files import Split
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 
 SHARD = 500

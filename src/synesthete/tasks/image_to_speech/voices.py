@@ -8,14 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.pitch import track_pitch
-from synesthete.evaluation.classifiers.voices import load_or_train_voice_classifier
+from synesthete.evaluation.classifiers.voices import VoiceClassifier, load_or_train_voice_classifier
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, per_class
-from synesthete.evaluation.metrics.metric import Z_95, metric
+from synesthete.evaluation.metrics.metric import Z_95, Metric, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import shuffled
 from synesthete.evaluation.steps import Finding
@@ -24,12 +25,8 @@ from synesthete.tasks.image_to_speech.measures import pad
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     from synesthete.conditioning.speakers import SpeakerEncoder
     from synesthete.data.speech.corpus import Clips
-    from synesthete.evaluation.classifiers.voices import VoiceClassifier
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
     from synesthete.types import SpokenPictures
 

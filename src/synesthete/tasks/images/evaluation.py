@@ -7,19 +7,20 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
-from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval
-from synesthete.evaluation.metrics.set_comparison import features_of
+from synesthete.evaluation.metrics.set_comparison import SetComparison, features_of
 from synesthete.evaluation.reporting.figures import sweep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import draw_with_replacement, encode_signals, generate_timed
-from synesthete.evaluation.search.scoring import Scorer, ScoringBasis, noise_sources
+from synesthete.evaluation.samples import Generated, References, draw_with_replacement, encode_signals, generate_timed
+from synesthete.evaluation.search.scoring import ScoredSamples, Scorer, ScoringBasis, noise_sources
 from synesthete.evaluation.steps import Finding
 from synesthete.types import Batch, InputError
 
@@ -27,12 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
-    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
-    from synesthete.evaluation.metrics.set_comparison import SetComparison
-    from synesthete.evaluation.samples import Generated, References
-    from synesthete.evaluation.search.scoring import ScoredSamples
 
 GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
 NUM_SWEPT = 200  # pictures at each guidance scale

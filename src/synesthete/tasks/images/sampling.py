@@ -10,14 +10,13 @@ import torch
 from synesthete.data.picture import to_images
 from synesthete.tasks.results import PictureResult
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, split_commas
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 NUM = 8  # pictures of each label
 

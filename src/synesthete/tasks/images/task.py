@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from synesthete.config import plain
-from synesthete.data.labelled import PARTS, PictureSamples
-from synesthete.data.preprocessed import preprocess_images
+from synesthete.config import Recipe, Stage, plain
+from synesthete.data.labelled import PARTS, LabelledPictures, Part, PictureSamples
+from synesthete.data.preprocessed import PreprocessedImages, preprocess_images
 from synesthete.io import digest
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
 from synesthete.tasks.preparation import (
@@ -23,23 +24,17 @@ from synesthete.tasks.preparation import (
     say_notes,
 )
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.config import Recipe, Stage
-    from synesthete.data.labelled import LabelledPictures, Part
-    from synesthete.data.preprocessed import PreprocessedImages
     from synesthete.data.rows import Rows
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.search.scoring import ScoringBasis
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
-    from synesthete.types import Progress
 
 
 SHARD = 500

@@ -9,27 +9,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete.data.files import some
-from synesthete.data.labelled import in_turn
-from synesthete.data.music import MusicSamples
+from synesthete.data.labelled import Part, in_turn
+from synesthete.data.music import Music, MusicSamples
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.rows import Pieces, cut_starts
-from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND, keep_waveforms, shard_name
+from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND, Waveform, keep_waveforms, shard_name
 from synesthete.io import digest, load_or_compute
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.data.labelled import Part
-    from synesthete.data.music import Music
     from synesthete.data.recordings import RecordingEntry
-    from synesthete.data.waveforms import Waveform
-    from synesthete.types import Progress
 
 NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recording are called empty
 # Which split keeps what two of them have in common.

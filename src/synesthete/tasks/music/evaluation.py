@@ -8,21 +8,28 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, apart, describe_sounds
+from synesthete.evaluation.audio_features.audio_descriptors import (
+    BANDS,
+    NAMES,
+    AudioDescriptors,
+    apart,
+    describe_sounds,
+)
 from synesthete.evaluation.audio_features.bands import band_error, band_floor
 from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.memorization import nearest_training_distance
+from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import draw_with_replacement, encode_signals, generate_timed
+from synesthete.evaluation.samples import Generated, References, draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
 from synesthete.tasks.music import report
@@ -31,6 +38,7 @@ from synesthete.tasks.music.references import (
     NOISE,
     REAL,
     WHITE,
+    CodecRoundTrip,
     measure_codec_round_trip,
     noise_like,
     through_codec,
@@ -43,14 +51,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor
 
-    from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
     from synesthete.evaluation.audio_features.spectra import Sounds
-    from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance
     from synesthete.evaluation.reporting.report import Gallery
-    from synesthete.evaluation.samples import Generated, References
-    from synesthete.tasks.music.references import CodecRoundTrip
 
 SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
 NUM_FITTED = 500  # training pieces that features without a classifier are standardised over

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
@@ -17,7 +18,6 @@ from synesthete.evaluation.samples import codec_device
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
 
 CODED, REAL = "others, through the codec", "others, real"
 NOISE, WHITE = "noise of their spectrum", "white noise"

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, SHORTEST, mean_histogram
+from synesthete.evaluation.audio_features.audio_descriptors import (
+    BANDS,
+    NAMES,
+    SHORTEST,
+    AudioDescriptors,
+    mean_histogram,
+)
 from synesthete.evaluation.audio_features.bands import (
     THIRDS,
     band_differences,
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from synesthete.evaluation.audio_features.audio_descriptors import AudioDescriptors
     from synesthete.evaluation.metrics.memorization import Memorization
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.music.evaluation import MusicEvaluator

@@ -18,15 +18,13 @@ from synesthete.pipeline.cascade import upsample
 from synesthete.pipeline.long_form import decode_canvas
 from synesthete.tasks.images.sampling import NOTHING, find_subjects, items_of
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Plan, SampleRequest
-from synesthete.types import InputError
+from synesthete.tasks.sampling import Item, Plan, SampleRequest
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from synesthete.tasks.sampling import Item
-    from synesthete.types import Progress
 
 NUM = 4  # sounds of each label
 PICTURED = 60.0  # seconds that a spectrogram shows

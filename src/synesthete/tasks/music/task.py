@@ -6,10 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import hub
-from synesthete.config import plain
-from synesthete.data.labelled import PARTS
+from synesthete.config import Recipe, Stage, plain
+from synesthete.data.labelled import PARTS, Part
+from synesthete.data.music import Music as MusicData
 from synesthete.data.music import MusicSamples
 from synesthete.io import digest
 from synesthete.pipeline import Cascade, Pipeline
@@ -18,19 +20,13 @@ from synesthete.tasks.music.cutting import Cutting, decode_recordings
 from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
 from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.config import Recipe, Stage
-    from synesthete.data.labelled import Part
-    from synesthete.data.music import Music as MusicData
     from synesthete.evaluation.runner import Evaluator
-    from synesthete.types import Progress
 
 
 BATCH = 64  # pieces that are encoded at once, and the rows of a shard

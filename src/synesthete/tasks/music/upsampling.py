@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float, read_audio, to_int16
@@ -22,7 +23,7 @@ from synesthete.evaluation.audio_features.bands import (
     third_power,
 )
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
-from synesthete.evaluation.metrics.metric import interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, interval_of_mean, metric
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import drawn, shuffled
@@ -30,16 +31,12 @@ from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.canvas import resample
 from synesthete.pipeline.cascade import check_upsampler, join_bands, upsample
 from synesthete.tasks.music.references import through_codec
-from synesthete.types import InputError
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Prepared, Progress
 
 
 GIVEN, COPY, MADE, OTHER, CODED, REAL = (

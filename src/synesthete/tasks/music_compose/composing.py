@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.data.scores.grid import BAR
@@ -14,8 +15,6 @@ from synesthete.types import ScoreSketch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
     from synesthete.pipeline import Pipeline
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.scores.grid import TEMPO, to_score
@@ -18,8 +19,16 @@ from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
+from synesthete.evaluation.reporting.report import Gallery as Shown
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import draw_with_replacement, drawn, encode_signals, generate_timed, shuffled
+from synesthete.evaluation.samples import (
+    Generated,
+    draw_with_replacement,
+    drawn,
+    encode_signals,
+    generate_timed,
+    shuffled,
+)
 from synesthete.evaluation.steps import Finding, speed
 from synesthete.tasks.music_compose.composing import Draft, compose
 from synesthete.tasks.music_compose.measures import (
@@ -39,11 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from PIL import Image
-    from torch import Tensor
 
     from synesthete.data.scores.samples import ScoreSamples
-    from synesthete.evaluation.reporting.report import Gallery as Shown
-    from synesthete.evaluation.samples import Generated
 
 SHUFFLED, NOISE, RANDOM = "notes in another order", "random notes", "random chords of the key"
 BATCH_SIZE = 16

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete.data.files import legible
 from synesthete.data.scores.corpus import RANGES
@@ -16,8 +17,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import Tensor
 
     from synesthete.data.scores.score import Mode, Note, Score
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.files import legible
 from synesthete.data.scores.grid import BAR, TEMPO, to_score
 from synesthete.data.scores.key import KEY_NAMES, MODES, read_key
 from synesthete.data.scores.partials import Partials
-from synesthete.data.scores.rendering import render
-from synesthete.data.scores.score import MAX_TEMPO, MIN_TEMPO, begun_at_first_note
+from synesthete.data.scores.rendering import Instruments, render
+from synesthete.data.scores.score import MAX_TEMPO, MIN_TEMPO, Mode, Score, begun_at_first_note
 from synesthete.data.scores.sound_font import SoundFont
 from synesthete.pipeline import Pipeline
 from synesthete.tasks.music_compose.composing import Draft, compose
@@ -24,16 +25,11 @@ from synesthete.tasks.music_score.playing import ModelInstruments
 from synesthete.tasks.results import Composition
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
 from synesthete.tasks.task import model_folder, model_task_name
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from synesthete.data.scores.rendering import Instruments
-    from synesthete.data.scores.score import Mode, Score
-    from synesthete.types import Progress
 
 NUM = 4  # pieces
 MOST_BARS = 400

@@ -14,7 +14,7 @@ from synesthete.io import digest
 from synesthete.tasks.music_compose.sampling import ComposePlan, ComposeRequest
 from synesthete.tasks.preparation import cached, say_notes
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from synesthete.data.scores.corpus import Scores
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 
 PARTS = ("train", "test")

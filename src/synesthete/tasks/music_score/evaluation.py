@@ -8,12 +8,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS
 from synesthete.evaluation.audio_features.bands import LOWEST, band_differences, octave_names, octave_power, third_power
-from synesthete.evaluation.audio_features.notes import asked_keys, frame_f1, note_f1
+from synesthete.evaluation.audio_features.notes import NoteListener, asked_keys, frame_f1, note_f1
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.classifiers.transcriber import Transcriber, load_or_train_transcriber
 from synesthete.evaluation.features import find_features
@@ -30,21 +31,16 @@ from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.references import NOISE, WHITE, noise_like
 from synesthete.tasks.music_score.playing import play_rolls
 from synesthete.tasks.music_score.seams import about_borders, jumps, window_borders
-from synesthete.tasks.music_score.stretches import draw_stretches, stretch_seconds
-from synesthete.types import ScoreWindows
+from synesthete.tasks.music_score.stretches import Stretches, draw_stretches, stretch_seconds
+from synesthete.types import Batch, Progress, ScoreWindows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from torch import Tensor
-
     from synesthete.config import Recipe
     from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
-    from synesthete.evaluation.audio_features.notes import NoteListener
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
-    from synesthete.tasks.music_score.stretches import Stretches
-    from synesthete.types import Batch, Progress
 
 NUM_LEARNED = 150  # stretches of training pieces that the transcriber and the probe learn from
 BATCH_SIZE = 4

@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.scores.performances import written
 from synesthete.data.scores.rendering import TAIL
 from synesthete.io import digest
-from synesthete.pipeline import Canvas, long_form_steps
+from synesthete.pipeline import Canvas, Pipeline, long_form_steps
 from synesthete.pipeline.canvas import Frames, find_overlap, resample
-from synesthete.types import InputError, ScoreWindows
+from synesthete.types import InputError, Progress, ScoreWindows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-    from torch import Tensor
 
     from synesthete.data.scores.score import Score
-    from synesthete.pipeline import Pipeline
-    from synesthete.types import Progress
 
 LONGEST = 1200.0  # seconds of one sound, which is decoded as a whole
 

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.files import legible, list_files
 from synesthete.data.scores.sources import MIDI, MUSICXML, ScoreFile
-from synesthete.tasks.music_score.playing import LONGEST, Passage, check_passage, play_passages
+from synesthete.tasks.music_score.playing import LONGEST, Passage, Played, check_passage, play_passages
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from synesthete.data.scores.score import Score
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks.music_score.playing import Played
-    from synesthete.types import Progress
 
 ALL = "all"
 PICTURED = 60.0  # seconds that a picture shows

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from synesthete.evaluation.audio_features.spectra import frame_sizes, log_mel, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.pipeline.canvas import Frames

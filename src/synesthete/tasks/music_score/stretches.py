@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.types import InputError
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from synesthete.data.scores.performances import Performance
-    from synesthete.types import Progress
 
 SECONDS = 8.0  # of a stretch
 EACH = 2  # stretches of a performance at most

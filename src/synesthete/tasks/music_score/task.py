@@ -7,29 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from synesthete.config import plain
-from synesthete.data.files import SPLITS
+from synesthete.config import Recipe, Stage, plain
+from synesthete.data.files import SPLITS, Split
 from synesthete.data.scores.score import Score
-from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows
+from synesthete.data.scores.scored_sounds import PerformanceSamples, ScoredSounds, packed, place_windows
 from synesthete.io import digest, load_or_compute
 from synesthete.pipeline.canvas import encode_whole, silent_frames
 from synesthete.tasks.music_score.sampling import ScorePlan, ScoreRequest
 from synesthete.tasks.preparation import cached, measure_codec, say_notes
 from synesthete.tasks.task import Task, register
-from synesthete.types import InputError, Prepared
+from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
-
-    from synesthete.config import Recipe, Stage
-    from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
-    from synesthete.data.scores.scored_sounds import ScoredSounds
     from synesthete.evaluation.runner import Evaluator
-    from synesthete.types import Progress
 
 
 SHARD = 16  # performances a file
