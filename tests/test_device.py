@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from synesthete import seeding
-from synesthete.nn.device import find_device
+from synesthete.denoisers.hourglass import Hourglass
+from synesthete.nn.device import CastOnce, find_device
 from synesthete.pipeline import Pipeline
-from synesthete.types import InputError
+from synesthete.types import Condition, InputError
 
 
 @pytest.fixture
@@ -53,6 +54,26 @@ def test_a_model_is_loaded_where_it_is_asked_for(pipeline, tmp_path):
     assert Pipeline.load(str(tmp_path / "model"), "cpu").device == torch.device("cpu")
     with pytest.raises(InputError, match="device 'toaster'"):
         Pipeline.load(str(tmp_path / "model"), device="toaster")
+
+
+def test_weights_cast_once_are_those_that_autocast_casts():
+    network = Hourglass((8, 16), (8, 1), cell_width=16, num_cell_blocks=1, width=16, depth=1, condition_width=None)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(weight.numel()))
+    generator = torch.Generator().manual_seed(0)
+    told = Condition(pooled=torch.randn(2, 256, generator=generator))
+    given = torch.randn(2, 1, 8, 16, generator=generator), torch.tensor([100.0, 700.0]), told
+    with torch.no_grad():
+        assert not CastOnce(network).weights
+        with torch.autocast("cpu", torch.bfloat16):
+            once = CastOnce(network)
+            wanted = network(*given)
+            assert once.weights
+            assert torch.equal(once(*given), wanted)
+            network.requires_grad_(requires_grad=False)
+            assert not CastOnce(network).weights
+        assert once.dtype == torch.float32
+        assert not torch.equal(network(*given), wanted.float())
 
 
 @pytest.mark.gpu

@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as npst
 from synesthete import seeding
 from synesthete.codecs.mel import MelCodec
 from synesthete.data.audio import read_audio
-from synesthete.nn.spectrum import griffin_lim, mel_filterbank
+from synesthete.nn.phases import griffin_lim
+from synesthete.nn.spectrum import mel_filterbank
 from synesthete.tasks import find_task
 from synesthete.types import InputError
 from tiny import debug_recipe
@@ -221,6 +222,27 @@ def test_griffin_lim_is_as_good_as_that_of_librosa(words):
         for waveform, found in ((rebuilt, ours), (torch.from_numpy(oracle), theirs)):
             found.append((magnitude(waveform) - wanted).norm(dim=(1, 2)) / wanted.norm(dim=(1, 2)))
     assert torch.stack(ours).mean() <= 1.05 * torch.stack(theirs).mean()
+
+
+def test_griffin_lim_is_its_transforms_frame_by_frame(words):
+    """Two iterations by torch's own transforms, of more frames than are computed at once; the hop is no divisor."""
+    window, hop, num_samples = torch.hann_window(N_FFT), 200, words.shape[1]
+    settings = {"n_fft": N_FFT, "hop_length": hop, "window": window}
+    wanted = torch.stft(words, **settings, return_complex=True).abs()
+    turns = torch.stack([torch.rand(one.shape, generator=g) for one, g in zip(wanted, generators(wanted), strict=True)])
+    cells, previous = torch.polar(wanted, 2 * torch.pi * turns), 0.0
+    for _ in range(2):
+        rebuilt = torch.stft(torch.istft(cells, **settings, length=num_samples), **settings, return_complex=True)
+        cells, previous = rebuilt - 0.5 * previous, rebuilt
+        cells = wanted * cells / cells.abs().clamp(min=1e-16)
+    found = griffin_lim(
+        wanted, window, hop, num_samples=num_samples, num_iterations=2, momentum=1.0, generators=generators(wanted)
+    )
+    torch.testing.assert_close(found, torch.istft(cells, **settings, length=num_samples), rtol=0, atol=1e-4)
+
+
+def generators(batch):
+    return seeding.sample_generators(5, len(batch))
 
 
 def test_magnitudes_have_the_mel_they_were_made_of(fitted, words):

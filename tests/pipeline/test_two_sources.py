@@ -77,7 +77,7 @@ def test_two_scales_are_the_formula_in_every_step(pipeline, raw):
     assert len(seen) == 3
     with torch.no_grad():
         for x_t, timestep, found in seen:
-            none, text, both = (pipeline._denoise(x_t, timestep, branch) for branch in branches)
+            none, text, both = (pipeline._denoise(x_t, timestep, branch, pipeline.denoiser) for branch in branches)
             expected = none + 5 * (text - none) + 2 * (both - text)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
             assert (text - none).abs().mean() > 1e-3 and (both - text).abs().mean() > 1e-3

@@ -7,6 +7,7 @@ import copy
 import json
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +22,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.io import read_json
 from synesthete.logs import PACKAGE
-from synesthete.nn.device import autocast, find_device
+from synesthete.nn.device import CastOnce, autocast, find_device
 from synesthete.nn.part import Config
 from synesthete.types import Condition, InputError
 
@@ -225,12 +226,13 @@ class Pipeline:
         generators = list(generators or seeding.sample_generators(0, len(raw)))
         with autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
             branches = self.branches(self.conditioner.complete(raw, generators), negative)
+            network = CastOnce(self.denoiser)
         scheduler = scheduler_for(settings, self.process)
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)
         scale, audio_scale = settings["guidance_scale"], settings["audio_guidance_scale"]
         denoise = guided_by_two(
-            self._denoise,
+            partial(self._denoise, network=network),
             branches,
             scale,
             scale if audio_scale is None else audio_scale,
@@ -329,10 +331,10 @@ class Pipeline:
         finally:
             self.denoiser.adapter_scale = before
 
-    def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def _denoise(self, x_t: torch.Tensor, timestep: torch.Tensor, condition: Condition, network: Any) -> torch.Tensor:
         """The network's prediction, in the form the scheduler takes: velocity on a flow, its own otherwise."""
         timestep = timestep.to(x_t.device).expand(len(x_t))
-        prediction = self.process.predict(self.denoiser, x_t.float(), timestep, condition)
+        prediction = self.process.predict(network, x_t.float(), timestep, condition)
         return self.process.convert(prediction, x_t.float(), timestep, self.process.sampler_space)
 
 

@@ -55,14 +55,14 @@ class ScheduleAdapter(Pipeline):
         walk.trained = trained
         return walk
 
-    def _denoise(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+    def _denoise(self, x_t: Tensor, timestep: Tensor, condition: Condition, network: Any) -> Tensor:
         """As a pipeline's: velocity on a flow, v on a beta schedule."""
         timestep = timestep.to(x_t.device).expand(len(x_t))
         alpha, sigma = self.process.alpha_sigma(timestep)
         told = nearest_timestep(self.trained, alpha, sigma)  # (B,)
         trained_alpha, trained_sigma = self.trained.alpha_sigma(told)
         seen = x_t.float() * torch.hypot(trained_alpha, trained_sigma) / torch.hypot(alpha, sigma)
-        prediction = self.trained.predict(self.denoiser, seen, told, condition)
+        prediction = self.trained.predict(network, seen, told, condition)
         x_0, noise = (self.trained.convert(prediction, seen, told, space) for space in ("sample", "epsilon"))
         return noise - x_0 if self.process.schedule == "flow" else alpha * noise - sigma * x_0
 
