@@ -35,7 +35,7 @@ LINEAR_EPSILON = (
 
 
 def test_the_recipes_are_the_ones_tested():
-    assert len(RECIPES) == 48
+    assert len(RECIPES) == 50
     assert [f"{name}-debug" for name in FULL] == [name for name in RECIPES if name.endswith("-debug")]
 
 
@@ -118,11 +118,11 @@ def test_image_to_speech_has_the_shape_of_its_original():
 
 def test_the_other_sizes():
     assert sum(count_parameters(find_recipe("image-to-speech-large")).values()) == 314_129_504
-    hundred = find_recipe("image-to-speech-100")
+    hundred = find_recipe("image-to-speech-imagenet-100")
     assert len(set(hundred.data.class_names)) == len(set(hundred.data.words.values())) == 100
     assert len({phrase.wnid for phrase in hundred_phrases()}) == len(hundred.data.sources[0].classes) == 100
     assert set(find_recipe("image-to-speech").data.class_names) <= set(hundred.data.class_names)
-    own = find_recipe("image-to-speech-100", ["data.folder=photographs"])
+    own = find_recipe("image-to-speech-imagenet-100", ["data.folder=photographs"])
     assert [type(source) for source in own.data().sources] == [ClassFolders]
 
 

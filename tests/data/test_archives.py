@@ -65,6 +65,19 @@ def test_the_pictures_are_those_that_were_put_in_whatever_the_compression(tmp_pa
     assert len(copies) == (mode != "w")  # a plain archive is read where it lies
 
 
+def test_of_chosen_classes_the_same_pictures_are_held_out(tmp_path):
+    """A model that goes on from one of all classes is tested with pictures that neither has learned from."""
+    archive = str(make_tar(tmp_path / "photos.tar", names(("cat", "cow", "dog"))))
+    for split in ("train", "test"):
+        every, some = (
+            ClassTar(archive, num_test=9, classes=classes).pictures(split) for classes in (None, ("cat", "dog"))
+        )
+        assert [file.name for file in some.files] == [file.name for file in every.files if "/cow/" not in file.name]
+        assert set(some.labels) == {"cat", "dog"}
+    with pytest.raises(InputError, match="no pictures of class 'bat'; add some, or leave it out"):
+        ClassTar(archive, classes=("bat", "cat")).pictures("train")
+
+
 def test_a_compressed_archive_is_gone_through_once(tmp_path, monkeypatch):
     source = ClassTar(str(make_tar(tmp_path / "photos.tar.xz", names(), "w:xz")))
     before = source.pictures("train")

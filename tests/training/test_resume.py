@@ -515,6 +515,19 @@ def test_fine_tuning_takes_half_precision_and_other_class_names(pipeline, prepar
             assert torch.equal(value, theirs[key].half().float())
 
 
+def test_a_model_lends_one_part_where_the_other_is_of_another_shape(pipeline, prepared, tmp_path):
+    pipeline.save(tmp_path / "model")
+    parts = assembly.make_parts(debug_recipe("seed=5", "conditioner.widths=[8,8,16]"), prepared)
+    fresh = {key: value.clone() for key, value in parts.conditioner.state_dict().items()}
+    with pytest.raises(InputError, match=r"its conditioner does not fit .*--parts"):
+        assembly.load_start_weights(parts, tmp_path / "model")
+    assembly.load_start_weights(parts, tmp_path / "model", names=("denoiser",))
+    for own, wanted in ((parts.conditioner, fresh), (parts.denoiser, pipeline.denoiser.state_dict())):
+        assert all(torch.equal(value, wanted[key]) for key, value in own.state_dict().items())
+    with pytest.raises(InputError, match="--parts codec: no part to begin with; there are conditioner, denoiser"):
+        assembly.load_start_weights(parts, tmp_path / "model", names=("codec",))
+
+
 def test_fine_tuning_trains_every_stage_from_the_models_weights(uninterrupted, prepared, tmp_path, monkeypatch):
     """The first stage begins with them; the later ones with those of the stage before."""
     seen = []

@@ -29,6 +29,10 @@ def train(
         str | None, typer.Option(metavar="NAME,NAME...", help="Train these stages of the recipe alone.")
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME...", help="Begin with these parts of MODEL alone: conditioner, denoiser."),
+    ] = None,
     classifier: Annotated[
         bool, typer.Option(help="At the end, train the classifier that tells what a sample says or shows.")
     ] = True,
@@ -44,6 +48,7 @@ def train(
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
     `synesthete train audio-to-image-digits --stages lora,gates --from MODEL --out runs/again`,
     `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
+    `synesthete train image-to-speech-100 --set data.folder=my_pictures --from image-to-speech-digits --parts denoiser`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete.recipes import find_recipe
@@ -64,6 +69,9 @@ def train(
         found.keep_stages(split_commas([stages]))
     task, folder = task_of(found), out or Path("runs") / found.name
     begin = model_folder(start) if start else None
+    if parts is not None and begin is None:
+        raise InputError("--parts without --from: of which model? add --from MODEL")
+    names = None if parts is None else tuple(split_commas([parts]))
     state = processes()
     notes: list[str] = []
     with alone_in(folder), progress_bar() as show:
@@ -80,7 +88,9 @@ def train(
                 show(f"step {report.step}: {note}", 0, 0)
 
         try:
-            model = loop.train_recipe(found, prepared, folder, report=on_step, start=begin, watch=look)
+            model = loop.train_recipe(
+                found, prepared, folder, report=on_step, start=begin, start_parts=names, watch=look
+            )
             wanted = classifier and state.is_main_process
             try:
                 if wanted:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from synesthete import hub
+from synesthete.config.build import shorten
 from synesthete.data.files import is_hidden, legible, split_of
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
 from synesthete.data.pictures import Listed, PictureListing, PictureSource
@@ -19,6 +20,9 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from synesthete.data.files import Split
+    from synesthete.data.pictures import Pictures
 
 INDEX, CONTENT = "pictures.json", "pictures.bin"
 # What a damaged archive makes the libraries say.
@@ -37,11 +41,30 @@ class ClassTar(PictureSource):
 
     Args:
         path: the archive; None gives no pictures. num_test: pictures held out over all classes, where the archive has
-            not both splits; None holds out a tenth.
+            not both splits; None holds out a tenth. classes: those to give, None for all; which of their pictures are
+            held out does not depend on it.
     """
 
-    def __init__(self, path: str | None = None, num_test: int | None = None) -> None:
-        self.path, self.num_test = path, num_test
+    def __init__(
+        self, path: str | None = None, num_test: int | None = None, classes: tuple[str, ...] | None = None
+    ) -> None:
+        self.path, self.num_test, self.classes = path, num_test, classes
+
+    def pictures(self, split: Split) -> Pictures:
+        """The pictures of a split, in order of name.
+
+        Raises:
+            InputError: a class that the archive has not, or as `listing` and `PictureListing.divide`.
+        """
+        listing = self.listing()
+        found = listing.divide(self.num_test, split)
+        if self.path is None or self.classes is None:
+            return found
+        if missing := sorted(set(self.classes) - {entry.label for entry in listing.entries}):
+            raise InputError(f"{self.path}: no pictures of class {shorten(missing[0])}; add some, or leave it out")
+        kept = found.take([place for place, label in enumerate(found.labels) if label in self.classes])
+        kept.notes = found.notes
+        return kept
 
     def listing(self) -> PictureListing:
         """Every picture of the archive, in order of name.

@@ -1,38 +1,23 @@
-"""A picture in, the spoken name of what it shows out, or a phrase; all three train on two cores."""
+"""A handwritten digit in, its spoken name out; both train on two cores."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from synesthete.codecs.mel import MelCodec
-from synesthete.conditioning.pictures import PictureStem, ResidualStem
+from synesthete.conditioning.pictures import PictureStem
 from synesthete.conditioning.voices import VoicedPicture
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.archives import ClassTar
-from synesthete.data.augmentation import Affine, FlipCrop
+from synesthete.data.augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
-from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment, Denoising
-from synesthete.recipes.debug import shrink, swatches
+from synesthete.recipes.debug import shrink
 
 # 64 frames, 0.68 s: the longest digit at the slowest rate, sixteen tokens of four frames.
 NUM_SAMPLES = 64 * 256 - 1
-PHOTOS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PHRASES = (
-    "A zero, round as an egg",
-    "A one, a single upright stroke",
-    "A two, with the neck of a swan",
-    "A three, open to the left",
-    "A four, all straight lines",
-    "A five, the fingers of a hand",
-    "A six, curled up like a snail",
-    "A seven, the days of the week",
-    "An eight, one ring upon another",
-    "A nine, a balloon on a string",
-)
 
 
 def image_to_speech_digits() -> Recipe:
@@ -98,46 +83,6 @@ def with_voices(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def image_to_speech_photos() -> Recipe:
-    """A small photograph of one of ten things says its name, in one of many voices; trains on two cores.
-
-    Seeing is learned first, from sound alone: the stem aligns each photograph with clips of its name. What it then
-    sees of every photograph is computed once and kept, so that a step of diffusion costs what the denoiser costs.
-    """
-    recipe = without_cells()
-    recipe.name = "image-to-speech-photos"
-    recipe.data.sources = (build(ClassTar, num_test=5000),)
-    recipe.data.class_names, recipe.data.augmentation = PHOTOS, build(FlipCrop)
-    recipe.conditioner = build(ResidualStem)
-    set_length(recipe, num_frames=92)  # 0.98 s: "automobile" at the slowest rate
-    align, denoise = recipe.stages
-    align.num_steps, align.batch_size, align.learning_rate = 900, 512, 4e-3
-    align.weight_decay, align.num_warmup_steps = 0.05, 150
-    denoise.num_steps, denoise.num_views = 5000, 2
-    return recipe
-
-
-def image_to_speech_phrases() -> Recipe:
-    """A handwritten digit says a whole phrase about itself, 3 s, in one of many voices; trains on two cores."""
-    recipe = without_cells()
-    recipe.name = "image-to-speech-phrases"
-    recipe.data.words = dict(zip(DIGITS, PHRASES, strict=True))
-    set_length(recipe, num_frames=280)
-    recipe.stages[1].num_steps = 3000
-    return recipe
-
-
-def without_cells() -> Recipe:
-    """The digits' recipe with merged tokens of plain bands alone, as the figures of the other two were measured."""
-    recipe = image_to_speech_digits()
-    recipe.codec.whitening = 0.0
-    recipe.denoiser = build(DiT, sample_size=(100, 64), patch_size=(100, 4), width=256, depth=4, mlp_ratio=3)
-    recipe.process = build(Process, loss_space="flow", timestep_sampling="logit_normal", timestep_mean=1.0)
-    recipe.stages[1] = Stage("denoise", build(Denoising), num_steps=6000, batch_size=64)
-    recipe.sampling.sampler = "flow-euler"
-    return recipe
-
-
 def set_length(recipe: Recipe, num_frames: int) -> None:
     """Give clips, codec and denoiser one length, in frames of 256 samples."""
     recipe.data.num_samples = recipe.codec.num_samples = num_frames * 256 - 1
@@ -146,14 +91,11 @@ def set_length(recipe: Recipe, num_frames: int) -> None:
 
 def debug(recipe: Recipe) -> Recipe:
     """The same from the same classes in seconds, photographs as swatches of colour; it speaks noise."""
-    if recipe.name == "image-to-speech-photos":
-        recipe.data.sources = (swatches(recipe, 4, 2),)
     recipe.stages[0].objective.width, recipe.stages[0].objective.hidden = 32, 16
-    is_hourglass = recipe.denoiser.target is Hourglass
-    cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0} if is_hourglass else {}
     stem: dict[str, Any] = {"widths": (8, 16, 16), "width": 32}
     if recipe.conditioner.target is VoicedPicture:
         stem = {"picture": stem, "width": 32}
+    cells = {"cell_width": 100, "num_cell_blocks": 1, "cell_mlp_ratio": 1.0}
     return shrink(
         recipe,
         data={"takes": 1, "limit": 256},

@@ -104,10 +104,10 @@ def image_to_speech_large() -> Recipe:
     return recipe
 
 
-def image_to_speech_100() -> Recipe:
+def image_to_speech_imagenet_100() -> Recipe:
     """The same for a hundred classes of ImageNet, a phrase each."""
     recipe, phrases = image_to_speech(), hundred_phrases()
-    recipe.name = "image-to-speech-100"
+    recipe.name = "image-to-speech-imagenet-100"
     speak(recipe, phrases)
     names = {phrase.wnid: phrase.name for phrase in phrases}
     recipe.data.sources = (build(ImageNet, classes=tuple(names), names=names),)
@@ -137,7 +137,7 @@ def widen(recipe: Recipe, width: int) -> None:
 
 def debug(recipe: Recipe) -> Recipe:
     """The same from the same classes, or twelve of a hundred, in seconds, on swatches of colour; it speaks noise."""
-    if recipe.name == "image-to-speech-100":
+    if recipe.name == "image-to-speech-imagenet-100":
         speak(recipe, hundred_phrases()[:12])
     recipe.data.sources = (swatches(recipe, 4, 2),)
     widen(recipe, 32)

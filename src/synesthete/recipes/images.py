@@ -18,7 +18,7 @@ from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
 from synesthete.recipes.debug import shrink, swatches
-from synesthete.recipes.image_to_speech import PHOTOS
+from synesthete.recipes.image_to_speech_photos import PHOTOS
 
 # stabilityai/sd-vae-ft-mse, as its config.json says: a recipe can be shown before anything is downloaded.
 STABLE_DIFFUSION = {

@@ -31,25 +31,33 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     return parts
 
 
-def load_start_weights(parts: Parts, model: Path, *, same_base: bool = False) -> None:
-    """Begin with the conditioner and the denoiser of a finished model, each whole or not at all.
+STARTED = ("conditioner", "denoiser")  # the parts that a training can begin with
+
+
+def load_start_weights(
+    parts: Parts, model: Path, *, same_base: bool = False, names: tuple[str, ...] | None = None
+) -> None:
+    """Begin with the conditioner and the denoiser of a finished model, or those of `names`, each whole or not at all.
 
     Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.
     same_base: of a denoiser that is a published base with adapters, the model's has to be the same one.
 
     Raises:
-        InputError: a model whose parts have other weights or shapes, or another base.
+        InputError: a model whose parts have other weights or shapes, or another base, or no such part.
     """
+    if unknown := set(names or ()) - set(STARTED):
+        raise InputError(f"--parts {', '.join(sorted(unknown))}: no part to begin with; there are {', '.join(STARTED)}")
     pipeline = Pipeline.load(str(model))
     if same_base:
         check_same_base(parts.denoiser, pipeline.denoiser, model)
     learned = any(weight.requires_grad for weight in parts.codec.parameters())
-    for name in ("conditioner", "denoiser", *(["codec"] if learned else [])):
+    for name in (*(names or STARTED), *(["codec"] if learned else [])):
         own, others = parts.modules()[name], getattr(pipeline, name).state_dict()
         if misfit := first_misfit(own.state_dict(), others):
             raise InputError(
                 f"{model}: its {name} does not fit this recipe ({misfit}); "
-                f"set the recipe's {name} as the model's recipe.yaml has it, or train without --from"
+                f"set the recipe's {name} as the model's recipe.yaml has it, take others with --parts, "
+                "or train without --from"
             )
         own.load_state_dict(others)
 

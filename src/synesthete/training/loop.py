@@ -30,6 +30,7 @@ def train_recipe(
     *,
     report: Callable[[StepReport], None] = lambda said: None,
     start: Path | None = None,
+    start_parts: tuple[str, ...] | None = None,
     watch: Watch | None = None,
 ) -> Path:
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
@@ -37,7 +38,8 @@ def train_recipe(
     Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). A loss that rises
     far above its level and stays there takes the run back to its last good state (`training.rollback`).
 
-    start: the model folder whose weights to begin with, for fine-tuning. watch(pipeline, prepared, folder, step, log)
+    start: the model folder whose weights to begin with, for fine-tuning; start_parts: those of these parts alone
+    (`assembly.STARTED`). watch(pipeline, prepared, folder, step, log)
     is called in the main process after each preview, with the averaged weights in place, to add pictures of its own to
     both.
 
@@ -51,18 +53,20 @@ def train_recipe(
         for number, stage in enumerate(recipe.stages):
             checkpoints, begin = (
                 stage_folder(folder, recipe, number),
-                partial(_begin, recipe, prepared, folder, number, start),
+                partial(_begin, recipe, prepared, folder, number, start, start_parts),
             )
             StageTrainer(recipe, stage, prepared, folder, checkpoints, begin, report, watch).run()
             processes().wait_for_everyone()  # the main one may still be writing what the others are to read
     return folder / "model"
 
 
-def _begin(recipe: Recipe, prepared: Prepared, folder: Path, number: int, start: Path | None) -> Parts:
+def _begin(
+    recipe: Recipe, prepared: Prepared, folder: Path, number: int, start: Path | None, names: tuple[str, ...] | None
+) -> Parts:
     """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
     parts = make_parts(recipe, prepared)
     if number and (latest := latest_checkpoint(stage_folder(folder, recipe, number - 1))):
         load_checkpoint(parts, latest)
     elif start is not None:
-        load_start_weights(parts, start, same_base=is_adapted(recipe))
+        load_start_weights(parts, start, same_base=is_adapted(recipe), names=names)
     return parts
