@@ -9,6 +9,7 @@ import torch
 
 from synesthete.data.speech.espeak import Espeak
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
+from synesthete.evaluation.recognizers.pronunciation import phones_of
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
@@ -79,6 +80,15 @@ def test_phrases_with_commas_and_compounds_are_heard():
     listener = GrammarRecognizer(("A hammerhead shark", "A stingray, gliding through water", "7 sharks"))
     assert listener.words[2] == "seven sharks"
     assert listener.recognize(waveform, sample_rate) == "a stingray gliding through water"
+
+
+def test_words_that_the_dictionary_lacks_are_said_by_rule():
+    """By the rules of the engine, whose phones are those of the dictionary for words that it has."""
+    listener = GrammarRecognizer(("dugong", "obelisk", "go kart"))
+    said = [Espeak().speak(word, "en-us+m1", 150) for word in listener.words]
+    assert [listener.recognize(*sound) for sound in said] == list(listener.words)
+    for word in ("thing", "judge", "church", "measure", "boy", "cow", "zoo", "yes", "hair", "button", "lamp"):
+        assert phones_of(word) == listener._decoder.lookup_word(word)
 
 
 def test_samples_that_are_no_sound_are_an_error(listener):

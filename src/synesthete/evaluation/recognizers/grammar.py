@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 from rapidfuzz.distance import Levenshtein
 
+from synesthete.evaluation.recognizers.pronunciation import phones_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class GrammarRecognizer:
     `phrases.normalise` writes them, which is how they are heard.
 
     Raises:
-        InputError: pocketsphinx is not installed, no words, or a word that its dictionary lacks.
+        InputError: pocketsphinx is not installed, no words, or one that its dictionary lacks and nobody can say.
     """
 
     name = "pocketsphinx"
@@ -101,7 +102,10 @@ class GrammarRecognizer:
         self._decoder.activate_search("words")
 
     def _knows(self, word: str) -> bool:
-        """Whether it is in the dictionary, or is made of two words that are: then it is added (stingray, egg-cup)."""
+        """Whether it is in the dictionary, is made of two words that are (stingray), or can be said by rule (dugong).
+
+        Either of the latter is added.
+        """
         if self._decoder.lookup_word(word) is not None:
             return True
         for cut in range(3, len(word) - 2):
@@ -109,7 +113,9 @@ class GrammarRecognizer:
             if all(parts):
                 self._decoder.add_word(word, " ".join(parts), True)
                 return True
-        return False
+        if phones := phones_of(word):
+            self._decoder.add_word(word, phones, True)
+        return phones is not None
 
     def recognize(self, waveform: torch.Tensor | np.ndarray, sample_rate: int) -> str | None:
         """The word in a waveform (S,) of any level, or None where it hears none; exact zeros at the ends are left out.
