@@ -52,3 +52,10 @@ def test_a_model_learns_ones_own_classes_from_a_folder(run, tmp_path):
     assert (prepared["train_pictures"] + prepared["test_pictures"], prepared["num_skipped"]) == (24, 1)
     said = {(entry.label, entry.text) for entry in read_manifest(Path(prepared["folder"]) / "corpus")}
     assert said == {("moss", "moss"), ("red_apple", "red apple")}
+
+
+def test_parts_of_no_model_are_refused(command, tmp_path):
+    code, _, said = command("train", RECIPE, "--parts", "denoiser", "--out", tmp_path / "run")
+    assert code == 2
+    assert "--parts without --from" in said
+    assert not (tmp_path / "run").exists()

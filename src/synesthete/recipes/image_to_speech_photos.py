@@ -60,8 +60,8 @@ def image_to_speech_100() -> Recipe:
     recipe.conditioner = build(ResidualStem, size=64, widths=(16, 32, 128, 256, 256))
     set_length(recipe, num_frames=112)  # "christmas stocking" at the slowest rate
     align, denoise = recipe.stages
-    align.num_steps, align.batch_size = 900, 256
-    denoise.num_steps = 4000
+    align.num_steps, align.batch_size, align.learning_rate = 900, 256, 3e-3
+    denoise.num_steps, denoise.batch_size, denoise.learning_rate = 2200, 32, 1e-3
     return recipe
 
 
@@ -75,7 +75,7 @@ def image_to_speech_phrases() -> Recipe:
     set_length(recipe, num_frames=280)
     align, denoise = recipe.stages
     align.num_steps, align.num_warmup_steps = 300, 50
-    denoise.num_steps, denoise.batch_size = 3000, 32
+    denoise.num_steps = 3000
     return recipe
 
 
