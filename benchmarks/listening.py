@@ -5,10 +5,12 @@
     python -m benchmarks.listening runs/music-low --upsampler runs/music-upsampler --out docs/listening/music-cascade
     python -m benchmarks.listening image-to-speech-digits --before old_model --out docs/listening/speech
     python -m benchmarks.listening runs/compose --name music-compose --num 3 --out docs/listening/chorales
+    python -m benchmarks.listening music-score --score tune.mxl --sound-font fluid.sf3 --out docs/listening/scores
 
 The first samples of the seed, not the best ones: of a model that is told classes, the first of each class; of one that
 speaks, a held-out picture of each digit, beside what another model says to it, and one digit in five voices; of one
-that composes, pieces among held-out ones, which are which at the end.
+that composes, pieces among held-out ones, which are which at the end; of one that plays scores, the beginning of a
+score on each of its instruments, beside what a SoundFont makes of it.
 """
 
 from __future__ import annotations
@@ -20,16 +22,23 @@ from typing import TYPE_CHECKING, Any
 
 import soundfile
 import torch
+from PIL import Image
 
 from synesthete import seeding
 from synesthete.cli.options import recipe_of
 from synesthete.data.pictures import DIGITS, BuiltInDigits
+from synesthete.data.scores.rendering import render
+from synesthete.data.scores.sound_font import SoundFont
+from synesthete.data.scores.sources import ScoreFile
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
+from synesthete.pipeline.canvas import encode_whole
 from synesthete.pipeline.cascade import Cascade
 from synesthete.tasks import prepare
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices, enlarge
 from synesthete.tasks.model import load
+from synesthete.tasks.music_score.playing import Played
+from synesthete.tasks.music_score.sampling import draw_played
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +53,11 @@ CHORALES = (
     "{name} composed, not the best ones, told the keys of held-out windows, and as many held-out windows. Eight bars "
     "each, which may begin and end anywhere in a piece. Which are which stands at the end."
 )
+PLAYED = (
+    "The first {seconds:.0f} seconds of {score}, which {name} has never heard, on each instrument it has, seed {seed}; "
+    "and by the SoundFont that it learned from. Above each spectrogram stand the notes that were asked for."
+)
+SECONDS = 12.0  # of a score that is played
 HOW = "The first samples of seed {seed}, not the best ones: {settings}. Low frequencies are at the bottom, -80 to 0 dB."
 
 
@@ -57,6 +71,8 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=6, help="sounds of a model that is told nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="where `prepare --out` put the scores of a model that composes")
+    parser.add_argument("--score", type=Path, help="what a model that plays scores plays: MIDI or MusicXML")
+    parser.add_argument("--sound-font", help="what plays it beside the model")
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     options = parser.parse_args()
     if options.num < 1:
@@ -72,6 +88,10 @@ def main() -> None:
     if speaker.task.name == "music-compose":
         name = options.name or Path(options.model).name
         page = write_pieces(options.out, speaker, name, options.num, options.seed, options.data)
+        (options.out / "README.md").write_text(page, encoding="utf-8")
+        return
+    if speaker.task.name == "music-score":
+        page = write_played(options.out, speaker, options.score, options.sound_font, options.seed)
         (options.out / "README.md").write_text(page, encoding="utf-8")
         return
     pipeline = Pipeline.load(options.model)
@@ -150,6 +170,29 @@ def write_pieces(out: Path, composer: Any, name: str, num: int, seed: int, data:
     table = "\n".join(["| piece | notes |", "|---|---|", *rows])
     hidden = "\n".join(["<details><summary>Which are which</summary>", "", *answers, "", "</details>"])
     return f"# Chorales, made and composed\n\n{told}\n\n{table}\n\n{hidden}\n"
+
+
+def write_played(out: Path, player: Any, score: Path, sound_font: str, seed: int) -> str:
+    """The beginning of a score on each instrument by the model, and by a SoundFont; Markdown."""
+    codec, font, rows = player.pipeline.codec, SoundFont(sound_font), []
+    rate, read = codec.spec.sample_rate, ScoreFile(str(score)).read()
+    for made in player(score, instrument="all", seconds=SECONDS, seed=seed):
+        name = made.how["instrument"]
+        sound = torch.from_numpy(render(read, font, name, rate))[: made.waveform.shape[-1]]
+        [x_0] = encode_whole(codec, sound[None])
+        roll = read.frames(x_0.shape[-1], codec.spec.hop_length / rate)
+        real = draw_played(player.pipeline, Played(sound, x_0, roll))
+        cells = []
+        for kind, waveform, picture in (("made", made.waveform, made.spectrogram()), ("rendered", sound, real)):
+            stem = f"{name}_{kind}"
+            soundfile.write(out / f"{stem}.ogg", waveform.clamp(-1, 1).numpy(), rate, format="OGG", subtype="VORBIS")
+            picture.quantize(128, dither=Image.Dither.NONE).save(out / f"{stem}.png")
+            player_html = f'<audio controls preload="none" src="{stem}.ogg"></audio>'
+            cells.append(f"{player_html} [{stem}]({stem}.ogg) ![notes and spectrogram of {stem}]({stem}.png)")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    told = PLAYED.format(seconds=SECONDS, score=read.title or score.stem, name=player.name, seed=seed)
+    table = "\n".join(["| instrument | made | by the SoundFont |", "|---|---|---|", *rows])
+    return f"# {TITLE.format(name=player.name)}\n\n{told}\n\n{table}\n"
 
 
 def heard(out: Path, name: str, sound: Sound) -> str:

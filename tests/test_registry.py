@@ -28,6 +28,7 @@ WEIGHTS = {
     "images-digits": "2332635f7a1dc0be",
     "music-compose": "6a969593f7d73df3",
     "music-notes": "5b418e423867dc93",
+    "music-score": "a3940550e3137305",
 }
 
 
