@@ -103,13 +103,13 @@ def test_commands_have_these_names_and_options(example):
     given = COMMANDS[words[0]].make_context(words[0], words[1:]).params
     name = given.get("recipe") or given.get("model")
     if name in RECIPES:
-        is_a_recipe(name, *(given.get("assignments") or ()))
+        is_a_recipe(name, *(given.get("assignments") or ()), stages=given.get("stages"))
 
 
 @functools.cache
-def is_a_recipe(name: str, *assignments: str) -> None:
+def is_a_recipe(name: str, *assignments: str, stages: str | None = None) -> None:
     """Whether it can be made with these assignments; many lines name the same."""
-    find_recipe(name, assignments)
+    find_recipe(name, assignments, stages and stages.split(","))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

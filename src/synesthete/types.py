@@ -174,13 +174,14 @@ class Batch:
     """Samples on their way into training: the signal, its raw condition and the class both belong to.
 
     signal: waveform (B, S) or picture (B, C, H, W), or x_0 where it was encoded beforehand (`encoded`).
-    raw: what the conditioner reads. label: (B,) int64.
+    raw: what the conditioner reads. label: (B,) int64. noise: that x_0 was made of, as it; None where none is known.
     """
 
     signal: Tensor
     raw: Any
     label: Tensor
     encoded: bool = False
+    noise: Tensor | None = None
 
     def encode(self, codec: Any) -> Tensor:
         """x_0 (B, C, H, W), encoded now unless that was done beforehand."""
@@ -188,7 +189,9 @@ class Batch:
 
     def to(self, device: Any) -> Batch:
         """The batch on another device."""
-        return replace(self, signal=self.signal.to(device), raw=self.raw.to(device), label=self.label.to(device))
+        noise = None if self.noise is None else self.noise.to(device)
+        signal, raw, label = (x.to(device) for x in (self.signal, self.raw, self.label))
+        return replace(self, signal=signal, raw=raw, label=label, noise=noise)
 
 
 @dataclass

@@ -26,7 +26,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
     data: DataFolder = None,
     stages: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME...", help="Train these stages of the recipe alone.")
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME...", help="Train these stages of the recipe alone; `fast` teaches a model few steps."
+        ),
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
     parts: Annotated[
@@ -47,13 +50,14 @@ def train(
     Examples: `synesthete train image-to-speech-digits`,
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
     `synesthete train audio-to-image-digits --stages lora,gates --from MODEL --out runs/again`,
+    `synesthete train images-digits --stages fast --from images-digits --out runs/fast`,
     `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
     `synesthete train image-to-speech-100 --set data.folder=my_pictures --from image-to-speech-digits --parts denoiser`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
     from synesthete.recipes import find_recipe
 
-    found = find_recipe(recipe, assignments or ())
+    found = find_recipe(recipe, assignments or (), None if stages is None else split_commas([stages]))
     # A wrong name is said before all of this is imported.
     from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
@@ -65,8 +69,6 @@ def train(
         from synesthete.evaluation.training_callback import show_diagnostics
 
         look = show_diagnostics
-    if stages is not None:
-        found.keep_stages(split_commas([stages]))
     task, folder = task_of(found), out or Path("runs") / found.name
     begin = model_folder(start) if start else None
     if parts is not None and begin is None:

@@ -72,6 +72,7 @@ NAMES: dict[str, str] = {
     "objectives.alignment": "Alignment",
     "objectives.autoencoding": "Autoencoding",
     "objectives.denoising": "Denoising",
+    "objectives.distillation": "Distillation",
     "objectives.vocoding": "Vocoding",
 }
 MODULES: dict[str, str] = {name: module for module, names in NAMES.items() for name in names.split()}

@@ -15,15 +15,14 @@ import torch
 from torch import nn
 
 from synesthete import hub, seeding
-from synesthete.config import Sampling, build, class_name, find_class
-from synesthete.config.recipe import filled
+from synesthete.config import Sampling, class_name
 from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
-from synesthete.io import read_json
 from synesthete.logs import PACKAGE
 from synesthete.nn.device import CastOnce, autocast, find_device
 from synesthete.nn.part import Config
+from synesthete.pipeline.index import PIPELINE, find_part_class, read_index
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class Pipeline:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model folder, every part as it is."""
         folder = Path(folder)
-        index = {"_class_name": Pipeline.__name__, **self.config}
+        index = {"_class_name": PIPELINE, **self.config}
         for name in PARTS:
             part = getattr(self, name)
             part.save_pretrained(folder / name)
@@ -176,6 +175,16 @@ class Pipeline:
     def is_conditional(self) -> bool:
         """Whether the model is told anything; one that is not has nothing to be guided by."""
         return self.conditioner.reads != "nothing"
+
+    @property
+    def folded_guidance(self) -> float | None:
+        """The scale of guidance that the network has learned to give by itself; None where it has not."""
+        return self.config.card.get("folded_guidance")
+
+    @property
+    def can_be_guided(self) -> bool:
+        """Whether a scale of guidance can be asked for: the model is told something, and has no guidance folded in."""
+        return self.is_conditional and self.folded_guidance is None
 
     def preprocess(self, pictures: Sequence[Any]) -> torch.Tensor:
         """Pictures as the conditioner reads them, (B, C, H, W) uint8.
@@ -289,18 +298,23 @@ class Pipeline:
         settings = vars(Sampling()) | dict(self.config.sampling)
         if changes.get("sampler") not in (None, settings["sampler"]):
             settings |= {name: getattr(Sampling(), name) for name in ("eta", "solver_order")}
-        if not self.is_conditional:
+        if not self.can_be_guided:
             settings["guidance_scale"] = 1.0
+            if changes.get("guidance_scale") == self.folded_guidance:  # what it does anyway
+                changes["guidance_scale"] = None
         for name, value in changes.items():
             if name not in settings:
                 raise InputError(f"no sampling setting {name!r}; there are {', '.join(settings)}")
             if value is not None:
                 settings[name] = value
+        folded = self.folded_guidance
         misfits = {
             "num_inference_steps": (settings["num_inference_steps"] < 1, "give at least 1"),
             "guidance_scale": (
-                not self.is_conditional and settings["guidance_scale"] not in (0.0, 1.0),
-                "this model is told nothing that could guide it; leave guidance_scale unset, or at 1",
+                not self.can_be_guided and settings["guidance_scale"] not in ((1.0,) if folded else (0.0, 1.0)),
+                f"this model has guidance of {folded:g} folded in, and takes no other; leave guidance_scale unset"
+                if folded
+                else "this model is told nothing that could guide it; leave guidance_scale unset, or at 1",
             ),
             "audio_guidance_scale": (
                 not self.has_two_sources and settings["audio_guidance_scale"] is not None,
@@ -336,61 +350,3 @@ class Pipeline:
         timestep = timestep.to(x_t.device).expand(len(x_t))
         prediction = self.process.predict(network, x_t.float(), timestep, condition)
         return self.process.convert(prediction, x_t.float(), timestep, self.process.sampler_space)
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """What a folder's model_index.json says.
-
-    Raises:
-        InputError: damaged, or a model of another kind.
-    """
-    path = folder / hub.MODEL_INDEX
-    try:
-        index = dict(read_json(path))
-    except (OSError, ValueError, TypeError):
-        raise InputError(f"{path}: damaged; train or copy the model again") from None
-    kind = index.get("_class_name")
-    if kind in (Pipeline.__name__, None):
-        try:
-            check_index(index)
-        except (InputError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: damaged ({error}); train or copy the model again") from None
-    if kind == "Cascade":
-        raise InputError(f"{folder}: two models, one after the other; give one of them, {folder}/base or the like")
-    if kind != Pipeline.__name__:
-        raise InputError(f"{folder}: a {kind}, not a Synesthete model; load it with diffusers, or give another")
-    return index
-
-
-def check_index(index: Mapping[str, Any]) -> None:
-    """Make sure that what a model_index.json says beside its parts is of the right types.
-
-    Raises:
-        InputError: it is not.
-        TypeError, ValueError: what stands where a table belongs is none.
-    """
-    process, sampling, card = (dict(index.get(key) or {}) for key in ("process", "sampling", "card"))
-    build(Process, **process)
-    filled(Sampling, sampling, "sampling")
-    names = card.get("class_names") or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError("card.class_names: no list of names")
-    if wrong := [key for key in ("recipe", "task") if not isinstance(card.get(key, ""), str)]:
-        raise InputError(f"card.{wrong[0]}: no name")
-
-
-def find_part_class(named: Any, where: str) -> Any:
-    """The class of [library, name] in a model_index.json.
-
-    Raises:
-        InputError: one that is neither of this package nor registered.
-    """
-    if not isinstance(named, list) or len(named) != 2:
-        raise InputError(f"{where}: not named in {hub.MODEL_INDEX}; train or copy the model again")
-    library, kind = map(str, named)
-    if library.split(".")[0] != PACKAGE:
-        raise InputError(f"{where}: is of {library!r}; only parts of {PACKAGE} and registered ones are loaded")
-    try:
-        return find_class(kind if library == PACKAGE else f"{library}.{kind}")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

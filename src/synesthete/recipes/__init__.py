@@ -56,11 +56,13 @@ def describe_recipes() -> dict[str, str]:
     return {name: text.strip().partition("\n")[0] for name, text in described.items()}
 
 
-def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
+def find_recipe(name: str, assignments: Sequence[str] = (), stages: Sequence[str] | None = None) -> Recipe:
     """A recipe by its name, or from a YAML file, with `key=value` assignments applied in turn.
 
+    stages: names of those to keep, None: all. `fast` among them is added to a recipe that has none.
+
     Raises:
-        InputError: no such recipe or file, or an assignment that does not fit.
+        InputError: no such recipe, file or stage, or an assignment that does not fit.
     """
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else Path(name) / "recipe.yaml"
     if name in RECIPES:
@@ -73,8 +75,14 @@ def find_recipe(name: str, assignments: Sequence[str] = ()) -> Recipe:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
         raise InputError(f"no recipe {name!r}; {hint}")
+    if stages is not None and "fast" in stages:
+        from synesthete.recipes.few_steps import add_fast
+
+        add_fast(recipe)
     for assignment in assignments:
         recipe.set(assignment)
+    if stages is not None:
+        recipe.keep_stages(stages)
     # Imported here: a wrong name is said without torch.
     from synesthete.recipes.fit import check_fit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,8 @@ from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.objectives import Parts
+from synesthete.objectives import Denoising, Distillation, Parts
+from synesthete.objectives.distillation import few_steps
 from synesthete.pipeline import Pipeline
 from synesthete.training.checkpoint import reading
 from synesthete.types import InputError, Prepared
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from synesthete.config import Recipe
+    from synesthete.config import Recipe, Stage
 
 
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
@@ -35,23 +37,34 @@ STARTED = ("conditioner", "denoiser")  # the parts that a training can begin wit
 
 
 def load_start_weights(
-    parts: Parts, model: Path, *, same_base: bool = False, names: tuple[str, ...] | None = None
+    parts: Parts,
+    model: Path,
+    *,
+    same_base: bool = False,
+    names: tuple[str, ...] | None = None,
+    as_teacher: bool = False,
 ) -> None:
     """Begin with the conditioner and the denoiser of a finished model, or those of `names`, each whole or not at all.
 
     Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.
-    same_base: of a denoiser that is a published base with adapters, the model's has to be the same one.
+    same_base: of a denoiser that is a published base with adapters, the model's has to be the same one. as_teacher: it
+    is to be distilled, so its codec comes along: its x_0 are what is learned.
 
     Raises:
-        InputError: a model whose parts have other weights or shapes, or another base, or no such part.
+        InputError: a model whose parts have other weights or shapes, or another base, or no such part, or a teacher
+            that was distilled or is not whole.
     """
     if unknown := set(names or ()) - set(STARTED):
         raise InputError(f"--parts {', '.join(sorted(unknown))}: no part to begin with; there are {', '.join(STARTED)}")
+    if as_teacher and names is not None:
+        raise InputError("few steps are learned from the whole of a model; leave --parts out")
     pipeline = Pipeline.load(str(model))
+    if as_teacher and pipeline.folded_guidance is not None:
+        raise InputError(f"{model}: has learned few steps already; give --from the model that it learned them from")
     if same_base:
         check_same_base(parts.denoiser, pipeline.denoiser, model)
     learned = any(weight.requires_grad for weight in parts.codec.parameters())
-    for name in (*(names or STARTED), *(["codec"] if learned else [])):
+    for name in (*(names or STARTED), *(["codec"] if learned or as_teacher else [])):
         own, others = parts.modules()[name], getattr(pipeline, name).state_dict()
         if misfit := first_misfit(own.state_dict(), others):
             raise InputError(
@@ -88,15 +101,43 @@ def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.T
     return None
 
 
-def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...]) -> Pipeline:
-    """The parts as a pipeline with the recipe's sampling settings."""
+def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...], stage: Stage | None = None) -> Pipeline:
+    """The parts as a pipeline with the recipe's sampling settings, or those that it learned few steps for.
+
+    stage: that the parts are of; the last one where None.
+    """
+    sampling = vars(recipe.sampling)
+    card: dict[str, Any] = {"recipe": recipe.name, "task": recipe.task, "class_names": list(class_names)}
+    if (fast := distilled(recipe, stage)) is not None:
+        if parts.conditioner.reads != "nothing":
+            card["folded_guidance"] = sampling["guidance_scale"]
+        unguided = {"guidance_scale": 1.0, "guidance_rescale": 0.0, "audio_guidance_scale": None}
+        sampling = sampling | few_steps(parts.process, fast.num_inference_steps) | unguided
     return Pipeline(
         **parts.modules(),
-        scheduler=scheduler_for(vars(recipe.sampling), parts.process),
+        scheduler=scheduler_for(sampling, parts.process),
         process=parts.process.settings(),
-        sampling=vars(recipe.sampling),
-        card={"recipe": recipe.name, "task": recipe.task, "class_names": list(class_names)},
+        sampling=sampling,
+        card=card,
     )
+
+
+def begins_distilled(recipe: Recipe) -> bool:
+    """Whether the first stage that trains the denoiser learns few steps, and so needs a trained one to begin with."""
+    first = next((stage for stage in recipe.stages if stage.trains("denoiser")), None)
+    return first is not None and distilled(recipe, first) is not None
+
+
+def distilled(recipe: Recipe, stage: Stage | None = None) -> Distillation | None:
+    """The objective by which the denoiser learned few steps, up to a stage (None: the last); None where by none."""
+    found = None
+    for one in recipe.stages:
+        target = one.objective.target
+        if one.trains("denoiser") and inspect.isclass(target) and issubclass(target, Denoising):
+            found = one.objective() if issubclass(target, Distillation) else None
+        if one is stage:
+            break
+    return found
 
 
 def load_checkpoint(parts: Parts, checkpoint: Path) -> None:

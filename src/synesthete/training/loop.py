@@ -6,11 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from synesthete.nn.device import keep_freed_memory
-from synesthete.training.assembly import load_checkpoint, load_start_weights, make_parts
+from synesthete.training.assembly import begins_distilled, load_checkpoint, load_start_weights, make_parts
 from synesthete.training.checkpoint import latest_checkpoint
 from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes, stage_folder
 from synesthete.training.trainer import StageTrainer
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,8 @@ def train_recipe(
         DivergedError: a loss or gradient that is not finite, or that rises at one place again and again.
     """
     keep_freed_memory()
+    if start is None and begins_distilled(recipe):
+        raise InputError("few steps are learned from a trained model: give --from MODEL, or the stages that train one")
     with alone_in(folder):
         open_run(recipe, folder)
         for number, stage in enumerate(recipe.stages):
@@ -68,5 +71,5 @@ def _begin(
     if number and (latest := latest_checkpoint(stage_folder(folder, recipe, number - 1))):
         load_checkpoint(parts, latest)
     elif start is not None:
-        load_start_weights(parts, start, same_base=is_adapted(recipe), names=names)
+        load_start_weights(parts, start, same_base=is_adapted(recipe), names=names, as_teacher=begins_distilled(recipe))
     return parts

@@ -51,7 +51,7 @@ class Models:
     """
 
     def __init__(self, recipe: Recipe, stage: Stage, folder: Path, class_names: tuple[str, ...]) -> None:
-        self.recipe, self.folder, self.class_names = recipe, folder, class_names
+        self.recipe, self.stage, self.folder, self.class_names = recipe, stage, folder, class_names
         making = [one for one in recipe.stages if denoises(one) or one.trains("denoiser") or one is recipe.stages[-1]]
         self.are_made = any(one is stage for one in making)
         self._is_last = making[-1] is stage
@@ -88,7 +88,7 @@ class Models:
     def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
         """The pipeline and its adapters, and the recipe that it can be evaluated and repeated by."""
         dtype = getattr(torch, self.recipe.weights)
-        pipeline = make_pipeline(self.recipe, parts, self.class_names)
+        pipeline = make_pipeline(self.recipe, parts, self.class_names, self.stage)
         if whole:
             pipeline.save(folder, dtype)
         if is_adapted(self.recipe):

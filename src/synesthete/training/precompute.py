@@ -11,18 +11,23 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
+from synesthete.data.noise_pairs import NoisePairs
 from synesthete.data.rows import compute_rows
 from synesthete.io import digest
+from synesthete.objectives.distillation import without_chance
+from synesthete.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
     from synesthete.data.samples import Samples
+    from synesthete.objectives import Parts
 
 BATCH = 16  # samples that go through a codec at once
 SHARD, FEATURE_SHARD = 512, 250  # samples a file, pictures a piece
+PAIRS, PAIR_SHARD = 64, 256  # pairs that are made at once, and in a file
 NUM_MEASURED = 1024  # training samples, drawn from all, that the latents are measured on
 NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
 
@@ -99,6 +104,48 @@ def precompute_features(
         shards.append(torch.stack(seen, dim=1).half().cpu())  # (FEATURE_SHARD, num_views, ...)
         report(int(places[-1]) + 1, len(samples))
     return replace(samples, pictures=torch.cat(shards), augmentation=choose_view)
+
+
+@torch.no_grad()
+def precompute_pairs(
+    parts: Parts,
+    sampling: Mapping[str, Any],
+    samples: Samples,
+    num: int,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    around: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> NoisePairs:
+    """`num` pairs of noise and the x_0 that a model makes of it, each for the condition of a training sample.
+
+    sampling: its settings; what is left to chance in them is not. The pairs are kept in half precision, in files named
+    by its weights and settings. report(done, total) in pairs. around: the writing, where several processes share the
+    files.
+    """
+    modules: dict[str, Any] = {name: module.eval() for name, module in parts.modules().items()}
+    teacher = Pipeline(**modules, process=parts.process.settings(), sampling=sampling).to(device)
+    samples, settings = samples.plain(), without_chance(teacher.sampling_settings())
+    rounds = range(-(-num // len(samples)))
+    orders = [torch.randperm(len(samples), generator=seeding.generator(seed, "pairs", number)) for number in rounds]
+    where = torch.cat(orders)[:num]
+    name = digest(teacher.conditioner, teacher.denoiser, [settings, num, seed, len(samples)])
+
+    def make(places: Tensor) -> Tensor:
+        made = []
+        for part in places.split(PAIRS):
+            generator = seeding.generator(seed, "pair", int(part[0]))
+            raw = samples.batch(where[part], generator).raw
+            noise = torch.randn(len(part), *teacher.codec.shape, generator=generator)
+            *_, x_0 = teacher.trajectory(raw, noise=noise, **settings)
+            made.append(torch.stack([noise, x_0.cpu()], dim=1).half())
+        return torch.cat(made)
+
+    def file(number: int, _: Any) -> Path:
+        return folder / f"{name}-{number:05d}.safetensors"
+
+    return NoisePairs(samples, where, compute_rows(num, PAIR_SHARD, file, make, report, around=around))
 
 
 def choose_view(views: Tensor, generator: torch.Generator) -> Tensor:

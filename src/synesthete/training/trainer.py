@@ -18,12 +18,18 @@ from synesthete.config.recipe import KEEP_CHECKPOINTS
 from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.device import multiplies_bf16
-from synesthete.objectives import Autoencoding, Denoising, Objective, Parts
+from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
 from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import make_parts
 from synesthete.training.models import Models
 from synesthete.training.optim import schedule, set_learning_rate
-from synesthete.training.precompute import NUM_VIEWS, measure_latents, precompute_features, precompute_latents
+from synesthete.training.precompute import (
+    NUM_VIEWS,
+    measure_latents,
+    precompute_features,
+    precompute_latents,
+    precompute_pairs,
+)
 from synesthete.training.rollback import (
     TIMES,
     Rollback,
@@ -198,6 +204,18 @@ class StageTrainer:
 
         if "codec" in stage.train:
             return samples.signals()
+        if isinstance(self.objective, Distillation):
+            return precompute_pairs(
+                self.begin(),  # the weights may have moved since
+                vars(self.recipe.sampling),
+                samples,
+                self.objective.num_pairs,
+                seeding.derive(self.recipe.seed, stage.name),
+                self.folder / "pairs",
+                self.accelerator.device,
+                partial(show, "pairs"),
+                around=processes().main_process_first,
+            )
         if not (parts.codec.is_learned or stage.num_views):
             return samples
         with sharding.gathered(self.model):

@@ -71,7 +71,7 @@ class Validator:
         log.write(step, training_loss=gap.training, held_out_loss=gap.held_out, **withheld)
         self.held_out_loss = gap.held_out
         notes = [str(gap), *say_sources(gap.held_out, by_source)]
-        pipeline = make_pipeline(self.trainer.recipe, parts, self.prepared.class_names)
+        pipeline = make_pipeline(self.trainer.recipe, parts, self.prepared.class_names, self.stage)
         made = write_previews(pipeline, held_out, self.previews, step, log)
         notes += self._say_range(parts.codec, *made, seen, log)
         if self.trainer.watch:

@@ -11,6 +11,7 @@ from torch import Tensor
 from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,15 +50,21 @@ def classes(model: ModelUnderTest) -> Section:
         sheet = draw_sheet(table, [""] * rows, title="samples")
         return Section("Samples", "Samples of a model that is told nothing.", [Medium("classes", encode_png(sheet))])
     labels = model.classes()
-    columns = [draw_rows(model, labels[:1], guidance_scale=0.0), draw_rows(model, labels)]
-    scale = model.pipeline.sampling_settings(**model.settings)["guidance_scale"]
-    sheet = draw_sheet(
-        [[*null, *told] for null, told in zip(*columns, strict=True)],
-        [f"noise {i}" for i in range(rows)],
-        ["no class", *model.names(labels)],
-        title=f"guidance {scale:g}; first column unconditional",
-    )
-    return Section("Classes", _CLASSES.format(scale=f"{scale:g}"), [Medium("classes", encode_png(sheet), "Same noise")])
+    table, names = draw_rows(model, labels), [f"noise {i}" for i in range(rows)]
+    if (folded := model.pipeline.folded_guidance) is not None:
+        sheet = draw_sheet(table, names, model.names(labels), title=f"guidance {folded:g}, folded in")
+        text = _CLASSES.format(scale=f"{folded:g}, folded in")
+    else:
+        scale = model.pipeline.sampling_settings(**model.settings)["guidance_scale"]
+        untold = draw_rows(model, labels[:1], guidance_scale=0.0)
+        sheet = draw_sheet(
+            [[*null, *told] for null, told in zip(untold, table, strict=True)],
+            names,
+            ["no class", *model.names(labels)],
+            title=f"guidance {scale:g}; first column unconditional",
+        )
+        text = f"{_CLASSES.format(scale=f'{scale:g}')} {_UNTOLD}"
+    return Section("Classes", text, [Medium("classes", encode_png(sheet), "Same noise")])
 
 
 def draw_rows(model: ModelUnderTest, labels: Tensor, **settings: float) -> list[list[Image.Image]]:
@@ -162,9 +169,11 @@ def guidance(model: ModelUnderTest) -> Section:
     """The strip, and a row of figures a scale; the model's own scale is among them.
 
     Raises:
-        InputError: a model that is told nothing.
+        InputError: a model that is told nothing, or has its guidance folded in.
     """
     model.check("guidance", "condition")
+    if (folded := model.pipeline.folded_guidance) is not None:
+        raise InputError(f"guidance: {folded:g} is folded into this model; leave this diagnostic out")
     own = float(model.pipeline.sampling_settings(**model.settings)["guidance_scale"])
     scales = sorted({*SCALES, own})
     names = [f"{scale:g} (own)" if scale == own else f"{scale:g}" for scale in scales]
@@ -211,11 +220,11 @@ def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], rea
 
 
 _CLASSES = (
-    "The noise is the same in a row, the class in a column, at guidance {scale}; the first column is told of no class "
-    "(guidance 0). What is equal along a row comes of the noise, what is equal along a column of the class. Rows of "
-    "one picture repeated mean that the class is ignored; columns of one picture repeated, that the model makes one "
-    "picture a class."
+    "The noise is the same in a row, the class in a column, at guidance {scale}. What is equal along a row comes of "
+    "the noise, what is equal along a column of the class. Rows of one picture repeated mean that the class is "
+    "ignored; columns of one picture repeated, that the model makes one picture a class."
 )
+_UNTOLD = "The first column is told of no class (guidance 0)."
 _DENOISING = (
     "One sample of each class by the model's own sampler and settings, from pure noise (left) to the sample (right). "
     "The predicted x_0 is the mean of all that x_t could become: blurred near noise, where the class decides, and "

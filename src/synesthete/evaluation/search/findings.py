@@ -132,7 +132,7 @@ def eta_sentence(found: Sequence[Comparison]) -> str:
 def guidance_sentence(found: Sequence[Comparison]) -> str:
     """What the guidance table says, in words."""
     if not found:
-        return "This model is told nothing, so there is nothing to guide it by."
+        return "There is nothing to guide this model by: it is told nothing, or has its guidance folded in."
     asked = next(f for f in found if scale_of(f) == ASKED).second
     kid = min(found, key=lambda f: f.second.kid)
     accuracy = max(found, key=lambda f: (f.second.accuracy, -scale_of(f)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Settings = dict[str, Any]
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
-NUM_STEPS = (2, 3, 4, 6, 8, 10, 14, 20, 28, 40, 60, 100)
+NUM_STEPS = (1, 2, 3, 4, 6, 8, 10, 14, 20, 28, 40, 60, 100)
 GUIDANCE_SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 # Kynkäänniemi et al. 2024 find guidance harmful near noise and needless near data.
 GUIDANCE_INTERVALS = ((0.0, 1.0), (0.0, 0.8), (0.2, 0.8), (0.2, 1.0))
@@ -40,7 +40,7 @@ class Space:
 
     Args:
         process: of the model. default: the model's own sampling settings, in full; what is not searched stays so.
-        guidance: whether the model is told anything, so that there is something to guide it by.
+        guidance: whether the model can be guided: it is told something, and has no guidance folded in.
     """
 
     def __init__(self, process: Process, default: Mapping[str, Any], guidance: bool = True) -> None:

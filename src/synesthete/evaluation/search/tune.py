@@ -114,7 +114,7 @@ def run_tune(
     classes = classes_of(basis, config)
     with locked(out):
         config = replace(config, ceiling=scorer.reference(classes)["accuracy"])
-        space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.is_conditional)
+        space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.can_be_guided)
         searched, compared = parts = halves(basis, config.seed)
         trials, final = (
             Measurements(

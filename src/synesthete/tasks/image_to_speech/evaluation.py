@@ -267,7 +267,7 @@ class SpeechEvaluator(Evaluator):
         """The same pictures and noise at other guidance scales; what was said is reused."""
         default, found = self.pipeline.sampling_settings()["guidance_scale"], {}
         pictures, labels, made = self.pictures[:NUM_SWEPT], self.labels[:NUM_SWEPT], self.generated
-        for scale in sorted({*self.guidance, default}):
+        for scale in sorted({default, *(self.guidance if self.pipeline.can_be_guided else ())}):
             if scale == default:
                 said = replace(made, signal=made.signal[:NUM_SWEPT], x_0=made.x_0[:NUM_SWEPT], labels=labels)
             else:

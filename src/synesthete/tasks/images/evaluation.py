@@ -128,7 +128,7 @@ class ImagesEvaluator(PictureEvaluator):
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
         yield from super().findings()
-        if self.is_classified and self.guidance:
+        if self.is_classified and self.guidance and self.pipeline.can_be_guided:
             yield self.sweep()
         left_out = "This model is told no class: class accuracy, confusions and guidance are left out."
         yield Finding(sections=[self.reading()], notes=[] if self.is_told else [left_out])
