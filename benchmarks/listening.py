@@ -34,6 +34,7 @@ from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.pipeline.cascade import Cascade
+from synesthete.pipeline.long_form import fade_ends
 from synesthete.tasks import prepare
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices, enlarge
 from synesthete.tasks.model import load
@@ -96,9 +97,9 @@ def main() -> None:
         return
     pipeline = Pipeline.load(options.model)
     whole = Cascade(pipeline, Pipeline.load(options.upsampler)) if options.upsampler else None
-    names = list(pipeline.class_names) if pipeline.is_conditional else [f"{i:03}" for i in range(options.num)]
-    sounds = play(pipeline, len(names), options.seed, whole)
+    names = list(pipeline.class_names) if pipeline.class_names else [f"{i:03}" for i in range(options.num)]
     rate = whole.sample_rate if whole else pipeline.codec.spec.sample_rate
+    sounds = fade_ends(play(pipeline, len(names), options.seed, whole), rate)
     write_sounds(options.out, names, sounds, rate)
     page = write_page(options.name or Path(options.model).name, names, pipeline.sampling_settings(), options.seed)
     (options.out / "README.md").write_text(page, encoding="utf-8")
@@ -109,7 +110,9 @@ def play(pipeline: Pipeline, num: int, seed: int, whole: Cascade | None = None) 
     found, maker = [], whole or pipeline
     for places in torch.arange(num).split(BATCH):
         generators = [seeding.sample_generators(seed, num)[i] for i in places.tolist()]
-        found.append(maker(places if pipeline.is_conditional else places * 0, generators=generators).signal)
+        reads = pipeline.conditioner.reads
+        told = pipeline.conditioner.compose(len(places)) if reads == "level" else places * (reads == "label")
+        found.append(maker(told, generators=generators).signal)
     return torch.cat(found).cpu().clamp(-1, 1)
 
 
@@ -163,8 +166,7 @@ def write_pieces(out: Path, composer: Any, name: str, num: int, seed: int, data:
                 soundfile.write(out / f"{number}.ogg", sound, rate, format="OGG", subtype="VORBIS")
             else:
                 (out / f"{number}.png").write_bytes(medium.content)
-        player = f'<audio controls preload="none" src="{number}.ogg"></audio>'
-        rows.append(f"| {player} [{number}]({number}.ogg) | ![notes of {number}]({number}.png) |")
+        rows.append(f"| {player(str(number))} | ![notes of {number}]({number}.png) |")
         answers.append(f"{number}. {answer}")
     told = CHORALES.format(num=len(pieces), made=num, seed=seed, name=name)
     table = "\n".join(["| piece | notes |", "|---|---|", *rows])
@@ -199,14 +201,18 @@ def heard(out: Path, name: str, sound: Sound) -> str:
     """Write a sound and its spectrogram; the cell of a table that plays and shows them."""
     write_sounds(out, [name], sound.waveform[None].clamp(-1, 1), sound.sample_rate)
     by = f", {sound.how['voice']}" if "voice" in sound.how else ""
-    player = f'<audio controls preload="none" src="{name}.ogg"></audio>'
-    return f"{player} [{name}]({name}.ogg){by} ![spectrogram of {name}]({name}.png)"
+    return f"{player(name)}{by} ![spectrogram of {name}]({name}.png)"
+
+
+def player(name: str) -> str:
+    """What plays NAME.ogg, and a link to it."""
+    return f'<audio controls preload="none" src="{name}.ogg"></audio> [{name}]({name}.ogg)'
 
 
 def write_page(model: str, names: list[str], settings: dict[str, object], seed: int) -> str:
     """Markdown: a row a sound."""
     told = ", ".join(f"{key} {settings[key]}" for key in ("sampler", "num_inference_steps", "guidance_scale"))
-    rows = "\n".join(f"| [{name}]({name}.ogg) | ![spectrogram of {name}]({name}.png) |" for name in names)
+    rows = "\n".join(f"| {player(name)} | ![spectrogram of {name}]({name}.png) |" for name in names)
     how = HOW.format(seed=seed, settings=told)
     return f"# {TITLE.format(name=model)}\n\n{how}\n\n| sound | spectrogram |\n|---|---|\n{rows}\n"
 

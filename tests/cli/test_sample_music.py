@@ -14,6 +14,7 @@ import soundfile
 from PIL import Image
 
 from pipeline.sounding import HOP, RATE, WINDOW, labels, noise, random_pipeline, random_upsampler, small_codec
+from synesthete.conditioning.loudness import Loudness
 from synesthete.data.audio import read_audio, write_audio
 from synesthete.pipeline import Cascade
 from tiny_pictures import tiny_pipeline
@@ -33,11 +34,12 @@ def run(command):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, cache) -> Path:
-    """plain: told nothing. notes: two classes. low: at 1 kHz. highs: from 1 to 4 kHz. both: low, then highs."""
+    """plain: told nothing. loud: how loud. notes: two classes. low: at 1 kHz. highs: 1 to 4 kHz. both: of these."""
     folder = tmp_path_factory.mktemp("models")
     low = random_pipeline(codec=small_codec(sample_rate=1_000, num_samples=156, n_fft=16, hop_length=4))
     random_pipeline().save(folder / "plain")
     random_pipeline(labels()).save(folder / "notes")
+    random_pipeline(Loudness((-30.0, -10.0), width=8)).save(folder / "loud")
     low.save(folder / "low")
     random_upsampler().save(folder / "highs")
     Cascade(low, random_upsampler()).save(folder / "both")
@@ -94,6 +96,33 @@ def test_each_tells_how_it_was_made(run, models, clip, tmp_path):
     assert {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()} == told
     expected = {"number": 1, "seed": 5, "model": "plain", "num_inference_steps": 3, "strength": 0.4, "init": "clîp.wav"}
     assert expected.items() <= kept.items()
+
+
+def test_a_sound_begins_and_ends_without_a_click(run, models, clip, tmp_path):
+    """Each end comes from 0 within 3 ms; what was given of a clip stays as it is."""
+    run(models / "plain", "--num", 1, "--out", tmp_path / "made")
+    made = np.abs(sound(tmp_path / "made" / "000.wav"))
+    assert made[100:-100].mean() > 1e-3
+    assert max(made[0], made[-1]) < 0.02 * made[1:12].max()
+    run(models / "plain", "--num", 1, "--init", clip, "--continue", "--seconds", 2, "--out", tmp_path / "on")
+    on, given = sound(tmp_path / "on" / "000.wav"), sound(clip)
+    np.testing.assert_allclose(on[:8], given[:8], atol=1e-4)
+    assert abs(on[-1]) < 0.02 * np.abs(on[-100:]).max()
+
+
+def test_how_loud(run, models, tmp_path):
+    """A loudness leads the sound; without one it is drawn by the seed, sample by sample, for each its own."""
+    for name, options in {"quiet": ("--loudness", -29), "loud": ("--loudness", -11), "any": ()}.items():
+        assert run(models / "loud", "--num", 2, *options, "--out", tmp_path / name)[0] == 0
+    told = json.loads((tmp_path / "quiet" / "000.json").read_text())
+    assert told["loudness"] == -29
+    first = {name: sound(tmp_path / name / "000.wav") for name in ("quiet", "loud", "any")}
+    assert not np.allclose(first["quiet"], first["loud"], atol=1e-3)
+    assert not np.allclose(first["any"], first["loud"], atol=1e-3)
+    wrong = {"--loudness": ("20", "this model learned -30 to -10"), "--label": ("piano", "has no labels")}
+    for option, (value, words) in wrong.items():
+        refused(run(models / "loud", option, value, "--out", tmp_path / "no"), words)
+    refused(run(models / "plain", "--loudness", -20, "--out", tmp_path / "no"), "is not told how loud it is to be")
 
 
 def test_seconds_ask_for_any_length(run, models, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
+from synesthete.conditioning.loudness import Loudness
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Sampling, register_class
 from synesthete.denoisers.denoiser import Denoiser
@@ -88,6 +89,7 @@ def random_pipeline(conditioner: Any = None, codec: Any = None, **settings: Any)
     """The real classes with random weights, whose output depends on all that they are told."""
     conditioner, codec = conditioner or Unconditional(), codec or small_codec()
     width = 8 if isinstance(conditioner, Labels) else None
+    pooled_width = 8 if isinstance(conditioner, Labels | Loudness) else None
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = UNet(
@@ -98,7 +100,7 @@ def random_pipeline(conditioner: Any = None, codec: Any = None, **settings: Any)
             attention_levels=(1,) if width else (),
             num_heads=2,
             condition_width=width,
-            pooled_width=width,
+            pooled_width=pooled_width,
             spatial_channels=getattr(conditioner, "spatial_channels", None),
         )
         for parameter in network.parameters():

@@ -14,6 +14,7 @@ from sound_files import melody, write
 from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.conditioning.labels import Labels
+from synesthete.conditioning.loudness import Loudness, quantiles
 from synesthete.config import Stage, build
 from synesthete.data import rows
 from synesthete.data.audio import as_float
@@ -236,6 +237,39 @@ def test_silence_alone_is_refused(tmp_path):
         tasks.prepare(recipe, tmp_path / "out")
     recipe.data.silence_db = -100.0
     assert len(tasks.prepare(recipe, tmp_path / "out").train)
+
+
+def test_lone_beats_are_left_out_where_a_piece_is_to_sound(tmp_path):
+    folder = folder_of(tmp_path, *[1.0] * 8)
+    for number in range(4):  # a tenth of the half second that is a piece
+        write(tmp_path / "in" / f"beat {number}.wav", melody(0.05, RATE, number), RATE)
+    recipe = tiny_music(folder=folder, sources=(), silence_db=-50.0)
+
+    def used() -> list[str]:
+        found = tasks.prepare(recipe, tmp_path)
+        samples = [getattr(found, part) for part in PARTS]
+        return [one.recording_names[i].rpartition("/")[2] for one in samples for i in one.recordings.unique()]
+
+    assert sum("beat" in name for name in used()) >= 3  # two of them sound alike
+    recipe.data.sounding = 0.25
+    assert sorted(used()) == [f"{number}.wav" for number in range(8)]
+    recipe.data.sounding = 1.5
+    with pytest.raises(InputError, match=r"data\.sounding 1\.5: give a share of a piece, from 0 to 1"):
+        tasks.prepare(recipe, tmp_path)
+
+
+def test_a_model_that_is_told_how_loud_learns_the_levels_of_its_pieces(tmp_path):
+    recipe = tiny_music()
+    recipe.conditioner = build(Loudness, width=8)
+    found = tasks.prepare(recipe, tmp_path)
+    places = torch.arange(len(found.train))
+    level = 10 * found.train.waveform(places).square().mean(dim=1).log10()
+    batch = found.train.batch(places, torch.Generator())
+    torch.testing.assert_close(batch.raw, level, rtol=0, atol=0.1)
+    assert found.told["levels"] == pytest.approx(quantiles(level), abs=0.1)
+    assert torch.equal(found.train.take(places[3:5]).levels, batch.raw[3:5])
+    recipe.conditioner.levels = (-30.0, -10.0)
+    assert not tasks.prepare(recipe, tmp_path).told
 
 
 def test_a_copy_in_another_split_is_left_out_of_it_and_named(tmp_path):

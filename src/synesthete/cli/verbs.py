@@ -28,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     ),
     "prompts": option(list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"),
     "num": option(int | None, "How many of each.", min=1),
+    "loudness": option(float | None, "In dB, such as -20; or drawn.", metavar="DB"),
     "seconds": option(float | None, "Length of each sound; the model's own by default."),
     "bars": option(int | None, "Length of each piece; 8 by default."),
     "key": option(str | None, "Such as 'D minor'; else drawn, or found in --init."),
@@ -206,8 +207,8 @@ VERBS = {
         "music-notes",
         "score",
         (
-            *("labels", "num", "seconds", "init", "strength", "gap", "goes_on", "is_loop", "upsampler", "overlap"),
-            *("num_corrections", "num_resamplings"),
+            *("labels", "loudness", "num", "seconds", "init", "strength", "gap", "goes_on", "is_loop", "upsampler"),
+            *("overlap", "num_corrections", "num_resamplings"),
         ),
         {"music-compose": COMPOSE, "music-score": SCORE},
     ),

@@ -21,13 +21,13 @@ class Conditioner(Part):
 
     Attributes:
         reads: what a raw condition is: class numbers (B,), pictures (B, C, H, W) uint8 as `preprocess` makes them (or,
-            of a `VoicedPicture`, `SpokenPictures`), waveforms (B, S), a `SoundAndText`, `ScoreWindows` or a
-            `ScoreSketch`; "nothing" of a model that is told nothing.
+            of a `VoicedPicture`, `SpokenPictures`), waveforms (B, S), a `SoundAndText`, `ScoreWindows`, a
+            `ScoreSketch`, or levels (B,) in dB; "nothing" of a model that is told nothing.
         reads_text: whether prompts of one's own stand for raw conditions, through `extract_features`.
         tower: the published encoder that it reads through, none of its parts; None where it has none.
     """
 
-    reads: ClassVar[Literal["label", "image", "sound", "audio_text", "score", "sketch", "nothing"]] = "label"
+    reads: ClassVar[Literal["label", "image", "sound", "audio_text", "score", "sketch", "level", "nothing"]] = "label"
     reads_text: bool = False
     tower: Any = None
 

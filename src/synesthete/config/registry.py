@@ -55,6 +55,7 @@ NAMES: dict[str, str] = {
     "conditioning.prompts": "ClipPrompts",
     "conditioning.clip_text": "ClipText",
     "conditioning.labels": "Labels PooledText Unconditional",
+    "conditioning.loudness": "Loudness",
     "conditioning.low_band": "LowBand",
     "conditioning.pictures": "PicturePatches PictureStem ResidualStem",
     "conditioning.learned_encoders": "SoundEncoder TextTransformer",

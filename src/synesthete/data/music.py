@@ -6,7 +6,7 @@ import fnmatch
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -50,7 +50,8 @@ class Music:
             its own (`*` fits slashes; a recording that fits none is left out); "folders": the folder it is in; None:
             no classes.
         stride: seconds between the starts of pieces. silence_db: pieces quieter than this (RMS, full scale 0) are
-            dropped.
+            dropped. sounding: and those of which a smaller share than this is louder than that, such as a lone beat
+            before silence.
         augmentation, num_views: a training piece is encoded `num_views` times: as it is, and augmented. One view
             leaves it as it is.
         limit: keep only so many pieces of each split, to overfit on purpose.
@@ -62,6 +63,7 @@ class Music:
     classes: dict[str, tuple[str, ...]] | Literal["folders"] | None = None
     stride: float = 1.0
     silence_db: float = -60.0
+    sounding: float = 0.0
     augmentation: ChangesSounds | None = None
     num_views: int = 1
     limit: int | None = None
@@ -78,6 +80,8 @@ class Music:
                 f"{self.classifier_share}; give a stride above 0 s, one view or more, and shares that leave something "
                 "to train on"
             )
+        if not 0 <= self.sounding <= 1:
+            raise InputError(f"data.sounding {self.sounding}: give a share of a piece, from 0 to 1")
         if self.folder is not None:
             self.sources, self.classes = (Recordings(self.folder),), "folders" if self.classes else None
 
@@ -163,8 +167,9 @@ class MusicSamples(Samples):
 
     waveforms: (n, S) int16, sample / 32768 is the sound. labels: (n,) places among the classes, 0 where there are none.
     recordings: (n,), which of `recording_names` each is a piece of. x_0: (n, V, C, H, W), V views of each, where they
-    were encoded beforehand, the first of the piece as it is. reads: what the conditioner reads, labels (B,) or the
-    sounds themselves (B, S). sample_rate: in Hz; seed: of the augmented views.
+    were encoded beforehand, the first of the piece as it is. reads: what the conditioner reads: labels (B,), the
+    sounds themselves (B, S), or `levels` (n,), their root mean squares in dB. sample_rate: in Hz; seed: of the
+    augmented views.
     """
 
     waveforms: Pieces | Rows | Tensor
@@ -172,7 +177,8 @@ class MusicSamples(Samples):
     recordings: Tensor
     recording_names: tuple[str, ...]
     x_0: Rows | Tensor | None = None
-    reads: Literal["label", "sound"] = "label"
+    reads: Literal["label", "sound", "level"] = "label"
+    levels: Tensor | None = None
     augmentation: AudioAugmentation | None = None
     sample_rate: int = 32_000
     seed: int = 0
@@ -201,17 +207,26 @@ class MusicSamples(Samples):
         """These pieces alone, by number or mask; nothing is read."""
         chosen = self.waveforms[places] if isinstance(self.waveforms, torch.Tensor) else self.waveforms.take(places)
         x_0 = self.x_0[places] if isinstance(self.x_0, torch.Tensor) else self.x_0 and self.x_0.take(places)
-        return replace(self, waveforms=chosen, labels=self.labels[places], recordings=self.recordings[places], x_0=x_0)
+        levels = None if self.levels is None else self.levels[places]
+        own: dict[str, Any] = {"labels": self.labels[places], "recordings": self.recordings[places], "levels": levels}
+        return replace(self, waveforms=chosen, x_0=x_0, **own)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pieces at `indices` (B,), each in a view or an augmentation of its own, drawn by `generator`."""
         labels = self.labels[indices]
         if self.x_0 is None:
             sounds = self._varied(indices, generator) if self.augmentation else self.waveform(indices)
-            return Batch(signal=sounds, raw=sounds if self.reads == "sound" else labels, label=labels)
+            return Batch(signal=sounds, raw=sounds if self.reads == "sound" else self.told(indices), label=labels)
         x_0, chosen = draw_view(self.x_0, indices, generator, None if self.augmentation else 1)
-        raw = self.views(indices, chosen) if self.reads == "sound" else labels
+        raw = self.views(indices, chosen) if self.reads == "sound" else self.told(indices)
         return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
+
+    def told(self, places: Tensor) -> Tensor:
+        """What is told of the pieces at `places` (B,) where it is not how they sound: levels or labels, (B,)."""
+        if self.reads != "level":
+            return self.labels[places]
+        assert self.levels is not None
+        return self.levels[places]
 
     def waveform(self, indices: Tensor) -> Tensor:
         """The pieces at `indices` (B,) as float32 (B, S) in [-1, 1]."""

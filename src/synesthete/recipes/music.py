@@ -8,6 +8,7 @@ from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
 from synesthete.conditioning.labels import Labels, Unconditional
+from synesthete.conditioning.loudness import Loudness
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import AudioAugmentation
@@ -15,6 +16,7 @@ from synesthete.data.music import Music
 from synesthete.data.recordings import Recordings
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.denoisers.dit import DiT
+from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding, Denoising
@@ -35,7 +37,7 @@ FAMILIES = {
 
 
 def music() -> Recipe:
-    """Four seconds of music at 32 kHz from a folder of recordings; trains on two cores in an hour."""
+    """Four seconds of music at 32 kHz, as loud as one says, from a folder of recordings; an hour of one core."""
     return Recipe(
         name="music",
         task="music",
@@ -43,15 +45,36 @@ def music() -> Recipe:
             Music,
             sources=(build(Recordings),),
             stride=0.5,
+            silence_db=-50.0,
+            sounding=0.25,  # a lone beat before silence is no music
             augmentation=build(AudioAugmentation, semitones=(-1.0, 1.0), gain_db=(0.0, 0.0), shift=0.25),
             num_views=4,
         ),
-        codec=mel(num_samples=128_000, sample_rate=32_000),
-        conditioner=build(Unconditional),
-        denoiser=over_frames(251, patch=4, width=384, depth=8, seams=256),
-        # How loud a piece is, and neighbouring tokens are together, is decided near noise: asked there, stepped there.
-        process=frames_process(mean=2.0, std=1.8),
-        stages=[denoise(num_steps=6500, batch_size=16, learning_rate=8e-4)],
+        codec=mel(num_samples=128_000, sample_rate=32_000, whitening=0.5),
+        conditioner=build(Loudness, width=256),
+        denoiser=build(
+            Hourglass,
+            sample_size=(128, 251),
+            cell_size=(128, 1),
+            merge=(1, 4),
+            cell_width=256,
+            width=384,
+            depth=6,
+            num_heads=6,
+            condition_width=None,
+            pooled_width=256,
+        ),
+        # What a whole piece shares is decided near noise: asked there as well, and stepped there.
+        process=build(
+            Process,
+            preconditioned=True,
+            timestep_sampling="logit_normal",
+            timestep_mean=0.5,
+            timestep_std=1.8,
+            uniform_share=0.5,
+            min_sigma=1e-3,
+        ),
+        stages=[denoise(num_steps=6000, batch_size=16, learning_rate=1e-3)],
         sampling=log_snr_sampling(20),
         weights="float16",
     )
@@ -60,7 +83,7 @@ def music() -> Recipe:
 def music_stft() -> Recipe:
     """Four seconds at 32 kHz as a U-Net over a magnitude spectrogram of 224 x 416, as the music experiment had it."""
     recipe = music()
-    recipe.name, recipe.data = "music-stft", recordings()
+    recipe.name, recipe.data, recipe.conditioner = "music-stft", recordings(), build(Unconditional)
     recipe.codec = build(StftCodec, num_bins=224, num_frames=416)
     recipe.denoiser = build(
         UNet,
@@ -170,7 +193,7 @@ def recordings() -> Build:
     return build(Music, sources=(build(Recordings),), stride=0.5)
 
 
-def mel(num_samples: int, sample_rate: int) -> Build:
+def mel(num_samples: int, sample_rate: int, whitening: float = 0.0) -> Build:
     """A log-mel of 128 bands whose windows tell the partials of a note apart; Griffin-Lim makes it sound."""
     return build(
         MelCodec,
@@ -181,12 +204,11 @@ def mel(num_samples: int, sample_rate: int) -> Build:
         n_mels=128,
         floor=1e-2,  # 94 dB below a full-scale sine: what is fainter is noise of 16 bits
         vocoder="griffin-lim",
+        whitening=whitening,
     )
 
 
-def over_frames(
-    num_frames: int, *, patch: int, width: int, depth: int, told: int | None = None, seams: int | None = None
-) -> Build:
+def over_frames(num_frames: int, *, patch: int, width: int, depth: int, told: int) -> Build:
     """A transformer whose tokens are `patch` whole spectra each; it predicts x_0 (DESIGN law 6)."""
     return build(
         DiT,
@@ -197,19 +219,17 @@ def over_frames(
         num_heads=8,
         condition_width=told,
         pooled_width=told,
-        boundary_width=seams,
     )
 
 
-def frames_process(mean: float = 0.5, std: float = 1.0) -> Build:
+def frames_process() -> Build:
     """A flow whose network says x_0, more often asked near noise."""
     return build(
         Process,
         prediction_type="sample",
         loss_space="flow",
         timestep_sampling="logit_normal",
-        timestep_mean=mean,
-        timestep_std=std,
+        timestep_mean=0.5,
     )
 
 
@@ -253,13 +273,17 @@ def debug(recipe: Recipe) -> Recipe:
     change(codec, {**grid, **bands, "num_iterations": 4})
     network: dict[str, Any] = {"channels": (16, 16), "attention_levels": (1,)}
     if denoiser.target is DiT:
-        seams = denoiser.boundary_width and 16
-        network = {"patch_size": (size[0], 4), "width": 32, "depth": 2, "boundary_width": seams}
+        network = {"patch_size": (size[0], 4), "width": 32, "depth": 2}
+    elif denoiser.target is Hourglass:
+        network = {"cell_size": (size[0], 1), "cell_width": 24, "num_cell_blocks": 1, "width": 32, "depth": 2}
+        network["pooled_width"] = 16
     told: dict[str, Any] = {}
     if recipe.conditioner.target is Labels:
         recipe.data.classes = {name: (f"{name}*",) for name in TIMBRES}
         told = {"num_classes": len(TIMBRES), "width": 16}
         network |= {"condition_width": 16, "pooled_width": 16}
+    elif recipe.conditioner.target is Loudness:
+        told = {"width": 16}
     elif recipe.conditioner.target is LowBand:
         told = {**grid, **bands, "low_rate": 2_000}
     return shrink(

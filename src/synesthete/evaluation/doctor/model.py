@@ -115,6 +115,8 @@ def some_conditions(pipeline: Pipeline, num: int) -> Any:
         # Coarse squares: single pixels of noise are gone when a picture is made smaller.
         grains = torch.randint(256, (num, 4, 4, 3), generator=generator, dtype=torch.uint8).numpy()
         return pipeline.preprocess([Image.fromarray(grain).resize((64, 64), NEAREST) for grain in grains])
+    if reads == "level":
+        return conditioner.compose(num)
     if reads not in ("label", "nothing"):
         return None
     if conditioner.reads_text and not config.get("class_names"):  # it reads words alone

@@ -80,14 +80,26 @@ class Cutting:
         if len(whole) < len(starts):
             lost = f"{len(starts) - len(whole)} of {len(starts)} pieces of {self.names[number]}"
             self.notes.append(f"{lost} left out: NaN or infinite samples")
-        return [start for start in whole if self._level_db(waveform, start) >= self.data.silence_db]
+        loud = [start for start in whole if self._level_db(waveform, start) >= self.data.silence_db]
+        if not self.data.sounding:
+            return loud
+        return [start for start in loud if self._share_sounding(waveform, start) >= self.data.sounding]
 
     def _level_db(self, waveform: Waveform, start: int) -> float:
-        """Root mean square of a piece, against full scale."""
+        """Root mean square of a piece as far as its recording goes, against full scale."""
+        end = min(start + self.length, len(waveform.samples))
+        return float(10 * torch.log10(self._energies(waveform, start).sum().double() / (end - start)))
+
+    def _share_sounding(self, waveform: Waveform, start: int) -> float:
+        """The share of a piece, with the silence behind the end of its recording, that is louder than silence."""
+        hop = self.sample_rate // LEVELS_PER_SECOND
+        heard = self._energies(waveform, start) > hop * 10 ** (self.data.silence_db / 10)
+        return min(float(heard.sum()) * hop / self.length, 1.0)
+
+    def _energies(self, waveform: Waveform, start: int) -> Tensor:
         end = min(start + self.length, len(waveform.samples))
         hop = self.sample_rate // LEVELS_PER_SECOND
-        first, last = start // hop, max(start // hop + 1, -(-end // hop))
-        return float(10 * torch.log10(waveform.energy[first:last].sum().double() / (end - start)))
+        return waveform.energy[start // hop : max(start // hop + 1, -(-end // hop))]
 
     def drop_copies(self, place: Path, progress: Progress) -> None:
         """Name recordings that sound alike, and leave out held-out pieces that sound like one of another split.
@@ -133,7 +145,10 @@ class Cutting:
         starts = torch.cat([torch.zeros(0, dtype=torch.int64), *(self.starts[i] for i in mine)])
         pieces = Pieces([self.waveforms[i].samples for i in mine], recordings, starts, self.length)
         names, seed, limit = tuple(self.names[i] for i in mine), self.data.seed, self.data.limit
-        samples = MusicSamples(pieces, labels, recordings, names, sample_rate=self.sample_rate, seed=seed)
+        levels = [self._level_db(self.waveforms[i], start) for i in mine for start in self.starts[i].tolist()]
+        samples = MusicSamples(
+            pieces, labels, recordings, names, levels=torch.tensor(levels), sample_rate=self.sample_rate, seed=seed
+        )
         if limit is None or len(samples) <= limit:
             return samples
         return samples.take(in_turn(samples.labels, seed)[:limit].sort().values)
@@ -145,6 +160,7 @@ class Cutting:
             InputError: there is not.
         """
         silence = f"data.silence_db (now {self.data.silence_db:g})"
+        silence += f" or data.sounding (now {self.data.sounding:g})" if self.data.sounding else ""
         if not len(samples["train"]):
             raise InputError(f"nothing to train on: every piece is quiet or damaged; lower {silence}")
         there = set(samples["train"].labels.tolist())

@@ -124,11 +124,11 @@ class MusicEvaluator(Evaluator):
 
     @cached_property
     def generated(self) -> Generated:
-        """As is asked for by held-out pieces, drawn anew each time: by their classes, or their sounds."""
+        """As is asked for by held-out pieces, drawn anew each time: by their classes, levels or sounds."""
         test = self.prepared.test
         places = draw_with_replacement(len(test), self.num, self.seed, "asked for")
         labels, report = test.labels[places], partial(self.progress, "sampling")
-        raw = test.waveform(places) if self.reads_sound else labels
+        raw = test.waveform(places) if self.reads_sound else test.told(places)
         how: dict[str, Any] = {"seed": self.seed, "batch_size": BATCH_SIZE, "warmed": set(), "progress": report}
         found = generate_timed(self.pipeline, raw, labels=labels, **how)
         broken = int((~found.signal.isfinite()).any(dim=1).sum())

@@ -15,8 +15,8 @@ from synesthete.data.sound_file import SoundFile
 from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.pipeline.cascade import upsample
-from synesthete.pipeline.long_form import decode_canvas
-from synesthete.tasks.images.sampling import NOTHING, find_subjects, items_of
+from synesthete.pipeline.long_form import decode_canvas, fade_ends
+from synesthete.tasks.images.sampling import NOTHING, Subject, find_subjects, items_of
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest
 from synesthete.types import InputError, Progress
@@ -36,12 +36,14 @@ LONGEST = 3600.0  # seconds of one sound
 class MusicRequest(SampleRequest):
     """What the sound is to be, of which everything may be left out.
 
-    labels: classes, or all. num: sounds of each. seconds: its length. init: a clip to vary, to mend or to go on from.
-    strength: of a variation, in (0, 1]. gap: (start, end) of the clip's seconds to be made anew. upsampler: a second
-    model, which adds highs. overlap, num_corrections, num_resamplings: as for `long_form_steps`.
+    labels: classes, or all. loudness: in dB, of a model that is told it. num: sounds of each. seconds: its length.
+    init: a clip to vary, to mend or to go on from. strength: of a variation, in (0, 1]. gap: (start, end) of the clip's
+    seconds to be made anew. upsampler: a second model, which adds highs. overlap, num_corrections, num_resamplings: as
+    for `long_form_steps`.
     """
 
     labels: Sequence[str] = ()
+    loudness: float | None = None
     num: int | None = None
     seconds: float | None = None
     init: Path | None = None
@@ -80,6 +82,7 @@ class MusicRequest(SampleRequest):
     def told(self) -> dict[str, Any]:
         """What of it a file tells."""
         what = {
+            "loudness": self.loudness,
             "seconds": self.seconds,
             "init": self.init and legible(self.init.name),
             "strength": self.used_strength if self.init and not self.goes_on else None,
@@ -134,7 +137,7 @@ class MusicPlan(Plan):
         self.clip, self.clip_rate = self._read_clip()
         if self.adds_highs:
             self._check_upsampler()
-        subjects = [NOTHING] if self.adds_highs else find_subjects(base, request.model, request.labels)
+        subjects = [NOTHING] if self.adds_highs else self._subjects(base)
         self.canvas = None if self.adds_highs else self._begin()
         self.items = items_of([one if one.told else one._replace(stem="") for one in subjects], request.num or NUM)
         self.inputs = [request.init] if request.init is not None else []
@@ -156,6 +159,21 @@ class MusicPlan(Plan):
     def how(self, **own: Any) -> dict[str, Any]:
         """As of every plan, with what was asked for."""
         return {**super().how(**own), **self.request.told()}
+
+    def _subjects(self, base: Pipeline) -> list[Subject]:
+        """What there are to be sounds of: labels, or a loudness, or nothing.
+
+        Raises:
+            InputError: what the model is not told, or a label or a loudness that it has not learned.
+        """
+        asked = self.request
+        if base.conditioner.reads == "level":
+            if asked.labels:
+                raise InputError(f"{asked.model}: is told how loud, and has no labels; leave out --label")
+            return [NOTHING._replace(raw=base.conditioner.compose(1, asked.loudness))]
+        if asked.loudness is not None:
+            raise InputError(f"{asked.model}: is not told how loud it is to be; leave out --loudness")
+        return find_subjects(base, asked.model, asked.labels)
 
     def _check_upsampler(self) -> None:
         """An upsampler alone makes of a clip the same with highs, and nothing else.
@@ -221,9 +239,14 @@ class MusicPlan(Plan):
             progress("steps", now, total)
         with torch.no_grad():
             signal = decode_canvas(self.pipeline.codec, canvas, generators)
-        if self.cascade is None:
-            return Output(signal, canvas.x_0)
-        return self.cascade.add_highs(signal, generators, is_loop=canvas.is_loop, progress=count_windows)
+        output = Output(signal, canvas.x_0)
+        if self.cascade is not None:
+            output = self.cascade.add_highs(signal, generators, is_loop=canvas.is_loop, progress=count_windows)
+        if not canvas.is_loop:  # what was given is left as it is
+            given = {at for first, end in canvas.kept for at in (first, min(end, canvas.num_samples))}
+            ends = {"begins": 0 not in given, "ends": canvas.num_samples not in given}
+            output.signal = fade_ends(output.signal, self.sample_rate, **ends)
+        return output
 
     def _pictures(self, x_0: torch.Tensor) -> list[Any]:
         """The spectrogram of each, of its first minute."""

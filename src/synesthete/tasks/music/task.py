@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from synesthete import hub
+from synesthete.conditioning.loudness import quantiles
 from synesthete.config import Recipe, Stage, plain
 from synesthete.data.labelled import PARTS, Part
 from synesthete.data.music import Music as MusicData
@@ -63,7 +64,7 @@ class MusicTask(Task):
         cutting.check(samples)
         check_conditioner(recipe, data.class_names, "recordings")
         for found in samples.values():
-            found.reads = "sound" if recipe.conditioner.target.reads == "sound" else "label"
+            found.reads = what_is_read(recipe)
         samples["train"].augmentation = data.augmentation
         key = digest([plain(recipe.codec), identity_of_pieces(samples["train"])])
         drawn = torch.randperm(len(samples["train"]), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED]
@@ -78,7 +79,12 @@ class MusicTask(Task):
                 encode_pieces_once(recipe, codec, samples[part], folder, part, key, progress)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
         skipped = tuple(cutting.skipped)
-        return Prepared(train, test, statistics, data.class_names, say_notes(notes, ()), skipped, classifier=classifier)
+        told: dict[str, Any] = {}
+        if train.reads == "level" and recipe.conditioner.levels is None:
+            assert train.levels is not None
+            told["levels"] = quantiles(train.levels)
+        said = say_notes(notes, ())
+        return Prepared(train, test, statistics, data.class_names, said, skipped, classifier=classifier, told=told)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by the sample rate."""
@@ -103,8 +109,8 @@ class MusicTask(Task):
         x_0 = torch.randn(num, 1, *codec.shape).half()
         noise = torch.randint(-3000, 3000, (num, codec.config.num_samples), dtype=torch.int16)
         views = None if "codec" in stage.train else x_0
-        reads: Any = "sound" if recipe.conditioner.target.reads == "sound" else "label"
-        return MusicSamples(noise, labels, labels, ("noise",), views, reads, sample_rate=codec.spec.sample_rate)
+        told = what_is_read(recipe), torch.linspace(-40, -10, num)
+        return MusicSamples(noise, labels, labels, ("noise",), views, *told, sample_rate=codec.spec.sample_rate)
 
     def classifier_type(self) -> type[Any]:
         """What tells which class or recording a sound is of."""
@@ -140,6 +146,12 @@ class MusicTask(Task):
         from synesthete.tasks.music.evaluation import MusicEvaluator
 
         return MusicEvaluator(pipeline, prepared, **options)
+
+
+def what_is_read(recipe: Recipe) -> Any:
+    """What of a piece the conditioner reads, as `MusicSamples.reads`."""
+    reads = recipe.conditioner.target.reads
+    return reads if reads in ("sound", "level") else "label"
 
 
 def encode_pieces_once(
