@@ -21,6 +21,11 @@ class InputError(ValueError):
     """Something the user gave cannot be used. The message is one line: what, where, and what to do instead."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @dataclass(frozen=True)
 class AudioSpec:
     """How sound is sampled and cut into frames; written once and handed to all who need it.

@@ -13,7 +13,7 @@ from synesthete.codecs.codec import Codec, measure_channels
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -332,5 +332,4 @@ def read_tiny(folder: Path, half: str) -> dict[str, Tensor]:
     try:
         return {name: value.float() for name, value in torch.load(file, map_location="cpu", weights_only=True).items()}
     except Exception as error:  # pickle, zip and torch each have their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{file}: cannot be read as weights ({reason}); download it again") from None
+        raise InputError(f"{file}: cannot be read as weights ({first_line(error)}); download it again") from None

@@ -15,7 +15,7 @@ from torch import Tensor
 from synesthete import hub
 from synesthete.conditioning.trial_towers import find_trial
 from synesthete.io import replacing
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,7 +128,7 @@ def one_line(model: str, kind: str, field: str = FIELD) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of whatever kind: damaged json, a type it does not know, code that it would run
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{model}: cannot be read as {kind} ({reason}); give another with --set {field}=ID") from None
     finally:
         logging.set_verbosity(verbosity)

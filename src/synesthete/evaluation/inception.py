@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete import hub
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -221,9 +221,8 @@ def find_inception(name: str = MODEL) -> Path:
     except Exception as error:  # of the connection, the disk, or a file that is another
         with contextlib.suppress(OSError):
             folder.rmdir()
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"the Inception of FID is not on this machine and cannot be downloaded ({reason}); put {url} at "
+            f"the Inception of FID is not on this machine and cannot be downloaded ({first_line(error)}); put {url} at "
             f"{folder / FILES[0]}, or take --features classifier"
         ) from None
     return folder / FILES[0]

@@ -23,7 +23,7 @@ from synesthete.logs import PACKAGE
 from synesthete.nn.device import CastOnce, autocast, find_device
 from synesthete.nn.part import Config
 from synesthete.pipeline.index import PIPELINE, find_part_class, read_index
-from synesthete.types import Condition, InputError
+from synesthete.types import Condition, InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -115,7 +115,7 @@ class Pipeline:
             except InputError:
                 raise
             except Exception as error:  # whatever a damaged file makes a library say
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 raise InputError(f"{folder}: cannot be loaded ({reason}); train or copy the model again") from None
         return cls(**parts, **{key: index.get(key) for key in ("process", "sampling", "card")})
 

@@ -20,7 +20,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling
 from synesthete.nn.part import Undrawn
 from synesthete.training.trainable_parameters import check_trainable, groups_of
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,5 +193,5 @@ def build_on_meta(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda 
     except InputError as error:
         raise InputError(f"recipe {recipe.name}: {error}") from None
     except Exception as error:  # whatever a library says of a size that is none
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"recipe {recipe.name}: its {part} cannot be made ({reason}); check its fields") from None

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from synesthete.config import Recipe, Stage
 from synesthete.training.dry_run import DryRun, micro_batch
 from synesthete.training.run_folder import processes
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -112,9 +112,8 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) ->
             for _ in range(2):  # the optimiser's state is made in the first
                 dry_run.step(size)
         except (RuntimeError, NotImplementedError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"recipe {recipe.name}, stage {stage.name}: its step cannot be followed by shapes ({reason})"
+                f"recipe {recipe.name}, stage {stage.name}: its step cannot be followed by shapes ({first_line(error)})"
             ) from None
     run = dry_run.trainer
     states = (value for state in run.optimiser.state.values() for value in state.values())

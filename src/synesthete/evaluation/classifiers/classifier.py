@@ -18,7 +18,7 @@ from synesthete import hub, seeding
 from synesthete.io import digest, locked, read_json, write_file, write_folder
 from synesthete.nn.device import Precision, autocast, find_device
 from synesthete.nn.part import Part
-from synesthete.types import InputError, Progress
+from synesthete.types import InputError, Progress, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -361,6 +361,5 @@ def load_classifier(model: Path, kind: type[C]) -> TrainedClassifier[C] | None:
             facts["words"] = tuple(map(tuple, facts.get("words", ())))
             return TrainedClassifier(classifier, **facts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{folder}: cannot be loaded ({reason}); {remedy}") from None
+        raise InputError(f"{folder}: cannot be loaded ({first_line(error)}); {remedy}") from None
     raise InputError(f"{folder}: a {found}, where a {kind.__name__} belongs; {remedy}")

@@ -19,7 +19,7 @@ from synesthete.evaluation.reporting.report import duration
 from synesthete.io import LOCK, read_json
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, LAGGING, LARGE_GAP
 from synesthete.objectives.ranges import DataRange, Range
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -226,7 +226,7 @@ def damage(checkpoint: Path) -> str:
                 if not torch.isfinite(value).all():
                     return f"{name} in {path.name} is not finite"
     except (OSError, ValueError, SafetensorError) as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     return ""
 
 

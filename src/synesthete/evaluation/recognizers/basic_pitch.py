@@ -12,7 +12,7 @@ from torch import Tensor
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.notes import FRAME, NUM_KEYS, Heard
 from synesthete.pipeline.canvas import resample
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 RATE, HOP = 22_050, 256  # of what it reads
 SIZE, EDGE = 43_844, 15  # samples of a window, and frames at either end of it that are left out
@@ -47,8 +47,7 @@ class BasicPitch:
             self.session = onnxruntime.InferenceSession(str(found[0]), providers=["CPUExecutionProvider"])
             self._run(np.zeros(SIZE, np.float32))
         except Exception as error:  # whatever a damaged file makes onnxruntime say
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"{found[0]}: not basic-pitch's network ({reason})") from None
+            raise InputError(f"{found[0]}: not basic-pitch's network ({first_line(error)})") from None
 
     def _run(self, window: np.ndarray) -> np.ndarray:
         """Samples (SIZE,) -> (2, T, NUM_KEYS): sounds, begins."""

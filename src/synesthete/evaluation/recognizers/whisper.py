@@ -10,7 +10,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from synesthete import hub
 from synesthete.evaluation.recognizers.grammar import SAMPLE_RATE, level
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class WhisperRecognizer:
             self.processor = WhisperProcessor.from_pretrained(folder)
             self.model = WhisperForConditionalGeneration.from_pretrained(folder, use_safetensors=True)
         except Exception as error:  # whatever another model's files make transformers say
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"{folder}: no Whisper as transformers saves it ({reason}); give another") from None
         self.model.to(device).eval()
         self.name = name

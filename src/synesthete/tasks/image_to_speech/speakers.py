@@ -15,7 +15,7 @@ from synesthete.data.audio import as_float
 from synesthete.data.synthetic import Tones, synthesise
 from synesthete.evaluation.classifiers.voices import split_takes
 from synesthete.io import write_folder
-from synesthete.types import AudioSpec, InputError, Progress
+from synesthete.types import AudioSpec, InputError, Progress, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,5 +201,5 @@ def load_speaker_encoder(model: Path) -> SpeakerEncoder | None:
     try:
         return nn.Module.to(SpeakerEncoder.from_pretrained(folder), torch.float32).eval()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{folder}: cannot be loaded ({reason}); remove it and train the model's run again") from None
