@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,7 +37,8 @@ class Task:
             what comes out, as in "a model of speech". request_type: what it can be asked for, whose fields are options
             of the command line. plan_type: what a request comes to. num_evaluated: samples that an evaluation makes
             unless told. evaluation_options: those that `evaluate` takes beside those of every task. is_scorable:
-            whether `sweep` and `tune` can score what is made of a class alone.
+            whether `sweep` and `tune` can score what is made of a class alone. evaluator_type, saved_classifier: what
+            evaluates a model, and what `train_classifier` saves, "" for nothing: MODULE:CLASS, imported when needed.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Task:
     num_evaluated: int = 500
     evaluation_options: tuple[str, ...] = ()
     is_scorable: bool = False
+    evaluator_type: str = "synesthete.evaluation.runner:Evaluator"
+    saved_classifier: str = ""
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
@@ -109,7 +113,7 @@ class Task:
 
     def classifier_type(self) -> type[Any] | None:
         """What `train_classifier` saves; None where there is no such thing."""
-        return None
+        return pkgutil.resolve_name(self.saved_classifier) if self.saved_classifier else None
 
     def fit_classifier(
         self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any
@@ -142,10 +146,7 @@ class Task:
 
         model: its name or run folder. options: as `Evaluator`, and those of `evaluation_options`.
         """
-        # Imported here: most commands evaluate nothing.
-        from synesthete.evaluation.runner import Evaluator
-
-        return Evaluator(pipeline, prepared, task=self, **options)
+        return pkgutil.resolve_name(self.evaluator_type)(pipeline, prepared, task=self, **options)
 
     def evaluation_data(self, recipe: Recipe, folder: Path | None, progress: Progress | None) -> Any:
         """What `evaluator` is given: what `prepare` makes, unless a task needs less."""
@@ -192,9 +193,8 @@ class Task:
 
         options: features, their name; saved, the classifier as `load_classifier` gives it; progress.
         """
-        from synesthete.evaluation.runner import Evaluator
-
-        return Evaluator(pipeline, prepared, task=self, **options).scoring_basis
+        evaluator: Evaluator = pkgutil.resolve_name(self.evaluator_type)(pipeline, prepared, task=self, **options)
+        return evaluator.scoring_basis
 
     def load(self, model: str, device: str = "cpu") -> Any:
         """The model by its name.

@@ -49,6 +49,7 @@ class ImageToSpeech(Task):
     makes = "speech"
     shipped_model = "image-to-speech-voices"
     evaluation_options = ("listener",)
+    saved_classifier = "synesthete.evaluation.classifiers.speech:SpeechClassifier"
     request_type = SpeechRequest
     plan_type = SpeechPlan
 
@@ -115,12 +116,6 @@ class ImageToSpeech(Task):
         conditioner.freeze(stage.num_views > 0)
         views, once = max(stage.num_views, 1), contextlib.nullcontext
         return precompute_features(conditioner, samples, views, 0, autocast=once, report=lambda done, total: None)
-
-    def classifier_type(self) -> type[Any]:
-        """What tells what is said."""
-        from synesthete.evaluation.classifiers.speech import SpeechClassifier
-
-        return SpeechClassifier
 
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of voices that the model never heard."""

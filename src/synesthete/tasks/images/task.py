@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.data.rows import Rows
-    from synesthete.evaluation.runner import Evaluator
-    from synesthete.evaluation.search.scoring import ScoringBasis
-    from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
 
 
@@ -50,6 +47,8 @@ class Images(Task):
     makes = "pictures"
     shipped_model = "images-digits"
     evaluation_options = ("features",)
+    evaluator_type = "synesthete.tasks.images.evaluation:ImagesEvaluator"
+    saved_classifier = "synesthete.evaluation.classifiers.image:ImageClassifier"
     request_type: ClassVar[type[SampleRequest]] = PictureRequest
     plan_type: ClassVar[type[Plan]] = PicturePlan
 
@@ -111,12 +110,6 @@ class Images(Task):
         pictures = grey.expand(num, *grey.shape[1:]).contiguous()
         return PictureSamples(pictures, torch.zeros(num, dtype=torch.int64), recipe.data().augmentation)
 
-    def classifier_type(self) -> type[Any]:
-        """What tells what a picture shows."""
-        from synesthete.evaluation.classifiers.image import ImageClassifier
-
-        return ImageClassifier
-
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of pictures that the model never saw."""
         from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
@@ -135,25 +128,11 @@ class Images(Task):
         known = {*pipeline.class_names, *map(str, range(len(pipeline.class_names))), "all"}
         return {"labels": [g for g in given if g in known], "prompts": [g for g in given if g not in known]}
 
-    def evaluator(
-        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
-    ) -> Evaluator:
-        """What it draws beside held-out pictures."""
-        from synesthete.tasks.images.evaluation import ImagesEvaluator
-
-        return ImagesEvaluator(pipeline, prepared, **options)
-
     def check_scorable(self, features: str = "auto") -> None:
         """Pictures can, by any features that are there."""
         from synesthete.evaluation.features import check_image_features
 
         check_image_features(features)
-
-    def scoring_basis(self, pipeline: Pipeline, prepared: Prepared, **options: Any) -> ScoringBasis:
-        """Held-out pictures and a classifier of them."""
-        from synesthete.tasks.images.evaluation import ImagesEvaluator
-
-        return ImagesEvaluator(pipeline, prepared, **options).scoring_basis
 
 
 def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name: str, progress: Progress) -> Rows:

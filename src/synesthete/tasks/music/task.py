@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from synesthete.evaluation.runner import Evaluator
-
 
 BATCH = 64  # pieces that are encoded at once, and the rows of a shard
 NUM_MEASURED = 2048  # training pieces, drawn from all, that the codec is measured on
@@ -43,6 +41,8 @@ class MusicTask(Task):
     shipped_model = "music-notes"
     num_evaluated = 100
     evaluation_options = ("features", "recorded")
+    evaluator_type = "synesthete.tasks.music.evaluation:MusicEvaluator"
+    saved_classifier = "synesthete.evaluation.classifiers.sound:SoundClassifier"
     request_type = MusicRequest
     plan_type = MusicPlan
 
@@ -112,12 +112,6 @@ class MusicTask(Task):
         told = what_is_read(recipe), torch.linspace(-40, -10, num)
         return MusicSamples(noise, labels, labels, ("noise",), views, *told, sample_rate=codec.spec.sample_rate)
 
-    def classifier_type(self) -> type[Any]:
-        """What tells which class or recording a sound is of."""
-        from synesthete.evaluation.classifiers.sound import SoundClassifier
-
-        return SoundClassifier
-
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of recordings that the model never heard."""
         from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
@@ -138,14 +132,6 @@ class MusicTask(Task):
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Labels."""
         return {"labels": [str(one) for one in inputs]}
-
-    def evaluator(
-        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
-    ) -> Evaluator:
-        """What it plays beside held-out recordings."""
-        from synesthete.tasks.music.evaluation import MusicEvaluator
-
-        return MusicEvaluator(pipeline, prepared, **options)
 
 
 def what_is_read(recipe: Recipe) -> Any:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
     from synesthete.data.scores.corpus import Scores
-    from synesthete.evaluation.runner import Evaluator
-    from synesthete.pipeline import Pipeline
 
 
 PARTS = ("train", "test")
@@ -35,6 +33,7 @@ class MusicCompose(Task):
     verb = "play"
     makes = "scores"
     num_evaluated = 100
+    evaluator_type = "synesthete.tasks.music_compose.evaluation:ComposeEvaluator"
     request_type = ComposeRequest
     plan_type = ComposePlan
 
@@ -75,14 +74,6 @@ class MusicCompose(Task):
         if len(inputs) > 1 or not isinstance(inputs[0], str | Path):
             raise InputError("a model that composes reads one score; give the path of a MIDI or MusicXML file")
         return {"init": Path(inputs[0])}
-
-    def evaluator(
-        self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any
-    ) -> Evaluator:
-        """What it composes beside held-out scores."""
-        from synesthete.tasks.music_compose.evaluation import ComposeEvaluator
-
-        return ComposeEvaluator(pipeline, prepared, **options)
 
     def dummy_batch(self, recipe: Recipe, stage: Stage, num: int) -> Any:
         """Rests, none of which may be moved."""

@@ -39,6 +39,7 @@ class MusicScoreTask(Task):
     makes = "music from scores"
     num_evaluated = 48
     evaluation_options = ("features", "listener")
+    saved_classifier = "synesthete.evaluation.classifiers.transcriber:Transcriber"
     request_type = ScoreRequest
     plan_type = ScorePlan
 
@@ -99,12 +100,6 @@ class MusicScoreTask(Task):
             if not isinstance(one, str | Path | Score):
                 raise InputError(f"an input of type {type(one).__name__}; give a path, a Score, or a list of them")
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
-
-    def classifier_type(self) -> type[Any]:
-        """What hears the notes of a sound."""
-        from synesthete.evaluation.classifiers.transcriber import Transcriber
-
-        return Transcriber
 
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of performances that the model is trained on; evaluations tell what it hears in held-out ones."""
