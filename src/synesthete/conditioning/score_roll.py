@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 
 from synesthete.conditioning.conditioner import Conditioner, are_within
+from synesthete.config import Fraction  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.types import Condition, InputError, ScoreWindows
 
-Share = Annotated[float, Field(ge=0, le=1)]
 NONE = -1  # the number of no instrument
 NUM_PITCHES = 128
 ROLL = 2  # channels: what sounds, what begins
@@ -55,8 +53,8 @@ class ScoreRoll(Conditioner):
         lowest: int = 0,
         x_0_channels: int = 1,
         width: int = 256,
-        roll_dropout: Share = 0.05,
-        instrument_dropout: Share = 0.1,
+        roll_dropout: Fraction = 0.05,
+        instrument_dropout: Fraction = 0.1,
         noise: float = 0.1,
     ) -> None:
         super().__init__()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from synesthete.conditioning.conditioner import Conditioner, are_within
+from synesthete.config import Fraction  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.nn.roll import OWN_ROWS, to_roll
 from synesthete.types import Condition, InputError, ScoreSketch
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 # What can be told beside notes, and how many values each has.
 HINTS = {"tonic": 12, "mode": 2, "begins": 2, "ends": 2}
@@ -41,7 +38,7 @@ class SketchedScore(Conditioner):
         num_voices: int = 4,
         num_columns: int = 128,
         width: int = 256,
-        dropout: Share = 0.2,
+        dropout: Fraction = 0.2,
     ) -> None:
         super().__init__()
         self.hints = nn.ModuleDict({name: nn.Embedding(num + 1, width) for name, num in HINTS.items()})

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from synesthete import seeding
 from synesthete.conditioning.conditioner import Conditioner, are_within
-from synesthete.config import is_a
+from synesthete.config import Fraction, is_a
 from synesthete.config.plain import describe_nested, restore_nested
 from synesthete.types import Condition, InputError, SpokenPictures
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-Share = Annotated[float, Field(ge=0, le=1)]
 NONE = -1  # the number of no voice
 ALL = "all"
 PITCHES, RATES = (0, 99), (80, 320)  # where no corpus has told them
@@ -56,8 +54,8 @@ class VoicedPicture(Conditioner):
         pitches: tuple[float, float] | None = None,
         rates: tuple[float, float] | None = None,
         width: int = 256,
-        voice_dropout: Share = 0.1,
-        number_dropout: Share = 0.3,
+        voice_dropout: Fraction = 0.1,
+        number_dropout: Fraction = 0.3,
     ) -> None:
         super().__init__()
         self.picture: Any = restore_nested(

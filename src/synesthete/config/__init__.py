@@ -2,11 +2,12 @@
 
 from synesthete.config.build import Build, build, is_a
 from synesthete.config.plain import plain
-from synesthete.config.recipe import Recipe, Sampling, Stage, read_assignment
+from synesthete.config.recipe import Fraction, Recipe, Sampling, Stage, read_assignment
 from synesthete.config.registry import class_name, find_class, register_class
 
 __all__ = [
     "Build",
+    "Fraction",
     "Recipe",
     "Sampling",
     "Stage",

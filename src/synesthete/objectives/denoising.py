@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from synesthete.config import Fraction  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.types import Batch, Condition, InputError
 
 if TYPE_CHECKING:
@@ -47,9 +47,6 @@ class Objective(nn.Module):
         return batch
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
 class Denoising(Objective):
     """The diffusion loss: mean square between the network's prediction and the target, in the process' loss space.
 
@@ -65,7 +62,7 @@ class Denoising(Objective):
     """
 
     def __init__(
-        self, condition_dropout: Share = 0.1, sound_dropout: Share | None = None, class_weights: bool = False
+        self, condition_dropout: Fraction = 0.1, sound_dropout: Fraction | None = None, class_weights: bool = False
     ) -> None:
         super().__init__()
         self.condition_dropout, self.sound_dropout, self.class_weights = condition_dropout, sound_dropout, class_weights

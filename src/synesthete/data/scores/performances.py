@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import soxr
@@ -31,7 +31,8 @@ InstrumentSources = tuple[Annotated[Any, is_a("set of instruments", "play", "ide
 LONGEST_LEAD = 0.5  # seconds of silence before a rendered piece
 
 
-class Performance(Protocol):
+@dataclass
+class Performance:
     """A score, and what it sounds like.
 
     Attributes:
@@ -52,19 +53,13 @@ class Performance(Protocol):
         Raises:
             InputError: it cannot be made or read.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass
-class RenderedPerformance:
+class RenderedPerformance(Performance):
     """A score played by instruments whenever it is asked for, always the same."""
 
-    name: str
-    score: Score
-    lead: float
-    instrument: str
-    split: Split
-    stamp: str
     instruments: Instruments = field(repr=False)
 
     def sound(self, sample_rate: int) -> np.ndarray:
@@ -73,15 +68,9 @@ class RenderedPerformance:
 
 
 @dataclass
-class RecordedPerformance:
+class RecordedPerformance(Performance):
     """A recording and what was played in it."""
 
-    name: str
-    score: Score
-    lead: float
-    instrument: str
-    split: Split
-    stamp: str
     path: str
 
     def sound(self, sample_rate: int) -> np.ndarray:
