@@ -7,14 +7,14 @@ from typing import Any
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.pictures import PictureStem
 from synesthete.conditioning.voices import VoicedPicture
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Recipe, Stage, build
 from synesthete.data.augmentation import Affine
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.denoisers.hourglass import Hourglass
-from synesthete.diffusion.process import Process
-from synesthete.objectives import Alignment, Denoising
+from synesthete.objectives import Alignment
 from synesthete.recipes.debug import shrink
+from synesthete.recipes.parts import denoise, preconditioned_flow, ten_steps
 
 # 64 frames, 0.68 s: the longest digit at the slowest rate, sixteen tokens of four frames.
 NUM_SAMPLES = 64 * 256 - 1
@@ -35,35 +35,12 @@ def image_to_speech_digits() -> Recipe:
         codec=build(MelCodec, num_samples=NUM_SAMPLES, whitening=0.5),
         conditioner=build(PictureStem, size=28, channels=1, widths=(32, 64, 128), width=256, fit="ink"),
         denoiser=build(Hourglass, sample_size=(100, 64), cell_size=(100, 1), merge=(1, 4)),
-        process=build(
-            Process,
-            schedule="flow",
-            preconditioned=True,
-            timestep_sampling="logit_normal",
-            timestep_mean=-0.5,
-            timestep_std=1.5,
-            uniform_share=0.5,
-            min_sigma=1e-3,
-        ),
+        process=preconditioned_flow(),
         stages=[
             Stage("align", build(Alignment), num_steps=300, batch_size=256, learning_rate=3e-3, train=("conditioner",)),
-            Stage(
-                "denoise",
-                build(Denoising),
-                num_steps=6000,
-                batch_size=64,
-                learning_rate=1.5e-3,
-                num_warmup_steps=100,
-                ema_decay=0.999,
-            ),
+            denoise(num_steps=6000, batch_size=64, learning_rate=1.5e-3, num_warmup_steps=100, ema_decay=0.999),
         ],
-        sampling=Sampling(
-            sampler="flow-dpmsolver++",
-            num_inference_steps=10,
-            timestep_shift=3.0,
-            guidance_scale=2.0,
-            guidance_interval=(0.6, 1.0),
-        ),
+        sampling=ten_steps(guidance_scale=2.0),
         weights="float16",
     )
 

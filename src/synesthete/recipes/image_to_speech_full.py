@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.pictures import PicturePatches
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Recipe, Stage, build
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.published_pictures import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Alignment, Denoising
+from synesthete.objectives import Alignment
 from synesthete.recipes.debug import shrink, swatches
+from synesthete.recipes.parts import denoise, ten_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +68,7 @@ def image_to_speech() -> Recipe:
                 learning_rate=1e-3,
                 train=("conditioner",),
             ),
-            Stage(
-                "denoise",
-                build(Denoising),
+            denoise(
                 num_steps=100_000,
                 batch_size=64,
                 gradient_accumulation_steps=16,
@@ -81,14 +80,7 @@ def image_to_speech() -> Recipe:
                 preview_every=5000,
             ),
         ],
-        sampling=Sampling(
-            sampler="flow-euler",
-            num_inference_steps=10,
-            timestep_shift=3.0,
-            guidance_scale=3.0,
-            guidance_interval=(0.6, 1.0),
-            precision="auto",
-        ),
+        sampling=ten_steps(guidance_scale=3.0, sampler="flow-euler", precision="auto"),
         weights="bfloat16",
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from synesthete.codecs.autoencoder import KL, AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.labels import Labels
-from synesthete.config import Build, Recipe, Sampling, Stage, build
+from synesthete.config import Build, Recipe, Sampling, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import LabelledPictures
@@ -19,6 +19,7 @@ from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
 from synesthete.recipes.debug import shrink, swatches
 from synesthete.recipes.image_to_speech_photos import PHOTOS
+from synesthete.recipes.parts import denoise
 
 # stabilityai/sd-vae-ft-mse, as its config.json says: a recipe can be shown before anything is downloaded.
 STABLE_DIFFUSION = {
@@ -57,7 +58,7 @@ def images_digits() -> Recipe:
         conditioner=build(Labels, num_classes=10, width=128),
         denoiser=unet(32, (48, 96, 128), in_channels=1, condition_width=128, pooled_width=128, dropout=0.1),
         process=cosine(),
-        stages=[small_stage(num_steps=3200, learning_rate=8e-4, num_warmup_steps=200, ema_decay=0.998)],
+        stages=[denoise(num_steps=3200, batch_size=64, learning_rate=8e-4)],
         sampling=Sampling(  # found by `synesthete tune`
             sampler="dpmsolver++sde",
             num_inference_steps=20,
@@ -85,7 +86,7 @@ def images_photos() -> Recipe:
         conditioner=build(Labels, num_classes=10, width=256),
         denoiser=unet(32, (64, 128, 256)),
         process=cosine(),
-        stages=[small_stage(num_steps=7000, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
+        stages=[denoise(num_steps=7000, batch_size=64, learning_rate=5e-4, num_warmup_steps=300, ema_decay=0.999)],
         sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
@@ -99,9 +100,8 @@ def images_stl10() -> Recipe:
     recipe.codec.size, recipe.denoiser = 96, unet(96, (64, 128, 128), dropout=0.1)
     recipe.process.num_train_timesteps = 500
     recipe.stages = [
-        Stage(
-            "denoise",
-            build(Denoising, condition_dropout=0.2),
+        denoise(
+            objective=build(Denoising, condition_dropout=0.2),
             num_steps=80_000,
             batch_size=128,
             gradient_accumulation_steps=2,
@@ -140,19 +140,6 @@ def images_stl10_latent() -> Recipe:
 def cosine() -> Build:
     """The process of all of them: a cosine schedule to pure noise, of which the network predicts the velocity."""
     return build(Process, schedule="cosine", prediction_type="v_prediction", zero_terminal_snr=True)
-
-
-def small_stage(num_steps: int, learning_rate: float, num_warmup_steps: int, ema_decay: float) -> Stage:
-    """The one stage of the small ones."""
-    return Stage(
-        "denoise",
-        build(Denoising),
-        num_steps=num_steps,
-        batch_size=64,
-        learning_rate=learning_rate,
-        num_warmup_steps=num_warmup_steps,
-        ema_decay=ema_decay,
-    )
 
 
 def unet(size: int, channels: tuple[int, ...], **more: Any) -> Any:

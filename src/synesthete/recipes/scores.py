@@ -6,7 +6,7 @@ from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.roll import RollCodec
 from synesthete.conditioning.score_roll import ScoreRoll
 from synesthete.conditioning.sketch import SketchedScore
-from synesthete.config import Recipe, Sampling, Stage, build
+from synesthete.config import Recipe, Sampling, build
 from synesthete.data.scores.corpus import Scores
 from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.performances import RenderedScores
@@ -15,8 +15,8 @@ from synesthete.data.scores.sound_font import SoundFont
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Denoising
 from synesthete.recipes.debug import change, shrink
+from synesthete.recipes.parts import denoise, preconditioned_flow, ten_steps
 
 NUM_FRAMES = 200  # of 20 ms, of what is heard: fifty tokens of four
 
@@ -53,17 +53,7 @@ def music_compose() -> Recipe:
             timestep_sampling="logit_normal",
             timestep_mean=0.5,
         ),
-        stages=[
-            Stage(
-                "denoise",
-                build(Denoising),
-                num_steps=3500,
-                batch_size=32,
-                learning_rate=1e-3,
-                num_warmup_steps=200,
-                ema_decay=0.998,
-            )
-        ],
+        stages=[denoise(num_steps=3500, batch_size=32, learning_rate=1e-3)],
         sampling=Sampling(sampler="flow-euler", num_inference_steps=40, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
@@ -102,35 +92,9 @@ def music_score() -> Recipe:
             pooled_width=256,
             spatial_channels=4,
         ),
-        process=build(
-            Process,
-            schedule="flow",
-            preconditioned=True,
-            timestep_sampling="logit_normal",
-            timestep_mean=-0.5,
-            timestep_std=1.5,
-            uniform_share=0.5,
-            min_sigma=1e-3,
-        ),
-        stages=[
-            Stage(
-                "denoise",
-                build(Denoising),
-                num_steps=6000,
-                batch_size=16,
-                learning_rate=1e-3,
-                num_warmup_steps=200,
-                ema_decay=0.999,
-            )
-        ],
-        sampling=Sampling(
-            sampler="flow-dpmsolver++",
-            num_inference_steps=10,
-            timestep_shift=3.0,
-            guidance_scale=1.5,
-            guidance_interval=(0.6, 1.0),
-            precision="auto",
-        ),
+        process=preconditioned_flow(),
+        stages=[denoise(num_steps=6000, batch_size=16, learning_rate=1e-3, ema_decay=0.999)],
+        sampling=ten_steps(guidance_scale=1.5, precision="auto"),
         weights="float16",
     )
 
