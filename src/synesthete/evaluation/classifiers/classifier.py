@@ -58,6 +58,22 @@ class TrainingSettings:
         """`num_steps` of a model that trains for so few that its classifier shall too; else None, which is its own."""
         return num_steps if num_steps < self.fewest_steps else None
 
+    def fit(
+        self, network: nn.Module, loss: Callable[[], Tensor], num_steps: int, progress: Progress | None, what: str
+    ) -> None:
+        """Make the loss smaller that is drawn anew at every step. progress(what, step, num_steps)."""
+        optimiser = torch.optim.AdamW(network.parameters(), weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.learning_rate, total_steps=num_steps, pct_start=self.warmup
+        )
+        for step in range(1, num_steps + 1):
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+            schedule.step()
+            if progress and (step % 20 == 0 or step == num_steps):
+                progress(what, step, num_steps)
+
 
 class Classifier(Part):
     """Samples -> the class of each, how probable each class is, and features.
@@ -190,22 +206,15 @@ def train_classifier(
         inputs, settings = classifier.training_inputs(samples), classifier.training_settings
         steps = num_steps or settings.num_steps(len(inputs))
         classifier = classifier.to(where, memory_format=classifier.memory_format).train()
-        optimiser = torch.optim.AdamW(classifier.parameters(), weight_decay=settings.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps, pct_start=settings.warmup
-        )
-        for step in range(steps):
+
+        def loss() -> Tensor:
             chosen = torch.randint(len(inputs), (settings.batch_size,), generator=generator)
             views = classifier.augmented(inputs[chosen], generator).to(where)
             with autocast(where, settings.precision):
                 logits = classifier(views)
-            loss = F.cross_entropy(logits.float(), labels[chosen].to(where), label_smoothing=settings.label_smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if progress and ((step + 1) % 20 == 0 or step + 1 == steps):
-                progress("classifier", step + 1, steps)
+            return F.cross_entropy(logits.float(), labels[chosen].to(where), label_smoothing=settings.label_smoothing)
+
+        settings.fit(classifier, loss, steps, progress, "classifier")
     classifier = classifier.cpu().to(memory_format=torch.contiguous_format).eval()  # as read from a file, to the bit
     if classifier.standardised:
         classifier.standardise(inputs)
@@ -273,16 +282,29 @@ def load_or_train(
         fingerprint(build, samples),
         *(samples, labels, test, test_labels),
     )
+
+    def train() -> TrainedClassifier[C]:
+        classifier = train_classifier(build, samples, labels, **options)
+        share = measure(classifier, test, test_labels)
+        return TrainedClassifier(classifier, share, 0 if math.isnan(share) else len(test_labels), num_voices)
+
+    return load_cached(name, type(untrained), train)
+
+
+def load_cached(name: str, kind: type[C], train: Callable[[], TrainedClassifier[C]]) -> TrainedClassifier[C]:
+    """The classifier of that name in the cache; one that is not there, or damaged, is trained now, and timed.
+
+    Raises:
+        InputError: as `train`, or a cache that cannot be written.
+    """
     place = hub.cache_folder() / "classifiers" / name
     with locked(place, wait=True):
         with contextlib.suppress(InputError):  # damaged: trained again
-            if found := load_classifier(place, type(untrained)):
+            if found := load_classifier(place, kind):
                 return found
         start = time.perf_counter()
-        classifier = train_classifier(build, samples, labels, **options)
-        share = measure(classifier, test, test_labels)
-        num_test = 0 if math.isnan(share) else len(test_labels)
-        trained = TrainedClassifier(classifier, share, num_test, num_voices, seconds=time.perf_counter() - start)
+        trained = train()
+        trained = replace(trained, seconds=time.perf_counter() - start)
         write_classifier(trained, place)
     return trained
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synesthete import hub, seeding
+from synesthete import seeding
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.notes import FRAME, LOWEST, NUM_KEYS, Heard, asked_keys, best_thresholds
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, stft, window_size
@@ -20,10 +18,9 @@ from synesthete.evaluation.classifiers.classifier import (
     TrainedClassifier,
     TrainingSettings,
     convolution,
-    load_classifier,
-    write_classifier,
+    load_cached,
 )
-from synesthete.io import digest, locked
+from synesthete.io import digest
 from synesthete.nn.part import Part
 from synesthete.types import InputError, Progress
 
@@ -153,25 +150,18 @@ def train_transcriber(
         levels = torch.cat([network.levels(as_float(one[None].cpu())).half() for one in waveforms])
     asked = asked_keys(rolls, frame_seconds, levels.shape[-1])
     crop, steps = min(CROP, levels.shape[-1]), num_steps or settings.num_steps(2 * len(levels))
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=steps, pct_start=settings.warmup
-    )
     weight = torch.tensor([1.0, BEGIN_WEIGHT]).view(2, 1, 1)
-    for step in range(steps):
+
+    def loss() -> Tensor:
         which = torch.randint(len(levels), (settings.batch_size,), generator=generator).tolist()
         starts = torch.randint(levels.shape[-1] - crop + 1, (settings.batch_size,), generator=generator).tolist()
         gains = (2 * torch.rand(settings.batch_size, 1, 1, generator=generator) - 1) * GAIN_DB
         seen = torch.stack([levels[i, :, s : s + crop].float() for i, s in zip(which, starts, strict=True)])
         wanted = torch.stack([asked[i, ..., s : s + crop].float() for i, s in zip(which, starts, strict=True)])
         logits = network((seen + gains).clamp(FLOOR_DB, 0))
-        loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if progress and ((step + 1) % 20 == 0 or step + 1 == steps):
-            progress("transcriber", step + 1, steps)
+        return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
+
+    settings.fit(network, loss, steps, progress, "transcriber")
     network.eval()
     thresholds = best_thresholds(network.hear(waveforms[:NUM_FITTED], sample_rate), asked[:NUM_FITTED])
     network.register_to_config(thresholds=thresholds)
@@ -189,13 +179,10 @@ def load_or_train_transcriber(
     given = [options.get("seed", 0), options.get("num_steps"), sample_rate, frame_seconds]
     fresh = digest(Transcriber(sample_rate).bank)
     name = digest("transcriber", asdict(Transcriber.training_settings), given, fresh, waveforms, rolls)
-    place = hub.cache_folder() / "classifiers" / name
-    with locked(place, wait=True):
-        with contextlib.suppress(InputError):  # damaged: trained again
-            if found := load_classifier(place, Transcriber):  # type: ignore[type-var]
-                return found
-        start = time.perf_counter()
-        network = train_transcriber(waveforms, rolls, sample_rate, frame_seconds, **options)
-        trained = TrainedClassifier(network, math.nan, 0, seconds=time.perf_counter() - start)  # type: ignore[type-var]
-        write_classifier(trained, place)  # type: ignore[type-var]
-    return trained
+
+    def train() -> TrainedClassifier[Any]:
+        return TrainedClassifier(
+            train_transcriber(waveforms, rolls, sample_rate, frame_seconds, **options), math.nan, 0
+        )
+
+    return load_cached(name, Transcriber, train)  # type: ignore[type-var]

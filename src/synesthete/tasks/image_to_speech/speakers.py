@@ -13,6 +13,7 @@ from synesthete import seeding
 from synesthete.conditioning.speakers import SpeakerEncoder
 from synesthete.data.audio import as_float
 from synesthete.data.synthetic import Tones, synthesise
+from synesthete.evaluation.classifiers.classifier import TrainingSettings
 from synesthete.evaluation.classifiers.voices import split_takes
 from synesthete.io import write_folder
 from synesthete.types import AudioSpec, InputError, Progress, first_line
@@ -32,7 +33,7 @@ NUM_LONG = 4  # of a long clip
 NUM_TONES = 24  # melodies and noises of each timbre, which are nobody's voice
 NUM_BESIDE = 16  # of these in a step
 SHARPNESS = 10.0  # of the contrast
-LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.01
+TRAINING = TrainingSettings(NUM_BESIDE, 3e-3, 0.01, 0.0, 0.1, 1, NUM_STEPS, NUM_STEPS)
 LEAST = 0.01  # the share of held-out speech that may be taken for no speech, or for two speakers
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 CHUNK = 100
@@ -89,11 +90,10 @@ def _contrast(
     progress: Progress | None,
 ) -> None:
     tones = tone_log_mels(encoder, NUM_JOINED * log_mels.shape[2])
-    optimiser = torch.optim.AdamW(encoder.parameters(), weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=num_steps, pct_start=0.1)
     most = min(NUM_JOINED, *(len(words) // 2 for words in takes.values()))
     encoder.train()
-    for step in range(num_steps):
+
+    def loss() -> Tensor:
         num = int(torch.randint(1, most + 1, (), generator=chance))
         drawn = [draw_words(words, 2 * num, chance) for words in takes.values()]
         views = [join_takes(log_mels, [each[part] for each in drawn]) for part in (slice(num), slice(num, None))]
@@ -102,13 +102,9 @@ def _contrast(
         first, second, nobody = found.split([len(takes), len(takes), NUM_BESIDE])
         own = torch.arange(len(takes))
         sides = [SHARPNESS * a @ torch.cat([b, nobody]).T for a, b in ((first, second), (second, first))]
-        loss = F.cross_entropy(torch.cat(sides), own.repeat(2))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if progress and ((step + 1) % 20 == 0 or step + 1 == num_steps):
-            progress("speakers", step + 1, num_steps)
+        return F.cross_entropy(torch.cat(sides), own.repeat(2))
+
+    TRAINING.fit(encoder, loss, num_steps, progress, "speakers")
 
 
 def _measure(encoder: SpeakerEncoder, log_mels: Tensor, takes: Takes, chance: torch.Generator) -> None:
