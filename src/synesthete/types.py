@@ -6,7 +6,7 @@ N denoiser tokens, S samples of a waveform. Spectrograms are pictures: `(B, 1, F
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 Progress = Callable[[str, int, int], None]  # progress(what, done, total)
+
+
+def counted(items: Any, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
+    """The items one after the other; progress(done, total) is called behind each."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress:
+            progress(done, len(items))
 
 
 class InputError(ValueError):
@@ -115,6 +123,17 @@ class Condition(Tensors):
     pooled: Tensor | None = None
     spatial: Tensor | None = None
     keys_values: tuple[tuple[Tensor, Tensor], ...] | None = None
+
+    def mean_vectors(self) -> dict[str, Tensor]:
+        """{"pooled" (B, D), "mean token" (B, D)}, whichever there is, float32 on the CPU."""
+        vectors = {}
+        if self.pooled is not None:
+            vectors["pooled"] = self.pooled.float().cpu()
+        if self.tokens is not None:
+            tokens = self.tokens.float()
+            keep = tokens.new_ones(tokens[..., :1].shape) if self.mask is None else self.mask[..., None].to(tokens)
+            vectors["mean token"] = ((tokens * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1)).cpu()
+        return vectors
 
     @staticmethod
     def where(keep: Tensor, chosen: Condition, other: Condition) -> Condition:

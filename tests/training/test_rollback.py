@@ -16,7 +16,7 @@ from runs import StoppedError, assert_same, metrics
 
 from synesthete import seeding
 from synesthete.objectives import Denoising
-from synesthete.training import loop, rollback, trainer
+from synesthete.training import loop, rollback
 from synesthete.training.rollback import SpikeWatch
 from synesthete.training.run_log import DivergedError
 from synesthete.types import InputError
@@ -111,7 +111,7 @@ def data(cache):
 def patch():
     """Patches of the module; a run's level is that of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "SpikeWatch", partial(SpikeWatch, window=8))
+        patch.setattr(rollback, "SpikeWatch", partial(SpikeWatch, window=8))
         yield patch
 
 

@@ -19,7 +19,7 @@ from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.device import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
-from synesthete.training import checkpoint, sharding
+from synesthete.training import checkpoint, rollback, sharding
 from synesthete.training.assembly import make_parts
 from synesthete.training.models import Models
 from synesthete.training.optim import schedule, set_learning_rate
@@ -29,16 +29,6 @@ from synesthete.training.precompute import (
     precompute_features,
     precompute_latents,
     precompute_pairs,
-)
-from synesthete.training.rollback import (
-    TIMES,
-    Rollback,
-    Spike,
-    SpikeWatch,
-    add_rollback,
-    last_good,
-    num_at_same_place,
-    num_to_keep,
 )
 from synesthete.training.run_folder import processes
 from synesthete.training.run_log import DivergedError, RunLog, StepReport
@@ -101,8 +91,8 @@ class StageTrainer:
         self.step, self.seconds = 0, 0.0
         self.validator = Validator(self)
         self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
-        self.spikes = SpikeWatch(stage.spike_patience) if stage.spike_patience else None
-        self.rollbacks: list[Rollback] = []
+        self.spikes = rollback.SpikeWatch(stage.spike_patience) if stage.spike_patience else None
+        self.rollbacks: list[rollback.Rollback] = []
 
     def _objective(self, parts: Parts) -> Objective:
         """The objective over the parts; what weights it has of its own depend on the seed alone."""
@@ -273,21 +263,21 @@ class StageTrainer:
         self.weights.follow()
         return {**total, "gradient_norm": float(norm)}
 
-    def _spike(self, losses: dict[str, float]) -> Spike | None:
+    def _spike(self, losses: dict[str, float]) -> rollback.Spike | None:
         """The spike that this step completes; the same one in all processes."""
         if self.spikes is None:
             return None
-        return self.spikes.add(self._over_processes({name: losses[name] for name in TIMES if name in losses}))
+        return self.spikes.add(self._over_processes({name: losses[name] for name in rollback.TIMES if name in losses}))
 
     def _go_to_last_good(self) -> Path | None:
         """Take up the state of the last good checkpoint, if there is one."""
         with processes().main_process_first():  # the main one deletes what a rollback has left behind
-            latest, self.rollbacks = last_good(self.checkpoints)
+            latest, self.rollbacks = rollback.last_good(self.checkpoints)
         if latest:
             self._restore(latest)
         return latest
 
-    def _roll_back(self, spike: Spike) -> str:
+    def _roll_back(self, spike: rollback.Spike) -> str:
         """Go back to the last state from before the spike, from where other batches and other noise follow.
 
         Raises:
@@ -295,9 +285,9 @@ class StageTrainer:
         """
         stage, at = self.stage, self.step
         assert self.spikes
-        times = num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
+        times = rollback.num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
         if self.accelerator.is_main_process:
-            add_rollback(self.checkpoints, spike, at, self.spikes.patience)
+            rollback.add_rollback(self.checkpoints, spike, at, self.spikes.patience)
         self.accelerator.wait_for_everyone()
         latest = self._go_to_last_good()
         if not latest:  # the state that the stage began with
@@ -381,7 +371,7 @@ class StageTrainer:
             state["spikes"] = self.spikes.state()
         self.weights.save(self.checkpoints / f"step_{self.step:07d}", state)
         if self.accelerator.is_main_process:
-            keep = num_to_keep(self.checkpoints, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
+            keep = rollback.num_to_keep(self.checkpoints, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
             checkpoint.remove_old(self.checkpoints, keep)
             logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
 

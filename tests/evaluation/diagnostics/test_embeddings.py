@@ -11,7 +11,6 @@ from synesthete.evaluation.diagnostics.embeddings import (
     Embedding,
     condition_embeddings,
     condition_figure,
-    mean_vectors,
     project,
     sample_embedding,
     sample_figure,
@@ -40,7 +39,7 @@ def test_every_class_and_the_null_have_a_vector(model):
 
 def test_padding_has_no_part_in_the_mean_token():
     tokens = torch.tensor([[[1.0, 3.0], [3.0, 5.0], [100.0, 100.0]]])
-    found = mean_vectors(Condition(tokens=tokens, mask=torch.tensor([[True, True, False]])))
+    found = Condition(tokens=tokens, mask=torch.tensor([[True, True, False]])).mean_vectors()
     assert found["mean token"].tolist() == [[2.0, 4.0]]
     assert "pooled" not in found
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from synesthete import hub
-from synesthete.types import InputError
+from synesthete.types import InputError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +63,8 @@ class Dnsmos:
 
         As the authors' script has it: a rating is the mean over windows of 9.01 s.
         """
-        rows = []
-        for done, waveform in enumerate(waveforms, start=1):
-            rows.append(self._rate_one(soxr.resample(waveform.float().cpu().numpy(), sample_rate, SAMPLE_RATE)))
-            if progress:
-                progress(done, len(waveforms))
+        sounds = (waveform.float().cpu().numpy() for waveform in counted(waveforms, progress))
+        rows = [self._rate_one(soxr.resample(sound, sample_rate, SAMPLE_RATE)) for sound in sounds]
         ratings = torch.tensor(rows).reshape(-1, 4)
         return dict(zip((*_TO_RATING, "p808"), ratings.unbind(dim=1), strict=True))
 

@@ -22,7 +22,7 @@ from synesthete.evaluation.classifiers.classifier import (
 )
 from synesthete.io import digest
 from synesthete.nn.part import Part
-from synesthete.types import InputError, Progress
+from synesthete.types import InputError, Progress, counted
 
 if TYPE_CHECKING:
     from synesthete.data.rows import Rows
@@ -100,11 +100,9 @@ class Transcriber(Part):
             )
         self.eval()
         found = []
-        for done, waveform in enumerate(waveforms):
+        for waveform in counted(waveforms, progress):
             levels = self.levels(as_float(waveform[None].cpu()).to(self.bank.device))
             found.append(self(levels).float().sigmoid().cpu())
-            if progress:
-                progress(done + 1, len(waveforms))
         sounds, begins = torch.cat(found).unbind(dim=1)
         return Heard(sounds, begins)
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import draw_matrix, to_png
 from synesthete.evaluation.reporting.report import Medium, Section
-from synesthete.types import Condition, InputError
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,24 +60,12 @@ def condition_embeddings(model: ModelUnderTest) -> list[Embedding]:
         batch = model.held_out(min(MANY, 8 * model.num))
         raw, names = batch.raw, model.names(batch.label)
     parts = [raw[places].to(model.pipeline.device) for places in torch.arange(len(raw)).split(BATCH_SIZE)]
-    found, null = [mean_vectors(conditioner.encode(part)) for part in parts], mean_vectors(conditioner.null(1))
+    found, null = [conditioner.encode(part).mean_vectors() for part in parts], conditioner.null(1).mean_vectors()
     marks = ["condition"] * len(names) + [NULL]
     return [
         Embedding(kind, torch.cat([*(part[kind] for part in found), null[kind]]), [*names, NULL], marks)
         for kind in null
     ]
-
-
-def mean_vectors(condition: Condition) -> dict[str, Tensor]:
-    """{"pooled" (B, D), "mean token" (B, D)} of a condition, whichever it has, on the CPU."""
-    vectors = {}
-    if condition.pooled is not None:
-        vectors["pooled"] = condition.pooled.float().cpu()
-    if condition.tokens is not None:
-        tokens = condition.tokens.float()
-        keep = torch.ones_like(tokens[..., :1]) if condition.mask is None else condition.mask[..., None].to(tokens)
-        vectors["mean token"] = ((tokens * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1)).cpu()
-    return vectors
 
 
 def sample_embedding(model: ModelUnderTest) -> Embedding | None:

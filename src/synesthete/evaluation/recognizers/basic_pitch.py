@@ -12,7 +12,7 @@ from torch import Tensor
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.notes import FRAME, NUM_KEYS, Heard
 from synesthete.pipeline.canvas import resample
-from synesthete.types import InputError, first_line
+from synesthete.types import InputError, counted, first_line
 
 RATE, HOP = 22_050, 256  # of what it reads
 SIZE, EDGE = 43_844, 15  # samples of a window, and frames at either end of it that are left out
@@ -56,11 +56,8 @@ class BasicPitch:
 
     def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
         """As of every `NoteListener`."""
-        found = []
-        for done, waveform in enumerate(waveforms):
-            found.append(self._hear_one(resample(as_float(waveform[None].cpu()), sample_rate, RATE)[0].numpy()))
-            if progress:
-                progress(done + 1, len(waveforms))
+        sounds = (as_float(waveform[None].cpu()) for waveform in counted(waveforms, progress))
+        found = [self._hear_one(resample(sound, sample_rate, RATE)[0].numpy()) for sound in sounds]
         sounds, begins = torch.stack(found).unbind(dim=1)
         return Heard(sounds, begins)
 

@@ -11,7 +11,7 @@ import soxr
 from rapidfuzz.distance import Levenshtein
 
 from synesthete.evaluation.recognizers.pronunciation import phones_of
-from synesthete.types import InputError
+from synesthete.types import InputError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,12 +147,7 @@ class GrammarRecognizer:
         self, waveforms: torch.Tensor, sample_rate: int, progress: Callable[[int, int], None] | None = None
     ) -> list[str | None]:
         """What it hears in each of (n, S); progress(done, total) is called after every clip."""
-        heard = []
-        for waveform in waveforms:
-            heard.append(self.recognize(waveform.cpu(), sample_rate))
-            if progress:
-                progress(len(heard), len(waveforms))
-        return heard
+        return [self.recognize(waveform.cpu(), sample_rate) for waveform in counted(waveforms, progress)]
 
 
 def level(waveform: torch.Tensor | np.ndarray, sample_rate: int) -> np.ndarray:

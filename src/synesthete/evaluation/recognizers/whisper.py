@@ -10,7 +10,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from synesthete import hub
 from synesthete.evaluation.recognizers.grammar import SAMPLE_RATE, level
-from synesthete.types import InputError, first_line
+from synesthete.types import InputError, counted, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ class WhisperRecognizer:
         texts = [text for phrase in phrases for text in (f" {phrase}", f" {phrase[:1].upper()}{phrase[1:]}.")]
         tokens, labels = self._texts(texts)
         rows = []
-        for waveform in waveforms:
+        for waveform in counted(waveforms, progress):
             [sound], features = self._features(waveform[None], sample_rate)
             heard = self.model.model.encoder(features).last_hidden_state.expand(len(texts), -1, -1)  # (texts, T, D)
             logits = self.model(encoder_outputs=(heard,), decoder_input_ids=tokens).logits  # (texts, L, vocabulary)
@@ -98,8 +98,6 @@ class WhisperRecognizer:
             mean = (each * told).sum(dim=1) / told.sum(dim=1)
             best = mean.view(-1, 2).amax(dim=1).cpu()
             rows.append(best if len(sound) else torch.full_like(best, -torch.inf))
-            if progress:
-                progress(len(rows), len(waveforms))
         return torch.stack(rows) if rows else torch.zeros(0, len(phrases))
 
     @property

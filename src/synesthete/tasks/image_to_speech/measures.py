@@ -56,12 +56,7 @@ def condition_features(pipeline: Any, raw: Tensor) -> Tensor:
     rows = []
     for part in raw.split(BATCH_SIZE):
         condition = pipeline.conditioner.encode(part.to(pipeline.device))
-        parts = [] if condition.pooled is None else [condition.pooled]
-        if condition.tokens is not None:
-            kept = condition.tokens.new_ones(condition.tokens.shape[:2]) if condition.mask is None else condition.mask
-            weight = kept.to(condition.tokens.dtype)[..., None]  # (B, L, 1)
-            parts.append((condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1))
-        rows.append(torch.cat(parts, dim=1).float().cpu())
+        rows.append(torch.cat(list(condition.mean_vectors().values()), dim=1))
     return torch.cat(rows)
 
 

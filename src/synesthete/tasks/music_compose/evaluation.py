@@ -30,17 +30,8 @@ from synesthete.evaluation.samples import (
     shuffled,
 )
 from synesthete.evaluation.steps import Finding, speed
+from synesthete.tasks.music_compose import measures
 from synesthete.tasks.music_compose.composing import Draft, compose
-from synesthete.tasks.music_compose.measures import (
-    FIGURES,
-    Harmony,
-    measure_piece,
-    nearest_shares,
-    random_chords,
-    random_notes,
-    shuffle_notes,
-    sounding_key,
-)
 from synesthete.tasks.music_compose.sampling import choose_instrument
 from synesthete.types import InputError, ScoreSketch
 
@@ -147,25 +138,28 @@ class ComposeEvaluator(Evaluator):
         sets: dict[str, Iterable[Tensor]] = {
             MADE: self.generated.signal,
             HELD_OUT: real,
-            SHUFFLED: [shuffle_notes(grid, rng) for grid in real],
-            NOISE: [random_notes(grid, rng) for grid in real],
+            SHUFFLED: [measures.shuffle_notes(grid, rng) for grid in real],
+            NOISE: [measures.random_notes(grid, rng) for grid in real],
         }
-        found = {name: [measure_piece(grid) for grid in grids] for name, grids in sets.items()}
-        means = {name: {k: float(np.mean([one[k] for one in each])) for k in FIGURES} for name, each in found.items()}
+        found = {name: [measures.measure_piece(grid) for grid in grids] for name, grids in sets.items()}
+        means = {
+            name: {k: float(np.mean([one[k] for one in each])) for k in measures.FIGURES}
+            for name, each in found.items()
+        }
         metrics = []
-        for key, what in FIGURES.items():
+        for key, what in measures.FIGURES.items():
             spread = interval_of_mean(torch.tensor([one[key] for one in found[MADE]]))
             against = means[NOISE][key], means[SHUFFLED][key], means[HELD_OUT][key]
             metrics.append(metric(key, means[MADE][key], spread, *against, what=what, num=len(found[MADE])))
-        rows = [(what, *(means[name][key] for name in sets)) for key, what in FIGURES.items()]
+        rows = [(what, *(means[name][key] for name in sets)) for key, what in measures.FIGURES.items()]
         table = Table(("mean of", *sets), rows, f"{len(found[MADE])} made, {len(real)} held out")
         return Finding(metrics, [Section("As music", items=[table])], {"figures": means})
 
     def by_key(self) -> Finding:
         """How often pieces sound in the key that was asked for."""
         asked, real = self.generated.labels, self.held_out
-        heard = torch.tensor([sounding_key(grid) for grid in self.generated.signal])
-        ceiling = accuracy(real.labels, torch.tensor([sounding_key(grid) for grid in real.grids]))
+        heard = torch.tensor([measures.sounding_key(grid) for grid in self.generated.signal])
+        ceiling = accuracy(real.labels, torch.tensor([measures.sounding_key(grid) for grid in real.grids]))
         other = asked[shuffled(len(asked), self.seed)] if len(asked) > 1 else None
         found = accuracy_metric("key_accuracy", asked, heard, 1 / len(self.class_names), other, ceiling)
         said = (
@@ -176,9 +170,9 @@ class ComposeEvaluator(Evaluator):
     def by_chords(self) -> Finding:
         """How often the chords under given melodies are such as the scores trained on have there."""
         train, given = self.prepared.train, self.melodies
-        harmony = Harmony.of(train.grids, train.labels, train.pieces)
+        harmony = measures.Harmony.of(train.grids, train.labels, train.pieces)
         keys, rng = given.labels.tolist(), np.random.default_rng(seeding.derive(self.seed, "chords"))
-        random = [random_chords(grid, key, rng) for grid, key in zip(given.grids, keys, strict=True)]
+        random = [measures.random_chords(grid, key, rng) for grid, key in zip(given.grids, keys, strict=True)]
         sets: dict[str, Iterable[Tensor]] = {MADE: self.harmonised, HELD_OUT: given.grids, RANDOM: random}
         shares = {name: harmony.share(grids, keys) for name, grids in sets.items()}
         means = {name: float(np.mean(each)) for name, each in shares.items()}
@@ -195,8 +189,8 @@ class ComposeEvaluator(Evaluator):
     def as_copies(self) -> Finding:
         """How much of a piece the nearest training window has, beside held-out pieces."""
         train = self.prepared.train.grids
-        made, places = nearest_shares(self.generated.signal, train)
-        real, _ = nearest_shares(self.held_out.grids, train)
+        made, places = measures.nearest_shares(self.generated.signal, train)
+        real, _ = measures.nearest_shares(self.held_out.grids, train)
         spread = interval_of_mean(torch.tensor(made))
         figures = float(made.mean()), spread, 1.0, None, float(real.mean())
         found = metric("copied_notes", *figures, num=len(made), num_training=len(train))

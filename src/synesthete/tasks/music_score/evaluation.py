@@ -32,7 +32,7 @@ from synesthete.tasks.music.references import NOISE, WHITE, noise_like
 from synesthete.tasks.music_score.playing import play_rolls
 from synesthete.tasks.music_score.seams import about_borders, jumps, window_borders
 from synesthete.tasks.music_score.stretches import Stretches, draw_stretches, stretch_seconds
-from synesthete.types import Batch, Progress, ScoreWindows
+from synesthete.types import Batch, Progress, ScoreWindows, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -138,10 +138,10 @@ class ScoreEvaluator(MusicEvaluator):
         """Stretches (n, S) int16 encoded and decoded, of any length."""
         codec, found = self.pipeline.codec, []
         generators = seeding.sample_generators(seeding.derive(self.seed, "codec"), len(waveforms))
-        for done, (waveform, generator) in enumerate(zip(waveforms, generators, strict=True)):
+        report = partial(self.progress, "codec")
+        for waveform, generator in counted([*zip(waveforms, generators, strict=True)], report):
             x_0 = encode_whole(codec, as_float(waveform[None]).to(codec_device(codec)))
             found.append(to_int16(codec.decode(x_0, [generator], num_samples=len(waveform)).cpu()))
-            self.progress("codec", done + 1, len(waveforms))
         return torch.cat(found)
 
     @torch.no_grad()

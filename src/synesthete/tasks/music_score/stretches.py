@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.types import InputError, Progress
+from synesthete.types import InputError, Progress, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,8 @@ def draw_stretches(
         raise InputError("no performances long enough to be listened to; add pieces")
     waveforms, rolls, labels = [], [], []
     each = [min(-(-num // len(fit)), EACH, int(lengths[place] / seconds)) for place in fit]
-    for done, (place, many) in enumerate(zip(fit, each, strict=True)):
+    report = progress and partial(progress, "performances listened to")
+    for place, many in counted([*zip(fit, each, strict=True)], report):
         one = performances[place]
         sound = torch.from_numpy(one.sound(sample_rate))
         room = int((lengths[place] - seconds) / frame)
@@ -82,6 +84,4 @@ def draw_stretches(
             waveforms.append(to_int16(F.pad(part, (0, num_samples - len(part)))))
             rolls.append(one.score.frames(num_frames, frame, start=first * frame - one.lead).to(torch.uint8))
             labels.append(list(names).index(one.instrument))
-        if progress:
-            progress("performances listened to", done + 1, len(fit))
     return Stretches(torch.stack(waveforms)[:num], torch.stack(rolls)[:num], torch.tensor(labels)[:num])
