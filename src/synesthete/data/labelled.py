@@ -145,11 +145,16 @@ def draw_for_classifier(labels: Tensor, num_classifier: int | None) -> Tensor:
 def in_turn(labels: Tensor, seed: int) -> Tensor:
     """All places (n,) in an order drawn by the seed, in which the classes take turns as long as each has some left."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    turn = torch.zeros_like(labels)
+    return order[turns(labels[order]).argsort(stable=True)]
+
+
+def turns(labels: Tensor) -> Tensor:
+    """How many of its own class stand before each of these (n,)."""
+    found = torch.zeros_like(labels)
     for label in labels.unique():
-        places = (labels[order] == label).nonzero().flatten()
-        turn[places] = torch.arange(len(places))
-    return order[turn.argsort(stable=True)]
+        own = labels == label
+        found[own] = torch.arange(int(own.sum()))
+    return found
 
 
 @dataclass

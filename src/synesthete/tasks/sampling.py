@@ -130,6 +130,12 @@ class Plan:
         """Which of `num` samples each row of the network's batch is, `size` rows on a CPU."""
         return [min(row, num - 1) for row in range(size if self.on_cpu else num)]
 
+    def among_all(self, items: Sequence[Item], progress: Progress) -> Progress:
+        """What counts the steps of a batch of items among those of all batches."""
+        done = next(i for i, item in enumerate(self.items) if item is items[0]) // self.batch_size
+        batches = -(-len(self.items) // self.batch_size)
+        return lambda what, now, total: progress(what, done * total + now, batches * total)
+
     def sampled(self, raw: Any, generators: Sequence[Any]) -> Output:
         """What the pipeline makes of conditions (n, ...), at most `batch_size`, each with a generator of its own."""
         from synesthete import seeding
@@ -317,6 +323,17 @@ def find_files(path: Path, kind: str, listed: Callable[[Path], list[Path]]) -> l
     if not (found := listed(path)):
         raise InputError(f"{legible(str(path))}: no {kind}s in it; give another folder")
     return found
+
+
+def find_inputs(
+    given: Sequence[Any], kind: str, listed: Callable[[Path], list[Path]]
+) -> tuple[list[Any], list[Path], list[str]]:
+    """What is given, files in place of paths, these files alone, and a stem for each of all. As `find_files`."""
+    folders = [one for one in given if isinstance(one, Path)]
+    found = [one for own in given for one in (find_files(own, kind, listed) if isinstance(own, Path) else [own])]
+    files = [one for one in found if isinstance(one, Path)]
+    named = map(legible, name_stems(files, folders))
+    return found, files, [next(named) if isinstance(one, Path) else f"{i:03d}" for i, one in enumerate(found)]
 
 
 def name_stems(found: Sequence[Path], inputs: Sequence[Path]) -> list[str]:

@@ -183,4 +183,4 @@ def load_or_train_transcriber(
             train_transcriber(waveforms, rolls, sample_rate, frame_seconds, **options), math.nan, 0
         )
 
-    return load_cached(name, Transcriber, train)  # type: ignore[type-var]
+    return load_cached(name, Transcriber, train)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.data.labelled import in_turn
+from synesthete.data.labelled import in_turn, turns
 from synesthete.pipeline import Output, Pipeline
 from synesthete.types import Batch, InputError, Prepared
 
@@ -148,8 +148,7 @@ class ModelUnderTest:
         own = samples.labels
         order = in_turn(own, self.seed)
         turn = torch.zeros_like(own)
-        for label in own.unique():
-            turn[order[own[order] == label]] = torch.arange(int((own == label).sum()))
+        turn[order] = turns(own[order])
         places = (turn * (int(own.max()) + 1) + own).argsort(stable=True)[: num or self.num]
         return samples.batch(places, seeding.generator(self.seed, "held out"))
 

@@ -56,8 +56,8 @@ class BasicPitch:
 
     def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
         """As of every `NoteListener`."""
-        sounds = (as_float(waveform[None].cpu()) for waveform in counted(waveforms, progress))
-        found = [self._hear_one(resample(sound, sample_rate, RATE)[0].numpy()) for sound in sounds]
+        each = (as_float(waveform[None].cpu()) for waveform in counted(waveforms, progress))
+        found = [self._hear_one(resample(sound, sample_rate, RATE)[0].numpy()) for sound in each]
         sounds, begins = torch.stack(found).unbind(dim=1)
         return Heard(sounds, begins)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from synesthete import hub, seeding
 from synesthete.config import Recipe, Sampling
-from synesthete.data.labelled import in_turn
+from synesthete.data.labelled import in_turn, turns
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import check_place, write_report
@@ -200,11 +200,8 @@ def halves(basis: ScoringBasis, seed: int) -> tuple[ScoringBasis, ScoringBasis]:
         return basis, basis
     order = in_turn(basis.labels, seeding.derive(seed, "halves"))
     # Classes take turns in the order: even and odd rounds of all classes give each half as many of each.
-    turns = torch.zeros_like(order)
-    for label in basis.labels.unique():
-        own = (basis.labels[order] == label).nonzero().flatten()
-        turns[own] = torch.arange(len(own)) % 2
-    return basis.part(order[turns == 0].sort().values), basis.part(order[turns == 1].sort().values)
+    second = turns(basis.labels[order]) % 2 == 1
+    return basis.part(order[~second].sort().values), basis.part(order[second].sort().values)
 
 
 def subject_of(pipeline: Pipeline, basis: ScoringBasis, seed: int) -> str:

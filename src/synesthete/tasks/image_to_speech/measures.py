@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
+from synesthete.data.labelled import turns
 from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
@@ -365,9 +366,7 @@ def thinned(clips: Clips, num: int, seed: int) -> Clips:
         return clips
     order = torch.randperm(len(clips), generator=seeding.generator(seed, "thinned"))
     turn = torch.zeros_like(clips.labels)
-    for label in clips.labels.unique():
-        places = order[clips.labels[order] == label]
-        turn[places] = torch.arange(len(places))
+    turn[order] = turns(clips.labels[order])
     return clips[turn.argsort(stable=True)[:num].sort().values]
 
 

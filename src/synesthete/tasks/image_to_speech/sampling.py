@@ -19,7 +19,7 @@ from synesthete.io import digest
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_inputs, name_stems, split_commas
 from synesthete.types import InputError, Progress, SpokenPictures
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class SpeechRequest(SampleRequest):
         """
         if not self.inputs:
             raise InputError(f"{self.model}: a model that speaks; give it pictures, or folders of pictures")
-        for given in self.inputs:
-            if isinstance(given, Path):
-                find_files(given, "picture", list_pictures)
+        find_inputs(self.inputs, "picture", list_pictures)
 
 
 class SpeechPlan(Plan):
@@ -76,15 +74,10 @@ class SpeechPlan(Plan):
         self.classifier = load_classifier(folder, SpeechClassifier) if folder else None
         if self.classifier is None and request.out is not None:
             self.notes.append(f"{request.model}: no classifier with it, so nobody tells what it said; {ADD_CLASSIFIER}")
-        folders = [given for given in request.inputs if isinstance(given, Path)]
-        found: list[Path | Image.Image] = []
+        found, self.inputs, stems = find_inputs(request.inputs, "picture", list_pictures)
         for given in request.inputs:
-            found += find_files(given, "picture", list_pictures) if isinstance(given, Path) else [given]
             unread = find_pictures(given)[1] if isinstance(given, Path) and given.is_dir() else []
             self.skipped += [f"{legible(str(path))}: a picture of a kind that is not read" for path in unread]
-        self.inputs = [path for path in found if isinstance(path, Path)]
-        named = map(legible, name_stems(self.inputs, folders))
-        stems = [next(named) if isinstance(picture, Path) else f"{i:03d}" for i, picture in enumerate(found)]
         wanted = {name: one for name in ("voice", "pitch", "rate") if (one := getattr(request, name)) is not None}
         voices = asked_voices(pipeline.conditioner, wanted, request.model)
         self.shares = {name: clip_shares(folder, name, request.model) for name in voices if name and is_clip(name)}

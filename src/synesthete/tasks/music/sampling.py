@@ -144,13 +144,8 @@ class MusicPlan(Plan):
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
         """A sound of each."""
-        first = next(i for i, item in enumerate(self.items) if item is items[0])
-        done, batches = first // self.batch_size, math.ceil(len(self.items) / self.batch_size)
-
-        def report(what: str, now: int, total: int) -> None:
-            progress(what, done * total + now, batches * total)
-
-        output = self._sample(torch.cat([item.raw for item in items]), self.generators(items), report)
+        raw, report = torch.cat([item.raw for item in items]), self.among_all(items, progress)
+        output = self._sample(raw, self.generators(items), report)
         return [
             Sound(waveform.cpu(), self.sample_rate, picture, self.how(**item.how))
             for item, waveform, picture in zip(items, output.signal, self._pictures(output.x_0), strict=True)

@@ -15,7 +15,7 @@ from synesthete.data.files import legible, list_files
 from synesthete.data.scores.sources import MIDI, MUSICXML, ScoreFile
 from synesthete.tasks.music_score.playing import LONGEST, Passage, Played, check_passage, play_passages
 from synesthete.tasks.results import Sound
-from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, name_stems, split_commas
+from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_inputs, split_commas
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class ScoreRequest(SampleRequest):
             raise InputError(f"{self.model}: a model that plays scores; give it MIDI or MusicXML files, or folders")
         if self.seconds is not None and not 0 < self.seconds <= LONGEST:
             raise InputError(f"--seconds {self.seconds:g}: give more than 0 and at most {LONGEST:g}")
-        for given in self.inputs:
-            if isinstance(given, Path):
-                find_files(given, "score", list_scores)
+        find_inputs(self.inputs, "score", list_scores)
 
 
 class ScorePlan(Plan):
@@ -65,12 +63,7 @@ class ScorePlan(Plan):
 
     def __init__(self, pipeline: Pipeline, request: ScoreRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request, folder)
-        found: list[Path | Score] = []
-        for given in request.inputs:
-            found += find_files(given, "score", list_scores) if isinstance(given, Path) else [given]
-        self.inputs = [given for given in found if isinstance(given, Path)]
-        named = map(legible, name_stems(self.inputs, [given for given in request.inputs if isinstance(given, Path)]))
-        stems = [next(named) if isinstance(given, Path) else f"{i:03d}" for i, given in enumerate(found)]
+        found, self.inputs, stems = find_inputs(request.inputs, "score", list_scores)
         asked, names = asked_instruments(pipeline.conditioner, request.instrument), pipeline.conditioner.instruments
         for stem, given in zip(stems, found, strict=True):
             try:
@@ -92,13 +85,7 @@ class ScorePlan(Plan):
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
         """A sound of each."""
-        first = next(i for i, item in enumerate(self.items) if item is items[0])
-        done, batches = first // self.batch_size, -(-len(self.items) // self.batch_size)
-
-        def report(what: str, now: int, total: int) -> None:
-            progress(what, done * total + now, batches * total)
-
-        parts = [item.raw for item in items]
+        parts, report = [item.raw for item in items], self.among_all(items, progress)
         made = play_passages(self.pipeline, parts, self.generators(items), progress=report, **self.request.settings)
         rate = self.pipeline.codec.spec.sample_rate
         return [
