@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 from synesthete import hub
 from synesthete.config.build import shorten
 from synesthete.data.files import is_hidden, legible, split_of
+from synesthete.data.found_pairs import ImageEntry
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
-from synesthete.data.pictures import Listed, PictureListing, PictureSource
+from synesthete.data.pictures import PictureListing, PictureSource
 from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
 
@@ -104,7 +105,7 @@ def list_archive(archive: Path) -> PictureListing:
         *above, label, _ = legible(name).split("/")
         split = next((split for part in above if (split := split_of(part))), None)
         picture = PictureBytes(shown, folder.name, content, first, size)
-        listing.entries.append(Listed(picture, label.strip(), legible(name), split))
+        listing.entries.append(ImageEntry(picture, label.strip(), legible(name), split))
     told = {entry.split for entry in listing.entries}
     if None in told and len(told) < 3:  # a class is named as a split is
         listing.entries = [entry._replace(split=None) for entry in listing.entries]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from synesthete import hub
 from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS, Split
-from synesthete.data.pictures import Listed, PictureListing, PictureSource
+from synesthete.data.found_pairs import ImageEntry
+from synesthete.data.pictures import PictureListing, PictureSource
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
@@ -142,14 +143,14 @@ class HubPictures(PictureSource):
     def _read(self, listing: PictureListing, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
         """Add the rows with a class of the first of the split's names that has any."""
         for called in self._called(own):
-            found: list[Listed] = []
+            found: list[ImageEntry] = []
             rows = 0
             for file in files.get(called, ()):
                 above = file.relative_to(folder).as_posix()
                 for row, label in zip(list_rows(file, self.image), read_labels(file, self.label), strict=True):
                     rows += 1
                     if label is not None:  # placed by file and row: the paths that rows tell need not differ
-                        found.append(Listed(row, label, f"{above}/{row.group}/{row.row}", own))
+                        found.append(ImageEntry(row, label, f"{above}/{row.group}/{row.row}", own))
             if rows > len(found):
                 without = rows - len(found)
                 listing.notes.append(f"{self.name}: {without} rows of split {called} without a class left out")

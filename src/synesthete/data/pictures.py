@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -126,20 +126,11 @@ class LazyImages(Sequence["Image.Image"]):
         return self._files[index].read(self._max_pixels)
 
 
-class Listed(NamedTuple):
-    """A picture as a source finds it. place: its name inside the source. split: where the source itself says."""
-
-    picture: Picture
-    label: str
-    place: str
-    split: str | None = None
-
-
 @dataclass
 class PictureListing:
     """All that a source finds. skipped: what cannot be used, by name. notes: what else is to be said."""
 
-    entries: list[Listed] = field(default_factory=list)
+    entries: list[ImageEntry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -358,9 +349,9 @@ def list_manifest(folder: Path) -> PictureListing:
     return listing
 
 
-def in_folder(folder: Path, path: Path, label: str, split: str | None) -> Listed:
+def in_folder(folder: Path, path: Path, label: str, split: str | None) -> ImageEntry:
     """A picture file somewhere below a folder."""
-    return Listed(PictureFile(str(path)), label, legible(path.relative_to(folder).as_posix()), split)
+    return ImageEntry(PictureFile(str(path)), label, legible(path.relative_to(folder).as_posix()), split)
 
 
 def digits(images: np.ndarray, numbers: np.ndarray, chosen: Sequence[int], name: str) -> Pictures:

@@ -11,9 +11,10 @@ import numpy as np
 from synesthete import hub, seeding
 from synesthete.config.build import shorten
 from synesthete.data.files import Split, list_folders
+from synesthete.data.found_pairs import ImageEntry
 from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import PictureArray, list_pictures
-from synesthete.data.pictures import Listed, PictureListing, Pictures, PictureSource, in_folder, split_indices
+from synesthete.data.pictures import PictureListing, Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.io import replacing, write_file
 from synesthete.types import InputError
@@ -72,7 +73,7 @@ class ImageNet(PictureSource):
         parquet = sorted(folder.rglob("*.parquet"))
         return PictureListing(self._from_parquet(parquet) if parquet else self._from_folders(folder))
 
-    def _from_folders(self, folder: Path) -> list[Listed]:
+    def _from_folders(self, folder: Path) -> list[ImageEntry]:
         root = next((folder / root for root in ROOTS if (folder / root / "train").is_dir()), None)
         found = {entry.name for entry in list_folders(root / "train") if WNID.fullmatch(entry.name)} if root else set()
         if root is None or not found:
@@ -86,15 +87,15 @@ class ImageNet(PictureSource):
                     listed += [in_folder(root, file, label, split) for file in files]
         return listed
 
-    def _from_parquet(self, files: Iterable[Path]) -> list[Listed]:
-        rows: dict[str, list[Listed]] = {}
+    def _from_parquet(self, files: Iterable[Path]) -> list[ImageEntry]:
+        rows: dict[str, list[ImageEntry]] = {}
         for file in files:
             split = next((own for word, own in SPLIT_NAMES.items() if file.name.startswith(word)), None)
             for row in list_rows(file) if split else ():
                 if ids := WNID.findall(row.place):
                     listed = rows.setdefault(ids[-1], [])
                     if self._wants(ids[-1], {}):  # the others, a million, are not kept
-                        listed.append(Listed(row, "", row.place, split))
+                        listed.append(ImageEntry(row, "", row.place, split))
         labels = self._chosen(set(rows), {})
         return [entry._replace(label=label) for wnid, label in labels.items() for entry in rows[wnid]]
 
