@@ -19,8 +19,9 @@ from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Autoencoding, Denoising
+from synesthete.objectives import Autoencoding
 from synesthete.recipes.debug import change, shrink
+from synesthete.recipes.parts import denoise
 
 # Families of instruments, by the names that free sample libraries give their folders and files.
 FAMILIES = {
@@ -241,19 +242,6 @@ def log_snr_sampling(num_inference_steps: int) -> Sampling:
         timestep_spacing="log_snr",
         guidance_scale=1.0,
         precision="auto",
-    )
-
-
-def denoise(num_steps: int, batch_size: int, learning_rate: float) -> Stage:
-    """The one stage of each."""
-    return Stage(
-        "denoise",
-        build(Denoising),
-        num_steps=num_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        num_warmup_steps=min(200, num_steps // 10),
-        ema_decay=0.998,
     )
 
 

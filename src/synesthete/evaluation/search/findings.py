@@ -189,7 +189,6 @@ def guidance_section(found: Sequence[Comparison], num: int, default: float) -> S
         for scale, each, f in zip(scales, tried, found, strict=True)
     ]
     label, share = "guidance scale (1 = off)", "share (higher is better)"
-    label, share = "guidance scale (1 = off)", "share (higher is better)"
     shares = {name: [getattr(each, name) for each in tried] for name in ("accuracy", "recall", "precision")}
     ticks = {scale: f"{scale:g}" for scale in scales}
     panels = [
