@@ -201,15 +201,17 @@ def keeping_fields(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class Undrawn(TorchFunctionMode):
-    """Nothing is drawn for tensors without memory, for which torch would import its compiler."""
+    """Nothing is drawn for tensors without memory, nor scaled, for which torch would import its compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """`func`, unless it draws."""
+        """`func`, unless it draws or fills, or multiplies what has no values by a number."""
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         tensor: Any = args[0] if args else kwargs.get("tensor")
         if name in ("normal_", "uniform_") and tensor.is_meta:
             return tensor
-        if name in ("randn", "rand") and torch.get_default_device().type == "meta":
+        if name == "mul" and tensor.is_meta and tensor.is_floating_point() and isinstance(args[1], float):
+            return tensor
+        if name in ("randn", "rand", "hann_window") and torch.get_default_device().type == "meta":
             return torch.empty(*args, **kwargs)
         return func(*args, **kwargs)
 
