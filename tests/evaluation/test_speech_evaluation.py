@@ -11,6 +11,7 @@ import torch
 from pages import Page, check_media
 from speakers import make_speaker, pictures_of
 
+from synesthete.data.files import some
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures
 from synesthete.data.speech.corpus import load_clips
@@ -18,7 +19,6 @@ from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric, slug
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
-from synesthete.evaluation.reporting.provenance import listed
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
@@ -297,5 +297,5 @@ def test_of_many_real_clips_as_many_of_each_class_are_kept(real):
 def test_a_report_on_a_hundred_classes_stays_short():
     """Names in one line are cut; what follows is counted."""
     names = [f"class {i}" for i in range(100)]
-    assert listed(names).endswith("class 11 and 88 more")
-    assert listed(names[:3]) == "class 0, class 1, class 2"
+    assert some(names, 12).endswith("class 11 and 88 more")
+    assert some(names[:3], 12) == "class 0, class 1, class 2"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from synesthete.nn.part import Part
 from synesthete.types import Condition, InputError
@@ -58,6 +59,7 @@ class ConditionedDenoiser(Denoiser):
 
     embed_timestep: Any
     embed_pooled: Any
+    gradient_checkpointing = False
 
     def readers(self) -> Iterable[Any]:
         """What makes keys and values of the condition's tokens, in the order in which it runs."""
@@ -108,3 +110,9 @@ class ConditionedDenoiser(Denoiser):
             assert condition.pooled is not None
             signal = signal + self.embed_pooled(condition.pooled.to(self.embed_pooled.weight.dtype))
         return F.silu(signal)
+
+    def run(self, block: Any, *arguments: Any) -> Tensor:
+        """What a block makes of the arguments; with `gradient_checkpointing` it is computed again for its gradient."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *arguments, use_reentrant=False)
+        return block(*arguments)

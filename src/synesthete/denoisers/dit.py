@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, initialise, modulate
@@ -122,7 +121,6 @@ class DiT(ConditionedDenoiser):
             if boundary_width is None
             else PatchBoundaryRefiner(in_channels * sample_size[0], boundary_width, width)
         )
-        self.gradient_checkpointing = False
         edges = () if self.boundaries is None else (self.boundaries.modulation, self.boundaries.out)
         initialise(self, (*self.modulations, self.modulate_out, self.to_out, *edges))
 
@@ -148,11 +146,7 @@ class DiT(ConditionedDenoiser):
         for i, block in enumerate(self.blocks):
             modulation = shared[i * len(shared) // len(self.blocks)] + self.offsets[i]  # (B, 6 or 9 * D)
             keys_values = condition.keys_values[i] if condition.keys_values else None
-            arguments = (x, modulation, keys_values, condition.mask)
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x = block(*arguments)
+            x = self.run(block, x, modulation, keys_values, condition.mask)
         shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
         x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
         prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.denoisers.dit import patchify, unpatchify
@@ -136,7 +135,6 @@ class Hourglass(ConditionedDenoiser):
         self.norm_out = nn.LayerNorm(cell_width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * cell_width)
         self.to_out = nn.Linear(cell_width, in_channels * cell_values)
-        self.gradient_checkpointing = False
         initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
 
     def readers(self) -> Iterable[Any]:
@@ -152,24 +150,19 @@ class Hourglass(ConditionedDenoiser):
         cell_modulations = self.modulate_cells(signal) + self.cell_offsets[:, None]  # (blocks, B, 3 * cell width)
         half = len(self.cell_blocks) // 2
         for block, modulation in zip(self.cell_blocks[:half], cell_modulations[:half], strict=True):
-            cells = self._run(block, cells, modulation)  # (B, rows, columns, cell width)
+            cells = self.run(block, cells, modulation)  # (B, rows, columns, cell width)
         x = self.merge(merged(cells, self.config.merge).flatten(1, 2))  # (B, N, D)
         x = x + self.positions.to(x_t.dtype)
         shared = self.modulate_tokens(signal)
         for i, block in enumerate(self.blocks):
             keys_values = condition.keys_values[i] if condition.keys_values else None
-            x = self._run(block, x, shared + self.offsets[i], keys_values, condition.mask)
+            x = self.run(block, x, shared + self.offsets[i], keys_values, condition.mask)
         cells = cells + divided(self.split(x).unflatten(1, self.token_grid), self.config.merge)
         for block, modulation in zip(self.cell_blocks[half:], cell_modulations[half:], strict=True):
-            cells = self._run(block, cells, modulation)
+            cells = self.run(block, cells, modulation)
         shift, scale = self.modulate_out(signal)[:, None, None].chunk(2, dim=-1)
         cells = self.to_out(modulate(self.norm_out(cells), shift, scale))  # (B, rows, columns, values of a cell)
         return unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
-
-    def _run(self, block: Any, *arguments: Any) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *arguments, use_reentrant=False)
-        return block(*arguments)
 
 
 def merged(cells: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from synesthete.data.files import some
 from synesthete.evaluation.denoising import denoising_finding
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
-from synesthete.evaluation.reporting.provenance import listed, provenance
+from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Gallery, Medium, Report, Section, notes_section, write_report
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
@@ -336,8 +337,8 @@ def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str) -> 
     """
     if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
         raise InputError(
-            f"the model {verb} {listed(pipeline.class_names)}, the data hold {listed(class_names) or 'no classes'}; "
-            "evaluate it on the data of its own recipe"
+            f"the model {verb} {some(pipeline.class_names, 12)}, the data hold "
+            f"{some(class_names, 12) or 'no classes'}; evaluate it on the data of its own recipe"
         )
 
 

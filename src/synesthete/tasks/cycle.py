@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import seeding
+from synesthete.data.files import some
 from synesthete.data.labelled import in_turn
 from synesthete.data.picture import to_images
 from synesthete.data.rows import loudest_stretch
@@ -26,7 +27,7 @@ from synesthete.evaluation.metrics.classification import accuracy, accuracy_metr
 from synesthete.evaluation.metrics.metric import Metric, by_key
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
-from synesthete.evaluation.reporting.provenance import listed, provenance
+from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
 from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
@@ -138,7 +139,7 @@ def go_round(
     known = torch.tensor([name in names for name in prepared.class_names])
     there = (known[samples.labels] & torch.isin(samples.labels, samples.sound_labels)).nonzero().flatten()
     if not len(there):
-        raise InputError(f"no held-out picture of {listed(names)} with a held-out sound; give the painter's own data")
+        raise InputError(f"no held-out picture of {some(names, 12)} with a held-out sound; give the painter's own data")
     places = there[in_turn(samples.labels[there], seed)[:num]]
     labels, first = samples.labels[places], samples.pictures[places]
     rate, images = speech.codec.spec.sample_rate, speech.preprocess(to_images(first))
@@ -173,10 +174,10 @@ def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list
     names = [name for name in painted if name in spoken]
     if len(names) < 2:
         raise InputError(
-            f"one model speaks {listed(spoken)}, the other paints {listed(painted)}; give two that share classes"
+            f"one model speaks {some(spoken, 12)}, the other paints {some(painted, 12)}; give two that share classes"
         )
     left = [name for name in dict.fromkeys([*spoken, *painted]) if name not in names]
-    return names, [f"left out, since only one of the models knows them: {listed(left)}"] if left else []
+    return names, [f"left out, since only one of the models knows them: {some(left, 12)}"] if left else []
 
 
 def readable_pictures(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:

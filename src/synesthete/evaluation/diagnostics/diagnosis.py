@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from synesthete.data.files import some
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.features import Features, find_features
-from synesthete.evaluation.reporting.provenance import listed, provenance
+from synesthete.evaluation.reporting.provenance import provenance
 from synesthete.evaluation.reporting.report import Report, Section, Table, write_report
 from synesthete.types import InputError, Prepared, Progress
 
@@ -48,7 +49,7 @@ def run_diagnostics(
     names, pipeline, class_names = chosen(only), model.pipeline, model.prepared.class_names
     if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
         raise InputError(
-            f"the model names {listed(pipeline.class_names)}, the data {listed(class_names)}; "
+            f"the model names {some(pipeline.class_names, 12)}, the data {some(class_names, 12)}; "
             "diagnose it on the data of its own recipe"
         )
     pipeline.sampling_settings(**model.settings)

@@ -7,12 +7,9 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def provenance(pipeline: Any, start: datetime, model: str = "", command: str | None = None) -> dict[str, Any]:
@@ -44,9 +41,3 @@ def device_name(device: torch.device) -> str:
         models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = models[0] if models else name
     return f"{name}, {torch.get_num_threads()} threads"
-
-
-def listed(names: Sequence[str], num: int = 12) -> str:
-    """The names in one line; of many, the first ones and how many more there are."""
-    rest = f" and {len(names) - num} more" if len(names) > num else ""
-    return ", ".join(names[:num]) + rest
