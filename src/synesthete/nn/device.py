@@ -78,7 +78,9 @@ class CastOnce:
     """
 
     def __init__(self, network: Any) -> None:
-        self.network, self.weights = network, cast_weights(network)
+        self.network = network
+        # What calls a network without being a module has its weights cast as ever.
+        self.weights = cast_weights(network) if isinstance(network, nn.Module) else {}
 
     @property
     def dtype(self) -> torch.dtype:
