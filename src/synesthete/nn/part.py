@@ -200,6 +200,9 @@ def keeping_fields(init: Callable[..., None]) -> Callable[..., None]:
     return construct
 
 
+DRAWING = {"normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"}
+
+
 class Undrawn(TorchFunctionMode):
     """Nothing is drawn for tensors without memory, nor scaled, for which torch would import its compiler."""
 
@@ -207,7 +210,7 @@ class Undrawn(TorchFunctionMode):
         """`func`, unless it draws or fills, or multiplies what has no values by a number."""
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         tensor: Any = args[0] if args else kwargs.get("tensor")
-        if name in ("normal_", "uniform_") and tensor.is_meta:
+        if name in DRAWING and tensor.is_meta:
             return tensor
         if name == "mul" and tensor.is_meta and tensor.is_floating_point() and isinstance(args[1], float):
             return tensor

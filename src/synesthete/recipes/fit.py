@@ -47,14 +47,15 @@ def check_fit(recipe: Recipe) -> None:
     """
     for reason in chain(misplaced(recipe), unheard(recipe), other_widths(recipe)):
         raise InputError(f"recipe {recipe.name}: {reason}")
-    shape = build_on_meta(recipe, "codec", lambda codec: codec.shape)
-    beside = build_on_meta(recipe, "conditioner", lambda made: made.spatial_shape)
+    shape, of_codec = build_on_meta(recipe, "codec", lambda codec: (codec.shape, [*groups_of(codec)]))
+    beside, of_conditioner = build_on_meta(recipe, "conditioner", lambda made: (made.spatial_shape, [*groups_of(made)]))
     for reason in other_grids(recipe, shape, beside):
         raise InputError(f"recipe {recipe.name}: {reason}")
     build_on_meta(recipe, "process", lambda process: check_sampling(vars(recipe.sampling), process))
+    of_denoiser = build_on_meta(recipe, "denoiser", groups_of)
     groups = {
-        name: [name, *(f"{name}.{group}" for group in build_on_meta(recipe, name, groups_of))]
-        for name in ("codec", "conditioner", "denoiser")
+        name: [name, *(f"{name}.{group}" for group in own)]
+        for name, own in (("codec", of_codec), ("conditioner", of_conditioner), ("denoiser", of_denoiser))
     }
     captions = recipe.data.fields.get("captions")
     for stage in recipe.stages:
