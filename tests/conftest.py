@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import io
@@ -18,6 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+import typer
 from hypothesis import settings
 from PIL import Image
 
@@ -27,8 +29,8 @@ from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.evaluation.metrics.metric import METRICS
 from synesthete.recipes import RECIPES
 from synesthete.tasks import task
-from synesthete.training import assembly, validation
-from tiny import awake, debug_recipe
+from synesthete.training import assembly
+from tiny import awake, debug_recipe, shorten_looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,11 +49,14 @@ settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    gc.disable()  # what is collected is no garbage, and looking for some takes a fifth of that time
     parser.addoption("--update-golden", action="store_true", help="write the golden values anew instead of comparing")
 
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # the libraries' own objects, which each collection would go through again
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,12 +73,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_looks() -> Iterator[int]:
-    """Looks at 8 samples, which at 64 are most of what a debug run computes; how many it looks at otherwise."""
+def short_looks() -> Iterator[None]:
+    """No run looks at itself for long."""
     with pytest.MonkeyPatch.context() as patch:
-        whole = validation.NUM_SAMPLES
-        patch.setattr(validation, "NUM_SAMPLES", 8)
-        yield whole
+        shorten_looks(patch.setattr)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,6 +86,16 @@ def quick_checksums() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("tensorboard"):
             patch.setattr("tensorboard.compat.tensorflow_stub.pywrap_tensorflow.crc32c", zlib.crc32)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """What typer makes of the command line's functions takes longer than many a command."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = functools.cache(typer.main.get_command)
+        patch.setattr(typer.main, "get_command", made)
+        patch.setattr("typer.testing._get_command", made)
         yield
 
 

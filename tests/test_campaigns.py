@@ -10,6 +10,8 @@ import pytest
 from benchmarks.campaigns import fuzz, hostile, kill
 from benchmarks.campaigns.results import Trial, report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FEW = {"model": 4, "recipe": 6, "--set": 6, "run": 8, "report": 8}  # of what takes a tenth of a second each
 
 

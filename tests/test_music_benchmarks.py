@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks import listening, music_sampling, music_vs_peers
 from benchmarks.peers import audio_diffusion
 from benchmarks.peers.seed_music_unet import SeedMusicUNet
 
+from synesthete.evaluation.classifiers.sound import SoundClassifier
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def test_our_side_is_trained_played_and_evaluated(monkeypatch: pytest.MonkeyPatc
         music_vs_peers.run_side(options)
         options.side = None
 
+    quick = replace(SoundClassifier.training_settings, fewest_steps=20, most_steps=20)
+    monkeypatch.setattr(SoundClassifier, "training_settings", quick)
     monkeypatch.setattr(music_vs_peers, "start_side", here)
     words = ("--recipe", "music-debug", "--minutes", "0.01", "--num", "8", "--steps", "2", "--out", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["music_vs_peers", *words, "--only", "ours", "--json"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -298,8 +299,10 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(command, model, drawings, t
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_train_says_where_the_model_is_and_goes_on_when_asked_again(command, tmp_path):
-    code, printed, err = command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--json")
+def test_train_says_where_the_model_is_and_goes_on_when_asked_again(command, tmp_path, monkeypatch):
+    few = replace(SpeechClassifier.training_settings, fewest_steps=10, most_steps=10)
+    monkeypatch.setattr(SpeechClassifier, "training_settings", few)
+    code, printed, err = command("train", f"{SHIPPED}-debug", "--out", tmp_path / "run", "--no-watch", "--json")
     assert code == 0
     values = json.loads(printed.splitlines()[-1])
     assert (Path(values["model"]) / hub.MODEL_INDEX).is_file()

@@ -67,7 +67,7 @@ def one_line(caught: pytest.ExceptionInfo[InputError]) -> str:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("seconds", [0.3, 0.9, 1.7, 2.0, 3.5])
+@pytest.mark.parametrize("seconds", [0.3, 2.0, 3.5])
 def test_it_hears_what_the_published_classes_hear(folders, fused, seconds):
     """Shorter than it listens to: repeated and padded; longer: cut, or told in four views where it is made for that."""
     samples = clip(seconds).numpy()

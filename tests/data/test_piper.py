@@ -187,9 +187,11 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 
 def test_a_corpus_is_spoken(folder, tmp_path):
     words = {"hen": (SAID, "A hen"), "ostrich": "An ostrich, the largest bird"}
-    build_speech_corpus(words, tmp_path, seconds=1.5, takes=8, engine=Piper(str(folder)), num_workers=1)
+    build_speech_corpus(
+        words, tmp_path, seconds=1.5, takes=4, engine=Piper(str(folder)), num_workers=1, allow_few_targets=True
+    )
     entries = read_manifest(tmp_path)
-    assert len(entries) == 2 * 3 * 8
+    assert len(entries) == 2 * 3 * 4
     assert {entry.text for entry in entries if entry.label == "hen"} == {SAID, "A hen"}
     assert json.loads((tmp_path / "corpus.json").read_text())["engine"].startswith("piper-tts 1.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from speakers import NUM_SAMPLES, WORDS
+from speakers import NUM_SAMPLES, NUM_STEPS, WORDS
 
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.speech.engines import split_voices
@@ -34,4 +34,4 @@ def classifier_clips(corpus):
 
 @pytest.fixture(scope="session")
 def trained(classifier_clips, real):
-    return load_or_train_speech_classifier(classifier_clips, real, num_steps=120)
+    return load_or_train_speech_classifier(classifier_clips, real, num_steps=NUM_STEPS)

@@ -14,6 +14,7 @@ from synesthete.pipeline import Output, Pipeline
 
 WORDS = ("two", "four", "six", "seven")
 NUM_SAMPLES = 64 * 256 - 1
+NUM_STEPS = 70  # of the classifier
 
 
 class Speaker(Pipeline):

@@ -85,7 +85,7 @@ def find(spoken, real, classifier_clips, trained):
         return {metric.key: metric for metric in found.metrics}, found
 
     with pytest.MonkeyPatch.context() as patch:
-        few = dataclasses.replace(VoiceClassifier.training_settings, fewest_steps=100, most_steps=100)
+        few = dataclasses.replace(VoiceClassifier.training_settings, fewest_steps=60, most_steps=60)
         patch.setattr(VoiceClassifier, "training_settings", few)
         yield call
 

@@ -52,6 +52,25 @@ def exported(tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def known_graphs():
+    """The graphs that `graphs_made_once` has."""
+    return {}
+
+
+@pytest.fixture
+def graphs_made_once(known_graphs, monkeypatch):
+    """Each table of classes and each decoder becomes a graph once, for tests of what is done with graphs."""
+    serialised = model.serialised
+
+    def kept(graph, said):
+        if graph.outputs not in known_graphs:
+            known_graphs[graph.outputs] = serialised(graph, said)
+        return known_graphs[graph.outputs]
+
+    monkeypatch.setattr(model, "serialised", kept)
+
+
 def tell(pipeline, files, labels):
     """What a model's denoiser is told of classes and of none, by its file or, where it has none, by torch."""
     if not pipeline.class_names:
@@ -232,6 +251,7 @@ def test_the_pipeline_is_left_as_it_is(tmp_path):
     assert all(parameter.requires_grad for parameter in pipeline.denoiser.parameters())
 
 
+@pytest.mark.usefixtures("graphs_made_once")
 def test_nothing_is_replaced_unasked(tmp_path):
     (tmp_path / "conditioner.onnx").write_text("mine")
     with pytest.raises(InputError, match=r"conditioner.onnx: there already; give --overwrite or another --out"):
@@ -241,6 +261,7 @@ def test_nothing_is_replaced_unasked(tmp_path):
     onnx.checker.check_model(str(tmp_path / "conditioner.onnx"))
 
 
+@pytest.mark.usefixtures("graphs_made_once")
 def test_a_file_that_differs_from_torch_never_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr("synesthete.export.graphs.TOLERANCE", -1.0)
     (tmp_path / "conditioner.onnx").write_text("mine")
@@ -277,6 +298,7 @@ def test_sampling_needs_numpy_and_onnxruntime_alone():
     assert roots - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
 
 
+@pytest.mark.usefixtures("graphs_made_once")
 def test_the_command_writes_files_and_says_what_they_take(tmp_path, command):
     pictures().save(tmp_path / "model")
     call = ("export", tmp_path / "model", "--out", tmp_path / "out", "--part", "conditioner,decoder")
@@ -294,6 +316,7 @@ def test_the_command_writes_files_and_says_what_they_take(tmp_path, command):
     assert "x_0 (batch, 3, 8, 8) -> pictures (batch, 3, 8, 8); differs from torch by" in out
 
 
+@pytest.mark.usefixtures("graphs_made_once")
 def test_after_a_full_disk_what_was_evaluated_is_kept(tmp_path, monkeypatch):
     """The rest is made when it is called again, and all is as of one call."""
     pipeline, parts, place = pictures(), ("conditioner", "decoder"), tmp_path / "out"

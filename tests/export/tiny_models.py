@@ -56,7 +56,7 @@ def pictures(**sampling: Any) -> Pipeline:
 def flow(**sampling: Any) -> Pipeline:
     """Classes, x_0-prediction on a flow, a transformer over patches that do not divide the grid."""
     torch.manual_seed(0)
-    denoiser = DiT((10, 12), (4, 4), 1, 16, 2, mlp_ratio=2.0, **TOLD)
+    denoiser = DiT((10, 12), (4, 4), 1, 16, 1, mlp_ratio=2.0, **TOLD)
     settings = {"guidance_scale": 2.0, "guidance_rescale": 0.5}
     return assembled(PixelCodec((10, 12), 1), Labels(3, 16), denoiser, Process("flow", "sample"), **settings | sampling)
 
@@ -64,7 +64,7 @@ def flow(**sampling: Any) -> Pipeline:
 def cells(**sampling: Any) -> Pipeline:
     """Classes, a preconditioned network on a cosine schedule, an hourglass over cells that do not divide the grid."""
     torch.manual_seed(0)
-    denoiser = Hourglass((10, 11), (2, 2), (2, 2), 1, 16, 1, width=16, depth=2, **TOLD)
+    denoiser = Hourglass((10, 11), (2, 2), (2, 2), 1, 16, 1, width=16, depth=1, **TOLD)
     process = Process("cosine", preconditioned=True)
     return assembled(PixelCodec((10, 11), 1), Labels(3, 16), denoiser, process, guidance_scale=2.0, **sampling)
 

@@ -59,8 +59,13 @@ def test_what_is_there_is_kept(again, prepared):
     assert not written
 
 
-@pytest.mark.parametrize("name", ["clips-train-00000", "clips-test-00000", "pictures-train-00000", "statistics"])
-@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("clips-train-00000", damage) for damage in ("gone", "cut", "empty")),
+        *(("clips-test-00000", "gone"), ("pictures-train-00000", "empty"), ("statistics", "cut")),
+    ],
+)
 def test_a_missing_or_damaged_shard_is_made_again(again, prepared, folder, name, damage):
     [path] = folder.rglob(f"{name}*.safetensors")
     content = path.read_bytes()

@@ -21,6 +21,7 @@ from synesthete.recipes.fit import check_fit
 from synesthete.recipes.image_to_speech import debug, image_to_speech_digits, with_voices
 from synesthete.tasks import find_task
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_voices, show_digits
+from synesthete.tasks.image_to_speech import speakers
 from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 from synesthete.tasks.task import Task
 from synesthete.training import assembly, loop
@@ -257,6 +258,8 @@ def test_without_an_encoder_no_clip_can_be_the_voice(command, run, seven, clip, 
 
 def test_training_leaves_an_encoder_of_speakers_beside_the_model(spoken, tmp_path, monkeypatch):
     monkeypatch.setattr(Task, "train_classifier", lambda *_, **__: None)
+    monkeypatch.setattr(speakers, "NUM_STEPS", 2)
+    monkeypatch.setattr(speakers, "CHUNK", 10)
     task = find_task("image-to-speech")
     task.train_classifier(voiced_recipe(), spoken, tmp_path)
     encoder = load_speaker_encoder(tmp_path)

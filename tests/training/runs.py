@@ -14,8 +14,15 @@ from tiny import DEBUG
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Previews need not sound well here.
-QUICK = ("codec.num_iterations=1", "weights=float32")
+# Previews need not sound well here, nor the network be good.
+QUICK = (
+    "codec.num_iterations=1",
+    "sampling.num_inference_steps=1",
+    "weights=float32",
+    "denoiser.depth=1",
+    "stages.align.batch_size=4",
+    "stages.denoise.batch_size=4",
+)
 
 
 class StoppedError(Exception):

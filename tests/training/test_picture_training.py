@@ -23,7 +23,7 @@ from tiny_pictures import COLOURS, labels_in_turn, tiny_recipe
 sys.path.append(str(Path(__file__).parents[1] / "conditioning"))
 from text_towers import write_text_tower
 
-LONGER = ("num_steps=160", "batch_size=16", "learning_rate=5e-3", "num_warmup_steps=10", "ema_decay=0.9")
+LONGER = ("num_steps=100", "batch_size=16", "learning_rate=8e-3", "num_warmup_steps=10", "ema_decay=0.9")
 
 
 def trained(recipe, folder, report=lambda said: None) -> Pipeline:
@@ -63,7 +63,7 @@ def test_its_sensitivity_is_logged_and_previews_are_drawn(learned):
     folder = learned[1]
     values = {key: value for line in metrics(folder) for key, value in line.items()}
     assert values["condition_sensitivity"] > 0.05 * values["held_out_error"]
-    assert sorted((folder / "previews").glob("step_0000160*.png"))
+    assert sorted((folder / "previews").glob("step_0000100*.png"))
     assert not list((folder / "previews").glob("*.wav"))
 
 

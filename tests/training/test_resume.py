@@ -173,7 +173,7 @@ def test_killed_between_writing_and_renaming_it_goes_on_to_the_bit(tmp_path, mon
     data = tiny_prepared()
 
     def run(folder):
-        recipe = tiny_recipe(*TINY, "stages.denoise.num_steps=4", "stages.denoise.checkpoint_every=2")
+        recipe = tiny_recipe(*TINY, "stages.denoise.num_steps=2", "stages.denoise.checkpoint_every=1")
         loop.train_recipe(recipe, data, folder)
 
     def kill(name, at):
@@ -454,7 +454,7 @@ def test_a_model_that_ignores_its_condition_says_so(prepared, tmp_path):
 
 def test_a_run_of_another_recipe_is_refused_with_the_first_difference(uninterrupted, prepared, tmp_path):
     for change, named in (
-        ("denoiser.depth=3", "denoiser.depth is 2 there, 3 here"),
+        ("denoiser.depth=3", "denoiser.depth is 1 there, 3 here"),
         ("stages.denoise.num_steps=9", "stages.1.num_steps is 10 there, 9 here"),
         ("stages.align.num_steps=5", "stages.0.num_steps is 4 there, 5 here"),
         (
@@ -495,7 +495,7 @@ def test_fine_tuning_begins_with_the_weights_of_a_model(uninterrupted, prepared,
     )
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=0, atol=1e-6)
-    with pytest.raises(InputError, match=r"its denoiser does not fit .*\(offsets is \(2, \d+\) there") as caught:
+    with pytest.raises(InputError, match=r"its denoiser does not fit .*\(offsets is \(1, \d+\) there") as caught:
         loop.train_recipe(
             debug_recipe("denoiser.depth=3"), prepared, tmp_path / "other", start=uninterrupted[0] / "model"
         )

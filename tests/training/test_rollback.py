@@ -44,7 +44,7 @@ def healthy(num, seed, spread):
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.15, 0.5, 1.0])
 def test_a_healthy_run_has_no_spike(spread):
     """0.15 is what batches of 50 clips vary by; 1.0 is batches of one that differ by factors of 7."""
-    for seed in range(3):
+    for seed in range(2):
         norms = [n * 3 ** math.sin(i / 200) for i, n in enumerate(healthy(4000, seed + 100, 0.3))]
         assert first_spike(healthy(4000, seed, spread), norms) == (None, None)
 

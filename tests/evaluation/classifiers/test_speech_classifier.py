@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from speakers import NUM_STEPS
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.evaluation.classifiers.classifier import FOLDER, load_classifier, save_classifier, train_classifier
@@ -38,7 +39,7 @@ def test_shuffled_labels_teach_nothing(classifier_clips, real):
     """The same clips, steps and test with labels at random: chance is 0.25 of 4 words."""
     labels = classifier_clips.labels[torch.randperm(len(classifier_clips), generator=torch.Generator().manual_seed(1))]
     found = train_classifier(
-        lambda: SpeechClassifier(classifier_clips.class_names), classifier_clips.waveforms, labels, num_steps=60
+        lambda: SpeechClassifier(classifier_clips.class_names), classifier_clips.waveforms, labels, num_steps=25
     )
     assert (found.classify(log_mels(real.waveforms, AudioSpec())) == real.labels).float().mean() < 0.5
 
@@ -72,7 +73,7 @@ def test_it_is_trained_once(trained, classifier_clips, real, monkeypatch):
     monkeypatch.setattr(
         "synesthete.evaluation.classifiers.classifier.train_classifier", lambda *_, **__: pytest.fail("trained again")
     )
-    again = load_or_train_speech_classifier(classifier_clips, real, num_steps=120)
+    again = load_or_train_speech_classifier(classifier_clips, real, num_steps=NUM_STEPS)
     assert (again.accuracy, again.seconds) == (trained.accuracy, trained.seconds)
     log_mel = log_mels(real.waveforms[:24], AudioSpec())
     assert torch.equal(again.classifier.probabilities(log_mel), trained.classifier.probabilities(log_mel))

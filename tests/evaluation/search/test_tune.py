@@ -72,7 +72,9 @@ def few(monkeypatch):
     monkeypatch.setattr(findings, "ETA_STEPS", (2, 4))
     monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
     monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_PICTURES", 8)
-    monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 9)
+    monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 6)
+    for module in (tuning, findings):
+        monkeypatch.setattr(module, "NUM_REPEATS", 3)
 
 
 def test_a_model_is_tuned_and_a_second_call_measures_nothing(scorer, few, tmp_path, monkeypatch):
