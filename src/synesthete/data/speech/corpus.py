@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from synesthete.data.speech.engines import Engine, Voice
 
 
+# Clips that espeak has spoken before other processes have imported what they need.
+FEW = 500
 JOURNAL_NAME = ".clips.jsonl"  # the lines of the clips made so far, until the manifest is written
 
 logger = logging.getLogger(__name__)
@@ -80,8 +82,9 @@ def build_speech_corpus(
     a phrase longer than `seconds` is said again faster until it fits. allow_few_targets: speak a corpus that is too
     poor to train on (`few_targets`), with a warning.
 
-    The same arguments give the same bytes on any number of workers (None: all cores). Run again after an interruption,
-    it keeps the clips that are whole. progress(done, total) is called after each class of a voice.
+    The same arguments give the same bytes on any number of workers (None: all cores; for a few clips of espeak's, this
+    process alone). Run again after an interruption, it keeps the clips that are whole. progress(done, total) is called
+    after each class of a voice.
 
     Raises:
         InputError: unusable arguments, an unknown voice or one that does not reach a pitch, a phrase too long for
@@ -115,7 +118,7 @@ def build_speech_corpus(
         if (missing := tuple(entry for entry in entries if str(entry.audio) not in kept))
     ]
     total = len(kept) + sum(len(job.entries) for job in jobs)
-    num_workers = num_workers or os.cpu_count() or 1
+    num_workers = num_workers or (1 if isinstance(engine, Espeak) and total - len(kept) < FEW else os.cpu_count() or 1)
     try:
         made, skipped = _speak_all(engine, jobs, folder, num_workers, lambda num: progress(len(kept) + num, total))
         there = kept | made
