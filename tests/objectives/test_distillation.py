@@ -11,7 +11,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import sample, scheduler_for
 from synesthete.objectives import Distillation, Parts
 from synesthete.objectives.distillation import few_steps
-from synesthete.types import Batch, InputError
+from synesthete.types import Batch, Condition, InputError
 
 SPREAD, NUM_BINS = 0.5, 20
 
@@ -60,7 +60,7 @@ def test_a_few_steps_end_where_many_did(schedule):
     process = Process(schedule=schedule, prediction_type="sample", zero_terminal_snr=schedule != "flow")
     # Many steps of the ideal denoiser, which a table of twenty slopes is not, scale the noise by s.
     x_T = noise_of(256, 0)
-    pairs = Batch(SPREAD * x_T, torch.zeros(256), torch.zeros(256), encoded=True, noise=x_T)
+    pairs = Batch(SPREAD * x_T, Condition(), torch.zeros(256), encoded=True, noise=x_T)
     student, fresh = Linear(process), noise_of(64, 1)
     assert walk(student, process, fresh, 1).std() < 0.1
     objective = Distillation(steps=(1, 2, 4)).attach(Parts(Codec(), Unconditional(), student, process))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from synesthete.diffusion.sampling import SAMPLERS, scheduler_for
 from synesthete.objectives.denoising import Denoising
-from synesthete.types import InputError
+from synesthete.types import Batch, Condition, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from synesthete.diffusion.process import Process
     from synesthete.objectives.denoising import Objective, Parts
-    from synesthete.types import Batch, Condition
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -78,7 +77,8 @@ class Distillation(Denoising):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """{"loss", "per_sample" (B,), "timestep" (B,)}; all draws come from `generator`.
 
-        batch: x_0, and the noise that it was walked from; without any, to try what a step costs, it is drawn.
+        batch: x_0, the noise that it was walked from, and the condition that it was told; of a batch of samples, to
+        try what a step costs, the latter two are made.
         """
         batch, process = self.mask_condition(batch), self.parts.process
         x_0 = batch.encode(self.parts.codec)
@@ -86,7 +86,9 @@ class Distillation(Denoising):
         if noise is None:
             noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
         timestep = self.draw_timesteps(len(x_0), generator).to(x_0.device)
-        condition = self.parts.conditioner.encode(batch.raw, generator)
+        condition = batch.raw
+        if not isinstance(condition, Condition):
+            condition = self.parts.conditioner.encode(condition, generator)
         through = x_0.clone()
         first = self.grids[0][0].to(timestep)
         own = (timestep < first) & (torch.rand(len(x_0), generator=generator) < self.own_share).to(timestep.device)

@@ -16,6 +16,7 @@ from synesthete.data.rows import compute_rows
 from synesthete.io import digest
 from synesthete.objectives.distillation import without_chance
 from synesthete.pipeline import Pipeline
+from synesthete.types import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,6 +107,21 @@ def precompute_features(
     return replace(samples, pictures=torch.cat(shards), augmentation=choose_view)
 
 
+class Told:
+    """A conditioner for a model that samples of conditions: they are what is told."""
+
+    def __init__(self, conditioner: Any) -> None:
+        self.conditioner, self.reads = conditioner, conditioner.reads
+
+    def complete(self, told: Condition, generators: Any) -> Condition:
+        """As it is: nothing is left to chance."""
+        return told
+
+    def branches(self, told: Condition, negative: None = None) -> tuple[Condition, Condition, Condition]:
+        """As every conditioner."""
+        return self.conditioner.untold(told, len(told) if self.reads != "nothing" else 0), told, told
+
+
 @torch.no_grad()
 def precompute_pairs(
     parts: Parts,
@@ -118,34 +134,43 @@ def precompute_pairs(
     report: Callable[[int, int], None] = lambda done, total: None,
     around: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> NoisePairs:
-    """`num` pairs of noise and the x_0 that a model makes of it, each for the condition of a training sample.
+    """`num` pairs of noise and the x_0 that a model makes of it, told of a training sample as much as training tells.
 
     sampling: its settings; what is left to chance in them is not. The pairs are kept in half precision, in files named
-    by its weights and settings. report(done, total) in pairs. around: the writing, where several processes share the
-    files.
+    by its weights and settings, what is told in memory. report(done, total) in pairs. around: the writing, where
+    several processes share the files.
     """
     modules: dict[str, Any] = {name: module.eval() for name, module in parts.modules().items()}
     teacher = Pipeline(**modules, process=parts.process.settings(), sampling=sampling).to(device)
-    samples, settings = samples.plain(), without_chance(teacher.sampling_settings())
-    rounds = range(-(-num // len(samples)))
+    conditioner, settings = parts.conditioner, without_chance(teacher.sampling_settings())
+    teacher.conditioner = Told(conditioner)
+    samples, rounds = samples.plain(), range(-(-num // len(samples)))
     orders = [torch.randperm(len(samples), generator=seeding.generator(seed, "pairs", number)) for number in rounds]
-    where = torch.cat(orders)[:num]
-    name = digest(teacher.conditioner, teacher.denoiser, [settings, num, seed, len(samples)])
+    conditions, labels = [], []
+    for i, place in enumerate(torch.cat(orders)[:num].split(1)):
+        generator = seeding.generator(seed, "told", i)  # each by draws of its own, in whatever company it is
+        batch = samples.batch(place, generator).to(device)
+        raw = conditioner.complete(batch.raw, [generator])
+        conditions.append(conditioner.encode(raw, generator).to("cpu", torch.float16))
+        labels.append(batch.label.cpu())
+    told = Condition.concatenate(conditions)
+    name = digest(conditioner, parts.denoiser, [settings, num, seed, len(samples)])
 
     def make(places: Tensor) -> Tensor:
         made = []
         for part in places.split(PAIRS):
-            generator = seeding.generator(seed, "pair", int(part[0]))
-            raw = samples.batch(where[part], generator).raw
-            noise = torch.randn(len(part), *teacher.codec.shape, generator=generator)
-            *_, x_0 = teacher.trajectory(raw, noise=noise, **settings)
+            generators = [seeding.generator(seed, "noise", i) for i in part.tolist()]
+            noise = seeding.randn(teacher.codec.shape, generators)
+            here = told[part].to(torch.float32)
+            *_, x_0 = teacher.trajectory(here, generators=generators, noise=noise, **settings)
             made.append(torch.stack([noise, x_0.cpu()], dim=1).half())
         return torch.cat(made)
 
     def file(number: int, _: Any) -> Path:
         return folder / f"{name}-{number:05d}.safetensors"
 
-    return NoisePairs(samples, where, compute_rows(num, PAIR_SHARD, file, make, report, around=around))
+    rows = compute_rows(num, PAIR_SHARD, file, make, report, around=around)
+    return NoisePairs(told, torch.cat(labels), rows)
 
 
 def choose_view(views: Tensor, generator: torch.Generator) -> Tensor:
