@@ -87,5 +87,7 @@ def test_an_engine_is_set_by_its_name():
     recipe = debug_recipe("data.engine=piper", "data.engine.noise=0.3")
     assert recipe.data().engine.noise == 0.3
     assert Recipe.from_dict(yaml.safe_load(recipe.to_yaml())).data().engine.noise == 0.3
+    again = debug_recipe("data.engine=piper", "data.engine=espeak")  # in place of one that is there
+    assert again.data.engine.target.__name__ == "Espeak"
     with pytest.raises(InputError, match="no speech engine 'festival'; give espeak or piper"):
         debug_recipe("data.engine=festival")

@@ -143,6 +143,8 @@ def test_seeing_and_speaking_are_told_apart(perfect):
     evaluator, found, _ = perfect
     assert found.metric("probe_accuracy").value == 1.0
     assert found.metric("probe_agreement").value == pytest.approx(found.metric(BY[X_0]).value)
+    said = next(m for m in found.metrics if m.title.startswith(f"speaking: {LISTENER} hears what the probe saw"))
+    assert (said.value, said.ceiling) == (found.metric(BY[LISTENER]).value, found.metric(BY[LISTENER]).ceiling)
     assert torch.equal(evaluator.seen, evaluator.labels)
 
 

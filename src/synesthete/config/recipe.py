@@ -256,6 +256,9 @@ class Recipe:
         if holds_build(current) or isinstance(current, Sampling) or last == "stages":
             off = value is None and isinstance(holder, Build) and parameters(holder.target)[last].default is None
             kind: Any = list | tuple if isinstance(current, tuple) else type(current)
+            if isinstance(value, str) and isinstance(holder, Build):  # a part may be chosen by name
+                with contextlib.suppress(InputError):
+                    value = checked(holder.target, last, value)
             if not off and not (isinstance(value, kind) and holds_build(value)):
                 raise InputError(
                     f"recipe {self.name}: {key} is a part; set one of its fields, such as {key}.NAME=VALUE"

@@ -68,7 +68,7 @@ def test_a_broken_picture_is_left_out(tmp_path):
 def test_seeing_and_speaking_are_told_apart():
     """Two of four pictures are seen rightly; everything that was seen is spoken, the mistakes as well."""
     labels, seen = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 3, 2])
-    seeing, speaking = seeing_metrics(seen, labels, torch.tensor([1, 2, 3, 0]), seen.clone(), 4, 0.9)
+    seeing, speaking = seeing_metrics(seen, labels, torch.tensor([1, 2, 3, 0]), {"ear": seen.clone()}, 4, {"ear": 0.9})
     assert (seeing.value, speaking.value) == (0.5, 1.0)
     assert (seeing.chance, speaking.chance, speaking.ceiling) == (0.25, 0.25, 0.9)
     assert speaking.shuffled == 0.0

@@ -22,7 +22,7 @@ from synesthete.evaluation.metrics.classification import (
 )
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.metrics.round_trip import signal_difference
-from synesthete.evaluation.recognizers.panel import WHISPER, X_0, RecognizerPanel
+from synesthete.evaluation.recognizers.panel import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import (
@@ -231,8 +231,8 @@ class SpeechEvaluator(Evaluator):
         if self.transcripts is not None:
             metrics += self.transcripts[0]
         if self.seen is not None:
-            heard, ceiling = self.heard[X_0], self.ceilings[X_0]
-            found = seeing_metrics(self.seen, labels, self.other, heard, self.num_classes, ceiling)
+            heard = {name: self.heard[name] for name in (X_0, LISTENER) if name in self.heard}
+            found = seeing_metrics(self.seen, labels, self.other, heard, self.num_classes, self.ceilings)
             metrics += found
             said.append(
                 f"A linear probe on the condition names {found[0].value:.1%} of them; what the probe saw is what is "

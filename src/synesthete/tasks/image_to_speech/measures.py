@@ -31,7 +31,7 @@ from synesthete.evaluation.samples import Generated, drawn, encode_signals
 from synesthete.evaluation.steps import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.pictures import Pictures
@@ -87,18 +87,28 @@ def training_features(pipeline: Any, data: ImageSpeechPairs, seed: int, progress
 
 
 def seeing_metrics(
-    seen: Tensor, labels: Tensor, other: Tensor, heard: Tensor, num_classes: int, real_heard: float
+    seen: Tensor,
+    labels: Tensor,
+    other: Tensor,
+    heard: Mapping[str, Tensor],
+    num_classes: int,
+    real_heard: Mapping[str, float],
 ) -> list[Metric]:
-    """The probe's accuracy, and how often what was heard (n,) is what the probe saw (n,).
+    """The probe's accuracy, and how often what each classifier heard (n,) is what the probe saw (n,).
 
-    real_heard: the share of real clips that the same classifier hears rightly, the most that speaking can reach.
+    The first of the classifiers has the plain name. real_heard: the share of real clips that each hears rightly, the
+    most that speaking can reach.
     """
     other_seen, other_labels, chance = seen[other], labels[other], 1 / num_classes
-    agreeing: dict[str, Any] = {"title": "speaking: the mel classifier on x_0 hears", "what": "", "verb": "saw"}
-    return [
-        accuracy_metric("probe_accuracy", labels, seen, chance, other_labels, 1.0, title="seeing", what="condition"),
-        accuracy_metric("probe_agreement", seen, heard, chance, other_seen, real_heard, **agreeing),
+    found = [
+        accuracy_metric("probe_accuracy", labels, seen, chance, other_labels, 1.0, title="seeing", what="condition")
     ]
+    for name, answers in heard.items():
+        told = {"title": f"speaking: the {name} hears", "what": "", "verb": "saw"}
+        if len(found) > 1:
+            told |= {"title": f"speaking: {name} hears", "variant": name}
+        found.append(accuracy_metric("probe_agreement", seen, answers, chance, other_seen, real_heard[name], **told))
+    return found
 
 
 def reference_places(labels: Tensor, speakers: Sequence[str], num: int) -> Tensor:
