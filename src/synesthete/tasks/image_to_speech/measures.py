@@ -104,7 +104,7 @@ def seeing_metrics(
         accuracy_metric("probe_accuracy", labels, seen, chance, other_labels, 1.0, title="seeing", what="condition")
     ]
     for name, answers in heard.items():
-        told = {"title": f"speaking: the {name} hears", "what": "", "verb": "saw"}
+        told: dict[str, Any] = {"title": f"speaking: the {name} hears", "what": "", "verb": "saw"}
         if len(found) > 1:
             told |= {"title": f"speaking: {name} hears", "variant": name}
         found.append(accuracy_metric("probe_agreement", seen, answers, chance, other_seen, real_heard[name], **told))
