@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING
 from synesthete import hub
 from synesthete.config.build import shorten
 from synesthete.data.files import is_hidden, legible, split_of
-from synesthete.data.found_pairs import ImageEntry
+from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
-from synesthete.data.pictures import PictureListing, PictureSource
+from synesthete.data.pictures import PictureSource, divide_pictures
 from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
 
@@ -55,33 +55,33 @@ class ClassTar(PictureSource):
         """The pictures of a split, in order of name.
 
         Raises:
-            InputError: a class that the archive has not, or as `listing` and `PictureListing.divide`.
+            InputError: a class that the archive has not, or as `listing` and `divide_pictures`.
         """
         listing = self.listing()
-        found = listing.divide(self.num_test, split)
+        found = divide_pictures(listing, self.num_test, split)
         if self.path is None or self.classes is None:
             return found
-        if missing := sorted(set(self.classes) - {entry.label for entry in listing.entries}):
+        if missing := sorted(set(self.classes) - {entry.label for entry in listing.pictures}):
             raise InputError(f"{self.path}: no pictures of class {shorten(missing[0])}; add some, or leave it out")
         kept = found.take([place for place, label in enumerate(found.labels) if label in self.classes])
         kept.notes = found.notes
         return kept
 
-    def listing(self) -> PictureListing:
+    def listing(self) -> FoundPairs:
         """Every picture of the archive, in order of name.
 
         Raises:
             InputError: no such file, not a tar, damaged, or without pictures in class folders.
         """
         if self.path is None:
-            return PictureListing()
+            return FoundPairs()
         archive = Path(self.path)
         if not archive.is_file():
             raise InputError(f"{archive}: no such file; give a tar of class folders")
         return list_archive(archive)
 
 
-def list_archive(archive: Path) -> PictureListing:
+def list_archive(archive: Path) -> FoundPairs:
     """Every picture of an archive, in order of name; of several of one name the last, as when it is unpacked."""
     status = archive.stat()
     named = f"{legible(str(archive.resolve()))} {status.st_size} {status.st_mtime_ns}"
@@ -96,7 +96,7 @@ def list_archive(archive: Path) -> PictureListing:
         places = {name: (first, size) for name, first, size in entries}
     except (OSError, ValueError):
         raise InputError(f"{folder}: the index of {archive} is damaged; remove that folder and run again") from None
-    listing = PictureListing()
+    listing = FoundPairs()
     for name, (first, size) in sorted(places.items()):
         shown = legible(f"{archive}/{name}")
         if not size:
@@ -105,10 +105,10 @@ def list_archive(archive: Path) -> PictureListing:
         *above, label, _ = legible(name).split("/")
         split = next((split for part in above if (split := split_of(part))), None)
         picture = PictureBytes(shown, folder.name, content, first, size)
-        listing.entries.append(ImageEntry(picture, label.strip(), legible(name), split))
-    told = {entry.split for entry in listing.entries}
+        listing.pictures.append(ImageEntry(picture, label.strip(), legible(name), split))
+    told = {entry.split for entry in listing.pictures}
     if None in told and len(told) < 3:  # a class is named as a split is
-        listing.entries = [entry._replace(split=None) for entry in listing.entries]
+        listing.pictures = [entry._replace(split=None) for entry in listing.pictures]
     return listing
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from synesthete import hub
 from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS, Split
-from synesthete.data.found_pairs import ImageEntry
-from synesthete.data.pictures import PictureListing, PictureSource
+from synesthete.data.found_pairs import FoundPairs, ImageEntry
+from synesthete.data.pictures import PictureSource
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
@@ -66,7 +66,7 @@ class HubPictures(PictureSource):
         self.name, self.image, self.label = name, image, label
         self.splits, self.subset, self.num_test = splits or {}, subset, num_test
 
-    def listing(self) -> PictureListing:
+    def listing(self) -> FoundPairs:
         """Every picture with a class, in the order of the files.
 
         Raises:
@@ -76,12 +76,12 @@ class HubPictures(PictureSource):
         return self._listing
 
     @cached_property
-    def _listing(self) -> PictureListing:
-        folder, listing = self._find(), PictureListing()
+    def _listing(self) -> FoundPairs:
+        folder, listing = self._find(), FoundPairs()
         files = self._by_split(folder)
         for own in SPLITS:
             self._read(listing, folder, files, own)
-            if own == "train" and not listing.entries:
+            if own == "train" and not listing.pictures:
                 raise InputError(f"{self.name}: no row of its training split has a class; set label to another column")
         return listing
 
@@ -140,7 +140,7 @@ class HubPictures(PictureSource):
             raise InputError(f"{self.name}: no split {self.splits['test']!r}; there: {', '.join(sorted(files))}")
         return files
 
-    def _read(self, listing: PictureListing, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
+    def _read(self, listing: FoundPairs, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
         """Add the rows with a class of the first of the split's names that has any."""
         for called in self._called(own):
             found: list[ImageEntry] = []
@@ -155,7 +155,7 @@ class HubPictures(PictureSource):
                 without = rows - len(found)
                 listing.notes.append(f"{self.name}: {without} rows of split {called} without a class left out")
             if found:
-                listing.entries += found
+                listing.pictures += found
                 return
 
 

@@ -126,42 +126,34 @@ class LazyImages(Sequence["Image.Image"]):
         return self._files[index].read(self._max_pixels)
 
 
-@dataclass
-class PictureListing:
-    """All that a source finds. skipped: what cannot be used, by name. notes: what else is to be said."""
+def divide_pictures(listing: FoundPairs, num_test: int | None, split: Split) -> Pictures:
+    """The pictures of a split: the source's own, or by a number drawn from each picture's place.
 
-    entries: list[ImageEntry] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    By place, not by position in the list: a picture that is added later leaves the splits of all others as they
+    were. num_test: of those without a split of their own, or of all where all are told to be trained on; None holds
+    out a tenth.
 
-    def divide(self, num_test: int | None, split: Split) -> Pictures:
-        """The pictures of a split: the source's own, or by a number drawn from each picture's place.
-
-        By place, not by position in the list: a picture that is added later leaves the splits of all others as they
-        were. num_test: of those without a split of their own, or of all where all are told to be trained on; None holds
-        out a tenth.
-
-        Raises:
-            InputError: nothing but pictures that are held out, or classes that are named as splits are.
-        """
-        told, names = {entry.split for entry in self.entries}, sorted({entry.label for entry in self.entries})
-        if told == {"test"}:
-            raise InputError(f"{self.entries[0].picture.name}: of a test split, and there are no others; add train")
-        if names and all(map(split_of, names)):
-            raise InputError(
-                f"{self.entries[0].picture.name}: class {shorten(names[0])} is a split; add folders of classes"
-            )
-        entries = [entry._replace(split=None) for entry in self.entries] if told == {"train"} else self.entries
-        places = (entry.place for entry in entries if entry.split is None)
-        undecided = sorted(places, key=lambda place: seeding.derive(0, "split", place))
-        held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
-        chosen = [e for e in entries if (e.split or ("test" if e.place in held_out else "train")) == split]
-        found = Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
-        if split == "train":  # once
-            found.skipped, found.notes = list(self.skipped), list(self.notes)
-            if told == {"train"} and held_out:
-                found.notes.append(f"no test split: {len(held_out)} of {len(entries)} training pictures are held out")
-        return found
+    Raises:
+        InputError: nothing but pictures that are held out, or classes that are named as splits are.
+    """
+    told, names = {entry.split for entry in listing.pictures}, sorted({entry.label for entry in listing.pictures})
+    if told == {"test"}:
+        raise InputError(f"{listing.pictures[0].picture.name}: of a test split, and there are no others; add train")
+    if names and all(map(split_of, names)):
+        raise InputError(
+            f"{listing.pictures[0].picture.name}: class {shorten(names[0])} is a split; add folders of classes"
+        )
+    entries = [entry._replace(split=None) for entry in listing.pictures] if told == {"train"} else listing.pictures
+    places = (entry.place for entry in entries if entry.split is None)
+    undecided = sorted(places, key=lambda place: seeding.derive(0, "split", place))
+    held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
+    chosen = [e for e in entries if (e.split or ("test" if e.place in held_out else "train")) == split]
+    found = Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
+    if split == "train":  # once
+        found.skipped, found.notes = list(listing.skipped), list(listing.notes)
+        if told == {"train"} and held_out:
+            found.notes.append(f"no test split: {len(held_out)} of {len(entries)} training pictures are held out")
+    return found
 
 
 class PictureSource(PairSource):
@@ -172,7 +164,7 @@ class PictureSource(PairSource):
 
     num_test: Any = None
 
-    def listing(self) -> PictureListing:
+    def listing(self) -> FoundPairs:
         """All pictures, in a fixed order, with the split of each where the source tells; none is read.
 
         Raises:
@@ -184,9 +176,9 @@ class PictureSource(PairSource):
         """The split's pictures, in a fixed order; none is read.
 
         Raises:
-            InputError: as `listing`, and as `Listing.divide`.
+            InputError: as `listing`, and as `divide_pictures`.
         """
-        return self.listing().divide(self.num_test, split)
+        return divide_pictures(self.listing(), self.num_test, split)
 
     def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
         """The pictures, without sounds; a source that holds none out leaves it to be drawn class by class."""
@@ -293,7 +285,7 @@ class ClassFolders(PictureSource):
     def __init__(self, path: str, num_test: int | None = None) -> None:
         self.path, self.num_test = path, num_test
 
-    def listing(self) -> PictureListing:
+    def listing(self) -> FoundPairs:
         """All pictures, class by class.
 
         Raises:
@@ -306,19 +298,19 @@ class ClassFolders(PictureSource):
         return list_manifest(folder) if find_manifests(folder) else list_class_folders(folder)
 
 
-def list_class_folders(folder: Path) -> PictureListing:
+def list_class_folders(folder: Path) -> FoundPairs:
     """The pictures of class folders; those beside them are left out, and that is said."""
     layout = find_classes(folder)
     if not layout.classes:
         raise InputError(f"{folder}: no class folders in it; put each class's pictures into a folder of its name")
-    listing = PictureListing(notes=layout.notes)
+    listing = FoundPairs(notes=layout.notes)
     for entry, split in layout.classes:
         files, unread = find_pictures(entry)
         if not files:
             kinds, others = ", ".join(SUFFIXES[:3]), f" ({unread[0].name} is not read)" if unread else ""
             raise InputError(f"{entry}: a class folder without pictures{others}; add some ({kinds}) or remove it")
         label = legible(entry.name).strip()
-        listing.entries += [in_folder(folder, path, label, split) for path in files]
+        listing.pictures += [in_folder(folder, path, label, split) for path in files]
         listing.skipped += [f"{legible(str(path))}: of a kind that is not read" for path in unread]
     beside = [path for above in {folder, *layout.splits} for path in list_entries(above) if is_picture(path.name, b"")]
     if beside:
@@ -326,9 +318,9 @@ def list_class_folders(folder: Path) -> PictureListing:
     return listing
 
 
-def list_manifest(folder: Path) -> PictureListing:
+def list_manifest(folder: Path) -> FoundPairs:
     """The pictures of a manifest's lines, each once; lines that have none, or are for something else, are named."""
-    listing, seen, num_again = PictureListing(), set(), 0
+    listing, seen, num_again = FoundPairs(), set(), 0
     for entry in read_manifest(folder):
         if entry.image is None or entry.split not in (None, *SPLITS):
             why = "without an image" if entry.image is None else f"of split {entry.split}"
@@ -343,7 +335,7 @@ def list_manifest(folder: Path) -> PictureListing:
             num_again += 1
             continue
         seen.add((shown, entry.label, entry.split))
-        listing.entries.append(in_folder(folder, path, entry.label, entry.split))
+        listing.pictures.append(in_folder(folder, path, entry.label, entry.split))
     if num_again:
         listing.notes.append(f"{num_again} lines left out whose picture another line has already")
     return listing

@@ -11,10 +11,10 @@ import numpy as np
 from synesthete import hub, seeding
 from synesthete.config.build import shorten
 from synesthete.data.files import Split, list_folders
-from synesthete.data.found_pairs import ImageEntry
+from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.hub_pictures import list_rows
 from synesthete.data.picture import PictureArray, list_pictures
-from synesthete.data.pictures import PictureListing, Pictures, PictureSource, in_folder, split_indices
+from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.io import replacing, write_file
 from synesthete.types import InputError
@@ -60,7 +60,7 @@ class ImageNet(PictureSource):
         self.path, self.classes, self.names = path, classes, names or {}
         self.repository, self.num_test = repository, num_test
 
-    def listing(self) -> PictureListing:
+    def listing(self) -> FoundPairs:
         """All pictures of the classes.
 
         Raises:
@@ -71,7 +71,7 @@ class ImageNet(PictureSource):
         patterns = ("data/train-*.parquet", "data/validation-*.parquet")
         folder = Path(self.path) if self.path else hub.find_weights(self.repository, patterns, field=FIELD)
         parquet = sorted(folder.rglob("*.parquet"))
-        return PictureListing(self._from_parquet(parquet) if parquet else self._from_folders(folder))
+        return FoundPairs(self._from_parquet(parquet) if parquet else self._from_folders(folder))
 
     def _from_folders(self, folder: Path) -> list[ImageEntry]:
         root = next((folder / root for root in ROOTS if (folder / root / "train").is_dir()), None)

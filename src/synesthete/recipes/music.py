@@ -21,7 +21,7 @@ from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding
 from synesthete.recipes.debug import change, shrink
-from synesthete.recipes.parts import denoise
+from synesthete.recipes.parts import denoise, preconditioned_flow
 
 # Families of instruments, by the names that free sample libraries give their folders and files.
 FAMILIES = {
@@ -66,15 +66,7 @@ def music() -> Recipe:
             pooled_width=256,
         ),
         # What a whole piece shares is decided near noise: asked there as well, and stepped there.
-        process=build(
-            Process,
-            preconditioned=True,
-            timestep_sampling="logit_normal",
-            timestep_mean=0.5,
-            timestep_std=1.8,
-            uniform_share=0.5,
-            min_sigma=1e-3,
-        ),
+        process=preconditioned_flow(mean=0.5, std=1.8),
         stages=[denoise(num_steps=6000, batch_size=16, learning_rate=1e-3)],
         sampling=log_snr_sampling(20),
         weights="float16",

@@ -16,15 +16,15 @@ def denoise(num_steps: int, batch_size: int, learning_rate: float, **more: Any) 
     return Stage("denoise", objective, num_steps=num_steps, batch_size=batch_size, learning_rate=learning_rate, **how)
 
 
-def preconditioned_flow() -> Build:
+def preconditioned_flow(mean: float = -0.5, std: float = 1.5) -> Build:
     """A flow whose network says what x_t lacks of x_0, asked at every level of noise."""
     return build(
         Process,
         schedule="flow",
         preconditioned=True,
         timestep_sampling="logit_normal",
-        timestep_mean=-0.5,
-        timestep_std=1.5,
+        timestep_mean=mean,
+        timestep_std=std,
         uniform_share=0.5,
         min_sigma=1e-3,
     )
