@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding, grid_positions, initialise, modulate
+from synesthete.nn.layers import (
+    ConditionedBlock,
+    TimestepEmbedding,
+    grid_positions,
+    initialise,
+    modulate,
+    patchify,
+    unpatchify,
+)
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -151,26 +159,3 @@ class DiT(ConditionedDenoiser):
         x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
         prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
         return prediction if self.boundaries is None else prediction + self.boundaries(prediction, x_t, signal)
-
-
-def patchify(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) -> (B, rows, columns, C * height * width of a patch), zeros beyond the edge.
-
-    Raises:
-        InputError: more than the grid (rows, columns) holds.
-    """
-    (rows, columns), (height, width) = grid, patch_size
-    if x.shape[-2] > rows * height or x.shape[-1] > columns * width:  # padding by less than nothing would cut it
-        raise InputError(
-            f"x_t of {x.shape[-2]} x {x.shape[-1]}: this denoiser holds {rows * height} x {columns * width}; "
-            "set denoiser.sample_size to the codec's shape"
-        )
-    x = F.pad(x, (0, columns * width - x.shape[-1], 0, rows * height - x.shape[-2]))
-    x = x.unflatten(-1, (columns, width)).unflatten(-3, (rows, height))  # (B, C, rows, height, columns, width)
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
-
-
-def unpatchify(patches: Tensor, patch_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `patchify`, (B, C, H, W) of that size (H, W)."""
-    x = patches.unflatten(-1, (-1, *patch_size)).permute(0, 3, 1, 4, 2, 5)  # (B, C, rows, height, columns, width)
-    return x.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.denoisers.dit import patchify, unpatchify
 from synesthete.nn.layers import (
     ConditionedBlock,
     FeedForward,
@@ -17,6 +16,8 @@ from synesthete.nn.layers import (
     grid_positions,
     initialise,
     modulate,
+    patchify,
+    unpatchify,
 )
 from synesthete.types import Condition, InputError
 
