@@ -134,7 +134,8 @@ def run_ours(recipe: Recipe, options: argparse.Namespace, folder: Path) -> tuple
 
     def sample(num: int, seed: int) -> Tensor:
         generators = seeding.sample_generators(seed, num)
-        raw = torch.zeros(num, dtype=torch.int64)
+        is_told = pipeline.conditioner.reads == "level"  # how loud, by chance
+        raw = pipeline.conditioner.compose(num) if is_told else torch.zeros(num, dtype=torch.int64)
         return pipeline(raw, generators=generators, num_inference_steps=options.steps).signal
 
     sounds, taken = play(sample, options.num)

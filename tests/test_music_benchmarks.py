@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import soundfile
 import torch
-from benchmarks import listening, music_sampling, music_vs_peers
+from benchmarks import listening, music_sampling, music_vs_peers, seams
 from benchmarks.peers import audio_diffusion
 from benchmarks.peers.seed_music_unet import SeedMusicUNet
 
@@ -78,3 +78,21 @@ def test_a_listening_page_shows_every_class_and_overwrites_nothing(monkeypatch: 
         assert rate == 24_000 and len(sound) == 48_000 and abs(sound).max() > 0.01
     with pytest.raises(SystemExit):
         listening.main()
+
+
+def test_a_seam_is_found_and_music_without_one_is_not(monkeypatch, capsys):
+    smooth = 0.1 * torch.randn(1, 8 * 8000, generator=torch.Generator().manual_seed(0))
+    cut = torch.where(torch.arange(8 * 8000) < 4 * 8000, smooth, 0.003 * smooth)
+    for sounds, seen in ((smooth, False), (cut, True)):
+        for figures in seams.compare(sounds, [2.0, 4.0, 6.0], 8000).values():
+            assert (figures["largest_at_borders"] > 1.5 * figures["largest_elsewhere"]) == seen
+            assert figures["within"] == (not seen)
+    words = ["music-notes", "--label", "strings", "--num", "1", "--seconds", "5", "--steps", "2", "--json"]
+    monkeypatch.setattr(sys, "argv", ["seams", *words])
+    seams.main()
+    values = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert values["sounds"] == 1 and values["borders"] == 3
+    assert all(figures["mean_at_borders"] > 0 for figures in values["jumps"].values())
+    monkeypatch.setattr(sys, "argv", ["seams", "music-notes", "--seconds", "2"])
+    with pytest.raises(SystemExit):
+        seams.main()
