@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 NAMED = "a {class}"
 NETWORK = {
-    "block_out_channels": [8, 8],
-    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "block_out_channels": [8],
+    "down_block_types": ["CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D"],
     "layers_per_block": 1,
     "attention_head_dim": 2,
     "norm_num_groups": 4,

@@ -103,10 +103,10 @@ def test_whatever_is_drawn_can_be_sampled_with_and_no_two_are_the_same(process, 
         search = Search(space, *both(space, tmp_path), SearchConfig(budget=9.0))
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
         search.cost = 0.0, 0.01
-        return [settings for _, settings in search.draw(study, 60)]
+        return [settings for _, settings in search.draw(study, 40)]
 
     drawn = draw(0)
-    assert len(drawn) == len({name_of(settings) for settings in drawn}) == 60
+    assert len(drawn) == len({name_of(settings) for settings in drawn}) == 40
     assert {settings["sampler"] for settings in drawn} == set(space.knobs["sampler"])
     for settings in drawn:
         Sampling(**settings)
