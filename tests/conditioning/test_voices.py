@@ -109,6 +109,16 @@ def test_what_it_never_learned_is_refused_in_one_line(conditioner, told, message
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_of_one_pitch_is_told_of_it_as_of_the_middle_and_of_no_other(conditioner):
+    alone = voiced(pitches=(50, 50))
+    alone.load_state_dict(conditioner.state_dict())
+    assert_equal(
+        alone.encode(alone.compose(pictures(), pitch=50)), conditioner.encode(conditioner.compose(pictures(), pitch=50))
+    )
+    with pytest.raises(InputError, match="pitch 60: the voices of this model have one pitch each"):
+        alone.compose(pictures(), pitch=60)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

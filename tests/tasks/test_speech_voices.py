@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,6 +173,18 @@ def test_a_corpus_of_one_voice_leaves_nothing_to_choose(spoken):
 
     with pytest.raises(InputError, match="1 voice in the training corpus: none to choose from"):
         find_voices(recipe, data, alone)
+
+
+def test_voices_that_all_keep_their_own_pitch_have_no_other_to_ask_for(spoken):
+    recipe = voiced_recipe()
+    data = recipe.data()
+    clips = data.clips(find_task("image-to-speech").default_folder(recipe) / "corpus", "train")
+    from synesthete.tasks.image_to_speech.task import find_voices
+
+    assert find_voices(recipe, data, clips)[0]["pitches"] == data.pitches
+    told, (_, pitches, _) = find_voices(recipe, data, replace(clips, pitches=torch.full((len(clips),), 50.0)))
+    assert told["pitches"] == (50, 50)
+    assert pitches.unique().tolist() == [50]
 
 
 def test_named_voices_alone_are_told_where_the_recipe_names_some(spoken):

@@ -145,6 +145,8 @@ class VoicedPicture(Conditioner):
         """
         for what, number, (low, high) in zip(("pitch", "rate"), (pitch, rate), self.ranges, strict=True):
             if number is not None and not low <= number <= high:
+                if low == high:
+                    raise InputError(f"{what} {number:g}: the voices of this model have one {what} each; leave it out")
                 unit = " words a minute" if what == "rate" else ""
                 raise InputError(f"{what} {number:g}: this model learned {low:g} to {high:g}{unit}; give one of these")
 

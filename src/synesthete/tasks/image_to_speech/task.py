@@ -19,6 +19,7 @@ from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamp
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import split_voices
+from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.io import digest, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
@@ -239,7 +240,9 @@ def find_voices(
         return {}, None
     named = tuple(dict.fromkeys(name for name in clips.speakers if name))
     slow, fast = data.variation.speeds or (1.0, 1.0)
-    found = {"voices": named, "pitches": data.pitches, "rates": (data.rates[0] * slow, data.rates[1] * fast)}
+    own = clips.pitches is not None and bool((clips.pitches == OWN_PITCH).all())  # nobody was asked for another
+    pitched = (OWN_PITCH, OWN_PITCH) if own else data.pitches
+    found = {"voices": named, "pitches": pitched, "rates": (data.rates[0] * slow, data.rates[1] * fast)}
     told = {name: value for name, value in found.items() if getattr(recipe.conditioner, name) is None}
     voices = told.get("voices") or recipe.conditioner.voices
     if len(voices) < 2:
