@@ -107,7 +107,7 @@ def precompute_features(
     return replace(samples, pictures=torch.cat(shards), augmentation=choose_view)
 
 
-class Told:
+class ReadyConditions:
     """A conditioner for a model that samples of conditions: they are what is told."""
 
     def __init__(self, conditioner: Any) -> None:
@@ -143,7 +143,7 @@ def precompute_pairs(
     modules: dict[str, Any] = {name: module.eval() for name, module in parts.modules().items()}
     teacher = Pipeline(**modules, process=parts.process.settings(), sampling=sampling).to(device)
     conditioner, settings = parts.conditioner, without_chance(teacher.sampling_settings())
-    teacher.conditioner = Told(conditioner)
+    teacher.conditioner = ReadyConditions(conditioner)
     samples, rounds = samples.plain(), range(-(-num // len(samples)))
     orders = [torch.randperm(len(samples), generator=seeding.generator(seed, "pairs", number)) for number in rounds]
     conditions, labels = [], []
