@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 SHELL = ("sh", "bash", "console")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
+INLINE = re.compile(r"`(synesthete [a-z]+ [^`\n]*--set [^`\n]+)`")
 EXPECTED = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -44,13 +45,19 @@ def blocks(*languages: str) -> list[Example]:
 
 
 def command_lines() -> list[Example]:
-    """Every line of a shell block that calls the command, continued lines joined, and every example of its help."""
+    """Every line of a shell block that calls the command, continued lines joined; what text sets; helps' examples."""
     found = []
     for where, text in blocks(*SHELL):
         page, first = where.split(":")
         for i, line in enumerate(re.sub(r"\\\n", " ", text).splitlines()):
             if arguments(line):
                 found.append(Example(f"{page}:{int(first) + i}", line))
+    for page in PAGES:
+        content = page.read_text(encoding="utf-8")
+        found += [
+            Example(f"{page.relative_to(ROOT)}:{content.count(chr(10), 0, match.start()) + 1}", match[1])
+            for match in INLINE.finditer(content)
+        ]
     for name, command in COMMANDS.items():
         found += [Example(f"{name} --help", line) for line in re.findall(r"`([^`]*synesthete [^`]*)`", command.help)]
     return found

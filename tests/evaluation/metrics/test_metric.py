@@ -34,7 +34,7 @@ def test_a_wrong_key_names_the_nearest():
         metric("no_such", 0.5)
 
 
-def test_a_row_of_ones_own_is_measured_with_floor_and_ceiling(monkeypatch):
+def test_a_row_of_ones_own_is_measured_with_floor_and_ceiling(monkeypatch, caplog):
     monkeypatch.setattr("synesthete.evaluation.metrics.metric.METRICS", METRICS | {})
     monkeypatch.setattr("synesthete.evaluation.metrics.set_comparison.METRICS", own := {})
 
@@ -45,5 +45,9 @@ def test_a_row_of_ones_own_is_measured_with_floor_and_ceiling(monkeypatch):
     sets = [SampleSet(torch.full((3, 2), value), torch.zeros(3), torch.zeros(3, 1)) for value in (1.0, 1.5, 1.0, 9.0)]
     (found,) = registered_metrics(sets[0], sets[1], real=sets[2], worst=sets[3], against="n = 3")
     assert (found.key, found.value, found.ceiling, found.chance) == ("brightness", 0.5, 0.0, 8.0)
+    own["broken"] = MetricRow("broken", "broken", compute=lambda real, made: 1 / (9.0 - made.samples.max().item()))
+    kept = registered_metrics(sets[0], sets[1], real=sets[2], worst=sets[3], against="n = 3")
+    assert [each.key for each in kept] == ["brightness"]
+    assert "broken" in caplog.text and "chance" in caplog.text and "ZeroDivisionError" in caplog.text
     with pytest.raises(InputError, match="already"):
         register_metric(MetricRow("kid", "another"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +21,15 @@ from synesthete.evaluation.metrics.distribution import (
     precision_recall,
 )
 from synesthete.evaluation.metrics.metric import METRICS, Metric, metric
+from synesthete.types import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from synesthete.types import Progress
 
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 256  # samples whose features are computed at once
 HELD_OUT, MADE = "held out", "made"
@@ -82,13 +86,22 @@ def registered_metrics(
 ) -> list[Metric]:
     """The metrics that were registered with a `compute`: of what was made, of other real samples, and of chance.
 
-    Each beside held-out samples. against: the features and n, for the titles.
+    Each beside held-out samples. One that fails is said and left out. against: the features and n, for the titles.
     """
-    found = []
+    found, sets = [], {MADE: made, "chance": worst, "other real samples": real}
     for key, row in METRICS.items():
-        if row.compute is not None:
-            value, chance, ceiling = (row.compute(held_out, each) for each in (made, worst, real))
-            found.append(metric(key, value, chance=chance, ceiling=ceiling, against=against))
+        if row.compute is None:
+            continue
+        figures: list[float] = []
+        try:
+            for each in sets.values():
+                figures.append(row.compute(held_out, each))
+        except Exception as error:  # code from outside: the minutes that the others took are not lost with it
+            of, reason = list(sets)[len(figures)], f"{type(error).__name__}: {first_line(error)}"
+            logger.warning("metric %s left out: it failed on %s (%s)", key, of, reason)
+            continue
+        value, chance, ceiling = figures
+        found.append(metric(key, value, chance=chance, ceiling=ceiling, against=against))
     return found
 
 
