@@ -1,0 +1,367 @@
+"""What can be trained on a folder of one's own: recipes of the package, and what to change in each, with the reason."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import re
+import tempfile
+import textwrap
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.data.audio_image_pairs import AudioImagePairs, own_sources
+from synesthete.data.captions import spell, spoken
+from synesthete.data.files import SPLITS, find_manifests, list_files, read_manifest, some
+from synesthete.data.labelled import LabelledPictures
+from synesthete.data.music import Music
+from synesthete.data.pair_sources import SoundFolders
+from synesthete.data.picture import SUFFIXES as PICTURES
+from synesthete.data.pictures import ClassFolders, list_sources
+from synesthete.data.recordings import SUFFIXES as RECORDINGS
+from synesthete.data.recordings import Recordings
+from synesthete.data.scores.corpus import Scores
+from synesthete.data.scores.performances import RecordedScores
+from synesthete.data.scores.scored_sounds import ScoredSounds
+from synesthete.data.scores.sources import MIDI, MUSICXML
+from synesthete.data.videos import SUFFIXES as VIDEOS
+from synesthete.recipes import RECIPES
+from synesthete.recipes.fit import check_fit
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from synesthete.config import Recipe
+
+LOOKED_AT = 12  # pictures that are opened to see how they are
+LONG = 8.0  # seconds of a recording from which on it is a piece, and no note
+MOST_LISTED = 2000  # files that a recipe may name one by one
+
+
+@dataclass
+class Proposal:
+    """What one kind of system can learn from a folder.
+
+    learns: what. recipes: that fit, the best first. found: what there is for it. num: of it to train on, in units.
+    changes: field of the recipe -> its value and why.
+    """
+
+    learns: str
+    recipes: tuple[str, ...]
+    found: str
+    num: int
+    unit: str
+    changes: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def fits(self, name: str) -> bool:
+        """Whether a recipe, or its debug twin, is among those that fit."""
+        return name.removesuffix("-debug") in self.recipes
+
+    def recipe(self, name: str, called: str) -> Recipe:
+        """A recipe of the package with the changes, under a name of its own.
+
+        Raises:
+            InputError: changes that do not fit together.
+        """
+        made = RECIPES[name]()
+        made.set(f"name={json.dumps(called)}")
+        for key, (value, _) in self.changes.items():
+            made.set(f"{key}={json.dumps(value)}")
+        check_fit(made)
+        return made
+
+
+def propose(folder: Path) -> tuple[list[Proposal], list[str]]:
+    """What can be trained on a folder, the likeliest first, and why other things that seem to be there cannot.
+
+    Raises:
+        InputError: no such folder, or nothing in it to train on.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one of pictures, sounds, scores or videos")
+    has = {
+        kind: bool(list_files(folder, suffixes))
+        for kind, suffixes in {
+            "pictures": PICTURES, "sounds": RECORDINGS, "videos": VIDEOS, "midi": MIDI, "scores": (*MIDI, *MUSICXML)
+        }.items()
+    }  # fmt: skip
+    looks: list[tuple[bool, Callable[[Path], Proposal]]] = [
+        (has["videos"], of_videos),
+        (has["pictures"] and has["sounds"], of_pairs),
+        (has["pictures"], of_pictures),
+        (has["pictures"], of_spoken_pictures),
+        (has["midi"] and has["sounds"], of_performances),
+        (has["scores"], of_scores),
+        (has["scores"] and not has["sounds"], of_rendered_scores),
+        (has["sounds"], of_notes),
+        (has["sounds"], of_recordings),
+    ]
+    found, refused = [], []
+    for _, look in filter(lambda one: one[0], looks):
+        try:
+            found.append(look(folder))
+        except InputError as error:
+            refused.append(str(error))
+    if not found:
+        nothing = f"{folder}: no pictures, sounds, videos or scores in it; put some there, a folder for each class"
+        raise InputError(refused[0] if refused else nothing)
+    return found, list(dict.fromkeys(refused))
+
+
+def of_pictures(folder: Path) -> Proposal:
+    """A class becomes a picture."""
+    place, data, labels = pictures_in(folder)
+    is_ink, looks = look_at(data)
+    order = ("images-digits", "images-photos") if is_ink else ("images-photos", "images-digits")
+    why = "grey" if is_ink else "in colour"
+    changes = {
+        **classes_of(place),
+        "data.num_classifier": (None, "a fifth is kept for the classifier that evaluates the model"),
+        "conditioner.num_classes": (len(data.class_names), "as many as there are"),
+        "codec.channels": (1 if is_ink else 3, why),
+        "denoiser.in_channels": (1 if is_ink else 3, why),
+    }
+    num = len(data.pictures("train")[0])
+    return Proposal(
+        "a class becomes a picture",
+        (*order, "images-stl10"),
+        counted("pictures", labels) + looks,
+        num,
+        "pictures",
+        changes,
+    )
+
+
+def of_spoken_pictures(folder: Path) -> Proposal:
+    """A picture says the name of its class."""
+    place, data, labels = pictures_in(folder, num_classifier=0)  # of whose voices, not pictures, are kept for it
+    is_ink, looks = look_at(data)
+    longest = max(map(spoken, labels), key=len)
+    # "automobile" at the slowest rate takes 92 frames; four are a token.
+    num_frames = min(280, max(64, 4 * math.ceil(2.3 * len(longest))))
+    why = f"room for {longest!r} spoken slowly: {num_frames * 256 / 24_000:.2f} s"
+    changes = {
+        **classes_of(place),
+        "data.num_samples": (num_frames * 256 - 1, why),
+        "codec.num_samples": (num_frames * 256 - 1, "as long as data.num_samples"),
+        "denoiser.sample_size": ([100, num_frames], "bands, and frames of as many samples"),
+    }
+    order = ("image-to-speech-digits", "image-to-speech-photos")[:: 1 if is_ink else -1]
+    others = ("image-to-speech-voices", "image-to-speech-100")
+    num = len(data.pictures("train")[0])
+    return Proposal(
+        "a picture says the name of its class",
+        (*order, *others),
+        counted("pictures", labels) + looks,
+        num,
+        "pictures",
+        changes,
+    )
+
+
+def of_pairs(folder: Path) -> Proposal:
+    """A sound becomes a picture of its class, or of its own pair."""
+    with tempfile.TemporaryDirectory() as made:
+        found = AudioImagePairs(folder=str(folder)).pairs(Path(made))
+    labels = [picture.label for picture in found.found.pictures]
+    own = f", {len(found.found.pairs)} in pairs of their own" if found.found.pairs else ""
+    words = f"{counted('pictures', labels)} and {len(found.entries)} sounds{own}"
+    num = found.picture_parts.count("train")
+    return Proposal(
+        "a sound becomes a picture",
+        ("audio-to-image-events",),
+        words,
+        num,
+        "pictures",
+        heard(folder, found.class_names),
+    )
+
+
+def of_videos(folder: Path) -> Proposal:
+    """The sound of a video becomes one of its pictures; nothing is cut yet."""
+    if not any(getattr(source, "num_frames", 0) for source in own_sources(folder)):
+        raise InputError(f"{folder}: videos outside of class folders; put each class's into a folder of its name")
+    labels = [path.relative_to(folder).parts[0] for path in list_files(folder, VIDEOS)]
+    names = tuple(sorted(set(labels)))
+    return Proposal(
+        "the sound of a video becomes a picture",
+        ("audio-to-image-events",),
+        counted("videos", labels),
+        len(labels),
+        "videos",
+        heard(folder, names),
+    )
+
+
+def heard(folder: Path, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """The changes for sounds that become pictures of these classes."""
+    templates = RECIPES["audio-to-image-events"]().data.captions
+    return {
+        "data.folder": (str(folder.resolve()), "pictures and sounds of one's own, in place of the sources"),
+        "data.class_names": (list(names), "the classes, in the order of their numbers"),
+        "conditioner.text.captions": (list(spell(templates, names)), "what data.captions become of these classes"),
+    }
+
+
+def of_performances(folder: Path) -> Proposal:
+    """A score becomes sound, as it was recorded beside it."""
+    parts = ScoredSounds((RecordedScores(str(folder)),)).performances()
+    labels = [one.instrument for part in parts.values() for one in part]
+    source = [{"class": "RecordedScores", "path": str(folder.resolve())}]
+    changes = {"data.sources": (source, "recordings, each beside the MIDI file of what is played")}
+    return Proposal(
+        "a score becomes sound, as it was recorded",
+        ("music-score",),
+        counted("recorded scores", labels),
+        len(parts["train"]),
+        "recordings",
+        changes,
+    )
+
+
+def of_scores(folder: Path) -> Proposal:
+    """Scores of four voices are learned to be composed."""
+    scores = Scores(folder=str(folder))
+    with tempfile.TemporaryDirectory() as made:
+        pieces, left_out = scores.pieces(Path(made))
+    parts = scores.divide(pieces)
+    words = f"{len(pieces)} scores of four voices in bars of four quarter notes" + "".join(f"; {n}" for n in left_out)
+    changes = {"data.folder": (str(folder.resolve()), "scores of one's own, in place of Bach's chorales")}
+    return Proposal("four voices are composed", ("music-compose",), words, len(parts["train"]), "scores", changes)
+
+
+def of_rendered_scores(folder: Path) -> Proposal:
+    """Scores are learned to be played, as instruments that need no files play them."""
+    num = len(list_files(folder, (*MIDI, *MUSICXML)))
+    changes: dict[str, tuple[Any, str]] = {
+        "data.sources.0.scores": ([{"class": "ScoreFolder", "path": str(folder.resolve())}], "scores of one's own"),
+        "data.sources.0.instruments": (
+            [{"class": "Partials"}],
+            "plain instruments that are computed; {class: SoundFont, path: FILE.sf2} plays better",
+        ),
+    }
+    return Proposal("a score becomes sound", ("music-score",), f"{num} scores", num, "scores", changes)
+
+
+def of_notes(folder: Path) -> Proposal:
+    """The name of a class becomes a sound of it."""
+    root = sounds_in(folder)
+    changes: dict[str, tuple[Any, str]] = {}
+    if find_manifests(root):
+        listed: dict[str, list[str]] = {}
+        for entry in read_manifest(root):
+            if entry.audio:
+                listed.setdefault(entry.label, []).append(glob.escape(entry.audio))
+        if not 0 < sum(map(len, listed.values())) <= MOST_LISTED:
+            raise InputError(f"{root}: a manifest without sounds, or of more than {MOST_LISTED}; use class folders")
+        sources = [{"class": "Recordings", "path": str(root.resolve())}]
+        changes["data.sources"] = sources, "recordings of one's own"
+        changes["data.classes"] = listed, "as the manifest has them"
+        data = Music((Recordings(str(root)),), classes={name: tuple(globs) for name, globs in listed.items()})
+    else:
+        changes["data.folder"] = str(root.resolve()), "recordings of one's own"
+        changes["data.classes"] = "folders", "a folder in it is a class"
+        data = Music(folder=str(root), classes="folders")
+    if not data.class_names:
+        raise InputError(f"{root}: recordings without classes; put each class's into a folder of its name")
+    entries, num = data.listing.entries, len(data.class_names)
+    changes["conditioner.num_classes"] = num, "as many as there are"
+    seconds = sum(entry.seconds for entry in entries) / len(entries)
+    if seconds > LONG:
+        changes["data.stride"] = 1.0, f"recordings of {seconds:.0f} s, of which a piece begins every second"
+    labels = [data.class_names[entry.label] for entry in entries]
+    words = f"{counted('recordings', labels)}, of {seconds:.1f} s in the mean"
+    return Proposal(
+        "a class becomes a sound", ("music-notes",), words, len(data.recordings("train")), "recordings", changes
+    )
+
+
+def of_recordings(folder: Path) -> Proposal:
+    """Four seconds of music, of nothing or of how loud it is."""
+    root = sounds_in(folder)
+    data = Music(folder=str(root))
+    entries = data.listing.entries
+    minutes = sum(entry.seconds for entry in entries) / 60
+    changes: dict[str, tuple[Any, str]] = {"data.folder": (str(root.resolve()), "recordings of one's own")}
+    others = ("music", "music-stft", "music-low", "music-latent", "music-upsampler")
+    words = f"{len(entries)} recordings, {minutes:.1f} min in all"
+    return Proposal(
+        "music, from nothing or as loud as one says",
+        others,
+        words,
+        len(data.recordings("train")),
+        "recordings",
+        changes,
+    )
+
+
+def pictures_in(folder: Path, num_classifier: int | None = None) -> tuple[Path, LabelledPictures, list[str]]:
+    """The folder that holds the pictures, they as data, and the class of each, those that are held out included."""
+    place = next((Path(one.path) for one in beside(folder) if isinstance(one, ClassFolders)), folder)
+    data = LabelledPictures(folder=str(place), num_classifier=num_classifier)
+    return place, data, [label for split in SPLITS for label in list_sources(data.sources, split).labels]
+
+
+def sounds_in(folder: Path) -> Path:
+    """The folder that holds the sounds."""
+    return next((Path(str(one.path)) for one in beside(folder) if isinstance(one, SoundFolders)), folder)
+
+
+def beside(folder: Path) -> Iterable[Any]:
+    """The sources of pictures and of sounds where these lie in folders of their own."""
+    return () if find_manifests(folder) else own_sources(folder)
+
+
+def look_at(data: LabelledPictures) -> tuple[bool, str]:
+    """Whether pictures are small and grey as drawings are, and how they are, for people."""
+    pictures = data.pictures("train")[0]
+    seen = [image for _, image in pictures.read(range(0, len(pictures), math.ceil(len(pictures) / LOOKED_AT)))]
+    if not seen:
+        raise InputError(f"{pictures.files[0].name}: cannot be read, nor can others; give pictures that can")
+    is_ink = all(map(is_grey, seen))
+    width, height = sorted(image.size for image in seen)[len(seen) // 2]
+    return is_ink and max(width, height) <= 64, f"; {width} x {height} pixels, {'grey' if is_ink else 'in colour'}"
+
+
+def is_grey(image: Any) -> bool:
+    """Whether all channels of a picture are one."""
+    red, green, blue = image.convert("RGB").split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
+def classes_of(place: Path) -> dict[str, tuple[Any, str]]:
+    """The changes that give a recipe the classes of a folder of pictures."""
+    return {
+        "data.folder": (str(place.resolve()), "pictures of one's own, in place of the sources"),
+        "data.class_names": (None, "all classes of the folder, by name"),
+    }
+
+
+def counted(what: str, labels: Sequence[str]) -> str:
+    """How many there are of each class."""
+    num = Counter(labels)
+    each = some([f"{name} {num[name]}" for name in sorted(num)], 8)
+    return f"{len(labels)} {what} of {len(num)} class{'es' * (len(num) != 1)} ({each})"
+
+
+def annotate(text: str, reasons: dict[str, str], head: Sequence[str]) -> str:
+    """A recipe's YAML with a line of comment above each field that has a reason, and `head` before all of it."""
+    left, path = dict(reasons), []
+    lines = [part for line in head for part in comment(line)] + [""]
+    for line in text.splitlines():
+        if key := re.match(r"( *)(?:- )?(\w+):", line):
+            path[len(key[1]) // 2 :] = [key[2]]
+            if reason := left.pop(".".join(path), None):
+                lines += comment(reason, key[1])
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def comment(text: str, indent: str = "") -> list[str]:
+    """Lines of a comment, none longer than a line of YAML."""
+    start = f"{indent}# "
+    return textwrap.wrap(" ".join(text.split()), 118, initial_indent=start, subsequent_indent=start) or [start.rstrip()]
