@@ -350,7 +350,7 @@ def counted(what: str, labels: Sequence[str]) -> str:
 
 def annotate(text: str, reasons: dict[str, str], head: Sequence[str]) -> str:
     """A recipe's YAML with a line of comment above each field that has a reason, and `head` before all of it."""
-    left, path = dict(reasons), []
+    left, path = dict(reasons), list[str]()
     lines = [part for line in head for part in comment(line)] + [""]
     for line in text.splitlines():
         if key := re.match(r"( *)(?:- )?(\w+):", line):
