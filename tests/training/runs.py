@@ -72,4 +72,4 @@ def assert_same(folder: Path, other: Path) -> None:
     ours, theirs = kept(folder), kept(other)
     assert ours.keys() == theirs.keys()
     differ = [k for k, v in ours.items() if not (torch.equal(v, theirs[k]) if torch.is_tensor(v) else v == theirs[k])]
-    assert not differ
+    assert not differ, differ[:4]

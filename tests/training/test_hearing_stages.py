@@ -8,7 +8,7 @@ import pytest
 import torch
 from hearing_runs import LORA, STAGES, TOKENS, TRAINED, hearing_data, hearing_recipe
 from runs import StoppedError, assert_same, metrics, stop_after
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from conditioning.claps import write_clap
@@ -314,12 +314,15 @@ def published_recipe(place, base, clap):
     recipe.denoiser.model, recipe.denoiser.in_channels = str(base), 4
     recipe.denoiser.network = None
     for one in recipe.stages:
-        one.num_steps, one.captions = 2, None
+        one.num_steps, one.checkpoint_every, one.captions = 2, 1, None
     return recipe
 
 
 def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
-    """Beside the model, and after each stage instead of one; each makes what the whole model makes."""
+    """Beside the model, and after each stage instead of one; each makes what the whole model makes.
+
+    Checkpoints leave the base out; a run goes on from one to the bit, and beside another base it does not.
+    """
     write_classes(tmp_path / "in")
     base, clap = write_stable_diffusion(tmp_path / "base"), write_clap(tmp_path / "clap")
     recipe = published_recipe(tmp_path / "in", base, clap)
@@ -327,6 +330,20 @@ def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
     data = tasks.prepare(recipe, tmp_path / "prepared")
     loop.train_recipe(recipe, data, tmp_path / "run")
     whole = Pipeline.load(str(tmp_path / "run"))
+    for path in (tmp_path / "run").glob("checkpoints/*/*/model.safetensors"):
+        kept = {name.removeprefix("denoiser.") for name in load_file(path) if name.startswith("denoiser.")}
+        assert kept == {name for name in whole.denoiser.state_dict() if ".lora_" in name or ".processor." in name}
+    for stop in ("tokens", "lora"):
+        with pytest.raises(StoppedError):
+            loop.train_recipe(recipe, data, tmp_path / "again", report=stop_after(stop, 1))
+    file = base / "unet" / "diffusion_pytorch_model.safetensors"
+    content = file.read_bytes()
+    save_file({name: value + 1 for name, value in load_file(file).items()}, file)
+    with pytest.raises(InputError, match="another base"):
+        loop.train_recipe(recipe, data, tmp_path / "again")
+    file.write_bytes(content)
+    loop.train_recipe(recipe, data, tmp_path / "again")
+    assert_same(tmp_path / "again", tmp_path / "run")
     for folder, same in (("model/adapters", True), ("after-lora", True), ("after-tokens", False)):
         place = tmp_path / "run" / folder
         assert (place / "adapters.json").is_file()

@@ -92,7 +92,8 @@ def read_network(
     Raises:
         InputError: files that cannot be read, or lack some of its weights.
     """
-    with one_line(model, what, field):
+    # Weights are drawn before they are read: one that is first needed within a step must not shift that step's dropout.
+    with one_line(model, what, field), torch.random.fork_rng(devices=[]):
         network, loading = kind.from_pretrained(
             folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **settings
         )

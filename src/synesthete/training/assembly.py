@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.diffusion.sampling import scheduler_for
+from synesthete.io import read_json
 from synesthete.objectives import Denoising, Distillation, Parts
 from synesthete.objectives.distillation import few_steps
 from synesthete.pipeline import Pipeline
@@ -33,6 +34,7 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     return parts
 
 
+BASE = "base"  # in a checkpoint's state: what its base is, where its weights are left out
 STARTED = ("conditioner", "denoiser")  # the parts that a training can begin with
 
 
@@ -147,10 +149,42 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
         InputError: damaged files, or weights of another shape.
     """
     with reading(checkpoint):
+        if (state := read_json(checkpoint / "state.json")).get(BASE):
+            check_base(base_of(parts), state, checkpoint)
         load_state(parts, load_file(checkpoint / "model.safetensors"))
 
 
-def load_state(parts: Parts, state: dict[str, torch.Tensor]) -> None:
-    """An objective's state into the parts that it holds; what is its own is left out."""
+def base_names(parts: Parts) -> frozenset[str]:
+    """The weights of a published base, by the names that an objective has for them; none of a denoiser without one."""
+    if not parts.denoiser.has_base:
+        return frozenset()
+    base = {id(weight) for weight in parts.denoiser.groups()["base"]}
+    return frozenset(f"denoiser.{name}" for name, weight in parts.denoiser.named_parameters() if id(weight) in base)
+
+
+def base_of(parts: Parts) -> dict[str, str]:
+    """What tells a published base from another."""
+    from synesthete.denoisers.adapters import base_digests  # with diffusers' networks, which most models are not of
+
+    return base_digests(parts.denoiser.unet)
+
+
+def check_base(own: Mapping[str, str] | None, state: Mapping[str, Any], checkpoint: Path) -> None:
+    """Make sure that a checkpoint that left its base out is gone on from beside the same one.
+
+    own: of the base at hand. state: what the checkpoint says.
+
+    Raises:
+        InputError: another base.
+    """
+    if state.get(BASE) != own:
+        raise InputError(f"{checkpoint}: trained beside another base than denoiser.model is now; give it that one back")
+
+
+def load_state(parts: Parts, state: Mapping[str, torch.Tensor]) -> None:
+    """An objective's state into the parts that it holds; what is its own is left out, a base that it lacks stays."""
+    left = base_names(parts) - state.keys()
+    base = {k: v for k, v in parts.denoiser.state_dict().items() if f"denoiser.{k}" in left}
     for name, module in parts.modules().items():
-        module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        module.load_state_dict({**base, **own} if name == "denoiser" else own)

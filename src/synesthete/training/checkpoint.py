@@ -77,14 +77,19 @@ def reading(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be loaded ({reason}); remove it to go on from the one before") from None
 
 
-def restore(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) -> None:
-    """Put a checkpoint's weights and optimiser state back.
+def restore(
+    model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, left_out: frozenset[str] = frozenset()
+) -> None:
+    """Put a checkpoint's weights and optimiser state back. left_out: weights that it lacks, which stay as they are.
 
     Raises:
         InputError: damaged files, or weights of another shape.
     """
     with reading(folder):
-        set_model_state_dict(model, load_file(folder / "model.safetensors"), options=FULL)
+        how = SOME if left_out else FULL
+        found = set_model_state_dict(model, load_file(folder / "model.safetensors"), options=how)
+        if other := {*found.missing_keys, *found.unexpected_keys} - left_out:
+            raise KeyError(min(other))
         groups = read_json(folder / "optimiser.json")
         groups = [group | {"betas": tuple(group["betas"])} for group in groups]
         state: dict[str, Any] = {}

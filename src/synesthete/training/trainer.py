@@ -21,7 +21,7 @@ from synesthete.nn.device import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
 from synesthete.training import checkpoint, rollback, sharding
 from synesthete.training.assembly import make_parts
-from synesthete.training.models import Models
+from synesthete.training.models import Models, is_adapted
 from synesthete.training.optim import schedule, set_learning_rate
 from synesthete.training.precompute import (
     NUM_VIEWS,
@@ -86,7 +86,8 @@ class StageTrainer:
         if stage.gradient_checkpointing:
             parts.denoiser.enable_gradient_checkpointing()
         self.objective = self._objective(parts)
-        self.weights = Weights(self.objective, parts, stage, self.accelerator, lambda: make_parts(recipe, prepared))
+        make = partial(make_parts, recipe, prepared)
+        self.weights = Weights(self.objective, parts, stage, self.accelerator, make, is_adapted(recipe))
         self.model, self.optimiser, self.trained = self.weights.model, self.weights.optimiser, self.weights.trained
         self.step, self.seconds = 0, 0.0
         self.validator = Validator(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
@@ -10,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.io import read_json
 from synesthete.training import checkpoint, sharding
-from synesthete.training.assembly import load_state
+from synesthete.training.assembly import BASE, base_names, base_of, check_base, load_state
 from synesthete.training.averages import Averages, set_values
 from synesthete.training.optim import make_optimiser
 
@@ -28,15 +29,24 @@ if TYPE_CHECKING:
 class Weights:
     """The weights of an objective with their optimiser and their averages, whole or, where asked for, in pieces.
 
-    parts: what the objective holds. make: makes such parts once more, for weights put together from pieces.
+    parts: what the objective holds. make: makes such parts once more, for weights put together from pieces. is_adapted:
+    whether a published base stays as it is all through the recipe; then checkpoints name it, and leave its weights out.
     """
 
     def __init__(
-        self, objective: Objective, parts: Parts, stage: Stage, accelerator: Accelerator, make: Callable[[], Parts]
+        self,
+        objective: Objective,
+        parts: Parts,
+        stage: Stage,
+        accelerator: Accelerator,
+        make: Callable[[], Parts],
+        is_adapted: bool = False,
     ) -> None:
         self.parts, self.stage, self.accelerator, self.make = parts, stage, accelerator, make
+        self.left_out = base_names(parts) if is_adapted else frozenset()
         self.sharded = sharding.is_asked()
         if self.sharded:
+            _ = self.base  # while it is whole
             sharding.shard(objective, accelerator)
         optimiser = make_optimiser(objective, stage)
         if stage.compile:
@@ -48,6 +58,11 @@ class Weights:
             self.model, self.optimiser = accelerator.prepare(objective, optimiser)
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
         self.ema = self._average()
+
+    @cached_property
+    def base(self) -> dict[str, str] | None:
+        """What tells the base that checkpoints leave out from another; None where they leave out nothing."""
+        return base_of(self.parts) if self.left_out else None
 
     def _average(self) -> Averages | None:
         """Averages that begin now."""
@@ -105,7 +120,10 @@ class Weights:
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint; every process has to call it. state: whatever else JSON holds."""
         model_state, optimiser_state = checkpoint.gather(self.model, self.optimiser.optimizer)
+        model_state = {name: value for name, value in model_state.items() if name not in self.left_out}
         averages = None
+        if self.base:
+            state = state | {BASE: self.base}
         if self.ema:
             wholes = (sharding.whole(average).cpu().contiguous() for average in self.ema.tensors)
             averages = {f"{i:05d}": average for i, average in enumerate(wholes)}
@@ -121,7 +139,8 @@ class Weights:
         """
         with checkpoint.reading(folder):
             state = read_json(folder / "state.json")
-            checkpoint.restore(self.model, self.optimiser.optimizer, folder)
+            check_base(self.base, state, folder)
+            checkpoint.restore(self.model, self.optimiser.optimizer, folder, self.left_out)
             if self.ema:
                 kept = load_file(folder / "ema.safetensors")
                 like = self.trained.values()

@@ -186,8 +186,10 @@ def _averages(pipeline: Pipeline, held_out: Batch, checkpoint: Path) -> list[Che
     state = load_file(checkpoint / "model.safetensors")
     trained = Parts(pipeline.codec, *copy.deepcopy((pipeline.conditioner, pipeline.denoiser)), pipeline.process)
     for name in ("conditioner", "denoiser"):
+        module = getattr(trained, name)
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        getattr(trained, name).load_state_dict(own)
+        # A checkpoint may have left out a base that stays as published.
+        module.load_state_dict({**module.state_dict(), **own} if getattr(module, "has_base", False) else own)
     return [averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (parts_of(pipeline), trained)))]
 
 
