@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test test-oldest slow lint types contracts check golden clean
+.PHONY: env demo studio studio-env test test-oldest slow lint types contracts check golden clean
 
 env: $(VENV)/.ready
 
@@ -16,6 +16,19 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: env
 	$(BIN)/synesthete demo
+
+# gradio wants an older Pillow than the tests are pinned to, so it stands in an environment of its own, over the other.
+studio-env: .venv-studio/.ready
+
+.venv-studio/.ready: $(VENV)/.ready
+	test -x .venv-studio/bin/python || $(BIN)/python -m venv .venv-studio
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+		> $$(.venv-studio/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth
+	.venv-studio/bin/python -m pip install --quiet 'gradio>=6,<7' playwright
+	touch $@
+
+studio: studio-env
+	.venv-studio/bin/python -m synesthete studio --open
 
 # A worker takes file after file as they stand; by the number of their tests, those of few and long ones would come last.
 test: env
@@ -47,4 +60,4 @@ golden: env
 	$(BIN)/python -m pytest --update-golden -k golden
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-studio build dist src/*.egg-info

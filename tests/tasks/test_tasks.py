@@ -25,7 +25,7 @@ def test_a_model_says_its_task(pipeline):
 
 
 def test_an_unknown_task_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match="image-to-speech, music"):
+    with pytest.raises(InputError, match="image-to-speech, images"):
         find_task("dance")
 
 

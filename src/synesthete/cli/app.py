@@ -18,6 +18,7 @@ from synesthete.cli.options import Command, ListCommand
 from synesthete.cli.recipes import prepare, recipes, show
 from synesthete.cli.sample import VerbCommand, command
 from synesthete.cli.search import sweep, tune
+from synesthete.cli.studio import studio
 from synesthete.cli.train import train
 from synesthete.cli.verbs import VERBS
 from synesthete.logs import LEVELS, listen, visible
@@ -47,7 +48,7 @@ for name, verb in VERBS.items():
     else:
         about += f"\n\nExamples: {', '.join(f'`{line}`' for line in verb.examples)}"
     app.command(name, cls=VerbCommand, help=about, short_help=short)(command(name))
-for function in (recipes, show, new, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor):
+for function in (recipes, show, new, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor, studio):
     app.command(cls=Command)(function)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from synesthete.cli.options import AsJson, Device, Overwrite
+from synesthete.tasks.wording import HELP
 from synesthete.types import InputError
 
 OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
@@ -23,71 +24,45 @@ def option(kind: Any, help: str, *names: str, **more: Any) -> Any:
 
 # What a command may be asked, by the fields of the tasks' requests and the sampling settings.
 OPTIONS: dict[str, Any] = {
-    "labels": option(
-        list[str] | None, "A class by name or number; several by commas or given again; or all.", "--label"
-    ),
-    "prompts": option(list[str] | None, "Words of your own, for a model that reads text; again for more.", "--prompt"),
-    "num": option(int | None, "How many of each.", min=1),
-    "loudness": option(float | None, "In dB, such as -20; or drawn.", metavar="DB"),
-    "seconds": option(float | None, "Length of each sound; the model's own by default."),
-    "bars": option(int | None, "Length of each piece; 8 by default."),
-    "key": option(str | None, "Such as 'D minor'; else drawn, or found in --init."),
-    "tempo": option(float | None, "Quarter notes a minute; 84, or those of --init."),
-    "init": option(Path | None, "A sound or a score to vary, mend or go on from."),
-    "harmonise": option(bool, "Hold the melody of --init and make the other voices.", "--harmonise"),
-    "fill": option(str | None, "Bars of --init to be made anew, such as 3-4.", metavar="BARS"),
-    "remake": option(str | None, "Voices of --init to be made anew: soprano, alto, tenor, bass.", metavar="VOICES"),
-    "strength": option(float | None, "How far --init is varied, above 0 to 1, which keeps nothing; 0.6 by default."),
-    "gap": option(
-        tuple[float, float] | None, "Seconds of --init to be made anew; the rest stays as it is.", metavar="START END"
-    ),
-    "goes_on": option(bool, "Go on after --init, up to --seconds or --bars in all.", "--continue"),
-    "is_loop": option(bool, "Music whose end meets its beginning.", "--loop"),
-    "upsampler": option(str | None, "A second model, which adds highs to the music of the first.", metavar="MODEL"),
-    "overlap": option(float | None, "Seconds that a window of long music shares with the one before; a quarter."),
-    "num_corrections": option(
-        int | None, "Backward passes a step that fit what is made to what is held; 2.", "--corrections", min=0
-    ),
-    "num_resamplings": option(
-        int | None, "Rounds that blend what is made with what was given.", "--resamplings", min=0
-    ),
-    "negative_prompt": option(str | None, "What a picture is to be led away from.", metavar="TEXT"),
-    "audio_guidance_scale": option(
-        float | None, "How far the sound leads, beside --guidance-scale for the text, which else is for both."
-    ),
-    "adapter_scale": option(float | None, "How much is heard: 0 is deaf, 1 as it was trained, at most 2."),
-    "between": option(
-        tuple[Path, Path] | None, "A strip of pictures from one sound to another.", metavar="FIRST SECOND"
-    ),
-    "frames": option(int | None, "Pictures of that strip; 7 by default."),
-    "strengths": option(list[str] | None, "A strip of each sound, a picture for each strength.", metavar="NUMBERS"),
-    "is_gif": option(bool, "The strip as a GIF, too.", "--gif"),
-    "voice": option(
-        str | None,
-        "Who speaks: a voice of the model or a clip, several by commas, or all; else chance. Or who sings a melody.",
-    ),
-    "instrument": option(
-        str | None,
-        "What a score is played on; of music-score also several by commas, or all. An unknown one lists them.",
-        metavar="NAME",
-    ),
-    "player": option(
-        str | None,
-        "What plays it in place of plain tones: music-score or another such model, or a SoundFont (.sf2).",
-        "--with",
-        metavar="MODEL",
-    ),
-    "pitch": option(float | None, "How high, 0 to 99; 50 is the voice's own."),
-    "rate": option(float | None, "How fast, in words a minute."),
-    "max_pixels": option(int | None, "Pixels of a picture from which on it is not decoded; 100 million.", min=1),
-    "out": option(Path, "Folder for what is made."),
-    "seed": option(int, "Other seeds give others."),
-    "sampler": option(str | None, "Such as ddim or flow-heun; an unknown name lists them all."),
-    "steps": option(int | None, "Number of sampling steps."),
-    "guidance_scale": option(float | None, "1.0 is off; higher follows the condition more; 0.0 does without it."),
-    "assignments": option(
-        list[str] | None, "Any other sampling setting, such as eta=0.5.", "--set", metavar="KEY=VALUE"
-    ),
+    "labels": option(list[str] | None, HELP["labels"], "--label"),
+    "prompts": option(list[str] | None, HELP["prompts"], "--prompt"),
+    "num": option(int | None, HELP["num"], min=1),
+    "loudness": option(float | None, HELP["loudness"], metavar="DB"),
+    "seconds": option(float | None, HELP["seconds"]),
+    "bars": option(int | None, HELP["bars"]),
+    "key": option(str | None, HELP["key"]),
+    "tempo": option(float | None, HELP["tempo"]),
+    "init": option(Path | None, HELP["init"]),
+    "harmonise": option(bool, HELP["harmonise"], "--harmonise"),
+    "fill": option(str | None, HELP["fill"], metavar="BARS"),
+    "remake": option(str | None, HELP["remake"], metavar="VOICES"),
+    "strength": option(float | None, HELP["strength"]),
+    "gap": option(tuple[float, float] | None, HELP["gap"], metavar="START END"),
+    "goes_on": option(bool, HELP["goes_on"], "--continue"),
+    "is_loop": option(bool, HELP["is_loop"], "--loop"),
+    "upsampler": option(str | None, HELP["upsampler"], metavar="MODEL"),
+    "overlap": option(float | None, HELP["overlap"]),
+    "num_corrections": option(int | None, HELP["num_corrections"], "--corrections", min=0),
+    "num_resamplings": option(int | None, HELP["num_resamplings"], "--resamplings", min=0),
+    "negative_prompt": option(str | None, HELP["negative_prompt"], metavar="TEXT"),
+    "audio_guidance_scale": option(float | None, HELP["audio_guidance_scale"]),
+    "adapter_scale": option(float | None, HELP["adapter_scale"]),
+    "between": option(tuple[Path, Path] | None, HELP["between"], metavar="FIRST SECOND"),
+    "frames": option(int | None, HELP["frames"]),
+    "strengths": option(list[str] | None, HELP["strengths"], metavar="NUMBERS"),
+    "is_gif": option(bool, HELP["is_gif"], "--gif"),
+    "voice": option(str | None, HELP["voice"]),
+    "instrument": option(str | None, HELP["instrument"], metavar="NAME"),
+    "player": option(str | None, HELP["player"], "--with", metavar="MODEL"),
+    "pitch": option(float | None, HELP["pitch"]),
+    "rate": option(float | None, HELP["rate"]),
+    "max_pixels": option(int | None, HELP["max_pixels"], min=1),
+    "out": option(Path, HELP["out"]),
+    "seed": option(int, HELP["seed"]),
+    "sampler": option(str | None, HELP["sampler"]),
+    "steps": option(int | None, HELP["steps"]),
+    "guidance_scale": option(float | None, HELP["guidance_scale"]),
+    "assignments": option(list[str] | None, HELP["assignments"], "--set", metavar="KEY=VALUE"),
     "device": Device,
     "overwrite": Overwrite,
     "as_json": AsJson,

@@ -57,8 +57,10 @@ def warned(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         logger.warning("%s", error)
 
 
-def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> Path:
+def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int, comment: str = "") -> Path:
     """Write (S,) or (C, S) in [-1, 1] as 16-bit wav or flac, by the suffix; louder samples are clipped.
+
+    comment: what the file tells of itself, read back by `SoundFile.comment`.
 
     The file is written beside its place and renamed, so that it is whole or absent; missing folders are made.
 
@@ -72,7 +74,11 @@ def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int) -> P
         raise InputError(f"{path}: NaN or infinite samples to write; nothing was written, check what made them")
     encoded = io.BytesIO()
     samples = to_int16(waveform).numpy().T  # (S,) or (S, C)
-    soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format=_FORMATS[path.suffix.lower()])
+    how = {"channels": 1 if samples.ndim == 1 else samples.shape[1], "format": _FORMATS[path.suffix.lower()]}
+    with soundfile.SoundFile(encoded, "w", sample_rate, subtype="PCM_16", **how) as file:
+        if comment:
+            file.comment = comment
+        file.write(samples)
     write_file(path, encoded.getvalue())
     return path
 

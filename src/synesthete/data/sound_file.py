@@ -80,6 +80,11 @@ class SoundFile:
             ) from None
         self.sample_rate, self.num_channels = codec.sample_rate, codec.layout.nb_channels
 
+    @property
+    def comment(self) -> str:
+        """What the file tells of itself; "" where it says nothing."""
+        return str(self._container.metadata.get("comment", ""))
+
     def __enter__(self) -> Self:
         return self
 

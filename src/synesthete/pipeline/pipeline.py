@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import tempfile
 from dataclasses import dataclass
@@ -54,7 +55,12 @@ class Pipeline:
         process: settings of the `Process` that the denoiser was trained on.
         sampling: the fields of `Sampling`, unless a call says otherwise.
         card: what the model is: recipe and task, class names and words, how its pictures are to be read.
+
+    Attributes:
+        on_step: is called with every x_t, its step and the number of steps, by whoever shows or stops a sampling.
     """
+
+    on_step: Callable[[torch.Tensor, int, int], None] | None = None
 
     def __init__(
         self,
@@ -262,11 +268,13 @@ class Pipeline:
             strength=strength,
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
-        while True:
+        for step in itertools.count(1):
             with torch.no_grad(), autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
                 x_t = next(steps, None)
             if x_t is None:
                 return
+            if self.on_step is not None:
+                self.on_step(x_t, step, settings["num_inference_steps"])
             yield x_t
 
     @torch.no_grad()

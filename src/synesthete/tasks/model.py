@@ -18,6 +18,7 @@ ALSO = {
     "label": "labels",
     "prompt": "prompts",
     "loop": "is_loop",
+    "continue": "goes_on",
     "gif": "is_gif",
     "corrections": "num_corrections",
     "resamplings": "num_resamplings",

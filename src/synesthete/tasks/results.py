@@ -49,6 +49,8 @@ class Sound:
     def save(self, path: Path | str) -> Path:
         """Write the sound to PATH.wav or .flac, its spectrogram to PATH.png, or how it was made to PATH.json.
 
+        Each tells how it was made: a sound in its comment, a picture in text chunks.
+
         Raises:
             InputError: another suffix, a full disk, or a folder that cannot be written.
         """
@@ -57,7 +59,7 @@ class Sound:
         path = Path(path)
         if path.suffix in (".png", ".json"):
             return save_picture(path, self.picture, self.how)
-        return write_audio(path, self.waveform, self.sample_rate)
+        return write_audio(path, self.waveform, self.sample_rate, json.dumps(self.how) if self.how else "")
 
     def __repr__(self) -> str:
         """One line."""

@@ -12,7 +12,7 @@ from synesthete.io import locked, read_json
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
+
+
+CHOICE = "choice"
 
 
 class Task:
@@ -39,6 +42,9 @@ class Task:
             unless told. evaluation_options: those that `evaluate` takes beside those of every task. is_scorable:
             whether `sweep` and `tune` can score what is made of a class alone. evaluator_type, saved_classifier: what
             evaluates a model, and what `train_classifier` saves, "" for nothing: MODULE:CLASS, imported when needed.
+        form: how a page asks for a field of the request or a sampling setting that is no plain text, number or switch:
+            the kind of a file ("picture", "sound", "score"), CHOICE of what `choices` gives, a slider (low, high,
+            start), which says nothing while it stands at its start, or None where it does not ask.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Task:
     is_scorable: bool = False
     evaluator_type: str = "synesthete.evaluation.runner:Evaluator"
     saved_classifier: str = ""
+    form: ClassVar[Mapping[str, str | tuple[float, float, float] | None]] = {"labels": CHOICE}
 
     def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
         """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
@@ -217,6 +224,10 @@ class Task:
                 raise InputError(f"an input of type {type(one).__name__}; give a path, a PIL image, or a list of them")
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
 
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """What a field of `form` can be with a loaded model: names, or a slider's (low, high); () is not asked for."""
+        return {"labels": pipeline.class_names}
+
     def plan(self, pipeline: Any, request: Any, folder: Path | None = None) -> Plan:
         """What a request comes to with a loaded model. folder: of its files.
 
@@ -230,11 +241,11 @@ class Task:
 # registers it, and asking for it costs nobody the others' libraries.
 VERBS: dict[str, str] = {
     "image-to-speech": "speak",
+    "images": "draw",
+    "audio-to-image": "paint",
     "music": "play",
     "music-score": "play",
     "music-compose": "play",
-    "audio-to-image": "paint",
-    "images": "draw",
 }
 _TASKS: dict[str, Task] = {}
 

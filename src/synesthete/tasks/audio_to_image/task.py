@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -14,7 +14,7 @@ from synesthete.data.audio_image_pairs import AudioImageSamples
 from synesthete.data.captions import spell
 from synesthete.io import digest
 from synesthete.tasks.audio_to_image.preparation import prepare_pairs
-from synesthete.tasks.audio_to_image.sampling import PaintPlan, PaintRequest
+from synesthete.tasks.audio_to_image.sampling import STRONGEST, PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
 from synesthete.tasks.preparation import cached
 from synesthete.tasks.task import register
@@ -38,6 +38,7 @@ class AudioToImage(Images):
     shipped_model = "audio-to-image-digits"
     request_type = PaintRequest
     plan_type = PaintPlan
+    form: ClassVar[Any] = {"inputs": "sound", "between": "sound", "adapter_scale": (0.0, STRONGEST, 1.0)}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Pictures fitted and sounds decoded, and heard where the encoder is frozen."""
@@ -87,6 +88,10 @@ class AudioToImage(Images):
             sample_rate=conditioner.sample_rate,
             templates=templates,
         )
+
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """None of names; how much is heard only where it can be changed."""
+        return {} if pipeline.denoiser.adapter_scale is not None else {"adapter_scale": (), "strengths": ()}
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Files of sound.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from synesthete.conditioning.voices import NONE, VoicedPicture
+from synesthete.conditioning.voices import ALL, NONE, PITCHES, RATES, VoicedPicture
 from synesthete.config import Recipe, Stage, build, plain
 from synesthete.data.audio import as_float
 from synesthete.data.files import SPLITS, Split, some
@@ -23,7 +23,7 @@ from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.io import digest, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
-from synesthete.tasks.task import Task, model_folder, register
+from synesthete.tasks.task import CHOICE, Task, model_folder, register
 from synesthete.training.precompute import precompute_features
 from synesthete.types import InputError, Prepared, Progress
 
@@ -53,6 +53,21 @@ class ImageToSpeech(Task):
     saved_classifier = "synesthete.evaluation.classifiers.speech:SpeechClassifier"
     request_type = SpeechRequest
     plan_type = SpeechPlan
+    form: ClassVar[Any] = {
+        "inputs": "picture",
+        "voice": CHOICE,
+        "pitch": (*PITCHES, 50),
+        "rate": (*RATES, 175),
+        "max_pixels": None,
+    }
+
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """Voices and what was learned of pitch and rate, of a model that knows any."""
+        conditioner = pipeline.conditioner
+        if not isinstance(conditioner, VoicedPicture):
+            return {"voice": (), "pitch": (), "rate": ()}
+        pitches, rates = (own if own[0] < own[1] else () for own in conditioner.ranges)
+        return {"voice": (*conditioner.voices, ALL), "pitch": pitches, "rate": rates}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """The corpus spoken, the codec measured on it, every clip encoded and every picture fitted.

@@ -128,6 +128,10 @@ class Images(Task):
         known = {*pipeline.class_names, *map(str, range(len(pipeline.class_names))), "all"}
         return {"labels": [g for g in given if g in known], "prompts": [g for g in given if g not in known]}
 
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """Its classes; words of one's own only for a model that reads them."""
+        return super().choices(pipeline) | ({} if pipeline.conditioner.reads_text else {"prompts": ()})
+
     def check_scorable(self, features: str = "auto") -> None:
         """Pictures can, by any features that are there."""
         from synesthete.evaluation.features import check_image_features

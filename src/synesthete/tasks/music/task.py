@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ from synesthete.io import digest
 from synesthete.pipeline import Cascade, Pipeline
 from synesthete.pipeline.cascade import is_cascade
 from synesthete.tasks.music.cutting import Cutting, decode_recordings
-from synesthete.tasks.music.sampling import MusicPlan, MusicRequest
+from synesthete.tasks.music.sampling import STRENGTH, MusicPlan, MusicRequest
 from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say_notes
-from synesthete.tasks.task import Task, register
+from synesthete.tasks.task import CHOICE, Task, register
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class MusicTask(Task):
     saved_classifier = "synesthete.evaluation.classifiers.sound:SoundClassifier"
     request_type = MusicRequest
     plan_type = MusicPlan
+    form: ClassVar[Any] = {"labels": CHOICE, "init": "sound", "strength": (0.05, 1.0, STRENGTH), "upsampler": None}
+
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """Its classes, and how loud only of a model that is told it."""
+        base = getattr(pipeline, "base", pipeline)
+        return super().choices(base) | ({} if base.conditioner.reads == "level" else {"loudness": ()})
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Recordings decoded and cut, the codec measured on the training pieces, which are encoded.

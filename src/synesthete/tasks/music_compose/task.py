@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from synesthete.data.scores.grid import BAR
 from synesthete.data.scores.key import KEY_NAMES
+from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.samples import ScoreSamples
 from synesthete.io import digest
+from synesthete.tasks.music_compose.given import voice_names
 from synesthete.tasks.music_compose.sampling import ComposePlan, ComposeRequest
 from synesthete.tasks.preparation import cached, say_notes
-from synesthete.tasks.task import Task, register
+from synesthete.tasks.task import CHOICE, Task, register
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ class MusicCompose(Task):
     evaluator_type = "synesthete.tasks.music_compose.evaluation:ComposeEvaluator"
     request_type = ComposeRequest
     plan_type = ComposePlan
+    form: ClassVar[Any] = {"key": CHOICE, "init": "score", "voice": CHOICE, "instrument": CHOICE, "player": None}
+
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """Keys, voices, and the instruments of our own."""
+        voices = voice_names(pipeline.codec.config.num_voices)
+        return {"key": KEY_NAMES, "voice": voices, "instrument": Partials().names}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Scores read and cut into windows of the codec's length; nothing is measured.

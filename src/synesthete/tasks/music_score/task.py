@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from synesthete.data.scores.score import Score
 from synesthete.data.scores.scored_sounds import PerformanceSamples, ScoredSounds, packed, place_windows
 from synesthete.io import digest, load_or_compute
 from synesthete.pipeline.canvas import encode_whole, silent_frames
-from synesthete.tasks.music_score.sampling import ScorePlan, ScoreRequest
+from synesthete.tasks.music_score.sampling import ALL, ScorePlan, ScoreRequest
 from synesthete.tasks.preparation import cached, measure_codec, say_notes
-from synesthete.tasks.task import Task, register
+from synesthete.tasks.task import CHOICE, Task, register
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class MusicScoreTask(Task):
     saved_classifier = "synesthete.evaluation.classifiers.transcriber:Transcriber"
     request_type = ScoreRequest
     plan_type = ScorePlan
+    form: ClassVar[Any] = {"inputs": "score", "instrument": CHOICE}
+
+    def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
+        """Its instruments."""
+        return {"instrument": (*pipeline.conditioner.instruments, ALL)}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
         """Performances played, the codec measured on some of them, all of them encoded beside their rolls.

@@ -1,0 +1,241 @@
+"""What a page asks for: a widget for each field of a task's request and for some sampling settings."""
+
+from __future__ import annotations
+
+import re
+from abc import ABCMeta
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from synesthete.diffusion.sampling import SAMPLERS
+from synesthete.tasks.sampling import SampleRequest
+from synesthete.tasks.task import CHOICE
+from synesthete.tasks.wording import HELP
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from synesthete.tasks import Task
+
+KINDS = {  # of files: the endings that a page lets through; what they hold is found out when they are read
+    "sound": ["audio"],
+    "score": [".mid", ".midi", ".mxl", ".musicxml", ".xml"],
+    "picture": ["image"],
+}
+LABELS = {
+    "labels": "What",
+    "prompts": "In words of your own",
+    "num": "How many",
+    "inputs": "{}",
+    "init": "Begin with a {}",
+    "between": "Between two sounds",
+    "goes_on": "Go on after it",
+    "is_loop": "Loop",
+    "is_gif": "As a GIF, too",
+    "fill": "Bars to make anew",
+    "remake": "Voices to make anew",
+    "gap": "Seconds to make anew",
+    "sampler": "Sampler",
+    "num_inference_steps": "Steps",
+    "guidance_scale": "Guidance",
+    "adapter_scale": "How much is heard",
+}
+INFOS = {  # where the help of the command line says more than a form needs
+    "labels": "One or several.",
+    "prompts": "A line for each.",
+    "voice": "Left open, chance chooses.",
+    "instrument": "Left open, the model or chance chooses.",
+    "key": "Left open, it is drawn, or found in what it begins with.",
+    "num": "Of each.",
+    "sampler": "How it walks from noise to what is made.",
+    "remake": "Such as alto, tenor.",
+    "fill": "Such as 3-4.",
+    "gap": "From and to, such as 3 4.5; the rest stays as it is.",
+    "strengths": "Such as 0 0.5 1: a picture for each.",
+}
+SETTINGS = {"sampler": "str", "num_inference_steps": "int", "guidance_scale": "float"}  # of every model
+FIRST = ("inputs", "labels", "prompts", "voice", "instrument", "key", "bars", "num")  # the rest is under "More"
+LONGEST = 500  # letters of a text
+MOST = 64  # of what is made at once
+
+# An image whose file is handed on as it is: our own decoder is bounded, and says what is wrong. A class statement
+# would have gradio write a stub beside this file. A template is an image like any other to the page.
+Upload: Any = ABCMeta.__new__(
+    type(gr.Image),
+    "Upload",
+    (gr.Image,),
+    {"is_template": True, "preprocess": lambda self, given: None if given is None else given.path},
+)
+
+
+@dataclass
+class Field:
+    """What is asked for. kind: its type. file: the kind of its file, or "". start: where it says nothing."""
+
+    name: str
+    kind: str
+    file: str = ""
+    is_setting: bool = False
+    is_choice: bool = False
+    start: Any = None
+    widget: Any = None
+    second: Any = None  # of two files
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        text = LABELS.get(self.name, self.name.replace("_", " ").capitalize()).format(self.file)
+        return text[:1].upper() + text[1:]
+
+    def read(self, given: Any) -> Any:
+        """What a widget's value asks for; None where it says nothing.
+
+        Raises:
+            InputError: no numbers where some are wanted.
+        """
+        if given in (None, "", [], ()) or given is False or given == self.start:
+            return None
+        if self.file:
+            return [Path(given)] if self.kind.startswith("Sequence") else Path(given)
+        if self.kind == "int":
+            return int(given)
+        if "float" in self.kind and isinstance(given, str):
+            try:
+                return tuple(float(word) for word in re.split(r"[,;\s]+", given.strip()))
+            except ValueError:
+                raise InputError(f"{self.label}: {given!r} is not numbers; give some, such as 0 0.5 1") from None
+        if self.kind.startswith("Sequence") and isinstance(given, str):
+            return [line.strip() for line in given.splitlines() if line.strip()]
+        return given
+
+
+def fields_of(task: Task) -> list[Field]:
+    """What a task is asked: its request's fields, then the sampling settings."""
+    shared = {one.name for one in fields(SampleRequest)}
+    kinds = {one.name: str(one.type) for one in fields(task.request_type) if one.name not in shared}
+    wanted = {name: kind for name, kind in kinds.items() if task.form.get(name, "") is not None}
+    settings = SETTINGS | {name: "float" for name in task.form if name not in kinds}
+    found = []
+    for name, kind in (wanted | settings).items():
+        how = task.form.get(name, "")
+        field = Field(name, kind.removesuffix(" | None"), is_setting=name in settings, is_choice=how == CHOICE)
+        if isinstance(how, tuple):
+            field.start = how[2]
+        elif not field.is_choice:
+            field.file = str(how)
+        found.append(field)
+    return sorted(found, key=lambda one: FIRST.index(one.name) if one.name in FIRST else len(FIRST))
+
+
+def make_widget(task: Task, field: Field) -> None:
+    """Put the widget of a field where the page stands."""
+    info = say_help(field)
+    about: dict[str, Any] = {"label": field.label, "interactive": True}
+    how = task.form.get(field.name)
+    if field.file:
+        if field.kind.startswith("tuple"):
+            with gr.Group():
+                field.widget = file_widget(field.file, f"{field.label}: the first")
+                field.second = file_widget(field.file, f"{field.label}: the second")
+        else:
+            field.widget = file_widget(field.file, field.label)
+    elif isinstance(how, tuple):
+        field.widget = gr.Slider(how[0], how[1], value=how[2], info=info, **about)
+    elif field.name == "sampler":
+        field.widget = gr.Dropdown(list(SAMPLERS), info=info, **about)
+    elif field.is_choice:
+        several = field.kind.startswith("Sequence")
+        field.widget = gr.Dropdown([], multiselect=several, allow_custom_value=True, info=info, **about)
+    elif field.kind == "bool":
+        field.widget = gr.Checkbox(info=info, **about)
+    elif field.kind in ("int", "float"):
+        value = (4 if task.plan_type.unit == "picture" else 1) if field.name == "num" else None
+        most = MOST if field.name == "num" else None
+        precision = 0 if field.kind == "int" else None
+        field.widget = gr.Number(value, precision=precision, maximum=most, info=info, **about)
+    else:
+        field.widget = gr.Textbox(max_length=LONGEST, info=info, **about)
+
+
+def file_widget(kind: str, label: str) -> Any:
+    """What takes a file of a kind, or in its place a microphone or a camera."""
+    if kind == "sound":
+        return gr.Audio(sources=["microphone", "upload"], type="filepath", label=label)
+    if kind == "picture":
+        return Upload(sources=["upload", "webcam", "clipboard"], type="filepath", label=label, height=280)
+    return gr.File(file_types=KINDS.get(kind), type="filepath", label=label, height=140)
+
+
+def say_help(field: Field) -> str | None:
+    """What stands below its label: the help of the command line, with fields in place of options, or less."""
+    text = INFOS.get(field.name) or HELP.get("steps" if field.name == "num_inference_steps" else field.name)
+    return None if text is None else re.sub(r"--([a-z-]+)", lambda found: name_on_page(found[1]), text)
+
+
+def name_on_page(option: str) -> str:
+    """What the page calls an option of the command line."""
+    name = {"continue": "goes_on"}.get(option, option.replace("-", "_"))
+    return f"“{LABELS.get(name, name.replace('_', ' ').capitalize()).format('file')}”"
+
+
+def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
+    """The widgets as a loaded model has them: its choices, its ranges, its own settings; in their order."""
+    base = getattr(pipeline, "base", pipeline)
+    choices, own, updates = task.choices(pipeline), base.sampling_settings(), []
+    for field in asked:
+        values: Sequence[Any] | None = choices.get(field.name)
+        if field.name == "sampler":
+            flow = base.process.schedule == "flow"
+            fitting = [name for name, one in SAMPLERS.items() if one.flow == flow]
+            updates.append(gr.update(choices=fitting, value=own["sampler"]))
+        elif field.is_setting and values is None:
+            updates.append(gr.update(value=own[field.name]))
+        elif values is None:
+            updates.append(gr.update(visible=True))
+        elif not len(values):
+            updates.append(gr.update(visible=False))
+        elif field.is_choice:
+            several = field.kind.startswith("Sequence")
+            updates.append(gr.update(choices=list(values), value=[values[0]] if several else None, visible=True))
+        else:
+            updates.append(gr.update(minimum=values[0], maximum=values[1], visible=True))
+        updates += [gr.update()] if field.second is not None else []
+    return updates
+
+
+def read_form(task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline: Any) -> tuple[dict[str, Any], ...]:
+    """The request's fields and the sampling settings that a filled form asks for.
+
+    Raises:
+        InputError: a choice that the model does not have, or no numbers where some are wanted.
+    """
+    base = getattr(pipeline, "base", pipeline)
+    choices, own, values = task.choices(pipeline), base.sampling_settings(), iter(given)
+    request: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for field in asked:
+        value = field.read(next(values))
+        if field.second is not None:
+            second = field.read(next(values))
+            if (value is None) != (second is None):
+                raise InputError(f"{field.label}: only one is there; give two, or take it away")
+            value = None if value is None else (value, second)
+        known = choices.get(field.name)
+        if value is None or (known is not None and not len(known)):
+            continue
+        if field.is_choice and known and (wrong := [one for one in listed(value) if one not in known]):
+            raise InputError(f"{field.label}: no {wrong[0]!r}; choose from {', '.join(map(str, known))}")
+        if not field.is_setting:
+            request[field.name] = value
+        elif value != own[field.name]:
+            settings[field.name] = value
+    return request, settings
+
+
+def listed(value: Any) -> list[Any]:
+    """A value, or those in a list of them."""
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,57 @@
+// What the page does by itself: drawing with mouse, pen or finger, and spectrograms that seek in their sounds.
+(() => {
+  const drawn = new WeakSet();
+  const at = (pad, event) => {
+    const box = pad.getBoundingClientRect();
+    return [(event.clientX - box.left) * pad.width / box.width, (event.clientY - box.top) * pad.height / box.height];
+  };
+  const clear = (pad) => {
+    const brush = pad.getContext("2d");
+    brush.fillStyle = "#fff";
+    brush.fillRect(0, 0, pad.width, pad.height);
+    drawn.delete(pad);
+  };
+  let held = null;
+  document.addEventListener("pointerdown", (event) => {
+    const pad = event.target.closest?.("canvas.pad");
+    if (!pad) return;
+    event.preventDefault();
+    if (!drawn.has(pad)) clear(pad);
+    drawn.add(pad);
+    const brush = pad.getContext("2d");
+    Object.assign(brush, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
+    brush.beginPath();
+    brush.moveTo(...at(pad, event));
+    brush.lineTo(...at(pad, event));
+    brush.stroke();
+    held = pad;
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const brush = held.getContext("2d");
+    brush.lineTo(...at(held, event));
+    brush.stroke();
+  });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = null; });
+
+  // The drawing as a PNG where its tab is the one that is seen, else "".
+  window.studioDrawing = (id) => {
+    const pad = document.getElementById(id);
+    const seen = pad && pad.offsetParent !== null;
+    return seen && drawn.has(pad) ? pad.toDataURL("image/png") : "";
+  };
+  window.studioSeen = (id) => document.getElementById(id)?.offsetParent != null;
+  window.studioClear = (id) => clear(document.getElementById(id));
+
+  document.addEventListener("click", (event) => {
+    const seek = event.target.closest?.(".seek");
+    const sound = seek?.parentElement.querySelector("audio");
+    if (!sound || !Number.isFinite(sound.duration)) return;
+    const box = seek.getBoundingClientRect();
+    sound.currentTime = sound.duration * (event.clientX - box.left) / box.width;
+  });
+  document.addEventListener("timeupdate", (event) => {
+    const line = event.target.parentElement?.querySelector(".seek i");
+    if (line) line.style.left = `${100 * event.target.currentTime / event.target.duration}%`;
+  }, true);
+})();

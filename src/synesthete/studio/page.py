@@ -1,0 +1,40 @@
+"""The page: a tab a verb, made from the tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from synesthete.studio.shelf import Shelf
+from synesthete.studio.task_tab import TaskTab
+from synesthete.studio.work import Works
+from synesthete.tasks import Task
+
+ABOUT = "Pictures that speak, sounds that paint, spectrograms that play. Nothing plays by itself."
+
+
+def build_page(shelf: Shelf, out: Path) -> Any:
+    """All of it, to be launched. out: the folder that everything is written to, and the only one that is given out."""
+    works, verbs = Works(), dict[str, list[Task]]()
+    for task in shelf.tasks():
+        verbs.setdefault(task.verb, []).append(task)
+    with gr.Blocks(title="Synesthete studio", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        gr.Markdown(f"# Synesthete studio\n{ABOUT}")
+        first = [page.load]
+        with gr.Tabs():
+            for verb, tasks in verbs.items():
+                with gr.Tab(verb.capitalize()) as tab:
+                    seen = [tab.select, *first]
+                    first = []
+                    if len(tasks) == 1:
+                        TaskTab(tasks[0], shelf, out, works).build(seen)
+                        continue
+                    with gr.Tabs():
+                        for task in tasks:
+                            with gr.Tab(task.makes.capitalize()) as own:
+                                TaskTab(task, shelf, out, works).build([own.select, *seen])
+                            seen = []
+        page.unload(works.leave)
+    return page.queue(max_size=256, default_concurrency_limit=1)

@@ -1,0 +1,89 @@
+"""The studio in a real browser, headless."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import soundfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium on this machine")
+PATIENCE = 60_000  # ms that a busy machine may take
+SEVEN = ((0.25, 0.22), (0.75, 0.22), (0.42, 0.85))  # in shares of the canvas
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, studio: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    opened.goto(studio[1])
+    opened.wait_for_selector("canvas.pad")
+    yield opened
+    context.close()
+
+
+def choose(page: Any, label: str, value: str) -> None:
+    """An entry of a list that can be seen."""
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def draw(page: Any, points: Any) -> None:
+    """With the mouse."""
+    box = page.locator("canvas.pad").bounding_box()
+    for i, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+        if not i:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def test_a_drawn_seven_says_seven(page, studio):
+    """The shipped model without voices; nothing plays by itself, and the file is a sound."""
+    choose(page, "Model", "image-to-speech-digits")
+    draw(page, SEVEN)
+    page.click("#go-image-to-speech")
+    card = page.locator("#made-image-to-speech .card").first
+    assert "“seven”" in card.inner_text()
+    sound = card.locator("audio")
+    assert sound.evaluate("sound => sound.paused && !sound.autoplay")
+    content = page.request.get(studio[1].rstrip("/") + sound.get_attribute("src")).body()
+    assert soundfile.info(io.BytesIO(content)).duration > 0.3
+    assert page.request.get(f"{studio[1]}gradio_api/file=/etc/hostname").status in (403, 404)
+
+
+def test_a_broken_picture_is_one_line(page, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n, and nothing more")
+    page.get_by_role("tab", name="A picture").click()
+    page.locator("input[type=file]").first.set_input_files(broken)
+    page.click("#go-image-to-speech")
+    said = page.locator(".status.error").first.inner_text()
+    assert "broken.png" in said and "\n" not in said.strip()
+
+
+def test_what_is_being_made_is_shown_and_can_be_stopped(page):
+    page.get_by_role("tab", name="Draw", exact=True).click()
+    page.get_by_text("zero", exact=True).wait_for()  # the model's first class
+    page.get_by_label("How many").locator("visible=true").fill("64")
+    page.click("#go-images")
+    page.wait_for_selector(".live img")
+    page.click("#stop-images")
+    page.get_by_text("Stopped.").wait_for()
+    assert not page.locator("#made-images .card").count()

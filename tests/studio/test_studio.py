@@ -1,0 +1,143 @@
+"""Who is let in, what a form asks for, settings that come back, and stopping; no browser."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from synesthete.studio.server import start_studio
+from synesthete.tasks import find_task
+from synesthete.tasks.results import PictureResult, Sound
+from synesthete.types import InputError
+
+HOW = {"label": "7", "seed": 3, "model": "images-digits", "number": 1, "guidance_scale": 2.5, "eta": 0.5}
+
+
+def test_nobody_else_is_let_in_without_a_password(tmp_path):
+    with pytest.raises(InputError, match="others could use this machine; add --password"):
+        start_studio(tmp_path, host="0.0.0.0")
+
+
+def test_without_gradio_it_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(InputError, match=r"pip install 'synesthete\[studio\]'"):
+        start_studio(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def forms() -> Any:
+    pytest.importorskip("gradio", reason="needs gradio; pip install 'synesthete[studio]'")
+    return importlib.import_module("synesthete.studio.forms")
+
+
+@pytest.fixture(scope="module")
+def shelf(forms, tmp_path_factory) -> Any:
+    from synesthete.studio.shelf import Shelf
+
+    return Shelf(runs=tmp_path_factory.mktemp("runs"))
+
+
+def test_a_form_asks_for_what_the_command_takes_and_says_nothing_where_nothing_is_filled_in(forms, shelf):
+    task = find_task("images")
+    asked = forms.fields_of(task)
+    assert [one.name for one in asked] == [
+        "labels",
+        "prompts",
+        "num",
+        "sampler",
+        "num_inference_steps",
+        "guidance_scale",
+    ]
+    with shelf.borrow("images-digits") as model:
+        own = model.pipeline.sampling_settings()
+        given = [["seven"], "", 2, own["sampler"], own["num_inference_steps"] + 1, None]
+        request, settings = forms.read_form(task, asked, given, model.pipeline)
+        assert request == {"labels": ["seven"], "num": 2}
+        assert settings == {"num_inference_steps": own["num_inference_steps"] + 1}
+        shown = dict(zip([one.name for one in asked], forms.fit(task, asked, model.pipeline), strict=True))
+        assert shown["prompts"]["visible"] is False  # it reads no text
+        assert "seven" in shown["labels"]["choices"]
+        with pytest.raises(InputError, match="What: no 'cat'"):
+            forms.read_form(task, asked, [["cat"], "", 1, None, None, None], model.pipeline)
+
+
+def test_a_system_from_outside_has_its_tab(shelf, own_additions, tmp_path):
+    importlib.import_module("examples.fifth_system")
+    from synesthete.studio.page import build_page
+
+    shelf.names["rings"] = "damped-sine"
+    try:
+        built = build_page(shelf, tmp_path).get_config_file()
+    finally:
+        del shelf.names["rings"]
+    labels = [one["props"].get("label") or one["props"].get("value") for one in built["components"]]
+    assert {"Ring", "Speak", "Draw", "Paint", "Play"} <= {label for label in labels if isinstance(label, str)}
+    assert "damped_sine" in {one["api_name"] for one in built["dependencies"]}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".json", ".wav"])
+def test_settings_come_back_from_every_kind_of_file(suffix, tmp_path, forms):
+    from synesthete.studio.settings import fill_in, settings_told_by
+
+    made: Any = Sound(torch.zeros(100), 8000, Image.new("L", (4, 4)), HOW)
+    if suffix != ".wav":
+        made = PictureResult(Image.new("L", (4, 4)), HOW)
+    told = settings_told_by(made.save(tmp_path / f"one{suffix}"))
+    assert (told["model"], told["seed"]) == ("images-digits", "3")
+    values, left = fill_in(told, forms.fields_of(find_task("images")))
+    assert values == {"labels": ["7"], "num": 2, "guidance_scale": 2.5}
+    assert left == ["eta"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".json", ".wav"])
+def test_a_file_without_settings_is_one_line(suffix, tmp_path, forms):
+    from synesthete.studio.settings import settings_told_by
+
+    path = tmp_path / f"other{suffix}"
+    path.write_bytes(b"[1, 2")
+    with pytest.raises(InputError, match="does not tell how it was made"):
+        settings_told_by(path)
+
+
+def test_a_sampling_stops_at_its_next_step_and_one_model_is_loaded_at_a_time(shelf, tmp_path):
+    from synesthete.studio.task_tab import watched
+    from synesthete.studio.work import StoppedError, Work
+
+    with shelf.borrow("images-digits") as model:
+        work = Work()
+        steps: list[int] = []
+        request = model.task.request_type(labels=["7"], num=1)
+        with watched(model, work, 1):
+            for _, made in model.plan(request).results(work.say):
+                steps.append(work.step)
+                assert made is not None
+            work.stop.set()
+            with pytest.raises(StoppedError):
+                list(model.plan(request).results(work.say))
+        assert steps == [model.pipeline.sampling_settings()["num_inference_steps"]]
+        assert model.pipeline.on_step is None
+    with shelf.borrow("image-to-speech-digits") as other:
+        assert shelf.loaded is other
+    with pytest.raises(InputError, match="not a model of this studio"), shelf.borrow("/etc"):
+        pass
+
+
+def test_a_drawing_is_a_png_and_nothing_else(forms, tmp_path):
+    from synesthete.studio.task_tab import keep_drawing
+
+    for drawing in ("file:///etc/hostname", "data:image/png;base64,!!", "data:text/html;base64,AAAA"):
+        with pytest.raises(InputError, match="the drawing is none"):
+            keep_drawing(drawing, Path(tmp_path / "drawing.png"))
+
+
+def test_what_is_shown_is_no_markup(forms):
+    from synesthete.studio.cards import draw_card, draw_message, draw_section
+
+    shown = draw_section("<b>", [draw_card({".png": Path("a&b.png")}, "<script>")], ["<i>"]) + draw_message("<u>")
+    assert not any(tag in shown for tag in ("<b>", "<script>", "<i>", "<u>"))
