@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.scores.score import Score
 
+NAMES = ("picture", "score", "init")  # of the files that a sound was made of: under any name it is the same, to the bit
+
 
 @dataclass
 class Sound:
@@ -59,7 +61,8 @@ class Sound:
         path = Path(path)
         if path.suffix in (".png", ".json"):
             return save_picture(path, self.picture, self.how)
-        return write_audio(path, self.waveform, self.sample_rate, json.dumps(self.how) if self.how else "")
+        told = {key: value for key, value in self.how.items() if key not in NAMES}
+        return write_audio(path, self.waveform, self.sample_rate, json.dumps(told) if told else "")
 
     def __repr__(self) -> str:
         """One line."""
