@@ -44,8 +44,8 @@ slow: env
 	$(BIN)/python -m pytest -m slow
 
 lint: env
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/codespell src tests docs benchmarks README.md CHANGELOG.md
 
 types: env

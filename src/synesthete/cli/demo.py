@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from synesthete.cli.completion import models
 from synesthete.cli.options import AsJson, Device, finish
 from synesthete.logs import visible
 
@@ -14,7 +15,7 @@ from synesthete.logs import visible
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, sounds and spectrograms.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option(help="Other seeds show other digits in other voices.")] = 0,
-    model: Annotated[str, typer.Option(help="MODEL to show.")] = "image-to-speech-voices",
+    model: Annotated[str, typer.Option(help="MODEL to show.", autocompletion=models)] = "image-to-speech-voices",
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete.cli.completion import models
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -97,8 +98,12 @@ def evaluate(
 
 
 def cycle(
-    speech: Annotated[str, typer.Argument(metavar="SPEECH", help="A model that speaks pictures.")],
-    painter: Annotated[str, typer.Argument(metavar="PAINTER", help="A model that paints sounds.")],
+    speech: Annotated[
+        str, typer.Argument(metavar="SPEECH", help="A model that speaks pictures.", autocompletion=models)
+    ],
+    painter: Annotated[
+        str, typer.Argument(metavar="PAINTER", help="A model that paints sounds.", autocompletion=models)
+    ],
     out: Annotated[Path | None, typer.Option(help="The report's folder; out/cycle/SPEECH-PAINTER by default.")] = None,
     num: Annotated[int, typer.Option(help="Held-out pictures that go round.", min=10)] = 200,
     data: DataFolder = None,
@@ -139,7 +144,11 @@ def cycle(
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN RUN...", help="Runs or models that were evaluated, report folders or report.json."),
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Runs or models that were evaluated, report folders or report.json.",
+            autocompletion=models,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("out/compare"),
     as_json: AsJson = False,

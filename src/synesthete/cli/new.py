@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete.cli.completion import recipes
 from synesthete.cli.options import AsJson, finish
 from synesthete.cli.recipes import describe_cost
 from synesthete.types import InputError
@@ -29,7 +30,10 @@ def new(
     ],
     out: Annotated[Path, typer.Option(help="The recipe to write; none is replaced.")] = Path("recipe.yaml"),
     recipe: Annotated[
-        str | None, typer.Option(help="RECIPE to begin with, one of those that fit; the likeliest by default.")
+        str | None,
+        typer.Option(
+            help="RECIPE to begin with, one of those that fit; the likeliest by default.", autocompletion=recipes
+        ),
     ] = None,
     cost: Annotated[bool, typer.Option(help="Try a step of each stage, to say how long training takes here.")] = True,
     as_json: AsJson = False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 import typer
 from typer.core import TyperCommand
 
+from synesthete.cli.completion import models, recipes
 from synesthete.data.files import some
 from synesthete.logs import visible
 from synesthete.tasks.sampling import split_commas
@@ -26,10 +27,19 @@ if TYPE_CHECKING:
 
 RecipeName = Annotated[
     str,
-    typer.Argument(metavar="RECIPE", help="A recipe's name (see `synesthete recipes`), a YAML file or a run folder."),
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe's name (see `synesthete recipes`), a YAML file or a run folder.",
+        autocompletion=recipes,
+    ),
 ]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, a Hub id, or the name of a shipped model.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run folder, a model folder, a Hub id, or the name of a shipped model.",
+        autocompletion=models,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from synesthete.cli.completion import completer, first_models, models
 from synesthete.cli.options import ModelName, NumbersCommand, finish, parse_numbers, progress_bar
 from synesthete.cli.verbs import DEFAULTS, EVERYWHERE, OF_SOUND, OPTIONS, VERBS
 from synesthete.types import InputError
@@ -57,15 +59,26 @@ def command(name: str) -> Callable[..., None]:
         needs_none = "between" in verb.options or bool(verb.others)
         metavar = f"[MODEL] [{verb.reads.upper()}...]" if verb.others else f"[MODEL] {verb.reads.upper()}..."
         about = f"{about} {verb.reads.title()}s, or folders of them."
-        kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about)]
+        kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about, autocompletion=first_models)]
         first = [parameter("arguments", kind, None) if needs_none else parameter("arguments", kind)]
     else:
-        first = [parameter("model", Annotated[str, typer.Argument(metavar="[MODEL]", help=about)], verb.default)]
+        own = typer.Argument(metavar="[MODEL]", help=about, autocompletion=models)
+        first = [parameter("model", Annotated[str, own], verb.default)]
     defaults = DEFAULTS | {"out": Path("out") / name}
-    rest = [parameter(name, OPTIONS[name], defaults.get(name)) for name in (*verb.all_options, *EVERYWHERE)]
+    rest = [
+        parameter(name, completed(OPTIONS[name], completer(name, verb.default)), defaults.get(name))
+        for name in (*verb.all_options, *EVERYWHERE)
+    ]
     vars(run)["__signature__"] = inspect.Signature([*first, *rest])
     run.__name__ = name
     return run
+
+
+def completed(annotation: Any, complete: Callable[..., list[str]] | None) -> Any:
+    """The annotation of an option with what a shell completes it with."""
+    option = copy.copy(annotation.__metadata__[0])
+    option.autocompletion = complete
+    return Annotated[annotation.__origin__, option]
 
 
 def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete.cli.completion import completer
+from synesthete.cli.completion import samplers as names_of_samplers
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -41,7 +43,8 @@ def sweep(
     ] = None,
     schedulers: Annotated[list[str] | None, typer.Option(help=f"Noise schedules: cosine, linear, flow; {OWN}.")] = None,
     samplers: Annotated[
-        list[str] | None, typer.Option(help=f"ddim, dpmsolver++, euler, flow-euler, ...; {OWN}.")
+        list[str] | None,
+        typer.Option(help=f"ddim, dpmsolver++, euler, flow-euler, ...; {OWN}.", autocompletion=names_of_samplers),
     ] = None,
     cfg: Annotated[
         list[str] | None,
@@ -54,7 +57,13 @@ def sweep(
     ] = None,
     steps: Annotated[list[str] | None, typer.Option(help=f"Numbers of sampling steps; {OWN}.")] = None,
     labels: Annotated[
-        list[str] | None, typer.Option("--labels", "--label", help="Class names or numbers; all where not given.")
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            "--label",
+            help="Class names or numbers; all where not given.",
+            autocompletion=completer("labels"),
+        ),
     ] = None,
     seeds: Annotated[
         list[str] | None, typer.Option("--seeds", "--seed", help="Of the noise; 0 where not given.")

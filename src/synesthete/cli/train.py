@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from synesthete.cli.completion import models
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -31,7 +32,9 @@ def train(
             metavar="NAME,NAME...", help="Train these stages of the recipe alone; `fast` teaches a model few steps."
         ),
     ] = None,
-    start: Annotated[str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.", autocompletion=models)
+    ] = None,
     parts: Annotated[
         str | None,
         typer.Option(metavar="NAME,NAME...", help="Begin with these parts of MODEL alone: conditioner, denoiser."),
