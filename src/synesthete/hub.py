@@ -331,11 +331,13 @@ def _snapshot(
     )
 
 
-def open_network(path: Path) -> Any:
+def open_network(path: Path, inner: str | None = None) -> Any:
     """An ONNX file as a session of onnxruntime, quiet and on one thread: many processes compute at once.
 
+    inner: the name of a tensor within the network, to be given out after its own outputs.
+
     Raises:
-        InputError: onnxruntime cannot load it. ImportError: there is no onnxruntime.
+        InputError: onnxruntime cannot load it, or has no such tensor. ImportError: there is no onnxruntime.
     """
     from onnxruntime import InferenceSession, SessionOptions
 
@@ -343,10 +345,19 @@ def open_network(path: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+        source = str(path) if inner is None else path.read_bytes() + _as_output(inner)
+        return InferenceSession(source, sess_options=options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has exceptions of its own
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"{path}: not a network that onnxruntime can load ({reason}); get it again") from None
+
+
+def _as_output(name: str) -> bytes:
+    """What makes a tensor an output when it is appended to an ONNX file: joined protocol buffers merge."""
+    part = name.encode()
+    for field in (1, 12, 7):  # ValueInfoProto.name, GraphProto.output, ModelProto.graph
+        part = bytes([8 * field + 2, len(part)]) + part
+    return part
 
 
 def _needed(patterns: Sequence[str]) -> list[str]:

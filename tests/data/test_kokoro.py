@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import Mixed, named_engine
 from synesthete.data.speech.espeak import Espeak
-from synesthete.data.speech.kokoro import BRISKER, KOKORO_VOICES, Kokoro
+from synesthete.data.speech.kokoro import BRISKER, FADE, FRAME, FRAMES_NAME, KOKORO_VOICES, STEP, Kokoro, end_of_speech
 from synesthete.types import InputError
 
 pytest.importorskip("onnxruntime", reason="the kokoro extra is not installed")
@@ -48,6 +49,24 @@ def test_a_voice_speaks_at_its_pace_and_the_same_call_gives_the_same_samples(fol
     assert torch.equal(Kokoro(str(folder)).speak("seven", "af_heart")[0], waveform)
     assert len(engine.speak("seven", "af_heart", rate=320)[0]) == len(waveform) // 2
     assert not torch.equal(engine.speak("six", "af_heart")[0][:1000], waveform[:1000])
+
+
+def test_a_text_ends_where_the_network_says_that_its_last_sound_does(tmp_path):
+    engine = Kokoro(str(write_kokoro(tmp_path, VOICES, SYMBOLS, frames=FRAMES_NAME)))
+    waveform, _ = engine.speak("seven", "af_heart")
+    assert len(waveform) == len(" sˈɛvən") * FRAME  # a pad before, no full stop and no pad after
+    assert waveform[-1] == 0 and waveform[-FADE:].abs().max() > 0.3
+
+
+def test_a_voiceless_sound_ends_with_its_hiss_and_a_voiced_one_does_not():
+    hum = np.sin(2 * np.pi * 120 / 24_000 * np.arange(20 * FRAME))
+    hiss = np.random.default_rng(0).standard_normal(2 * FRAME) / 10
+    frames = np.array([2, 1, 3, 6, 3, 1])  # a pad, the stress, the vowel, t, the full stop, a pad
+    spoken = hum[: 16 * FRAME] / 2
+    spoken[6 * FRAME : 8 * FRAME] += hiss  # the first third of the t
+    spoken[-FRAME:] += hiss[:FRAME]  # the burst
+    assert end_of_speech(spoken, "ˈAt.", frames) == pytest.approx(8 * FRAME, abs=STEP)
+    assert end_of_speech(spoken, "ˈAn.", frames) == 12 * FRAME
 
 
 def test_a_semitone_is_a_semitone(folder):

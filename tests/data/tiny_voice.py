@@ -98,16 +98,18 @@ def write_voice(folder: Path, name: str, hertz: float = 120.0, num_speakers: int
     return path
 
 
-def write_kokoro(folder: Path, voices: Mapping[str, float], symbols: str) -> Path:
+def write_kokoro(folder: Path, voices: Mapping[str, float], symbols: str, frames: str | None = None) -> Path:
     """onnx/model_quantized.onnx, voices/NAME.bin and tokenizer.json with Kokoro's inputs and output.
 
-    voices: names to Hz, which is the first number of a voice's vector; ten vectors, so ten symbols at most.
+    voices: names to Hz, which is the first number of a voice's vector; ten vectors, so ten symbols at most. frames: the
+    tensor within the network that tells how long each symbol is: one frame of 600 samples, at every pace.
     """
     node = helper.make_node
     constants: dict[str, tuple[int, list[int], list[float]]] = {
-        "samples": (TensorProto.FLOAT, [], [SAMPLES_A_PHONEME]),
+        "samples": (TensorProto.FLOAT, [], [600 if frames else SAMPLES_A_PHONEME]),
         "zero": (TensorProto.FLOAT, [], [0.0]),
         "one": (TensorProto.FLOAT, [], [1.0]),
+        "ones": (TensorProto.FLOAT, [1], [1.0]),
         "turn": (TensorProto.FLOAT, [], [2 * math.pi / 24_000]),
         "first": (TensorProto.INT64, [], [0]),
         "second": (TensorProto.INT64, [], [1]),
@@ -118,7 +120,8 @@ def write_kokoro(folder: Path, voices: Mapping[str, float], symbols: str) -> Pat
         node("Gather", ["shape", "second"], ["count"]),
         node("Cast", ["count"], ["length"], to=TensorProto.FLOAT),
         node("Mul", ["length", "samples"], ["plain"]),
-        node("Div", ["plain", "speed"], ["lengths"]),
+        node("Div", ["plain", "ones" if frames else "speed"], ["lengths"]),
+        node("Expand", ["ones", "shape"], [frames or "unused"]),
         node("Gather", ["lengths", "first"], ["num"]),
         node("Range", ["zero", "num", "one"], ["time"]),
         node("Cast", ["tokens"], ["ids"], to=TensorProto.FLOAT),

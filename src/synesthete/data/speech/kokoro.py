@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from synesthete import hub
+from synesthete.data.audio import fit_length
 from synesthete.data.speech.engines import SPLITS, Voice
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.piper import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, check_split, shift_pitch
@@ -32,6 +33,15 @@ MAX_SYMBOLS = 509  # and a zero on both sides
 # voices pocketsphinx understands 0.86 in their own, and 0.99 in the one of a long text, spoken faster to be as short.
 FEWEST_SYMBOLS = 100
 BRISKER = 0.375  # times, the shortest text
+
+# Where a lone word's full stop is, Kokoro hums, and ends in a burst; and it holds the last sound so long that it hums
+# within a voiceless one, too ("six-uh"). So a text ends where its last sound does, by the frames that the network gives
+# each symbol, a tensor within its exports; and a voiceless one where it hisses no more.
+FRAMES_NAME = "/encoder/Clip_output_0"
+FRAME, STEP = 600, 200  # samples
+VOICELESS = frozenset("ptkfθsʃʧ")
+HISS, HISS_DB = 4_000, 15.0  # Hz that a hiss is above, dB below its loudest step that it is over at
+FADE = 480  # samples
 
 # The English voices but af_nicole, who whispers. The first letter is the accent (American or British), the second the
 # sex; every split has both sexes and both accents, and no voice is in two.
@@ -107,7 +117,7 @@ class Kokoro:
         named = sorted(voice.name for group in self.split_voices().values() for voice in group)
         contents = digest(b"".join(self._voice_path(name).read_bytes() for name in named))
         path = self._network
-        spoken = f"voices {contents} of {FEWEST_SYMBOLS} symbols{', own pitch' if self.own_pitch else ''}"
+        spoken = f"voices {contents} of {FEWEST_SYMBOLS} symbols{', own pitch' if self.own_pitch else ''}, no hum"
         return f"kokoro {path.stem} of {path.stat().st_size} bytes, {self._phonemizer.identity()}, {spoken}"
 
     def split_voices(self) -> dict[str, tuple[Voice, ...]]:
@@ -161,11 +171,15 @@ class Kokoro:
         if "input_ids" in names:  # what the Hub's export calls them
             inputs["input_ids"] = inputs.pop("tokens")
         try:
-            waveform = np.asarray(session.run(None, inputs)[0], np.float32).ravel()
+            waveform, *told = (np.asarray(found, np.float32).ravel() for found in session.run(None, inputs))
         except Exception as error:  # onnxruntime has exceptions of its own
             raise RuntimeError(f"{voice}: Kokoro failed at {text!r} ({str(error).splitlines()[0][:120]})") from None
         if not len(waveform) or not np.isfinite(waveform).all():
             raise RuntimeError(f"{voice}: Kokoro made no sound of {text!r}")
+        if told and len(told[0]) == len(symbols) + 2 and len(waveform) == FRAME * told[0].sum():
+            known = "".join(symbol for symbol in said if symbol in self._numbers)
+            end = end_of_speech(waveform, known, told[0])
+            waveform = fit_length(torch.from_numpy(waveform), end, fade=FADE).numpy()
         higher = semitones + SEMITONES_A_STEP * (pitch - OWN_PITCH)
         if higher and not self.own_pitch:
             waveform = shift_pitch(waveform, SAMPLE_RATE, higher)
@@ -250,6 +264,18 @@ def _read_symbols(path: Path) -> dict[str, int]:
         raise InputError(f"{path}: not the symbols of Kokoro; download the file again") from None
 
 
+def end_of_speech(waveform: np.ndarray, symbols: str, frames: np.ndarray) -> int:
+    """Where, in samples of a waveform (S,), the last sound of a text ends; frames (n + 2,): of symbols and pads."""
+    last = len(symbols.rstrip(_PAUSE_SYMBOLS))  # among the frames
+    begin, end = (FRAME * int(frames[:place].sum()) for place in (last, last + 1))
+    if symbols[last - 1 : last] in VOICELESS:
+        pieces = waveform[begin:end].reshape(-1, STEP) * np.hanning(STEP)
+        power = np.abs(np.fft.rfft(pieces))[:, HISS * STEP // SAMPLE_RATE :] ** 2  # (k, frequencies)
+        level = 10 * np.log10(power.sum(1) + 1e-9)
+        end = begin + STEP * int(np.flatnonzero(level > level.max() - HISS_DB)[-1] + 1)
+    return end
+
+
 @lru_cache(maxsize=64)
 def load_styles(path: Path) -> np.ndarray:
     """The vectors of a voice (k, 256) float32, the i-th for i + 1 symbols.
@@ -270,7 +296,10 @@ def load_network(path: Path) -> Any:
     Raises:
         InputError: a damaged file.
     """
-    session = hub.open_network(path)
+    try:
+        session = hub.open_network(path, FRAMES_NAME)
+    except InputError:  # another export
+        session = hub.open_network(path)
     names = {given.name for given in session.get_inputs()}
     if not {"style", "speed"} <= names or not names & {"tokens", "input_ids"}:
         raise InputError(f"{path}: takes {', '.join(sorted(names))}, not what Kokoro takes (tokens, style, speed)")
