@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -87,3 +89,29 @@ def test_latents_are_kept_with_augmented_views_and_evaluated_by_their_pictures(t
     batch = found.train.batch(torch.arange(3), torch.Generator().manual_seed(0))
     assert batch.encoded
     assert batch.signal.shape == (3, *codec.shape)
+
+
+def test_captions_of_a_manifest_are_told_one_of_each_picture_a_batch(tmp_path):
+    swatches = Swatches(class_names=COLOURS, num_train=4, num_test=1, size=8).pictures("train")
+    lines = []
+    for number, (image, name) in enumerate(zip(swatches.images, swatches.labels, strict=True)):
+        image.save(tmp_path / f"{number}.png")
+        split, text = ("train", f"a {name} square\n{name}") if number % 4 else ("test", f"an unheard {name}")
+        lines.append(json.dumps({"file_name": f"{number}.png", "label": name, "text": text, "split": split}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    recipe = find_recipe("images-emoji-debug", [f"data.folder={tmp_path}", "data.class_names=null"])
+    recipe.data.num_classifier = 0
+    found = tasks.prepare(recipe, tmp_path / "prepared")
+    text = recipe.conditioner(**found.told).text
+    assert text.vocabulary == ["a", *sorted((*COLOURS, "square"))] and len(found.classifier) == len(found.train) == 9
+    told = {tuple(ids) for step in range(20) for ids in batch(found.train, step).raw.tolist()}
+    lines = [line for name in COLOURS for line in (name, f"a {name} square")]
+    assert told == {tuple(ids) for ids in text.tokenise(lines).tolist()}
+    assert torch.equal(
+        found.test.told(torch.arange(3)), text.tokenise(list(found.class_names))
+    )  # "unheard" is left out
+    assert torch.equal(make_parts(recipe, found).conditioner.text.table[:3], text.tokenise(list(found.class_names)))
+
+
+def batch(samples, step):
+    return samples.batch(torch.arange(len(samples)), torch.Generator().manual_seed(step))

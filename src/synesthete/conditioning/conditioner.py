@@ -128,8 +128,8 @@ def projection(width_in: int, width: int) -> nn.Sequential:
 
 
 def are_within(numbers: Tensor, highest: int) -> bool:
-    """Whether all are from 0 to `highest`."""
-    return not numbers.numel() or 0 <= int(numbers.min()) <= int(numbers.max()) <= highest
+    """Whether all are from 0 to `highest`; those on the meta device, which have no values, are."""
+    return numbers.is_meta or not numbers.numel() or 0 <= int(numbers.min()) <= int(numbers.max()) <= highest
 
 
 def check_labels(raw: Tensor, num_classes: int) -> Tensor:

@@ -37,7 +37,7 @@ class LabelledPictures:
         augmentation: of training pictures; None leaves them as they are.
         limit: keep only so many pictures of each split, to overfit on purpose.
         num_classifier: training pictures that are kept from the model for the classifier that evaluates it, as many of
-            each class; None takes a fifth of them, 2,000 at most.
+            each class; None takes a fifth of them, 2,000 at most. 0 keeps none: both learn from all.
         max_pixels: of a picture; one of more is skipped, and not decoded.
     """
 
@@ -98,7 +98,8 @@ class LabelledPictures:
         labels = torch.tensor([self.class_names.index(name) for name in pictures.labels], dtype=torch.int64)
         if split != "test":
             set_aside = draw_for_classifier(labels, self.num_classifier)
-            chosen = set_aside.nonzero().flatten() if split == "classifier" else (~set_aside).nonzero().flatten()
+            is_apart = split == "classifier" and self.num_classifier != 0
+            chosen = (set_aside if is_apart else ~set_aside).nonzero().flatten()
             pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
         chosen = self._limited(labels)
         kept = pictures.take(chosen.tolist())
@@ -163,12 +164,14 @@ class PictureSamples(Samples):
 
     pictures: (n, C, H, W) uint8. labels: (n,), which are also what the conditioner reads. x_0: (n, V, c, h, w), V views
     of each, where they were encoded beforehand; a batch takes one of them by chance in place of the augmentation.
+    captions: (n, K, L) token ids, of which a batch tells one of each picture in place of its label; None tells that.
     """
 
     pictures: Tensor | Rows
     labels: Tensor
     augmentation: Augmentation | None = None
     x_0: Tensor | Rows | None = None
+    captions: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.pictures) != len(self.labels) or (self.x_0 is not None and len(self.x_0) != len(self.labels)):
@@ -180,10 +183,20 @@ class PictureSamples(Samples):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each augmented by its own draw of `generator`."""
         labels = self.labels[indices]
+        raw = self.told(indices, generator)
         if self.x_0 is not None:
             x_0, _ = draw_view(self.x_0, indices, generator)
-            return Batch(signal=x_0, raw=labels, label=labels, encoded=True)
+            return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
         pictures = self.pictures[indices]
         if self.augmentation is not None:
             pictures = self.augmentation(pictures, generator)
-        return Batch(signal=pictures, raw=labels, label=labels)
+        return Batch(signal=pictures, raw=raw, label=labels)
+
+    def told(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """What the conditioner reads of the pictures at `indices` (B,): labels, or a caption, drawn or the first."""
+        if self.captions is None:
+            return self.labels[indices]
+        num, chosen = self.captions.shape[1], torch.zeros_like(indices)
+        if generator is not None:
+            chosen = torch.randint(num, indices.shape, generator=generator)
+        return self.captions[indices, chosen]

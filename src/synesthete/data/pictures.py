@@ -53,7 +53,8 @@ logger = logging.getLogger(__name__)
 class Pictures:
     """Pictures of one split, not in memory: labels[i] is the class name of files[i].
 
-    skipped: what cannot be used, by name. notes: what else is to be said. max_pixels: of those that are read.
+    skipped: what cannot be used, by name. notes: what else is to be said. max_pixels: of those that are read. texts:
+    the captions of some, in lines, by the name of the file.
     """
 
     files: list[Picture] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Pictures:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     max_pixels: int = MAX_PIXELS
+    texts: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -91,13 +93,14 @@ class Pictures:
         """Add another source's pictures."""
         self.files += other.files
         self.labels += other.labels
+        self.texts |= other.texts
         self.skipped += other.skipped
         self.notes += other.notes
 
     def take(self, places: Sequence[int]) -> Pictures:
         """The pictures at these places."""
         files, labels = [self.files[i] for i in places], [self.labels[i] for i in places]
-        return Pictures(files, labels, list(self.skipped), max_pixels=self.max_pixels)
+        return Pictures(files, labels, list(self.skipped), max_pixels=self.max_pixels, texts=self.texts)
 
 
 class LazyImages(Sequence["Image.Image"]):
@@ -148,7 +151,8 @@ def divide_pictures(listing: FoundPairs, num_test: int | None, split: Split) -> 
     undecided = sorted(places, key=lambda place: seeding.derive(0, "split", place))
     held_out = set(undecided[: len(undecided) // 10 if num_test is None else num_test])
     chosen = [e for e in entries if (e.split or ("test" if e.place in held_out else "train")) == split]
-    found = Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen])
+    texts = {entry.picture.name: entry.text for entry in chosen if entry.text}
+    found = Pictures([entry.picture for entry in chosen], [entry.label for entry in chosen], texts=texts)
     if split == "train":  # once
         found.skipped, found.notes = list(listing.skipped), list(listing.notes)
         if told == {"train"} and held_out:
@@ -187,7 +191,8 @@ class PictureSource(PairSource):
         for split, own in listed.items():
             told = split if len(listed["test"]) else None
             found.pictures += [
-                ImageEntry(file, label, file.name, told) for file, label in zip(own.files, own.labels, strict=True)
+                ImageEntry(file, label, file.name, told, own.texts.get(file.name))
+                for file, label in zip(own.files, own.labels, strict=True)
             ]
             found.skipped += own.skipped
             found.notes += own.notes
@@ -335,7 +340,7 @@ def list_manifest(folder: Path) -> FoundPairs:
             num_again += 1
             continue
         seen.add((shown, entry.label, entry.split))
-        listing.pictures.append(in_folder(folder, path, entry.label, entry.split))
+        listing.pictures.append(in_folder(folder, path, entry.label, entry.split)._replace(text=entry.text))
     if num_again:
         listing.notes.append(f"{num_again} lines left out whose picture another line has already")
     return listing

@@ -110,12 +110,24 @@ class ImagesEvaluator(PictureEvaluator):
 
     @cached_property
     def generated(self) -> Generated:
-        """Classes as often as held-out pictures show them; the i-th picture of one has noise of its own."""
-        shown = self.prepared.test.labels
-        labels = shown[draw_with_replacement(len(shown), self.num, self.seed, "labels")]
+        """Classes, or captions, as often as held-out pictures have them; the i-th of one class has its own noise."""
+        test = self.prepared.test
+        places = draw_with_replacement(len(test), self.num, self.seed, "labels")
+        labels = test.labels[places]
         noise = [seeding.generator(*source) for source in noise_sources(labels, self.seed)]
-        how: dict[str, Any] = {"generators": noise, "batch_size": BATCH_SIZE, "warmed": set()}
-        return generate_timed(self.pipeline, labels, **how, progress=partial(self.progress, "sampling"))
+        how: dict[str, Any] = {"generators": noise, "batch_size": BATCH_SIZE, "warmed": set(), "labels": labels}
+        return generate_timed(self.pipeline, self.told(places), **how, progress=partial(self.progress, "sampling"))
+
+    def told(self, places: Tensor) -> Tensor:
+        """What the model is told of the held-out pictures at `places` (n,).
+
+        Raises:
+            InputError: captions of other words than those that the model was trained on.
+        """
+        words, known = self.prepared.told.get("captions"), self.pipeline.conditioner.config.get("captions")
+        if words is not None and list(words) != list(known):
+            raise InputError(f"captions of {len(words)} words, a model of {len(known)} others; give its own data")
+        return self.prepared.test.told(places)
 
     def held_out_pairs(self) -> Batch:
         """As every evaluator."""
@@ -123,7 +135,7 @@ class ImagesEvaluator(PictureEvaluator):
         places = self.references.places[: self.num_denoised]
         labels = self.prepared.test.labels[places]
         x_0 = encode_pictures(self.pipeline.codec, self.prepared.test, places)
-        return Batch(signal=x_0, raw=labels, label=labels, encoded=True)
+        return Batch(signal=x_0, raw=self.told(places), label=labels, encoded=True)
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""

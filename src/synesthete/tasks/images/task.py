@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from synesthete.conditioning.learned_encoders import START, words_of
+from synesthete.conditioning.words import Words
 from synesthete.config import Recipe, Stage, plain
+from synesthete.data.captions import spoken
 from synesthete.data.labelled import PARTS, LabelledPictures, Part, PictureSamples
 from synesthete.data.preprocessed import PreprocessedImages, preprocess_images
 from synesthete.io import digest
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from synesthete.data.pictures import Pictures
     from synesthete.data.rows import Rows
     from synesthete.tasks.sampling import Plan, SampleRequest
 
@@ -65,32 +69,70 @@ class Images(Task):
         codec = recipe.codec()
         listed = {part: data.pictures(part) for part in PARTS}
         fitted: dict[Part, PreprocessedImages] = {}
+        shares = data.num_classifier == 0  # the classifier learns from what the model does
         for part in PARTS:
+            if part == "classifier" and shares:
+                fitted[part] = fitted["train"]
+                continue
             name = f"pictures-{part}"
             fitted[part] = preprocess_images(listed[part][0], codec, folder, name, progress=partial(progress, name))
         held_out = set(fitted["test"].contents)
         fitted["classifier"] = fitted["classifier"].without(held_out)
-        fitted["train"] = fitted["train"].without(held_out | set(fitted["classifier"].contents))
+        apart = set() if shares else set(fitted["classifier"].contents)
+        fitted["train"] = fitted["train"].without(held_out | apart)
         samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
         samples["train"].augmentation = data.augmentation
         check_training_classes(data.class_names, samples["train"].labels.tolist())
         check_conditioner(recipe, data.class_names, "pictures")
-        shown = digest(b"".join(sorted(fitted["train"].contents)))
+        shown = {part: listed[part][0].take(found.places.tolist()) for part, found in fitted.items()}
+        told = self.tell(recipe, samples, shown)
+        named = digest(b"".join(sorted(fitted["train"].contents)))
         statistics = measure_codec(
-            codec, folder / f"statistics-{shown}.safetensors", partial(batches_of, samples["train"])
+            codec, folder / f"statistics-{named}.safetensors", partial(batches_of, samples["train"])
         )
         if codec.caches_latents:
             codec.load_state_dict(statistics)
-            named = digest([plain(recipe.codec), plain(recipe.data.augmentation), shown])
+            named = digest([plain(recipe.codec), plain(recipe.data.augmentation), named])
             for part in ("train", "test"):  # a classifier looks at the pictures themselves
                 samples[part].x_0 = encode_pictures_once(
                     codec, samples[part], folder / f"latents-{part}-{named}", part, progress
                 )
         skipped = tuple(name for found in fitted.values() for name in found.skipped)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
-        return Prepared(
-            train, test, statistics, data.class_names, say_notes(data.notes, skipped), skipped, classifier=classifier
-        )
+        notes = say_notes(data.notes, skipped)
+        return Prepared(train, test, statistics, data.class_names, notes, skipped, classifier=classifier, told=told)
+
+    def tell(
+        self, recipe: Recipe, samples: dict[Part, PictureSamples], pictures: dict[Part, Pictures]
+    ) -> dict[str, Any]:
+        """Give the samples the captions of their pictures where the conditioner learns words, and say which it knows.
+
+        Raises:
+            InputError: a caption that is too long for it.
+        """
+        if not issubclass(recipe.conditioner.target, Words):
+            return {}
+        texts = {
+            part: [
+                own.texts.get(file.name, spoken(label)).split("\n")
+                for file, label in zip(own.files, own.labels, strict=True)
+            ]
+            for part, own in pictures.items()
+        }
+        classes = [spoken(name) for name in recipe.data().class_names]
+        words = sorted({word for text in texts["train"] for line in text for word in words_of(line)})
+        told = {"captions": recipe.conditioner.captions or (*classes, *words)}
+        text = recipe.conditioner(**told).text
+        known = set(text.vocabulary)
+        for part, lines in texts.items():
+            most = max(map(len, lines), default=1)
+            rows = [
+                " ".join(word for word in words_of(own[place % len(own)]) if word in known)
+                for own in lines
+                for place in range(most)
+            ]
+            samples[part].captions = text.tokenise(rows).unflatten(0, (-1, most))
+        return told
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
@@ -108,7 +150,10 @@ class Images(Task):
         """Grey pictures."""
         grey = recipe.codec().preprocess([Image.new("RGB", (64, 64), "grey")])  # (1, C, H, W)
         pictures = grey.expand(num, *grey.shape[1:]).contiguous()
-        return PictureSamples(pictures, torch.zeros(num, dtype=torch.int64), recipe.data().augmentation)
+        samples = PictureSamples(pictures, torch.zeros(num, dtype=torch.int64), recipe.data().augmentation)
+        if issubclass(recipe.conditioner.target, Words):
+            samples.captions = torch.full((num, 1, recipe.conditioner.num_tokens), START)
+        return samples
 
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of pictures that the model never saw."""
