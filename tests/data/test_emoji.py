@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image, ImageDraw
 
-from synesthete.data.emoji import HUES, Emoji, Svg, main_hue, name_hue, read_emoji
+from synesthete.data.emoji import HUES, Emoji, Svg, main_hue, read_emoji
 from synesthete.types import InputError
 
 NAMES = {"1f34e": "red apple", "1f34f": "green apple", "1f405": "tiger", "1f42f": "tiger face", "1f436": "dog face"}
@@ -61,12 +61,13 @@ def test_an_emoji_is_there_as_it_is_in_another_colour_and_on_one_and_told_so(fol
     assert set(found.labels) == {"animal or plant"} and len(found.texts) == len(found)
     assert found.texts["set red-apple"].splitlines()[:3] == ["red apple", "a red apple", "red apple"]
     hues = [file for file in found.files if file.hue]
-    assert len(hues) == len(NAMES) and all(file.background for file in found.files[len(NAMES) * 2 :] if not file.hue)
+    assert len(hues) == len(NAMES) and len(found) == 2 * len(NAMES) + sum(bool(file.background) for file in found.files)
     for file in found.files:
         picture, told = file.read().convert("RGBA"), found.texts[file.name].splitlines()
         assert (picture.getpixel((0, 0))[3] == 255) == (file.background is not None)
         if file.hue:
-            assert name_hue(main_hue(picture)) == file.hue and told[0].startswith(file.hue)
+            assert abs((main_hue(picture) - HUES[file.hue] + 180) % 360 - 180) < 20  # found to ten degrees
+            assert told[0].startswith(file.hue)
             assert not {*told[0].split()[1:]} & {*HUES}  # no red apple that is told to be blue
         if file.background:
             assert all(file.background in line for line in told)
