@@ -98,7 +98,7 @@ def images_photos() -> Recipe:
 
 
 def images_emoji() -> Recipe:
-    """Words become an emoji in colour, 64x64; trains on one core within an hour and a half."""
+    """Words become an emoji in colour, 64x64; trains on one core in two hours."""
     return Recipe(
         name="images-emoji",
         task="images",
@@ -120,8 +120,16 @@ def images_emoji() -> Recipe:
             condition_width=160,
             pooled_width=160,
         ),
-        process=cosine(),
-        stages=[denoise(num_steps=3600, batch_size=32, learning_rate=8e-4, num_warmup_steps=150, ema_decay=0.998)],
+        # x_0 of a cell is simple, its velocity holds all its noise: that much this network did not learn (see the journal).
+        process=build(
+            Process,
+            schedule="cosine",
+            prediction_type="sample",
+            loss_space="v_prediction",
+            min_sigma=0.2,
+            zero_terminal_snr=True,
+        ),
+        stages=[denoise(num_steps=12_000, batch_size=32, learning_rate=8e-4, ema_decay=0.998)],
         sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=3.0, precision="auto"),
         weights="float16",
     )
