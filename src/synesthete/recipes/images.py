@@ -120,7 +120,7 @@ def images_emoji() -> Recipe:
             condition_width=160,
             pooled_width=160,
         ),
-        # x_0 of a cell is simple, its velocity holds all its noise: that much this network did not learn (see the journal).
+        # Of a cell x_0 is simple; its velocity holds all its noise, which this network never learned to pass (journal).
         process=build(
             Process,
             schedule="cosine",
