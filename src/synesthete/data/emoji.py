@@ -65,8 +65,8 @@ class Svg:
             picture = turned(picture, main, HUES[self.hue])
         if self.background is None:
             return picture
-        colour = tuple(round(255 * part) for part in hsv_to_rgb(HUES[self.background] / 360, PASTEL, 1.0))
-        return Image.alpha_composite(Image.new("RGBA", picture.size, colour), picture).convert("RGB")
+        red, green, blue = (round(255 * part) for part in hsv_to_rgb(HUES[self.background] / 360, PASTEL, 1.0))
+        return Image.alpha_composite(Image.new("RGBA", picture.size, (red, green, blue)), picture).convert("RGB")
 
 
 def draw_svg(body: str, sides: tuple[float, float], size: int, name: str) -> Image.Image:
@@ -101,8 +101,9 @@ def turned(picture: Image.Image, main: float, hue: float) -> Image.Image:
     own = channels(picture)[0]
     away = (own - main + 180) % 360 - 180
     moved = np.where(np.abs(away) <= NEAR, (away / 2 + hue) % 360, own)
-    parts = picture.convert("RGB").convert("HSV").split()
-    whole = Image.merge("HSV", (Image.fromarray((moved / 360 * 255).astype(np.uint8)), *parts[1:])).convert("RGB")
+    _, saturation, value = picture.convert("RGB").convert("HSV").split()
+    hues = Image.fromarray((moved / 360 * 255).astype(np.uint8))
+    whole = Image.merge("HSV", (hues, saturation, value)).convert("RGB")
     whole.putalpha(picture.getchannel("A"))
     return whole
 
