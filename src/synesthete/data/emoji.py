@@ -81,7 +81,7 @@ def draw_svg(body: str, sides: tuple[float, float], size: int, name: str) -> Ima
     except ValueError as error:
         raise InputError(f"{name}: cannot be drawn ({' '.join(str(error).split())}); leave it out") from None
     picture = decode_picture(io.BytesIO(encoded), name).convert("RGBA")
-    if picture.getextrema()[3][1] == 0:
+    if not np.asarray(picture.getchannel("A")).any():
         raise InputError(f"{name}: nothing to be seen on it; leave it out")
     return picture
 
