@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import soundfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -87,3 +90,38 @@ def test_what_is_being_made_is_shown_and_can_be_stopped(page):
     page.click("#stop-images")
     page.get_by_text("Stopped.").wait_for()
     assert not page.locator("#made-images .card").count()
+
+
+def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browser, studio):
+    """In a process of its own, which another page finds by the run's folder."""
+    name = "by-hand"
+
+    def watch(where: Any, said: str) -> None:
+        where.get_by_text(re.compile(f"{name} {said}")).wait_for()
+
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#train-run input").fill(name)
+    page.locator("#train-run input").press("Enter")
+    changes = [f"stages.denoise.{one}" for one in ("num_steps=5000", "checkpoint_every=2", "preview_every=5000")]
+    page.get_by_label("Changes").fill("\n".join(changes))
+    page.click("#train-go")
+    watch(page, r"is training: stage denoise, step \d+")
+    other = browser.new_page()
+    other.goto(studio[1])
+    other.get_by_role("tab", name="Train").click()
+    watch(other, r"is training: stage denoise, step \d+")
+    other.click("#train-stop")
+    watch(other, "is not going on")
+    other.close()
+    before = newest_step(studio[2] / "runs" / name)
+    page.click("#train-go")
+    watch(page, rf"is training: stage denoise, step (?!{before}\b)\d+")
+    page.click("#train-stop")
+    watch(page, "is not going on")
+    assert newest_step(studio[2] / "runs" / name) > before
+    assert "stopped; the same command goes on" in (studio[2] / "runs" / f"{name}.log").read_text()
+
+
+def newest_step(run: Path) -> int:
+    """The last that a run tells of."""
+    return max(json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines())

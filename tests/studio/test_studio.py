@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,32 @@ def test_what_is_shown_is_no_markup(forms):
 
     shown = draw_section("<b>", [draw_card({".png": Path("a&b.png")}, "<script>")], ["<i>"]) + draw_message("<u>")
     assert not any(tag in shown for tag in ("<b>", "<script>", "<i>", "<u>"))
+
+
+def test_what_a_run_folder_tells(forms, tmp_path):
+    """Figures of its last stage alone, half a line left out; a name is no path; nobody trains it."""
+    from synesthete.studio.train_tab import RunsTab, TrainTab
+    from synesthete.studio.trainings import Trainings
+
+    trainings, run = Trainings(tmp_path), tmp_path / "mine"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("name: x\n")
+    lines = [{"stage": "a", "step": 9, "loss": 5.0}, *({"stage": "b", "step": i, "loss": 1 / i} for i in (1, 2, 3))]
+    (run / "metrics.jsonl").write_text("\n".join(json.dumps(one) for one in lines) + '\n{"stage": "b", "st')
+    newest, curves = trainings.figures("mine")
+    assert newest["step"] == 3 and curves == {"loss": [(1, 1.0), (2, 0.5), (3, 1 / 3)]}
+    assert trainings.names() == ["mine"] and trainings.process("mine") is None and not trainings.stop("mine")
+    shown = TrainTab(trainings).look("mine")
+    assert "is not going on: stage b, step 3" in shown and "<polyline" in shown
+    (run / ".lock").write_text(json.dumps({"process": 1, "machine": "another"}))
+    assert trainings.process("mine") is None
+    for name in ("../other", "a/b", "", ".hidden"):
+        with pytest.raises(InputError, match="give a name"):
+            trainings.folder(name)
+    (run / "report").mkdir()
+    (run / "report" / "report.html").write_text("<p>fine</p>")
+    tab = RunsTab(trainings)
+    assert "&lt;p&gt;fine" in tab.show("mine", "report/report.html") and "sandbox" in tab.show(
+        "mine", "report/report.html"
+    )
+    assert "no report of mine" in tab.show("mine", "../../etc/passwd.html") or "error" in tab.show("mine", "../x.html")

@@ -146,10 +146,10 @@ def make_widget(task: Task, field: Field) -> None:
     elif isinstance(how, tuple):
         field.widget = gr.Slider(how[0], how[1], value=how[2], info=info, **about)
     elif field.name == "sampler":
-        field.widget = gr.Dropdown(list(SAMPLERS), info=info, **about)
+        field.widget = gr.Dropdown(list(SAMPLERS), value=None, allow_custom_value=True, info=info, **about)
     elif field.is_choice:
         several = field.kind.startswith("Sequence")
-        field.widget = gr.Dropdown([], multiselect=several, allow_custom_value=True, info=info, **about)
+        field.widget = gr.Dropdown([], value=None, multiselect=several, allow_custom_value=True, info=info, **about)
     elif field.kind == "bool":
         field.widget = gr.Checkbox(info=info, **about)
     elif field.kind in ("int", "float"):

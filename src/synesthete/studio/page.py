@@ -9,6 +9,8 @@ import gradio as gr
 
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.task_tab import TaskTab
+from synesthete.studio.train_tab import RunsTab, TrainTab
+from synesthete.studio.trainings import Trainings
 from synesthete.studio.work import Works
 from synesthete.tasks import Task
 
@@ -17,10 +19,12 @@ ABOUT = "Pictures that speak, sounds that paint, spectrograms that play. Nothing
 
 def build_page(shelf: Shelf, out: Path) -> Any:
     """All of it, to be launched. out: the folder that everything is written to, and the only one that is given out."""
-    works, verbs = Works(), dict[str, list[Task]]()
+    works, trainings, verbs = Works(), Trainings(shelf.runs), dict[str, list[Task]]()
     for task in shelf.tasks():
         verbs.setdefault(task.verb, []).append(task)
-    with gr.Blocks(title="Synesthete studio", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+    with gr.Blocks(
+        title="Synesthete studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as page:
         gr.Markdown(f"# Synesthete studio\n{ABOUT}")
         first = [page.load]
         with gr.Tabs():
@@ -36,5 +40,9 @@ def build_page(shelf: Shelf, out: Path) -> Any:
                             with gr.Tab(task.makes.capitalize()) as own:
                                 TaskTab(task, shelf, out, works).build([own.select, *seen])
                             seen = []
+            with gr.Tab("Train") as tab:
+                TrainTab(trainings).build(tab.select)
+            with gr.Tab("Runs") as tab:
+                RunsTab(trainings).build(tab.select)
         page.unload(works.leave)
     return page.queue(max_size=256, default_concurrency_limit=1)

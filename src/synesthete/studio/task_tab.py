@@ -58,8 +58,10 @@ class TaskTab:
                     if field.name in FIRST:
                         (self.add_picture if field.file == "picture" else partial(make_widget, self.task))(field)
                 with gr.Row():
-                    go = gr.Button(self.task.verb.capitalize(), variant="primary", elem_id=f"go-{self.task.name}")
-                    stop = gr.Button("Stop", elem_id=f"stop-{self.task.name}")
+                    go = gr.Button(
+                        self.task.verb.capitalize(), variant="primary", elem_id=f"go-{self.task.name}", min_width=90
+                    )
+                    stop = gr.Button("Stop", elem_id=f"stop-{self.task.name}", min_width=90)
                 model = gr.Dropdown(names, value=names[0], label="Model", info="Loaded when it is needed.")
                 with gr.Accordion("More", open=False):
                     seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Other seeds give others.")
