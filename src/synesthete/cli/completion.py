@@ -24,7 +24,7 @@ def beginning(names: Any, incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in names if str(name).startswith(last)]
 
 
-def recipes(incomplete: str) -> list[str]:
+def recipe_names(incomplete: str) -> list[str]:
     """Names of recipes; files are completed by the shell."""
     return beginning(RECIPES, incomplete)
 
@@ -48,7 +48,7 @@ def samplers(incomplete: str) -> list[str]:
     return []
 
 
-def of_model(default: str, file: str, *path: str) -> Callable[..., list[str]]:
+def named_in_model(default: str, file: str, *path: str) -> Callable[..., list[str]]:
     """A completer of what a list in a file of the model names; `default` where no model is named."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -79,5 +79,5 @@ BY_NAME = {"sampler": samplers, "upsampler": models, "player": models}
 def completer(option: str, default: str = "") -> Callable[..., list[str]] | None:
     """What completes an option of a command that samples; None where nothing does. default: its model."""
     if option in OF_A_MODEL:
-        return of_model(default, *OF_A_MODEL[option])
+        return named_in_model(default, *OF_A_MODEL[option])
     return BY_NAME.get(option)

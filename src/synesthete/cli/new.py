@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.completion import recipes
+from synesthete.cli.completion import recipe_names
 from synesthete.cli.options import AsJson, finish
 from synesthete.cli.recipes import describe_cost
 from synesthete.types import InputError
@@ -32,7 +32,7 @@ def new(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="RECIPE to begin with, one of those that fit; the likeliest by default.", autocompletion=recipes
+            help="RECIPE to begin with, one of those that fit; the likeliest by default.", autocompletion=recipe_names
         ),
     ] = None,
     cost: Annotated[bool, typer.Option(help="Try a step of each stage, to say how long training takes here.")] = True,
@@ -60,7 +60,7 @@ def new(
     called = re.sub(r"[^\w.-]+", "-", f"{begun}-{folder.resolve().name}")
     made = chosen.recipe(begun, called)
     costs, time = (
-        measure(made) if cost else ([], ["Not measured how long it takes here; `synesthete show FILE --cost`"])
+        time_stages(made) if cost else ([], ["Not measured how long it takes here; `synesthete show FILE --cost`"])
     )
     stage = made.stages[-1]
     seen = stage.num_steps * stage.batch_size / max(1, chosen.num)
@@ -85,7 +85,7 @@ def new(
     finish(as_json, values, "\n".join([*lines, head[-1]]))
 
 
-def measure(recipe: Recipe) -> tuple[list[dict[str, Any]], list[str]]:
+def time_stages(recipe: Recipe) -> tuple[list[dict[str, Any]], list[str]]:
     """What the training of each stage takes on this machine, as values and for people."""
     from synesthete.tasks import task_of
     from synesthete.training.cost import predict

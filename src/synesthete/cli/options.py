@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 import typer
 from typer.core import TyperCommand
 
-from synesthete.cli.completion import models, recipes
+from synesthete.cli.completion import models, recipe_names
 from synesthete.data.files import some
 from synesthete.logs import visible
 from synesthete.tasks.sampling import split_commas
@@ -30,7 +30,7 @@ RecipeName = Annotated[
     typer.Argument(
         metavar="RECIPE",
         help="A recipe's name (see `synesthete recipes`), a YAML file or a run folder.",
-        autocompletion=recipes,
+        autocompletion=recipe_names,
     ),
 ]
 ModelName = Annotated[

@@ -119,7 +119,7 @@ def of_pictures(folder: Path) -> Proposal:
     order = ("images-digits", "images-photos") if is_ink else ("images-photos", "images-digits")
     why = "grey" if is_ink else "in colour"
     changes = {
-        **classes_of(place),
+        **classes_in(place),
         "data.num_classifier": (None, "a fifth is kept for the classifier that evaluates the model"),
         "conditioner.num_classes": (len(data.class_names), "as many as there are"),
         "codec.channels": (1 if is_ink else 3, why),
@@ -129,7 +129,7 @@ def of_pictures(folder: Path) -> Proposal:
     return Proposal(
         "a class becomes a picture",
         (*order, "images-stl10"),
-        counted("pictures", labels) + looks,
+        count_labels("pictures", labels) + looks,
         num,
         "pictures",
         changes,
@@ -145,7 +145,7 @@ def of_spoken_pictures(folder: Path) -> Proposal:
     num_frames = min(280, max(64, 4 * math.ceil(2.3 * len(longest))))
     why = f"room for {longest!r} spoken slowly: {num_frames * 256 / 24_000:.2f} s"
     changes = {
-        **classes_of(place),
+        **classes_in(place),
         "data.num_samples": (num_frames * 256 - 1, why),
         "codec.num_samples": (num_frames * 256 - 1, "as long as data.num_samples"),
         "denoiser.sample_size": ([100, num_frames], "bands, and frames of as many samples"),
@@ -156,7 +156,7 @@ def of_spoken_pictures(folder: Path) -> Proposal:
     return Proposal(
         "a picture says the name of its class",
         (*order, *others),
-        counted("pictures", labels) + looks,
+        count_labels("pictures", labels) + looks,
         num,
         "pictures",
         changes,
@@ -169,7 +169,7 @@ def of_pairs(folder: Path) -> Proposal:
         found = AudioImagePairs(folder=str(folder)).pairs(Path(made))
     labels = [picture.label for picture in found.found.pictures]
     own = f", {len(found.found.pairs)} in pairs of their own" if found.found.pairs else ""
-    words = f"{counted('pictures', labels)} and {len(found.entries)} sounds{own}"
+    words = f"{count_labels('pictures', labels)} and {len(found.entries)} sounds{own}"
     num = found.picture_parts.count("train")
     return Proposal(
         "a sound becomes a picture",
@@ -190,7 +190,7 @@ def of_videos(folder: Path) -> Proposal:
     return Proposal(
         "the sound of a video becomes a picture",
         ("audio-to-image-events",),
-        counted("videos", labels),
+        count_labels("videos", labels),
         len(labels),
         "videos",
         heard(folder, names),
@@ -216,7 +216,7 @@ def of_performances(folder: Path) -> Proposal:
     return Proposal(
         "a score becomes sound, as it was recorded",
         ("music-score",),
-        counted("recorded scores", labels),
+        count_labels("recorded scores", labels),
         len(parts["train"]),
         "recordings",
         changes,
@@ -274,7 +274,7 @@ def of_notes(folder: Path) -> Proposal:
     if seconds > LONG:
         changes["data.stride"] = 1.0, f"recordings of {seconds:.0f} s, of which a piece begins every second"
     labels = [data.class_names[entry.label] for entry in entries]
-    words = f"{counted('recordings', labels)}, of {seconds:.1f} s in the mean"
+    words = f"{count_labels('recordings', labels)}, of {seconds:.1f} s in the mean"
     return Proposal(
         "a class becomes a sound", ("music-notes",), words, len(data.recordings("train")), "recordings", changes
     )
@@ -333,7 +333,7 @@ def is_grey(image: Any) -> bool:
     return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
-def classes_of(place: Path) -> dict[str, tuple[Any, str]]:
+def classes_in(place: Path) -> dict[str, tuple[Any, str]]:
     """The changes that give a recipe the classes of a folder of pictures."""
     return {
         "data.folder": (str(place.resolve()), "pictures of one's own, in place of the sources"),
@@ -341,7 +341,7 @@ def classes_of(place: Path) -> dict[str, tuple[Any, str]]:
     }
 
 
-def counted(what: str, labels: Sequence[str]) -> str:
+def count_labels(what: str, labels: Sequence[str]) -> str:
     """How many there are of each class."""
     num = Counter(labels)
     each = some([f"{name} {num[name]}" for name in sorted(num)], 8)

@@ -150,7 +150,7 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
     """
     with reading(checkpoint):
         if (state := read_json(checkpoint / "state.json")).get(BASE):
-            check_base(base_of(parts), state, checkpoint)
+            check_same_digests(base_of(parts), state, checkpoint)
         load_state(parts, load_file(checkpoint / "model.safetensors"))
 
 
@@ -169,7 +169,7 @@ def base_of(parts: Parts) -> dict[str, str]:
     return base_digests(parts.denoiser.unet)
 
 
-def check_base(own: Mapping[str, str] | None, state: Mapping[str, Any], checkpoint: Path) -> None:
+def check_same_digests(own: Mapping[str, str] | None, state: Mapping[str, Any], checkpoint: Path) -> None:
     """Make sure that a checkpoint that left its base out is gone on from beside the same one.
 
     own: of the base at hand. state: what the checkpoint says.

@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.io import read_json
 from synesthete.training import checkpoint, sharding
-from synesthete.training.assembly import BASE, base_names, base_of, check_base, load_state
+from synesthete.training.assembly import BASE, base_names, base_of, check_same_digests, load_state
 from synesthete.training.averages import Averages, set_values
 from synesthete.training.optim import make_optimiser
 
@@ -139,7 +139,7 @@ class Weights:
         """
         with checkpoint.reading(folder):
             state = read_json(folder / "state.json")
-            check_base(self.base, state, folder)
+            check_same_digests(self.base, state, folder)
             checkpoint.restore(self.model, self.optimiser.optimizer, folder, self.left_out)
             if self.ema:
                 kept = load_file(folder / "ema.safetensors")
