@@ -6,10 +6,13 @@ import io
 import json
 import re
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import soundfile
+
+from synesthete.studio.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +84,14 @@ def test_a_broken_picture_is_one_line(page, tmp_path):
     assert "broken.png" in said and "\n" not in said.strip()
 
 
-def test_what_is_being_made_is_shown_and_can_be_stopped(page):
+def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
+    show = Work.show
+
+    def slowly(work: Work, *args: Any) -> None:
+        time.sleep(0.5)  # else a fast machine is done before the button is pressed
+        show(work, *args)
+
+    monkeypatch.setattr(Work, "show", slowly)
     page.get_by_role("tab", name="Draw", exact=True).click()
     page.get_by_text("zero", exact=True).wait_for()  # the model's first class
     page.get_by_label("How many").locator("visible=true").fill("64")
