@@ -24,7 +24,7 @@ from synesthete.objectives import Alignment, Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.fit import check_fit
 from synesthete.training import loop
-from synesthete.training.assembly import make_parts
+from synesthete.training.assembly import base_names, load_state, make_parts
 from synesthete.training.cost import predict_memory
 from synesthete.training.trainable_parameters import groups_of, select_captions
 from synesthete.training.trainer import StageTrainer
@@ -293,6 +293,18 @@ def test_a_run_stopped_anywhere_goes_on_to_the_bit(trained, place, data, tmp_pat
             loop.train_recipe(hearing_recipe(place), data, tmp_path / "run", report=stop_after(*stop))
     loop.train_recipe(hearing_recipe(place), data, tmp_path / "run")
     assert_same(tmp_path / "run", trained)
+
+
+def test_weights_of_a_base_are_missing_from_no_checkpoint_that_does_not_leave_them_out(place, data):
+    parts = make_parts(hearing_recipe(place), data)
+    state = {f"{name}.{key}": v for name, part in parts.modules().items() for key, v in part.state_dict().items()}
+    names = base_names(parts)
+    cut = {name: value for name, value in state.items() if name != min(names)}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load_state(parts, cut)
+    load_state(parts, cut, names)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load_state(parts, {k: v for k, v in state.items() if ".lora_" not in k}, names)
 
 
 def test_an_end_that_was_removed_is_written_again(trained, place, data, tmp_path):

@@ -48,8 +48,9 @@ def new(
         raise InputError(f"{out}: no recipe's name; give --out one that ends in .yaml")
     if out.exists():
         raise InputError(f"{out}: there already; move it away, or give another --out")
+    from synesthete.config.document import annotate
     from synesthete.io import write_file
-    from synesthete.recipes.proposals import annotate, propose
+    from synesthete.recipes.proposals import propose
 
     proposals, refused = propose(folder)
     chosen = next((one for one in proposals if recipe is None or one.fits(recipe)), None)

@@ -1,7 +1,9 @@
-"""YAML from anywhere: plain values alone, and no more of them than a recipe can hold."""
+"""YAML from anywhere: plain values alone, no more of them than a recipe can hold; and a recipe's with comments."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -10,6 +12,7 @@ from yaml.resolver import Resolver
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LONGEST = 1 << 20  # bytes of a file
@@ -133,3 +136,22 @@ def read_yaml_file(path: Path, remedy: str) -> Any:
         return read_yaml(content)
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
+
+
+def annotate(text: str, reasons: dict[str, str], head: Sequence[str]) -> str:
+    """A recipe's YAML with a line of comment above each field that has a reason, and `head` before all of it."""
+    left, path = dict(reasons), list[str]()
+    lines = [part for line in head for part in comment(line)] + [""]
+    for line in text.splitlines():
+        if key := re.match(r"( *)(?:- )?(\w+):", line):
+            path[len(key[1]) // 2 :] = [key[2]]
+            if reason := left.pop(".".join(path), None):
+                lines += comment(reason, key[1])
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def comment(text: str, indent: str = "") -> list[str]:
+    """Lines of a comment, none longer than a line of YAML."""
+    start = f"{indent}# "
+    return textwrap.wrap(" ".join(text.split()), 118, initial_indent=start, subsequent_indent=start) or [start.rstrip()]

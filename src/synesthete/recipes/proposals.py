@@ -5,9 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
-import re
 import tempfile
-import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +175,7 @@ def of_pairs(folder: Path) -> Proposal:
         words,
         num,
         "pictures",
-        heard(folder, found.class_names),
+        sound_changes(folder, found.class_names),
     )
 
 
@@ -193,11 +191,11 @@ def of_videos(folder: Path) -> Proposal:
         count_labels("videos", labels),
         len(labels),
         "videos",
-        heard(folder, names),
+        sound_changes(folder, names),
     )
 
 
-def heard(folder: Path, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
+def sound_changes(folder: Path, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
     """The changes for sounds that become pictures of these classes."""
     templates = RECIPES["audio-to-image-events"]().data.captions
     return {
@@ -346,22 +344,3 @@ def count_labels(what: str, labels: Sequence[str]) -> str:
     num = Counter(labels)
     each = some([f"{name} {num[name]}" for name in sorted(num)], 8)
     return f"{len(labels)} {what} of {len(num)} class{'es' * (len(num) != 1)} ({each})"
-
-
-def annotate(text: str, reasons: dict[str, str], head: Sequence[str]) -> str:
-    """A recipe's YAML with a line of comment above each field that has a reason, and `head` before all of it."""
-    left, path = dict(reasons), list[str]()
-    lines = [part for line in head for part in comment(line)] + [""]
-    for line in text.splitlines():
-        if key := re.match(r"( *)(?:- )?(\w+):", line):
-            path[len(key[1]) // 2 :] = [key[2]]
-            if reason := left.pop(".".join(path), None):
-                lines += comment(reason, key[1])
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def comment(text: str, indent: str = "") -> list[str]:
-    """Lines of a comment, none longer than a line of YAML."""
-    start = f"{indent}# "
-    return textwrap.wrap(" ".join(text.split()), 118, initial_indent=start, subsequent_indent=start) or [start.rstrip()]

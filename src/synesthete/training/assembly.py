@@ -149,9 +149,11 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
         InputError: damaged files, or weights of another shape.
     """
     with reading(checkpoint):
-        if (state := read_json(checkpoint / "state.json")).get(BASE):
+        state, left_out = read_json(checkpoint / "state.json"), frozenset[str]()
+        if state.get(BASE):
             check_same_digests(base_of(parts), state, checkpoint)
-        load_state(parts, load_file(checkpoint / "model.safetensors"))
+            left_out = base_names(parts)
+        load_state(parts, load_file(checkpoint / "model.safetensors"), left_out)
 
 
 def base_names(parts: Parts) -> frozenset[str]:
@@ -181,10 +183,9 @@ def check_same_digests(own: Mapping[str, str] | None, state: Mapping[str, Any], 
         raise InputError(f"{checkpoint}: trained beside another base than denoiser.model is now; give it that one back")
 
 
-def load_state(parts: Parts, state: Mapping[str, torch.Tensor]) -> None:
-    """An objective's state into the parts that it holds; what is its own is left out, a base that it lacks stays."""
-    left = base_names(parts) - state.keys()
-    base = {k: v for k, v in parts.denoiser.state_dict().items() if f"denoiser.{k}" in left}
+def load_state(parts: Parts, state: Mapping[str, torch.Tensor], left_out: frozenset[str] = frozenset()) -> None:
+    """An objective's state into the parts that it holds; what is its own is left out. left_out: weights that stay."""
     for name, module in parts.modules().items():
+        stay = {k: v for k, v in module.state_dict().items() if f"{name}.{k}" in left_out}
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        module.load_state_dict({**base, **own} if name == "denoiser" else own)
+        module.load_state_dict({**stay, **own})
