@@ -102,6 +102,17 @@ def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
     assert not page.locator("#made-images .card").count()
 
 
+@pytest.mark.parametrize("own", ["Music", "Scores"])
+def test_a_form_as_it_comes_asks_for_something_that_can_be_made(page, own):
+    """What is left out is left out, and not 0."""
+    page.get_by_role("tab", name="Play", exact=True).click()
+    page.get_by_role("tab", name=own, exact=True).locator("visible=true").first.click()
+    page.get_by_text("Loaded when it is needed.").locator("visible=true").wait_for()
+    page.wait_for_function("() => !document.querySelector('.generating')")
+    page.locator("button.primary").locator("visible=true").first.click()
+    page.locator(".made audio").locator("visible=true").first.wait_for()
+
+
 def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browser, studio):
     """In a process of its own, which another page finds by the run's folder."""
     name = "by-hand"

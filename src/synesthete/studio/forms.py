@@ -91,6 +91,11 @@ class Field:
         text = LABELS.get(self.name, self.name.replace("_", " ").capitalize()).format(self.file)
         return text[:1].upper() + text[1:]
 
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether it is a number that may be left out: gradio's own widget for numbers is never empty, but 0."""
+        return self.kind in ("int", "float") and self.name != "num" and not self.is_setting and self.start is None
+
     def read(self, given: Any) -> Any:
         """What a widget's value asks for; None where it says nothing.
 
@@ -101,13 +106,14 @@ class Field:
             return None
         if self.file:
             return [Path(given)] if self.kind.startswith("Sequence") else Path(given)
-        if self.kind == "int":
-            return int(given)
-        if "float" in self.kind and isinstance(given, str):
-            try:
+        try:
+            if self.kind in ("int", "float"):
+                return int(given) if self.kind == "int" else float(given)
+            if "float" in self.kind and isinstance(given, str):
                 return tuple(float(word) for word in re.split(r"[,;\s]+", given.strip()))
-            except ValueError:
-                raise InputError(f"{self.label}: {given!r} is not numbers; give some, such as 0 0.5 1") from None
+        except ValueError:
+            wanted = "numbers; give some, such as 0 0.5 1" if "[" in self.kind else "a number; give one, such as 4"
+            raise InputError(f"{self.label}: {given!r} is not {wanted}") from None
         if self.kind.startswith("Sequence") and isinstance(given, str):
             return [line.strip() for line in given.splitlines() if line.strip()]
         return given
@@ -152,7 +158,7 @@ def make_widget(task: Task, field: Field) -> None:
         field.widget = gr.Dropdown([], value=None, multiselect=several, allow_custom_value=True, info=info, **about)
     elif field.kind == "bool":
         field.widget = gr.Checkbox(info=info, **about)
-    elif field.kind in ("int", "float"):
+    elif field.kind in ("int", "float") and not field.may_be_empty:
         value = (4 if task.plan_type.unit == "picture" else 1) if field.name == "num" else None
         most = MOST if field.name == "num" else None
         precision = 0 if field.kind == "int" else None

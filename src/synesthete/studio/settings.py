@@ -73,7 +73,7 @@ def to_widget(field: Field, text: str) -> Any:
     if "float" in field.kind and field.kind != "float":  # several numbers
         return " ".join(f"{float(value):g}" for value in json.loads(text))
     if field.kind in ("int", "float"):
-        return float(text)
+        return f"{float(text):g}" if field.may_be_empty else float(text)
     if field.kind == "bool":
         return bool(json.loads(text))
     return [text] if field.is_choice and field.kind.startswith("Sequence") else text

@@ -157,7 +157,10 @@ class TaskTab:
                 made = write_results(plan, work.say)
         values = made.values
         title = " · ".join([name, *told, f"seed {seed}", f"{values['seconds']:.1f} s"])
-        return draw_section(title, written_cards(values, plan.suffixes), [*values["notes"], *values["skipped"]])
+        notes = [*values["notes"], *values["skipped"]]
+        for path in (one for value in asked.values() for one in listed(value) if isinstance(one, Path)):
+            notes = [note.replace(str(path), path.name) for note in notes]  # where an upload lies is no matter
+        return draw_section(title, written_cards(values, plan.suffixes), notes)
 
     def show_model(self, name: str) -> list[Any]:
         """The form as a model has it."""
