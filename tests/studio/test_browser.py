@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import soundfile
 
-from synesthete.studio.work import Work
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -85,9 +83,11 @@ def test_a_broken_picture_is_one_line(page, tmp_path):
 
 
 def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
+    from synesthete.studio.work import Work  # which needs gradio, as little else in the package does
+
     show = Work.show
 
-    def slowly(work: Work, *args: Any) -> None:
+    def slowly(work: Any, *args: Any) -> None:
         time.sleep(0.5)  # else a fast machine is done before the button is pressed
         show(work, *args)
 
