@@ -128,6 +128,7 @@ def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browse
     page.click("#train-go")
     watch(page, r"is training: stage denoise, step \d+")
     other = browser.new_page()
+    other.set_default_timeout(PATIENCE)
     other.goto(studio[1])
     other.get_by_role("tab", name="Train").click()
     watch(other, r"is training: stage denoise, step \d+")

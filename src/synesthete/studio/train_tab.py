@@ -76,8 +76,8 @@ class TrainTab:
     def find(self, name: str | None) -> Any:
         """The runs that there are by now; one that is going where none is chosen."""
         names = self.trainings.names()
-        going = (one for one in names if self.trainings.process(one) is not None)
-        return gr.update(choices=names, value=name or next(going, None))
+        going = None if name else next((one for one in names if self.trainings.process(one) is not None), None)
+        return gr.update(choices=names, value=going) if going else gr.update(choices=names)  # what is typed stays
 
     def start(self, recipe: str, name: str, data: str, changes: str) -> tuple[Any, Any]:
         """Start it, or go on with it."""
