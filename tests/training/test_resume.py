@@ -21,6 +21,7 @@ from runs import QUICK, StoppedError, assert_same, kept, metrics, stop_after
 from safetensors.torch import load_file
 
 from synesthete import seeding
+from synesthete.conditioning.voices import VoicedPicture
 from synesthete.config import build, register_class
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
@@ -525,6 +526,25 @@ def test_a_model_lends_one_part_where_the_other_is_of_another_shape(pipeline, pr
         assert all(torch.equal(value, wanted[key]) for key, value in own.state_dict().items())
     with pytest.raises(InputError, match="--parts codec: no part to begin with; there are conditioner, denoiser"):
         assembly.load_start_weights(parts, tmp_path / "model", names=("codec",))
+
+
+def test_a_model_without_voices_lends_its_eyes_to_one_with_voices(pipeline, prepared, tmp_path):
+    pipeline.save(tmp_path / "model")
+    recipe = debug_recipe("seed=5")
+    recipe.conditioner = build(VoicedPicture, picture=recipe.conditioner, width=recipe.conditioner.width)
+    parts = assembly.make_parts(recipe, dataclasses.replace(prepared, told={"voices": ("ada", "bea")}))
+    fresh = parts.conditioner.voice.weight.clone()
+    assembly.load_start_weights(parts, tmp_path / "model")
+    theirs = pipeline.conditioner.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in parts.conditioner.picture.state_dict().items())
+    assert torch.equal(parts.conditioner.voice.weight, fresh)
+
+    pipeline.conditioner = parts.conditioner
+    pipeline.save(tmp_path / "voiced")
+    others = assembly.make_parts(recipe, dataclasses.replace(prepared, told={"voices": ("bea", "cyd", "dan")}))
+    new = others.conditioner.voice.weight.clone()
+    assembly.load_start_weights(others, tmp_path / "voiced")
+    assert torch.equal(others.conditioner.voice.weight, torch.stack([fresh[1], new[1], new[2], fresh[2]]))
 
 
 def test_fine_tuning_trains_every_stage_from_the_models_weights(uninterrupted, prepared, tmp_path, monkeypatch):

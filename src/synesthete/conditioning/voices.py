@@ -98,6 +98,20 @@ class VoicedPicture(Conditioner):
             "voice": [parameter for part in spoken for parameter in part.parameters()],
         }
 
+    @torch.no_grad()
+    def weights_of(self, other: Conditioner) -> dict[str, Tensor]:
+        """What of another conditioner's weights this one can begin with, its own for the rest.
+
+        Of one with voices: all, and the vectors of those that are called the same. Of another: what it sees with.
+        """
+        if not isinstance(other, VoicedPicture):
+            return self.state_dict() | {f"picture.{name}": weight for name, weight in other.state_dict().items()}
+        if other.voice.weight.shape[1] != self.voice.weight.shape[1]:
+            return other.state_dict()  # which does not fit, and is refused as any other
+        vectors = dict(zip((*other.voices, None), other.voice.weight, strict=True))
+        own = zip((*self.voices, None), self.voice.weight, strict=True)
+        return other.state_dict() | {"voice.weight": torch.stack([vectors.get(name, mine) for name, mine in own])}
+
     def freeze(self, frozen: bool = True) -> None:
         """As its picture's part."""
         self.picture.freeze(frozen)

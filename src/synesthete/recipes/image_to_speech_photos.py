@@ -14,7 +14,7 @@ from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import FlipCrop
 from synesthete.recipes import image_to_speech
 from synesthete.recipes.debug import swatches
-from synesthete.recipes.image_to_speech import image_to_speech_digits, set_length
+from synesthete.recipes.image_to_speech import image_to_speech_digits, set_length, with_voices
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe
@@ -35,12 +35,13 @@ PHRASES = {
 
 
 def image_to_speech_photos() -> Recipe:
-    """A photograph of one of ten things, 32x32, says its name, in one of many voices; 0.98 s of log-mel."""
+    """A photograph of one of ten things, 32x32, says its name, in a voice that one can choose; 0.98 s of log-mel."""
     recipe = image_to_speech_digits()
     recipe.name = "image-to-speech-photos"
     recipe.data.sources = (build(ClassTar, num_test=5000),)
     recipe.data.class_names, recipe.data.augmentation = PHOTOS, build(FlipCrop)
     recipe.conditioner = build(ResidualStem)
+    recipe = with_voices(recipe)
     set_length(recipe, num_frames=92)  # "automobile" at the slowest rate
     align, denoise = recipe.stages
     align.num_steps, align.batch_size, align.learning_rate = 900, 512, 4e-3
@@ -50,14 +51,14 @@ def image_to_speech_photos() -> Recipe:
 
 
 def image_to_speech_100() -> Recipe:
-    """A photograph, 64x64, says which of a hundred things it shows, in one of many voices; 1.19 s of log-mel."""
+    """A photograph, 64x64, says which of a hundred things it shows, in a voice that one can choose; 1.19 s."""
     recipe = image_to_speech_photos()
     recipe.name = "image-to-speech-100"
     recipe.data.sources, recipe.data.class_names = (build(ClassTar),), None  # whatever the archive has
     recipe.data.augmentation = build(FlipCrop, min_scale=0.5)
     recipe.data.takes, recipe.data.rates = 3, (150, 200)
     # A stage more than for 32x32, and few channels where the picture is large.
-    recipe.conditioner = build(ResidualStem, size=64, widths=(16, 32, 128, 256, 256))
+    recipe.conditioner.picture = build(ResidualStem, size=64, widths=(16, 32, 128, 256, 256))
     set_length(recipe, num_frames=112)  # "christmas stocking" at the slowest rate
     align, denoise = recipe.stages
     align.num_steps, align.batch_size, align.learning_rate = 900, 256, 3e-3
@@ -66,7 +67,7 @@ def image_to_speech_100() -> Recipe:
 
 
 def image_to_speech_phrases() -> Recipe:
-    """A photograph of one of ten things, 64x64, says a whole phrase about it, in one of many voices; 3 s of log-mel."""
+    """A photograph of one of ten things, 64x64, says a whole phrase about it, in a voice that one can choose; 3 s."""
     recipe = image_to_speech_100()
     recipe.name = "image-to-speech-phrases"
     recipe.data.sources = (build(ClassTar, classes=tuple(PHRASES)),)
