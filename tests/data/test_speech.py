@@ -164,7 +164,9 @@ SLOW_ENGINE = """
 import os, sys, time
 from pathlib import Path
 from synesthete.data.files import Entry
-from synesthete.data.speech.clips import Job, speak_jobs
+from synesthete.data.speech.clips import Job, speak_job
+from synesthete.executors import divide
+from functools import partial
 
 class Slow:
     def speak(self, *_):
@@ -174,7 +176,8 @@ class Slow:
 if __name__ == "__main__":
     from slow_engine import Slow
     entry = Entry("a", audio="a.wav", text="a", speaker="v", rate=150, pitch=50)
-    list(speak_jobs(Slow(), [Job(Path("."), "v", (entry,), 9, 9)] * 2, 2))
+    job = Job(Path("."), "v", (entry,), 9, 9)
+    list(divide(partial(speak_job, Slow()), {1: job, 2: job}, at_most=2))
 """
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from synesthete import seeding
 from synesthete.data.files import SourceFile, list_files
 from synesthete.data.sound_file import SoundFile
+from synesthete.executors import divide
 from synesthete.io import digest
 from synesthete.types import InputError
 
@@ -179,18 +178,19 @@ def open_recordings(recordings: Sequence[Recording], what: str = "recordings") -
     Raises:
         InputError: not one of them can be read.
     """
-
-    def read(recording: Recording) -> RecordingEntry | str:
-        try:
-            return RecordingEntry(recording, recording.content(), recording.num_samples() / recording.sample_rate)
-        except InputError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as readers:
-        opened = list(readers.map(read, recordings))
+    found = dict(divide(open_recording, dict(enumerate(recordings)), "threads"))
+    opened = [found[i] for i in range(len(recordings))]
     if opened and all(isinstance(found, str) for found in opened):
         raise InputError(f"not one of {len(opened)} {what} can be read; the first: {opened[0]}")
     return opened
+
+
+def open_recording(recording: Recording) -> RecordingEntry | str:
+    """Its content and length, or why it cannot be read."""
+    try:
+        return RecordingEntry(recording, recording.content(), recording.num_samples() / recording.sample_rate)
+    except InputError as error:
+        return str(error)
 
 
 def divide_recordings(entries: Sequence[RecordingEntry], shares: dict[Part, float]) -> list[Part]:

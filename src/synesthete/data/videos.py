@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import difflib
-import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -16,6 +15,7 @@ from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, Pair
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
 from synesthete.data.sound_file import SoundFile
+from synesthete.executors import divide
 from synesthete.io import digest, replacing
 from synesthete.types import InputError, Progress
 
@@ -108,25 +108,21 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
         raise InputError(f"{place}: cannot be made ({error.strerror}); choose another with --out") from None
     found = FoundPairs()
 
-    def cut_or_reason(clip: Clip) -> tuple[Path, list[Path]] | str:
-        try:
-            return cut_clip(clip, place, num_frames, seconds)
-        except CutError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done, (clip, made) in enumerate(zip(clips, pool.map(cut_or_reason, clips), strict=True), 1):
-            progress("videos cut", done, len(clips))
-            if isinstance(made, str):
-                found.skipped.append(made)
-                continue
-            sound, frames = made
-            heard = RecordingFile(str(sound), clip.place)
-            found.sounds.append(AudioEntry(heard, clip.label, clip.group, split=clip.split))
-            for number, frame in enumerate(frames):
-                found.pairs.append((len(found.pictures), len(found.sounds) - 1))
-                shown = f"{clip.place} {number}"
-                found.pictures.append(ImageEntry(PictureFile(str(frame)), clip.label, shown, clip.split))
+    cut: dict[int, tuple[Path, list[Path]] | str] = {}
+    for i, made in divide(partial(cut_or_reason, place, num_frames, seconds), dict(enumerate(clips)), "threads"):
+        cut[i] = made
+        progress("videos cut", len(cut), len(clips))
+    for i, clip in enumerate(clips):
+        if isinstance(made := cut[i], str):
+            found.skipped.append(made)
+            continue
+        sound, frames = made
+        heard = RecordingFile(str(sound), clip.place)
+        found.sounds.append(AudioEntry(heard, clip.label, clip.group, split=clip.split))
+        for number, frame in enumerate(frames):
+            found.pairs.append((len(found.pictures), len(found.sounds) - 1))
+            shown = f"{clip.place} {number}"
+            found.pictures.append(ImageEntry(PictureFile(str(frame)), clip.label, shown, clip.split))
     if not found.sounds:
         raise InputError(f"not one of {len(clips)} videos can be cut; the first: {found.skipped[0]}")
     return found
@@ -134,6 +130,14 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
 
 class CutError(Exception):
     """One video cannot be cut; the others can."""
+
+
+def cut_or_reason(folder: Path, num_frames: int, seconds: float, clip: Clip) -> tuple[Path, list[Path]] | str:
+    """As `cut_clip`, or why it cannot be cut."""
+    try:
+        return cut_clip(clip, folder, num_frames, seconds)
+    except CutError as error:
+        return str(error)
 
 
 def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:

@@ -1,15 +1,8 @@
-"""The clips of a corpus: drawn before anything is spoken, then spoken, by this process or by many."""
+"""The clips of a corpus: drawn before anything is spoken, then spoken."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import sys
-import threading
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +18,7 @@ from synesthete.seeding import generator
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from synesthete.data.speech.engines import Engine, Voice
@@ -239,51 +232,6 @@ def speak_clip(engine: Engine, job: Job, entry: Entry) -> tuple[Tensor, Entry]:
     )
 
 
-def speak_jobs(engine: Engine, jobs: Sequence[Job], num_workers: int) -> Iterator[tuple[list[Entry], list[str]]]:
-    """Do the jobs, yielding of each, in order, the entries as spoken and a line for each clip the engine failed at.
-
-    Raises:
-        InputError: a phrase that does not fit, or a worker that died.
-    """
-    if num_workers <= 1:
-        yield from (speak_job(engine, job) for job in jobs)
-        return
-    # Not fork: the parent may hold threads and devices. The server imports this module once for all workers.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(num_workers, context, _start, (engine,)) as pool:
-        try:
-            with without_main(engine):  # all are submitted, and the workers started, at once
-                done = pool.map(_work, jobs, chunksize=max(1, min(8, len(jobs) // (4 * num_workers))))
-            yield from done
-        except BrokenProcessPool:
-            raise InputError(
-                f"{jobs[0].folder}: a worker of the speech corpus died; run again to go on, or with one worker"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def without_main(engine: Engine) -> Iterator[None]:
-    """Start processes that do not run the caller's script again, as they would one without a main guard.
-
-    An engine that is defined in that script needs it, guard and all.
-    """
-    main = sys.modules["__main__"]
-    hidden = {} if type(engine).__module__ == "__main__" else {"__file__": None, "__spec__": None}
-    kept = {name: getattr(main, name) for name in hidden if hasattr(main, name)}
-    main.__dict__.update(hidden)
-    try:
-        yield
-    finally:
-        for name in hidden:
-            main.__dict__.pop(name)
-        main.__dict__.update(kept)
-
-
 def speak_job(engine: Engine, job: Job) -> tuple[list[Entry], list[str]]:
     """Speak and write the clips of a job; the entries as spoken, and a line for each clip the engine failed at."""
     entries, failures = [], []
@@ -296,25 +244,3 @@ def speak_job(engine: Engine, job: Job) -> tuple[list[Entry], list[str]]:
         write_audio(job.folder / str(entry.audio), waveform, job.sample_rate)
         entries.append(spoken)
     return entries, failures
-
-
-# The engine of a worker process: its voices, once loaded, serve every job.
-_engine: Engine
-
-
-def _start(engine: Engine) -> None:
-    global _engine
-    _engine = engine
-    # Killed, the process that asked cannot tell its workers, who would wait for it for ever.
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    # They fill the cores already, and threads that wait for each other made it five times slower.
-    torch.set_num_threads(1)
-
-
-def _end_with(process: Any) -> None:
-    process.join()
-    os._exit(1)
-
-
-def _work(job: Job) -> tuple[list[Entry], list[str]]:
-    return speak_job(_engine, job)

@@ -9,9 +9,9 @@ import contextlib
 import json
 import logging
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
 from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
-from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_jobs
+from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_job
 from synesthete.data.speech.espeak import Espeak
+from synesthete.executors import divide
 from synesthete.io import append_to, read_json, write_file
 from synesthete.types import AudioSpec, InputError
 
@@ -83,8 +84,8 @@ def build_speech_corpus(
     poor to train on (`few_targets`), with a warning.
 
     The same arguments give the same bytes on any number of workers (None: all cores; for a few clips of espeak's, this
-    process alone). Run again after an interruption, it keeps the clips that are whole. progress(done, total) is called
-    after each class of a voice.
+    process alone), and by any executor. Run again after an interruption, it keeps the clips that are whole.
+    progress(done, total) is called after each class of a voice.
 
     Raises:
         InputError: unusable arguments, an unknown voice or one that does not reach a pitch, a phrase too long for
@@ -118,7 +119,8 @@ def build_speech_corpus(
         if (missing := tuple(entry for entry in entries if str(entry.audio) not in kept))
     ]
     total = len(kept) + sum(len(job.entries) for job in jobs)
-    num_workers = num_workers or (1 if isinstance(engine, Espeak) and total - len(kept) < FEW else os.cpu_count() or 1)
+    if num_workers is None and isinstance(engine, Espeak) and total - len(kept) < FEW:
+        num_workers = 1
     try:
         made, skipped = _speak_all(engine, jobs, folder, num_workers, lambda num: progress(len(kept) + num, total))
         there = kept | made
@@ -177,7 +179,7 @@ def _is_whole(path: Path, num_samples: int, sample_rate: int) -> bool:
 
 
 def _speak_all(
-    engine: Engine, jobs: Sequence[Job], folder: Path, num_workers: int, report: Callable[[int], None]
+    engine: Engine, jobs: Sequence[Job], folder: Path, num_workers: int | None, report: Callable[[int], None]
 ) -> tuple[dict[str, Entry], list[str]]:
     """Do the jobs; the entries as spoken, by path, and a line for each clip that failed. report(done)."""
     made: dict[str, Entry] = {}
@@ -185,7 +187,8 @@ def _speak_all(
     report(0)
     with append_to(folder / JOURNAL_NAME) as journal:
         journal.write("\n")  # ends a line that a killed run left open
-        for entries, failures in speak_jobs(engine, jobs, min(num_workers, len(jobs))):
+        named = {folder / str(job.entries[0].audio): job for job in jobs}
+        for _, (entries, failures) in divide(partial(speak_job, engine), named, at_most=num_workers):
             made |= {str(entry.audio): entry for entry in entries}
             skipped += failures
             journal.write("".join(entry.to_json() + "\n" for entry in entries))

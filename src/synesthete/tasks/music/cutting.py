@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +14,7 @@ from synesthete.data.music import Music, MusicSamples
 from synesthete.data.near_duplicates import ALIKE, Track, alike_pieces, find_alike
 from synesthete.data.rows import Pieces, cut_starts
 from synesthete.data.waveforms import FRAMES_PER_SECOND, LEVELS_PER_SECOND, Waveform, keep_waveforms, shard_name
+from synesthete.executors import divide
 from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError, Progress
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from synesthete.data.recordings import RecordingEntry
+    from synesthete.data.recordings import Recording, RecordingEntry
 
 NEAR_RATE = 0.9  # of the codec's sample rate; below it, the highs of a recording are called empty
 # Which split keeps what two of them have in common.
@@ -189,29 +187,24 @@ def decode_recordings(
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
-    total, done, lock = max(1, round(sum(entry.seconds for entry in entries))), 0.0, threading.Lock()
-    stopped = threading.Event()
-
-    def report(seconds: float) -> None:
-        nonlocal done
-        if stopped.is_set():
-            raise InterruptedError
-        with lock:
-            done += seconds
-            progress("seconds of sound decoded", min(round(done), total), total)
-
-    def work(group: Sequence[RecordingEntry]) -> list[Waveform]:
+    shards, seconds = {}, {}
+    for group in grouped(entries):
         recordings = [entry.recording for entry in group]
         path = folder / shard_name(recordings, sample_rate)
-        return keep_waveforms(path, recordings, sample_rate, report, profiled)
-
+        shards[path], seconds[path] = (path, recordings), sum(entry.seconds for entry in group)
+    missing = {path: job for path, job in shards.items() if not path.is_file()}
+    total, done = max(1, round(sum(seconds.values()))), sum(seconds.values()) - sum(map(seconds.__getitem__, missing))
     # Threads, not processes: decoding, resampling and transforms all run outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            return [waveform for shard in pool.map(work, grouped(entries)) for waveform in shard]
-        finally:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
+    for path, _ in divide(partial(decode_shard, sample_rate, profiled), missing, "threads"):
+        done += seconds[path]
+        progress("seconds of sound decoded", min(round(done), total), total)
+    progress("seconds of sound decoded", total, total)
+    return [found for job in shards.values() for found in keep_waveforms(*job, sample_rate, profiled=profiled)]
+
+
+def decode_shard(sample_rate: int, profiled: bool, job: tuple[Path, Sequence[Recording]]) -> None:
+    """Make a shard of recordings."""
+    keep_waveforms(*job, sample_rate, profiled=profiled)
 
 
 def grouped(entries: Sequence[RecordingEntry]) -> list[list[RecordingEntry]]:

@@ -1,0 +1,206 @@
+"""Where work that divides is done: by this process and others of this machine, unless something else is chosen.
+
+A job's files are written whole and named by what is in them, so a job may be done twice, or be lost with its worker and
+done again: the files say what is done, and they are the same whoever made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+from concurrent.futures import Executor as Pool
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
+
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Name = TypeVar("Name")
+
+# What work is: processes of one thread each do it, threads do (it is outside the interpreter's lock), or one job at a
+# time has all of the machine, alone or with a network that goes to an accelerator.
+How = Literal["processes", "threads", "alone", "network"]
+TRIES = 5  # of a job whose workers die
+
+logger = logging.getLogger(__name__)
+
+
+class Lost(NamedTuple):
+    """In place of a job's result: why there is none. error: what the work itself said; None where its worker died."""
+
+    why: str
+    error: InputError | None = None
+
+
+class Executor(Protocol):
+    """Does jobs."""
+
+    name: str
+
+    def run(
+        self, work: Callable[[Any], Any], jobs: Mapping[Any, Any], how: How, at_most: int | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """(name, work(job)) of each job, in any order; of one that is lost a `Lost`, or nothing at all.
+
+        `work` goes to every worker once, with the network or the voices that it holds, and then serves all its jobs.
+        at_most: workers, where they are this machine's.
+        """
+        ...
+
+
+class Local:
+    """By the calling process, and others or threads beside it."""
+
+    name = "local"
+
+    def run(
+        self, work: Callable[[Any], Any], jobs: Mapping[Any, Any], how: How, at_most: int | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """As every executor; as many workers as there are cores where `at_most` is None."""
+        num = min(at_most or os.cpu_count() or 1, len(jobs))
+        if num <= 1 or how in ("alone", "network"):
+            for name, job in jobs.items():
+                yield name, attempt(work, job)
+            return
+        threads = how == "threads"
+        with ThreadPoolExecutor(num) if threads else process_pool(work, num) as pool:
+            try:
+                yield from results(pool, partial(attempt, work) if threads else _work_on, jobs, work)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def attempt(work: Callable[[Any], Any], job: Any) -> Any:
+    """What work makes of a job, or why it makes nothing."""
+    try:
+        return work(job)
+    except InputError as error:
+        return Lost(str(error), error)
+
+
+def results(
+    pool: Pool, do: Callable[[Any], Any], jobs: Mapping[Any, Any], work: Callable[[Any], Any]
+) -> Iterator[tuple[Any, Any]]:
+    """(name, do(job)) as they are done; all are submitted, and the workers started, at once."""
+    with without_main(work):
+        futures = {pool.submit(do, job): name for name, job in jobs.items()}
+    for future in as_completed(futures):
+        try:
+            yield futures.pop(future), future.result()
+        except BrokenProcessPool:  # with one worker's death all end
+            continue
+
+
+def process_pool(work: Callable[[Any], Any], num: int) -> ProcessPoolExecutor:
+    """Processes that hold `work`."""
+    # Not fork: the parent may hold threads and devices. The server imports the work's module once for all workers.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__, *modules_of(work) - {"__main__"}])
+    return ProcessPoolExecutor(num, context, _start, (work,))
+
+
+def modules_of(work: Any) -> set[str]:
+    """Where a function and what it was given are defined."""
+    if isinstance(work, partial):
+        return set().union(*map(modules_of, (work.func, *work.args, *work.keywords.values())))
+    return {getattr(work, "__module__", None) or type(work).__module__}
+
+
+@contextlib.contextmanager
+def without_main(work: Callable[[Any], Any]) -> Iterator[None]:
+    """Start processes that do not run the caller's script again, as they would one without a main guard.
+
+    Work that is defined in that script needs it, guard and all.
+    """
+    main = sys.modules["__main__"]
+    hidden = {} if "__main__" in modules_of(work) else {"__file__": None, "__spec__": None}
+    kept = {name: getattr(main, name) for name in hidden if hasattr(main, name)}
+    main.__dict__.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            main.__dict__.pop(name)
+        main.__dict__.update(kept)
+
+
+# What a worker process does, with what it holds for it.
+_work: Callable[[Any], Any]
+
+
+def _start(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+    # Killed, the process that asked cannot tell its workers, who would wait for it for ever.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    single_threaded()
+
+
+def single_threaded() -> None:
+    """One thread for a worker: they fill the cores already, and threads that wait made it five times slower."""
+    import torch  # which naming an executor does without
+
+    torch.set_num_threads(1)
+
+
+def _end_with(process: Any) -> None:
+    process.join()
+    os._exit(1)
+
+
+def _work_on(job: Any) -> Any:
+    return attempt(_work, job)
+
+
+LOCAL = Local()
+_chosen: ContextVar[Executor] = ContextVar("executor", default=LOCAL)
+
+
+def executor() -> Executor:
+    """The one that was chosen."""
+    return _chosen.get()
+
+
+@contextlib.contextmanager
+def using(chosen: Executor) -> Iterator[Executor]:
+    """Divided work is done by `chosen` as long as the context lasts."""
+    token = _chosen.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _chosen.reset(token)
+
+
+def divide(
+    work: Callable[[Any], Any], jobs: Mapping[Name, Any], how: How = "processes", at_most: int | None = None
+) -> Iterator[tuple[Name, Any]]:
+    """(name, work(job)) of every job, each once, as they are done by the chosen executor.
+
+    A job that is lost with its worker is done again, after those that are left. at_most: as `Executor.run`.
+
+    Raises:
+        InputError: as `work`, or a job whose workers died TRIES times.
+    """
+    left = dict(jobs)
+    for _ in range(TRIES):
+        for name, result in executor().run(work, dict(left), how, at_most) if left else ():
+            if isinstance(result, Lost):
+                if result.error:
+                    raise result.error
+            elif name in left:  # not done a second time
+                del left[name]
+                yield name, result
+        left = dict(reversed(left.items()))
+    if left:
+        raise InputError(f"{next(iter(left))}: {TRIES} workers that were at it died; free some memory and run again")
