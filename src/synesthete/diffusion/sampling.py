@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import inspect
 import itertools
 import sys
+import types
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -348,31 +348,22 @@ def find_scheduler_class(name: str) -> Any:
     Importing diffusers imports torch's compiler for a decorator of networks, and its schedulers scipy.stats for the
     quantiles of one spacing: together more than torch itself. The one is left out, the other put off until it is used.
     """
-    put_off("scipy.stats")
-    with left_out("torch._dynamo"):  # diffusers does without where it is not installed
+    # diffusers does without the one where it is not installed; scipy imports the other when it is asked for it.
+    with in_place_of("torch._dynamo", None), in_place_of("scipy.stats", types.ModuleType("scipy.stats")):
         import diffusers
 
         return getattr(diffusers, name)
 
 
 @contextlib.contextmanager
-def left_out(name: str) -> Iterator[None]:
-    """Importing a module fails in here, unless it was imported before."""
+def in_place_of(name: str, stand_in: types.ModuleType | None) -> Iterator[None]:
+    """Importing a module in here gives another one, or fails with None, unless it was imported before."""
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]
+    sys.modules[name] = stand_in  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules[name]
-
-
-def put_off(name: str) -> None:
-    """Let a module be imported now and run when something in it is asked for, unless it was imported before."""
-    spec = None if name in sys.modules else importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
