@@ -16,8 +16,7 @@ from hypothesis.extra import numpy as npst
 from synesthete import seeding
 from synesthete.codecs.mel import MelCodec
 from synesthete.data.audio import read_audio
-from synesthete.nn.phases import griffin_lim
-from synesthete.nn.spectrum import mel_filterbank
+from synesthete.nn.spectrum import griffin_lim, mel_filterbank
 from synesthete.tasks import find_task
 from synesthete.types import InputError
 from tiny import debug_recipe

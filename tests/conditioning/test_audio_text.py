@@ -15,7 +15,7 @@ from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, build
-from synesthete.config.plain import plain, resolved
+from synesthete.config.build import plain, resolved
 from synesthete.types import InputError
 
 NUM_SOUND = 8

@@ -14,7 +14,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from synesthete.config import build, plain
-from synesthete.config.plain import resolved
+from synesthete.config.build import resolved
 from synesthete.data.hub_pictures import HubPictures, place_of
 from synesthete.data.labelled import LabelledPictures
 from synesthete.types import InputError

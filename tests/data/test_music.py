@@ -308,7 +308,7 @@ def test_augmentation_that_cannot_be_is_refused():
 
 def test_a_recipe_holds_the_data_as_plain_values():
     from synesthete.config import plain
-    from synesthete.config.plain import resolved
+    from synesthete.config.build import resolved
 
     made = build(Music, sources=(build(Tones),), classes={"a": ("a*", "b/*")}, augmentation=build(AudioAugmentation))
     back = resolved(plain(made), "test")

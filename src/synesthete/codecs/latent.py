@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels
 from synesthete.config import is_a
-from synesthete.config.plain import describe_nested, restore_nested
+from synesthete.config.build import describe_nested, restore_nested
 from synesthete.nn.part import Config
 from synesthete.types import InputError
 

@@ -13,11 +13,11 @@ from synesthete.codecs.codec import Codec, spectrogram_images
 from synesthete.codecs.hifigan import HifiGan, without_hifigan
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
-from synesthete.nn.phases import griffin_lim
 from synesthete.nn.spectrum import (
     bands_of,
     check_waveform,
     cosine_basis,
+    griffin_lim,
     inverse_bands,
     mel_spectrogram,
 )

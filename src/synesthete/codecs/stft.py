@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.codecs.codec import Codec, measure_channels, spectrogram_images
-from synesthete.nn.phases import griffin_lim
-from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed, grid
+from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed, grid, griffin_lim
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

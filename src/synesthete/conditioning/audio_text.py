@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.config import is_a
-from synesthete.config.plain import describe_nested, restore_nested
+from synesthete.config.build import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError, Tensors
 

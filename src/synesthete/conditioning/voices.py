@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from synesthete import seeding
 from synesthete.conditioning.conditioner import Conditioner, are_within
 from synesthete.config import Fraction, is_a
-from synesthete.config.plain import describe_nested, restore_nested
+from synesthete.config.build import describe_nested, restore_nested
 from synesthete.types import Condition, InputError, SpokenPictures
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
 
-from synesthete.config.build import Build, build, is_a
-from synesthete.config.plain import plain
+from synesthete.config.build import Build, build, is_a, plain
 from synesthete.config.recipe import Fraction, Recipe, Sampling, Stage, read_assignment
 from synesthete.config.registry import class_name, find_class, register_class
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field
 
-from synesthete.config.build import Build, checked, holds_build, parameters, shorten, suggestion
+from synesthete.config.build import Build, checked, holds_build, parameters, plain, resolved, shorten, suggestion
 from synesthete.config.document import read_yaml, read_yaml_file
-from synesthete.config.plain import plain, resolved
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from synesthete.config.plain import describe_nested, restore_nested
+from synesthete.config.build import describe_nested, restore_nested
 from synesthete.denoisers.gated_attention import (
     ADAPTER,
     lora_places,

@@ -10,7 +10,7 @@ import torch
 from synesthete import hub
 from synesthete.codecs.autoencoder import AutoencoderCodec, load_autoencoder
 from synesthete.config import Sampling
-from synesthete.config.plain import restore_nested
+from synesthete.config.build import restore_nested
 from synesthete.denoisers.adapters import load_adapters, load_conditioner, read_adapter_index
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
