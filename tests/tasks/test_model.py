@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 
 import synesthete
 from synesthete.cli.app import app
-from synesthete.cli.sample import names_model
-from synesthete.cli.verbs import VERBS
+from synesthete.cli.verbs import VERBS, names_model
 from synesthete.data.pictures import BuiltInDigits
 from synesthete.tasks.model import ALSO
 from synesthete.types import InputError

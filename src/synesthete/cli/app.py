@@ -16,11 +16,10 @@ from synesthete.cli.export import export
 from synesthete.cli.new import new
 from synesthete.cli.options import Command, ListCommand
 from synesthete.cli.recipes import prepare, recipes, show
-from synesthete.cli.sample import VerbCommand, command
 from synesthete.cli.search import sweep, tune
 from synesthete.cli.studio import studio
 from synesthete.cli.train import train
-from synesthete.cli.verbs import VERBS
+from synesthete.cli.verbs import VERBS, VerbCommand, command
 from synesthete.logs import LEVELS, listen, visible
 from synesthete.types import InputError
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from synesthete import hub
-from synesthete.recipes import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,8 @@ def beginning(names: Any, incomplete: str) -> list[str]:
 
 def recipe_names(incomplete: str) -> list[str]:
     """Names of recipes; files are completed by the shell."""
+    from synesthete.recipes import RECIPES
+
     return beginning(RECIPES, incomplete)
 
 
