@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo studio studio-env test test-oldest slow lint types contracts check golden clean
+.PHONY: env demo studio studio-env docs docs-env test test-oldest slow lint types contracts check golden clean
 
 env: $(VENV)/.ready
 
@@ -30,6 +30,17 @@ studio-env: .venv-studio/.ready
 studio: studio-env
 	.venv-studio/bin/python -m synesthete studio --open
 
+# The site of docs/, in site/: open site/index.html.
+docs: docs-env
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+docs-env: .venv-docs/.ready
+
+.venv-docs/.ready: constraints.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	touch $@
+
 # A worker takes file after file as they stand; by the number of their tests, those of few and long ones would come last.
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -44,8 +55,8 @@ slow: env
 	$(BIN)/python -m pytest -m slow
 
 lint: env
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/codespell src tests docs benchmarks README.md CHANGELOG.md
 
 types: env
@@ -60,4 +71,4 @@ golden: env
 	$(BIN)/python -m pytest --update-golden -k golden
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-studio build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-studio .venv-docs site build dist src/*.egg-info
