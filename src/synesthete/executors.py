@@ -66,12 +66,13 @@ class Local:
         self, work: Callable[[Any], Any], jobs: Mapping[Any, Any], how: How, at_most: int | None = None
     ) -> Iterator[tuple[Any, Any]]:
         """As every executor; as many workers as there are cores where `at_most` is None."""
-        num = min(at_most or os.cpu_count() or 1, len(jobs))
+        num = at_most or os.cpu_count() or 1
         if num <= 1 or how in ("alone", "network"):
             for name, job in jobs.items():
                 yield name, attempt(work, job)
             return
         threads = how == "threads"
+        num = min(num, len(jobs))  # one job, too, has a process of its own: it may be what killed another
         with ThreadPoolExecutor(num) if threads else process_pool(work, num) as pool:
             try:
                 yield from results(pool, partial(attempt, work) if threads else _work_on, jobs, work)
@@ -149,9 +150,9 @@ def _start(work: Callable[[Any], Any]) -> None:
 
 def single_threaded() -> None:
     """One thread for a worker: they fill the cores already, and threads that wait made it five times slower."""
-    import torch  # which naming an executor does without
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for what is imported later
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def _end_with(process: Any) -> None:
