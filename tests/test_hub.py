@@ -177,7 +177,7 @@ def test_a_gated_repository_says_where_its_licence_is_accepted(asked, name, page
 @pytest.mark.parametrize(
     ("error", "named"),
     [
-        (refused(RepositoryNotFoundError), "somebody/sees is not on this machine and the Hub refused it; put its"),
+        (refused(RepositoryNotFoundError), "somebody/sees is not on this machine and the Hub has none of that name"),
         (RuntimeError("client has been closed"), "the Hub cannot be reached"),
         (ConnectionError(111, "Connection refused"), "the Hub cannot be reached"),
         (OSError(28, "No space left on device", "/hf/blobs"), "/hf/blobs: No space left on device; free some space"),

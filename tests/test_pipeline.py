@@ -53,7 +53,7 @@ def test_its_folder_is_that_of_a_diffusers_pipeline_of_four_parts(pipeline, fold
     assert parts.keys() == {"codec", "conditioner", "denoiser", "scheduler"} == pipeline.components.keys()
     assert all((folder / name).is_dir() for name in parts)
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {".json", ".safetensors", ".yaml"}
+    assert suffixes <= {".json", ".safetensors", ".yaml", ".md"}
 
 
 def test_a_run_folder_or_its_model_folder_loads(folder, tmp_path, raw):

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "models"
 MODEL_INDEX = "model_index.json"
 ADAPTERS_INDEX = "adapters.json"  # of adapters to a published model
+CARD = "README.md"  # what a model's page on the Hub says
 SETTINGS = ("*.json", "*.yaml", "*.txt", "*.model", "*.jinja")  # configurations and what a tokenizer needs
 WEIGHTS = ("*.safetensors", *SETTINGS)
 # What no model of this package has: programs, and what runs one when it is read.
@@ -138,7 +139,7 @@ def find_model(name: str) -> Path:
     if path.exists():
         raise InputError(f"{name}: no {MODEL_INDEX} in it; give a run folder, a model folder, or one of {_known()}")
     if is_hub_id(name):
-        return download(name)
+        return download(name, patterns=(*WEIGHTS, CARD))
     raise InputError(
         f"{name}: no such model; give a run folder, a model folder, a Hub id (owner/name) or one of {_known()}"
     )
@@ -215,7 +216,7 @@ def download(
     Raises:
         InputError: no such repository, no permission, or no connection.
     """
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError
 
     if not (revision or PRETRAINED.get(repository, Pretrained(None, "", "")).revision):
         logger.warning("%s: no revision of it is pinned; the newest is downloaded", repository)
@@ -232,8 +233,24 @@ def download(
     except Exception as error:  # the client lets those of its connection library through, which differ by version
         if isinstance(error, OSError) and error.filename:
             raise InputError(f"{error.filename}: {error.strerror}; free some space or set HF_HOME") from None
-        reason = "the Hub refused it" if isinstance(error, HfHubHTTPError) else "the Hub cannot be reached"
-        raise InputError(f"{repository} is not on this machine and {reason}; {where}") from None
+        raise InputError(f"{repository} is not on this machine and {refusal(error)}; {where}") from None
+
+
+def refusal(error: Exception) -> str:
+    """Why the Hub did not do what its client asked for, as a part of a sentence."""
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    logger.debug("the Hub's client", exc_info=error)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    if isinstance(error, RevisionNotFoundError):
+        return "the Hub has no such revision of it"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the Hub has none of that name, or shows it only to who may see it (`hf auth login`)"
+    if status == 401:
+        return "the Hub does not know the token (`hf auth login`)"
+    if status == 403:
+        return "the Hub refused it: the token may not do that (`hf auth login` with one that may)"
+    return f"the Hub failed with {status}" if status else "the Hub cannot be reached"
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -25,6 +25,8 @@ def test_a_tiny_model_is_trained_evaluated_and_reported(run, tmp_path, monkeypat
     # The classifier of the evaluation trains for longer; this one is to take no more of a test's time than it must.
     quick = replace(ImageClassifier.training_settings, fewest_steps=40)
     monkeypatch.setattr(ImageClassifier, "training_settings", quick)
+    card = tmp_path / "run" / "model" / "README.md"
+    assert "model-index" not in card.read_text()
     code, printed, said = run("evaluate", "run", "--num", 12, "--seed", 3)
     assert code == 0, said
     assert printed.splitlines()[-1] == "run/report/report.html"
@@ -32,6 +34,7 @@ def test_a_tiny_model_is_trained_evaluated_and_reported(run, tmp_path, monkeypat
     values = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert values["facts"]["pictures"].startswith("12 made, seed 3")
     keys = {metric["key"] for metric in values["metrics"]}
+    assert f"type: {values['metrics'][0]['title'].partition(' (')[0].replace(' ', '_')}" in card.read_text()
     assert keys >= {"class_accuracy", "fid", "kid_over_floor", "recall", "memorization_distance_pixels"}
     assert any(key.startswith("saved") for key in keys)
     assert (tmp_path / "run" / "report" / "pictures" / "gallery.png").is_file()

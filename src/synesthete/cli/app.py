@@ -12,7 +12,7 @@ import typer
 from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose, doctor
 from synesthete.cli.evaluate import compare, cycle, evaluate
-from synesthete.cli.export import export
+from synesthete.cli.export import export, push
 from synesthete.cli.new import new
 from synesthete.cli.options import Command, ListCommand
 from synesthete.cli.recipes import prepare, recipes, show
@@ -47,7 +47,8 @@ for name, verb in VERBS.items():
     else:
         about += f"\n\nExamples: {', '.join(f'`{line}`' for line in verb.examples)}"
     app.command(name, cls=VerbCommand, help=about, short_help=short)(command(name))
-for function in (recipes, show, new, prepare, train, evaluate, compare, cycle, tune, export, demo, doctor, studio):
+OF_MODELS = (evaluate, compare, cycle, tune, export, push)
+for function in (recipes, show, new, prepare, train, *OF_MODELS, demo, doctor, studio):
     app.command(cls=Command)(function)
 app.command(cls=ListCommand)(diagnose)
 app.command(cls=ListCommand)(sweep)

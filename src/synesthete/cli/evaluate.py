@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,7 @@ def evaluate(
     beside held-out recordings, or, told scores, by the notes that are heard; one that paints sounds by what its
     pictures of sounds and speakers that it never heard show, by what sound and text are worth to it, and stage by stage
     where its run keeps RUN/after-STAGE. Writes report.md, report.html (self-contained, with pictures and sound) and
-    report.json.
+    report.json, and the figures into the README.md of a model in a folder.
 
     Examples: `synesthete evaluate runs/image-to-speech-digits`,
     `synesthete evaluate image-to-speech-digits --num 1000 --set data.sources.mnist.path=mnist --out out/report`,
@@ -94,6 +95,12 @@ def evaluate(
     options |= {"data": data, "num": num, "seed": seed}
     with progress_bar() as report:
         found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
+    if Path(model).is_dir():  # one of one's own: neither shipped nor the Hub's
+        from synesthete.evaluation.reporting.report import figures_text
+        from synesthete.pipeline.model_card import ModelCard, write_card
+
+        with suppress(InputError):  # a folder that may only be read
+            write_card(folder, ModelCard(figures=figures_text(found.report)))
     print_report(found, target, as_json, found.skipped)
 
 

@@ -1,4 +1,4 @@
-"""`synesthete export`."""
+"""`synesthete export` and `synesthete push`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,31 @@ def export(
         for file in files
     ]
     finish(as_json, {"files": values}, "\n".join(lines))
+
+
+def push(
+    model: ModelName,
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository, made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="Where it is made: only for who may see it.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="As the Hub writes it, for the card: apache-2.0, mit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a model into a repository of the Hugging Face Hub: weights, settings, recipe, classifier and card.
+
+    What `recipe.yaml` says goes along, names of folders included. The token is that of `hf auth login`, or HF_TOKEN.
+    The card is the model's README.md, into which `evaluate` writes the figures. Any command then finds the
+    model by the repository's name.
+
+    Examples: `synesthete push runs/mine me/speaks-birds --license mit`,
+    `synesthete push images-digits me/digits --private`
+    """
+    from synesthete import hub
+    from synesthete.pipeline.upload import upload
+
+    address = upload(hub.find_model(model), repository, private=private, licence=licence)
+    finish(as_json, {"address": address}, address)
 
 
 def named(tensors: dict[str, list[int | str]]) -> str:

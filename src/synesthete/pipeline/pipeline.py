@@ -24,6 +24,8 @@ from synesthete.logs import PACKAGE
 from synesthete.nn.device import CastOnce, autocast, find_device
 from synesthete.nn.part import Config
 from synesthete.pipeline.index import PIPELINE, find_part_class, read_index
+from synesthete.pipeline.model_card import write_card
+from synesthete.pipeline.upload import upload
 from synesthete.types import Condition, InputError, first_line
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ class Pipeline:
         Raises:
             InputError: no such model, a model of another kind, or damaged files.
         """
-        folder = hub.download(str(name), revision) if not Path(name).is_dir() and hub.is_hub_id(str(name)) else name
+        folder = name
+        if not Path(name).is_dir() and hub.is_hub_id(str(name)):
+            folder = hub.download(str(name), revision, (*hub.WEIGHTS, hub.CARD))
         hub.check_files(Path(folder))
         index = read_index(Path(folder))
         kinds = {slot: find_part_class(index.get(slot), f"{name}: its {slot}") for slot in PARTS}
@@ -142,7 +146,7 @@ class Pipeline:
         return Pipeline.from_pretrained(hub.find_model(model)).to(place, torch.float32)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model folder, every part as it is."""
+        """Write the model folder, every part as it is, and a card that has no figures yet."""
         folder = Path(folder)
         index = {"_class_name": PIPELINE, **self.config}
         for name in PARTS:
@@ -154,6 +158,7 @@ class Pipeline:
             index[SCHEDULER] = ["diffusers", type(self.scheduler).__name__]
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / hub.MODEL_INDEX).write_text(text, encoding="utf-8")
+        write_card(folder)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""
@@ -162,15 +167,10 @@ class Pipeline:
         Pipeline(codec=self.codec, scheduler=self.scheduler, **parts, **self.config).save_pretrained(folder)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model folder to a repository of the Hugging Face Hub, made if need be; returns its address."""
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        address = api.create_repo(repository, private=private, exist_ok=True)
+        """As `upload` of the parts as they are, with a card that has no figures; returns the repository's address."""
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            api.upload_folder(repo_id=repository, folder_path=folder)
-        return str(address)
+            return upload(Path(folder), repository, private=private, token=token)
 
     @property
     def class_names(self) -> list[str]:

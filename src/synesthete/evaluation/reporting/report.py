@@ -117,6 +117,13 @@ def headline(metrics: Sequence[Metric]) -> Table:
     return Table(("metric", "value", "95% interval", "chance", "shuffled", "ceiling"), rows)
 
 
+def figures_text(report: Report) -> str:
+    """The metrics as a table under when, on what and how they were measured, in Markdown, for a model's card."""
+    told = ", ".join(str(report.facts[key]) for key in ("made on", "device", "software") if key in report.facts)
+    said = [_escaped(f"{told}. {report.facts.get('sampling', '')}".strip()), ""]
+    return "\n".join([*said, *markdown_table(headline(report.metrics))])
+
+
 def check_place(folder: Path) -> None:
     """Make sure that a report may go there.
 
@@ -200,9 +207,9 @@ def finite(value: Any) -> Any:
 def to_markdown(report: Report) -> str:
     """The report as Markdown; pictures and sounds are files beside it."""
     lines = [f"# {_heading(report.title)}", "", _escaped(report.summary), ""]
-    lines += [*_markdown_table(Table(("", ""), list(report.facts.items()))), ""]
+    lines += [*markdown_table(Table(("", ""), list(report.facts.items()))), ""]
     if report.metrics:
-        lines += ["## Figures", "", *_markdown_table(headline(report.metrics)), ""]
+        lines += ["## Figures", "", *markdown_table(headline(report.metrics)), ""]
     for section in report.sections:
         lines += [f"## {_heading(section.title)}", "", *([_escaped(section.text), ""] if section.text else [])]
         for item in section.items:
@@ -212,11 +219,11 @@ def to_markdown(report: Report) -> str:
 
 def _markdown_item(item: Table | Medium | Gallery) -> list[str]:
     if isinstance(item, Table):
-        return [*([f"**{_escaped(item.caption)}**", ""] if item.caption else []), *_markdown_table(item)]
+        return [*([f"**{_escaped(item.caption)}**", ""] if item.caption else []), *markdown_table(item)]
     if isinstance(item, Medium):
         return [_markdown_medium(item)]
     rows = [(card.title, " ".join(map(_markdown_medium, card.media)), "; ".join(card.lines)) for card in item.cards]
-    return _markdown_table(Table(("", "", ""), rows), links=1)
+    return markdown_table(Table(("", "", ""), rows), links=1)
 
 
 def _markdown_medium(medium: Medium) -> str:
@@ -224,8 +231,8 @@ def _markdown_medium(medium: Medium) -> str:
     return f"{'' if medium.kind == 'wav' else '!'}[{text}]({place(medium)})"
 
 
-def _markdown_table(table: Table, links: int | None = None) -> list[str]:
-    """The table; the column `links` is Markdown already."""
+def markdown_table(table: Table, links: int | None = None) -> list[str]:
+    """The table, a line each; the column `links` is Markdown already."""
 
     def line(cells: Sequence[Any]) -> str:
         said = [number(cell) if i == links else _escaped(number(cell)) for i, cell in enumerate(cells)]

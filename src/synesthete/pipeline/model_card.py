@@ -1,0 +1,180 @@
+"""A model's README.md, as the Hub shows it: what it is, its figures, data and limits; for programs as YAML."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from synesthete import hub
+from synesthete.io import write_file
+from synesthete.logs import PACKAGE
+from synesthete.pipeline.index import find_part_class, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+OURS = "<!-- Written by synesthete, anew when the model is evaluated; without this line the file is left as it is. -->"
+UNKNOWN = "unknown"  # a licence that nobody has stated yet, as the Hub calls it
+UNSTATED = "Not stated. Whoever publishes the model says it here."
+# What a model that reads such things is shown in an example: an option of the command, and an argument from Python.
+READ = {
+    "image": ("picture.png", '"picture.png"'),
+    "sound": ("--init sound.wav", 'init="sound.wav"'),
+    "audio_text": ("sound.wav", '"sound.wav"'),
+    "score": ("tune.mid", '"tune.mid"'),
+    "sketch": ('--key "D minor"', 'key="D minor"'),
+}
+SOUND = ("image-to-speech", "music", "music-score", "music-compose")  # tasks of which sound comes out
+PIPELINE_TAGS = {"images": "unconditional-image-generation"}  # where the Hub has one; of words see below
+DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a card says that the model's own files do not.
+
+    about: what it is. figures: when, how and on what they were measured, and tables; the rows of the first one whose
+    second cell is a number are told to programs, too. data, limits: whatever is to be said of them. All these are
+    Markdown. licence: as the Hub writes it. datasets: ids on the Hub. language: of what is said.
+    """
+
+    about: str = ""
+    figures: str = "None yet: `synesthete evaluate` writes them here."
+    data: str = UNSTATED
+    limits: str = UNSTATED
+    licence: str = UNKNOWN
+    datasets: Sequence[str] = ()
+    language: str = ""
+
+
+def write_card(folder: Path, card: ModelCard | None = None, name: str = "") -> None:
+    """Write README.md into a model's folder, unless there is one that somebody changed.
+
+    name: by which the model is loaded in its examples; the recipe's where empty.
+    """
+    path = folder / hub.CARD
+    if not path.is_file() or OURS in path.read_text(encoding="utf-8"):
+        write_file(path, render_card(folder, card or ModelCard(), name))
+
+
+def render_card(folder: Path, card: ModelCard, name: str = "") -> str:
+    """The card of the model in a folder, Markdown below YAML.
+
+    Raises:
+        InputError: damaged, or a model of another kind.
+    """
+    index = read_index(folder)
+    told = dict(index.get("card") or {})
+    task, classes = str(told.get("task", "")), list(told.get("class_names", []))
+    title = name or str(told.get("recipe") or folder.name)
+    kind = find_part_class(index.get("conditioner"), f"{folder}: its conditioner")
+    reads_text = getattr(kind, "reads_text", False)
+    option, argument = READ.get(kind.reads, ("", ""))
+    if reads_text and kind.reads == "label":
+        option, argument = '--prompt "a red heart"', 'prompts=["a red heart"]'
+    elif kind.reads == "label" and classes:
+        option, argument = f'--label "{classes[-1]}"', f'"{classes[-1]}"'
+    made = "made.wav" if task in SOUND else "made.png"
+    tag = "text-to-image" if reads_text and task == "images" else PIPELINE_TAGS.get(task)
+    head: dict[str, Any] = {
+        "license": card.licence,
+        "library_name": PACKAGE,
+        "pipeline_tag": tag,
+        "tags": ["diffusion", PACKAGE, *([task] if task else [])],
+        "language": card.language,
+        "datasets": list(card.datasets),
+        "model-index": _results(title, task, tag, card),
+    }
+    head = {key: value for key, value in head.items() if value}
+    parts = [(one.name, *_size(one)) for one in sorted(folder.iterdir()) if any(one.rglob("*.safetensors"))]
+    kinds = {slot: f"`{value[1]}`" for slot, value in index.items() if isinstance(value, list) and len(value) == 2}
+    settings = ", ".join(f"{key} {value}" for key, value in sorted(dict(index.get("sampling") or {}).items()))
+    lines = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---",
+        OURS,
+        f"# {title}",
+        card.about or f"A model of the task {task or 'of nobody'} by the recipe {told.get('recipe') or 'of nobody'}.",
+        "\n".join(
+            [
+                "| part | class | parameters | numbers | MB |",
+                "| --- | --- | --- | --- | --- |",
+                *(
+                    f"| {part} | {kinds.get(part, '-')} | {count:,} | {types} | {size / 1e6:.1f} |"
+                    for part, count, types, size in parts
+                ),
+                f"| all | | {sum(part[1] for part in parts):,} | | {sum(part[3] for part in parts) / 1e6:.1f} |",
+            ]
+        ),
+        *([f"Classes: {', '.join(classes)}."] if classes else []),
+        f"Its own sampling settings: {settings}.",
+        "## How to use it",
+        f"```sh\nsynesthete sample {title} {option}".rstrip() + " --out made\n```",
+        f'```python\nimport synesthete\n\nsynesthete.load("{title}")({argument}).save("{made}")\n```',
+        "## Figures",
+        card.figures,
+        "## Data and licences",
+        card.data,
+        "## Limits",
+        card.limits,
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def first_table(text: str) -> list[list[str]]:
+    """The rows of the first table in Markdown, that of the columns' names first; none where there is no table."""
+    found = re.search(r"(?:^\|.*\n?)+", text, re.MULTILINE)
+    lines = found[0].splitlines() if found else []
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines]
+    return rows[:1] + rows[2:]
+
+
+def as_number(cell: str) -> float | str:
+    """A cell as a number, where it is one."""
+    try:
+        value = float(cell.replace(",", ""))
+    except ValueError:
+        return cell
+    return value if math.isfinite(value) else cell
+
+
+def _results(title: str, task: str, tag: str | None, card: ModelCard) -> list[dict[str, Any]]:
+    """The figures as the Hub reads them: rows whose second cell is a number, what they are read against beside."""
+    columns, *rows = first_table(card.figures) or [[]]
+    metrics = [
+        {
+            "type": re.sub(r"[^a-z0-9]+", "_", re.split(r"[(,:]", row[0])[0].lower()).strip("_") or "figure",
+            "name": row[0],
+            "value": value,
+            "args": {
+                column: as_number(cell)
+                for column, cell in list(zip(columns, row, strict=True))[2:]
+                if cell not in ("", "-")
+            },
+        }
+        for row in rows
+        if isinstance(value := as_number(row[1]), float)
+    ]
+    if not metrics:
+        return []
+    source = {"name": "held-out data of its recipe", "type": (card.datasets or [title])[0]}
+    result = {"task": {"type": tag or task, "name": task}, "dataset": source, "metrics": metrics}
+    return [{"name": title, "results": [result]}]
+
+
+def _size(part: Path) -> tuple[int, str, int]:
+    """How many numbers a part's safetensors hold, of which types, and how many bytes, read off the heads of files."""
+    count, types, size = 0, set(), 0
+    for path in part.rglob("*.safetensors"):
+        with path.open("rb") as file:
+            tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        tensors.pop("__metadata__", None)
+        count += sum(math.prod(tensor["shape"]) for tensor in tensors.values())
+        types |= {DTYPES.get(tensor["dtype"], tensor["dtype"].lower()) for tensor in tensors.values()}
+        size += path.stat().st_size
+    return count, ", ".join(sorted(types)), size
