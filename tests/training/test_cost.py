@@ -120,6 +120,15 @@ def test_every_layer_adds_as_much_and_checkpointing_saves_it(working):
     assert working(16, "denoiser.depth=3", "stages.denoise.gradient_checkpointing=true") < 0.8 * deeper
 
 
+def test_a_second_micro_batch_finds_the_gradients_of_the_first(counted):
+    """They are there while it keeps what its own backward pass needs; of one alone they come as that goes."""
+    recipes = (debug_recipe(f"stages.denoise.gradient_accumulation_steps={num}") for num in (1, 2))
+    first, second = (counted(recipe, recipe.stages[1], 16, dummies(recipe)) for recipe in recipes)
+    assert second.weights == first.weights
+    # The averages are as large as the gradients.
+    assert second.working - first.working == pytest.approx(first.ema, rel=0.01)
+
+
 def test_a_large_recipe_needs_no_memory_to_be_counted():
     recipe = find_recipe("image-to-speech-large", ["denoiser.depth=4"])
     stage = recipe.stages[1]

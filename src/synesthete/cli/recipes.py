@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,10 +57,14 @@ def show(
     values["recipe"] = found.to_dict()
     text = "\n".join([describe_recipe(found, counts, vocoder), *describe_needs(needs)])
     if cost:
+        from synesthete import hub
         from synesthete.tasks import task_of
         from synesthete.training.cost import predict
+        from synesthete.training.published import stand_ins
 
-        costs = [predict(found, stage, task_of(found).dummy_batch) for stage in found.stages]
+        hub.cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=hub.cache_folder()) as folder, stand_ins(found, Path(folder)):
+            costs = [predict(found, stage, task_of(found).dummy_batch) for stage in found.stages]
         values["cost"] = [{**asdict(one), "bytes": one.memory.total} for one in costs]
         text = "\n".join([text, *map(describe_cost, costs)])
     finish(as_json, values, text)

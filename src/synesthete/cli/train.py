@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +22,9 @@ from synesthete.cli.options import (
 )
 from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from synesthete.config import Recipe
 
 
 def train(
@@ -45,6 +50,13 @@ def train(
     watch: Annotated[
         bool, typer.Option(help="Look through the diagnostics of `synesthete diagnose` at each preview.")
     ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="A step of every stage at full size, on made-up data, without a download: does it fit?"
+        ),
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what a dry run writes, beside --out.")] = False,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,6 +64,7 @@ def train(
 
     Examples: `synesthete train image-to-speech-digits`,
     `synesthete train image-to-speech-digits --set data.limit=512 --out runs/overfit`,
+    `synesthete train audio-to-image --dry-run`,
     `synesthete train audio-to-image-digits --stages lora,gates --from MODEL --out runs/again`,
     `synesthete train images-digits --stages fast --from images-digits --out runs/fast`,
     `synesthete train image-to-speech-photos --set data.folder=my_pictures --from MODEL`,
@@ -61,6 +74,11 @@ def train(
     from synesthete.recipes import find_recipe
 
     found = find_recipe(recipe, assignments or (), None if stages is None else split_commas([stages]))
+    if dry_run:
+        if start is not None:
+            raise InputError("--dry-run begins with weights of its own; leave --from out")
+        run_dry(found, out or Path("runs") / found.name, data, keep=keep, as_json=as_json)
+        return
     # A wrong name is said before all of this is imported.
     from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
@@ -109,3 +127,29 @@ def train(
         values = {"run": str(folder), "model": str(model), **skipped_values(prepared, notes)}
         text = f"{model}: done; try `synesthete evaluate {folder}`"
         finish(as_json, values, text + say_skipped(prepared.skipped))
+
+
+def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json: bool) -> None:
+    """Say what training the recipe takes on this machine.
+
+    Raises:
+        InputError: a stage does not fit, and what to set; its folder is there already; as `rehearse`.
+    """
+    from synesthete.tasks.task import prepare, task_of
+    from synesthete.training.rehearsal import describe_rehearsal, rehearsal_values, rehearse
+
+    folder = out.parent / f"{out.name}-dry-run"
+    if folder.exists():
+        raise InputError(f"{folder}: there already, kept or cut short; remove it, or give another --out")
+    given = None if data is None else partial(prepare, folder=data)
+    try:
+        with progress_bar() as show:
+            found = rehearse(
+                recipe, task_of(recipe).dummy_batch, folder, prepare=given, report=lambda said: show(said, 0, 0)
+            )
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    finish(as_json, rehearsal_values(found), describe_rehearsal(found))
+    if found.problems:
+        raise InputError("; ".join(found.problems))

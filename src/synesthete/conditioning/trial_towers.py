@@ -70,26 +70,33 @@ def write_clap(folder: Path) -> None:
 
 def write_prompts(folder: Path) -> None:
     """The text side of a Stable Diffusion; its tokenizer knows single characters."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    letters = string.ascii_lowercase + string.digits + string.punctuation
-    known = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: number for number, token in enumerate(known)}
-    start, end = len(known) - 2, len(known) - 1
+    size = write_tokenizer(folder / "tokenizer")
+    start, end = size - 2, size - 1
     config = CLIPTextConfig(
         **TEXT,
         hidden_size=PROMPT_WIDTH,
         max_position_embeddings=NUM_TOKENS,
         initializer_factor=5.0,
-        vocab_size=len(known),
+        vocab_size=size,
         bos_token_id=start,
         eos_token_id=end,
         pad_token_id=end,
         projection_dim=16,
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=NUM_TOKENS)
-    tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def write_tokenizer(folder: Path) -> int:
+    """A CLIP's tokenizer that knows single characters; how many tokens it has, start and end of text the last two."""
+    from transformers import CLIPTokenizer
+
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    known = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(known)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=NUM_TOKENS).save_pretrained(folder)
+    return len(known)
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {CLAP: write_clap, PROMPTS: write_prompts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import multiprocessing
 import os
 import statistics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.samples import Samples
 
+    # As `Task.dummy_batch`.
     Dummies = Callable[[Recipe, Stage, int], Samples]
 
 # A step that works in fewer bytes than this is dry_run_batch as it is.
@@ -75,25 +77,30 @@ class Cost:
     dry_run_batch: int | None = None
 
 
-def predict(recipe: Recipe, stage: Stage, dummies: Dummies) -> Cost:
+def predict(recipe: Recipe, stage: Stage, dummies: Dummies, most: int | None = None) -> Cost:
     """Memory and time of an optimiser step of the stage.
 
-    dummies: as `Task.dummy_batch`, makes samples up; another process has to be able to import it.
+    dummies: as `Task.dummy_batch`, makes samples up; another process has to be able to import it. most: bytes that it
+    may take, all of the machine's where None; a step that takes more is not run.
 
     Raises:
         InputError: parts whose step cannot be followed by shapes alone.
     """
     size = micro_batch(stage)
     memory = predict_memory(recipe, stage, size, dummies)
-    if memory.total > physical_memory():
+    if memory.total > (physical_memory() if most is None else most):
         return Cost(stage.name, stage.batch_size, size, memory)
     largest = size if memory.working <= SMALL or size <= 4 else max(2, size * SMALL // memory.working)
-    # In a process of its own: what this one has freed would be used again, and not be seen.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-        seconds, resident = other.submit(time_step, recipe.to_dict(), stage.name, largest, dummies).result()
+    seconds, resident = in_own_process(time_step, recipe.to_dict(), stage.name, largest, dummies)
     run = memory if largest == size else predict_memory(recipe, stage, largest, dummies)
     memory = replace(memory, overhead=max(0, resident - run.total))
     return Cost(stage.name, stage.batch_size, size, memory, seconds, largest)
+
+
+def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
+    """What `run` returns in a process of its own: what this one has freed would be used again, and not be seen."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        return other.submit(run, *arguments).result()
 
 
 def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) -> Memory:
@@ -110,7 +117,8 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) ->
         try:
             dry_run = DryRun(recipe, stage, samples)
             for _ in range(2):  # the optimiser's state is made in the first
-                dry_run.step(size)
+                # Of several micro-batches the second finds the gradients of the first.
+                dry_run.step(size, min(stage.gradient_accumulation_steps, 2))
         except (RuntimeError, NotImplementedError) as error:
             raise InputError(
                 f"recipe {recipe.name}, stage {stage.name}: its step cannot be followed by shapes ({first_line(error)})"
@@ -135,9 +143,10 @@ def time_step(values: dict[str, Any], stage_name: str, largest: int, dummies: Du
     samples = dummies(recipe, stage, largest)
     gauge = Gauge()
     dry_run = DryRun(recipe, stage, samples)
-    seconds = clock(lambda: dry_run.step(largest))
-    resident = gauge.read()
+    # A first step is slower than any other, which accumulation would multiply.
+    seconds = clock(lambda: dry_run.step(largest), LONG if accumulation == 1 else math.inf)
     a_pass = time_once(lambda: dry_run.step(largest, 2)) - seconds if accumulation > 1 else 0.0
+    resident = gauge.read()
     single = clock(lambda: dry_run.step(1)) if largest < size else seconds
     a_sample = (seconds - single) / (largest - 1) if largest < size else 0.0
     return seconds + (accumulation - 1) * a_pass + accumulation * (size - largest) * a_sample, resident
@@ -194,6 +203,17 @@ def physical_memory() -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def available_memory() -> int:
+    """What of it nobody uses now, in bytes; all of it where the system does not say."""
+    device = processes().device
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return physical_memory()
 
 
 def num_bytes(tensors: Iterable[Any]) -> int:

@@ -27,15 +27,18 @@ class DryRun:
 
     Args:
         samples: grey pictures as the stage sees them, from `Task.dummy_batch`; at least as many as a micro-batch takes.
+        trainer: of the stage, one that writes; None makes one that does not.
     """
 
-    def __init__(self, recipe: Recipe, stage: Stage, samples: Samples) -> None:
+    def __init__(self, recipe: Recipe, stage: Stage, samples: Samples, trainer: StageTrainer | None = None) -> None:
         keep_freed_memory()
-        self.stage, self.samples = replace(stage), samples
-        torch.manual_seed(seeding.derive(recipe.seed, "weights"))
-        parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
-        prepared = Prepared(samples, None, {}, ())
-        self.trainer = StageTrainer(recipe, self.stage, prepared, NOWHERE, NOWHERE, lambda: parts)
+        self.samples = samples
+        if trainer is None:
+            torch.manual_seed(seeding.derive(recipe.seed, "weights"))
+            parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
+            prepared = Prepared(samples, None, {}, ())
+            trainer = StageTrainer(recipe, replace(stage), prepared, NOWHERE, NOWHERE, lambda: parts)
+        self.trainer, self.stage = trainer, trainer.stage
         self.trainer.model.train()
 
     def step(self, batch_size: int, accumulation: int = 1) -> None:

@@ -56,15 +56,20 @@ def train_recipe(
         for number, stage in enumerate(recipe.stages):
             checkpoints, begin = (
                 stage_folder(folder, recipe, number),
-                partial(_begin, recipe, prepared, folder, number, start, start_parts),
+                partial(begin_stage, recipe, prepared, folder, number, start, start_parts),
             )
             StageTrainer(recipe, stage, prepared, folder, checkpoints, begin, report, watch).run()
             processes().wait_for_everyone()  # the main one may still be writing what the others are to read
     return folder / "model"
 
 
-def _begin(
-    recipe: Recipe, prepared: Prepared, folder: Path, number: int, start: Path | None, names: tuple[str, ...] | None
+def begin_stage(
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: Path,
+    number: int,
+    start: Path | None = None,
+    names: tuple[str, ...] | None = None,
 ) -> Parts:
     """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
     parts = make_parts(recipe, prepared)

@@ -149,7 +149,7 @@ class StageTrainer:
                 self._log(losses)
             notes = self._validate() if at_end or self.step % stage.preview_every == 0 else []
             if at_end or self.step % stage.checkpoint_every == 0:
-                self._save()
+                self.save()
             self._say(loss=losses["loss"], seconds_per_step=time.perf_counter() - started, notes=notes)
         if self.log:
             self.log.close()
@@ -355,7 +355,7 @@ class StageTrainer:
         self.model.train()
         return notes
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write a checkpoint, and the pipeline as it is now."""
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.models.are_made:
