@@ -38,7 +38,7 @@ docs-env: .venv-docs/.ready
 
 .venv-docs/.ready: constraints.txt
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]' ruff
 	touch $@
 
 # A worker takes file after file as they stand; by the number of their tests, those of few and long ones would come last.

@@ -7,8 +7,7 @@ Being of pictures, it inherits nearly all of theirs; `fifth_system.py` beside it
 import numpy as np
 
 from synesthete.cli.app import main
-from synesthete.config import Recipe, build
-from synesthete.config.registry import register_class
+from synesthete.config import Recipe, build, register_class
 from synesthete.data.files import Split
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource

@@ -19,8 +19,7 @@ from torch import nn
 from synesthete import hub, seeding
 from synesthete.codecs.codec import Codec
 from synesthete.conditioning.conditioner import Conditioner
-from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.config.registry import register_class
+from synesthete.config import Recipe, Sampling, Stage, build, register_class
 from synesthete.data.samples import Samples
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
@@ -30,7 +29,7 @@ from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import References, draw_places, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.io import load_or_compute
-from synesthete.objectives.denoising import Denoising
+from synesthete.objectives import Denoising
 from synesthete.recipes import RECIPES
 from synesthete.tasks import Task, register
 from synesthete.tasks.results import Sound

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
+ENVIRONMENT = ROOT / ".venv-docs"
 NAV = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2], re.MULTILINE)
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 # Start, and what stands elsewhere in the repository: see docs/site_pages.py.
@@ -54,10 +54,11 @@ class Built(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> dict[Path, Built]:
     """The pages as `make docs` builds them, by their paths."""
-    if not MKDOCS.exists():
+    if not (ENVIRONMENT / ".ready").exists():
         pytest.skip("no .venv-docs: `make docs-env` makes it")
     folder = tmp_path_factory.mktemp("site")
-    ran = subprocess.run([MKDOCS, "build", "--quiet", "--site-dir", folder], cwd=ROOT, capture_output=True, text=True)
+    command = [ENVIRONMENT / "bin" / "mkdocs", "build", "--quiet", "--site-dir", folder]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return {path: Built(path) for path in folder.rglob("*.html")}
 

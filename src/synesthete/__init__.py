@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load"]
 
+__version__: str
+"""Of the installed package."""
+
 
 def load(name: str, device: str = "cpu") -> Model:
     """A model to be called: `synesthete.load("image-to-speech-digits")("seven.png")`.

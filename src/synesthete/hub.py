@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+__all__ = ["PRETRAINED", "Pretrained", "cache_folder", "find_model", "find_weights", "shipped_models", "weights_folder"]
+
 Kind = Literal["model", "dataset"]
 
 logger = logging.getLogger(__name__)

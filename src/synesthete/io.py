@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+__all__ = ["load_or_compute"]
+
 LOCK = ".lock"
 PARTIAL = ".partial"  # the suffix, after a dot at the beginning, of what is being written
 STALE_SECONDS = 3600  # without a change, after which what a process of another machine was writing is removed

@@ -13,6 +13,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["derive", "generator", "randn", "sample_generators"]
+
 
 def derive(seed: int, *names: int | str) -> int:
     """A 63-bit seed for the draw called `names` under `seed`; other names give independent seeds."""

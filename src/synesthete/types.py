@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["AudioSpec", "Batch", "Condition", "InputError", "Prepared", "Progress"]
 
 Progress = Callable[[str, int, int], None]  # progress(what, done, total)
 

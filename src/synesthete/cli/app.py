@@ -23,6 +23,8 @@ from synesthete.cli.verbs import VERBS, VerbCommand, command
 from synesthete.logs import LEVELS, listen, visible
 from synesthete.types import InputError
 
+__all__ = ["main"]
+
 app = typer.Typer(
     name="synesthete",
     help="Pictures speak, sounds paint and spectrograms play: diffusion models trained, sampled and evaluated.",

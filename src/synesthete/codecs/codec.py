@@ -14,6 +14,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = ["Codec"]
+
 
 class Codec(Part):
     """Base of all codecs: signal <-> x_0. It owns range and normalisation, and what silence is.

@@ -20,6 +20,7 @@ from synesthete.types import Condition, InputError, Tensors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+__all__ = ["AudioTextConditioner", "SoundAndText"]
 
 NEARLY_ALIKE = 1e-4  # radians, below which an arc is a line; opposite vectors have no shortest arc either
 

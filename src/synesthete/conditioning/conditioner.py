@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+__all__ = ["Conditioner"]
+
 
 class Conditioner(Part):
     """Base of all conditioners: raw conditions to `Condition`, and the null of each.

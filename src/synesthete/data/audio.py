@@ -19,6 +19,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["read_audio", "write_audio"]
+
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 logger = logging.getLogger(__name__)
 MOST = 2**28  # samples that are read whole: 1 GiB, 93 minutes at 48 kHz

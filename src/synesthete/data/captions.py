@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.rows import Rows
 
+__all__ = ["Captions"]
+
 # What a template may have in braces, and its words from the least third of a class's pictures to the greatest.
 LOOKS: dict[str, tuple[str, str, str]] = {
     "light": ("dark", "medium", "bright"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+__all__ = ["Split"]
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
 
+__all__ = ["ImageSpeechPairs", "ImageSpeechSamples"]
+
 
 class ImageSpeechPairs(LabelledPictures):
     """Pictures of things, and many voices that say what the things are called.

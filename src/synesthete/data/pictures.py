@@ -43,6 +43,7 @@ from synesthete.types import InputError, Progress
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = ["BuiltInDigits", "ClassFolders", "Mnist", "PictureSource", "Pictures"]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
+__all__ = ["Samples", "Steps"]
+
 
 # What fields of a recipe can be set to.
 PictureSources = tuple[Annotated[Any, is_a("source of pictures", "pictures")], ...]

@@ -16,6 +16,8 @@ from synesthete.types import Condition, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = ["ConditionedDenoiser", "Denoiser"]
+
 
 class Denoiser(Part):
     """Base of all denoisers: x_t, a timestep and a condition -> the prediction.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Denoise = Callable[[Tensor, Tensor, Condition], Tensor]
 
+__all__ = ["guided", "guided_by_two"]
+
 
 def guided(
     denoise: Denoise,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from synesthete.diffusion.process import Process
 
+__all__ = ["SAMPLERS", "Sampler", "make_scheduler", "sample", "scheduler_for"]
+
 
 @dataclass(frozen=True)
 class Sampler:

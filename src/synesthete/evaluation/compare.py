@@ -18,6 +18,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["Difference", "ReadReport", "Row", "comparison_report", "join", "read_report"]
+
 REPORT = "report.json"
 MOST_DRAWN = 40
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from synesthete.pipeline import Pipeline
 
+__all__ = ["Evaluator"]
 
 OTHERS, WORST = "other real ones", "as bad as chance"
 

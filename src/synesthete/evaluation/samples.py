@@ -15,6 +15,7 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+__all__ = ["Generated", "References", "draw_places", "generate_timed"]
 
 BATCH_SIZE = 32
 FEWEST = 4  # with three, no sample has a third nearest other one

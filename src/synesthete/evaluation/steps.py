@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from synesthete.evaluation.reporting.report import Report, Section
     from synesthete.evaluation.runner import Evaluator
 
+__all__ = ["Finding"]
+
 
 @dataclass
 class Finding:

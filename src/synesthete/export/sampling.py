@@ -15,6 +15,8 @@ import onnxruntime
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+__all__ = ["ExportedModel"]
+
 
 class ExportedModel:
     """The files that `synesthete export` put into a folder."""

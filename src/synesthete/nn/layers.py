@@ -15,6 +15,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = ["CrossAttention"]
+
 
 def sinusoid(position: torch.Tensor, width: int, longest: float = 10_000.0) -> torch.Tensor:
     """Sines and cosines of geometrically spaced frequencies, (...) -> (..., width) (Vaswani et al. 2017, 3.5)."""

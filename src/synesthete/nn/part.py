@@ -27,6 +27,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+__all__ = ["Part"]
+
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

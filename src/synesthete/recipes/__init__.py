@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
 
+__all__ = ["RECIPES", "describe_recipes", "find_recipe", "make_recipe"]
+
 # The recipes of each module: a function of the recipe's name with underscores. `debug` there makes one its debug twin.
 MODULES = {
     "image_to_speech": ("image-to-speech-digits", "image-to-speech-voices"),

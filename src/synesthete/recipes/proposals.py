@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe
 
+__all__ = ["Proposal", "propose"]
+
 LOOKED_AT = 12  # pictures that are opened to see how they are
 LONG = 8.0  # seconds of a recording from which on it is a piece, and no note
 MOST_LISTED = 2000  # files that a recipe may name one by one

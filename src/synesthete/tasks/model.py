@@ -11,6 +11,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = ["Model"]
+
 
 # What the commands call an option, where a request or a sampling setting has another name for it.
 ALSO = {

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from synesthete.data.scores.score import Score
 
+__all__ = ["Composition", "PictureResult", "Results", "Sound"]
+
 NAMES = ("picture", "score", "init")  # of the files that a sound was made of: under any name it is the same, to the bit
 
 

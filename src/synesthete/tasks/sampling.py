@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from synesthete.pipeline import Output, Pipeline
 
+__all__ = ["Item", "Plan", "SampleRequest", "generate_samples", "split_commas", "write_results"]
+
 SHEET = "contact_sheet.png"
 SHEET_WIDTH, MAX_COLUMNS = 1600, 16  # pixels, and pictures, beside each other; a longer row goes on below
 THUMBNAIL = 256  # pixels at most of a picture on a contact sheet

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from synesthete.config import Recipe, Stage
 
+__all__ = ["make_parts", "make_pipeline"]
+
 
 def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     """The recipe's parts with fresh weights, which depend on the seed alone; the codec as measured."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from synesthete.training.validation import Watch
     from synesthete.types import Prepared
 
+__all__ = ["train_recipe"]
+
 
 def train_recipe(
     recipe: Recipe,

@@ -11,6 +11,8 @@ from torch import nn
 if TYPE_CHECKING:
     from synesthete.config import Stage
 
+__all__ = ["schedule"]
+
 
 def make_optimiser(module: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """AdamW over all that requires a gradient; vectors (biases, norms) are not decayed."""

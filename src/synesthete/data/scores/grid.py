@@ -11,6 +11,8 @@ from torch import Tensor
 from synesthete.data.scores.score import Mode, Note, Score
 from synesthete.types import InputError
 
+__all__ = ["to_grid", "to_score"]
+
 COLUMNS = 4  # of a quarter note
 BAR = 4 * COLUMNS
 CHORDS = 0.05  # share of a voice's notes that may begin while another sounds; more are chords

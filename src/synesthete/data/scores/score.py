@@ -14,6 +14,8 @@ from torch import Tensor
 
 from synesthete.types import InputError
 
+__all__ = ["Note", "Score"]
+
 Mode = Literal["major", "minor"]
 
 NUM_PITCHES = 128  # of MIDI; 60 is middle C

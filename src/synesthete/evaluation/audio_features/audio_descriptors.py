@@ -17,6 +17,7 @@ from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, 
 if TYPE_CHECKING:
     from synesthete.evaluation.audio_features.spectra import Sounds
 
+__all__ = ["AudioDescriptors", "apart", "describe_sounds"]
 
 SHORTEST, LONGEST = 0.2, 2.0  # seconds between beats: 300 to 30 a minute
 AUDIBLE = 20.0  # dB above the floor: the flicker of what is nearly silent begins nothing

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Diagnostic = Callable[[ModelUnderTest], Section]
 
+__all__ = ["DIAGNOSTICS", "find_diagnostic", "register_diagnostic"]
+
 # In the order they are shown. Those of this package by "module:function", so that asking for names imports nothing.
 DIAGNOSTICS: dict[str, str | Diagnostic] = {
     "embeddings": "embeddings:embeddings",

@@ -11,6 +11,8 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 
+__all__ = ["accuracy", "confusion"]
+
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # on the square of the weights, half of it, beside the mean loss
 NUM_ITERATIONS = 1000
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.set_comparison import SampleSet
 
+__all__ = ["Metric", "MetricRow", "interval", "metric", "register_metric"]
+
 
 @dataclass(frozen=True)
 class Metric:

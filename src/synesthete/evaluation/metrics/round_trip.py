@@ -11,6 +11,8 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["SignalDifference", "signal_difference"]
+
 
 @dataclass(frozen=True)
 class SignalDifference:

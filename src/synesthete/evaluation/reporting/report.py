@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.metrics.metric import Metric
 
+__all__ = ["Report", "Section", "write_report"]
+
 MISSING = "-"  # in place of a figure that there is not
 MEDIA = {"png": ("pictures", "image/png"), "gif": ("pictures", "image/gif"), "wav": ("sounds", "audio/wav")}
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+__all__ = ["ScoringBasis"]
+
 BATCH_SIZE = 64
 
 logger = logging.getLogger(__name__)

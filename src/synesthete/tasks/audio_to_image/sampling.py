@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from synesthete.pipeline import Pipeline
 
+__all__ = ["Listening"]
+
 LISTENED = 32  # sounds in memory at once
 STRONGEST = 2.0
 LARGE_BATCH = 4  # pictures at once of a large network, off the CPU

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Rows
     from synesthete.tasks.sampling import Plan, SampleRequest
 
+__all__ = ["Images"]
 
 SHARD = 500
 AT_ONCE = 32  # pictures that are encoded at once
