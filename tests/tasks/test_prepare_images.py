@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from synesthete import tasks
+from synesthete.codecs.latent import LatentCodec
 from synesthete.conditioning.labels import PooledText
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
@@ -36,6 +37,15 @@ def test_the_codec_is_measured_on_what_is_trained_on(tmp_path):
     x_0 = make_parts(recipe, found).codec.encode(found.train.pictures[:])
     assert x_0.mean((0, 2, 3)).abs().max() < 1e-4
     assert (x_0.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-3
+
+
+def test_another_codec_in_the_same_folder_is_measured_itself(tmp_path):
+    first = tasks.prepare(tiny_recipe(), tmp_path)
+    recipe = tiny_recipe()
+    recipe.codec = build(LatentCodec, base=recipe.codec, latent_channels=2, channels=(8,), patch_size=1)
+    found = tasks.prepare(recipe, tmp_path)
+    assert make_parts(recipe, found).codec.shape[0] == 2
+    assert torch.equal(found.statistics["base.mean"], first.statistics["mean"])
 
 
 def test_what_is_there_is_kept(tmp_path):

@@ -87,13 +87,13 @@ class Images(Task):
         check_conditioner(recipe, data.class_names, "pictures")
         shown = {part: listed[part][0].take(found.places.tolist()) for part, found in fitted.items()}
         told = self.tell(recipe, samples, shown)
-        named = digest(b"".join(sorted(fitted["train"].contents)))
+        named = digest([plain(recipe.codec), digest(b"".join(sorted(fitted["train"].contents)))])
         statistics = measure_codec(
             codec, folder / f"statistics-{named}.safetensors", partial(batches_of, samples["train"])
         )
         if codec.caches_latents:
             codec.load_state_dict(statistics)
-            named = digest([plain(recipe.codec), plain(recipe.data.augmentation), named])
+            named = digest([plain(recipe.data.augmentation), named])
             for part in ("train", "test"):  # a classifier looks at the pictures themselves
                 samples[part].x_0 = encode_pictures_once(
                     codec, samples[part], folder / f"latents-{part}-{named}", part, progress
