@@ -22,7 +22,7 @@ from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synesthete.config import Stage
@@ -120,6 +120,7 @@ def rehearse(
             report(f"stage {stage.name}: foretelling")
             foretold = cost.predict(recipe, stage, dummies, free)
             one = Rehearsed(stage.name, foretold)
+            report(describe_stages([one]))
             if foretold.memory.total > free:
                 one = replace(one, problem=what_to_set(stage, foretold, free))
             else:
@@ -128,6 +129,7 @@ def rehearse(
                     one = replace(one, taken=cost.in_own_process(take_stage, values, number, dummies, folder, prepare))
                 except BrokenProcessPool:  # as the system ends a process when memory is short
                     one = replace(one, problem=f"the system ended it; {what_to_set(stage, foretold, free)}")
+                report(describe_stages([one]))
             found.append(one)
         if (folder / "model").is_dir():
             report("reading the model back")
@@ -237,31 +239,31 @@ def what_to_set(stage: Stage, foretold: cost.Cost, memory: int) -> str:
 
 
 def describe_rehearsal(found: Rehearsal) -> str:
-    """A table for people, and what did not fit."""
-    rows = [("stage", "trained", "frozen", "s a step", "foretold", "peak GB", "foretold", "in all", "checkpoint")]
-    for one in found.stages:
-        told, seconds = f"{one.foretold.memory.total / 1e9:.2f}", one.foretold.seconds
-        foretold = "-" if seconds is None else f"{seconds:.3g}"
-        if (taken := one.taken) is None:
-            rows.append((one.stage, "-", "-", "-", foretold, "-", told, "-", "-"))
-            continue
-        numbers = f"{taken.num_trained:,}", f"{taken.num_frozen:,}", f"{taken.seconds:.3g}", foretold
-        sizes = (
-            f"{taken.memory / 1e9:.2f}",
-            told,
-            f"{taken.memory_in_all / 1e9:.2f}",
-            f"{taken.checkpoint / 1e9:.3f} GB",
-        )
-        rows.append((one.stage, *numbers, *sizes))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """A table for people, and what else was found."""
     lines = [f"random weights for {', '.join(found.stand_ins)}"] if found.stand_ins else []
-    lines += ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.append(describe_stages(found.stages))
     if found.preparation:
         each = found.preparation
         lines.append(f"preparing a sample: {each.seconds:.3g} s, {each.memory / 1e9:.2f} GB")
     if found.model is not None:
         lines.append(f"the model: {found.model / 1e9:.2f} GB, written and loaded again")
     return "\n".join(lines)
+
+
+def describe_stages(stages: Sequence[Rehearsed]) -> str:
+    """Their table, as far as they are known."""
+    rows = [("stage", "trained", "frozen", "s a step", "foretold", "peak GB", "foretold", "in all", "checkpoint")]
+    for one in stages:
+        told, seconds = f"{one.foretold.memory.total / 1e9:.2f}", one.foretold.seconds
+        foretold = "-" if seconds is None else f"{seconds:.3g}"
+        if (taken := one.taken) is None:
+            rows.append((one.stage, "-", "-", "-", foretold, "-", told, "-", "-"))
+            continue
+        numbers = f"{taken.num_trained:,}", f"{taken.num_frozen:,}", f"{taken.seconds:.3g}", foretold
+        sizes = f"{taken.memory / 1e9:.2f}", told, f"{taken.memory_in_all / 1e9:.2f}"
+        rows.append((one.stage, *numbers, *sizes, f"{taken.checkpoint / 1e9:.3f} GB"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def rehearsal_values(found: Rehearsal) -> dict[str, Any]:
