@@ -57,6 +57,13 @@ def train(
         ),
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep what a dry run writes, beside --out.")] = False,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,NAME...",
+            help="Tell wandb, mlflow, trackio, aim, comet_ml, clearml, dvclive or swanlab what metrics.jsonl is told.",
+        ),
+    ] = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +91,9 @@ def train(
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.run_log import DivergedError, StepReport
+    from synesthete.training.trackers import check_trackers
 
+    check_trackers(trackers := split_commas(tracker))
     look = None
     if watch:
         from synesthete.evaluation.training_callback import show_diagnostics
@@ -112,7 +121,14 @@ def train(
 
         try:
             model = loop.train_recipe(
-                found, prepared, folder, report=on_step, start=begin, start_parts=names, watch=look
+                found,
+                prepared,
+                folder,
+                report=on_step,
+                start=begin,
+                start_parts=names,
+                watch=look,
+                trackers=trackers,
             )
             wanted = classifier and state.is_main_process
             try:

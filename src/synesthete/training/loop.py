@@ -10,11 +10,12 @@ from synesthete.training.assembly import begins_distilled, load_checkpoint, load
 from synesthete.training.checkpoint import latest_checkpoint
 from synesthete.training.models import is_adapted
 from synesthete.training.run_folder import alone_in, open_run, processes, stage_folder
+from synesthete.training.trackers import Trackers
 from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synesthete.config import Recipe
@@ -35,6 +36,7 @@ def train_recipe(
     start: Path | None = None,
     start_parts: tuple[str, ...] | None = None,
     watch: Watch | None = None,
+    trackers: Sequence[str] = (),
 ) -> Path:
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
 
@@ -44,7 +46,7 @@ def train_recipe(
     start: the model folder whose weights to begin with, for fine-tuning; start_parts: those of these parts alone
     (`assembly.STARTED`). watch(pipeline, prepared, folder, step, log)
     is called in the main process after each preview, with the averaged weights in place, to add pictures of its own to
-    both.
+    both. trackers: names of `training.trackers`, told what metrics.jsonl is told.
 
     Raises:
         InputError: a folder that holds a run of another recipe or is in use, a full disk, a batch that does not divide.
@@ -55,13 +57,18 @@ def train_recipe(
         raise InputError("few steps are learned from a trained model: give --from MODEL, or the stages that train one")
     with alone_in(folder):
         open_run(recipe, folder)
-        for number, stage in enumerate(recipe.stages):
-            checkpoints, begin = (
-                stage_folder(folder, recipe, number),
-                partial(begin_stage, recipe, prepared, folder, number, start, start_parts),
-            )
-            StageTrainer(recipe, stage, prepared, folder, checkpoints, begin, report, watch).run()
-            processes().wait_for_everyone()  # the main one may still be writing what the others are to read
+        told = Trackers(trackers, folder, recipe) if trackers and processes().is_main_process else None
+        try:
+            for number, stage in enumerate(recipe.stages):
+                checkpoints, begin = (
+                    stage_folder(folder, recipe, number),
+                    partial(begin_stage, recipe, prepared, folder, number, start, start_parts),
+                )
+                StageTrainer(recipe, stage, prepared, folder, checkpoints, begin, report, watch, told).run()
+                processes().wait_for_everyone()  # the main one may still be writing what the others are to read
+        finally:
+            if told:
+                told.finish()
     return folder / "model"
 
 

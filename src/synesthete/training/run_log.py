@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from synesthete.training.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +114,18 @@ class RunLog(EventFile):
     """One JSON object a line in `metrics.jsonl`, the same figures in TensorBoard where that is installed.
 
     first_step: where this session starts; lines of later steps, left by a run that was killed or that went back, are
-    removed. rollbacks: of the stage so far; each keeps its line.
+    removed. rollbacks: of the stage so far; each keeps its line. trackers: told the same figures.
     """
 
-    def __init__(self, folder: Path, stage: str, first_step: int, rollbacks: Sequence[Rollback] = ()) -> None:
-        self.path, self.stage = folder / "metrics.jsonl", stage
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        first_step: int,
+        rollbacks: Sequence[Rollback] = (),
+        trackers: Trackers | None = None,
+    ) -> None:
+        self.path, self.stage, self.trackers = folder / "metrics.jsonl", stage, trackers
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         kept, num_rollbacks = [], 0
         for line in lines:
@@ -138,11 +146,14 @@ class RunLog(EventFile):
         """Write figures of a step; a list becomes one TensorBoard scalar an item."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+        scalars: dict[str, float] = {}
         for name, value in values.items():
             items = {f"{name}/{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {name: value}
-            for one, item in items.items():
-                if isinstance(item, int | float):
-                    self.scalar(one, item, step)
+            scalars |= {one: item for one, item in items.items() if isinstance(item, int | float)}
+        for name, item in scalars.items():
+            self.scalar(name, item, step)
+        if self.trackers and scalars:
+            self.trackers.log(self.stage, step, scalars)
 
 
 def parsed(line: str) -> dict[str, Any]:

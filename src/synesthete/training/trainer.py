@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe, Stage
+    from synesthete.training.trackers import Trackers
     from synesthete.training.validation import Watch
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class StageTrainer:
         begin: Callable[[], Parts],
         report: Callable[[StepReport], None] = lambda said: None,
         watch: Watch | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
+        self.trackers = trackers
         self.recipe, self.stage, self.folder, self.checkpoints = recipe, stage, folder, checkpoints
         self.begin, self.report, self.watch = begin, report, watch
         self.parts = parts = begin()
@@ -161,7 +164,7 @@ class StageTrainer:
     def _open_log(self) -> RunLog | None:
         if not self.accelerator.is_main_process:
             return None
-        return RunLog(self.folder, self.stage.name, self.step, self.rollbacks)
+        return RunLog(self.folder, self.stage.name, self.step, self.rollbacks, self.trackers)
 
     def _check_folder(self) -> None:
         """Processes on several machines have to find the same checkpoint, or they would train past each other."""
