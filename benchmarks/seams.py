@@ -22,7 +22,7 @@ import torch
 
 from synesthete.pipeline.canvas import Frames, find_overlap
 from synesthete.tasks.model import load
-from synesthete.tasks.music_score.seams import about_borders, jumps, window_borders
+from synesthete.tasks.music_score.stretches import about_borders, jumps, window_borders
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -31,8 +31,13 @@ import torch
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
 from synesthete.data.audio import read_audio, write_audio
-from synesthete.evaluation.audio_features.bands import band_differences, octave_names, octave_power, third_power
-from synesthete.evaluation.audio_features.spectra import draw_spectrograms
+from synesthete.evaluation.audio_features.spectra import (
+    band_differences,
+    draw_spectrograms,
+    octave_names,
+    octave_power,
+    third_power,
+)
 from synesthete.objectives.autoencoding import log_spectral_distance
 from synesthete.types import InputError
 

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from synesthete.config import Recipe
 from synesthete.evaluation.doctor import check as doctor_check
 from synesthete.evaluation.doctor.check import Check, readable, worst
-from synesthete.evaluation.doctor.doctor import examine
-from synesthete.evaluation.doctor.model import examine_model, some_conditions, told_apart
+from synesthete.evaluation.doctor.doctor import examine, examine_model, some_conditions, told_apart
 from synesthete.evaluation.doctor.run import read_run, seconds_left
 from synesthete.evaluation.reporting.report import duration
 from synesthete.io import locked

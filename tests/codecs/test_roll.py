@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete.codecs.roll import RollCodec
-from synesthete.data.scores.grid import to_grid, to_score
+from synesthete.data.scores.score import to_grid, to_score
 from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.types import InputError
 

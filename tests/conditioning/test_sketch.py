@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synesthete.conditioning.sketch import HINTS, UNTOLD, SketchedScore
+from synesthete.conditioning.score_roll import HINTS, UNTOLD, SketchedScore
 from synesthete.types import InputError, ScoreSketch
 
 SIZE, COLUMNS = 6, 32

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from synesthete.conditioning.words import Words, spelled
+from synesthete.conditioning.learned_encoders import Words, spelled
 from synesthete.types import InputError
 
 KNOWN = ("food", "red", "apple", "tiger", "a", "with", "smile")

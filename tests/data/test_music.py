@@ -11,11 +11,11 @@ from synesthete.config import build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.labelled import PARTS
 from synesthete.data.music import Music, MusicSamples
-from synesthete.data.near_duplicates import Track, alike_pieces, find_alike
 from synesthete.data.recordings import RecordingEntry, RecordingFile, Recordings, divide_recordings
 from synesthete.data.rows import Pieces, cut_starts
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder, measure_energy, measure_profile
+from synesthete.tasks.music.cutting import Track, alike_pieces, find_alike
 from synesthete.types import InputError
 
 RATE = 8000

@@ -13,7 +13,7 @@ from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.audio import to_int16
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.speech.engines import Voice
-from synesthete.evaluation.classifiers.voices import VoiceClassifier
+from synesthete.evaluation.classifiers.speech import VoiceClassifier
 from synesthete.pipeline import Output, Pipeline
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
 from synesthete.tasks.image_to_speech.evaluation_data import SpeechData

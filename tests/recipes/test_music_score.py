@@ -14,7 +14,7 @@ from synesthete.pipeline.canvas import Frames, plan
 from synesthete.pipeline.long_form import sample_long_form
 from synesthete.recipes import find_recipe
 from synesthete.training.loop import train_recipe
-from synesthete.training.previews import GAP
+from synesthete.training.validation import GAP
 from synesthete.types import InputError
 
 DEBUG = "music-score-debug"

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from synesthete.data.audio import to_int16
-from synesthete.data.scores.partials import Partials
-from synesthete.data.scores.rendering import render
+from synesthete.data.scores.rendering import Partials, render
 from synesthete.evaluation.audio_features.notes import (
     FRAME,
     NUM_KEYS,

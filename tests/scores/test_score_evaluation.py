@@ -11,7 +11,7 @@ from synesthete.evaluation.metrics.metric import by_key
 from synesthete.pipeline import Canvas
 from synesthete.pipeline.canvas import Frames, plan
 from synesthete.tasks.music_score.evaluation import stretches_of
-from synesthete.tasks.music_score.seams import about_borders, jumps, window_borders
+from synesthete.tasks.music_score.stretches import about_borders, jumps, window_borders
 from synesthete.tasks.task import task_of
 from tiny_scores import FRAMES, HOP, RATE
 

@@ -11,10 +11,8 @@ import torch
 from benchmarks import listening
 
 import synesthete
-from synesthete.data.scores.grid import BAR, to_grid
-from synesthete.data.scores.key import read_key
 from synesthete.data.scores.midi import read_midi, write_midi
-from synesthete.data.scores.score import Note, Score
+from synesthete.data.scores.score import BAR, Note, Score, read_key, to_grid
 from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.recipes import find_recipe
 from synesthete.tasks import prepare

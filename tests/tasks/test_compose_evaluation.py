@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from synesthete.data.scores.grid import to_grid
-from synesthete.data.scores.key import KEY_NAMES
-from synesthete.data.scores.score import Note, Score
+from synesthete.data.scores.score import KEY_NAMES, Note, Score, to_grid
 from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.evaluation.metrics.metric import METRICS
 from synesthete.recipes import find_recipe

@@ -11,9 +11,8 @@ from synesthete import tasks
 from synesthete.config import build
 from synesthete.data.scores.corpus import Scores
 from synesthete.data.scores.midi import write_midi
-from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.performances import RecordedScores, content_of, divide_pieces
-from synesthete.data.scores.rendering import render
+from synesthete.data.scores.rendering import Partials, render
 from synesthete.data.scores.score import Note, Score
 from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows, unpacked
 from synesthete.data.scores.sources import SyntheticChorales

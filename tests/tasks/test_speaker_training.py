@@ -7,7 +7,7 @@ import torch
 
 from synesthete.data.audio import as_float
 from synesthete.data.speech.corpus import Clips
-from synesthete.evaluation.classifiers.voices import split_takes
+from synesthete.evaluation.classifiers.speech import split_takes
 from synesthete.tasks.image_to_speech import speakers
 from synesthete.types import AudioSpec, InputError
 

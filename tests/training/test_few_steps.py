@@ -8,7 +8,7 @@ from runs import StoppedError, assert_same, stop_after
 
 from synesthete.evaluation.search.space import Space
 from synesthete.pipeline import Pipeline
-from synesthete.recipes.few_steps import add_fast
+from synesthete.recipes.parts import add_fast
 from synesthete.training import loop
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared, tiny_recipe

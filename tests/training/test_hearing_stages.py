@@ -26,7 +26,7 @@ from synesthete.recipes.fit import check_fit
 from synesthete.training import loop
 from synesthete.training.assembly import base_names, load_state, make_parts
 from synesthete.training.cost import predict_memory
-from synesthete.training.trainable_parameters import groups_of, select_captions
+from synesthete.training.optim import groups_of, select_captions
 from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError, Prepared
 

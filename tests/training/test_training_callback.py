@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from synesthete.evaluation import diagnostics as table
-from synesthete.evaluation import training_callback
+from synesthete.evaluation.diagnostics import diagnosis
 from synesthete.evaluation.reporting.report import Medium, Section
 from synesthete.training import loop
 from synesthete.types import InputError
@@ -35,7 +35,7 @@ def weights(folder):
 
 
 def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboard(data, tmp_path):
-    loop.train_recipe(tiny_recipe(*QUICK), data, tmp_path, watch=training_callback.show_diagnostics)
+    loop.train_recipe(tiny_recipe(*QUICK), data, tmp_path, watch=diagnosis.show_diagnostics)
     kept = {path.name for path in (tmp_path / "previews").iterdir()}
     names = ("embeddings-pooled", "embeddings-mean-token", "denoising-x_t", "denoising-x_0", "classes")
     names += ("reconstruction", "reconstruction-sweep", "reconstruction-error")
@@ -54,7 +54,7 @@ def test_every_instrument_is_kept_at_each_preview_in_the_folder_and_in_tensorboa
 
 def test_a_watched_run_is_the_same_to_the_bit(data, tmp_path):
     recipe = tiny_recipe(*QUICK, "stages.denoise.preview_every=3")
-    for name, watch in (("watched", training_callback.show_diagnostics), ("alone", None)):
+    for name, watch in (("watched", diagnosis.show_diagnostics), ("alone", None)):
         loop.train_recipe(recipe, data, tmp_path / name, watch=watch)
     watched, alone = weights(tmp_path / "watched"), weights(tmp_path / "alone")
     assert all(torch.equal(watched[key], alone[key]) for key in alone)
@@ -97,8 +97,8 @@ def see(model):
 def shown(monkeypatch, data, folder, log, **diagnostics):
     """The callback with these diagnostics alone, at step 7."""
     monkeypatch.setattr(table, "DIAGNOSTICS", diagnostics)
-    monkeypatch.setattr(training_callback, "AT_PREVIEWS", tuple(diagnostics))
-    training_callback.show_diagnostics(tiny_pipeline(), data, folder, 7, log)
+    monkeypatch.setattr(diagnosis, "AT_PREVIEWS", tuple(diagnostics))
+    diagnosis.show_diagnostics(tiny_pipeline(), data, folder, 7, log)
 
 
 def test_a_diagnostic_that_fails_costs_a_line_not_the_run(data, tmp_path, monkeypatch, caplog):

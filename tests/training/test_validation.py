@@ -8,7 +8,7 @@ from runs import metrics
 
 from synesthete.objectives import one_step
 from synesthete.pipeline import Pipeline
-from synesthete.training import loop, previews, validation
+from synesthete.training import loop, validation
 from tiny_pictures import tiny_prepared, tiny_recipe
 
 SETS = (
@@ -110,6 +110,6 @@ def test_outputs_that_are_not_finite_are_told_and_cost_the_preview_alone(data, t
 
 
 def test_a_model_of_one_kind_shows_several_samples():
-    assert previews.one_of_each(torch.zeros(64, dtype=torch.int64)).tolist() == [0, 1, 2, 3]
-    assert previews.one_of_each(torch.tensor([2, 0, 2, 1])).tolist() == [1, 3, 0]
-    assert previews.one_of_each(torch.tensor([5])).tolist() == [0]
+    assert validation.one_of_each(torch.zeros(64, dtype=torch.int64)).tolist() == [0, 1, 2, 3]
+    assert validation.one_of_each(torch.tensor([2, 0, 2, 1])).tolist() == [1, 3, 0]
+    assert validation.one_of_each(torch.tensor([5])).tolist() == [0]

@@ -13,9 +13,8 @@ from synesthete.cli.demo import demo
 from synesthete.cli.diagnose import diagnose, doctor
 from synesthete.cli.evaluate import compare, cycle, evaluate
 from synesthete.cli.export import export, push
-from synesthete.cli.new import new
 from synesthete.cli.options import Command, ListCommand
-from synesthete.cli.recipes import prepare, recipes, show
+from synesthete.cli.recipes import new, prepare, recipes, show
 from synesthete.cli.search import sweep, tune
 from synesthete.cli.studio import studio
 from synesthete.cli.train import train

@@ -96,7 +96,7 @@ def train(
     check_trackers(trackers := split_commas(tracker))
     look = None
     if watch:
-        from synesthete.evaluation.training_callback import show_diagnostics
+        from synesthete.evaluation.diagnostics.diagnosis import show_diagnostics
 
         look = show_diagnostics
     task, folder = task_of(found), out or Path("runs") / found.name

@@ -16,17 +16,31 @@ import torch
 from torch import Tensor
 
 from synesthete.data.files import some
-from synesthete.evaluation.denoising import denoising_finding
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
-from synesthete.evaluation.reporting.provenance import provenance
-from synesthete.evaluation.reporting.report import Gallery, Medium, Report, Section, notes_section, write_report
+from synesthete.evaluation.reporting.report import (
+    Gallery,
+    Medium,
+    Report,
+    Section,
+    notes_section,
+    provenance,
+    write_report,
+)
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
-from synesthete.evaluation.steps import Evaluation, Finding, classification, memorization, set_comparison, speed
+from synesthete.evaluation.steps import (
+    Evaluation,
+    Finding,
+    classification,
+    denoising_finding,
+    memorization,
+    set_comparison,
+    speed,
+)
 from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:

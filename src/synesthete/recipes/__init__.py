@@ -85,7 +85,7 @@ def find_recipe(name: str, assignments: Sequence[str] = (), stages: Sequence[str
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
         raise InputError(f"no recipe {name!r}; {hint}")
     if stages is not None and "fast" in stages:
-        from synesthete.recipes.few_steps import add_fast
+        from synesthete.recipes.parts import add_fast
 
         add_fast(recipe)
     for assignment in assignments:

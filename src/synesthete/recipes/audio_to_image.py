@@ -13,8 +13,8 @@ from synesthete.data.videos import EIGHT, VggSound
 from synesthete.denoisers.stable_diffusion import BASE, StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.recipes.audio_to_image_small import diffusers_unet, on_tones, stage
-from synesthete.recipes.debug import shrink
 from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
+from synesthete.recipes.parts import shrink
 
 # None names what sounds: a model that could read that would not listen.
 CAPTIONS = ("a photograph", "a {light} photograph", "a {warmth} photograph, {light}")

@@ -16,8 +16,8 @@ from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.synthetic import ToneSounds
 from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.objectives import Alignment, Denoising
-from synesthete.recipes.debug import shrink, swatches
 from synesthete.recipes.images import cosine
+from synesthete.recipes.parts import shrink, swatches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling
 from synesthete.nn.part import Undrawn
-from synesthete.training.trainable_parameters import check_trainable, groups_of
+from synesthete.training.optim import check_trainable, groups_of
 from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:

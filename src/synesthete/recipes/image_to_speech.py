@@ -13,8 +13,7 @@ from synesthete.data.image_speech_pairs import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.objectives import Alignment
-from synesthete.recipes.debug import shrink
-from synesthete.recipes.parts import denoise, preconditioned_flow, ten_steps
+from synesthete.recipes.parts import denoise, preconditioned_flow, shrink, ten_steps
 
 # 64 frames, 0.68 s: the longest digit at the slowest rate, sixteen tokens of four frames.
 NUM_SAMPLES = 64 * 256 - 1

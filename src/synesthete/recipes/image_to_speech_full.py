@@ -15,8 +15,7 @@ from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Alignment
-from synesthete.recipes.debug import shrink, swatches
-from synesthete.recipes.parts import denoise, ten_steps
+from synesthete.recipes.parts import denoise, shrink, swatches, ten_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

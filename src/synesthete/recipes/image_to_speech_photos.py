@@ -13,8 +13,8 @@ from synesthete.config import build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import FlipCrop
 from synesthete.recipes import image_to_speech
-from synesthete.recipes.debug import swatches
 from synesthete.recipes.image_to_speech import image_to_speech_digits, set_length, with_voices
+from synesthete.recipes.parts import swatches
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe

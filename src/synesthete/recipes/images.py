@@ -7,7 +7,7 @@ from typing import Any
 from synesthete.codecs.autoencoder import KL, AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.learned_encoders import Words
 from synesthete.config import Build, Recipe, Sampling, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
@@ -19,9 +19,8 @@ from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising
-from synesthete.recipes.debug import shrink, swatches
 from synesthete.recipes.image_to_speech_photos import PHOTOS
-from synesthete.recipes.parts import denoise
+from synesthete.recipes.parts import denoise, shrink, swatches
 
 # Kept out of what `images-emoji` learns from, so that it can be seen what it makes of words never seen together.
 NEVER_TOGETHER = ("blue tiger", "green cat", "purple fox", "pink pizza", "blue crab", "red frog", "green heart")

@@ -20,8 +20,7 @@ from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding
-from synesthete.recipes.debug import change, shrink
-from synesthete.recipes.parts import denoise, preconditioned_flow
+from synesthete.recipes.parts import change, denoise, preconditioned_flow, shrink
 
 # Families of instruments, by the names that free sample libraries give their folders and files.
 FAMILIES = {

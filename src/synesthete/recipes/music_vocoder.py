@@ -11,7 +11,7 @@ from synesthete.data.synthetic import Tones
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Vocoding
-from synesthete.recipes.debug import shrink
+from synesthete.recipes.parts import shrink
 
 
 def music_vocoder() -> Recipe:

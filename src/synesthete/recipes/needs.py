@@ -52,7 +52,7 @@ def find_needs(recipe: Recipe) -> Needs:
     from synesthete.config.recipe import KEEP_CHECKPOINTS
     from synesthete.objectives import Parts
     from synesthete.recipes.fit import build_on_meta
-    from synesthete.training.trainable_parameters import set_trainable
+    from synesthete.training.optim import set_trainable
 
     parts = Parts(*(build_on_meta(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
     every = [p for module in parts.modules().values() for p in module.parameters()]

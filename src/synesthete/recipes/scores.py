@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.roll import RollCodec
-from synesthete.conditioning.score_roll import ScoreRoll
-from synesthete.conditioning.sketch import SketchedScore
+from synesthete.conditioning.score_roll import ScoreRoll, SketchedScore
 from synesthete.config import Recipe, Sampling, build
 from synesthete.data.scores.corpus import Scores
-from synesthete.data.scores.partials import Partials
 from synesthete.data.scores.performances import RenderedScores
+from synesthete.data.scores.rendering import Partials
 from synesthete.data.scores.scored_sounds import ScoredSounds
 from synesthete.data.scores.sound_font import SoundFont
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
-from synesthete.recipes.debug import change, shrink
-from synesthete.recipes.parts import denoise, preconditioned_flow, ten_steps
+from synesthete.recipes.parts import change, denoise, preconditioned_flow, shrink, ten_steps
 
 NUM_FRAMES = 200  # of 20 ms, of what is heard: fifty tokens of four
 

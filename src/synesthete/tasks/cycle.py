@@ -27,8 +27,7 @@ from synesthete.evaluation.metrics.classification import accuracy, accuracy_metr
 from synesthete.evaluation.metrics.metric import Metric, by_key
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
-from synesthete.evaluation.reporting.provenance import provenance
-from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, write_report
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, provenance, write_report
 from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
 from synesthete.tasks.audio_to_image.report import enlarge_painting

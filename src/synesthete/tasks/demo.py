@@ -20,7 +20,7 @@ from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
 from synesthete.io import write_file
 from synesthete.tasks.model import load
-from synesthete.training.previews import contact_sheet
+from synesthete.training.validation import contact_sheet
 from synesthete.types import InputError, SpokenPictures
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from synesthete.denoisers.denoiser import Denoiser
 from synesthete.io import write_folder
 from synesthete.objectives import Denoising, Parts
 from synesthete.training.assembly import make_pipeline
-from synesthete.training.trainable_parameters import groups_of
+from synesthete.training.optim import groups_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.data.noise_pairs import NoisePairs
 from synesthete.data.rows import compute_rows
+from synesthete.data.samples import Samples
 from synesthete.io import digest
 from synesthete.objectives.distillation import without_chance
 from synesthete.pipeline import Pipeline
-from synesthete.types import Condition
+from synesthete.types import Batch, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
-    from synesthete.data.samples import Samples
+    from synesthete.data.rows import Rows
     from synesthete.objectives import Parts
+
+
+@dataclass
+class NoisePairs(Samples):
+    """Pairs of noise and x_0. conditions, labels: (n, ...), of each. pairs: (n, 2, C, H, W), noise first."""
+
+    conditions: Condition
+    labels: Tensor
+    pairs: Rows
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """x_0 with its noise, and what was told as a condition; nothing is drawn."""
+        noise, x_0 = self.pairs[indices].float().unbind(dim=1)
+        told = self.conditions[indices].to(torch.float32)
+        return Batch(signal=x_0, raw=told, label=self.labels[indices], encoded=True, noise=noise)
+
 
 BATCH = 16  # samples that go through a codec at once
 SHARD, FEATURE_SHARD = 512, 250  # samples a file, pictures a piece

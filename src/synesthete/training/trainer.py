@@ -22,7 +22,7 @@ from synesthete.objectives import Autoencoding, Denoising, Distillation, Objecti
 from synesthete.training import checkpoint, rollback, sharding
 from synesthete.training.assembly import make_parts
 from synesthete.training.models import Models, is_adapted
-from synesthete.training.optim import schedule, set_learning_rate
+from synesthete.training.optim import schedule, select_captions, set_learning_rate, set_trainable
 from synesthete.training.precompute import (
     NUM_VIEWS,
     measure_latents,
@@ -32,7 +32,6 @@ from synesthete.training.precompute import (
 )
 from synesthete.training.run_folder import processes
 from synesthete.training.run_log import DivergedError, RunLog, StepReport
-from synesthete.training.trainable_parameters import select_captions, set_trainable
 from synesthete.training.validation import LossByTimestep, Validator
 from synesthete.training.weights import Weights
 from synesthete.types import InputError, Prepared

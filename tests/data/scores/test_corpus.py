@@ -7,12 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synesthete.data.scores.corpus import RANGES, Scores
-from synesthete.data.scores.grid import BAR, to_grid, to_score
-from synesthete.data.scores.key import KEY_NAMES, find_key
+from synesthete.data.scores.corpus import RANGES, Scores, draw_held, transpose
 from synesthete.data.scores.midi import write_midi
-from synesthete.data.scores.samples import draw_held, transpose
-from synesthete.data.scores.score import Note, Score
+from synesthete.data.scores.score import BAR, KEY_NAMES, Note, Score, find_key, to_grid, to_score
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.types import InputError
 

@@ -14,8 +14,8 @@ from players import RATE, low_passed, make_player, music_samples, prepared_music
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
 from synesthete.data.synthetic import TIMBRES
-from synesthete.evaluation import training_callback
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
+from synesthete.evaluation.diagnostics import diagnosis
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import SpectrumFeatures
 from synesthete.evaluation.steps import classification
@@ -226,7 +226,7 @@ def test_a_run_is_watched(classes, unheard, tmp_path, caplog):
         recipe.denoiser.condition_width = recipe.denoiser.pooled_width = None
     player = make_player(recipe, data, unheard.waveforms, unheard.labels, listens=classes)
     log = Log()
-    training_callback.show_diagnostics(player, data, tmp_path, 3, log)
+    diagnosis.show_diagnostics(player, data, tmp_path, 3, log)
     assert not [record for record in caplog.records if record.name.startswith("synesthete")]
     assert {"classes", "denoising-x_0", "reconstruction"} <= set(log.names)
     assert ModelUnderTest(player, data).names(torch.tensor([0])) == [TIMBRES[0] if classes else ""]

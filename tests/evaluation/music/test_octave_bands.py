@@ -9,7 +9,7 @@ import torch
 from players import RATE, chord, low_passed, music_samples
 
 from synesthete.data.audio import as_float
-from synesthete.evaluation.audio_features.bands import (
+from synesthete.evaluation.audio_features.spectra import (
     band_differences,
     band_error,
     band_floor,

@@ -9,7 +9,7 @@ import torch
 
 from synesthete import tasks
 from synesthete.data.audio import write_audio
-from synesthete.evaluation.audio_features.bands import cut_or_padded, mean_spectrum, spectral_copy, spectral_distances
+from synesthete.evaluation.audio_features.spectra import cut_or_padded, mean_spectrum, spectral_copy, spectral_distances
 from synesthete.objectives import Parts
 from synesthete.pipeline.canvas import resample
 from synesthete.recipes import RECIPES

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from synesthete.evaluation.recognizers.grammar import level
-from synesthete.evaluation.recognizers.whisper import AT_HAND, WhisperRecognizer, local_whisper
+from synesthete.evaluation.recognizers.panel import AT_HAND, WhisperRecognizer, local_whisper
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000

@@ -8,7 +8,7 @@ import torch
 from synesthete.config import register_class
 from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter, nearest_timestep
+from synesthete.evaluation.search.space import ScheduleAdapter, nearest_timestep
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline

@@ -6,8 +6,7 @@ import pytest
 
 from synesthete.conditioning.labels import Unconditional
 from synesthete.config import build
-from synesthete.evaluation.search.schedule_adapter import ScheduleAdapter
-from synesthete.evaluation.search.space import Cell, find_labels, plan_sweep
+from synesthete.evaluation.search.space import Cell, ScheduleAdapter, find_labels, plan_sweep
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_recipe
 

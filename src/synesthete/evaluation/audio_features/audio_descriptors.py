@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.evaluation.audio_features.bands import band_error, third_power
 from synesthete.evaluation.audio_features.pitch import intervals, pitch_classes, pitch_histogram
-from synesthete.evaluation.audio_features.spectra import FLOOR_DB, frame_sizes, log_mel, parts
+from synesthete.evaluation.audio_features.spectra import FLOOR_DB, band_error, frame_sizes, log_mel, parts, third_power
 
 if TYPE_CHECKING:
     from synesthete.evaluation.audio_features.spectra import Sounds

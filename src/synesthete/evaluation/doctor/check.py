@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 
 from synesthete import hub
-from synesthete.evaluation.reporting.provenance import device_name
-from synesthete.evaluation.reporting.report import Table
+from synesthete.evaluation.reporting.report import Table, device_name
 from synesthete.nn.device import find_device, multiplies_bf16
 from synesthete.objectives.ranges import Verdict
 

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.media import encode_png
-from synesthete.evaluation.reporting.provenance import device_name, provenance
-from synesthete.evaluation.reporting.report import duration, finite, number, write_report
+from synesthete.evaluation.reporting.report import device_name, duration, finite, number, provenance, write_report
 from synesthete.evaluation.search.scoring import FIGURES, Scorer, read_figures
 from synesthete.evaluation.search.space import Cell, SweepPlan
 from synesthete.evaluation.search.sweep_report import (

@@ -16,8 +16,7 @@ from synesthete import hub, seeding
 from synesthete.config import Recipe, Sampling
 from synesthete.data.labelled import in_turn, turns
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.reporting.provenance import provenance
-from synesthete.evaluation.reporting.report import check_place, write_report
+from synesthete.evaluation.reporting.report import check_place, provenance, write_report
 from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, compare_findings
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
 from synesthete.evaluation.search.measurements import GOALS, Measurements

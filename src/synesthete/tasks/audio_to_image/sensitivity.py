@@ -12,11 +12,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.denoising import errors_by_timestep
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import generate_timed, shuffled
-from synesthete.evaluation.steps import Finding
+from synesthete.evaluation.steps import Finding, errors_by_timestep
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, errors_by_condition, split
 from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions, other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures

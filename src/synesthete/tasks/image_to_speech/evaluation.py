@@ -12,7 +12,6 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
-from synesthete.evaluation.denoising import FRACTIONS, denoising_finding, one_step
 from synesthete.evaluation.metrics.classification import (
     accuracy,
     accuracy_metric,
@@ -34,7 +33,7 @@ from synesthete.evaluation.samples import (
     generate_timed,
     shuffled,
 )
-from synesthete.evaluation.steps import Finding
+from synesthete.evaluation.steps import FRACTIONS, Finding, denoising_finding, one_step
 from synesthete.tasks.image_to_speech import report
 from synesthete.tasks.image_to_speech.evaluation_data import VERB, SpeechData
 from synesthete.tasks.image_to_speech.measures import (

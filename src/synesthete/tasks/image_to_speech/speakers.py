@@ -14,7 +14,7 @@ from synesthete.conditioning.speakers import SpeakerEncoder
 from synesthete.data.audio import as_float
 from synesthete.data.synthetic import Tones, synthesise
 from synesthete.evaluation.classifiers.classifier import TrainingSettings
-from synesthete.evaluation.classifiers.voices import split_takes
+from synesthete.evaluation.classifiers.speech import split_takes
 from synesthete.io import write_folder
 from synesthete.types import AudioSpec, InputError, Progress, first_line
 

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from synesthete.conditioning.learned_encoders import START, words_of
-from synesthete.conditioning.words import Words
+from synesthete.conditioning.learned_encoders import START, Words, words_of
 from synesthete.config import Recipe, Stage, plain
 from synesthete.data.captions import spoken
 from synesthete.data.labelled import PARTS, LabelledPictures, Part, PictureSamples

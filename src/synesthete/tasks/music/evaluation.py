@@ -20,8 +20,14 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     apart,
     describe_sounds,
 )
-from synesthete.evaluation.audio_features.bands import band_error, band_floor
-from synesthete.evaluation.audio_features.spectra import band_statistics, draw_spectrograms, log_mel, parts
+from synesthete.evaluation.audio_features.spectra import (
+    band_error,
+    band_floor,
+    band_statistics,
+    draw_spectrograms,
+    log_mel,
+    parts,
+)
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric

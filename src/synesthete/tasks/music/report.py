@@ -15,16 +15,17 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     AudioDescriptors,
     mean_histogram,
 )
-from synesthete.evaluation.audio_features.bands import (
+from synesthete.evaluation.audio_features.pitch import LOWEST
+from synesthete.evaluation.audio_features.spectra import (
     THIRDS,
     band_differences,
+    draw_spectrograms,
+    frame_sizes,
     octave_names,
     octave_power,
     profile,
     third_edges,
 )
-from synesthete.evaluation.audio_features.pitch import LOWEST
-from synesthete.evaluation.audio_features.spectra import draw_spectrograms, frame_sizes
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav

@@ -11,7 +11,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.audio import as_float, read_audio, to_int16
 from synesthete.data.recordings import Recordings
-from synesthete.evaluation.audio_features import bands
+from synesthete.evaluation.audio_features import spectra
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.metrics.metric import Metric, interval_of_mean, metric
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
@@ -77,7 +77,7 @@ def evaluate_upsampling(
     low = None if recorded is None else read_low_rate(recorded, low_rate, length, NUM_RECORDED, seed)
     real = prepared.test.waveform(drawn(len(prepared.test), num, seed, "upsampling"))
     sounds, seconds = every_way(pipeline, prepared, real, seed, report)
-    distances = {name: bands.spectral_distances(real, sound, rate, low_rate) for name, sound in sounds.items()}
+    distances = {name: spectra.spectral_distances(real, sound, rate, low_rate) for name, sound in sounds.items()}
     octaves = {name: octaves_of(sound, rate) for name, sound in (*sounds.items(), (REAL, real))}
     above = f"above {low_rate / 2000:g} kHz"
     metrics = [
@@ -87,11 +87,11 @@ def evaluate_upsampling(
     ]
     heard = {name: sounds[name] for name in (GIVEN, COPY, MADE, CODED)} | {REAL: real}
     rows = [(name, *(each[part].mean().item() for part in PARTS)) for name, each in distances.items()]
-    levels = [(name, *bands.profile(power, 1e-12).tolist()) for name, power in octaves.items()]
+    levels = [(name, *spectra.profile(power, 1e-12).tolist()) for name, power in octaves.items()]
     columns = ("", f"{above} (dB)", "over all (dB)", "given band (dB)")
     tables = [
         Table(columns, rows, "log-spectral distance to the real sound"),
-        Table(("", *bands.octave_names(rate)), levels, "mean power by octave (dB)"),
+        Table(("", *spectra.octave_names(rate)), levels, "mean power by octave (dB)"),
     ]
     sections = [upsampled_section("Upsampled", heard, rate), Section("Highs in figures", _TABLED, tables)]
     if low is not None:
@@ -107,36 +107,37 @@ def every_way(
     """Real sounds (n, S), their highs taken away and put back in every way, (n, S) each; the seconds of upsampling."""
     rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     low = resample(real, rate, low_rate)
-    given = bands.cut_or_padded(resample(low, low_rate, rate), real.shape[-1])
+    given = spectra.cut_or_padded(resample(low, low_rate, rate), real.shape[-1])
     generators = seeding.sample_generators(seed, len(real))
     start = time.perf_counter()
     whole = upsample(
         pipeline, low, low_rate, generators=generators, join=False, progress=lambda *count: report("upsampling", *count)
     )
     seconds = time.perf_counter() - start
-    made = bands.cut_or_padded(whole, real.shape[-1])
+    made = spectra.cut_or_padded(whole, real.shape[-1])
     coded = as_float(through_codec(pipeline.codec, to_int16(real), seed, lambda *count: report("codec", *count)))
     places = drawn(len(prepared.train), NUM_TILT, seed, "mean spectrum")
-    tilt = bands.mean_spectrum(prepared.train.waveform(places), rate)
+    tilt = spectra.mean_spectrum(prepared.train.waveform(places), rate)
 
     def over(highs: Tensor) -> Tensor:
-        return join_bands(given, bands.cut_or_padded(highs, given.shape[-1]), rate, low_rate / 2)
+        return join_bands(given, spectra.cut_or_padded(highs, given.shape[-1]), rate, low_rate / 2)
 
     sounds = {
         GIVEN: given,
-        COPY: over(bands.spectral_copy(given, rate, low_rate, tilt)),
+        COPY: over(spectra.spectral_copy(given, rate, low_rate, tilt)),
         MADE: over(made),
         NETWORK: made,
         OTHER: over(real[shuffled(len(real), seed)]),
         CODED: over(coded),
-        DECODED: bands.cut_or_padded(coded, real.shape[-1]),
+        DECODED: spectra.cut_or_padded(coded, real.shape[-1]),
     }
     return sounds, seconds
 
 
 def octaves_of(waveforms: Tensor, sample_rate: int) -> Tensor:
     """Mean power (n, octaves) of sounds (n, S) in each octave."""
-    return bands.octave_power(torch.cat([bands.third_power(part, sample_rate) for part in waveforms.split(BATCH_SIZE)]))
+    thirds = [spectra.third_power(part, sample_rate) for part in waveforms.split(BATCH_SIZE)]
+    return spectra.octave_power(torch.cat(thirds))
 
 
 def distance_metrics(distances: dict[str, dict[str, Tensor]], above: str, num: int) -> list[Metric]:
@@ -167,7 +168,7 @@ def distance_metrics(distances: dict[str, dict[str, Tensor]], above: str, num: i
 
 def octave_metrics(octaves: dict[str, Tensor], sample_rate: int, low_rate: int, num: int) -> list[Metric]:
     """How much louder each made octave is than the real one."""
-    louder = {way: bands.band_differences(octaves[way], octaves[REAL]) for way in (MADE, *BESIDE.values())}
+    louder = {way: spectra.band_differences(octaves[way], octaves[REAL]) for way in (MADE, *BESIDE.values())}
     found = []
     for place, name in made_octaves(sample_rate, low_rate):
         beside: dict[str, Any] = {what: louder[way][place].item() for what, way in BESIDE.items()}
@@ -178,7 +179,7 @@ def octave_metrics(octaves: dict[str, Tensor], sample_rate: int, low_rate: int, 
 
 def made_octaves(sample_rate: int, low_rate: int) -> list[tuple[int, str]]:
     """Places and names of the octaves that reach above the given band."""
-    names = bands.octave_names(sample_rate)
+    names = spectra.octave_names(sample_rate)
     return [(place, name) for place, name in enumerate(names) if float(name.split()[2]) > low_rate / 2 + 1]
 
 
@@ -192,9 +193,9 @@ def evaluate_recorded(
     rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     generators = seeding.sample_generators(seed, len(low))
     made = upsample(pipeline, low, low_rate, generators=generators, progress=lambda *c: report("recorded sound", *c))
-    given = bands.cut_or_padded(resample(low, low_rate, rate), made.shape[-1])
-    levels = {name: bands.profile(octaves_of(sound, rate), 1e-12) for name, sound in ((GIVEN, given), (MADE, made))}
-    levels[REAL] = bands.profile(real, 1e-12)
+    given = spectra.cut_or_padded(resample(low, low_rate, rate), made.shape[-1])
+    levels = {name: spectra.profile(octaves_of(sound, rate), 1e-12) for name, sound in ((GIVEN, given), (MADE, made))}
+    levels[REAL] = spectra.profile(real, 1e-12)
     new = made_octaves(rate, low_rate)
     below = new[0][0] - 1  # the highest octave that was given
     n = f"recorded at {low_rate} Hz, n = {len(low)}"
@@ -214,13 +215,13 @@ def evaluate_recorded(
         )
         for place, name in new
     ]
-    kept = bands.spectral_distances(given, made, rate, low_rate)["below"]
+    kept = spectra.spectral_distances(given, made, rate, low_rate)["below"]
     told: dict[str, Any] = {"variant": "recorded given band", "what": " to the given band", "against": n}
     metrics.append(metric("log_spectral_distance", kept.mean().item(), **told))
     section = upsampled_section(f"Recorded at {low_rate} Hz", {GIVEN: given, MADE: made}, rate)
     rows = [
         (octave, *(levels[name][i].item() for name in (GIVEN, MADE, REAL)))
-        for i, octave in enumerate(bands.octave_names(rate))
+        for i, octave in enumerate(spectra.octave_names(rate))
     ]
     table = Table(("octave", "given (dB)", "upsampled (dB)", "held-out music (dB)"), rows, "mean power by octave")
     return metrics, Section(section.title, _RECORDED, [*section.items, table])

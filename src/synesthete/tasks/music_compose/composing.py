@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.data.scores.grid import BAR
+from synesthete.data.scores.score import BAR
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import ScoreSketch
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.data.scores.grid import TEMPO, to_score
-from synesthete.data.scores.key import MODES
 from synesthete.data.scores.rendering import render
+from synesthete.data.scores.score import MODES, TEMPO, to_score
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from synesthete.data.scores.samples import ScoreSamples
+    from synesthete.data.scores.corpus import ScoreSamples
 
 SHUFFLED, NOISE, RANDOM = "notes in another order", "random notes", "random chords of the key"
 BATCH_SIZE = 16

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from synesthete.data.files import legible
 from synesthete.data.scores.corpus import RANGES
-from synesthete.data.scores.grid import BAR, COLUMNS, to_grid
-from synesthete.data.scores.key import find_key
+from synesthete.data.scores.score import BAR, COLUMNS, find_key, to_grid
 from synesthete.data.scores.sources import MIDI, MUSICXML, ScoreFile
 from synesthete.types import InputError
 

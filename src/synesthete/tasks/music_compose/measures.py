@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synesthete.data.scores.grid import BAR, COLUMNS
-from synesthete.data.scores.key import PROFILES
+from synesthete.data.scores.score import BAR, COLUMNS, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,11 +12,20 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.files import legible
-from synesthete.data.scores.grid import BAR, TEMPO, to_score
-from synesthete.data.scores.key import KEY_NAMES, MODES, read_key
-from synesthete.data.scores.partials import Partials
-from synesthete.data.scores.rendering import Instruments, render
-from synesthete.data.scores.score import MAX_TEMPO, MIN_TEMPO, Mode, Score, begun_at_first_note
+from synesthete.data.scores.rendering import Instruments, Partials, render
+from synesthete.data.scores.score import (
+    BAR,
+    KEY_NAMES,
+    MAX_TEMPO,
+    MIN_TEMPO,
+    MODES,
+    TEMPO,
+    Mode,
+    Score,
+    begun_at_first_note,
+    read_key,
+    to_score,
+)
 from synesthete.data.scores.sound_font import SoundFont
 from synesthete.pipeline import Pipeline
 from synesthete.tasks.music_compose.composing import Draft, compose

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from synesthete.data.scores.grid import BAR
-from synesthete.data.scores.key import KEY_NAMES
-from synesthete.data.scores.partials import Partials
-from synesthete.data.scores.samples import ScoreSamples
+from synesthete.data.scores.corpus import ScoreSamples
+from synesthete.data.scores.rendering import Partials
+from synesthete.data.scores.score import BAR, KEY_NAMES
 from synesthete.io import digest
 from synesthete.tasks.music_compose.given import voice_names
 from synesthete.tasks.music_compose.sampling import ComposePlan, ComposeRequest

@@ -13,9 +13,17 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS
-from synesthete.evaluation.audio_features.bands import LOWEST, band_differences, octave_names, octave_power, third_power
 from synesthete.evaluation.audio_features.notes import NoteListener, asked_keys, frame_f1, note_f1
-from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
+from synesthete.evaluation.audio_features.spectra import (
+    LOWEST,
+    band_differences,
+    band_statistics,
+    log_mel,
+    octave_names,
+    octave_power,
+    parts,
+    third_power,
+)
 from synesthete.evaluation.classifiers.transcriber import Transcriber, load_or_train_transcriber
 from synesthete.evaluation.features import find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, fit_linear_probe
@@ -30,8 +38,14 @@ from synesthete.tasks.music import report
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.references import NOISE, WHITE, noise_like
 from synesthete.tasks.music_score.playing import play_rolls
-from synesthete.tasks.music_score.seams import about_borders, jumps, window_borders
-from synesthete.tasks.music_score.stretches import Stretches, draw_stretches, stretch_seconds
+from synesthete.tasks.music_score.stretches import (
+    Stretches,
+    about_borders,
+    draw_stretches,
+    jumps,
+    stretch_seconds,
+    window_borders,
+)
 from synesthete.types import Batch, Progress, ScoreWindows, counted
 
 if TYPE_CHECKING:
