@@ -27,7 +27,7 @@ class RollCodec(Codec):
     A voice is the MIDI pitch of each column, 0 for a rest, and 1 where a note begins. x_0 has a row for each pitch, the
     lowest first, one for a rest, and one for beginnings. Every x_0 decodes to voices: the strongest pitch or rest of a
     column, a note beginning where its row is above 0 and wherever the pitch changes. Voices that hold to that, as those
-    of `data.scores.grid.to_grid` do, come back as they were.
+    of `data.scores.score.to_grid` do, come back as they were.
 
     Args:
         lowest: MIDI pitch of the first row. num_pitches: rows of pitches. num_voices: V. num_columns: T.
