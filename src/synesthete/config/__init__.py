@@ -1,6 +1,7 @@
 """Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
 
 from synesthete.config.build import Build, build, is_a, plain
+from synesthete.config.document import first_difference
 from synesthete.config.recipe import Fraction, Recipe, Sampling, Stage, read_assignment
 from synesthete.config.registry import class_name, find_class, register_class
 
@@ -13,6 +14,7 @@ __all__ = [
     "build",
     "class_name",
     "find_class",
+    "first_difference",
     "is_a",
     "plain",
     "read_assignment",

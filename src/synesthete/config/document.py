@@ -155,3 +155,14 @@ def comment(text: str, indent: str = "") -> list[str]:
     """Lines of a comment, none longer than a line of YAML."""
     start = f"{indent}# "
     return textwrap.wrap(" ".join(text.split()), 118, initial_indent=start, subsequent_indent=start) or [start.rstrip()]
+
+
+def first_difference(old: Any, new: Any, where: str = "") -> str | None:
+    """`denoiser.depth is 4 there, 6 here`, or None where the two are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = ((f"{where}.{key}".strip("."), old.get(key), new.get(key)) for key in {**old, **new})
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = ((f"{where}.{i}", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
+    else:
+        return None if old == new else f"{where} is {old} there, {new} here"
+    return next((found for key, a, b in pairs if (found := first_difference(a, b, key))), None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
-from synesthete.config import Recipe
+from synesthete.config import Recipe, first_difference
 from synesthete.io import LOCK, PARTIAL, locked, recover_folder, remove_partial, write_file
 from synesthete.training.optim import schedule
 from synesthete.training.run_log import write_environment
@@ -86,14 +86,3 @@ def hindrance(old: Recipe, new: Recipe) -> str | None:
         restart = f"--set stages.{stage.name}.cosine_restarts={[*old.stages[-1].cosine_restarts, num_made]}"
         return f"{difference}, and its learning rate fell over those {num_made}; add {restart} to raise it again"
     return None
-
-
-def first_difference(old: Any, new: Any, where: str = "") -> str | None:
-    """`denoiser.depth is 4 there, 6 here`, or None where the two are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs = ((f"{where}.{key}".strip("."), old.get(key), new.get(key)) for key in {**old, **new})
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = ((f"{where}.{i}", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
-    else:
-        return None if old == new else f"{where} is {old} there, {new} here"
-    return next((found for key, a, b in pairs if (found := first_difference(a, b, key))), None)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.evaluation.doctor.check import Check, check, table, worst
+from synesthete.evaluation.doctor.curve import curve_checks
 from synesthete.evaluation.doctor.run import (
     RunRecord,
     StageRecord,
@@ -280,7 +281,7 @@ def examine(
         InputError: as `write_report`.
     """
     start, x_0 = datetime.now(UTC), None
-    checks = examine_run(run) if run else []
+    checks = [*examine_run(run), *curve_checks(run)] if run else []
     if pipeline:
         found, x_0 = examine_model(pipeline, num=num, seed=seed, prepared=prepared, run=run, progress=progress)
         checks += [replace(check, name=f"model: {check.name}") for check in found] if run else found
