@@ -27,8 +27,7 @@ from PIL import Image
 from synesthete import seeding
 from synesthete.cli.options import recipe_of
 from synesthete.data.pictures import DIGITS, BuiltInDigits
-from synesthete.data.scores.rendering import render
-from synesthete.data.scores.sound_font import SoundFont
+from synesthete.data.scores.rendering import SoundFont, render
 from synesthete.data.scores.sources import ScoreFile
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.pipeline import Pipeline

@@ -10,6 +10,7 @@ from synesthete.data.scores.rendering import Partials, render
 from synesthete.evaluation.audio_features.notes import (
     FRAME,
     NUM_KEYS,
+    BasicPitch,
     Heard,
     asked_keys,
     beginnings,
@@ -20,7 +21,6 @@ from synesthete.evaluation.audio_features.notes import (
 )
 from synesthete.evaluation.classifiers.classifier import load_classifier, write_classifier
 from synesthete.evaluation.classifiers.transcriber import Transcriber, load_or_train_transcriber
-from synesthete.evaluation.recognizers.basic_pitch import BasicPitch
 from synesthete.types import InputError
 from tiny_scores import HOP, RATE, tune
 

@@ -39,8 +39,7 @@ NAMES: dict[str, str] = {
     "data.scores.scored_sounds": "ScoredSounds",
     "data.scores.performances": "RecordedScores RenderedScores",
     "data.scores.note_samples": "NoteSamples",
-    "data.scores.rendering": "Partials",
-    "data.scores.sound_font": "SoundFont",
+    "data.scores.rendering": "Partials SoundFont",
     "data.augmentation": "Affine FlipCrop AudioAugmentation",
     # codecs
     "codecs.autoencoder": "AutoencoderCodec",

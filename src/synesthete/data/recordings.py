@@ -77,14 +77,6 @@ class Recording(Protocol):
         ...
 
 
-class RecordingSource(Protocol):
-    """Anything that lists recordings."""
-
-    def recordings(self) -> list[Recording]:
-        """All of them, in a fixed order; none is read."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RecordingFile(SourceFile):
     """A recording in a file of any kind that `SoundFile` reads: wav, flac, ogg, mp3, opus, aiff."""

@@ -11,9 +11,8 @@ import pytest
 import soundfile
 
 from synesthete.data.scores.note_samples import NoteSamples
-from synesthete.data.scores.rendering import LEVEL, TIMBRES, Partials, render
+from synesthete.data.scores.rendering import LEVEL, TIMBRES, Partials, SoundFont, render
 from synesthete.data.scores.score import Note, Score
-from synesthete.data.scores.sound_font import SoundFont
 from synesthete.types import InputError
 
 RATE = 8000

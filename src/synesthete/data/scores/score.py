@@ -237,8 +237,3 @@ def read_key(text: str) -> tuple[int, Mode]:
         raise InputError(f"key {text!r}: no such key; give a tonic and major or minor, such as 'D minor' or 'Bb major'")
     tonic = TONICS.index(found[1].upper()) + {"": 0, "#": 1, "b": -1}[found[2].lower()]
     return tonic % 12, "minor" if found[3].lower() == "minor" else "major"
-
-
-def key_name(tonic: int, mode: Mode) -> str:
-    """As `KEY_NAMES` has it."""
-    return f"{TONICS[tonic]} {mode}"

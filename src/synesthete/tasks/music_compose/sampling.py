@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.files import legible
-from synesthete.data.scores.rendering import Instruments, Partials, render
+from synesthete.data.scores.rendering import Instruments, Partials, SoundFont, render
 from synesthete.data.scores.score import (
     BAR,
     KEY_NAMES,
@@ -26,7 +26,6 @@ from synesthete.data.scores.score import (
     read_key,
     to_score,
 )
-from synesthete.data.scores.sound_font import SoundFont
 from synesthete.pipeline import Pipeline
 from synesthete.tasks.music_compose.composing import Draft, compose
 from synesthete.tasks.music_compose.given import read_given, voice_names

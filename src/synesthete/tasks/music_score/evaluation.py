@@ -13,7 +13,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS
-from synesthete.evaluation.audio_features.notes import NoteListener, asked_keys, frame_f1, note_f1
+from synesthete.evaluation.audio_features.notes import BasicPitch, NoteListener, asked_keys, frame_f1, note_f1
 from synesthete.evaluation.audio_features.spectra import (
     LOWEST,
     band_differences,
@@ -29,7 +29,6 @@ from synesthete.evaluation.features import find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, fit_linear_probe
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
-from synesthete.evaluation.recognizers.basic_pitch import BasicPitch
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import Generated, References, codec_device, drawn, shuffled
 from synesthete.evaluation.steps import Finding
