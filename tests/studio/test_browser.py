@@ -45,12 +45,14 @@ def page(browser: Any, studio: Any) -> Iterator[Any]:
 def choose(page: Any, label: str, value: str) -> None:
     """An entry of a list that can be seen."""
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
-    page.get_by_role("option", name=value, exact=True).click()
+    page.get_by_role("option", name=value, exact=True).locator("visible=true").last.click()
 
 
 def draw(page: Any, points: Any) -> None:
     """With the mouse."""
-    box = page.locator("canvas.pad").bounding_box()
+    pad = page.locator("canvas.pad").locator("visible=true").first
+    pad.wait_for()
+    box = pad.bounding_box()
     for i, (x, y) in enumerate(points):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
         if not i:
@@ -102,15 +104,38 @@ def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
     assert not page.locator("#made-images .card").count()
 
 
-@pytest.mark.parametrize("own", ["Music", "Scores"])
-def test_a_form_as_it_comes_asks_for_something_that_can_be_made(page, own):
+@pytest.mark.parametrize(("own", "filled"), [("Music", "strings"), ("Scores", "Loaded when it is needed.")])
+def test_a_form_as_it_comes_asks_for_something_that_can_be_made(page, own, filled):
     """What is left out is left out, and not 0."""
     page.get_by_role("tab", name="Play", exact=True).click()
     page.get_by_role("tab", name=own, exact=True).locator("visible=true").first.click()
-    page.get_by_text("Loaded when it is needed.").locator("visible=true").wait_for()
+    page.get_by_text(filled, exact=True).locator("visible=true").wait_for()
     page.wait_for_function("() => !document.querySelector('.generating')")
     page.locator("button.primary").locator("visible=true").first.click()
     page.locator(".made audio").locator("visible=true").first.wait_for()
+
+
+def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studio):
+    """Of the same drawing; what ships is refused."""
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    draw(page, SEVEN)
+    page.get_by_label("Models", exact=True).locator("visible=true").press("Backspace")  # its first one
+    choose(page, "Models", "image-to-speech-digits")
+    page.keyboard.press("Escape")
+    choose(page, "First: compare", "Steps")
+    page.get_by_label("First: its values").locator("visible=true").fill("3, 5")
+    page.click("#go-compare-image-to-speech")
+    page.locator("#made-compare-image-to-speech .card audio").nth(1).wait_for()
+    rows = [row.inner_text().split() for row in page.locator("#made-compare-image-to-speech tr").all()]
+    assert [row[:3] for row in rows[1:]] == [["Steps", "3", "seven"], ["Steps", "5", "seven"]]
+    choose(page, "Of these", "Steps 5")
+    page.click("#settle-compare-image-to-speech")
+    page.get_by_text("ships with the package and stays as it is").first.wait_for()
+    page.get_by_label("In a copy called").locator("visible=true").fill("faster")
+    page.click("#settle-compare-image-to-speech")
+    page.get_by_text("samples so from now on").wait_for()
+    index = json.loads((studio[2] / "runs" / "faster" / "model" / "model_index.json").read_text())
+    assert index["sampling"]["num_inference_steps"] == 5
 
 
 def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browser, studio):

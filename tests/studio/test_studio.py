@@ -57,9 +57,9 @@ def test_a_form_asks_for_what_the_command_takes_and_says_nothing_where_nothing_i
     ]
     with shelf.borrow("images-digits") as model:
         own = model.pipeline.sampling_settings()
-        given = [["seven"], "", 2, own["sampler"], own["num_inference_steps"] + 1, None]
-        request, settings = forms.read_form(task, asked, given, model.pipeline)
-        assert request == {"labels": ["seven"], "num": 2}
+        given = [["seven"], "a cat", 2, own["sampler"], own["num_inference_steps"] + 1, None]
+        request, settings, ignored = forms.read_form(task, asked, given, model.pipeline)
+        assert request == {"labels": ["seven"], "num": 2} and ignored == ["In words of your own"]
         assert settings == {"num_inference_steps": own["num_inference_steps"] + 1}
         shown = dict(zip([one.name for one in asked], forms.fit(task, asked, model.pipeline), strict=True))
         assert shown["prompts"]["visible"] is False  # it reads no text
@@ -127,6 +127,71 @@ def test_a_sampling_stops_at_its_next_step_and_one_model_is_loaded_at_a_time(she
         assert shelf.loaded is other
     with pytest.raises(InputError, match="not a model of this studio"), shelf.borrow("/etc"):
         pass
+
+
+@pytest.fixture(scope="module")
+def compare(forms, shelf, tmp_path_factory) -> Any:
+    """The tab in which pictures are compared, on a page that nobody sees."""
+    import gradio as gr
+
+    from synesthete.studio.compare_tab import CompareTab
+    from synesthete.studio.work import Works
+
+    tab = CompareTab(find_task("images"), shelf, tmp_path_factory.mktemp("compared"), Works())
+    with gr.Blocks():
+        tab.build([])
+    return tab
+
+
+def filled(tab: Any, *varied: str) -> list[Any]:
+    """Its form: two zeros, and what is varied."""
+    own = {"labels": ["zero"], "num": 2}
+    return [*(own.get(one.name) for one in tab.widget_fields), *varied, *[""] * (4 - len(varied))]
+
+
+def test_a_sweep_of_the_page_is_the_commands(compare, monkeypatch):
+    """Of the labels, the seed and the values of the form; its cells can be chosen."""
+    from synesthete.evaluation.search.sweep import Made
+    from synesthete.studio import compare_tab
+    from synesthete.studio.work import Work
+
+    asked: list[Any] = []
+
+    def swept(scorer: Any, plan: Any, samples: Any, *args: Any, **more: Any) -> list[Made]:
+        asked.append((samples.labels, samples.seeds))
+        return [Made(cell, {"accuracy": 0.5}, len(samples), "cpu") for cell in plan.cells]
+
+    monkeypatch.setattr(compare_tab, "scorer_of", lambda *args: None)  # it would train a classifier
+    monkeypatch.setattr(compare_tab, "run_sweep", swept)
+    shown, ways = compare.sweep_first(["images-digits"], 5, filled(compare, "num_inference_steps", "2, 3"), Work())
+    assert asked == [((0,), (5,))]
+    assert [way.settings["num_inference_steps"] for way in ways] == [2, 3]
+    assert shown.count("<tr>") == 3 and "contact_sheet.png" in shown
+    with pytest.raises(InputError, match="Seed: no part of a sweep"):
+        compare.sweep_first(["images-digits"], 5, filled(compare, "seed", "2, 3"), Work())
+
+
+def test_what_cannot_be_compared_is_one_line_and_a_way_that_cannot_be_made_costs_no_other(compare):
+    from synesthete.studio.work import Work
+
+    def make(*varied: str, names: tuple[str, ...] = ("images-digits",)) -> Any:
+        return compare.make_each("", names, 0, filled(compare, *varied), Work())
+
+    for varied, said in (
+        (("num_inference_steps", ""), "Steps: no values to compare"),
+        (("", "1, 2"), "1, 2: values of what"),
+        (("eta", "0", "eta", "1"), "Eta: twice"),
+        (("num_inference_steps", "x"), "Steps: 'x' is not a number"),
+        (("seed", "x"), "Seed: 'x' is not a number"),
+        (("seed", ",".join(map(str, range(30)))), "30 ways to make it; give values for at most 24"),
+    ):
+        with pytest.raises(InputError, match=said):
+            make(*varied)
+    with pytest.raises(InputError, match="no model to compare"):
+        make(names=())
+    shown, ways = make("num_inference_steps", "2", "sampler", "euler, flow-euler")
+    assert len(ways) == 1 and ways[0].settings["sampler"] == "euler"
+    assert shown.count("error") == 1 and shown.count('class="card"') == 2
 
 
 def test_a_drawing_is_a_png_and_nothing_else(forms, tmp_path):

@@ -20,7 +20,6 @@ from synesthete.cli.options import (
     finish,
     open_model,
     progress_bar,
-    recipe_of,
     sampling_changes,
     split_commas,
 )
@@ -182,6 +181,7 @@ def of_model(
     from synesthete.evaluation.doctor.run import read_run
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
+    from synesthete.tasks.scoring import recipe_of
     from synesthete.training.models import denoises
 
     folder = Path(model).expanduser()

@@ -81,26 +81,11 @@ def open_model(model: str, device: str, assignments: Sequence[str] | None) -> Op
     from synesthete import hub
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
+    from synesthete.tasks.scoring import recipe_of
 
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments)
     return Opened(pipeline, folder, recipe, task_of(recipe))
-
-
-def recipe_of(pipeline: Pipeline, folder: Path, assignments: Sequence[str] | None = None) -> Recipe:
-    """The recipe a model was made by: beside it, or the one of the package that its card names.
-
-    Raises:
-        InputError: there is none.
-    """
-    from synesthete.recipes import RECIPES, find_recipe
-
-    named = str(pipeline.config.card.get("recipe"))
-    if (folder / "recipe.yaml").is_file():
-        named = str(folder)
-    elif named not in RECIPES:
-        raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
-    return find_recipe(named, assignments or ())
 
 
 def sampling_changes(recipe: Recipe, assignments: Sequence[str] | None) -> dict[str, Any]:

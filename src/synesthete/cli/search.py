@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ from synesthete.cli.options import (
     DataFolder,
     Device,
     ModelName,
-    Opened,
     choose_folder,
     finish,
     open_model,
@@ -25,10 +24,7 @@ from synesthete.cli.options import (
     sampling_changes,
     split_commas,
 )
-from synesthete.types import InputError, Progress
-
-if TYPE_CHECKING:
-    from synesthete.evaluation.search.scoring import Scorer
+from synesthete.types import InputError
 
 OWN = "the model's own where not given"
 Features = Annotated[
@@ -91,6 +87,7 @@ def sweep(
     """
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
+    from synesthete.tasks.scoring import scorer_of
 
     tried = {
         "schedules": split_commas(schedulers),
@@ -100,7 +97,7 @@ def sweep(
         "steps": parse_numbers("--steps", steps, int),
     }
     own_seeds = tuple(dict.fromkeys(parse_numbers("--seeds", seeds, int))) or (0,)
-    opened = pipeline, _, recipe, task = open_model(model, device, assignments)
+    pipeline, folder, recipe, task = open_model(model, device, assignments)
     task.check_scorable(features)
     names = pipeline.class_names or list(recipe.data().class_names)
     samples = SweepSamples(tuple(find_labels(split_commas(labels, names), names)), own_seeds, num)
@@ -108,9 +105,8 @@ def sweep(
     plan = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
     target = choose_folder(out, "sweep", model)
     with progress_bar() as report:
-        found = run_sweep(
-            scorer_of(opened, data, features, report), plan, samples, target, model=model, progress=report
-        )
+        scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
+        found = run_sweep(scorer, plan, samples, target, model=model, progress=report)
     values = {
         "cells": [{**vars(made.cell), **made.figures, "num": made.num} for made in found],
         "notes": list(plan.notes),
@@ -155,10 +151,11 @@ def tune(
     """
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
     from synesthete.evaluation.search.tuning import SearchConfig
+    from synesthete.tasks.scoring import scorer_of
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")
-    opened = pipeline, folder, _, task = open_model(model, device, assignments)
+    pipeline, folder, recipe, task = open_model(model, device, assignments)
     task.check_scorable(features)
     config = SearchConfig(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
     check_config(config, pipeline)
@@ -166,20 +163,12 @@ def tune(
         check_writable(folder)
     target = choose_folder(out, "tune", model)
     with progress_bar() as report:
-        scorer, changed = scorer_of(opened, data, features, report), folder if write else None
+        scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
+        changed = folder if write else None
         found = run_tune(scorer, target, model=model, folder=changed, config=config, progress=report)
     values = found.to_dict()
     values.pop("measurements")
     finish_search(as_json, values, "\n".join([found.summary(), *values["findings"].values()]), target)
-
-
-def scorer_of(opened: Opened, data: Path | None, features: str, report: Progress) -> Scorer:
-    """What scores ways of sampling a model, on its data."""
-    from synesthete.evaluation.search.scoring import Scorer
-
-    pipeline, folder, recipe, task = opened
-    prepared, saved = task.prepare(recipe, data, report), task.load_classifier(folder)
-    return Scorer(pipeline, task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=report))
 
 
 def finish_search(as_json: bool, values: dict[str, Any], text: str, target: Path) -> None:

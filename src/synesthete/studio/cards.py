@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from synesthete.evaluation.reporting.media import encode_png
+from synesthete.evaluation.reporting.report import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +47,19 @@ def draw_section(title: str, cards: Sequence[str], notes: Sequence[str] = ()) ->
     return (
         f'<section class="made"><h3>{html.escape(title)}</h3><div class="cards">{"".join(cards)}</div>{said}</section>'
     )
+
+
+def draw_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Figures by name, a row for each of what they are of, whose own name is called ""."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name))
+    heads = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in names)
+    lines = "".join(
+        f'<tr><th scope="row">{html.escape(row[""])}</th>'
+        + "".join(f"<td>{html.escape(number(row.get(name)))}</td>" for name in names)
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="figures"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[str]:

@@ -92,6 +92,11 @@ class Field:
         return text[:1].upper() + text[1:]
 
     @property
+    def takes_several(self) -> bool:
+        """Whether several of its choices may be chosen."""
+        return self.is_choice and self.kind.startswith("Sequence")
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether it is a number that may be left out: gradio's own widget for numbers is never empty, but 0."""
         return self.kind in ("int", "float") and self.name != "num" and not self.is_setting and self.start is None
@@ -154,7 +159,7 @@ def make_widget(task: Task, field: Field) -> None:
     elif field.name == "sampler":
         field.widget = gr.Dropdown(list(SAMPLERS), value=None, allow_custom_value=True, info=info, **about)
     elif field.is_choice:
-        several = field.kind.startswith("Sequence")
+        several = field.takes_several
         field.widget = gr.Dropdown([], value=None, multiselect=several, allow_custom_value=True, info=info, **about)
     elif field.kind == "bool":
         field.widget = gr.Checkbox(info=info, **about)
@@ -203,9 +208,9 @@ def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
         elif values is None:
             updates.append(gr.update(visible=True))
         elif not len(values):
-            updates.append(gr.update(visible=False))
+            updates.append(gr.update(visible=False) | ({"value": []} if field.takes_several else {}))
         elif field.is_choice:
-            several = field.kind.startswith("Sequence")
+            several = field.takes_several
             updates.append(gr.update(choices=list(values), value=[values[0]] if several else None, visible=True))
         else:
             updates.append(gr.update(minimum=values[0], maximum=values[1], visible=True))
@@ -213,8 +218,10 @@ def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
     return updates
 
 
-def read_form(task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline: Any) -> tuple[dict[str, Any], ...]:
-    """The request's fields and the sampling settings that a filled form asks for.
+def read_form(
+    task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline: Any
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The request's fields and sampling settings that a filled form asks for, and the labels of what is left out.
 
     Raises:
         InputError: a choice that the model does not have, or no numbers where some are wanted.
@@ -223,6 +230,7 @@ def read_form(task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline
     choices, own, values = task.choices(pipeline), base.sampling_settings(), iter(given)
     request: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    ignored = []
     for field in asked:
         value = field.read(next(values))
         if field.second is not None:
@@ -231,7 +239,10 @@ def read_form(task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline
                 raise InputError(f"{field.label}: only one is there; give two, or take it away")
             value = None if value is None else (value, second)
         known = choices.get(field.name)
-        if value is None or (known is not None and not len(known)):
+        if value is not None and known is not None and not len(known):
+            ignored.append(field.label)
+            continue
+        if value is None:
             continue
         if field.is_choice and known and (wrong := [one for one in listed(value) if one not in known]):
             raise InputError(f"{field.label}: no {wrong[0]!r}; choose from {', '.join(map(str, known))}")
@@ -239,7 +250,7 @@ def read_form(task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline
             request[field.name] = value
         elif value != own[field.name]:
             settings[field.name] = value
-    return request, settings
+    return request, settings, ignored
 
 
 def listed(value: Any) -> list[Any]:

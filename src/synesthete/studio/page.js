@@ -34,13 +34,11 @@
   });
   for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = null; });
 
-  // The drawing as a PNG where its tab is the one that is seen, else "".
+  // The drawing as a PNG, with "-" before it where its tab is not the one that is seen; "" where nothing is drawn.
   window.studioDrawing = (id) => {
     const pad = document.getElementById(id);
-    const seen = pad && pad.offsetParent !== null;
-    return seen && drawn.has(pad) ? pad.toDataURL("image/png") : "";
+    return pad && drawn.has(pad) ? (pad.offsetParent === null ? "-" : "") + pad.toDataURL("image/png") : "";
   };
-  window.studioSeen = (id) => document.getElementById(id)?.offsetParent != null;
   window.studioClear = (id) => clear(document.getElementById(id));
 
   document.addEventListener("click", (event) => {

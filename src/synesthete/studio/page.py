@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from synesthete.studio.compare_tab import CompareTab
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.task_tab import TaskTab
 from synesthete.studio.train_tab import RunsTab, TrainTab
@@ -30,19 +32,24 @@ def build_page(shelf: Shelf, out: Path) -> Any:
         with gr.Tabs():
             for verb, tasks in verbs.items():
                 with gr.Tab(verb.capitalize()) as tab:
-                    seen = [tab.select, *first]
+                    add_tabs([TaskTab(task, shelf, out, works) for task in tasks], [tab.select, *first])
                     first = []
-                    if len(tasks) == 1:
-                        TaskTab(tasks[0], shelf, out, works).build(seen)
-                        continue
-                    with gr.Tabs():
-                        for task in tasks:
-                            with gr.Tab(task.makes.capitalize()) as own:
-                                TaskTab(task, shelf, out, works).build([own.select, *seen])
-                            seen = []
+            with gr.Tab("Compare") as tab:
+                add_tabs([CompareTab(task, shelf, out, works) for task in shelf.tasks()], [tab.select])
             with gr.Tab("Train") as tab:
                 TrainTab(trainings).build(tab.select)
             with gr.Tab("Runs") as tab:
                 RunsTab(trainings).build(tab.select)
         page.unload(works.leave)
     return page.queue(max_size=256, default_concurrency_limit=1)
+
+
+def add_tabs(tabs: Sequence[TaskTab], seen: Sequence[Any]) -> None:
+    """One, or several beside each other by what they make. seen: when the first is."""
+    if len(tabs) == 1:
+        tabs[0].build(seen)
+        return
+    with gr.Tabs():
+        for place, one in enumerate(tabs):
+            with gr.Tab(one.task.makes.capitalize()) as own:
+                one.build([own.select, *([] if place else seen)])

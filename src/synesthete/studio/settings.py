@@ -76,4 +76,4 @@ def to_widget(field: Field, text: str) -> Any:
         return f"{float(text):g}" if field.may_be_empty else float(text)
     if field.kind == "bool":
         return bool(json.loads(text))
-    return [text] if field.is_choice and field.kind.startswith("Sequence") else text
+    return [text] if field.takes_several else text

@@ -70,6 +70,13 @@ class Shelf:
                 self.loaded = load(name, self.device)
             yield self.loaded
 
+    def forget(self, name: str) -> None:
+        """Load it again when it is next borrowed: its files have changed."""
+        with self.lock:
+            if self.loaded is not None and self.loaded.name == name:
+                self.loaded = None
+        self.look()
+
 
 def free_memory() -> None:
     """Give back what nothing refers to any more, to the system, too."""

@@ -8,10 +8,10 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -34,7 +34,23 @@ NO_DRAWING = "the drawing is none; draw on the canvas, or give a picture"
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 UNNAMED: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 EXAMPLE_SIDE = 160  # pixels
+UNSEEN = "-"  # before a drawing whose tab is not the one that is seen
 logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What was made at once. settings: of the sampling, all of them; the rest as `Sampled` and `Plan` have it."""
+
+    values: dict[str, Any]
+    suffixes: tuple[str, ...]
+    notes: list[str]
+    told: list[str]
+    settings: dict[str, Any]
+
+    @property
+    def cards(self) -> list[str]:
+        """One for each."""
+        return written_cards(self.values, self.suffixes)
 
 
 class TaskTab:
@@ -43,39 +59,32 @@ class TaskTab:
     shelf: the models. out: the folder of all that is made. works: what sessions are having made.
     """
 
+    kind = ""  # tells its elements from those of the task's other tab
+
     def __init__(self, task: Task, shelf: Shelf, out: Path, works: Works) -> None:
         self.task, self.shelf, self.out, self.works = task, shelf, out, works
         self.asked = fields_of(task)
-        self.pad = f"pad-{task.name}"
+        self.name = f"{self.kind}{task.name}"
+        self.pad = f"pad-{self.name}"
 
     def build(self, moments: Sequence[Any]) -> None:
         """Put it where the page stands. moments: when it is first seen."""
         names = self.shelf.of(self.task)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                drawing = gr.Textbox(visible=False, label="drawing")
-                for field in self.asked:
-                    if field.name in FIRST:
-                        (self.add_picture if field.file == "picture" else partial(make_widget, self.task))(field)
+                drawing = self.add_first()
                 with gr.Row():
-                    go = gr.Button(
-                        self.task.verb.capitalize(), variant="primary", elem_id=f"go-{self.task.name}", min_width=90
-                    )
-                    stop = gr.Button("Stop", elem_id=f"stop-{self.task.name}", min_width=90)
+                    go, stop = self.add_buttons(self.task.verb.capitalize())
                 model = gr.Dropdown(names, value=names[0], label="Model", info="Loaded when it is needed.")
-                with gr.Accordion("More", open=False):
-                    seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Other seeds give others.")
-                    for field in self.asked:
-                        if field.name not in FIRST:
-                            make_widget(self.task, field)
+                seed = self.add_more()
                 with gr.Accordion("Settings of a file", open=False):
                     kinds = [".png", ".wav", ".json"]
                     label = "Drop what was made here: its settings come back"
                     old = gr.File(file_types=kinds, type="filepath", label=label, height=120)
             with gr.Column(scale=3, min_width=320):
                 status = gr.HTML(draw_message(f"What is made is shown here, and kept in {self.out}."))
-                results = gr.HTML(elem_id=f"made-{self.task.name}")
-        widgets = [one for field in self.asked for one in (field.widget, field.second) if one is not None]
+                results = gr.HTML(elem_id=f"made-{self.name}")
+        widgets = self.widgets
         past = gr.State([])
         go.click(
             self.make,
@@ -89,6 +98,39 @@ class TaskTab:
         stop.click(self.works.stop, None, status, queue=False, **UNNAMED)
         old.upload(self.bring_back, [old, model], [status, model, seed, *widgets], **UNNAMED, **ONE_AT_A_TIME)
         gr.on([model.input, *moments], self.show_model, model, widgets, **UNNAMED, **ONE_AT_A_TIME)
+        gr.on(moments, self.find_models, None, model, queue=False, **UNNAMED)
+
+    @property
+    def widgets(self) -> list[Any]:
+        """Of all fields, in their order; two for two files."""
+        return [one for field in self.asked for one in (field.widget, field.second) if one is not None]
+
+    def add_first(self) -> Any:
+        """The fields that are always seen; returns what holds the drawing."""
+        drawing = gr.Textbox(visible=False, label="drawing")
+        for field in self.asked:
+            if field.name in FIRST:
+                (self.add_picture if field.file == "picture" else partial(make_widget, self.task))(field)
+        return drawing
+
+    def add_more(self) -> Any:
+        """The others, folded away; returns the seed's."""
+        with gr.Accordion("More", open=False):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Other seeds give others.")
+            for field in self.asked:
+                if field.name not in FIRST:
+                    make_widget(self.task, field)
+        return seed
+
+    def add_buttons(self, label: str) -> tuple[Any, Any]:
+        """The one that makes, and the one that stops."""
+        go = gr.Button(label, variant="primary", elem_id=f"go-{self.name}", min_width=90)
+        return go, gr.Button("Stop", elem_id=f"stop-{self.name}", min_width=90)
+
+    def find_models(self) -> Any:
+        """Those that there are by now."""
+        self.shelf.look()
+        return gr.update(choices=self.shelf.of(self.task))
 
     def add_picture(self, field: Field) -> None:
         """Two ways to give a picture, of which the one that is seen counts."""
@@ -106,61 +148,84 @@ class TaskTab:
                 gr.Examples(examples, field.widget, label="Examples")
 
     def take_drawing(self) -> str | None:
-        """What puts the drawing among what a button sends, and leaves out the picture of the tab that is not seen."""
-        place = next((i for i, one in enumerate(self.asked) if one.file == "picture"), None)
-        if place is None:
+        """What puts the drawing among what a button sends."""
+        if not any(one.file == "picture" for one in self.asked):
             return None
-        return (
-            f"(...given) => {{ given[1] = studioDrawing('{self.pad}'); "
-            f"if (studioSeen('{self.pad}')) given[{4 + place}] = null; return given; }}"
-        )
+        return f"(...given) => {{ given[1] = studioDrawing('{self.pad}'); return given; }}"
 
     def make(
         self, request: gr.Request, past: list[str], drawing: str, name: str, seed: int, *given: Any
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Make what is asked for; yields the status, all that was made so far, and what is remembered of it."""
-        same = gr.skip(), gr.skip()
+        for status, made in self.follow(request, partial(self.write, drawing, name, int(seed or 0), given)):
+            if made is None:
+                yield status, gr.skip(), gr.skip()
+            else:
+                past = [made, *past][:REMEMBERED]
+                yield status, "".join(past), past
+
+    def follow(self, request: gr.Request, function: Callable[[Work], Any]) -> Iterator[tuple[str, Any]]:
+        """Call the function; yields how far it is, and last what it returned; an error is one line and a message."""
         with self.works.of(request) as work:
             try:
-                for made in work.follow(partial(self.write, work, drawing, name, int(seed or 0), given)):
-                    if made is None:
-                        yield draw_status(work), *same
-                past = [str(made), *past][:REMEMBERED]
-                yield draw_message("Done."), "".join(past), past
+                for made in work.follow(partial(function, work)):
+                    yield (draw_status(work), None) if made is None else (draw_message("Done."), made)
             except StoppedError:
-                yield draw_message("Stopped."), *same
+                yield draw_message("Stopped."), None
             except InputError as error:
-                yield draw_message(str(error), "error"), *same
+                yield draw_message(str(error), "error"), None
                 raise gr.Error(str(error), print_exception=False) from None
             except Exception:
                 logger.exception("a page asked for something that failed")
-                yield draw_message(WRONG, "error"), *same
+                yield draw_message(WRONG, "error"), None
                 raise gr.Error(WRONG, print_exception=False) from None
 
-    def write(self, work: Work, drawing: str, name: str, seed: int, given: Sequence[Any]) -> str:
+    def new_folder(self, kind: str) -> Path:
+        """One for what is made next, which nobody can guess."""
+        return self.out / kind / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(8)}"
+
+    def write(self, drawing: str, name: str, seed: int, given: Sequence[Any], work: Work) -> str:
         """Make and write it as the command line does; returns a section of the page.
 
         Raises:
             InputError: what the command line would refuse. StoppedError: it was stopped.
         """
-        folder = self.out / self.task.verb / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(8)}"
+        made = self.sample(drawing, name, seed, given, self.new_folder(self.task.verb), work)
+        title = " · ".join([name, *made.told, f"seed {seed}", f"{made.values['seconds']:.1f} s"])
+        return draw_section(title, made.cards, made.notes)
+
+    def sample(self, drawing: str, name: str, seed: int, given: Sequence[Any], folder: Path, work: Work) -> Outcome:
+        """Make and write what a filled form asks for.
+
+        drawing: as `studioDrawing` of the page gives it. given: the widgets' values.
+
+        Raises:
+            InputError: what the command line would refuse, or a sound that is too long. StoppedError: it was stopped.
+        """
         kind = self.task.request_type
         with self.shelf.borrow(name) as model:
-            asked, settings = read_form(self.task, self.asked, given, model.pipeline)
+            asked, settings, ignored = read_form(self.task, self.asked, given, model.pipeline)
             told = [str(one) for key, value in asked.items() if key != "inputs" for one in listed(value)]
+            notes = [f"“{label}” is left out: {name} is told no such thing" for label in ignored]
             if drawing and "inputs" in kind.own_fields():
-                asked.setdefault("inputs", [keep_drawing(drawing, folder / "given" / "drawing.png")])
+                is_seen = not drawing.startswith(UNSEEN)
+                if "inputs" in asked:
+                    notes.append(
+                        f"there are two: the {'picture' if is_seen else 'drawing'}, which is not seen, is left out"
+                    )
+                if is_seen or "inputs" not in asked:
+                    path = folder / "given" / "drawing.png"
+                    asked["inputs"] = [keep_drawing(drawing.removeprefix(UNSEEN), path)]
             request = kind(model=name, out=folder, seed=seed, settings=settings, **asked)
             request.check()
             plan = model.plan(request)
             with watched(model, work, min(PICTURED, len(plan.items))):
                 made = write_results(plan, work.say)
-        values = made.values
-        title = " · ".join([name, *told, f"seed {seed}", f"{values['seconds']:.1f} s"])
-        notes = [*values["notes"], *values["skipped"]]
+            own = getattr(model.pipeline, "base", model.pipeline).sampling_settings(**settings)
+        notes += [*made.values["notes"], *made.values["skipped"]]
         for path in (one for value in asked.values() for one in listed(value) if isinstance(one, Path)):
             notes = [note.replace(str(path), path.name) for note in notes]  # where an upload lies is no matter
-        return draw_section(title, written_cards(values, plan.suffixes), notes)
+        return Outcome(made.values, plan.suffixes, notes, told, own)
 
     def show_model(self, name: str) -> list[Any]:
         """The form as a model has it."""
