@@ -194,6 +194,24 @@ def test_what_cannot_be_compared_is_one_line_and_a_way_that_cannot_be_made_costs
     assert shown.count("error") == 1 and shown.count('class="card"') == 2
 
 
+def test_a_stretch_is_marked_in_the_picture_of_a_sound_that_is_not_too_long(shelf, tmp_path, monkeypatch):
+    import gradio as gr
+
+    from synesthete.data.audio import write_audio
+    from synesthete.studio import task_tab
+    from synesthete.studio.work import Works
+
+    clip = write_audio(tmp_path / "clip.wav", torch.linspace(-0.5, 0.5, 24_000), 24_000)
+    tab = task_tab.TaskTab(find_task("music"), shelf, tmp_path, Works())
+    with gr.Blocks() as page:
+        tab.build([])
+    shown = tab.show_sound(str(clip), "music-notes")
+    assert 'data-seconds="1.0"' in shown and 'data-field="music-gap"' in shown
+    assert "music-gap" in [one["props"].get("elem_id") for one in page.get_config_file()["components"]]
+    monkeypatch.setattr(task_tab, "LONGEST_SOUND", 0.5)
+    assert "clip.wav: longer than the 0.5 s that a sound may be here" in tab.show_sound(str(clip), "music-notes")
+
+
 def test_a_drawing_is_a_png_and_nothing_else(forms, tmp_path):
     from synesthete.studio.task_tab import keep_drawing
 

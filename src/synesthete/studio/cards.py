@@ -74,6 +74,15 @@ def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[st
     return cards
 
 
+def draw_marked(picture: Image.Image, seconds: float, field: str, label: str) -> str:
+    """A spectrogram in which a stretch can be marked. field: the id of the element whose text it becomes."""
+    name = html.escape(f"{label}: drag over the picture, or write them above; the picture shows {seconds:.1f} s")
+    return (
+        f'<div class="mark" data-field="{html.escape(field)}" data-seconds="{seconds}" title="{name}">'
+        f'<img src="{embed(picture)}" alt="{name}" draggable="false"><i></i></div>'
+    )
+
+
 def draw_status(work: Any) -> str:
     """How far a `Work` is, as people and screen readers take it, and what it looks like by now."""
     left = work.seconds_left

@@ -54,7 +54,7 @@ INFOS = {  # where the help of the command line says more than a form needs
     "sampler": "How it walks from noise to what is made.",
     "remake": "Such as alto, tenor.",
     "fill": "Such as 3-4.",
-    "gap": "From and to, such as 3 4.5; the rest stays as it is.",
+    "gap": "From and to, such as 3 4.5, or mark them in the picture of the sound; the rest stays as it is.",
     "strengths": "Such as 0 0.5 1: a picture for each.",
 }
 SETTINGS = {"sampler": "str", "num_inference_steps": "int", "guidance_scale": "float"}  # of every model
@@ -95,6 +95,11 @@ class Field:
     def takes_several(self) -> bool:
         """Whether several of its choices may be chosen."""
         return self.is_choice and self.kind.startswith("Sequence")
+
+    @property
+    def is_span(self) -> bool:
+        """Whether it is a stretch of a sound, in seconds, which can be marked in its picture."""
+        return self.kind == "tuple[float, float]"
 
     @property
     def may_be_empty(self) -> bool:

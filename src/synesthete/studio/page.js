@@ -41,6 +41,31 @@
   };
   window.studioClear = (id) => clear(document.getElementById(id));
 
+  // A stretch marked in a spectrogram is written into its field.
+  let marked = null;
+  const mark = (event) => {
+    const box = marked.place.getBoundingClientRect();
+    const now = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+    marked.from ??= now;
+    const [first, last] = [Math.min(marked.from, now), Math.max(marked.from, now)];
+    Object.assign(marked.place.querySelector("i").style, { left: `${100 * first}%`, width: `${100 * (last - first)}%` });
+    const field = document.querySelector(`#${marked.place.dataset.field} :is(textarea, input)`);
+    field.value = [first, last].map((share) => (share * marked.place.dataset.seconds).toFixed(2)).join(" ");
+    return field;
+  };
+  document.addEventListener("pointerdown", (event) => {
+    const place = event.target.closest?.(".mark");
+    if (!place) return;
+    event.preventDefault();
+    marked = { place };
+    mark(event);
+  });
+  document.addEventListener("pointermove", (event) => { if (marked) mark(event); });
+  document.addEventListener("pointerup", (event) => {
+    if (marked) mark(event).dispatchEvent(new Event("input", { bubbles: true }));
+    marked = null;
+  });
+
   document.addEventListener("click", (event) => {
     const seek = event.target.closest?.(".seek");
     const sound = seek?.parentElement.querySelector("audio");

@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from synesthete.data.audio import read_audio
+from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
-from synesthete.studio.cards import draw_message, draw_section, draw_status, written_cards
+from synesthete.pipeline.canvas import encode_whole
+from synesthete.studio.cards import draw_marked, draw_message, draw_section, draw_status, written_cards
 from synesthete.studio.forms import FIRST, Field, fields_of, fit, listed, make_widget, read_form
 from synesthete.studio.settings import fill_in, settings_told_by
 from synesthete.studio.shelf import Shelf
@@ -26,6 +29,8 @@ from synesthete.tasks.model import Model
 from synesthete.tasks.sampling import write_results
 from synesthete.types import InputError
 
+LONGEST_SOUND = 600  # seconds of an upload
+PICTURED_SECONDS = 60.0  # of a sound that is marked in
 PICTURED = 4  # of what is being made at once
 REMEMBERED = 12  # times something was made, that a page goes on showing
 LARGEST_DRAWING = 2**21  # letters of it
@@ -66,6 +71,7 @@ class TaskTab:
         self.asked = fields_of(task)
         self.name = f"{self.kind}{task.name}"
         self.pad = f"pad-{self.name}"
+        self.marked: Any = None  # where a stretch of a sound is marked
 
     def build(self, moments: Sequence[Any]) -> None:
         """Put it where the page stands. moments: when it is first seen."""
@@ -98,6 +104,8 @@ class TaskTab:
         stop.click(self.works.stop, None, status, queue=False, **UNNAMED)
         old.upload(self.bring_back, [old, model], [status, model, seed, *widgets], **UNNAMED, **ONE_AT_A_TIME)
         gr.on([model.input, *moments], self.show_model, model, widgets, **UNNAMED, **ONE_AT_A_TIME)
+        for sound in (one.widget for one in self.asked if self.marked and one.file == "sound"):
+            sound.change(self.show_sound, [sound, model], self.marked, **UNNAMED, **ONE_AT_A_TIME)
         gr.on(moments, self.find_models, None, model, queue=False, **UNNAMED)
 
     @property
@@ -120,6 +128,9 @@ class TaskTab:
             for field in self.asked:
                 if field.name not in FIRST:
                     make_widget(self.task, field)
+                    if field.is_span:
+                        field.widget.elem_id = f"{self.name}-{field.name}"
+                        self.marked = gr.HTML()
         return seed
 
     def add_buttons(self, label: str) -> tuple[Any, Any]:
@@ -216,6 +227,9 @@ class TaskTab:
                 if is_seen or "inputs" not in asked:
                     path = folder / "given" / "drawing.png"
                     asked["inputs"] = [keep_drawing(drawing.removeprefix(UNSEEN), path)]
+            for field in (one for one in self.asked if one.file == "sound"):
+                for path in listed(asked.get(field.name, [])):
+                    check_seconds(path)
             request = kind(model=name, out=folder, seed=seed, settings=settings, **asked)
             request.check()
             plan = model.plan(request)
@@ -234,6 +248,21 @@ class TaskTab:
                 return fit(self.task, self.asked, model.pipeline)
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
+
+    def show_sound(self, path: str | None, name: str) -> str:
+        """The spectrogram of a sound, in which what is to be made anew can be marked; an error as a line."""
+        if not path:
+            return ""
+        span = next(one for one in self.asked if one.is_span)
+        try:
+            check_seconds(Path(path))
+            with self.shelf.borrow(name) as model:
+                codec = getattr(model.pipeline, "base", model.pipeline).codec
+                sound = read_audio(path, codec.spec.sample_rate)[: round(PICTURED_SECONDS * codec.spec.sample_rate)]
+                picture = codec.pictures(encode_whole(codec, sound[None].to(model.pipeline.device)))[0]
+        except InputError as error:
+            return draw_message(str(error).replace(path, Path(path).name), "error")
+        return draw_marked(picture, len(sound) / codec.spec.sample_rate, f"{self.name}-{span.name}", span.label)
 
     def bring_back(self, path: str, name: str) -> list[Any]:
         """The form as it was when a file was made, but for files that it was made of; first a line that says so."""
@@ -275,6 +304,20 @@ def watched(model: Model, work: Work, num: int) -> Iterator[None]:
     finally:
         for pipeline in pipelines:
             pipeline.on_step = None
+
+
+def check_seconds(path: Path) -> None:
+    """Make sure that a sound is none of hours.
+
+    Raises:
+        InputError: it is too long, or none.
+    """
+    with SoundFile(path) as sound, contextlib.suppress(CutShortError):
+        num = 0
+        for block in sound.blocks():
+            num += len(block)
+            if num > LONGEST_SOUND * sound.sample_rate:
+                raise InputError(f"{path.name}: longer than the {LONGEST_SOUND} s that a sound may be here; cut it")
 
 
 def keep_drawing(drawing: str, path: Path) -> Path:
