@@ -23,6 +23,7 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 Name = TypeVar("Name")
 
@@ -183,12 +184,40 @@ def using(chosen: Executor) -> Iterator[Executor]:
         _chosen.reset(token)
 
 
+def divide_ahead(
+    work: Callable[[Any], Any],
+    jobs: Mapping[Path, Any],
+    how: How,
+    fail: Callable[[Path, str], None] = lambda path, why: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Let workers elsewhere make the files that this process would make one by one, where it reads them.
+
+    jobs: by the file of each; those that are there are left. fail: as of `divide`. report(done, total) in files.
+
+    Raises:
+        InputError: as `divide`, or a file that was made is not seen here.
+    """
+    if executor() is LOCAL:
+        return
+    missing = {path: job for path, job in jobs.items() if not path.is_file()}
+    for done, (path, _) in enumerate(divide(work, missing, how, fail=fail), len(jobs) - len(missing) + 1):
+        if not path.is_file():
+            raise InputError(f"{path}: made by {executor().name} and not here; give a folder that all machines share")
+        report(done, len(jobs))
+
+
 def divide(
-    work: Callable[[Any], Any], jobs: Mapping[Name, Any], how: How = "processes", at_most: int | None = None
+    work: Callable[[Any], Any],
+    jobs: Mapping[Name, Any],
+    how: How = "processes",
+    at_most: int | None = None,
+    fail: Callable[[Name, str], None] = lambda name, why: None,
 ) -> Iterator[tuple[Name, Any]]:
     """(name, work(job)) of every job, each once, as they are done by the chosen executor.
 
-    A job that is lost with its worker is done again, after those that are left. at_most: as `Executor.run`.
+    A job that is lost with its worker is done again, after those that are left. at_most: as `Executor.run`. fail(name,
+    why) is called of each that is lost or refused.
 
     Raises:
         InputError: as `work`, or a job whose workers died TRIES times.
@@ -197,6 +226,7 @@ def divide(
     for _ in range(TRIES):
         for name, result in executor().run(work, dict(left), how, at_most) if left else ():
             if isinstance(result, Lost):
+                fail(name, result.why)
                 if result.error:
                     raise result.error
             elif name in left:  # not done a second time

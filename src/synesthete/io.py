@@ -283,9 +283,15 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
     """
     from safetensors.torch import load_file, save_file  # imports torch, which locks do without
 
+    def read() -> dict[str, Tensor]:
+        tensors = load_file(path)
+        for name, tensor in tensors.items():
+            tensor.__dict__["file"] = (path, name)  # by which it is told to another machine
+        return tensors
+
     if path.is_file():
         try:
-            return load_file(path)
+            return read()
         except (SafetensorError, OSError):
             logger.info("%s: damaged, made again", path)
     tensors = {name: value.contiguous() for name, value in compute().items()}
@@ -293,7 +299,23 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
     with replacing(path) as partial:
         save_file(tensors, partial)
     logger.log(DETAIL, "%s: written", path)
-    return load_file(path)
+    return read()
+
+
+def read_tensor(path: Path, name: str, first: int = 0, num: int | None = None) -> Tensor:
+    """A tensor of a file, memory-mapped, or `num` of its rows.
+
+    Raises:
+        InputError: no such file on this machine, or another.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensor = file.get_tensor(name)
+    except (SafetensorError, OSError):
+        raise InputError(f"{path}: cannot be read here; give a folder that all machines share") from None
+    return tensor if num is None else tensor[first : first + num]
 
 
 @contextlib.contextmanager

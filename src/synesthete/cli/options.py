@@ -49,6 +49,10 @@ DataFolder = Annotated[Path | None, typer.Option(help="Where `prepare --out` put
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is CUDA where there is some. The noise is the same on all.")
 ]
+On = Annotated[
+    str,
+    typer.Option(help="Where work is divided: local, ray (this machine's, or RAY_ADDRESS), or ray://HOST:PORT."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synesthete.cli.completion import recipe_names
-from synesthete.cli.options import AsJson, Assignments, RecipeName, finish, progress_bar, say_skipped, skipped_values
+from synesthete.cli.options import (
+    AsJson,
+    Assignments,
+    On,
+    RecipeName,
+    finish,
+    progress_bar,
+    say_skipped,
+    skipped_values,
+)
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -77,23 +86,39 @@ def show(
 
 
 def prepare(
-    recipe: RecipeName,
+    recipe: RecipeName = "",
     out: Annotated[Path | None, typer.Option(help="Folder for corpus and shards; a cache folder by default.")] = None,
+    status: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of what is prepared in it: what is done, what failed and why, and left."),
+    ] = None,
+    on: On = "local",
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
     """Read, fit and encode a recipe's data once, speech spoken first; run again, it goes on where it stopped.
 
     Examples: `synesthete prepare image-to-speech-digits`,
-    `synesthete prepare image-to-speech-digits --out data/digits --set data.takes=20`
+    `synesthete prepare image-to-speech-digits --out data/digits --set data.takes=20`,
+    `synesthete prepare audio-to-image --out /shared/vgg --on ray`, `synesthete prepare --status /shared/vgg`
     """
+    if status is not None:
+        from synesthete.worklist import standings
+
+        found = standings(status)
+        values = {"folder": str(status), "steps": [asdict(step) | {"left": step.left} for step in found]}
+        finish(as_json, values, "\n".join(map(str, found)))
+        return
+    if not recipe:
+        raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
+    from synesthete.cluster import working_on
     from synesthete.recipes import find_recipe
     from synesthete.tasks import task_of
 
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)
     folder = out or task.default_folder(found)
-    with progress_bar() as report:
+    with working_on(on), progress_bar() as report:
         prepared = task.prepare(found, folder, report)
     values, text = task.describe_prepared(prepared)
     values = {"folder": str(folder), **values, **skipped_values(prepared)}

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from synesthete.data.picture import Picture, content
 from synesthete.data.rows import Rows
+from synesthete.executors import How, divide_ahead
 from synesthete.io import digest, load_or_compute, locked
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import InputError
+from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,12 +82,17 @@ def preprocess_images(
     fitter = Preprocessor(conditioner, looked_at, pictures.max_pixels)
     bound = [] if pictures.max_pixels == MAX_PIXELS else [str(pictures.max_pixels)]
     size = min(SHARD_ROWS, max(1, SHARD_BYTES // fitter.row_bytes))
+    jobs = []
+    for first in range(0, len(pictures), size):
+        files = pictures.files[first : first + size]
+        stamps = digest("\n".join([*(file.stamp() for file in files), *bound]).encode(), size=8)
+        jobs.append((folder / f"{name}-{first // size:05d}-{stamps}.safetensors", first, files))
     shards = []
     with locked(folder, wait=True):
-        for first in range(0, len(pictures), size):
-            files = pictures.files[first : first + size]
-            stamps = digest("\n".join([*(file.stamp() for file in files), *bound]).encode(), size=8)
-            path = folder / f"{name}-{first // size:05d}-{stamps}.safetensors"
+        how: How = "network" if looked_at else "alone"
+        fail = Worklist(folder, name, [path for path, _, _ in jobs]).fail
+        divide_ahead(partial(preprocess_shard, fitter), {path: (path, files) for path, _, files in jobs}, how, fail)
+        for path, first, files in jobs:
             shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
             report(first, len(files))
     places = torch.cat([shard["places"] + number * size for number, shard in enumerate(shards)])
@@ -98,16 +105,19 @@ def preprocess_images(
     return PreprocessedImages(rows, places, contents, [*pictures.skipped, *unread])
 
 
+def preprocess_shard(fitter: Preprocessor, job: tuple[Path, list[Picture]]) -> None:
+    """Make the file of some pictures."""
+    path, files = job
+    load_or_compute(path, partial(fitter, files, lambda done: None))
+
+
 class Preprocessor:
     """Turns pictures into the rows of a shard. row_bytes: memory of one row."""
 
     def __init__(self, conditioner: Any, looked_at: bool, max_pixels: int) -> None:
         self.conditioner, self.looked_at, self.max_pixels = conditioner, looked_at, max_pixels
-        self.device = torch.device("cpu")
-        if looked_at and (device := torch.accelerator.current_accelerator(check_available=True)):
-            self.device = device
         if looked_at:
-            conditioner.eval().to(self.device)
+            conditioner.eval()
         self.blank = self._see([conditioner.preprocess([Image.new("RGB", (16, 16))])])
         self.row_bytes = self.blank[0].numel() * self.blank.element_size()
 
@@ -151,4 +161,8 @@ class Preprocessor:
     def _see(self, raw: list[Tensor]) -> Tensor:
         """Fitted pictures, each (1, ...), as they are kept."""
         fitted = torch.cat(raw)
-        return self.conditioner.extract_features(fitted.to(self.device)).half().cpu() if self.looked_at else fitted
+        if not self.looked_at:
+            return fitted
+        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        self.conditioner.to(device)
+        return self.conditioner.extract_features(fitted.to(device)).half().cpu()

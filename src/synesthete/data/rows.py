@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from synesthete.data.audio import to_int16
 from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
+from synesthete.executors import divide_ahead
 from synesthete.io import load_or_compute
+from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,22 +68,33 @@ def compute_rows(
     compute: Callable[[Tensor], Tensor],
     report: Callable[[int, int], None] = lambda done, total: None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    step: str | None = None,
 ) -> Rows:
     """compute(places) of `num` items, `size` of them a shard, each shard kept on disk: a killed run goes on.
 
     path_of(number, places): the shard's file, whose name has to change with whatever decides its values. report(done,
     total) in items. around: is entered while a shard is read or computed, as the turn of one process among many.
+    step: under which the files are listed as a worklist.
 
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
     shards = []
-    for number, places in enumerate(torch.arange(num).split(size)):
+    jobs = [(path_of(number, places), places) for number, places in enumerate(torch.arange(num).split(size))]
+    if step:
+        worklist = Worklist(jobs[0][0].parent, step, [path for path, _ in jobs])
+        divide_ahead(partial(_make, compute), {job[0]: job for job in jobs}, "network", worklist.fail)
+    for path, places in jobs:
         with around():
-            kept = load_or_compute(path_of(number, places), partial(_values, compute, places))
+            kept = load_or_compute(path, partial(_values, compute, places))
         shards.append(kept["values"])
         report(int(places[-1]) + 1, num)
     return Rows(shards)
+
+
+def _make(compute: Callable[[Tensor], Tensor], job: tuple[Path, Tensor]) -> None:
+    path, places = job
+    load_or_compute(path, partial(_values, compute, places))
 
 
 def _values(compute: Callable[[Tensor], Tensor], places: Tensor) -> dict[str, Tensor]:

@@ -198,6 +198,8 @@ def read_shard(path: Path, profiled: bool = True) -> list[Waveform]:
             return file.get_tensor(name).split([fact[num] for fact in facts])
 
         samples, energies = parts("samples", "num_samples"), parts("energy", "num_levels")
+        for sound in samples:
+            sound.__dict__["file"] = (path, "samples", sound.storage_offset(), len(sound))
         profiles: Sequence[Tensor | None] = parts("profile", "num_frames") if profiled else [None] * len(facts)
     return [
         Waveform(sound, energy, profile, [(a, b) for a, b in fact["damaged"]], fact["sample_rate"], fact["note"])

@@ -48,7 +48,12 @@ def encode_shards(
 ) -> Rows:
     """encode(places) of `num` samples, `size` of them a shard, which are kept in numbered files of the folder."""
     return compute_rows(
-        num, size, lambda number, _: folder / f"{stem}{number:05d}.safetensors", encode, partial(report, what)
+        num,
+        size,
+        lambda number, _: folder / f"{stem}{number:05d}.safetensors",
+        encode,
+        partial(report, what),
+        step=what,
     )
 
 

@@ -27,6 +27,7 @@ from synesthete.data.speech.espeak import Espeak
 from synesthete.executors import divide
 from synesthete.io import append_to, read_json, write_file
 from synesthete.types import AudioSpec, InputError
+from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -122,7 +123,9 @@ def build_speech_corpus(
     if num_workers is None and isinstance(engine, Espeak) and total - len(kept) < FEW:
         num_workers = 1
     try:
-        made, skipped = _speak_all(engine, jobs, folder, num_workers, lambda num: progress(len(kept) + num, total))
+        paths = (folder / str(entry.audio) for entry in drawn)
+        report = lambda num: progress(len(kept) + num, total)  # noqa: E731
+        made, skipped = _speak_all(engine, jobs, folder, paths, num_workers, report)
         there = kept | made
         final = [(entry, there[path]) for entry in drawn if (path := str(entry.audio)) in there]
         if not final:
@@ -179,16 +182,29 @@ def _is_whole(path: Path, num_samples: int, sample_rate: int) -> bool:
 
 
 def _speak_all(
-    engine: Engine, jobs: Sequence[Job], folder: Path, num_workers: int | None, report: Callable[[int], None]
+    engine: Engine,
+    jobs: Sequence[Job],
+    folder: Path,
+    paths: Iterable[Path],
+    num_workers: int | None,
+    report: Callable[[int], None],
 ) -> tuple[dict[str, Entry], list[str]]:
-    """Do the jobs; the entries as spoken, by path, and a line for each clip that failed. report(done)."""
+    """Do the jobs; the entries as spoken, by path, and a line for each clip that failed.
+
+    paths: of all clips of the corpus. report(done).
+    """
     made: dict[str, Entry] = {}
     skipped: list[str] = []
     report(0)
+    worklist = Worklist(folder, "speaking", paths)
     with append_to(folder / JOURNAL_NAME) as journal:
         journal.write("\n")  # ends a line that a killed run left open
         named = {folder / str(job.entries[0].audio): job for job in jobs}
-        for _, (entries, failures) in divide(partial(speak_job, engine), named, at_most=num_workers):
+        work = partial(speak_job, engine)
+        for _, (entries, failures) in divide(work, named, at_most=num_workers, fail=worklist.fail):
+            for line in failures:
+                path, _, why = line.partition(": ")
+                worklist.fail(folder / path, why)
             made |= {str(entry.audio): entry for entry in entries}
             skipped += failures
             journal.write("".join(entry.to_json() + "\n" for entry in entries))

@@ -309,8 +309,7 @@ class Told:
 @torch.no_grad()
 def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress) -> Rows:
     """What the conditioner's frozen encoder makes of every sound (m, E), a shard of BATCH sounds at a time."""
-    device = accelerator()
-    conditioner.eval().to(device)
+    conditioner.eval()
     # Silent and broken ones are rows as well, so that the numbers stay: of zeros, which no batch takes.
     used = sounds.used.tolist()
     contents = [entry.content if used[i] else "" for i, entry in enumerate(sounds.listing.entries)]
@@ -318,6 +317,8 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
     folder = place / f"heard-{named}"
 
     def listen(places: Tensor) -> Tensor:
+        device = accelerator()  # of the machine that listens
+        conditioner.to(device)
         sound = as_float(sounds.pieces[places]).to(device)
         return conditioner.extract_features(SoundAndText(sound=sound)).sound.float().cpu()
 
@@ -327,4 +328,5 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
         lambda _, places: folder / f"{digest([contents[i] for i in places.tolist()])}.safetensors",
         listen,
         partial(report, "sounds heard"),
+        step="sounds heard",
     )

@@ -186,10 +186,12 @@ class Images(Task):
 
 def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name: str, progress: Progress) -> Rows:
     """x_0 of every picture (n, V, c, h, w), in half precision, and of NUM_VIEWS - 1 augmented views where there are."""
-    device, views = accelerator(), NUM_VIEWS if samples.augmentation else 1
-    codec.eval().to(device)
+    views = NUM_VIEWS if samples.augmentation else 1
+    codec.eval()
 
     def encode(places: Tensor) -> Tensor:
+        device = accelerator()  # of the machine that encodes
+        codec.to(device)
         return samples.encode(codec, places, views, at_once=AT_ONCE, device=device)
 
     return encode_shards(folder, len(samples), SHARD, encode, f"latents-{name}", progress)

@@ -27,6 +27,7 @@ from synesthete.data.waveforms import (
 from synesthete.executors import divide
 from synesthete.io import digest, load_or_compute
 from synesthete.types import InputError, Progress
+from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -311,7 +312,8 @@ def decode_recordings(
     missing = {path: job for path, job in shards.items() if not path.is_file()}
     total, done = max(1, round(sum(seconds.values()))), sum(seconds.values()) - sum(map(seconds.__getitem__, missing))
     # Threads, not processes: decoding, resampling and transforms all run outside the interpreter's lock.
-    for path, _ in divide(partial(decode_shard, sample_rate, profiled), missing, "threads"):
+    fail = Worklist(folder, "seconds of sound decoded", shards).fail
+    for path, _ in divide(partial(decode_shard, sample_rate, profiled), missing, "threads", fail=fail):
         done += seconds[path]
         progress("seconds of sound decoded", min(round(done), total), total)
     progress("seconds of sound decoded", total, total)

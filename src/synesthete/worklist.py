@@ -1,0 +1,126 @@
+"""What is to be made in a folder, and how far it has come, as the files themselves say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synesthete.io import append_to, read_json, write_file
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+PLACE = ".work"  # in the folder: STEP.json, the files to be made, written when it begins, and STEP.failed.jsonl
+DEPTH = 3  # folders below the one that is asked about
+
+logger = logging.getLogger(__name__)
+
+
+class Worklist:
+    """The files that a step makes in a folder. Each is whole once it is there, so nothing need say that it is done.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+
+    def __init__(self, folder: Path, step: str, files: Iterable[Path]) -> None:
+        self.folder, self.failures = folder, folder / PLACE / f"{step}.failed.jsonl"
+        names = [path.relative_to(folder).as_posix() for path in files]
+        write_file(folder / PLACE / f"{step}.json", json.dumps({"step": step, "files": names}))
+
+    def fail(self, path: Path, why: str) -> None:
+        """Keep that a file could not be made this time."""
+        with contextlib.suppress(OSError), append_to(self.failures) as failures:  # a full disk is said elsewhere
+            failures.write(json.dumps([path.relative_to(self.folder).as_posix(), why]) + "\n")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that is not there, why it could not be made the last time, and how often that was tried."""
+
+    file: str
+    why: str
+    tries: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a step has come. rate: files a second since it was last begun; None where none was made since."""
+
+    step: str
+    total: int
+    done: int
+    failed: tuple[Failure, ...]
+    rate: float | None
+
+    @property
+    def left(self) -> int:
+        """Neither done nor failed."""
+        return self.total - self.done - len(self.failed)
+
+    def __str__(self) -> str:
+        """A line, and one for each of ten failures."""
+        left = f", {self.rate:.3g} a second" if self.rate else ""
+        if self.rate and self.left:
+            left += f", about {self.left / self.rate:.0f} s"
+        lines = [f"{self.step}: {self.done} of {self.total} done, {len(self.failed)} failed, {self.left} left{left}"]
+        lines += [f"  {one.file}: {one.why} (tried {one.tries} times)" for one in self.failed[:10]]
+        return "\n".join(lines)
+
+
+def standings(folder: Path) -> list[Standing]:
+    """How far the steps in a folder and those below it have come, in the order of their beginnings.
+
+    Raises:
+        InputError: no such folder, or nothing was ever prepared in it.
+    """
+    plans = [path for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + f"{PLACE}/*.json")]
+    found = [standing_of(path) for path in sorted(plans, key=lambda path: path.stat().st_mtime_ns)]
+    if not found:
+        raise InputError(f"{folder}: nothing was prepared here; give the folder of `prepare --out`")
+    return found
+
+
+def standing_of(plan: Path) -> Standing:
+    """How far the step of a plan has come.
+
+    Raises:
+        InputError: a damaged plan.
+    """
+    folder, began = plan.parent.parent, plan.stat().st_mtime
+    try:
+        values = dict(read_json(plan))
+        step, files = str(values["step"]), list(values["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{plan}: damaged; prepare again, which keeps what is there") from None
+    times = {name: made for name in files if (made := time_made(folder / name)) is not None}
+    lost = [(name, why) for name, why in read_failures(plan.with_suffix(".failed.jsonl")) if name not in times]
+    tries, last = Counter(name for name, _ in lost), dict(lost)
+    wanted = set(files)
+    failed = tuple(Failure(name, why, tries[name]) for name, why in last.items() if name in wanted)
+    new = [made for made in times.values() if made > began]
+    rate = len(new) / (max(new) - began) if new else None
+    return Standing(step, len(files), len(times), failed, rate)
+
+
+def time_made(path: Path) -> float | None:
+    """When a file was made; None where it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def read_failures(path: Path) -> Iterator[tuple[str, str]]:
+    """(file, why) of each line that is whole."""
+    lines: list[Any] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            name, why = json.loads(line)
+            yield str(name), str(why)

@@ -1,0 +1,74 @@
+"""Work that divides on a Ray cluster of three nodes, of which one is killed while another joins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synesthete import executors
+from synesthete.cluster import working_on
+from synesthete.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(("name", "said"), [("slurm", "give local, ray"), ("ray:9", "give local, ray")])
+def test_other_places_are_refused(name, said):
+    with pytest.raises(InputError, match=said):
+        working_on(name)
+
+
+def test_local_needs_no_ray():
+    with working_on("local") as chosen:
+        assert chosen is executors.LOCAL
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class TestRay:
+    """A cluster on this machine; its nodes are processes."""
+
+    @pytest.fixture(scope="class")
+    def nodes(self):
+        pytest.importorskip("ray", reason="the cluster extra is not installed")
+        from ray.cluster_utils import Cluster
+
+        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+        nodes = Cluster(initialize_head=True, head_node_args=small)
+        nodes.small = small
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", nodes.address)
+            nodes.doomed = nodes.add_node(**small)
+            nodes.add_node(**small)
+            yield nodes
+            import ray
+
+            ray.shutdown()
+            nodes.shutdown()
+
+    def test_a_corpus_is_the_same_though_a_node_is_killed_and_another_joins(self, nodes, tmp_path):
+        pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
+        from synesthete.data.speech.corpus import build_speech_corpus
+
+        words = {name: name for name in ("one", "two", "three", "four", "five", "six")}
+        settings = {"seconds": 0.9, "takes": 2, "allow_few_targets": True}
+        build_speech_corpus(words, tmp_path / "local", **settings)
+        seen: list[tuple[int, int]] = []
+
+        def kill(done: int, total: int) -> None:
+            seen.append((done, total))
+            if done > total // 4 and nodes.doomed:
+                nodes.remove_node(nodes.doomed, allow_graceful=False)
+                nodes.add_node(**nodes.small)
+                nodes.doomed = None
+
+        with working_on("ray"):
+            made = build_speech_corpus(words, tmp_path / "ray", progress=kill, **settings)
+        assert nodes.doomed is None
+        assert made.num_made == seen[-1][1] and not made.skipped  # nothing twice, nothing lost
+        assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+        assert contents(tmp_path / "ray") == contents(tmp_path / "local")
