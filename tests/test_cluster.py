@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from synesthete import executors
-from synesthete.cluster import working_on
+from synesthete.cluster import serve, working_on
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +28,33 @@ def test_local_needs_no_ray():
         assert chosen is executors.LOCAL
 
 
+def test_what_is_wrong_with_a_cluster_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install synesthete\[cluster\]"):
+        working_on("ray")
+    here = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.7")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, util=here))
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unheard.getsockname()[1]}"
+        with pytest.raises(
+            InputError, match=rf"^ray://{address}: no cluster \(.*refused.*\); check the address"
+        ) as said:
+            working_on(f"ray://{address}")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=rf"^{address}: no cluster"):
+            working_on("ray")
+    assert "\n" not in str(said.value)
+    lost = serve([], "token", "0.0.1+other", b"")
+    assert lost.error and "10.0.0.7" in lost.why and "0.0.1+other here" in lost.why
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".work" not in p.parts
+    }
 
 
 class TestRay:
@@ -53,9 +81,11 @@ class TestRay:
     def test_a_corpus_is_the_same_though_a_node_is_killed_and_another_joins(self, nodes, tmp_path):
         pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
         from synesthete.data.speech.corpus import build_speech_corpus
+        from synesthete.data.speech.engines import split_voices
 
         words = {name: name for name in ("one", "two", "three", "four", "five", "six")}
-        settings = {"seconds": 0.9, "takes": 2, "allow_few_targets": True}
+        voices = {split: group[:4] for split, group in split_voices().items()}
+        settings = {"seconds": 0.9, "takes": 4, "voices": voices, "allow_few_targets": True}
         build_speech_corpus(words, tmp_path / "local", **settings)
         seen: list[tuple[int, int]] = []
 

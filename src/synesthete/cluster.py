@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
@@ -79,11 +80,23 @@ class Ray:
         # max_calls: a process that holds a network stays.
         do = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(serve)
         shipped = [ray.put(pack(work))]  # in a list, or it would be fetched for every job
-        waiting, running = iter(jobs.items()), {}
+        waiting, running = iter(jobs.items()), dict[Any, Any]()
+        try:
+            yield from self.collect(waiting, running, lambda job: do.remote(shipped, token, identity, pack(job)))
+        finally:  # nothing is written after the one who asked has gone
+            for reference in running:
+                with contextlib.suppress(Exception):
+                    ray.cancel(reference)
+
+    def collect(
+        self, waiting: Iterator[tuple[Any, Any]], running: dict[Any, Any], start: Callable[[Any], Any]
+    ) -> Iterator[tuple[Any, Any]]:
+        """(name, result) as they come; as many jobs are started as the cores of the moment have work with."""
+        ray = self.ray
         while True:
             room = AT_ONCE * max(1, int(ray.cluster_resources().get("CPU", 0))) - len(running)
             for name, job in islice(waiting, max(0, room)):
-                running[do.remote(shipped, token, identity, pack(job))] = name
+                running[start(job)] = name
             if not running:
                 return
             done, _ = ray.wait(list(running), timeout=5)
