@@ -105,9 +105,9 @@ def prepare(
     if status is not None:
         from synesthete.worklist import standings
 
-        found = standings(status)
-        values = {"folder": str(status), "steps": [asdict(step) | {"left": step.left} for step in found]}
-        finish(as_json, values, "\n".join(map(str, found)))
+        steps = standings(status)
+        values = {"folder": str(status), "steps": [asdict(step) | {"left": step.left} for step in steps]}
+        finish(as_json, values, "\n".join(map(str, steps)))
         return
     if not recipe:
         raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
