@@ -134,7 +134,7 @@ def test_clips_are_labelled_by_what_they_say(prepared, cache):
     data.class_names = DIGITS[::-1]
     clips = data.clips(corpus, "test")
     forward = debug_recipe().data().clips(corpus, "test")
-    assert torch.equal(clips.waveforms, forward.waveforms)
+    assert torch.equal(clips.waveforms[:], forward.waveforms[:])
     assert torch.equal(clips.labels, 9 - forward.labels)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from synesthete.data.audio import write_audio
 from synesthete.data.files import read_manifest
+from synesthete.data.rows import Rows
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.speech.engines import Voice, split_voices
 from synesthete.data.speech.espeak import Espeak
@@ -164,6 +165,7 @@ SLOW_ENGINE = """
 import os, sys, time
 from pathlib import Path
 from synesthete.data.files import Entry
+from synesthete.data.rows import Rows
 from synesthete.data.speech.clips import Job, speak_job
 from synesthete.executors import divide
 from functools import partial
@@ -328,6 +330,12 @@ def test_a_broken_clip_among_many_is_skipped_and_named(corpus, tmp_path, caplog)
         torch.stack([clips.waveforms[0].float(), load_clips(corpus, "train").waveforms[2].float()])
     )
     assert similarity[0, 1] > 0.5  # of the right pitch and place, though half its band is gone
+    again = load_clips(folder, "train")  # from the shards, which are read as they are asked for
+    assert isinstance(again.waveforms, Rows)
+    assert again.skipped == clips.skipped
+    assert torch.equal(again.waveforms[:], clips.waveforms[:])
+    write_audio(broken, resampled, 24_000)
+    assert len(load_clips(folder, "train")) == 11
 
 
 def test_an_absent_split_names_those_that_are_there(corpus, tmp_path):

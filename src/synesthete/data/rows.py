@@ -48,6 +48,10 @@ class Rows:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All rows (n, ...), `size` of them at a time, in memory as long as they are looked at."""
+        return (self[first : first + size] for first in range(0, len(self), size))
+
     def take(self, rows: Tensor) -> Rows:
         """These rows alone, by number or mask; nothing is read."""
         return Rows(self.shards, self._chosen[rows])

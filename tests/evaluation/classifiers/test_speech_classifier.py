@@ -93,7 +93,7 @@ def test_beside_a_model_it_is_small_as_good_and_read_back(saved, trained, real):
     assert kept.accuracy == pytest.approx(trained.accuracy, abs=0.02)
     again = load_classifier(model, SpeechClassifier)
     assert (again.num_test, again.num_voices, again.words) == (len(real), 6, kept.words)
-    sounds = real.waveforms.float() / 32768
+    sounds = real.waveforms[:].float() / 32768
     predictions = recognise(again, sounds)
     assert predictions == recognise(kept, sounds)
     right = [found.says == real.class_names[label] for found, label in zip(predictions, real.labels, strict=True)]

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
-from synesthete.data.files import MANIFEST_NAME, Entry, read_manifest, write_manifest
+from synesthete.data.files import MANIFEST_NAME, Entry, SourceFile, read_manifest, write_manifest
+from synesthete.data.rows import Rows
 from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_job
 from synesthete.data.speech.espeak import Espeak
 from synesthete.executors import divide
-from synesthete.io import append_to, read_json, write_file
+from synesthete.io import append_to, digest, load_or_compute, read_json, write_file
 from synesthete.types import AudioSpec, InputError
 from synesthete.worklist import Worklist
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # Clips that espeak has spoken before other processes have imported what they need.
 FEW = 500
+WAVEFORMS, SHARD = "waveforms", 500  # the folder of what was decoded, and clips a file there
 JOURNAL_NAME = ".clips.jsonl"  # the lines of the clips made so far, until the manifest is written
 
 logger = logging.getLogger(__name__)
@@ -250,13 +252,13 @@ def _difference(key: str, found: Any, wanted: Any) -> str:
 
 @dataclass(frozen=True)
 class Clips:
-    """The clips of a split in memory: waveforms (n, S) int16 (sample / 32768 is the sound), labels (n,) int64.
+    """The clips of a split: waveforms (n, S) int16 (sample / 32768 is the sound), in shards; labels (n,) int64.
 
     A label is a place in class_names, which are sorted and the same for every split. skipped: one line a broken file.
     pitches, rates: of each clip (n,) float32, as its manifest tells them, NaN where it does not; None: of no clip.
     """
 
-    waveforms: Tensor
+    waveforms: Tensor | Rows
     labels: Tensor
     class_names: tuple[str, ...]
     speakers: list[str]
@@ -269,12 +271,13 @@ class Clips:
         return len(self.labels)
 
     def __getitem__(self, places: Tensor) -> Clips:
-        """Those at some places (k,)."""
+        """Those at some places (k,); none is read."""
         chosen: dict[str, Any] = {
             name: None if (one := getattr(self, name)) is None else one[places] for name in ("pitches", "rates")
         }
+        sounds = self.waveforms[places] if isinstance(self.waveforms, Tensor) else self.waveforms.take(places)
         speakers = [self.speakers[i] for i in places.tolist()]
-        return replace(self, waveforms=self.waveforms[places], labels=self.labels[places], speakers=speakers, **chosen)
+        return replace(self, waveforms=sounds, labels=self.labels[places], speakers=speakers, **chosen)
 
 
 def load_clips(
@@ -283,39 +286,66 @@ def load_clips(
     """The clips of a split, by its manifest, at spec.sample_rate.
 
     Clips are padded at the end with zeros, or cut, to num_samples; None takes the longest. Clips of another rate are
-    resampled; one that cannot be read is left out, named in `skipped` and logged.
+    resampled; one that cannot be read is left out, named in `skipped` and logged. They are decoded once, into shards in
+    the folder, which are made again where a file has changed.
 
     Raises:
-        InputError: no manifest, no such split, or not one readable clip.
+        InputError: no manifest, no such split, not one readable clip, or a full disk.
     """
-    folder, spec = Path(folder), spec or AudioSpec()
+    folder, rate = Path(folder), (spec or AudioSpec()).sample_rate
     everything = [entry for entry in read_manifest(folder) if entry.audio]
     chosen = [entry for entry in everything if entry.split == split]
     if not chosen:
         there = ", ".join(sorted({entry.split for entry in everything if entry.split})) or "none"
         raise InputError(f"{folder}: no clips of split {split!r}; its splits: {there}")
-    rows: list[tuple[Tensor, Entry]] = []
+    files = [SourceFile(str(folder / str(entry.audio))) for entry in chosen]
+    length = num_samples or max(len(sound) for sound in (_decode(file, rate, []) for file in files))
+    shards: list[dict[str, Tensor]] = []
+    places: list[int] = []
     skipped: list[str] = []
-    for entry in chosen:
-        try:
-            rows.append((to_int16(read_audio(folder / str(entry.audio), spec.sample_rate)), entry))
-        except InputError as error:
-            skipped.append(str(error))
+    for first in range(0, len(files), SHARD):
+        part = files[first : first + SHARD]
+        stamps = [file.stamp().removeprefix(str(folder)) for file in part]  # the same where the folder was moved
+        path = folder / WAVEFORMS / f"{digest([rate, length, stamps], size=8)}.safetensors"
+        shards.append(load_or_compute(path, partial(_decode_all, part, rate, length)))
+        places += [first + place for place in shards[-1]["places"].tolist()]
+    for place in sorted({*range(len(files))} - {*places}):
+        _decode(files[place], rate, skipped)
     for line in skipped:
         logger.warning("skipped %s", line)
-    if not rows:
+    if not places:
         raise InputError(f"{folder}: none of {len(chosen)} clips of split {split!r} can be read; build it again")
-    length = num_samples or max(len(waveform) for waveform, _ in rows)
+    kept = [chosen[place] for place in places]
     class_names = tuple(sorted({entry.label for entry in everything}))
     return Clips(
-        waveforms=torch.stack([to_int16(fit_length(as_float(waveform), length)) for waveform, _ in rows]),  # (n, S)
-        labels=torch.tensor([class_names.index(entry.label) for _, entry in rows]),  # (n,)
+        waveforms=Rows([shard["values"] for shard in shards]),  # (n, S)
+        labels=torch.tensor([class_names.index(entry.label) for entry in kept]),  # (n,)
         class_names=class_names,
-        speakers=[entry.speaker or "" for _, entry in rows],
+        speakers=[entry.speaker or "" for entry in kept],
         skipped=skipped,
-        pitches=numbers_or_nan(entry.pitch for _, entry in rows),
-        rates=numbers_or_nan(entry.rate for _, entry in rows),
+        pitches=numbers_or_nan(entry.pitch for entry in kept),
+        rates=numbers_or_nan(entry.rate for entry in kept),
     )
+
+
+def _decode_all(files: Sequence[SourceFile], sample_rate: int, length: int) -> dict[str, Tensor]:
+    """{"values" (n, length) int16, "places" (n,) among the files} of those that can be read."""
+    values, places = [torch.zeros(0, length, dtype=torch.int16)], []
+    for place, file in enumerate(files):
+        sound = _decode(file, sample_rate, [])
+        if len(sound):
+            values.append(to_int16(fit_length(as_float(sound), length))[None])
+            places.append(place)
+    return {"values": torch.cat(values), "places": torch.tensor(places, dtype=torch.int64)}
+
+
+def _decode(file: SourceFile, sample_rate: int, skipped: list[str]) -> Tensor:
+    """(S,) int16; of one that cannot be read, nothing, and `skipped` has a line more."""
+    try:
+        return to_int16(read_audio(file.path, sample_rate))
+    except InputError as error:
+        skipped.append(str(error))
+        return torch.zeros(0, dtype=torch.int16)
 
 
 def numbers_or_nan(values: Iterable[float | None]) -> Tensor:

@@ -24,6 +24,7 @@ from synesthete.types import AudioSpec, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
 
 
@@ -79,9 +80,10 @@ class SpeechClassifier(Classifier):
         """Of the log-mels it reads."""
         return AudioSpec(**{field.name: self.config[field.name] for field in fields(AudioSpec)})
 
-    def inputs(self, samples: Tensor) -> Iterator[Tensor]:
+    def inputs(self, samples: Tensor | Rows) -> Iterator[Tensor]:
         """Log-mels (n, 1, n_mels, T), or those of waveforms (n, S), int16 or in [-1, 1], a chunk at a time."""
-        return iter((log_mels(samples, self.spec) if samples.ndim == 2 else samples.float()).split(self.chunk_size))
+        found = log_mels(samples, self.spec) if len(samples.shape) == 2 else samples[:].float()
+        return iter(found.split(self.chunk_size))
 
     def pooled(self, inputs: Tensor) -> Tensor:
         """Log-mel (B, 1, n_mels, T) -> what the head reads, (B, 64 * width)."""
@@ -152,7 +154,7 @@ def log_mel_of(codec: Any, x_0: Tensor) -> Tensor:
     return codec.denormalise(x_0).unsqueeze(1)
 
 
-def log_mels(waveforms: Tensor, spec: AudioSpec) -> Tensor:
+def log_mels(waveforms: Tensor | Rows, spec: AudioSpec) -> Tensor:
     """Waveforms (n, S), int16 or in [-1, 1] -> log-mels (n, 1, n_mels, T) as `LogMelCodec.log_mel`, on the CPU."""
     bands, window = bands_of(spec), torch.hann_window(spec.n_fft)
     parts = (as_float(part.cpu()) for part in waveforms.split(CHUNK))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.pictures import Pictures
+    from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
     from synesthete.types import Progress
 
@@ -275,9 +276,9 @@ def quality_metrics(made: Generated, real: Generated, sample_rate: int, progress
     return found
 
 
-def pad(waveforms: Tensor, codec: Any) -> Tensor:
+def pad(waveforms: Tensor | Rows, codec: Any) -> Tensor:
     """int16 clips (n, S) as float in [-1, 1], as long as the codec's."""
-    return F.pad(waveforms.float() / 32768, (0, max(0, codec.config.num_samples - waveforms.shape[-1])))
+    return F.pad(waveforms[:].float() / 32768, (0, max(0, codec.config.num_samples - waveforms.shape[-1])))
 
 
 def timbres(log_mel: Tensor) -> Tensor:
@@ -311,7 +312,7 @@ def draw_real(clips: list[Clips], classes: Tensor, num: int, seed: int) -> list[
     Returns waveforms (k, S) int16 and labels (k,) of each; fewer than `num` where a class has less than twice as many.
     """
     generator = seeding.generator(seed, "voices")
-    waveforms, labels = torch.cat([c.waveforms for c in clips]), torch.cat([c.labels for c in clips])
+    waveforms, labels = torch.cat([c.waveforms[:] for c in clips]), torch.cat([c.labels for c in clips])
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for label in classes.tolist():
         places = (labels == label).nonzero().flatten()

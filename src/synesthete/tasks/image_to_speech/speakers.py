@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
 
     Takes = Mapping[int, Mapping[int, Sequence[int]]]  # places of clips by speaker and word
@@ -160,7 +161,7 @@ def recorded_otherwise(log_mels: Tensor, chance: torch.Generator) -> Tensor:
     return x.clamp(min=log_mels.min().item())
 
 
-def all_log_mels(encoder: SpeakerEncoder, waveforms: Tensor) -> Tensor:
+def all_log_mels(encoder: SpeakerEncoder, waveforms: Tensor | Rows) -> Tensor:
     """Of int16 waveforms (n, S), as the encoder reads them, (n, M, T)."""
     return torch.cat([encoder.log_mel(as_float(part)) for part in waveforms.split(CHUNK)])
 

@@ -192,7 +192,7 @@ def prepare_clips(
     shards = corpus.parent / f"clips-{digest([data.limit, plain(recipe.codec), named])}"
     spoken = clips["train"].waveforms
     statistics = measure_codec(
-        codec, shards / "statistics.safetensors", lambda: [as_float(part) for part in spoken.split(SHARD)]
+        codec, shards / "statistics.safetensors", lambda: (as_float(part) for part in spoken.split(SHARD))
     )
     codec.load_state_dict(statistics)
     x_0 = {}
@@ -281,7 +281,7 @@ def unheard_voices(recipe: Recipe, clips: Clips) -> list[str]:
     return [f"{unheard}: {some(missing, 5)}"] if missing else []
 
 
-def encode_clips(codec: Any, waveforms: Tensor, places: Tensor) -> Tensor:
+def encode_clips(codec: Any, waveforms: Tensor | Rows, places: Tensor) -> Tensor:
     """x_0 of some of the int16 waveforms (n, S), in half precision, which is finer than 16-bit sound needs."""
     return codec.encode(as_float(waveforms[places])).half()
 
