@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +18,17 @@ def demo(
     seed: Annotated[int, typer.Option(help="Other seeds show other digits in other voices.")] = 0,
     model: Annotated[str, typer.Option(help="MODEL to show.", autocompletion=models)] = "image-to-speech-voices",
     device: Device = "auto",
+    is_shown: Annotated[bool, typer.Option("--open", help="Open OUT/index.html, which shows all of it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ten handwritten digits say their names: picture, sound, spectrogram, and what a speech recogniser heard.
 
     A model with voices says each digit in another, and one of them in five more.
 
-    Where a model that paints spoken digits ships with the package, it listens, too, and paints what it heard.
+    Where a model that paints spoken digits ships with the package, it listens, too, and paints what it heard. A model
+    that draws and one that plays show what they do, and OUT/index.html has all of it, to see and to hear.
 
-    Examples: `synesthete demo`, `synesthete demo --seed 7 --out out/again`
+    Examples: `synesthete demo`, `synesthete demo --open`, `synesthete demo --seed 7 --out out/again`
     """
     from synesthete.tasks.demo import PAINTER, show_digits
 
@@ -49,4 +52,9 @@ def demo(
         lines.append(f"What was said, heard and painted again by {PAINTER}{evaluated}: {out}/*_painted.png")
         lines.append(f"Paint what you say yourself:  synesthete sample {PAINTER} my_voice.wav --out painted")
     lines.append(f"Play one, or draw a digit of your own:  synesthete sample {model} my_digit.png --out spoken")
+    lines += [f"{row['label']} by {row['model']}: {row.get('wav', row['png'])}" for row in found["also"]]
+    page = out / "index.html"
+    lines.append(f"All of it, to see and to hear: {page}")
+    if is_shown:
+        webbrowser.open(page.resolve().as_uri())
     finish(as_json, found, "\n".join(lines))

@@ -1,9 +1,10 @@
-"""The demonstration: handwritten digits say their names, and where a painter ships, what was said is painted again."""
+"""The demonstration: digits say their names and are painted again, others draw and play, and a page shows it all."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +19,28 @@ from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.evaluation.classifiers.speech import recognise
 from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
 from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, to_html
 from synesthete.io import write_file
 from synesthete.tasks.model import load
+from synesthete.tasks.results import Sound
 from synesthete.training.validation import contact_sheet
 from synesthete.types import InputError, SpokenPictures
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 SPEAKER = "image-to-speech-voices"
 PAINTER = "audio-to-image-digits"  # paints what the first has said, where it ships
+# What one more model of each kind is asked for, where it ships: the file, the model, the label.
+ALSO = (("drawn", "images-digits", "seven"), ("played", "music-notes", "piano"))
+# What to do next, and the command that does it.
+NEXT = (
+    ("Let a picture of your own speak", "synesthete speak my_digit.png --voice bf_emma"),
+    ("Paint what you say", "synesthete paint my_voice.wav --out painted"),
+    ("Draw sevens", "synesthete draw --label 7 --num 16"),
+    ("Compose a chorale", 'synesthete play music-compose --key "D minor"'),
+    ("See what your own files can teach", "synesthete new FOLDER"),
+)
 SIDE = 224  # pixels of a picture's file
 CHORUS, NUM_VOICES = "seven", 5  # of a model with voices, what is said once more by so many others
 
@@ -35,7 +48,8 @@ CHORUS, NUM_VOICES = "seven", 5  # of a model with voices, what is said once mor
 def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
     """Let a picture of each digit speak, write pictures, sounds and spectrograms into a folder, and tell what is heard.
 
-    A model with voices says each in another, and CHORUS in NUM_VOICES more.
+    A model with voices says each in another, and CHORUS in NUM_VOICES more. One picture more is drawn, one note played,
+    where such models ship, and index.html shows all of it.
 
     Returns: digits, a row of each; voices, one of each further voice; right, how many a recogniser understood;
     painted_right, how many of those that PAINTER painted its classifier takes for what they are, where there are any;
@@ -100,6 +114,8 @@ def show_digits(out: Path, *, model: str = SPEAKER, seed: int = 0, device: str =
             found["painted_right"] = right if rows[0]["seen"] else None
             sheet.append([enlarge(picture, side) for picture, _ in painted])
     write_picture(out / "demo.png", contact_sheet(sheet))
+    found["also"] = show_others(out, seed, device)
+    write_file(out / "index.html", to_html(demo_page(found)))
     return found | {"seconds": round(time.perf_counter() - started, 2), "out": str(out), "notes": notes}
 
 
@@ -139,3 +155,52 @@ def choose_picture(labels: list[str], name: str, seed: int) -> int:
 def enlarge(picture: Image.Image, side: int) -> Image.Image:
     """A square picture of that many pixels, those of the picture being squares."""
     return picture.resize((side, side), Image.Resampling.NEAREST)
+
+
+def show_others(out: Path, seed: int, device: str) -> list[dict[str, str]]:
+    """A sample of each model of ALSO that ships: its model, what it was asked for, and the files."""
+    told = []
+    for name, model, label in ALSO:
+        if model in hub.shipped_models():
+            (made,) = load(model, device)([label], seed=seed)
+            told.append({"model": model, "label": label, "png": str(made.save(out / f"{name}.png"))})
+            if isinstance(made, Sound):
+                told[-1]["wav"] = str(made.save(out / f"{name}.wav"))
+    return told
+
+
+def demo_page(found: dict[str, Any]) -> Report:
+    """The page: every digit with its picture, its sound and what was painted of it, the other systems, what to try."""
+    digits = [
+        card(
+            row["picture"],
+            [Path(row["wav"]).with_name(f"{row['picture']}_picture.png"), Path(row["wav"]).with_suffix(".png")],
+            row["wav"],
+            row.get("painted"),
+            *([f"voice: {row['voice']}"] if "voice" in row else []),
+            *([f"heard: {row['heard'] or 'nothing'}"] if row["heard"] is not None else []),
+        )
+        for row in found["digits"]
+    ]
+    voices = [card(row["voice"], [Path(row["wav"]).with_suffix(".png")], row["wav"], None) for row in found["voices"]]
+    others = [card(f"{row['model']}: {row['label']}", [row["png"]], row.get("wav"), None) for row in found["also"]]
+    sections = [
+        Section(
+            "Pictures speak, sounds paint",
+            "The digit given, its spoken name, and what was heard in it and painted.",
+            [Gallery(digits)],
+        ),
+        *([Section("In other voices", "", [Gallery(voices)])] if voices else []),
+        *([Section("Others draw and play", "", [Gallery(others)])] if others else []),
+        Section("What to try next", "", [Table(("to", "command"), NEXT)]),
+    ]
+    return Report("Synesthete", "Pictures that speak, sounds that paint, spectrograms that play.", sections=sections)
+
+
+def card(title: str, pictures: Sequence[str | Path], wav: str | None, painted: str | None, *lines: str) -> Card:
+    """The files of one thing that was made, to see and to hear."""
+    shown = [*map(Path, pictures), *([Path(painted)] if painted else [])]
+    media = [Medium(path.stem, path.read_bytes(), path.stem.replace("_", " ")) for path in shown]
+    if wav:
+        media.append(Medium(Path(wav).stem, Path(wav).read_bytes(), title, "wav"))
+    return Card(title, media, lines)
