@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -325,13 +326,18 @@ def test_train_says_where_the_model_is_and_goes_on_when_asked_again(command, tmp
 @pytest.mark.usefixtures("undrawn")
 def test_the_demo_speaks_ten_digits_that_a_recogniser_understands(command, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the speech extra is not installed")
-    code, printed, _ = command("demo", "--out", tmp_path, "--json")
-    values = json.loads(printed.splitlines()[-1])
+    code, printed, err = command("demo", "--out", tmp_path, "--json")
+    values = json.loads(printed)
     assert code == 0
+    assert err.splitlines()[0].endswith(str(tmp_path / "zero.wav"))  # while the rest is made
     assert values["right"] >= 8
     assert sum(row["classifier"]["says"] == row["picture"] for row in values["digits"]) >= 8
-    assert len(list(tmp_path.glob("*.wav"))) == 15  # and one of them by five others
+    assert len(list(tmp_path.glob("*.wav"))) == 16  # one of them by five others, and a note
     assert (tmp_path / "demo.png").is_file()
+    assert [row["verb"] for row in values["systems"]] == ["speak", "paint", "draw", "play"]
+    page = (tmp_path / "index.html").read_text()
+    for path in (Path(row[kind]) for row in values["systems"] for kind in ("png", "wav") if kind in row):
+        assert base64.b64encode(path.read_bytes()).decode() in page
 
 
 @pytest.mark.parametrize("name", [SHIPPED, "image-to-speech-voices"])

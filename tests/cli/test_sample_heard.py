@@ -33,7 +33,7 @@ from synesthete.pipeline import Pipeline
 from synesthete.seeding import generator
 from synesthete.tasks.audio_to_image import sampling
 from synesthete.tasks.audio_to_image.sampling import Listening
-from synesthete.tasks.demo import paint_spoken
+from synesthete.tasks.demo_page import paint_spoken
 from synesthete.tasks.results import PictureResult
 from tiny_pictures import tiny_pipeline
 

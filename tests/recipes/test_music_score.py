@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from synesthete import seeding, tasks
+from synesthete.data.picture import GAP
 from synesthete.pipeline import Canvas, Pipeline
 from synesthete.pipeline.canvas import Frames, plan
 from synesthete.pipeline.long_form import sample_long_form
 from synesthete.recipes import find_recipe
 from synesthete.training.loop import train_recipe
-from synesthete.training.validation import GAP
 from synesthete.types import InputError
 
 DEBUG = "music-score-debug"

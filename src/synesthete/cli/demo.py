@@ -30,9 +30,11 @@ def demo(
 
     Examples: `synesthete demo`, `synesthete demo --open`, `synesthete demo --seed 7 --out out/again`
     """
-    from synesthete.tasks.demo import PAINTER, show_digits
+    from synesthete.tasks.demo import show_digits
 
-    found = show_digits(out, model=model, seed=seed, device=device)
+    found = show_digits(
+        out, model=model, seed=seed, device=device, say=lambda line: typer.echo(visible(line), err=True)
+    )
     for note in found["notes"]:
         typer.echo(visible(f"  {note}"), err=True)
     rows, lines = found["digits"], []
@@ -49,12 +51,10 @@ def demo(
     if "painted_right" in found:
         right = found["painted_right"]
         evaluated = "" if right is None else f", {right} of {num} rightly, as its classifier sees them"
-        lines.append(f"What was said, heard and painted again by {PAINTER}{evaluated}: {out}/*_painted.png")
-        lines.append(f"Paint what you say yourself:  synesthete sample {PAINTER} my_voice.wav --out painted")
-    lines.append(f"Play one, or draw a digit of your own:  synesthete sample {model} my_digit.png --out spoken")
-    lines += [f"{row['label']} by {row['model']}: {row.get('wav', row['png'])}" for row in found["also"]]
-    page = out / "index.html"
-    lines.append(f"All of it, to see and to hear: {page}")
+        lines.append(f"What was said, heard and painted again{evaluated}: {out}/*_painted.png")
+    lines.append("A picture of each system:")
+    lines += [f"  {row['verb']:<6} {row['model']:<24} {row['png']}" for row in found["systems"]]
+    lines.append(f"All of it, to see and to hear, and what to try next: {found['page']}")
     if is_shown:
-        webbrowser.open(page.resolve().as_uri())
+        webbrowser.open(Path(found["page"]).resolve().as_uri())
     finish(as_json, found, "\n".join(lines))

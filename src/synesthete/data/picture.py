@@ -36,6 +36,7 @@ UNREAD_SUFFIXES = (
 # How pictures begin that have another suffix, or none.
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 HEAD = 16  # bytes that tell
+GAP = 4  # pixels between pictures in a grid
 
 
 class Picture(Protocol):
@@ -173,6 +174,17 @@ def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | No
     picture.save(encoded, format="PNG", pnginfo=chunks)
     write_file(path, encoded.getvalue())
     return path
+
+
+def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Pictures in a grid, a gap between them; the pictures of a row are of one height, all of one width."""
+    width, columns = rows[0][0].width, max(len(row) for row in rows)
+    tops = [sum(row[0].height + GAP for row in rows[:y]) for y in range(len(rows) + 1)]
+    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, tops[-1] - GAP), "white")
+    for top, row in zip(tops, rows, strict=False):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * (width + GAP), top))
+    return sheet
 
 
 def to_images(pictures: Tensor) -> list[Image.Image]:

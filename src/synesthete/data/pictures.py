@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import importlib.resources
+import importlib.util
 import io
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -212,8 +212,9 @@ class BuiltInDigits(PictureSource):
 
     def pictures(self, split: Split) -> Pictures:
         """The split's digits, classes named "zero" to "nine"."""
-        # Read as data: importing sklearn.datasets costs a second and is not needed for it.
-        packed = importlib.resources.files("sklearn.datasets.data").joinpath("digits.csv.gz").read_bytes()
+        # Read as data: importing sklearn costs more than a second and is not needed for it.
+        (folder,) = importlib.util.find_spec("sklearn").submodule_search_locations
+        packed = Path(folder, "datasets", "data", "digits.csv.gz").read_bytes()
         table = np.loadtxt(io.StringIO(gzip.decompress(packed).decode()), delimiter=",", dtype=np.int64)
         values, numbers = (table[:, :64].reshape(-1, 8, 8) * 255 // 16).astype(np.uint8), table[:, 64]
         return digits(values, numbers, split_indices(len(table), self.num_test, split), "digits.csv.gz")

@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from synesthete import seeding
 from synesthete.codecs.codec import enlarged
 from synesthete.data.audio import write_audio
-from synesthete.data.picture import write_picture
+from synesthete.data.picture import contact_sheet, write_picture
 from synesthete.logs import DETAIL
 from synesthete.objectives.autoencoding import measure_round_trip
 from synesthete.objectives.one_step import (
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from accelerate import Accelerator
+    from PIL import Image
 
     from synesthete.objectives import Parts
     from synesthete.pipeline import Pipeline
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 NUM_PREVIEWS = 10
 NUM_ALIKE = 4
 SIDE = 64  # pixels that no side of a picture is under, every pixel as a square
-GAP = 4
 
 
 def write_previews(
@@ -99,17 +98,6 @@ def one_of_each(label: Tensor) -> Tensor:
     if len(found) == 1:
         return torch.arange(min(len(label), NUM_ALIKE))
     return torch.tensor([int((label == one).nonzero()[0]) for one in found[:NUM_PREVIEWS]])
-
-
-def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Pictures in a grid, a gap between them; the pictures of a row are of one height, all of one width."""
-    width, columns = rows[0][0].width, max(len(row) for row in rows)
-    tops = [sum(row[0].height + GAP for row in rows[:y]) for y in range(len(rows) + 1)]
-    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, tops[-1] - GAP), "white")
-    for top, row in zip(tops, rows, strict=False):
-        for x, picture in enumerate(row):
-            sheet.paste(picture, (x * (width + GAP), top))
-    return sheet
 
 
 logger = logging.getLogger(__name__)
