@@ -213,8 +213,8 @@ class BuiltInDigits(PictureSource):
     def pictures(self, split: Split) -> Pictures:
         """The split's digits, classes named "zero" to "nine"."""
         # Read as data: importing sklearn costs more than a second and is not needed for it.
-        (folder,) = importlib.util.find_spec("sklearn").submodule_search_locations
-        packed = Path(folder, "datasets", "data", "digits.csv.gz").read_bytes()
+        found: Any = importlib.util.find_spec("sklearn")
+        packed = Path(found.origin).parent.joinpath("datasets", "data", "digits.csv.gz").read_bytes()
         table = np.loadtxt(io.StringIO(gzip.decompress(packed).decode()), delimiter=",", dtype=np.int64)
         values, numbers = (table[:, :64].reshape(-1, 8, 8) * 255 // 16).astype(np.uint8), table[:, 64]
         return digits(values, numbers, split_indices(len(table), self.num_test, split), "digits.csv.gz")
