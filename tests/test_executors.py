@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synesthete import executors
-from synesthete.executors import Local, Lost, divide, using
+from synesthete.executors import divide, using
 from synesthete.types import InputError
+from unreliable import Unreliable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,24 +44,6 @@ def refuse(number: int) -> int:
 
 
 JOBS = {name: place for place, name in enumerate("abcdef")}
-
-
-class Unreliable(Local):
-    """Does everything twice, and the first time loses one job and forgets to say of another."""
-
-    def __init__(self) -> None:
-        self.rounds: list[list[str]] = []
-
-    def run(self, work, jobs, how, at_most=None):
-        self.rounds.append(list(jobs))
-        for name, job in jobs.items():
-            if len(self.rounds) == 1 and name in "bd":
-                work(job)
-                if name == "b":
-                    yield name, Lost("its machine went away")
-                continue
-            yield name, work(job)
-            yield name, work(job)
 
 
 @pytest.mark.parametrize("how", ["processes", "threads", "alone", "network"])

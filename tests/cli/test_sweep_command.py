@@ -62,6 +62,7 @@ def test_a_sweep_is_made_resumed_and_added_to(call, model, tmp_path):
         (("--set", "sampling.guidance_rescal=1"), ("sampling.guidance_rescale",)),
         (("--features", "inceptoin"), ("inceptoin",)),
         (("--features", "none"), ("none",)),
+        (("--on", "slurm"), ("--on slurm", "ray://HOST:PORT")),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_leaves_nothing(call, model, tmp_path, arguments, words):

@@ -16,6 +16,7 @@ from synesthete.cli.options import (
     DataFolder,
     Device,
     ModelName,
+    On,
     choose_folder,
     finish,
     open_model,
@@ -73,6 +74,7 @@ def sweep(
     data: DataFolder = None,
     assignments: Assignments = None,
     device: Device = "auto",
+    on: On = "local",
     as_json: AsJson = False,
 ) -> None:
     """Sample the same noise in many ways: a grid and a figure for each, one contact sheet, one table, one report.
@@ -83,8 +85,10 @@ def sweep(
 
     Examples: `synesthete sweep runs/mine --cfg 0 1.5 3 6 9 --eta 0 1 --samplers ddim --labels cat dog --seed 42`,
     `synesthete sweep runs/mine --schedulers cosine linear --untrained-schedules --samplers ddim dpmsolver++`,
-    `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`
+    `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`,
+    `synesthete sweep runs/mine --cfg 1 2 4 --steps 10 20 --out /shared/sweep --on ray`
     """
+    from synesthete.cluster import working_on
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
     from synesthete.tasks.scoring import scorer_of
@@ -104,7 +108,7 @@ def sweep(
     changes = sampling_changes(recipe, assignments)
     plan = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
     target = choose_folder(out, "sweep", model)
-    with progress_bar() as report:
+    with working_on(on), progress_bar() as report:
         scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
         found = run_sweep(scorer, plan, samples, target, model=model, progress=report)
     values = {
@@ -138,6 +142,7 @@ def tune(
     data: DataFolder = None,
     assignments: Assignments = None,
     device: Device = "auto",
+    on: On = "local",
     as_json: AsJson = False,
 ) -> None:
     """Find the best way to sample in the time that a picture may take, by measurement, and make it the default.
@@ -149,6 +154,7 @@ def tune(
     Examples: `synesthete tune runs/mine --seconds-per-picture 0.1`,
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
+    from synesthete.cluster import working_on
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
     from synesthete.evaluation.search.tuning import SearchConfig
     from synesthete.tasks.scoring import scorer_of
@@ -162,7 +168,7 @@ def tune(
     if write:
         check_writable(folder)
     target = choose_folder(out, "tune", model)
-    with progress_bar() as report:
+    with working_on(on), progress_bar() as report:
         scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
         changed = folder if write else None
         found = run_tune(scorer, target, model=model, folder=changed, config=config, progress=report)

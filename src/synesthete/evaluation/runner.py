@@ -100,12 +100,16 @@ class Evaluator:
         task: Any = None,
     ) -> None:
         self.pipeline, self.prepared, self.num, self.seed = pipeline, prepared, num, seed
-        self.progress = progress or (lambda *_: None)
+        self.progress = progress or unseen
         self.task, self.saved, self._features = task, saved, features
         self.notes, self.skipped = list(prepared.notes), list(prepared.skipped)
         self.class_names = tuple(prepared.class_names)
         check_classes(pipeline, self.class_names, self.verb)
         self.trained = classifier or self.train_classifier()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which cannot show how far it is."""
+        return {**self.__dict__, "progress": unseen}
 
     # What a kind of model answers for itself
 
@@ -342,6 +346,10 @@ class Evaluator:
         """What chance, shuffled and ceiling mean here."""
         text = _READING.format(what=self.what, worst=self.worst_is, best=self.best_is)
         return Section("How to read the figures", f"{text} {self.reading_remark}".strip())
+
+
+def unseen(what: str, done: int, total: int) -> None:
+    """Progress that nobody is shown."""
 
 
 def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str) -> None:

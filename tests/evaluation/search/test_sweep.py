@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,8 +17,13 @@ from synesthete.evaluation.search.scoring import FIGURES, Scorer
 from synesthete.evaluation.search.space import Cell, plan_sweep
 from synesthete.evaluation.search.sweep import Made, SweepSamples, run_sweep
 from synesthete.evaluation.search.sweep_report import MARK, Findings, draw_mosaic, figures_table, matrix, sweep_summary
+from synesthete.executors import Local, using
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
+from unreliable import Unreliable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLES = SweepSamples((0, 2), (42, 43), 2)
 TRIED = {"samplers": ["ddim", "dpmsolver++"], "guidance": [1, 3], "etas": [0, 1], "steps": [2]}
@@ -98,6 +104,39 @@ def test_what_was_stopped_goes_on_where_it_stopped(scorer, counted, tmp_path, mo
     assert all(path.stat().st_mtime_ns == time for path, time in grids.items())
     run_sweep(scorer, tried, SAMPLES, tmp_path)
     assert len(counted) == 6
+
+
+class TwoProcesses(Local):
+    """Other processes of this machine, for whatever work."""
+
+    def run(self, work, jobs, how, at_most=None):
+        return super().run(work, jobs, "processes", 2)
+
+
+def untimed(folder: Path) -> dict[str, object]:
+    """What a sweep's folder holds, but for what is measured by a clock or drawn of that."""
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*_*.png")}
+    for path in folder.glob("*/cell_*.json"):
+        values = json.loads(path.read_text())
+        assert values["figures"].pop("seconds_per_picture") > 0
+        found[path.name] = values
+    rows = list(csv.DictReader((folder / "table.csv").open()))
+    return found | {"table": [{**row, "seconds_per_picture": ""} for row in rows]}
+
+
+def test_a_sweep_that_is_divided_is_the_same(scorer, tmp_path):
+    schedules, lines = {"schedules": ["cosine", "linear"], "untrained": True}, []
+    tried = plan_sweep(scorer.pipeline, samplers=["ddim"], guidance=[1, 3], steps=[2], **schedules)
+    one = run_sweep(scorer, tried, SAMPLES, tmp_path / "local")
+    for executor in (Unreliable(), TwoProcesses()):
+        folder = tmp_path / type(executor).__name__
+        with using(executor):
+            cells = run_sweep(scorer, tried, SAMPLES, folder, progress=lambda *line: lines.append(line))
+        assert [made.cell for made in cells] == [made.cell for made in one]
+        assert untimed(folder) == untimed(tmp_path / "local")
+        done = [line[1] for line in lines if line[0] == "cells"]
+        assert done == [0, 1, 2, 3, 4]
+        lines.clear()
 
 
 def test_cells_are_added_and_the_report_shows_all(scorer, counted, tmp_path):

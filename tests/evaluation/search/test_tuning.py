@@ -43,7 +43,9 @@ from synesthete.evaluation.search.scoring import ScoredSamples
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
 from synesthete.evaluation.search.tuning import Search, SearchConfig, rungs_of
+from synesthete.executors import using
 from synesthete.types import InputError
+from unreliable import Unreliable
 
 COSINE = Process("cosine", "v_prediction", num_train_timesteps=1000, zero_terminal_snr=True)
 FLOW = Process("flow", "sample")
@@ -59,6 +61,9 @@ class KnownScorer:
 
     def __init__(self, space: Space, noise: float = 0.0005) -> None:
         self.space, self.noise, self.asked = space, noise, []
+
+    def kid_floor(self, labels):
+        return 0.002
 
     def score(self, settings, labels, seed):
         self.asked.append(name_of(settings))
@@ -330,6 +335,21 @@ def test_a_search_that_was_killed_goes_on_to_the_same_outcome(tmp_path):
     assert again.to_dict() == whole.to_dict()
     assert len(second.scorer.asked) == len(first.scorer.asked) - 30
     assert run(tmp_path / "killed")[0].num_new == 0
+
+
+def test_a_search_that_is_divided_has_the_same_outcome(tmp_path):
+    config, space = SearchConfig(budget=0.4, minutes=10.0, seed=5), space_of()
+    one, divided = (both(space, tmp_path / name) for name in ("one", "divided"))
+    whole = tune_measured(space, *one, config, lambda *_: None)
+    with using(Unreliable()) as executor:
+        found = tune_measured(space, *divided, config, lambda *_: None)
+    assert found.to_dict() == whole.to_dict()
+    assert [len(names) for names in executor.rounds[:2]] == [6, 2]
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.json")} for name in ("one", "divided")
+    ]
+    assert files[0] == files[1]
+    assert found.num_new == len(files[0]) == len({name for names in executor.rounds for name in names})
 
 
 @pytest.mark.parametrize("process", [COSINE, FLOW], ids=["cosine", "flow"])

@@ -85,10 +85,12 @@ def compare_findings(
     seed(*names): of the noise for a purpose.
     """
     repeats: dict[str, list[Any]] = {}
+    seeds = [seed("finding", i) for i in range(NUM_REPEATS)]
+    final.ahead((settings, questions.num, each) for settings in questions.settings for each in seeds)
     for settings in questions.settings:
         own = repeats[name_of(settings)] = []
-        for i in range(NUM_REPEATS):
-            own.append(final.measure(settings, questions.num, seed("finding", i)))
+        for each in seeds:
+            own.append(final.measure(settings, questions.num, each))
             count()
     pairs = [*questions.eta, *((questions.guidance[ASKED], settings) for settings in questions.guidance.values())]
     found = [compare_repeats(*(repeats[name_of(settings)] for settings in pair)) for pair in pairs]

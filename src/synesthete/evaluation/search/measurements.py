@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,11 +17,14 @@ from synesthete import seeding
 from synesthete.evaluation.reporting.report import finite
 from synesthete.evaluation.search.scoring import FIGURES, Figures, Scorer, read_figures
 from synesthete.evaluation.search.space import name_of, plain_settings
+from synesthete.executors import LOCAL, divide_ahead, executor
 from synesthete.io import digest, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from synesthete.types import Progress
 
 
 Goal = Literal["balanced", "kid", "accuracy"]
@@ -72,10 +76,14 @@ class Measurements:
             each as can be, and two at least if the KID is to be unbiased.
         folder: where a file for each measurement is kept. subject: names what is measured by content (see `digest`), so
             that another model, classifier or machine finds nothing of this one's.
+        progress(what, done, total): of what is measured elsewhere.
     """
 
-    def __init__(self, scorer: Scorer, classes: Tensor, folder: Path, subject: str) -> None:
+    def __init__(
+        self, scorer: Scorer, classes: Tensor, folder: Path, subject: str, progress: Progress | None = None
+    ) -> None:
         self.scorer, self.classes, self.folder, self.subject = scorer, classes, folder, subject
+        self.progress = progress or (lambda *_: None)
         self.made: dict[str, list[Measurement]] = {}
         self.num_new = 0  # measured now, not read
         self.fewest = 2 * len(classes)  # pictures that a sample needs
@@ -86,19 +94,37 @@ class Measurements:
         Raises:
             InputError: settings that the model cannot be sampled with, or a folder that cannot be written.
         """
-        settings = plain_settings(settings)
-        key = {"subject": self.subject, "settings": settings, "num": num, "seed": seed}
-        path = self.folder / f"{digest(key, size=12)}.json"
+        path, key = self.job(settings, num, seed)
         figures = read_figures(path)
         if figures is None:
-            figures = self.scorer.score(settings, labels_of(num, self.classes, seed), seed).figures()
-            write_file(path, json.dumps({**key, "figures": finite(figures)}, indent=1) + "\n")
+            figures = make_measurement(self.scorer, self.classes, (path, key))
             self.num_new += 1
-        found = Measurement(**figures, settings=settings, num=num, seed=seed)
+        found = Measurement(**figures, settings=key["settings"], num=num, seed=seed)
         own = self.made.setdefault(found.name, [])
         if found not in own:
             own.append(found)
         return found
+
+    def ahead(self, asked: Iterable[tuple[Mapping[str, Any], int, int]]) -> None:
+        """Let workers elsewhere make the measurements (settings, num, seed) that `measure` then reads.
+
+        Raises:
+            InputError: as `measure` and `divide_ahead`.
+        """
+        jobs = {job[0]: job for job in (self.job(*one) for one in asked)}
+        missing = sum(not path.is_file() for path in jobs)
+        if executor() is LOCAL or not missing:
+            return
+        _, key = next(iter(jobs.values()))
+        self.scorer.kid_floor(labels_of(key["num"], self.classes, 0))  # looks at the real pictures, once for all
+        make = partial(make_measurement, self.scorer, self.classes)
+        divide_ahead(make, jobs, "network", report=partial(self.progress, f"with {executor().name}"))
+        self.num_new += missing
+
+    def job(self, settings: Mapping[str, Any], num: int, seed: int) -> tuple[Path, dict[str, Any]]:
+        """The file of a measurement, and what is measured."""
+        key = {"subject": self.subject, "settings": plain_settings(settings), "num": num, "seed": seed}
+        return self.folder / f"{digest(key, size=12)}.json", key
 
     def all(self) -> list[Measurement]:
         """Every measurement so far, those of the same settings one after the other."""
@@ -107,6 +133,15 @@ class Measurements:
     def aggregates(self) -> list[Measurement]:
         """Every settings measured so far, with all that was measured of it."""
         return [together(own) for own in self.made.values()]
+
+
+def make_measurement(scorer: Scorer, classes: Tensor, job: tuple[Path, Mapping[str, Any]]) -> dict[str, float]:
+    """Measure what `Measurements.job` names, keep it in its file, and return the figures."""
+    path, key = job
+    labels = labels_of(key["num"], classes, key["seed"])
+    figures = scorer.score(key["settings"], labels, key["seed"]).figures()
+    write_file(path, json.dumps({**key, "figures": finite(figures)}, indent=1) + "\n")
+    return figures
 
 
 def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:

@@ -44,6 +44,11 @@ BATCH_SIZE = 64
 logger = logging.getLogger(__name__)
 
 
+def as_they_are(labels: Tensor) -> Tensor:
+    """Labels for a model that is told just these; with a name, since it goes to other processes."""
+    return labels
+
+
 @dataclass(frozen=True)
 class ScoringBasis:
     """What a model's samples are scored by; a task gives one for a model of its kind.
@@ -59,7 +64,7 @@ class ScoringBasis:
     class_names: tuple[str, ...]
     classifier: Any
     features: Any
-    conditions: Callable[[Tensor], Any] = lambda labels: labels
+    conditions: Callable[[Tensor], Any] = as_they_are
     thumbnails: Callable[[Tensor], Sequence[Image.Image]] = to_images
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,7 @@ from synesthete.evaluation.search.sweep_report import (
     draw_mosaic,
     sweep_report,
 )
+from synesthete.executors import divide_ahead
 from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError, Progress
 
@@ -206,26 +208,37 @@ def make_cells(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: Sw
     todo = [cell for cell in plan.cells if cell not in there]
     num, kept = len(plan.cells), len(plan.cells) - len(todo)
     report(f"{num} cells of {len(samples)} pictures{f', {kept} of them there already' if kept else ''}", 0, 0)
-    labels, seeds, names = samples.all_labels(), samples.all_seeds(), scorer.basis.class_names
-    rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
-    device, draw = device_name(scorer.pipeline.device), scorer.basis.thumbnails
-    for done, cell in enumerate(todo):
-        report("cells", kept + done, num)
-        scorer.kid_floor(labels)  # looks at the real pictures, once: no cell's doing
+    make = partial(make_cell, scorer, plan, samples, place)
+    if todo:
+        scorer.kid_floor(samples.all_labels())  # looks at the real pictures, once: no cell's doing
+        jobs = {place.place(cell, "cell"): cell for cell in todo}
+        divide_ahead(make, jobs, "network", report=lambda done, _: report("cells", kept + done - 1, num))
+        there = {made.cell for made in place.all()}
+        todo = [cell for cell in todo if cell not in there]
+    for done, cell in enumerate(todo, num - len(todo)):
+        report("cells", done, num)
         started = time.perf_counter()
-        walk = plan.pipelines[cell.schedule]
-        score = scorer.score({**plan.changes, **cell.settings()}, labels, seeds, pipeline=walk)
-        made = Made(cell, score.figures(), score.num, device)
-        pictures = samples.arranged(score.samples)
-        kid = f"KID {number(score.kid)} (floor {number(score.kid_floor)})"
-        title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {score.num}"
-        place.write(made, draw_grid(pictures, rows, samples.seeds, title, draw), draw_mosaic(pictures, draw))
-        if not done and len(todo) > 1:
-            sampling = score.seconds_per_picture * score.num
+        made = make(cell)
+        if done == kept and len(todo) > 1:
+            sampling = made.figures["seconds_per_picture"] * made.num
             rest = sum(plan.cells[other] for other in todo[1:]) / plan.cells[cell]
             left = sampling * rest + (time.perf_counter() - started - sampling) * (len(todo) - 1)
             report(f"about {duration(left)} for the {len(todo) - 1} cells left", 0, 0)
     report("cells", num, num)
+
+
+def make_cell(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: SweepFolder, cell: Cell) -> Made:
+    """Make and keep a cell."""
+    labels, names, draw = samples.all_labels(), scorer.basis.class_names, scorer.basis.thumbnails
+    walk = plan.pipelines[cell.schedule]
+    score = scorer.score({**plan.changes, **cell.settings()}, labels, samples.all_seeds(), pipeline=walk)
+    made = Made(cell, score.figures(), score.num, device_name(scorer.pipeline.device))
+    pictures = samples.arranged(score.samples)
+    rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
+    kid = f"KID {number(score.kid)} (floor {number(score.kid_floor)})"
+    title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {score.num}"
+    place.write(made, draw_grid(pictures, rows, samples.seeds, title, draw), draw_mosaic(pictures, draw))
+    return made
 
 
 def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from synesthete.evaluation.search.scoring import Scorer, ScoringBasis
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
+from synesthete.executors import LOCAL, executor
 from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError, Progress
 
@@ -121,6 +122,7 @@ def run_tune(
                 classes,
                 out / MEASURED,
                 subject_of(pipeline, part, config.seed),
+                report,
             )
             for part in parts
         )
@@ -206,6 +208,6 @@ def halves(basis: ScoringBasis, seed: int) -> tuple[ScoringBasis, ScoringBasis]:
 def subject_of(pipeline: Pipeline, basis: ScoringBasis, seed: int) -> str:
     """A name for what is measured: model, classifier, features, the real samples by class and the machine."""
     modules: list[Any] = [pipeline.codec, pipeline.conditioner, pipeline.denoiser, basis.classifier_content]
-    machine = [str(pipeline.device), torch.get_num_threads()]
+    machine = [str(pipeline.device), torch.get_num_threads() if executor() is LOCAL else 1]  # a worker has one thread
     values = [pipeline.process.settings(), basis.features.name, basis.labels.tolist(), seed, machine]
     return digest(*modules, values, size=12)

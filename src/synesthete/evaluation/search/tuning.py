@@ -129,12 +129,12 @@ class Search:
 
     def measure_cost(self) -> tuple[float, float]:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
-        points = []
-        for num_steps in (2, 6):
-            settings = self.space.settled(self.default | {"num_inference_steps": num_steps})
+        points, num, seeds = [], min(BATCH_SIZE, self.config.num), [self.seed("cost", i) for i in range(3)]
+        kinds = [self.space.settled(self.default | {"num_inference_steps": num_steps}) for num_steps in (2, 6)]
+        self.trials.ahead((settings, num, seed) for settings in kinds if settings for seed in seeds)
+        for settings in kinds:
             assert settings is not None
-            num = min(BATCH_SIZE, self.config.num)
-            times = [self.trials.measure(settings, num, self.seed("cost", i)) for i in range(3)]
+            times = [self.trials.measure(settings, num, seed) for seed in seeds]
             points.append((self.space.evaluations(settings), together(times).seconds_per_picture))
         (few, quick), (many, slow) = points
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
@@ -248,9 +248,11 @@ class Search:
         self._total = self._done + this + (this // 2 if what == "drawn" else 0) + 2 * NUM_REPEATS
         for rung, pictures in enumerate(rungs):
             self.rounds.append((what, len(left), pictures))
+            # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
+            seed = self.seed(what, rung)
+            self.trials.ahead((settings, pictures, seed) for settings in left)
             for settings in left:
-                # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
-                measured = self.trials.measure(settings, pictures, self.seed(what, rung))
+                measured = self.trials.measure(settings, pictures, seed)
                 found.setdefault(name_of(settings), []).append(measured)
                 self._count()
             aggregates = [together(found[name_of(settings)]) for settings in left]
@@ -308,9 +310,11 @@ class Search:
         affordable = int(self.left(SEARCH + COMPARISON) / seconds)
         num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, affordable))
         repeats: tuple[list[Measurement], list[Measurement]] = [], []
-        for i in range(NUM_REPEATS):
+        seeds = [self.seed("comparison", i) for i in range(NUM_REPEATS)]
+        self.final.ahead((settings, num, seed) for seed in seeds for settings in (winner, self.default))
+        for seed in seeds:
             for own, settings in zip(repeats, (winner, self.default), strict=True):
-                own.append(self.final.measure(settings, num, self.seed("comparison", i)))
+                own.append(self.final.measure(settings, num, seed))
                 self._count()
         self.progress("settings", self._total, self._total)
         return compare_repeats(*repeats)
