@@ -233,6 +233,11 @@ def _exchange(one: Path, other: Path) -> bool:
     return call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
+def is_address(place: Any) -> bool:
+    """Whether a place of data is an address such as `s3://bucket/folder`, and no folder."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
+
+
 def digest(*values: Any, size: int = 6) -> str:
     """A name for values by content, `size` bytes in hexadecimal: another whenever one of them is another.
 

@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from synesthete.cli.completion import models, recipe_names
 from synesthete.data.files import some
+from synesthete.io import is_address
 from synesthete.logs import visible
 from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
@@ -45,7 +46,19 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be given several times."),
 ]
-DataFolder = Annotated[Path | None, typer.Option(help="Where `prepare --out` put the data; the cache by default.")]
+
+
+def read_place(text: str) -> Any:
+    """A folder; an address (`s3://...`) as it is, since a path would lose one of its slashes."""
+    return text if is_address(text) else Path(text)
+
+
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        parser=read_place, metavar="PLACE", help="The folder or address of `prepare --out`; the cache by default."
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:1, mps; auto is CUDA where there is some. The noise is the same on all.")
 ]

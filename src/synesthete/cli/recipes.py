@@ -18,9 +18,11 @@ from synesthete.cli.options import (
     RecipeName,
     finish,
     progress_bar,
+    read_place,
     say_skipped,
     skipped_values,
 )
+from synesthete.io import is_address
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +89,14 @@ def show(
 
 def prepare(
     recipe: RecipeName = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for corpus and shards; a cache folder by default.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=read_place,
+            metavar="PLACE",
+            help="Folder for corpus and shards, the cache by default; or an address to put what is trained on at.",
+        ),
+    ] = None,
     status: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Of what is prepared in it: what is done, what failed and why, and left."),
@@ -117,9 +126,13 @@ def prepare(
 
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)
-    folder = out or task.default_folder(found)
+    address, folder = is_address(out), out or task.default_folder(found)
     with working_on(on), progress_bar() as report:
-        prepared = task.prepare(found, folder, report)
+        prepared = task.prepare(found, None if address else folder, report)
+        if address:
+            from synesthete.tasks.published_data import write_prepared
+
+            write_prepared(prepared, found, str(out), report)
     values, text = task.describe_prepared(prepared)
     values = {"folder": str(folder), **values, **skipped_values(prepared)}
     finish(as_json, values, f"{folder}: {text}" + say_skipped(prepared.skipped))

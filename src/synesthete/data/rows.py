@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete.data.audio import to_int16
+from synesthete.data.streaming import StreamedShards
 from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 from synesthete.executors import divide_ahead
 from synesthete.io import load_or_compute
@@ -25,13 +26,14 @@ class Rows:
     """Shards (n_i, ...) as one tensor (n, ...) that is never whole in memory: an index reads the rows it names.
 
     Args:
-        shards: tensors of one shape but for their length, memory-mapped as `load_or_compute` reads them.
+        shards: tensors of one shape but for their length, memory-mapped as `load_or_compute` reads them, or fetched
+            when they are asked for.
         chosen: the rows that are counted, in their order; None counts all.
     """
 
     def __init__(self, shards: Sequence[Tensor], chosen: Tensor | None = None) -> None:
-        self.shards = tuple(shards)
-        lengths = torch.tensor([len(shard) for shard in self.shards])
+        self.shards = shards if isinstance(shards, StreamedShards) else tuple(shards)
+        lengths = torch.tensor(shards.lengths if isinstance(shards, StreamedShards) else [*map(len, shards)])
         self._starts = lengths.cumsum(0) - lengths
         self._chosen = torch.arange(int(lengths.sum())) if chosen is None else chosen
         self.dtype = self.shards[0].dtype
@@ -55,6 +57,12 @@ class Rows:
     def take(self, rows: Tensor) -> Rows:
         """These rows alone, by number or mask; nothing is read."""
         return Rows(self.shards, self._chosen[rows])
+
+    def streamed(self) -> Tensor | None:
+        """In which shard each row is (n,), where shards are fetched; None where any order is as good."""
+        if not isinstance(self.shards, StreamedShards):
+            return None
+        return torch.searchsorted(self._starts, self._chosen, right=True) - 1
 
     def _read(self, rows: Tensor) -> Tensor:
         read = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)

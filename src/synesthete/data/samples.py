@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 from synesthete import seeding
 from synesthete.config import is_a
 from synesthete.data.augmentation import FlipCrop
+from synesthete.data.rows import Rows
+from synesthete.data.streaming import in_windows
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from synesthete.data.rows import Rows
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -58,6 +58,11 @@ class Samples:
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The samples at `indices` (B,); whatever is drawn is drawn by `generator`."""
         raise NotImplementedError
+
+    def streamed(self) -> Tensor | None:
+        """In which shard each sample is (n,), where shards are fetched; None where any order is as good."""
+        columns = (one for one in vars(self).values() if isinstance(one, Rows) and len(one) == len(self))
+        return next((shards for one in columns if (shards := one.streamed()) is not None), None)
 
     @property
     def is_mirrored(self) -> bool:
@@ -110,6 +115,9 @@ def draw_view(x_0: Tensor | Rows, places: Tensor, generator: torch.Generator, nu
 class Steps(Dataset["Batch"]):
     """Item i is the i-th micro-batch of this process; every epoch goes through the samples in a new order.
 
+    The order is a function of seed and epoch alone: of all samples, or where their shards are fetched, of shards, and
+    of the samples of WINDOW shards at a time.
+
     A step's samples are cut into world_size * accumulation slots. A slot's draws depend on its number alone, so that
     two processes see what one process with twice the accumulation sees.
 
@@ -148,7 +156,10 @@ class Steps(Dataset["Batch"]):
         return int(self._order(epoch)[index])
 
     def _draw_order(self, epoch: int) -> torch.Tensor:
-        return torch.randperm(len(self.samples), generator=seeding.generator(self.seed, "order", epoch))
+        generator = seeding.generator(self.seed, "order", epoch)
+        order = torch.randperm(len(self.samples), generator=generator)
+        shards = self.samples.streamed() if isinstance(self.samples, Samples) else None
+        return order if shards is None else in_windows(order, shards, generator)
 
     def loader(self, first_step: int, num_steps: int, num_workers: int = 0) -> DataLoader[Batch]:
         """The micro-batches of steps first_step to num_steps - 1, in order, a batch an item."""

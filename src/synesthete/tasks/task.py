@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete import hub
-from synesthete.io import locked, read_json
+from synesthete.io import is_address, locked, read_json
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -60,10 +60,11 @@ class Task:
     saved_classifier: str = ""
     form: ClassVar[Mapping[str, str | tuple[float, float, float] | None]] = {"labels": CHOICE}
 
-    def prepare(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+    def prepare(self, recipe: Recipe, folder: Path | str | None = None, progress: Progress | None = None) -> Prepared:
         """Read, fit and encode all of a recipe's data, and measure the codec on it; what is there already is kept.
 
-        folder: for what is made; `default_folder` where None. progress is called after every shard.
+        folder: for what is made; `default_folder` where None. An address: of what was prepared and put there, which
+        nothing is added to. progress is called after every shard.
 
         Raises:
             InputError: whatever is wrong with the data, in one line.
@@ -72,7 +73,11 @@ class Task:
 
         from synesthete import seeding
 
-        folder = folder or self.default_folder(recipe)
+        if isinstance(folder, str) and is_address(folder):
+            from synesthete.tasks.published_data import read_prepared
+
+            return read_prepared(recipe, folder)
+        folder = Path(folder) if folder else self.default_folder(recipe)
         with locked(folder, wait=True), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive(0, "prepare"))  # of an autoencoder for trials the weights are drawn
             return self.gather(recipe, folder, progress or (lambda *_: None))
@@ -285,7 +290,7 @@ def find_task(name: str) -> Task:
     return _TASKS[name]
 
 
-def prepare(recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Prepared:
+def prepare(recipe: Recipe, folder: Path | str | None = None, progress: Progress | None = None) -> Prepared:
     """`Task.prepare` of the recipe's task."""
     return task_of(recipe).prepare(recipe, folder, progress)
 

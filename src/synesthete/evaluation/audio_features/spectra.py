@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from PIL import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from synesthete.data.rows import Pieces, Rows
 
-    Sounds = Tensor | Rows | Pieces
+    Sounds: TypeAlias = Tensor | Rows | Pieces
 
 
 N_MELS = 64

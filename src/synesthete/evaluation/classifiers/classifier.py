@@ -8,7 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Pieces, Rows
     from synesthete.evaluation.metrics.metric import Metric
 
-    Samples = Tensor | Rows | Pieces
+    Samples: TypeAlias = Tensor | Rows | Pieces
 
 FOLDER = "classifier"
 FACTS = "classifier.json"

@@ -20,7 +20,7 @@ from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import split_voices
 from synesthete.data.speech.piper import OWN_PITCH
-from synesthete.io import digest, locked
+from synesthete.io import digest, is_address, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import CHOICE, Task, model_folder, register
@@ -95,7 +95,13 @@ class ImageToSpeech(Task):
         return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped, told=told)
 
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
-        """The folder of the recipe's spoken corpus, built where it is missing."""
+        """The folder of the recipe's spoken corpus, built where it is missing.
+
+        Raises:
+            InputError: an address in place of a folder, or a corpus that cannot be built.
+        """
+        if is_address(folder):
+            raise InputError(f"{folder}: what is trained on, without the corpus; give the folder of one, or none")
         folder, report = folder or self.default_folder(recipe), progress or (lambda *_: None)
         with locked(folder, wait=True):
             recipe.data().build(folder / "corpus", lambda done, total: report("speaking", done, total))

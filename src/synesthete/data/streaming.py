@@ -1,0 +1,231 @@
+"""Shards at an address: fetched when they are needed, checked, kept up to a size, and read by memory map."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from synesthete import hub
+from synesthete.io import digest, write_file
+from synesthete.types import InputError
+
+SHARD_BYTES = 2**23  # of a shard: enough for an object store, and little enough for a window of them to be mapped
+WINDOW = 16  # shards whose samples are mixed
+MAPPED = WINDOW + 4  # shards that are open at once: a batch may reach into the next window
+INDEX = "index.json"  # the one file whose content its name does not tell
+TRIES, SECONDS = 3, 60.0  # to fetch a file, and for each try
+VARIABLE, GIGABYTES = "SYNESTHETE_STREAM_GB", 16.0  # of what is kept of all addresses
+
+logger = logging.getLogger(__name__)
+
+
+class Shard(NamedTuple):
+    """A file of rows: its name, which has a digest of its content, the rows in it and its bytes."""
+
+    name: str
+    num_rows: int
+    num_bytes: int
+
+
+def name_of(content: bytes, stem: str) -> str:
+    """How a file is called, so that what was fetched can be checked."""
+    return f"{stem}-{digest(content, size=12)}.safetensors"
+
+
+class Store:
+    """A folder at an fsspec address. What is fetched is kept on this machine; of all addresses, the newest so used.
+
+    Raises:
+        InputError: an address of no known kind, or one that needs a package that is not installed.
+    """
+
+    def __init__(self, address: str) -> None:
+        from fsspec.core import url_to_fs
+
+        self.address = address.rstrip("/")
+        try:
+            self.files, self.root = url_to_fs(self.address)
+        except ImportError as error:  # names the package
+            raise InputError(f"{address}: {error}") from None
+        except Exception as error:  # every kind of address has its own
+            raise InputError(f"{address}: no address that can be read ({_line(error)})") from None
+        self.folder = hub.cache_folder() / "streamed"
+        self.is_local = "file" in self.files.protocol  # a name, or several
+
+    def read(self, name: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            InputError: it is not there, or cannot be had in TRIES tries of SECONDS each.
+        """
+        why = ""
+        for _ in range(TRIES):
+            if why:
+                logger.warning("%s/%s: %s; fetched again", self.address, name, why)
+            content, why = self._try(name)
+            if not why:
+                return content
+        raise InputError(f"{self.address}/{name}: {why}, {TRIES} times; prepare it again, or try later")
+
+    def _try(self, name: str) -> tuple[bytes, str]:
+        """What is fetched, and what is wrong with it; in a thread, since not every kind of address ends by itself."""
+        found: list[Any] = []
+
+        def fetch() -> None:
+            try:
+                found.append(self.files.cat_file(f"{self.root}/{name}"))
+            except Exception as error:  # every kind of address has its own
+                found.append(error)
+
+        thread = threading.Thread(target=fetch, daemon=True)
+        thread.start()
+        thread.join(SECONDS)
+        if not found or isinstance(found[0], TimeoutError):
+            return b"", f"no answer within {SECONDS:g} s"
+        if isinstance(found[0], FileNotFoundError):
+            raise InputError(f"{self.address}/{name}: not there; give the address of `prepare --out ADDRESS`")
+        if isinstance(found[0], Exception):
+            return b"", f"cannot be read ({_line(found[0])})"
+        content = found[0]
+        if name not in (INDEX, name_of(content, name.rpartition("-")[0])):
+            return b"", f"cut short or changed ({len(content)} bytes)"
+        return content, ""
+
+    def path(self, shard: Shard) -> Path:
+        """Where a shard lies on this machine; fetched where it is missing or of another length.
+
+        Raises:
+            InputError: as `read`, or a full disk.
+        """
+        if self.is_local:
+            path = Path(self.root) / shard.name
+            if path.is_file() and path.stat().st_size == shard.num_bytes:
+                return path
+            self.read(shard.name)  # says what is wrong with it
+            raise InputError(f"{path}: {path.stat().st_size} of {shard.num_bytes} bytes; prepare it again")
+        path = self.folder / shard.name
+        try:
+            if path.stat().st_size == shard.num_bytes:
+                os.utime(path)
+                return path
+            logger.warning("%s: cut short; fetched again", path)
+        except OSError:  # never fetched, or removed to make room
+            pass
+        write_file(path, self.read(shard.name))
+        make_room(self.folder, path)
+        return path
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file there; one that is there already under a name with a digest is kept.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        place = f"{self.root}/{name}"
+        try:
+            if name == INDEX or not self.files.exists(place) or self.files.size(place) != len(content):
+                self.files.makedirs(self.root, exist_ok=True)
+                self.files.pipe_file(place, content)
+        except Exception as error:  # every kind of address has its own
+            raise InputError(f"{self.address}/{name}: cannot be written ({_line(error)})") from None
+
+
+def make_room(folder: Path, kept: Path) -> None:
+    """Remove the files that were not used for the longest time, until the others are not too many; never `kept`.
+
+    Raises:
+        InputError: a size that is none.
+    """
+    given = os.environ.get(VARIABLE) or GIGABYTES
+    try:
+        left = float(given) * 1e9
+    except ValueError:
+        raise InputError(f"{VARIABLE} is {given!r}; give a number of gigabytes") from None
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with contextlib.suppress(OSError):  # removed by another process
+            found.append((path != kept, -path.stat().st_mtime_ns, path.stat().st_size, path))
+    for _, _, size, path in sorted(found):
+        left -= size
+        if left < 0 and path != kept:
+            path.unlink(missing_ok=True)  # whoever has it mapped keeps it until then
+
+
+class StreamedShards(Sequence[Tensor]):
+    """The rows of shards (n_i, ...), each fetched and mapped when it is asked for, the last MAPPED of them at once."""
+
+    def __init__(self, store: Store, shards: Sequence[Shard]) -> None:
+        self.store, self.shards = store, tuple(shards)
+        self._mapped: OrderedDict[int, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, number: Any) -> Any:
+        """The rows of a shard."""
+        if number not in self._mapped:
+            self._mapped[number] = self._map(self.shards[number])
+        self._mapped.move_to_end(number)
+        while len(self._mapped) > MAPPED:
+            self._mapped.popitem(last=False)
+        return self._mapped[number]
+
+    def _map(self, shard: Shard) -> Tensor:
+        path = self.store.path(shard)
+        with contextlib.suppress(SafetensorError, KeyError):
+            values = load_file(path)["values"]
+            if len(values) == shard.num_rows:
+                return values
+        if not self.store.is_local:
+            path.unlink(missing_ok=True)  # damaged here, or there
+        raise InputError(f"{self.store.address}/{shard.name}: not {shard.num_rows} rows; run again or prepare it again")
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of each, known before it is fetched."""
+        return [shard.num_rows for shard in self.shards]
+
+
+def write_rows(store: Store, stem: str, rows: Any, num_rows: int) -> list[Shard]:
+    """A tensor, or what is read like one, (n, ...), in shards of `num_rows`.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    shards = []
+    for first in range(0, len(rows), num_rows):
+        values = rows[first : first + num_rows].contiguous()
+        content = save({"values": values})
+        shards.append(Shard(name_of(content, stem), len(values), len(content)))
+        store.write(shards[-1].name, content)
+    return shards
+
+
+def rows_in_shard(columns: Sequence[Any]) -> int:
+    """How many rows a shard has, where some columns of the same rows are in shards of their own."""
+    widest = max((columns[i][:1].nbytes for i in range(len(columns))), default=1)
+    return max(1, SHARD_BYTES // max(1, widest))
+
+
+def in_windows(order: Tensor, shards: Tensor, generator: torch.Generator) -> Tensor:
+    """An order of samples (n,), so that those of WINDOW shards, drawn at random, come one after the other.
+
+    shards: (n,), where each sample is.
+    """
+    windows = torch.randperm(int(shards.max()) + 1, generator=generator) // WINDOW
+    return order[windows[shards[order]].argsort(stable=True)]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
