@@ -38,7 +38,7 @@ class Shard(NamedTuple):
     num_bytes: int
 
 
-def name_of(content: bytes, stem: str) -> str:
+def content_name(content: bytes, stem: str) -> str:
     """How a file is called, so that what was fetched can be checked."""
     return f"{stem}-{digest(content, size=12)}.safetensors"
 
@@ -98,7 +98,7 @@ class Store:
         if isinstance(found[0], Exception):
             return b"", f"cannot be read ({_line(found[0])})"
         content = found[0]
-        if name not in (INDEX, name_of(content, name.rpartition("-")[0])):
+        if name not in (INDEX, content_name(content, name.rpartition("-")[0])):
             return b"", f"cut short or changed ({len(content)} bytes)"
         return content, ""
 
@@ -207,7 +207,7 @@ def write_rows(store: Store, stem: str, rows: Any, num_rows: int) -> list[Shard]
     for first in range(0, len(rows), num_rows):
         values = rows[first : first + num_rows].contiguous()
         content = save({"values": values})
-        shards.append(Shard(name_of(content, stem), len(values), len(content)))
+        shards.append(Shard(content_name(content, stem), len(values), len(content)))
         store.write(shards[-1].name, content)
     return shards
 

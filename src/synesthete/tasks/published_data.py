@@ -17,7 +17,7 @@ from synesthete.conditioning.audio_text import SoundAndText
 from synesthete.config import plain
 from synesthete.data.rows import Pieces, Rows
 from synesthete.data.samples import Samples
-from synesthete.data.streaming import INDEX, Shard, Store, StreamedShards, name_of, rows_in_shard, write_rows
+from synesthete.data.streaming import INDEX, Shard, Store, StreamedShards, content_name, rows_in_shard, write_rows
 from synesthete.io import digest
 from synesthete.types import InputError, Prepared, Progress
 
@@ -51,7 +51,7 @@ def write_prepared(prepared: Prepared, recipe: Recipe, address: str, progress: P
         }
         values[part] = {"kind": type(samples).__name__, "fields": own}
     content = save({name: value.contiguous().clone() for name, value in tensors.items()})
-    store.write(named := name_of(content, "tensors"), content)
+    store.write(named := content_name(content, "tensors"), content)
     index = {"made_for": made_for(recipe), "tensors": named, "parts": values, "told": plain(dict(prepared.told))}
     index |= {name: list(getattr(prepared, name)) for name in ("class_names", "notes", "skipped")}
     store.write(INDEX, json.dumps(index).encode())  # last: before it, nothing is there
