@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import soundfile
 
+from synesthete.studio.server import start_studio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -19,27 +21,49 @@ if TYPE_CHECKING:
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium on this machine")
-PATIENCE = 60_000  # ms that a busy machine may take
+PATIENCE = 120_000  # ms that a busy machine may take
+VERBS = ("Speak", "Draw", "Paint", "Play", "Compare", "Train", "Runs")
+NAMED = """button checkbox combobox image img link radio searchbox slider spinbutton tab textbox Audio Canvas"""
+FOCUSED = "(document.activeElement.ariaLabel ?? document.activeElement.innerText).trim()"
+UNFOLD = """for (const one of document.querySelectorAll('button.label-wrap:not(.open)'))
+  if (one.checkVisibility()) one.click()"""
+# The texts that contrast with what is behind them by less than 4.5, as WCAG 2 has it.
+PALE = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number).concat(1).slice(0, 4);
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3]));
+  const light = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => { const v = colour[i] / 255;
+    return sum + part * (v <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
+  const behind = (one) => { const own = one ? parse(getComputedStyle(one).backgroundColor) : [255, 255, 255, 1];
+    return own[3] === 1 ? own : over(own, behind(one.parentElement)); };
+  const contrast = (one) => { const ground = behind(one);
+    const [dark, bright] = [ground, over(parse(getComputedStyle(one).color), ground)].map(light).sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05); };
+  return [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility({ visibilityProperty: true })
+    && (one.matches("input:not([type=checkbox], [type=range]), textarea")
+      || [...one.childNodes].some((node) => node.nodeType === 3 && node.nodeValue.trim())))
+    .map((one) => [one.tagName, one.innerText, contrast(one)]).filter(([, , value]) => value < 4.5);
+}"""
 SEVEN = ((0.25, 0.22), (0.75, 0.22), (0.42, 0.85))  # in shares of the canvas
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """What opens pages; they share what is fetched once."""
     with sync_api.sync_playwright() as started:
         found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
+        context = found.new_context(viewport={"width": 1180, "height": 900})
+        context.set_default_timeout(PATIENCE)
+        yield context
         found.close()
 
 
 @pytest.fixture
 def page(browser: Any, studio: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1180, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    opened = context.new_page()
+    opened = browser.new_page()
     opened.goto(studio[1])
     opened.wait_for_selector("canvas.pad")
     yield opened
-    context.close()
+    opened.close()
 
 
 def choose(page: Any, label: str, value: str) -> None:
@@ -74,11 +98,17 @@ def test_a_drawn_seven_says_seven(page, studio):
     assert page.request.get(f"{studio[1]}gradio_api/file=/etc/hostname").status in (403, 404)
 
 
-def test_a_broken_picture_is_one_line(page, tmp_path):
-    broken = tmp_path / "broken.png"
+def test_a_picture_that_is_too_large_or_broken_is_one_line(page, tmp_path):
+    large, broken = tmp_path / "large.png", tmp_path / "broken.png"
+    with large.open("wb") as file:
+        file.truncate(2**25 + 1)
     broken.write_bytes(b"\x89PNG\r\n\x1a\n, and nothing more")
     page.get_by_role("tab", name="A picture").click()
-    page.locator("input[type=file]").first.set_input_files(broken)
+    upload = page.locator("input[type=file]").first
+    upload.set_input_files(large)
+    page.get_by_text('exceed the maximum allowed size of 32.0 Mb: "large.png"').wait_for()
+    upload.set_input_files(broken)
+    page.wait_for_selector('img[src$="broken.png"]', state="attached")
     page.click("#go-image-to-speech")
     said = page.locator(".status.error").first.inner_text()
     assert "broken.png" in said and "\n" not in said.strip()
@@ -153,7 +183,6 @@ def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browse
     page.click("#train-go")
     watch(page, r"is training: stage denoise, step \d+")
     other = browser.new_page()
-    other.set_default_timeout(PATIENCE)
     other.goto(studio[1])
     other.get_by_role("tab", name="Train").click()
     watch(other, r"is training: stage denoise, step \d+")
@@ -167,6 +196,95 @@ def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browse
     watch(page, "is not going on")
     assert newest_step(studio[2] / "runs" / name) > before
     assert "stopped; the same command goes on" in (studio[2] / "runs" / f"{name}.log").read_text()
+
+
+def test_keys_alone_go_from_an_example_to_its_sound(page):
+    def press(keys: str, wanted: str) -> None:
+        """Keys until what has the focus is called so, then Enter."""
+        for _ in range(40):
+            page.keyboard.press(keys)
+            if page.evaluate(FOCUSED) == wanted:
+                page.keyboard.press("Enter")
+                return
+        raise AssertionError(f"no way to {wanted}")
+
+    press("Tab", "A picture")
+    page.locator(".gallery-item[aria-label=seven]").wait_for()
+    press("Tab", "seven")
+    page.wait_for_selector('img[src$="seven.png"][alt=""] >> nth=0')
+    press("Tab", "Speak")
+    page.locator("#made-image-to-speech audio").wait_for()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.tagName") == "AUDIO":
+            break
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('audio').currentTime > 0")
+
+
+@pytest.fixture(scope="module")
+def walked(browser: Any, studio: Any) -> dict[str, list[Any]]:
+    """What is wrong on the tabs of a page of 390 pixels, each unfolded, in light and in dark, by kind."""
+    page = browser.new_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(studio[1])
+    page.wait_for_selector("canvas.pad")
+    page.add_style_tag(content="* { transition: none !important }")  # a colour on its way is none to be measured
+    tree = browser.new_cdp_session(page)
+    wrong: dict[str, list[Any]] = {"names": [], "width": [], "contrast": []}
+
+    def look(where: str) -> None:
+        page.evaluate(UNFOLD)
+        page.wait_for_timeout(100)
+        if (wide := page.evaluate("document.documentElement.scrollWidth")) > 390:
+            wrong["width"].append((where, wide))
+        for node in tree.send("Accessibility.getFullAXTree")["nodes"]:
+            if not node["ignored"] and node["role"]["value"] in NAMED.split() and not node["name"]["value"].strip():
+                what = tree.send("DOM.describeNode", {"backendNodeId": node["backendDOMNodeId"]})["node"]
+                wrong["names"].append((where, node["role"]["value"], what["nodeName"], what["attributes"]))
+        for is_dark in (True, False):
+            page.evaluate("is_dark => document.body.classList.toggle('dark', is_dark)", is_dark)
+            wrong["contrast"] += [(where, is_dark, *one) for one in page.evaluate(PALE)]
+
+    for verb in VERBS:
+        tab = page.locator("[role=tablist]").first.get_by_role("tab", name=verb, exact=True)
+        if not tab.count():
+            page.get_by_label("More tabs").first.click()
+            tab = page.locator(".overflow-dropdown").first.get_by_text(verb, exact=True)
+        tab.click()
+        page.wait_for_function("() => !document.querySelector('.generating')")
+        look(verb)
+        inner = page.locator("[role=tabpanel] [role=tab][aria-selected=false]").locator("visible=true")
+        for name in reversed(inner.all_inner_texts()):  # those within others first
+            page.get_by_role("tab", name=name, exact=True).locator("visible=true").last.click()
+            look(f"{verb}, {name}")
+    page.close()
+    return wrong
+
+
+@pytest.mark.parametrize("what", ["names", "width", "contrast"])
+def test_every_tab_can_be_read(walked, what):
+    """Every control and picture has a name, a telephone shows all of it, and no text is pale (4.5 at least)."""
+    assert not walked[what]
+
+
+def test_a_password_lets_in_and_another_does_not(browser, studio, tmp_path, monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    with gradio.Blocks() as small:
+        gradio.Markdown("inside")
+    monkeypatch.setattr("synesthete.studio.page.build_page", lambda *_: small)
+    server, address = start_studio(tmp_path / "made", runs=tmp_path, password="a-long-one")
+    page = browser.new_page()
+    try:
+        page.goto(address)
+        for given, awaited in (("another", "Incorrect Credentials"), ("a-long-one", "inside")):
+            page.get_by_label("username").fill("me")
+            page.get_by_label("password").fill(given)
+            page.get_by_role("button", name="Login").click()
+            page.get_by_text(awaited).wait_for()
+    finally:
+        page.close()
+        server.close()
 
 
 def newest_step(run: Path) -> int:

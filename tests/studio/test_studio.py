@@ -205,11 +205,23 @@ def test_a_stretch_is_marked_in_the_picture_of_a_sound_that_is_not_too_long(shel
     tab = task_tab.TaskTab(find_task("music"), shelf, tmp_path, Works())
     with gr.Blocks() as page:
         tab.build([])
-    shown = tab.show_sound(str(clip), "music-notes")
-    assert 'data-seconds="1.0"' in shown and 'data-field="music-gap"' in shown
+    shown = tab.show_given(str(clip), "music-notes")
+    assert 'data-length="1.0"' in shown and 'data-field="music-gap"' in shown
     assert "music-gap" in [one["props"].get("elem_id") for one in page.get_config_file()["components"]]
     monkeypatch.setattr(task_tab, "LONGEST_SOUND", 0.5)
-    assert "clip.wav: longer than the 0.5 s that a sound may be here" in tab.show_sound(str(clip), "music-notes")
+    assert "clip.wav: longer than the 0.5 s that a sound may be here" in tab.show_given(str(clip), "music-notes")
+
+
+def test_bars_are_marked_in_the_roll_of_a_score(shelf, tmp_path):
+    from synesthete.data.scores.midi import write_midi
+    from synesthete.data.scores.score import Note, Score
+    from synesthete.studio.task_tab import TaskTab
+    from synesthete.studio.work import Works
+
+    write_midi(Score(tuple(Note(67, float(i), 1.0) for i in range(8))), tmp_path / "two_bars.mid")
+    tab = TaskTab(find_task("music-compose"), shelf, tmp_path, Works())
+    shown = tab.show_given(str(tmp_path / "two_bars.mid"), "music-compose")
+    assert 'data-length="2" data-unit="bars"' in shown and 'data-field="music-compose-fill"' in shown
 
 
 def test_a_drawing_is_a_png_and_nothing_else(forms, tmp_path):

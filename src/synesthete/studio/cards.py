@@ -74,11 +74,14 @@ def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[st
     return cards
 
 
-def draw_marked(picture: Image.Image, seconds: float, field: str, label: str) -> str:
-    """A spectrogram in which a stretch can be marked. field: the id of the element whose text it becomes."""
-    name = html.escape(f"{label}: drag over the picture, or write them above; the picture shows {seconds:.1f} s")
+def draw_marked(picture: Image.Image, length: float, unit: str, field: str, label: str) -> str:
+    """A picture of a sound or a score in which a stretch can be marked.
+
+    length: that it shows, in its unit, "s" or "bars". field: the id of the element whose text the stretch becomes.
+    """
+    name = html.escape(f"{label}: drag over the picture, or write them above; the picture shows {length:.3g} {unit}")
     return (
-        f'<div class="mark" data-field="{html.escape(field)}" data-seconds="{seconds}" title="{name}">'
+        f'<div class="mark" data-field="{html.escape(field)}" data-length="{length}" data-unit="{unit}" title="{name}">'
         f'<img src="{embed(picture)}" alt="{name}" draggable="false"><i></i></div>'
     )
 

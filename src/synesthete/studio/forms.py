@@ -53,7 +53,7 @@ INFOS = {  # where the help of the command line says more than a form needs
     "num": "Of each.",
     "sampler": "How it walks from noise to what is made.",
     "remake": "Such as alto, tenor.",
-    "fill": "Such as 3-4.",
+    "fill": "Such as 3-4, or mark them in the picture of the score.",
     "gap": "From and to, such as 3 4.5, or mark them in the picture of the sound; the rest stays as it is.",
     "strengths": "Such as 0 0.5 1: a picture for each.",
 }
@@ -97,9 +97,9 @@ class Field:
         return self.is_choice and self.kind.startswith("Sequence")
 
     @property
-    def is_span(self) -> bool:
-        """Whether it is a stretch of a sound, in seconds, which can be marked in its picture."""
-        return self.kind == "tuple[float, float]"
+    def unit(self) -> str:
+        """Of a stretch of a sound or a score, which can be marked in its picture: "s" or "bars"; else ""."""
+        return "s" if self.kind == "tuple[float, float]" else "bars" if self.name == "fill" else ""
 
     @property
     def may_be_empty(self) -> bool:

@@ -1,4 +1,4 @@
-// What the page does by itself: drawing with mouse, pen or finger, and spectrograms that seek in their sounds.
+// What the page does by itself: drawing with mouse, pen or finger, marking, and spectrograms that seek in their sounds.
 (() => {
   const drawn = new WeakSet();
   const at = (pad, event) => {
@@ -41,16 +41,19 @@
   };
   window.studioClear = (id) => clear(document.getElementById(id));
 
-  // A stretch marked in a spectrogram is written into its field.
+  // A stretch marked in a picture is written into its field, as seconds or as the bars that it touches.
   let marked = null;
   const mark = (event) => {
     const box = marked.place.getBoundingClientRect();
     const now = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
     marked.from ??= now;
-    const [first, last] = [Math.min(marked.from, now), Math.max(marked.from, now)];
-    Object.assign(marked.place.querySelector("i").style, { left: `${100 * first}%`, width: `${100 * (last - first)}%` });
-    const field = document.querySelector(`#${marked.place.dataset.field} :is(textarea, input)`);
-    field.value = [first, last].map((share) => (share * marked.place.dataset.seconds).toFixed(2)).join(" ");
+    const { length, unit, field: name } = marked.place.dataset;
+    let [first, last] = [Math.min(marked.from, now), Math.max(marked.from, now)].map((share) => share * length);
+    if (unit === "bars") [first, last] = [Math.min(Math.floor(first), length - 1), Math.max(Math.ceil(last), 1)];
+    const [left, width] = [first, last - first].map((share) => `${100 * share / length}%`);
+    Object.assign(marked.place.querySelector("i").style, { left, width });
+    const field = document.querySelector(`#${name} :is(textarea, input)`);
+    field.value = unit === "bars" ? `${first + 1}-${last}` : `${first.toFixed(2)} ${last.toFixed(2)}`;
     return field;
   };
   document.addEventListener("pointerdown", (event) => {
@@ -65,6 +68,13 @@
     if (marked) mark(event).dispatchEvent(new Event("input", { bubbles: true }));
     marked = null;
   });
+
+  // What gradio gives no name: its ornaments are no pictures, and an example is called as its file.
+  new MutationObserver(() => {
+    for (const one of document.querySelectorAll("svg:not([aria-label], [aria-hidden])")) one.ariaHidden = "true";
+    for (const one of document.querySelectorAll(".gallery-item:not([aria-label]):has(img)"))
+      one.ariaLabel = one.querySelector("img").src.split("/").pop().replace(/\.\w+$/, "");
+  }).observe(document, { childList: true, subtree: true });
 
   document.addEventListener("click", (event) => {
     const seek = event.target.closest?.(".seek");

@@ -83,6 +83,8 @@ def start_studio(
                 button_primary_background_fill_hover="*primary_800",
                 button_primary_background_fill_dark="*primary_700",
                 button_primary_text_color="white",
+                body_text_color_subdued="*neutral_600",
+                input_placeholder_color="*neutral_600",
                 block_info_text_color="*neutral_600",
                 block_info_text_color_dark="*neutral_300",
             ),

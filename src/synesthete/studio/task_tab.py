@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from PIL import Image
 
 from synesthete.data.audio import read_audio
+from synesthete.data.scores.score import BAR
 from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.pipeline.canvas import encode_whole
@@ -71,7 +73,7 @@ class TaskTab:
         self.asked = fields_of(task)
         self.name = f"{self.kind}{task.name}"
         self.pad = f"pad-{self.name}"
-        self.marked: Any = None  # where a stretch of a sound is marked
+        self.marked: Any = None  # where a stretch of a sound or a score is marked
 
     def build(self, moments: Sequence[Any]) -> None:
         """Put it where the page stands. moments: when it is first seen."""
@@ -104,8 +106,8 @@ class TaskTab:
         stop.click(self.works.stop, None, status, queue=False, **UNNAMED)
         old.upload(self.bring_back, [old, model], [status, model, seed, *widgets], **UNNAMED, **ONE_AT_A_TIME)
         gr.on([model.input, *moments], self.show_model, model, widgets, **UNNAMED, **ONE_AT_A_TIME)
-        for sound in (one.widget for one in self.asked if self.marked and one.file == "sound"):
-            sound.change(self.show_sound, [sound, model], self.marked, **UNNAMED, **ONE_AT_A_TIME)
+        for given in (one.widget for one in self.asked if self.marked and one.file in ("sound", "score")):
+            given.change(self.show_given, [given, model], self.marked, **UNNAMED, **ONE_AT_A_TIME)
         gr.on(moments, self.find_models, None, model, queue=False, **UNNAMED)
 
     @property
@@ -128,7 +130,7 @@ class TaskTab:
             for field in self.asked:
                 if field.name not in FIRST:
                     make_widget(self.task, field)
-                    if field.is_span:
+                    if field.unit:
                         field.widget.elem_id = f"{self.name}-{field.name}"
                         self.marked = gr.HTML()
         return seed
@@ -216,7 +218,8 @@ class TaskTab:
         kind = self.task.request_type
         with self.shelf.borrow(name) as model:
             asked, settings, ignored = read_form(self.task, self.asked, given, model.pipeline)
-            told = [str(one) for key, value in asked.items() if key != "inputs" for one in listed(value)]
+            values = [one for key, value in asked.items() if key != "inputs" for one in listed(value)]
+            told = [one.name if isinstance(one, Path) else str(one) for one in values]
             notes = [f"“{label}” is left out: {name} is told no such thing" for label in ignored]
             if drawing and "inputs" in kind.own_fields():
                 is_seen = not drawing.startswith(UNSEEN)
@@ -249,20 +252,32 @@ class TaskTab:
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    def show_sound(self, path: str | None, name: str) -> str:
-        """The spectrogram of a sound, in which what is to be made anew can be marked; an error as a line."""
+    def show_given(self, path: str | None, name: str) -> str:
+        """A sound or a score as picture, in which what is to be made anew can be marked; an error as a line."""
         if not path:
             return ""
-        span = next(one for one in self.asked if one.is_span)
+        span = next(one for one in self.asked if one.unit)
         try:
-            check_seconds(Path(path))
             with self.shelf.borrow(name) as model:
-                codec = getattr(model.pipeline, "base", model.pipeline).codec
-                sound = read_audio(path, codec.spec.sample_rate)[: round(PICTURED_SECONDS * codec.spec.sample_rate)]
-                picture = codec.pictures(encode_whole(codec, sound[None].to(model.pipeline.device)))[0]
+                picture, length = (self.picture_score if span.unit == "bars" else self.picture_sound)(model, Path(path))
         except InputError as error:
             return draw_message(str(error).replace(path, Path(path).name), "error")
-        return draw_marked(picture, len(sound) / codec.spec.sample_rate, f"{self.name}-{span.name}", span.label)
+        return draw_marked(picture, length, span.unit, f"{self.name}-{span.name}", span.label)
+
+    def picture_sound(self, model: Model, path: Path) -> tuple[Image.Image, float]:
+        """Its spectrogram, or that of its beginning, and the seconds that it shows."""
+        check_seconds(path)
+        codec = getattr(model.pipeline, "base", model.pipeline).codec
+        sound = read_audio(path, codec.spec.sample_rate)[: round(PICTURED_SECONDS * codec.spec.sample_rate)]
+        picture = codec.pictures(encode_whole(codec, sound[None].to(model.pipeline.device)))[0]
+        return picture, len(sound) / codec.spec.sample_rate
+
+    def picture_score(self, model: Model, path: Path) -> tuple[Image.Image, int]:
+        """Its roll and its bars, as the model reads it."""
+        asked: dict[str, Any] = {"init": path, "fill": "1"}
+        plan: Any = model.plan(self.task.request_type(model=model.name, **asked))
+        codec = model.pipeline.codec
+        return codec.pictures(codec.encode(plan.grid[None].to(model.pipeline.device)))[0], plan.grid.shape[-1] // BAR
 
     def bring_back(self, path: str, name: str) -> list[Any]:
         """The form as it was when a file was made, but for files that it was made of; first a line that says so."""
@@ -342,8 +357,6 @@ def example_pictures(folder: Path) -> list[Path]:
 
     paths = [folder / f"{name}.png" for name in DIGITS]
     if not all(path.is_file() for path in paths):
-        from PIL import Image
-
         from synesthete.data.picture import write_picture
 
         held_out = BuiltInDigits().pictures("test")
