@@ -10,9 +10,11 @@ from PIL import Image
 
 from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric
 from synesthete.evaluation.samples import Generated, References, generate_timed
+from synesthete.executors import using
 from synesthete.tasks import Task
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
+from unreliable import Unreliable
 
 RATES = torch.tensor([3.0, 7.0, 13.0])
 TIME = torch.linspace(0, 1, 200)
@@ -103,6 +105,9 @@ def test_a_sample_draws_the_same_noise_whatever_the_others_and_the_batch(pipelin
     whole = generate_timed(pipeline, labels, seed=3, keep_x_0=True)
     parts = generate_timed(pipeline, labels, seed=3, batch_size=2, warmed=set())
     assert torch.equal(whole.signal, parts.signal)
+    with using(Unreliable()):
+        divided = generate_timed(pipeline, labels, seed=3, batch_size=2, keep_x_0=True)
+    assert torch.equal(divided.signal, whole.signal) and torch.equal(divided.x_0, whole.x_0)
     assert torch.equal(whole.signal[:2], generate_timed(pipeline, labels[:2], seed=3).signal)
     assert len(whole.x_0) == 5
     assert parts.x_0 is None

@@ -17,6 +17,7 @@ from synesthete.cli.options import (
     DataFolder,
     Device,
     ModelName,
+    On,
     Overwrite,
     check_report_folder,
     choose_folder,
@@ -66,6 +67,7 @@ def evaluate(
     ] = None,
     assignments: Assignments = None,
     device: Device = "auto",
+    on: On = "local",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -84,6 +86,8 @@ def evaluate(
     `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
+    from synesthete.cluster import working_on
+
     target = choose_folder(out, "report", model)
     check_report_folder(target, overwrite)
     pipeline, folder, recipe, task = open_model(model, device, assignments)
@@ -93,7 +97,7 @@ def evaluate(
             raise InputError(f"{model}: a model of {task.makes}, which has no --{option}; leave it out")
     options = {option: given[option] for option in task.evaluation_options if option in given}
     options |= {"data": data, "num": num, "seed": seed}
-    with progress_bar() as report:
+    with working_on(on), progress_bar() as report:
         found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
     if Path(model).is_dir():  # one of one's own: neither shipped nor the Hub's
         from synesthete.evaluation.reporting.report import figures_text

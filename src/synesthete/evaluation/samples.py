@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from synesthete import seeding
+from synesthete.executors import divide
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Generated", "References", "draw_places", "generate_timed"]
 
@@ -100,27 +102,45 @@ def generate_timed(
     generators: one a sample; by `seed` and place where None. labels: the classes asked for; the conditions themselves
     where None. warmed: sizes of batches that were run before: the first forward of a size chooses kernels and takes
     memory, which is not the sampler's doing, so one step of every other size comes first, untimed. None: of no size.
-    progress(done, n). sampling: settings that differ from the model's own.
+    progress(done, n). sampling: settings that differ from the model's own. The executor that was chosen divides the
+    batches.
     """
-    signals, x_0, seconds, num = [], [], [], len(raw)
+    num, done = len(raw), 0
     generators = generators or seeding.sample_generators(seed, num)
-    for first in range(0, num, batch_size):
-        here = slice(first, min(first + batch_size, num))
-        size = here.stop - first
-        if warmed is not None and size not in warmed:
-            warmed.add(size)
-            next(pipeline.trajectory(raw[here]))
-        start = time.perf_counter()
-        output = pipeline(raw[here], generators=generators[here], **sampling)
-        signal = output.signal.float() if output.signal.is_floating_point() else output.signal
-        signals.append(signal.cpu())  # the copy waits for a device that computes on its own
-        seconds.append(time.perf_counter() - start)
-        if keep_x_0:
-            x_0.append(output.x_0.float().cpu())
+    jobs = {first: slice(first, min(first + batch_size, num)) for first in range(0, num, batch_size)}
+    make, made = partial(make_batch, pipeline, raw, generators, warmed, keep_x_0, sampling), dict[int, Any]()
+    for first, batch in divide(make, jobs, "network"):
+        made[first] = batch
+        done += len(batch[0])
         if progress:
-            progress(here.stop, num)
+            progress(done, num)
+    signals, x_0, seconds = zip(*(made[first] for first in jobs), strict=True)
     asked = raw if labels is None else labels
-    return Generated(torch.cat(signals), asked, tuple(seconds), torch.cat(x_0) if keep_x_0 else None)
+    return Generated(torch.cat(signals), asked, seconds, torch.cat(x_0) if keep_x_0 else None)
+
+
+@torch.no_grad()
+def make_batch(
+    pipeline: Any,
+    raw: Any,
+    generators: Sequence[torch.Generator],
+    warmed: set[int] | None,
+    keep_x_0: bool,
+    sampling: Mapping[str, Any],
+    here: slice,
+) -> tuple[Tensor, Tensor | None, float]:
+    """Samples of raw[here] on the CPU, their x_0 where it is kept, and the seconds that they took."""
+    size = here.stop - here.start
+    if warmed is not None and size not in warmed:
+        warmed.add(size)
+        next(pipeline.trajectory(raw[here]))
+    noise = [generator.clone_state() for generator in generators[here]]  # a batch may be made twice
+    start = time.perf_counter()
+    output = pipeline(raw[here], generators=noise, **sampling)
+    signal = output.signal.float() if output.signal.is_floating_point() else output.signal
+    signal = signal.cpu()  # the copy waits for a device that computes on its own
+    seconds = time.perf_counter() - start
+    return signal, output.x_0.float().cpu() if keep_x_0 else None, seconds
 
 
 @torch.no_grad()
