@@ -25,7 +25,6 @@ import torch
 from PIL import Image
 
 from synesthete import seeding
-from synesthete.cli.options import recipe_of
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.scores.rendering import SoundFont, render
 from synesthete.data.scores.sources import ScoreFile
@@ -35,10 +34,12 @@ from synesthete.pipeline.canvas import encode_whole
 from synesthete.pipeline.cascade import Cascade
 from synesthete.pipeline.long_form import fade_ends
 from synesthete.tasks import prepare
-from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices, enlarge
+from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices
+from synesthete.tasks.demo_page import enlarge
 from synesthete.tasks.model import load
 from synesthete.tasks.music_score.playing import Played
 from synesthete.tasks.music_score.sampling import draw_played
+from synesthete.tasks.scoring import recipe_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -416,12 +416,12 @@ def test_a_state_of_other_types_is_one_line(uninterrupted, prepared, tmp_path, d
 def test_a_run_folder_holds_no_pickle_and_no_path_of_its_maker(uninterrupted):
     for path in uninterrupted[0].rglob("*"):
         if path.is_file() and not path.name.startswith("events.out.tfevents"):
-            assert path.suffix in {".yaml", ".json", ".jsonl", ".png", ".wav", ".safetensors"}, path
+            assert path.suffix in {".md", ".yaml", ".json", ".jsonl", ".png", ".wav", ".safetensors"}, path
             if path.suffix == ".safetensors":
                 assert load_file(path)
             else:
                 assert path.read_bytes()[:1] != b"\x80"  # what pickles begin with
-        if path.suffix in {".yaml", ".json", ".jsonl"}:
+        if path.suffix in {".md", ".yaml", ".json", ".jsonl"}:
             text = path.read_text()
             assert str(Path.home()) + "/" not in text
 
