@@ -4,7 +4,7 @@
 
 makes pictures of noise, puts them at `file://`, and reads 2,000 batches of 64 from there and from memory, each in a
 process of its own: seconds until the first batch, samples a second of the processor, and how the resident memory
-grows. A tenth of the batches warms up.
+grows. A tenth of the batches warms up. --train: with the step of a very small network for each.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import json
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from synesthete.data.labelled import PictureSamples
 from synesthete.data.rows import Rows
@@ -33,11 +35,12 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=1_000_000)
     parser.add_argument("--num-steps", type=int, default=2_000)
     parser.add_argument("--out", type=Path, default=Path("out/streaming"))
+    parser.add_argument("--train", action="store_true", help="A step of three small convolutions for each batch.")
     parser.add_argument("--way", choices=["memory", "shards"])
     options = parser.parse_args()
     address, index, whole = f"file://{options.out.resolve()}/shards", options.out / "shards.json", options.out / "whole"
     if options.way:
-        print(json.dumps(read(options.way, address, index, whole, options.num, options.num_steps)))
+        print(json.dumps(read(options.way, address, index, whole, options.num, options.num_steps, options.train)))
         return
     if not index.exists():
         options.out.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,9 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "benchmarks.streaming", *sys.argv[1:], "--way", way], check=True)
 
 
-def read(way: str, address: str, index: Path, whole: Path, num: int, num_steps: int) -> dict[str, float | str]:
+def read(
+    way: str, address: str, index: Path, whole: Path, num: int, num_steps: int, train: bool
+) -> dict[str, float | str]:
     """Go through the batches one way."""
     began = time.perf_counter()
     if way == "shards":
@@ -64,7 +69,14 @@ def read(way: str, address: str, index: Path, whole: Path, num: int, num_steps: 
     for _ in range(warm):
         next(batches)
     resident, most, used = resident_mb(), 0.0, time.process_time()
-    for number, _ in enumerate(batches):
+    sizes = (1, 16, 16, 1)
+    network = nn.Sequential(*(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes)))
+    optimiser = torch.optim.AdamW(network.parameters())
+    for number, batch in enumerate(batches):
+        if train:
+            network(batch.signal / 255).square().mean().backward()
+            optimiser.step()
+            optimiser.zero_grad()
         if number % 50 == 0:
             most = max(most, resident_mb())
     used = time.process_time() - used

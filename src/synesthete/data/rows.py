@@ -66,10 +66,12 @@ class Rows:
 
     def _read(self, rows: Tensor) -> Tensor:
         read = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        where = torch.searchsorted(self._starts, rows, right=True) - 1
-        for number in where.unique().tolist():
-            mine = (where == number).nonzero().flatten()
-            read[mine] = self.shards[number][rows[mine] - self._starts[number]]
+        where, order = (torch.searchsorted(self._starts, rows, right=True) - 1).sort()
+        numbers, counts = where.unique_consecutive(return_counts=True)
+        inside = (rows[order] - self._starts[where]).split(counts.tolist())
+        if len(numbers):
+            parts = [self.shards[number][rest] for number, rest in zip(numbers.tolist(), inside, strict=True)]
+            read[order] = torch.cat(parts)
         return read
 
 
