@@ -23,7 +23,7 @@ from synesthete.types import InputError
 WEIGHTS = {
     "audio-to-image-digits": "42d7e3d63acd9a3e",
     "image-to-speech-digits": "c5c6fc89e7ebe0e8",
-    "image-to-speech-photos": "5878a5b324219130",
+    "image-to-speech-photos": "8f86f3128a7cd2a4",
     "image-to-speech-voices": "cd3aced7472cead4",
     "images-digits": "2332635f7a1dc0be",
     "music-compose": "6a969593f7d73df3",
