@@ -225,3 +225,12 @@ def test_a_row_that_was_read_is_a_copy(rows):
     found[torch.tensor([1])].zero_()
     found[1].zero_()
     assert torch.equal(found[:], values)
+
+
+def test_rows_in_half_precision_are_read_within_autocast():
+    """Held-out samples are, where a training is in bfloat16."""
+    values = torch.randn(9, 2, generator=torch.Generator().manual_seed(0)).half()
+    rows = Rows([values[:4], values[4:]])
+    with torch.autocast("cpu", torch.bfloat16):
+        read = rows[torch.tensor([7, 0, 5, 7])]
+    assert torch.equal(read, values[[7, 0, 5, 7]])
