@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium on this machine")
-PATIENCE = 120_000  # ms that a busy machine may take
+PATIENCE = 60_000  # ms that a busy machine may take
 VERBS = ("Speak", "Draw", "Paint", "Play", "Compare", "Train", "Runs")
 NAMED = """button checkbox combobox image img link radio searchbox slider spinbutton tab textbox Audio Canvas"""
 FOCUSED = "(document.activeElement.ariaLabel ?? document.activeElement.innerText).trim()"
