@@ -149,10 +149,10 @@ def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json
     """Say what training the recipe takes on this machine.
 
     Raises:
-        InputError: a stage does not fit, and what to set; its folder is there already; as `rehearse`.
+        InputError: a stage does not fit, and what to set; its folder is there already; as `dry_run_recipe`.
     """
     from synesthete.tasks.task import prepare, task_of
-    from synesthete.training.rehearsal import describe_rehearsal, rehearsal_values, rehearse
+    from synesthete.training.dry_run_report import describe_report, dry_run_recipe, report_values
 
     folder = out.parent / f"{out.name}-dry-run"
     if folder.exists():
@@ -160,12 +160,12 @@ def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json
     given = None if data is None else partial(prepare, folder=data)
     try:
         with progress_bar() as show:
-            found = rehearse(
+            found = dry_run_recipe(
                 recipe, task_of(recipe).dummy_batch, folder, prepare=given, report=lambda said: show(said, 0, 0)
             )
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    finish(as_json, rehearsal_values(found), describe_rehearsal(found))
+    finish(as_json, report_values(found), describe_report(found))
     if found.problems:
         raise InputError("; ".join(found.problems))

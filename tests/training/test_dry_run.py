@@ -22,10 +22,10 @@ from synesthete.recipes import find_recipe
 from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
 from synesthete.recipes.needs import find_needs
 from synesthete.tasks import task_of
-from synesthete.training import cost, published, rehearsal
+from synesthete.training import cost, dry_run_report, published
 from synesthete.training.cost import Cost, Memory
+from synesthete.training.dry_run_report import dry_run_recipe, what_to_set
 from synesthete.training.published import PUBLISHED, Network, Published, stand_ins
-from synesthete.training.rehearsal import rehearse, what_to_set
 from synesthete.training.weights import Weights
 from synesthete.types import InputError
 from tiny import DEBUG, debug_recipe
@@ -36,7 +36,7 @@ GIGABYTE = 10**9
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """No process of its own for a step, which takes seconds to begin, and no step to foretell another."""
+    """No process of its own for a step, which takes seconds to begin, and no step to predict another."""
     monkeypatch.setattr(cost, "in_own_process", lambda run, *arguments: run(*arguments))
 
     def predict(recipe, stage, dummies, most):
@@ -47,7 +47,7 @@ def in_process(monkeypatch):
 
 def dry_run(folder, **changes):
     recipe = debug_recipe()
-    return rehearse(recipe, task_of(recipe).dummy_batch, folder, **changes)
+    return dry_run_recipe(recipe, task_of(recipe).dummy_batch, folder, **changes)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -101,10 +101,10 @@ def test_random_weights_are_found_as_if_they_were_published(tmp_path, monkeypatc
 def test_every_stage_is_taken_written_and_read_back(in_process, tmp_path):
     found = dry_run(tmp_path / "dry")
     assert found.problems == []
-    align, denoise = (one.taken for one in found.stages)
+    align, denoise = (one.measured for one in found.stages)
     need = find_needs(debug_recipe()).stages[1]
     assert (denoise.num_trained, denoise.num_frozen) == (need.num_trained, 0)
-    # Weights, moments and averages, as is foretold of the whole training.
+    # Weights, moments and averages, as is predicted of the whole training.
     assert denoise.checkpoint == pytest.approx(need.least_memory - 4 * need.num_trained, rel=0.05)
     assert align.num_frozen > align.num_trained > 0
     assert [path.name for path in sorted((tmp_path / "dry/checkpoints").glob("*/*"))] == ["step_0000006"] * 2
@@ -125,7 +125,7 @@ def test_a_stage_that_does_not_fit_is_not_run_and_the_others_are(in_process, tmp
         return replace(found, seconds=None, memory=Memory(1, 0, 0, 2000)) if stage.name == "align" else found
 
     def run(function, *arguments):
-        if function is rehearsal.take_stage:
+        if function is dry_run_report.run_stage:
             taken.append(arguments[1])
             raise BrokenProcessPool  # as where the system ends a process
         return function(*arguments)
@@ -149,8 +149,8 @@ def test_a_stage_that_does_not_fit_is_not_run_and_the_others_are(in_process, tmp
 )
 def test_what_would_make_it_fit_is_told(memory, checkpointing, told):
     stage = Stage("s", build(Denoising), batch_size=16, gradient_checkpointing=checkpointing)
-    foretold = Cost("s", 16, 16, Memory(GIGABYTE, 2 * GIGABYTE, GIGABYTE, 16 * GIGABYTE))
-    assert told in what_to_set(stage, foretold, int(memory * GIGABYTE))
+    predicted = Cost("s", 16, 16, Memory(GIGABYTE, 2 * GIGABYTE, GIGABYTE, 16 * GIGABYTE))
+    assert told in what_to_set(stage, predicted, int(memory * GIGABYTE))
 
 
 def test_the_command_leaves_nothing_unless_it_is_to_keep_it(in_process, tmp_path, command):
@@ -158,7 +158,7 @@ def test_the_command_leaves_nothing_unless_it_is_to_keep_it(in_process, tmp_path
     code, printed, said = command(*call, "--stages", "align")
     assert code == 0
     (stage,) = json.loads(printed.splitlines()[-1])["stages"]
-    assert stage["taken"]["memory_in_all"] >= stage["taken"]["memory"] >= 0
+    assert stage["measured"]["memory_in_all"] >= stage["measured"]["memory"] >= 0
     assert list(tmp_path.iterdir()) == []
     code, _, said = command(*call, "--stages", "align", "--keep")
     assert code == 0
@@ -171,5 +171,5 @@ def test_a_command_whose_stage_does_not_fit_says_what_to_set(in_process, tmp_pat
     monkeypatch.setattr(cost, "available_memory", lambda: 1001)
     code, printed, said = command("train", DEBUG, "--dry-run", "--stages", "align", "--out", tmp_path / "run")
     assert code == 2
-    assert "foretold" in printed
+    assert "predicted" in printed
     assert "synesthete: stage align does not fit: needs 0.00 GB" in said

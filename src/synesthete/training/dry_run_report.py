@@ -33,7 +33,7 @@ STATISTICS = "statistics.safetensors"
 
 
 @dataclass(frozen=True)
-class Taken:
+class MeasuredCost:
     """What a stage took.
 
     seconds: an optimiser step. memory: bytes at the fullest moment of the step; memory_in_all: of all, writing and
@@ -49,12 +49,12 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """A stage: what `cost.predict` foretold, and what it took or, where it did not fit, what to set."""
+class StageReport:
+    """A stage: what `cost.predict` predicted, and what it took or, where it did not fit, what to set."""
 
     stage: str
-    foretold: cost.Cost
-    taken: Taken | None = None
+    predicted: cost.Cost
+    measured: MeasuredCost | None = None
     problem: str | None = None
 
 
@@ -67,14 +67,14 @@ class Preparation:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRunReport:
     """All stages in their order.
 
     stand_ins: published networks whose weights were random. preparation: None where no frozen network takes part in it.
     model: bytes of the finished one, loaded again; None where no stage wrote one.
     """
 
-    stages: tuple[Rehearsed, ...]
+    stages: tuple[StageReport, ...]
     stand_ins: tuple[str, ...]
     preparation: Preparation | None
     model: int | None
@@ -85,7 +85,7 @@ class Rehearsal:
         return [f"stage {one.stage} does not fit: {one.problem}" for one in self.stages if one.problem]
 
 
-def rehearse(
+def dry_run_recipe(
     recipe: Recipe,
     dummies: cost.Dummies,
     folder: Path,
@@ -93,8 +93,8 @@ def rehearse(
     prepare: Prepare | None = None,
     memory: int | None = None,
     report: Callable[[str], None] = lambda said: None,
-) -> Rehearsal:
-    """A step of every stage in a process of its own: foretold, made, written to a run folder and read back.
+) -> DryRunReport:
+    """A step of every stage in a process of its own: predicted, made, written to a run folder and read back.
 
     What would be downloaded is random weights of the same shapes. dummies: as `Task.dummy_batch`. prepare: of the data,
     where not made-up ones are trained on. Other processes have to be able to import both. memory: bytes that a stage
@@ -117,24 +117,26 @@ def rehearse(
             preparation = cost.in_own_process(prepare_sample, values, dummies, folder)
         for number, stage in enumerate(recipe.stages):
             free = cost.available_memory() if memory is None else memory
-            report(f"stage {stage.name}: foretelling")
-            foretold = cost.predict(recipe, stage, dummies, free)
-            one = Rehearsed(stage.name, foretold)
+            report(f"stage {stage.name}: predicting")
+            predicted = cost.predict(recipe, stage, dummies, free)
+            one = StageReport(stage.name, predicted)
             report(describe_stages([one]))
-            if foretold.memory.total > free:
-                one = replace(one, problem=what_to_set(stage, foretold, free))
+            if predicted.memory.total > free:
+                one = replace(one, problem=what_to_set(stage, predicted, free))
             else:
                 report(f"stage {stage.name}: a step")
                 try:
-                    one = replace(one, taken=cost.in_own_process(take_stage, values, number, dummies, folder, prepare))
+                    one = replace(
+                        one, measured=cost.in_own_process(run_stage, values, number, dummies, folder, prepare)
+                    )
                 except BrokenProcessPool:  # as the system ends a process when memory is short
-                    one = replace(one, problem=f"the system ended it; {what_to_set(stage, foretold, free)}")
+                    one = replace(one, problem=f"the system ended it; {what_to_set(stage, predicted, free)}")
                 report(describe_stages([one]))
             found.append(one)
         if (folder / "model").is_dir():
             report("reading the model back")
             model = cost.in_own_process(load_model, folder / "model")
-    return Rehearsal(tuple(found), tuple(missing), preparation, model)
+    return DryRunReport(tuple(found), tuple(missing), preparation, model)
 
 
 def prepare_sample(values: dict[str, Any], dummies: cost.Dummies, folder: Path) -> Preparation | None:
@@ -166,9 +168,9 @@ def prepare_sample(values: dict[str, Any], dummies: cost.Dummies, folder: Path) 
     return found if codec.caches_latents or hears else None
 
 
-def take_stage(
+def run_stage(
     values: dict[str, Any], number: int, dummies: cost.Dummies, folder: Path, prepare: Prepare | None
-) -> Taken:
+) -> MeasuredCost:
     """A stage as a training begins it, a step, its checkpoint and model written, and the checkpoint read back."""
     recipe = Recipe.from_dict(values)
     stage = recipe.stages[number]
@@ -195,7 +197,7 @@ def take_stage(
     towers = [tower.network for tower in getattr(trainer.parts.conditioner, "towers", ()) if "network" in vars(tower)]
     num_all += sum(p.numel() for network in towers for p in network.parameters())
     num_trained = sum(p.numel() for p in trainer.trained.values())
-    return Taken(num_trained, num_all - num_trained, seconds, memory, gauge.read(), num_bytes_in(written))
+    return MeasuredCost(num_trained, num_all - num_trained, seconds, memory, gauge.read(), num_bytes_in(written))
 
 
 @torch.no_grad()
@@ -225,11 +227,11 @@ def num_bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def what_to_set(stage: Stage, foretold: cost.Cost, memory: int) -> str:
+def what_to_set(stage: Stage, predicted: cost.Cost, memory: int) -> str:
     """What lets a step fit into so many bytes: smaller micro-batches, activations computed twice, or nothing here."""
-    fixed = foretold.memory.total - foretold.memory.working
-    a_sample = foretold.memory.working / foretold.micro_batch
-    short = f"needs {foretold.memory.total / 1e9:.2f} GB, and {memory / 1e9:.2f} are free"
+    fixed = predicted.memory.total - predicted.memory.working
+    a_sample = predicted.memory.working / predicted.micro_batch
+    short = f"needs {predicted.memory.total / 1e9:.2f} GB, and {memory / 1e9:.2f} are free"
     for num in range(stage.gradient_accumulation_steps + 1, stage.batch_size + 1):
         if stage.batch_size % num == 0 and fixed + a_sample * (stage.batch_size // num) <= memory:
             return f"{short}; --set stages.{stage.name}.gradient_accumulation_steps={num}"
@@ -238,7 +240,7 @@ def what_to_set(stage: Stage, foretold: cost.Cost, memory: int) -> str:
     return f"{short}; one sample alone does not fit: take a smaller denoiser, or a machine with more memory"
 
 
-def describe_rehearsal(found: Rehearsal) -> str:
+def describe_report(found: DryRunReport) -> str:
     """A table for people, and what else was found."""
     lines = [f"random weights for {', '.join(found.stand_ins)}"] if found.stand_ins else []
     lines.append(describe_stages(found.stages))
@@ -250,23 +252,23 @@ def describe_rehearsal(found: Rehearsal) -> str:
     return "\n".join(lines)
 
 
-def describe_stages(stages: Sequence[Rehearsed]) -> str:
+def describe_stages(stages: Sequence[StageReport]) -> str:
     """Their table, as far as they are known."""
-    rows = [("stage", "trained", "frozen", "s a step", "foretold", "peak GB", "foretold", "in all", "checkpoint")]
+    rows = [("stage", "trained", "frozen", "s a step", "predicted", "peak GB", "predicted", "in all", "checkpoint")]
     for one in stages:
-        told, seconds = f"{one.foretold.memory.total / 1e9:.2f}", one.foretold.seconds
-        foretold = "-" if seconds is None else f"{seconds:.3g}"
-        if (taken := one.taken) is None:
-            rows.append((one.stage, "-", "-", "-", foretold, "-", told, "-", "-"))
+        told, seconds = f"{one.predicted.memory.total / 1e9:.2f}", one.predicted.seconds
+        predicted = "-" if seconds is None else f"{seconds:.3g}"
+        if (measured := one.measured) is None:
+            rows.append((one.stage, "-", "-", "-", predicted, "-", told, "-", "-"))
             continue
-        numbers = f"{taken.num_trained:,}", f"{taken.num_frozen:,}", f"{taken.seconds:.3g}", foretold
-        sizes = f"{taken.memory / 1e9:.2f}", told, f"{taken.memory_in_all / 1e9:.2f}"
-        rows.append((one.stage, *numbers, *sizes, f"{taken.checkpoint / 1e9:.3f} GB"))
+        numbers = f"{measured.num_trained:,}", f"{measured.num_frozen:,}", f"{measured.seconds:.3g}", predicted
+        sizes = f"{measured.memory / 1e9:.2f}", told, f"{measured.memory_in_all / 1e9:.2f}"
+        rows.append((one.stage, *numbers, *sizes, f"{measured.checkpoint / 1e9:.3f} GB"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def rehearsal_values(found: Rehearsal) -> dict[str, Any]:
+def report_values(found: DryRunReport) -> dict[str, Any]:
     """The same for programs."""
-    stages = [asdict(one) | {"foretold_bytes": one.foretold.memory.total} for one in found.stages]
+    stages = [asdict(one) | {"predicted_bytes": one.predicted.memory.total} for one in found.stages]
     return {**asdict(found), "stages": stages, "problems": found.problems}
