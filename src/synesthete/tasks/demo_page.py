@@ -11,11 +11,12 @@ from PIL import Image
 
 from synesthete import hub
 from synesthete.data.picture import contact_sheet, write_picture
+from synesthete.data.pictures import DIGITS
 from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, provenance, to_html
 from synesthete.io import write_file
 from synesthete.tasks.model import load
-from synesthete.tasks.results import PictureResult, Sound
+from synesthete.tasks.results import Sound
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAINTER = "audio-to-image-digits"  # paints what has been said, where it ships
-# What one more model of each kind is asked for, where it ships: its verb, the file, the model, the label.
-OTHERS = (("draw", "drawn", "images-digits", "seven"), ("play", "played", "music-notes", "piano"))
+# What one more model of each kind is asked for, where it ships: its verb, the file, the model, the labels.
+OTHERS = (("draw", "drawn", "images-digits", DIGITS), ("play", "played", "music-notes", ("piano",)))
 # What to do next, and the command that does it.
 NEXT = (
     ("Let a picture of your own speak", "synesthete speak my_digit.png --voice bf_emma"),
@@ -109,15 +110,16 @@ def show_systems(model: str, row: Mapping[str, Any], out: Path, seed: int, devic
     told = [spoken | {"png": str(Path(wav).with_suffix(".png")), "wav": wav}]
     if "painted" in row:
         told.append({"verb": "paint", "model": PAINTER, "of": Path(wav).name, "png": row["painted"]})
-    for verb, name, other, label in OTHERS:
+    for verb, name, other, labels in OTHERS:
         if other in hub.shipped_models():
-            (made,) = load(other, device)([label], seed=seed)
-            if isinstance(made, PictureResult):
-                made.image = enlarge(made.image, SIDE)
-            png = made.save(out / f"{name}.png")
-            told.append({"verb": verb, "model": other, "of": label, "png": str(png)})
-            if isinstance(made, Sound):
-                told[-1]["wav"] = str(made.save(out / f"{name}.wav"))
+            made, png = load(other, device)(list(labels), seed=seed), out / f"{name}.png"
+            told.append({"verb": verb, "model": other, "of": ", ".join(labels), "png": str(png)})
+            if isinstance(made[0], Sound):
+                made[0].save(png)
+                told[-1]["wav"] = str(made[0].save(out / f"{name}.wav"))
+            else:
+                rows = [[enlarge(one.image, SIDE // 2) for one in made[x : x + 5]] for x in range(0, len(made), 5)]
+                write_picture(png, contact_sheet(rows))
     return told
 
 
