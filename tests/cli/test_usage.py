@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 
@@ -76,6 +79,20 @@ def test_a_command_that_is_interrupted_says_how_to_go_on(name, said, command, mo
     assert code == 130
     assert err.startswith("synesthete: stopped; the same command ")
     assert said in err
+
+
+def test_a_scheduler_that_ends_a_command_is_heard_as_one_at_the_keyboard_is(command, monkeypatch):
+    """As is whoever stops what a script started in the background, which hears no SIGINT."""
+    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    monkeypatch.setattr("synesthete.cli.options.Command.invoke", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which is heard below all the same
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code, _, err = command("prepare", "images-digits")
+    finally:
+        for one, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(one, handler)
+    assert (code, "stopped; the same command goes on where it stopped" in err) == (130, True)
 
 
 def test_a_disk_that_is_full_of_something_without_a_name_is_one_line(command, monkeypatch):

@@ -93,7 +93,7 @@ class Trainings:
         number = self.process(name)
         if number is None:
             return False
-        os.kill(number, signal.SIGINT)
+        os.kill(number, signal.SIGTERM)  # SIGINT is ignored by what a script started in the background
         return True
 
     def last_line(self, name: str) -> str:
