@@ -103,8 +103,8 @@ def main() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # A background job of a script hears no SIGINT, and schedulers send SIGTERM; torchrun's processes, which may wait for
-    # each other, have to end by it at once.
+    # A background job of a script hears no SIGINT, and schedulers send SIGTERM. torchrun's processes, which may be
+    # waiting for each other, have to end by it at once.
     if "LOCAL_RANK" not in os.environ:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
