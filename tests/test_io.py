@@ -293,6 +293,9 @@ def test_what_dead_processes_were_writing_is_removed_by_whoever_holds_the_lock(t
         assert sorted(path.name for path in (tmp_path / "below").iterdir()) == sorted(living)
     remove_partial(tmp_path)
     assert not list((tmp_path / "below").iterdir())
+    with locked(tmp_path):
+        (tmp_path / "below" / left_by(gone)).mkdir()  # of a worker that died meanwhile
+    assert not list((tmp_path / "below").iterdir())
 
 
 def test_a_folder_that_is_written_takes_what_was_left_beside_it_along(tmp_path, gone):

@@ -1,4 +1,4 @@
-"""An executor on which whatever may go wrong goes wrong."""
+"""Executors other than this process: one on which whatever may go wrong goes wrong, and two processes."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ class Unreliable(Local):
                 continue
             yield name, work(job)
             yield name, work(job)
+
+
+class TwoProcesses(Local):
+    """Other processes of this machine, for whatever work."""
+
+    def run(self, work, jobs, how, at_most=None):
+        return super().run(work, jobs, "processes", 2)

@@ -327,9 +327,10 @@ def read_tensor(path: Path, name: str, first: int = 0, num: int | None = None) -
 def locked(folder: Path, wait: bool = False, deep: bool = True) -> Iterator[None]:
     """Alone in a folder for as long as the context lasts; the folder is made where it is missing.
 
-    The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once, and what
-    it was writing is removed. The file tells the process and a hash of the machine's name, for the message. wait: say
-    so and wait, instead of refusing. deep: whether what dead processes left is removed below the folders in it, too.
+    The lock is the operating system's, on the file `.lock`: one that a killed process left is free at once. What dead
+    processes were writing is removed first, and what workers that died meanwhile were, last. The file tells the process
+    and a hash of the machine's name, for the message. wait: say so and wait, instead of refusing. deep: whether
+    leftovers are removed below the folders in it, too.
 
     Raises:
         InputError: another process is there, the folder cannot be made, or the lock is a link to something else.
@@ -352,6 +353,7 @@ def locked(folder: Path, wait: bool = False, deep: bool = True) -> Iterator[None
     finally:
         held.discard(key)
         if taken:
+            remove_leftovers(folder, deep=deep)  # of workers that died meanwhile
             if not wait and not isinstance(lock, SoftFileLock):
                 with contextlib.suppress(OSError):  # Windows does not let go of an open file
                     (folder / LOCK).unlink()

@@ -14,6 +14,7 @@ from synesthete.cli.options import (
     DataFolder,
     Device,
     ModelName,
+    On,
     Overwrite,
     check_report_folder,
     choose_folder,
@@ -57,6 +58,7 @@ def diagnose(
     ] = "classifier",
     assignments: Assignments = None,
     device: Device = "auto",
+    on: On = "local",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,8 +68,10 @@ def diagnose(
     TensorBoard with the pictures and, in its projector, the condition embeddings.
 
     Examples: `synesthete diagnose runs/images-digits`,
-    `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`
+    `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`,
+    `synesthete diagnose runs/mine --on ray`
     """
+    from synesthete.cluster import working_on
     from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, run_diagnostics
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
@@ -78,7 +82,7 @@ def diagnose(
     pipeline, folder, recipe, task = open_model(model, device, assignments)
     settings = sampling_changes(recipe, assignments)
     pipeline.sampling_settings(**settings)
-    with progress_bar() as report:
+    with working_on(on), progress_bar() as report:
         prepared = task.prepare(recipe, data, report)
         seen_by = choose_features(features, names, prepared, folder, report)
         under_test = ModelUnderTest(

@@ -19,8 +19,10 @@ from synesthete.evaluation.diagnostics import diagnosis as module
 from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, run_diagnostics
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.reporting.report import Medium, Section
+from synesthete.executors import LOCAL, using
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline
+from unreliable import TwoProcesses, Unreliable
 
 
 def dot(name, kind="png"):
@@ -52,6 +54,20 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "DIAGNOSTICS", found)
     monkeypatch.setattr(diagnostics, "DIAGNOSTICS", found)
     return seen
+
+
+def test_diagnostics_that_are_divided_show_the_same(pipeline, data, tmp_path):
+    seen = {}
+    for executor in (LOCAL, Unreliable(), TwoProcesses()):
+        model = ModelUnderTest(pipeline, data, seed=3, num=8, settings={"num_inference_steps": 2})
+        with using(executor):
+            run_diagnostics(model, tmp_path / type(executor).__name__)
+        folder = tmp_path / type(executor).__name__
+        values = json.loads((folder / "report.json").read_text())
+        pictures = {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
+        seen[type(executor).__name__] = (values["diagnostics"], values["left_out"], pictures)
+    assert seen["Unreliable"] == seen["Local"] and seen["TwoProcesses"] == seen["Local"]
+    assert len(seen["Local"][0]) + len(seen["Local"][1]) == len(DIAGNOSTICS)
 
 
 def test_a_report_of_pictures_is_written(pipeline, data, tmp_path, quick):

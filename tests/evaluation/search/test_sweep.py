@@ -17,10 +17,10 @@ from synesthete.evaluation.search.scoring import FIGURES, Scorer
 from synesthete.evaluation.search.space import Cell, plan_sweep
 from synesthete.evaluation.search.sweep import Made, SweepSamples, run_sweep
 from synesthete.evaluation.search.sweep_report import MARK, Findings, draw_mosaic, figures_table, matrix, sweep_summary
-from synesthete.executors import Local, using
+from synesthete.executors import using
 from synesthete.types import InputError
 from tiny_pictures import tiny_pipeline, tiny_prepared
-from unreliable import Unreliable
+from unreliable import TwoProcesses, Unreliable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,13 +104,6 @@ def test_what_was_stopped_goes_on_where_it_stopped(scorer, counted, tmp_path, mo
     assert all(path.stat().st_mtime_ns == time for path, time in grids.items())
     run_sweep(scorer, tried, SAMPLES, tmp_path)
     assert len(counted) == 6
-
-
-class TwoProcesses(Local):
-    """Other processes of this machine, for whatever work."""
-
-    def run(self, work, jobs, how, at_most=None):
-        return super().run(work, jobs, "processes", 2)
 
 
 def untimed(folder: Path) -> dict[str, object]:

@@ -19,6 +19,7 @@ from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import Features, find_features
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, provenance, write_report
+from synesthete.executors import LOCAL, divide, executor
 from synesthete.io import write_file
 from synesthete.types import InputError, Prepared, Progress
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from synesthete.evaluation.diagnostics import Diagnostic
     from synesthete.pipeline import Pipeline
 
 
@@ -48,8 +50,8 @@ def run_diagnostics(
     """Look at a model through every diagnostic and write the report into `folder`.
 
     name: what the report calls the model. only: names of diagnostics; all where empty. progress(diagnostic, done,
-    total). more: writes what else belongs to the report into its folder. A diagnostic that cannot look at this model is
-    left out, which the report says.
+    total). The executor that was chosen divides the diagnostics. more: writes what else belongs to the report into its
+    folder. A diagnostic that cannot look at this model is left out, which the report says.
 
     Raises:
         InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
@@ -63,25 +65,34 @@ def run_diagnostics(
         )
     pipeline.sampling_settings(**model.settings)
     start, report = datetime.now(UTC), progress or (lambda *_: None)
-    sections: dict[str, Section] = {}
-    left_out: dict[str, str] = {}
-    for done, diagnostic in enumerate(names):
-        model.progress = partial(report, diagnostic)
-        try:
-            sections[diagnostic] = find_diagnostic(diagnostic)(model)
-        except InputError as error:
-            if only:
-                raise
-            left_out[diagnostic] = str(error)
-        report("diagnostics", done + 1, len(names))
+    found: dict[str, Section | InputError] = {}
+    jobs = {diagnostic: (diagnostic, find_diagnostic(diagnostic)) for diagnostic in names}
+    look = partial(look_through, model, report if executor() is LOCAL else None)
+    for done, (diagnostic, seen) in enumerate(divide(look, jobs, "network"), 1):
+        if only and isinstance(seen, InputError):
+            raise seen
+        found[diagnostic] = seen
+        report("diagnostics", done, len(names))
+    sections = {diagnostic: seen for diagnostic in names if isinstance(seen := found[diagnostic], Section)}
+    left_out = {diagnostic: str(found[diagnostic]) for diagnostic in names if diagnostic not in sections}
     shown = list(sections.values())
     if left_out:
         shown.append(Section("Left out", "", [Table(("diagnostic", "why"), list(left_out.items()))]))
     facts = provenance(pipeline, start, name) | {"seed": model.seed}
     data = {"diagnostics": list(sections), "left_out": left_out}
-    found = Report(f"Diagnosis {name}".strip(), SUMMARY, facts, sections=shown, data=data)
-    write_report(found, folder, partial(more, found) if more else None)
-    return found
+    whole = Report(f"Diagnosis {name}".strip(), SUMMARY, facts, sections=shown, data=data)
+    write_report(whole, folder, partial(more, whole) if more else None)
+    return whole
+
+
+def look_through(model: ModelUnderTest, progress: Progress | None, job: tuple[str, Diagnostic]) -> Section | InputError:
+    """What one diagnostic shows, or why it cannot look at this model. progress: as of `run_diagnostics`."""
+    name, diagnostic = job
+    model.progress = progress and partial(progress, name)
+    try:
+        return diagnostic(model)
+    except InputError as error:
+        return error
 
 
 def chosen(only: Sequence[str]) -> list[str]:
