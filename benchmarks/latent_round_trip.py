@@ -24,7 +24,7 @@ import torch
 
 from synesthete import seeding, tasks
 from synesthete.config import Recipe
-from synesthete.nn.device import autocast
+from synesthete.nn.part import autocast
 from synesthete.objectives.autoencoding import log_spectral_distance, measure_round_trip
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.music import music_stft

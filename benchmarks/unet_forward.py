@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peers.seed_unet import CONTEXT_WIDTH, SeedUNet
-from synesthete.nn.device import autocast
+from synesthete.nn.part import autocast
 from synesthete.recipes import find_recipe
 
 if TYPE_CHECKING:

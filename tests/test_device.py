@@ -7,7 +7,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.denoisers.hourglass import Hourglass
-from synesthete.nn.device import CastOnce, find_device
+from synesthete.nn.part import CastOnce, find_device
 from synesthete.pipeline import Pipeline
 from synesthete.types import Condition, InputError
 

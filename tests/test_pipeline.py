@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from synesthete import seeding
 from synesthete.data.pictures import DIGITS
-from synesthete.nn.device import multiplies_bf16
+from synesthete.nn.part import multiplies_bf16
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 

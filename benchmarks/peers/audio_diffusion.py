@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.peers.task import count, fit_width
-from synesthete.nn.device import autocast
+from synesthete.nn.part import autocast
 from synesthete.training.cost import Gauge
 from synesthete.types import InputError
 

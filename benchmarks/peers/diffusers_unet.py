@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.peers.task import Budget, BudgetSpentError, Trained, count, fit_width
-from synesthete.nn.device import autocast
+from synesthete.nn.part import autocast
 from synesthete.training.cost import Gauge, clock
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.peers.task import Budget, BudgetSpentError, Trained, count, fit_width
 from benchmarks.peers.torchvision_stand_in import standing_in
-from synesthete.nn.device import autocast
+from synesthete.nn.part import autocast
 from synesthete.training.cost import Gauge
 from synesthete.types import InputError
 

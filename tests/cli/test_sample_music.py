@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from pipeline.sounding import HOP, RATE, WINDOW, labels, noise, random_pipeline, random_upsampler, small_codec
-from synesthete.conditioning.loudness import Loudness
+from synesthete.conditioning.labels import Loudness
 from synesthete.data.audio import read_audio, write_audio
 from synesthete.pipeline import Cascade
 from tiny_pictures import tiny_pipeline

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synesthete import seeding
-from synesthete.conditioning.loudness import Loudness, quantiles
+from synesthete.conditioning.labels import Loudness, quantiles
 from synesthete.types import InputError
 
 

@@ -8,8 +8,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.labels import Labels, Unconditional
-from synesthete.conditioning.loudness import Loudness
+from synesthete.conditioning.labels import Labels, Loudness, Unconditional
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Sampling, register_class
 from synesthete.denoisers.denoiser import Denoiser

@@ -13,7 +13,7 @@ from synesthete.data.captions import names_class, spell
 from synesthete.data.synthetic import ToneSounds
 from synesthete.data.videos import EIGHT
 from synesthete.recipes import RECIPES, find_recipe
-from synesthete.recipes.needs import describe_needs, find_needs
+from synesthete.recipes.fit import describe_needs, find_needs
 from synesthete.types import InputError
 
 FULL, DIGITS, EVENTS = "audio-to-image", "audio-to-image-digits", "audio-to-image-events"

@@ -16,7 +16,7 @@ from synesthete.data.scores.score import BAR, Note, Score, read_key, to_grid
 from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.recipes import find_recipe
 from synesthete.tasks import prepare
-from synesthete.tasks.music_compose.composing import plan_windows
+from synesthete.tasks.music_compose.sampling import plan_windows
 from synesthete.training import assembly
 from synesthete.types import InputError
 from tiny import awake

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from sound_files import melody, write
 from synesthete import tasks
 from synesthete.cli.app import app
-from synesthete.conditioning.labels import Labels
-from synesthete.conditioning.loudness import Loudness, quantiles
+from synesthete.conditioning.labels import Labels, Loudness, quantiles
 from synesthete.config import Stage, build
 from synesthete.data import rows
 from synesthete.data.audio import as_float

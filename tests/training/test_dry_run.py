@@ -19,8 +19,8 @@ from synesthete.data.speech import kokoro
 from synesthete.denoisers.stable_diffusion import KNOWN, changed_settings
 from synesthete.objectives import Denoising
 from synesthete.recipes import find_recipe
+from synesthete.recipes.fit import find_needs
 from synesthete.recipes.images import SMALL_AUTOENCODER, STABLE_DIFFUSION
-from synesthete.recipes.needs import find_needs
 from synesthete.tasks import task_of
 from synesthete.training import cost, dry_run_report, published
 from synesthete.training.cost import Cost, Memory

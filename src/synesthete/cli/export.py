@@ -64,7 +64,7 @@ def push(
     `synesthete push images-digits me/digits --private`
     """
     from synesthete import hub
-    from synesthete.pipeline.upload import upload
+    from synesthete.pipeline.model_card import upload
 
     address = upload(hub.find_model(model), repository, private=private, licence=licence)
     finish(as_json, {"address": address}, address)

@@ -61,8 +61,11 @@ def show(
     from synesthete.recipes import find_recipe
 
     found = find_recipe(recipe, assignments or ())
-    from synesthete.recipes.fit import build_on_meta  # after a wrong name was said
-    from synesthete.recipes.needs import describe_needs, find_needs
+    from synesthete.recipes.fit import (
+        build_on_meta,  # after a wrong name was said
+        describe_needs,
+        find_needs,
+    )
 
     if yaml:
         typer.echo(found.to_yaml(), nl=False)

@@ -17,7 +17,7 @@ from synesthete.conditioning.vision import VisionTower
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.classifiers.image import check_pictures
 from synesthete.evaluation.inception import MODEL, WIDTH, find_inception, local_inception, read_inception
-from synesthete.nn.device import find_device
+from synesthete.nn.part import find_device
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

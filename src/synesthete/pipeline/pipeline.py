@@ -21,11 +21,9 @@ from synesthete.diffusion.guidance import guided_by_two
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.logs import PACKAGE
-from synesthete.nn.device import CastOnce, autocast, find_device
-from synesthete.nn.part import Config
+from synesthete.nn.part import CastOnce, Config, autocast, find_device
 from synesthete.pipeline.index import PIPELINE, find_part_class, read_index
-from synesthete.pipeline.model_card import write_card
-from synesthete.pipeline.upload import upload
+from synesthete.pipeline.model_card import upload, write_card
 from synesthete.types import Condition, InputError, first_line
 
 if TYPE_CHECKING:

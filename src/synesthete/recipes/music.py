@@ -7,8 +7,7 @@ from typing import Any
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.conditioning.labels import Labels, Unconditional
-from synesthete.conditioning.loudness import Loudness
+from synesthete.conditioning.labels import Labels, Loudness, Unconditional
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.augmentation import AudioAugmentation

@@ -30,7 +30,7 @@ from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, provenance, write_report
 from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
-from synesthete.tasks.audio_to_image.report import enlarge_painting
+from synesthete.tasks.audio_to_image.evaluation import enlarge_painting
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
 from synesthete.types import InputError, Prepared, Progress
 

@@ -11,7 +11,7 @@ import torch
 
 from synesthete import seeding
 from synesthete.data.samples import Samples, Steps
-from synesthete.nn.device import keep_freed_memory
+from synesthete.nn.part import keep_freed_memory
 from synesthete.objectives import Parts
 from synesthete.training.trainer import StageTrainer
 from synesthete.types import Prepared

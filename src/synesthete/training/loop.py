@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from synesthete.nn.device import keep_freed_memory
+from synesthete.nn.part import keep_freed_memory
 from synesthete.training.assembly import begins_distilled, load_checkpoint, load_start_weights, make_parts
 from synesthete.training.checkpoint import latest_checkpoint
 from synesthete.training.models import is_adapted

@@ -17,7 +17,7 @@ from synesthete import seeding
 from synesthete.config.recipe import KEEP_CHECKPOINTS
 from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
-from synesthete.nn.device import multiplies_bf16
+from synesthete.nn.part import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
 from synesthete.training import checkpoint, rollback, sharding
 from synesthete.training.assembly import make_parts

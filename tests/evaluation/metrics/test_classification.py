@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.metrics.classification import accuracy, confusion
 from synesthete.evaluation.metrics.metric import interval, interval_of_mean
-from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.types import InputError
 
 

@@ -1,8 +1,9 @@
-"""The log-mel that sound is evaluated and drawn by, whatever the codec; how loud octaves are, and spectra apart."""
+"""The log-mel that sound is evaluated and drawn by, whatever the codec; how loud octaves are, and signals apart."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +16,7 @@ from synesthete import seeding
 from synesthete.data.audio import as_float
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 from synesthete.pipeline.cascade import CROSSING
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Pieces, Rows
 
     Sounds: TypeAlias = Tensor | Rows | Pieces
+    from torch import Tensor
+
+__all__ = ["SignalDifference", "signal_difference"]
 
 
 N_MELS = 64
@@ -206,3 +211,41 @@ def spectral_copy(given: Tensor, sample_rate: int, low_rate: int, tilt: Tensor) 
         copied = stft(part, n_fft, hop_length)[:, source] * gain[:, None]
         found.append(torch.istft(copied, n_fft, hop_length, window=window, length=given.shape[-1]))
     return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class SignalDifference:
+    """An estimate against its reference, over every value of both.
+
+    mean_absolute, largest: in the values' own unit; mean_square in its square. snr_db: power of the reference over that
+    of the error, in dB. pearson: correlation; NaN where one of them is constant.
+    """
+
+    mean_absolute: float
+    mean_square: float
+    largest: float
+    snr_db: float
+    pearson: float
+
+
+def signal_difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
+    """The figures of a round trip; both of one shape.
+
+    Raises:
+        InputError: other shapes, or no values.
+    """
+    if reference.shape != estimate.shape or not reference.numel():
+        raise InputError(f"cannot compare {tuple(reference.shape)} with {tuple(estimate.shape)}; give equal shapes")
+    a, b = reference.double().flatten(), estimate.double().flatten()
+    error = b - a
+    power, noise = a.square().mean().item(), error.square().mean().item()
+    snr = math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
+    a, b = a - a.mean(), b - b.mean()
+    norm = (a.norm() * b.norm()).item()
+    return SignalDifference(
+        mean_absolute=error.abs().mean().item(),
+        mean_square=noise,
+        largest=error.abs().max().item(),
+        snr_db=snr,
+        pearson=(a @ b).item() / norm if norm else math.nan,
+    )

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from synesthete import hub, seeding
 from synesthete.io import digest, locked, read_json, write_file, write_folder
-from synesthete.nn.device import Precision, autocast, find_device
-from synesthete.nn.part import Part
+from synesthete.nn.part import Part, Precision, autocast, find_device
 from synesthete.types import InputError, Progress, first_line
 
 if TYPE_CHECKING:

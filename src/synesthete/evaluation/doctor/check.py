@@ -14,7 +14,7 @@ import torch
 
 from synesthete import hub
 from synesthete.evaluation.reporting.report import Table, device_name
-from synesthete.nn.device import find_device, multiplies_bf16
+from synesthete.nn.part import find_device, multiplies_bf16
 from synesthete.objectives.ranges import Verdict
 
 if TYPE_CHECKING:

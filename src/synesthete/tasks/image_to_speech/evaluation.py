@@ -11,6 +11,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.evaluation.metrics.classification import (
     accuracy,
@@ -20,7 +21,6 @@ from synesthete.evaluation.metrics.classification import (
     per_class,
 )
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
-from synesthete.evaluation.metrics.round_trip import signal_difference
 from synesthete.evaluation.recognizers.panel import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator

@@ -26,7 +26,7 @@ from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, M
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synesthete.evaluation.metrics.round_trip import SignalDifference
+    from synesthete.evaluation.audio_features.spectra import SignalDifference
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
 
 NUM_SHOWN = 20  # classes with a sample to see and hear

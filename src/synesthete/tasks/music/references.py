@@ -11,8 +11,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
-from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts
-from synesthete.evaluation.metrics.round_trip import signal_difference
+from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts, signal_difference
 from synesthete.evaluation.samples import codec_device
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synesthete import hub
-from synesthete.conditioning.loudness import quantiles
+from synesthete.conditioning.labels import quantiles
 from synesthete.config import Recipe, Stage, plain
 from synesthete.data.labelled import PARTS, Part
 from synesthete.data.music import Music as MusicData

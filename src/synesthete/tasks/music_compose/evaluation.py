@@ -30,8 +30,7 @@ from synesthete.evaluation.samples import (
 )
 from synesthete.evaluation.steps import Finding, speed
 from synesthete.tasks.music_compose import measures
-from synesthete.tasks.music_compose.composing import Draft, compose
-from synesthete.tasks.music_compose.sampling import choose_instrument
+from synesthete.tasks.music_compose.sampling import Draft, choose_instrument, compose
 from synesthete.types import InputError, ScoreSketch
 
 if TYPE_CHECKING:
