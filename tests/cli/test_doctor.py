@@ -304,7 +304,7 @@ def test_a_report_has_the_checks_and_the_pictures(run, runs, tmp_path):
     assert code in (0, 1)
     lines = out.splitlines()
     assert lines[0] == "ok    progress: finished: stage denoise, step 8 of 8"
-    assert lines[-1] == f"{tmp_path / 'report'}/report.html"
+    assert (tmp_path / "report" / "report.html").is_file()
     for name in ("loss-denoise", "loss-by-timestep-denoise", "samples"):
         with Image.open(tmp_path / "report" / "pictures" / f"{name}.png") as image:
             assert image.width > 100

@@ -108,14 +108,15 @@ def test_a_recipe_trains_on_the_folder(run, tmp_path, name):
     assert train_recipe(written, prepared, tmp_path / "run").is_dir()
 
 
-def test_reasons_stand_above_what_they_are_of_and_time_is_told(run, tmp_path, monkeypatch):
+def test_reasons_stand_above_what_they_are_of_and_time_is_told(command, tmp_path, monkeypatch):
     pictures(tmp_path / "mine")
     memory = cost.Memory(10**9, 0, 0, 0)
     monkeypatch.setattr(cost, "predict", lambda recipe, stage, _: cost.Cost(stage.name, 64, 64, memory, 0.06, 64))
-    code, printed, _ = run("new", tmp_path / "mine", "--out", tmp_path / "recipe.yaml")
+    code, printed, said = command("new", tmp_path / "mine", "--out", tmp_path / "recipe.yaml")
     lines = (tmp_path / "recipe.yaml").read_text().splitlines()
     assert code == 0
-    assert "24 pictures of 2 classes (moss 12, red_apple 12); 20 x 20 pixels, in colour" in printed
+    assert "24 pictures of 2 classes (moss 12, red_apple 12); 20 x 20 pixels, in colour" in said
+    assert printed == f"{tmp_path / 'recipe.yaml'}\n"
     assert any(line.startswith("# Training takes about 7 min") for line in lines)  # 7,000 steps
     assert lines[lines.index("  num_classes: 2") - 1] == "  # as many as there are"
     assert max(map(len, lines)) <= 120

@@ -167,11 +167,12 @@ def test_it_is_the_picture_that_a_script_makes(run, model, sounds, tmp_path):
 
 
 def test_a_folder_of_sounds(run, model, sounds, tmp_path):
-    code, printed, _ = run(model, sounds, "--out", tmp_path)
+    code, printed, said = run(model, sounds, "--out", tmp_path)
     assert code == 0
-    assert "7 files" in printed  # a picture and its settings for each sound, and the contact sheet
-    assert "cat.wav: 0.30 s, shorter than the 0.5 s heard: padded" in printed
-    assert "rain.flac: 2.00 s, longer than the 0.5 s heard: its loudest part is heard" in printed
+    assert printed.splitlines() == [str(tmp_path / f"{stem}.png") for stem in ("cat", "dog", "rain")]
+    assert "7 files" in said  # a picture and its settings for each sound, and the contact sheet
+    assert "cat.wav: 0.30 s, shorter than the 0.5 s heard: padded" in said
+    assert "rain.flac: 2.00 s, longer than the 0.5 s heard: its loudest part is heard" in said
     made = {stem: pixels(tmp_path / f"{stem}.png") for stem in ("cat", "dog", "rain")}
     assert (tmp_path / "contact_sheet.png").is_file()
     assert np.abs(made["cat"] - made["dog"]).max() > 0  # by the sound alone: the noise is the same

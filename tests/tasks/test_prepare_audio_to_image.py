@@ -417,7 +417,7 @@ def test_the_command_says_how_much_there_is(tmp_path):
     assert values["train_pictures"] + values["classifier_pictures"] + values["test_pictures"] == 36
     assert values["train_sounds"] + values["test_sounds"] + values["speakers_sounds"] == 12
     assert (values["speakers_sounds"], values["speakers_speakers"], values["train_speakers"]) == (4, 1, 2)
-    told = " ".join(CliRunner().invoke(app, arguments).stdout.split())
+    told = " ".join(CliRunner().invoke(app, arguments).stderr.split())
     assert "6 sounds of 2 speakers to train on" in told
     assert "that are in no other" in told
 

@@ -57,4 +57,4 @@ def demo(
     lines.append(f"All of it, to see and to hear, and what to try next: {found['page']}")
     if is_shown:
         webbrowser.open(Path(found["page"]).resolve().as_uri())
-    finish(as_json, found, "\n".join(lines))
+    finish(as_json, found, "\n".join(lines), [found["page"]])

@@ -103,7 +103,8 @@ def diagnose(
         found = run_diagnostics(under_test, target, name=model, only=names if only else (), progress=report, more=more)
     values = {"report": str(target), **found.data, "pictures": sorted(map(str, target.glob("pictures/*")))}
     lines = [f"{name}: left out; {reason}" for name, reason in found.data["left_out"].items()]
-    finish(as_json, values, "\n".join([*lines, f"{target}/report.html"]))
+    page = f"{target}/report.html"
+    finish(as_json, values, "\n".join([*lines, page]), [page])
 
 
 def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: Path) -> None:
@@ -159,7 +160,7 @@ def doctor(
     verdict = worst(checks)
     values: dict[str, Any] = {"verdict": verdict, "checks": list(map(vars, checks))}
     lines = [*map(str, checks), *([f"{out}/report.html"] if out else [])]
-    finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines))
+    finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines), map(str, checks))
     if verdict == "bad":
         raise typer.Exit(1)
 

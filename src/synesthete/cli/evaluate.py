@@ -179,7 +179,8 @@ def compare(
     page = write_report(report, out)
     table = report.sections[0].items[0]
     lines = [f"{row[0]:<60.60} " + "   ".join(str(cell) for cell in row[2:-2]) for row in table.rows]  # type: ignore[union-attr]
-    finish(as_json, finite({**report.data, "report": str(out)}), "\n".join([*lines, "", report.summary, str(page)]))
+    text = "\n".join([*lines, "", report.summary, str(page)])
+    finish(as_json, finite({**report.data, "report": str(out)}), text, lines)
 
 
 def print_report(found: Any, target: Path, as_json: bool, skipped: Sequence[str] = ()) -> None:
@@ -187,8 +188,8 @@ def print_report(found: Any, target: Path, as_json: bool, skipped: Sequence[str]
     from synesthete.evaluation.reporting.report import finite
 
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
-    text = "\n".join([*map(line, found.metrics), f"{target}/report.html"])
-    finish(as_json, finite(values), text + say_skipped(skipped))
+    lines = [*map(line, found.metrics)]
+    finish(as_json, finite(values), "\n".join([*lines, f"{target}/report.html"]) + say_skipped(skipped), lines)
 
 
 def line(metric: Metric) -> str:

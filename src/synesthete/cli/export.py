@@ -42,7 +42,7 @@ def export(
         f"differs from torch by {file.difference:.1g} (tolerance {file.tolerance:.1g})"
         for file in files
     ]
-    finish(as_json, {"files": values}, "\n".join(lines))
+    finish(as_json, {"files": values}, "\n".join(lines), [file.path for file in files])
 
 
 def push(

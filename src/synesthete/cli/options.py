@@ -131,9 +131,18 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: holds a report already; give --overwrite or another --out")
 
 
-def finish(as_json: bool, values: dict[str, Any], text: str = "") -> None:
-    """The command's last words: text for people, or one line of JSON."""
-    typer.echo(json.dumps(values) if as_json else visible(text))
+def finish(as_json: bool, values: dict[str, Any], text: str, data: Iterable[object] | None = None) -> None:
+    """The command's last words: text for people, or one line of JSON.
+
+    Standard output that is no terminal holds data alone, each on a line: the paths of what was made, or the rows of a
+    table. What else the text says goes to standard error. None: the text is what was asked for, all of it.
+    """
+    if as_json or data is None or sys.stdout.isatty():
+        typer.echo(json.dumps(values) if as_json else visible(text))
+        return
+    lines = [line for one in data for line in visible(str(one)).splitlines()]
+    typer.echo("\n".join(line for line in visible(text).splitlines() if line and line not in lines), err=True)
+    typer.echo("\n".join(lines))
 
 
 def skipped_values(prepared: Any, notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def prepare(
             write_prepared(prepared, found, str(out), report)
     values, text = task.describe_prepared(prepared)
     values = {"folder": str(folder), **values, **skipped_values(prepared)}
-    finish(as_json, values, f"{folder}: {text}" + say_skipped(prepared.skipped))
+    finish(as_json, values, f"{folder}: {text}" + say_skipped(prepared.skipped), [folder])
 
 
 def count_parameters(recipe: Any) -> dict[str, int]:
@@ -244,7 +244,7 @@ def new(
     }  # fmt: skip
     lines = [about[0], *about[2:], "What can be learned:", f"  {chosen.learns} ({out}, begun as {begun})"]
     lines += [f"  {line}" for line in others] + [f"  not: {line}" for line in refused]
-    finish(as_json, values, "\n".join([*lines, head[-1]]))
+    finish(as_json, values, "\n".join([*lines, head[-1]]), [out])
 
 
 def time_stages(recipe: Recipe) -> tuple[list[dict[str, Any]], list[str]]:

@@ -182,7 +182,8 @@ def finish_search(as_json: bool, values: dict[str, Any], text: str, target: Path
     from synesthete.evaluation.reporting.report import finite
 
     folder = target / "report"
-    finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{folder / 'report.html'}")
+    page = folder / "report.html"
+    finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{page}", [page])
 
 
 def finite_number(text: str) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.options import Device
+from synesthete.cli.options import Device, finish
 
 
 def studio(
@@ -36,7 +36,7 @@ def studio(
     page, address = start_studio(
         out, host=host, port=port, password=password, models=models or (), runs=runs, device=device
     )
-    typer.echo(f"the studio is at {address}; Ctrl-C ends it")
+    finish(False, {}, f"the studio is at {address}; Ctrl-C ends it", [address])
     if open_page:
         typer.launch(address)
     page.block_thread()

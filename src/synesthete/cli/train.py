@@ -142,7 +142,7 @@ def train(
     if state.is_main_process:
         values = {"run": str(folder), "model": str(model), **skipped_values(prepared, notes)}
         text = f"{model}: done; try `synesthete evaluate {folder}`"
-        finish(as_json, values, text + say_skipped(prepared.skipped))
+        finish(as_json, values, text + say_skipped(prepared.skipped), [model])
 
 
 def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json: bool) -> None:

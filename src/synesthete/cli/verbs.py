@@ -309,7 +309,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     plan = loaded.plan(request)
     with progress_bar() as report:
         made = write_results(plan, report)
-    finish(as_json, made.values, made.text)
+    finish(as_json, made.values, made.text, made.values["written"])
 
 
 def build_request(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
