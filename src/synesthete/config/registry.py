@@ -28,6 +28,7 @@ NAMES: dict[str, str] = {
     "data.hub_pictures": "HubPictures",
     "data.published_pictures": "ImageNet Stl10",
     "data.recordings": "Recordings",
+    "data.sample_shards": "SampleShards",
     "data.synthetic": "Swatches Tones ToneSounds",
     "data.videos": "VggSound Videos",
     "data.scores.corpus": "Scores",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import lzma
-import mmap
 import tarfile
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from synesthete import hub
 from synesthete.config.build import shorten
-from synesthete.data.files import is_hidden, legible, split_of
+from synesthete.data.files import is_hidden, legible, read_slice, split_of
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
 from synesthete.data.pictures import PictureSource, divide_pictures
@@ -91,8 +91,7 @@ def list_archive(archive: Path) -> FoundPairs:
     try:
         entries = read_json(folder / INDEX)
         where = folder / CONTENT if (folder / CONTENT).is_file() else archive
-        with where.open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        changed = where.stat().st_mtime_ns
         places = {name: (first, size) for name, first, size in entries}
     except (OSError, ValueError):
         raise InputError(f"{folder}: the index of {archive} is damaged; remove that folder and run again") from None
@@ -104,7 +103,8 @@ def list_archive(archive: Path) -> FoundPairs:
             continue
         *above, label, _ = legible(name).split("/")
         split = next((split for part in above if (split := split_of(part))), None)
-        picture = PictureBytes(shown, folder.name, content, first, size)
+        stored = f"{folder.name} {shown} {first} {size}"
+        picture = PictureBytes(shown, stored, partial(read_slice, str(where), changed, first, size))
         listing.pictures.append(ImageEntry(picture, label.strip(), legible(name), split))
     told = {entry.split for entry in listing.pictures}
     if None in told and len(told) < 3:  # a class is named as a split is
@@ -136,7 +136,21 @@ def write_index(archive: Path, folder: Path) -> None:
 def locate(archive: Path) -> list[Entry]:
     """The pictures of a plain tar: name, first byte and number of bytes of each."""
     with tarfile.open(archive, "r:") as tar:
-        return [(name, member.offset_data, member.size if head else 0) for name, member, head, _ in walk_tar(tar)]
+        found = [(name, member.offset_data, member.size if head else 0) for name, member, head, _ in walk_tar(tar)]
+        check_end(tar, archive)
+    return found
+
+
+def check_end(tar: tarfile.TarFile, archive: Path) -> None:
+    """Make sure that a plain tar of which nothing is left ends as one does: what is cut short is read without a word.
+
+    Raises:
+        InputError: it does not.
+    """
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).count(0) < tarfile.BLOCKSIZE:
+        raise InputError(f"{archive}: cut short or damaged after {tar.offset} bytes; copy it again")
 
 
 def unpack(archive: Path, target: Path) -> list[Entry]:

@@ -18,6 +18,7 @@ from synesthete.data.labelled import draw_for_classifier, in_turn
 from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import RecordingEntry, open_recordings
+from synesthete.data.sample_shards import SampleShards, holds_shards
 from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, draw_view
 from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.picture_decoder import MAX_PIXELS
@@ -61,8 +62,8 @@ class AudioImagePairs:
 
     Args:
         sources: where pictures, sounds, or pairs of both come from. folder: one's own, in place of the sources: a
-            `metadata.jsonl`; a folder of videos a class; folders `pictures` and `sounds` with a folder a class in each;
-            or class folders that hold both.
+            `metadata.jsonl`; what `SampleShards` reads; a folder of videos a class; folders `pictures` and `sounds`
+            with a folder a class in each; or class folders that hold both.
         class_names: the classes, in the order of their numbers; others are left out. None takes all, by name, and
             refuses one that has pictures and no sound, or the other way round.
         captions: one of these is told of a picture in each batch, drawn anew; what may stand in braces is in
@@ -209,6 +210,8 @@ def own_sources(folder: Path) -> tuple[PairSource, ...]:
     """
     if folder.suffix == ".jsonl" or find_manifests(folder):
         return (PairManifest(str(folder)),)
+    if holds_shards(folder):
+        return (SampleShards(str(folder)),)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with a {MANIFEST_NAME}, class folders, or videos")
     apart = [next((folder / name for name in names if (folder / name).is_dir()), None) for names in APART]

@@ -20,7 +20,7 @@ from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from PIL import Image
 
@@ -255,19 +255,27 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
     """
     opened = open_parquet(file)
     check_column(opened, column, file, "label")
-    names = class_names(opened.schema_arrow.metadata or {}, column)
     with in_one_line(file):
         values = opened.read(columns=[column])[column].to_pylist()
+    return name_values(values, class_names(opened.schema_arrow.metadata or {}, column), file)
+
+
+def name_values(values: Sequence[Any], names: Sequence[str], file: Path, field: str = "label") -> list[str | None]:
+    """What each value of a column is called, as of `read_labels`. names: of its numbers. field: that names the column.
+
+    Raises:
+        InputError: neither text nor whole numbers, or a number beyond the names.
+    """
     labels: list[str | None] = []
     for value in values:
         if isinstance(value, str) or value is None:
             labels.append((value or "").strip() or None)
         elif not isinstance(value, int):
             raise InputError(
-                f"{file}: label {shorten(value)} is neither text nor a whole number; set label to another column"
+                f"{file}: {field} {shorten(value)} is neither text nor a whole number; set {field} to another column"
             )
         elif names and value >= len(names):
-            raise InputError(f"{file}: label {value} of {len(names)} named classes; download the file again")
+            raise InputError(f"{file}: {field} {value} of {len(names)} named classes; download the file again")
         else:
             labels.append(None if value < 0 else names[value] if names else str(value))
     return labels

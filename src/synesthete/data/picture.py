@@ -17,8 +17,7 @@ from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from mmap import mmap
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -71,24 +70,22 @@ class PictureFile(SourceFile):
 
 @dataclass(frozen=True, slots=True)
 class PictureBytes:
-    """An encoded picture inside an archive: `size` bytes from `first` on of the mapped file that holds it.
+    """An encoded picture inside another file.
 
-    archive: what is another whenever the archive has changed.
+    content: reads it. stored: what is another whenever the file that holds it, or the place in it, has changed.
     """
 
     name: str
-    archive: str
-    content: mmap
-    first: int
-    size: int
+    stored: str
+    content: Callable[[], bytes]
 
     def stamp(self) -> str:
-        """The archive's stamp and the place in it."""
-        return f"{self.archive} {self.name} {self.first} {self.size}"
+        """That of the file that holds it, and the place in it."""
+        return self.stored
 
     def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The picture decoded."""
-        return decode_picture(io.BytesIO(self.content[self.first : self.first + self.size]), self.name, max_pixels)
+        return decode_picture(io.BytesIO(self.content()), self.name, max_pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

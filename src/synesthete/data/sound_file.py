@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
@@ -48,20 +49,23 @@ class SoundFile:
     Attributes:
         sample_rate: in Hz. num_channels: in the order of the file. name: the path, for people.
 
+    Args:
+        path: of the file. content: what is in it, where it lies in another; the path is then a name alone.
+
     Raises:
         InputError: no such file, or not a sound.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, content: bytes | None = None) -> None:
         import av  # takes as long to import as to read a clip
 
-        self.path, self.name = Path(path), legible(str(path))
-        if not self.path.is_file():
+        self.path, self.content, self.name = Path(path), content, legible(str(path))
+        if content is None and not self.path.is_file():
             raise InputError(f"{self.name}: no such file; check the path")
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         self._failures = (av.FFmpegError, OSError, IndexError)
         try:
-            with self.path.open("rb") as file:
+            with self._open() as file:
                 kind = file.read(4)
             if kind == b"RIFF":
                 # Its header tells all; else megabytes of samples are searched for another kind of sound.
@@ -69,7 +73,8 @@ class SoundFile:
             if kind == b"RIFX":  # FFmpeg takes its samples the wrong way round
                 raise OSError("a wav whose bytes are in big-endian order")
             # "file:", or a name with a colon is taken for a protocol.
-            self._container = av.open(f"file:{self.path}", options=options, metadata_errors="replace")
+            where: Any = f"file:{self.path}" if content is None else self._open()
+            self._container = av.open(where, "r", options=options, metadata_errors="replace")
             self._stream = self._container.streams.audio[0]
             codec = self._stream.codec_context
             if codec is None or not MIN_RATE <= (codec.sample_rate or 0) <= MAX_RATE:
@@ -128,6 +133,9 @@ class SoundFile:
                 raise
         return num
 
+    def _open(self) -> BinaryIO:
+        return self.path.open("rb") if self.content is None else io.BytesIO(self.content)
+
     def _frames(self) -> Iterator[AudioFrame]:
         """What the decoder gives.
 
@@ -168,7 +176,8 @@ class SoundFile:
             raise InputError(f"{self.name}: 0 samples; record it again or remove it")
         if share_broken > 0.1:
             raise InputError(f"{self.name}: {share_broken:.0%} of it cannot be decoded; copy it again or remove it")
-        check_whole_wav(self.path)
+        with self._open() as file:
+            check_whole_wav(file, self.name)
         tolerance = EXACT.get(self._stream.codec_context.name.partition("_")[0])
         promised, base = self._stream.duration, self._stream.time_base
         seconds, told = num / self.sample_rate, 0.0 if promised is None or base is None else float(promised * base)
@@ -177,16 +186,17 @@ class SoundFile:
                 f"{self.name}: cut short or damaged, {seconds:.1f} of {told:.1f} s can be decoded; copy it again or "
                 "remove it"
             )
-        missing = ""
-        if self._container.format.name == "ogg":
-            missing = missing_pages(self.path)
-        elif self._container.format.name == "mp3" and num + PADDED < (counted := counted_samples(self.path)):
-            missing = f"it counts {counted / self.sample_rate:.1f} s"
+        missing, kind = "", self._container.format.name
+        with self._open() as file:
+            if kind == "ogg":
+                missing = missing_pages(self.content or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            elif kind == "mp3" and num + PADDED < (counted := counted_samples(file)):
+                missing = f"it counts {counted / self.sample_rate:.1f} s"
         if missing:
             raise CutShortError(f"{self.name}: seems cut short, {seconds:.1f} s are there ({missing}); copy it again")
 
 
-def missing_pages(path: Path) -> str:
+def missing_pages(content: bytes | mmap.mmap) -> str:
     """What is missing of an Ogg file: the pages of a stream are numbered, and its last one says that it is.
 
     Source: RFC 3533, section 6.
@@ -194,37 +204,32 @@ def missing_pages(path: Path) -> str:
     last: dict[bytes, int] = {}
     is_open: dict[bytes, bool] = {}
     num_missing = 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place, size = 0, len(content)
-        while (place := content.find(b"OggS", place)) >= 0 and place + 27 <= size:
-            flags, serial, number = (
-                content[place + 5],
-                content[place + 14 : place + 18],
-                content[place + 18 : place + 22],
-            )
-            end = place + 27 + content[place + 26]
-            end += sum(content[place + 27 : end])
-            now, is_first = int.from_bytes(number, "little"), flags & 2
-            num_missing += 0 if is_first or serial not in last else max(0, now - last[serial] - 1)
-            last[serial], is_open[serial] = now, not flags & 4 or end > size
-            place = end
+    place, size = 0, len(content)
+    while (place := content.find(b"OggS", place)) >= 0 and place + 27 <= size:
+        flags, serial, number = (
+            content[place + 5],
+            content[place + 14 : place + 18],
+            content[place + 18 : place + 22],
+        )
+        end = place + 27 + content[place + 26]
+        end += sum(content[place + 27 : end])
+        now, is_first = int.from_bytes(number, "little"), flags & 2
+        num_missing += 0 if is_first or serial not in last else max(0, now - last[serial] - 1)
+        last[serial], is_open[serial] = now, not flags & 4 or end > size
+        place = end
     if num_missing:
         return f"pages missing: {num_missing}"
     return "its last page is missing" if any(is_open.values()) else ""
 
 
-def counted_samples(path: Path) -> int:
+def counted_samples(file: BinaryIO) -> int:
     """How many samples of each channel the first frame of an mp3 says that there are (Xing's tag); 0 where it does not.
 
     Source: the mp3 info tag, revision 1, of LAME.
     """
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            file.seek(sum(byte << 7 * i for i, byte in enumerate(reversed(head[6:10]))) + 10)
-        else:
-            file.seek(0)
-        frame = file.read(4096).lstrip(b"\0")
+    head = file.read(10)
+    file.seek(sum(byte << 7 * i for i, byte in enumerate(reversed(head[6:10]))) + 10 if head[:3] == b"ID3" else 0)
+    frame = file.read(4096).lstrip(b"\0")
     if len(frame) < 64 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # another layer than the third
         return 0
     is_mpeg_1, is_mono = frame[1] & 0x18 == 0x18, frame[3] >> 6 == 3
@@ -254,17 +259,17 @@ def frame_samples(frame: AudioFrame) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def check_whole_wav(path: Path) -> None:
+def check_whole_wav(file: BinaryIO, name: str) -> None:
     """Raise InputError where a wav holds less than its header says: the decoder reads what is left without a word."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(12)[:4] != b"RIFF":
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(12)[:4] != b"RIFF":
+        return
+    while len(header := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", header)
+        missing = length - (size - file.tell())
+        if kind == b"data":
+            if missing > 0 and length not in UNKNOWN_SIZES:
+                raise InputError(f"{name}: cut short by {missing} bytes; copy it again or remove it")
             return
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            missing = length - (size - file.tell())
-            if name == b"data":
-                if missing > 0 and length not in UNKNOWN_SIZES:
-                    raise InputError(f"{legible(str(path))}: cut short by {missing} bytes; copy it again or remove it")
-                return
-            file.seek(length + length % 2, os.SEEK_CUR)
+        file.seek(length + length % 2, os.SEEK_CUR)
