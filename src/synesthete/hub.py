@@ -213,11 +213,7 @@ def download(
     field: str | None = None,
     kind: Kind | None = None,
 ) -> Path:
-    """A snapshot of a Hub repository, at the revision that `PRETRAINED` pins unless one is given: the files asked for.
-
-    Raises:
-        InputError: no such repository, no permission, or no connection.
-    """
+    """The files asked for of a Hub repository, at the revision that `PRETRAINED` pins unless one is given."""
     from huggingface_hub.errors import GatedRepoError
 
     if not (revision or PRETRAINED.get(repository, Pretrained(None, "", "")).revision):
@@ -256,11 +252,7 @@ def refusal(error: Exception) -> str:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a model's folder by name: its safetensors, else its published `.bin`, read as tensors alone.
-
-    Raises:
-        InputError: neither is there, or a file is damaged or holds more than tensors.
-    """
+    """Every tensor of a model's folder by name: its safetensors, else its published `.bin`, read as tensors alone."""
     import torch
     from safetensors.torch import load_file
 
@@ -295,11 +287,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def check_files(folder: Path) -> None:
-    """Make sure that a model's folder holds nothing but what models hold, before any of it is read.
-
-    Raises:
-        InputError: a program in it, or what could run one.
-    """
+    """Make sure that a model's folder holds nothing but what models hold, before any of it is read."""
     for path in folder.rglob("*"):
         if path.suffix.lower() in FOREIGN:
             raise InputError(f"{path}: no model has such a file, which could run as a program; remove it")

@@ -308,11 +308,7 @@ def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dic
 
 
 def read_tensor(path: Path, name: str, first: int = 0, num: int | None = None) -> Tensor:
-    """A tensor of a file, memory-mapped, or `num` of its rows.
-
-    Raises:
-        InputError: no such file on this machine, or another.
-    """
+    """A tensor of a file, memory-mapped, or `num` of its rows."""
     from safetensors import safe_open
 
     try:
@@ -331,9 +327,6 @@ def locked(folder: Path, wait: bool = False, deep: bool = True) -> Iterator[None
     processes were writing is removed first, and what workers that died meanwhile were, last. The file tells the process
     and a hash of the machine's name, for the message. wait: say so and wait, instead of refusing. deep: whether
     leftovers are removed below the folders in it, too.
-
-    Raises:
-        InputError: another process is there, the folder cannot be made, or the lock is a link to something else.
     """
     key = (folder.resolve(), threading.get_ident())
     if key in held:

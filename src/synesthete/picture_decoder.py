@@ -32,11 +32,7 @@ TURNS = {
 
 
 def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture in an open file, whole and decoded, of 8 bits a channel: the only place where files become pictures.
-
-    Raises:
-        InputError: not a picture of `FORMATS`, cut off, of more pixels, or of values that cannot be shown.
-    """
+    """The picture in an open file, whole, of 8 bits a channel: the only place where files become pictures."""
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own bound must not be the lower one
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     try:
@@ -74,9 +70,6 @@ def to_8_bits(image: Image.Image, name: str = "picture", is_deep: bool = False) 
 
     Grey levels of more bits are scaled by what they hold: 8, 10, 12, 14 or 16 bits, floats from 0 to 1 or to 255, or
     else all from the least to the greatest. is_deep: the file had 16 bits a channel, of which Pillow keeps the upper 8.
-
-    Raises:
-        InputError: values that are not finite, colours in the lower bits of 16, or a format that calls a program.
     """
     if image.format == "EPS":
         raise InputError(f"{name}: PostScript, which is a program; draw it before, and give the picture")
@@ -119,9 +112,5 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def as_shown(image: Image.Image) -> Image.Image:
-    """A picture from anywhere, a program's own too, as it is to be seen: of 8 bits a channel, and upright.
-
-    Raises:
-        InputError: as `to_8_bits`.
-    """
+    """A picture from anywhere, a program's own too, as it is to be seen: of 8 bits a channel, and upright."""
     return upright(to_8_bits(image))

@@ -74,9 +74,6 @@ def going_on(folder: Path, request: str, paths: Sequence[Path], check: Callable[
     """Alone in a folder while `paths` below it are written; the same request goes on where a kill or an error ended it.
 
     check: makes sure that nothing is replaced; not asked where what is there was left by the same request.
-
-    Raises:
-        InputError: as `check` and `locked`.
     """
     is_new, is_whole = not folder.exists(), False
     try:

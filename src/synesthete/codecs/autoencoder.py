@@ -250,11 +250,7 @@ class AutoencoderCodec(Codec):
 
 
 def read_autoencoder(model: str) -> dict[str, Any]:
-    """What the network of a Hub id or folder is: {"kind", and its arguments}, without its weights.
-
-    Raises:
-        InputError: no such model, or another kind of one.
-    """
+    """What the network of a Hub id or folder is: {"kind", and its arguments}, without its weights."""
     folder = find_autoencoder(model)
     if (folder / "config.json").is_file():
         config = dict(read_json(folder / "config.json"))
@@ -265,11 +261,7 @@ def read_autoencoder(model: str) -> dict[str, Any]:
 
 
 def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.Module, int, int]:
-    """A network with fresh weights, how many pixels of a side become one latent, and the latents' channels.
-
-    Raises:
-        InputError: another kind, or a network of pictures of other channels.
-    """
+    """A network with fresh weights, how many pixels of a side become one latent, and the latents' channels."""
     settings = {key: value for key, value in network.items() if key != KIND}
     if network.get(KIND) == TINY:
         made: Any = TinyAutoencoder(**settings)
@@ -304,11 +296,7 @@ def load_autoencoder(network: nn.Module, model: str) -> None:
 
 
 def find_autoencoder(model: str) -> Path:
-    """The folder with the autoencoder's files, which may be the folder `vae` of a whole pipeline.
-
-    Raises:
-        InputError: no such folder or id.
-    """
+    """The folder with the autoencoder's files, which may be the folder `vae` of a whole pipeline."""
     path = Path(model).expanduser()
     if path.is_dir() and all(list(path.glob(pattern)) for pattern in TINY_FILES.values()):
         return path
@@ -323,11 +311,7 @@ def find_autoencoder(model: str) -> Path:
 
 
 def read_tiny(folder: Path, half: str) -> dict[str, Tensor]:
-    """The weights of a tiny autoencoder's encoder or decoder, read as tensors alone.
-
-    Raises:
-        InputError: damaged, or more than tensors.
-    """
+    """The weights of a tiny autoencoder's encoder or decoder, read as tensors alone."""
     file = sorted(folder.glob(TINY_FILES[half]))[0]
     try:
         return {name: value.float() for name, value in torch.load(file, map_location="cpu", weights_only=True).items()}

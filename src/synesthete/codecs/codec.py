@@ -81,9 +81,6 @@ def measure_channels(batches: Iterable[Tensor], least: float) -> tuple[Tensor, T
     """Mean and standard deviation of each channel over batches (B, C, H, W): two of (C, 1, 1) float64, on the CPU.
 
     least: deviation that is given to a channel that is everywhere the same, or nearly.
-
-    Raises:
-        InputError: no batches.
     """
     num, total, squares = 0, torch.zeros(1).double(), torch.zeros(1).double()
     for batch in batches:

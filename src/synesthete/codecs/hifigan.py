@@ -60,9 +60,6 @@ class HifiGan(nn.Module):
 
         name: a folder with one file of weights, such a file, or a Hub id. spec, floor: of the codec's log-mel.
         In float32 and evaluation mode, its weight norm multiplied out.
-
-        Raises:
-            InputError: no such files, damaged ones, another network, or one that was trained on another log-mel.
         """
         from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig  # takes seconds, and few decode with it
 
@@ -106,11 +103,7 @@ def without_hifigan(name: str | None, spec: AudioSpec, floor: float) -> str:
 
 
 def read_hifigan_settings(folder: Path) -> dict[str, Any]:
-    """The published config.json of a folder.
-
-    Raises:
-        InputError: it is not there, damaged, or of another network.
-    """
+    """The published config.json of a folder."""
     try:
         settings = read_json(folder / "config.json")
         kind, frames = str(settings.get("resblock", "1")), {key: settings[key] for key in FRAMES}
@@ -132,11 +125,7 @@ def read_hifigan_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_frames(folder: Path, settings: dict[str, Any], spec: AudioSpec, floor: float) -> None:
-    """Whether a HiFi-GAN was trained on the log-mel of that spec.
-
-    Raises:
-        InputError: it was not; every field that differs is told with the codec's value and its own.
-    """
+    """Whether a HiFi-GAN was trained on the log-mel of that spec."""
     nyquist = settings["sampling_rate"] / 2
     pairs = {
         "sample_rate": (spec.sample_rate, settings["sampling_rate"]),
@@ -159,11 +148,7 @@ def check_frames(folder: Path, settings: dict[str, Any], spec: AudioSpec, floor:
 
 
 def read_generator(file: Path) -> dict[str, Tensor]:
-    """The generator's weights as transformers names them, weight norm multiplied out.
-
-    Raises:
-        InputError: a file that cannot be read as tensors.
-    """
+    """The generator's weights as transformers names them, weight norm multiplied out."""
     from safetensors.torch import load_file
 
     try:

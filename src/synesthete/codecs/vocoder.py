@@ -106,9 +106,6 @@ def load_vocoder(network: Vocos, name: str) -> None:
     """The weights of a trained vocoder into a network of the same frames and size.
 
     name: as `VocoderCodec.weights`.
-
-    Raises:
-        InputError: no such folder, damaged files, or another network.
     """
     folder = find_vocoder(name)
     tensors = hub.read_weights(folder)

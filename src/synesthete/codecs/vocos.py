@@ -71,9 +71,6 @@ class Vocos(Part):
         """From a folder as published (config.yaml, pytorch_model.bin or safetensors) or as `save_pretrained` wrote it.
 
         In float32 and evaluation mode. What the published weights hold for their own log-mel is left out.
-
-        Raises:
-            InputError: no settings or weights in it, of another network, or names and shapes that are not Vocos'.
         """
         settings = read_settings(folder)
         weights = {k: v.float() for k, v in read_weights(folder).items() if not k.startswith(FEATURES)}
@@ -201,11 +198,7 @@ class InverseSTFT(nn.Module):
 
 
 def check_vocos(folder: Path, spec: AudioSpec) -> None:
-    """Whether the Vocos of a folder was trained on the log-mel of that spec.
-
-    Raises:
-        InputError: it was not, or the folder's settings cannot be read.
-    """
+    """Whether the Vocos of a folder was trained on the log-mel of that spec."""
     settings = {"padding": "center", **vars(AudioSpec()), **read_settings(folder)}
     for name, value in {"padding": "center", **vars(spec)}.items():
         if settings[name] != value:
@@ -216,11 +209,7 @@ def check_vocos(folder: Path, spec: AudioSpec) -> None:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The arguments of `Vocos` from the published config.yaml of a folder, or from our own config.json.
-
-    Raises:
-        InputError: neither is there, or it describes another network.
-    """
+    """The arguments of `Vocos` from the published config.yaml of a folder, or from our own config.json."""
     ours = folder / "config.json"
     try:
         if ours.is_file():

@@ -135,11 +135,7 @@ def are_within(numbers: Tensor, highest: int) -> bool:
 
 
 def check_labels(raw: Tensor, num_classes: int) -> Tensor:
-    """Class numbers (B,) int64 as they are.
-
-    Raises:
-        InputError: a number out of 0..num_classes - 1.
-    """
+    """Class numbers (B,) int64 as they are."""
     if not are_within(raw, num_classes - 1):
         known = f"has classes 0 to {num_classes - 1}" if num_classes else "has no classes; give it prompts"
         raise InputError(f"label {raw.tolist()}: out of range; this model {known}")

@@ -88,9 +88,6 @@ def read_network(
 
     model, what: how messages name it and its kind. field: as `one_line`. may_lack: a weight that is made anew where it
     is missing.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
     """
     # Weights are drawn before they are read: one that is first needed within a step must not shift that step's dropout.
     with one_line(model, what, field), torch.random.fork_rng(devices=[]):

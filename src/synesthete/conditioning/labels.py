@@ -128,9 +128,6 @@ def read_table(table: str) -> tuple[list[str], Tensor]:
 
     table: an .npz with arrays `class_names` and `embeddings`, or a .safetensors with a tensor `embeddings` and, in its
     metadata, `class_names` as a JSON list. Nothing pickled is read.
-
-    Raises:
-        InputError: no such file, or another content.
     """
     path = Path(table).expanduser()
     if not path.is_file():

@@ -207,11 +207,7 @@ def words_of(text: str) -> list[str]:
 
 
 def in_table(table: Any, numbers: Tensor) -> Tensor:
-    """Rows of a table of captions (captions, L) by their numbers (B,).
-
-    Raises:
-        InputError: a number out of range.
-    """
+    """Rows of a table of captions (captions, L) by their numbers (B,)."""
     if not are_within(numbers, len(table) - 1):
         known = f"0 to {len(table) - 1}" if len(table) else "none; give it prompts"
         raise InputError(f"caption {numbers.tolist()}: out of range; this model has {known}")

@@ -109,11 +109,7 @@ class PromptTower(TextTower):
 
     @cached_property
     def root(self) -> Path:
-        """The folder that holds its encoder and its tokenizer, or is both.
-
-        Raises:
-            InputError: a folder that lacks files of the encoder, none on this machine nor to be had, or no safetensors.
-        """
+        """The folder that holds its encoder and its tokenizer, or is both."""
         model, given = self.model, Path(self.model).expanduser()
         local = trial_towers.find_trial(model) or hub.local_weights(model, PATTERNS) or hub.local_weights(model, ("*",))
         missing = missing_files(local or given)
@@ -169,11 +165,7 @@ class PromptTower(TextTower):
 
 
 def missing_files(folder: Path) -> list[str]:
-    """What the text encoder in the folder of a Stable Diffusion lacks, by paths in it.
-
-    Raises:
-        InputError: pickled weights alone.
-    """
+    """What the text encoder in the folder of a Stable Diffusion lacks, by paths in it."""
     encoder = folder / ENCODER_FOLDER
     weights = any(encoder.glob("*.safetensors"))
     if not weights and any(encoder.glob("*.bin")):

@@ -106,11 +106,7 @@ class SpeakerEncoder(Part):
         return (vectors @ self.vectors.T / self.temperature).softmax(dim=1)
 
     def recognise(self, waveform: Tensor, name: str) -> Tensor:
-        """The shares (V,) of the voices in a clip (S,) at its sample rate. name: of the clip, for messages.
-
-        Raises:
-            InputError: silence, too short a clip, no speech, or two speakers.
-        """
+        """The shares (V,) of the voices in a clip (S,) at its sample rate. name: of the clip, for messages."""
         rate = self.spec.sample_rate
         check_waveform(waveform[None])
         if waveform.abs().max() < SILENT:

@@ -76,11 +76,7 @@ FAMILIES = {"qwen3_vl_vision": QWEN, "qwen3_vl_moe_vision": QWEN}
 
 
 def family_of(model: str, config: Any) -> Family:
-    """How an encoder is asked, by the `model_type` of its configuration's class; any plain ViT without an entry.
-
-    Raises:
-        InputError: an encoder of another build.
-    """
+    """How an encoder is asked, by the `model_type` of its configuration's class; any plain ViT without an entry."""
     kind = type(config).model_type  # published towers write that of the model they are part of
     if kind in FAMILIES:
         return FAMILIES[kind]
@@ -172,11 +168,7 @@ class VisionTower(FrozenEncoder):
         return self.read(AutoModel, config, key_mapping=PREFIXES, trust_remote_code=False)
 
     def preprocess(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Pictures of any size and mode -> (B, 3, size, size) uint8, before normalisation.
-
-        Raises:
-            InputError: a preprocessor that does not make pictures of one size, where none was given.
-        """
+        """Pictures of any size and mode -> (B, 3, size, size) uint8, before normalisation."""
         if self.size is not None:
             fitted = [fit_picture(picture, self.size, "RGB", "cover") for picture in pictures]
         elif own_size(self.processor) is None:

@@ -113,11 +113,7 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
-    """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int).
-
-    Raises:
-        InputError: one of another type, infinite, or larger than anything can be made of.
-    """
+    """The value, converted to the annotated type of the parameter (lists of YAML to tuples, whole floats to int)."""
     annotation = hints(target).get(name, Any)
     where, said = f"{getattr(target, '__name__', target)}.{name}", shorten(value)
     try:
@@ -136,11 +132,7 @@ def checked(target: Callable[..., Any], name: str, value: Any) -> Any:
 
 
 def check_size(name: str, value: Any, where: str) -> None:
-    """Make sure that every number in a value is finite, and no smaller or larger than its field can be.
-
-    Raises:
-        InputError: one is not.
-    """
+    """Make sure that every number in a value is finite, and no smaller or larger than its field can be."""
     most = MOST.get(name, LARGEST)
     for number in numbers_in(value):
         if name in AT_LEAST_1 and number < 1:
@@ -265,10 +257,6 @@ def restore_nested(part: Any, where: str, what: str, has: tuple[str, ...], such_
 
     where: the field it is given as, `codec.base`. what: it has to be, `codec`. has: what makes it one, beside what
     every part has. such_as: the class to name where it is none.
-
-    Raises:
-        InputError: a part without one of `has`, a class that is neither of this package nor registered, or fields that
-            it does not have.
     """
     given = not isinstance(part, Mapping)
     kind: Any = type(part) if given else find_class(part.get(CLASS_KEY))

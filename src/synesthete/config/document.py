@@ -103,11 +103,7 @@ def refused(mark: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 def read_yaml(content: bytes | str) -> Any:
-    """The plain values of one document.
-
-    Raises:
-        InputError: what it is instead, and in which line; whoever calls says of which file.
-    """
+    """The plain values of one document."""
     try:
         return Loader(content).get_single_data()
     except yaml.MarkedYAMLError as error:
@@ -120,11 +116,7 @@ def read_yaml(content: bytes | str) -> Any:
 
 
 def read_yaml_file(path: Path, remedy: str) -> Any:
-    """The plain values of a file. remedy: what to do where it cannot be read.
-
-    Raises:
-        InputError: no such file, one that is too long, or no YAML.
-    """
+    """The plain values of a file. remedy: what to do where it cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST + 1)

@@ -34,11 +34,7 @@ PARTS = ("codec", "conditioner", "denoiser")
 
 
 def check_part(name: str) -> str:
-    """A part's name, or that of a group of its parameters: `denoiser`, `denoiser.lora`.
-
-    Raises:
-        InputError: no such part.
-    """
+    """A part's name, or that of a group of its parameters: `denoiser`, `denoiser.lora`."""
     part, dot, group = name.partition(".")
     if part not in PARTS or (dot and not group.isidentifier()):
         raise InputError(f"{name!r} is no part or group of one, such as denoiser.lora{suggestion(part, PARTS)}")
@@ -275,11 +271,7 @@ class Recipe:
 
 
 def filled(kind: type, values: dict[str, Any], where: str) -> Any:
-    """A stage or the sampling settings from plain values.
-
-    Raises:
-        InputError: a missing or unknown key, or a value that does not fit.
-    """
+    """A stage or the sampling settings from plain values."""
     known = parameters(kind)
     for key in values:
         if key not in known:

@@ -113,11 +113,7 @@ def list_archive(archive: Path) -> FoundPairs:
 
 
 def write_index(archive: Path, folder: Path) -> None:
-    """Where each picture lies, as `pictures.json` in the folder; beside it the pictures of a compressed archive.
-
-    Raises:
-        InputError: not a tar, a damaged one, one without pictures, or a full disk.
-    """
+    """Where each picture lies, as `pictures.json` in the folder; beside it the pictures of a compressed archive."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -168,11 +164,7 @@ def unpack(archive: Path, target: Path) -> list[Entry]:
 
 
 def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Every picture of a compressed tar: its name and its bytes, in one go through it.
-
-    Raises:
-        InputError: not a tar, or a damaged one.
-    """
+    """Every picture of a compressed tar: its name and its bytes, in one go through it."""
     try:
         with tarfile.open(archive, "r|*") as tar:
             for name, _, head, file in walk_tar(tar):

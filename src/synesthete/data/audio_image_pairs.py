@@ -203,11 +203,7 @@ def give_sources(sources: Sequence[PairSource]) -> str:
 
 
 def own_sources(folder: Path) -> tuple[PairSource, ...]:
-    """The sources that fit what a folder holds.
-
-    Raises:
-        InputError: no such folder.
-    """
+    """The sources that fit what a folder holds."""
     if folder.suffix == ".jsonl" or find_manifests(folder):
         return (PairManifest(str(folder)),)
     if holds_shards(folder):
@@ -281,11 +277,7 @@ class AudioImageSamples(Samples):
         return len({name for name in self.speakers if name})
 
     def with_captions(self, templates: Sequence[str]) -> AudioImageSamples:
-        """The same, of whose captions only those made from some of the templates are told.
-
-        Raises:
-            InputError: a template that these were not captioned with, or none.
-        """
+        """The same, of whose captions only those made from some of the templates are told."""
         for template in templates:
             if template not in self.templates:
                 raise InputError(

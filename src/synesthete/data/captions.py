@@ -88,11 +88,7 @@ class Captions:
 
 
 def spell(templates: Iterable[str], class_names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Every caption that templates can become, each once: what a text encoder of one's own has to know.
-
-    Raises:
-        InputError: a name in braces that is no look, or {class} without class names.
-    """
+    """Every caption that templates can become, each once: what a text encoder of one's own has to know."""
     found: dict[str, None] = {}
     for template in templates:
         fields = names_in(template)
@@ -105,11 +101,7 @@ def spell(templates: Iterable[str], class_names: Sequence[str] = ()) -> tuple[st
 
 
 def names_in(template: str) -> list[str]:
-    """The names in a template's braces, each once.
-
-    Raises:
-        InputError: one that is no look, or braces that do not match.
-    """
+    """The names in a template's braces, each once."""
     fields = list(dict.fromkeys(re.findall(r"\{(\w*)\}", template)))
     unknown = [name for name in fields if name not in (*LOOKS, CLASS)]
     if unknown or re.search(r"[{}]", re.sub(r"\{\w*\}", "", template)):

@@ -121,11 +121,7 @@ def name_hue(hue: float) -> str:
 
 @lru_cache(maxsize=4)
 def read_emoji(folder: str) -> list[dict[str, Any]]:
-    """Every emoji of the icon sets in a folder, without skin tones, as emojibase has it, and `code`, `svg`, `colour`.
-
-    Raises:
-        InputError: no icon set or no names in it, or files that are damaged.
-    """
+    """Every emoji of a folder's icon sets, without skin tones, as emojibase has it, and `code`, `svg`, `colour`."""
     sets = [path.parent for path in sorted(Path(folder).rglob("icons.json")) if (path.parent / "chars.json").is_file()]
     names = next(iter(sorted(Path(folder).rglob("en/data.json"))), None)
     if not sets or names is None:

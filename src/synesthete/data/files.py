@@ -134,11 +134,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def list_entries(folder: Path) -> list[Path]:
-    """All that is in a folder, in order of name, without what is hidden.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """All that is in a folder, in order of name, without what is hidden."""
     try:
         return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     except OSError as error:
@@ -163,9 +159,6 @@ def find_classes(folder: Path) -> ClassLayout:
 
     Where folders in it are named as splits are (`SPLIT_NAMES`, in any case) and hold folders, the classes are in these;
     else in the folder itself, and have no split. A folder that holds nothing but such a one stands for it.
-
-    Raises:
-        InputError: folders of splits without class folders, or beside them one whose split is not known.
     """
     folders = list_folders(folder)
     inside = {entry: list_folders(entry) for entry in folders}
@@ -251,10 +244,6 @@ def read_manifest(folder: Path) -> list[Entry]:
     ImageFolder and AudioFolder call `file_name` and `label` is read as `image` or `audio`, and `class`.
 
     folder: or a manifest of any name that ends so.
-
-    Raises:
-        InputError: no manifest, a line that is not an object, one without a class that is text, one whose split is not
-            known, or a path that leads out of the folder.
     """
     path = Path(folder)
     manifests = find_manifests(path)
@@ -276,11 +265,7 @@ def read_manifest(folder: Path) -> list[Entry]:
 
 
 def read_lines(manifest: Path) -> Iterator[tuple[int, object]]:
-    """What each line of a manifest holds, with its number.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """What each line of a manifest holds, with its number."""
     if manifest.suffix == ".parquet":
         from pyarrow import ArrowException, parquet  # most manifests are text
 
@@ -310,11 +295,7 @@ def read_lines(manifest: Path) -> Iterator[tuple[int, object]]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, or what its byte order mark tells, with line breaks of one kind.
-
-    Raises:
-        InputError: it cannot be read, or is in another encoding.
-    """
+    """The text of a file in UTF-8, or what its byte order mark tells, with line breaks of one kind."""
     try:
         raw = path.read_bytes()
         encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
@@ -330,11 +311,7 @@ def read_text(path: Path) -> str:
 
 
 def to_entry(values: object, where: str, split: str | None) -> Entry:
-    """What a line of a manifest tells. where: the line, for people. split: that of its folder.
-
-    Raises:
-        InputError: as `read_manifest`.
-    """
+    """What a line of a manifest tells. where: the line, for people. split: that of its folder."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: not a JSON object with a 'class'; mend or remove the line")
     if not {"class", "label"} & values.keys():

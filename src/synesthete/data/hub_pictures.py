@@ -207,11 +207,7 @@ class PictureRow:
 
 
 def list_rows(file: Path, column: str = IMAGE) -> Iterator[PictureRow]:
-    """Every picture of a file, as they come; its path is read, its bytes are not.
-
-    Raises:
-        InputError: a damaged file, or one without that column of pictures.
-    """
+    """Every picture of a file, as they come; its path is read, its bytes are not."""
     opened = open_parquet(file)
     check_column(opened, column, file, "image")
     kind = opened.schema_arrow.field(column).type
@@ -249,9 +245,6 @@ def read_labels(file: Path, column: str = "label") -> list[str | None]:
 
     A number goes by itself where the file tells no names. None, empty text, and a number below 0, which is how a hidden
     label is published, are None.
-
-    Raises:
-        InputError: a damaged file, no such column, one of neither text nor whole numbers, or a number beyond the names.
     """
     opened = open_parquet(file)
     check_column(opened, column, file, "label")
@@ -310,11 +303,7 @@ def check_column(opened: Any, column: str, file: Path, field: str) -> None:
 
 @contextmanager
 def in_one_line(file: Path, found: str = "damaged") -> Iterator[None]:
-    """Whatever a damaged file makes the library say, in one line.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Whatever a damaged file makes the library say, in one line."""
     from pyarrow import ArrowException
 
     try:

@@ -128,11 +128,7 @@ def no_pictures(sources: Sequence[PictureSource]) -> str:
 
 
 def draw_for_classifier(labels: Tensor, num_classifier: int | None) -> Tensor:
-    """Which (n,) of the training pictures the classifier learns from, as many of each class; None: a fifth, or 2,000.
-
-    Raises:
-        InputError: none would be left to train on.
-    """
+    """Which (n,) of the training pictures the classifier learns from, as many of each class; None: a fifth or 2,000."""
     num = min(len(labels) // 5, 2000) if num_classifier is None else num_classifier
     if num >= len(labels):
         raise InputError(f"data.num_classifier {num}: of {len(labels)} training pictures; leave some to train on")

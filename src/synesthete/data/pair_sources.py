@@ -227,11 +227,7 @@ class SpokenWords(PairSource):
 
 
 def compiled(pattern: str | None, name: str) -> re.Pattern[str] | None:
-    """A pattern with one group or more.
-
-    Raises:
-        InputError: not a regular expression, or one without a group.
-    """
+    """A pattern with one group or more."""
     if pattern is None:
         return None
     try:

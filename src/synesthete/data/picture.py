@@ -109,11 +109,7 @@ class PictureArray:
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """One picture, whole and decoded, of 8 bits a channel.
-
-    Raises:
-        InputError: no such file, not a picture, cut off, or of more pixels.
-    """
+    """One picture, whole and decoded, of 8 bits a channel."""
     name = legible(str(path))
     if not path.is_file():  # a pipe would be waited for
         raise InputError(f"{name}: no such file; give a picture or a folder of pictures")

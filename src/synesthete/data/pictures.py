@@ -136,9 +136,6 @@ def divide_pictures(listing: FoundPairs, num_test: int | None, split: Split) -> 
     By place, not by position in the list: a picture that is added later leaves the splits of all others as they
     were. num_test: of those without a split of their own, or of all where all are told to be trained on; None holds
     out a tenth.
-
-    Raises:
-        InputError: nothing but pictures that are held out, or classes that are named as splits are.
     """
     told, names = {entry.split for entry in listing.pictures}, sorted({entry.label for entry in listing.pictures})
     if told == {"test"}:

@@ -68,9 +68,6 @@ def preprocess_images(
 
     A picture is read, fitted and forgotten before the next; a shard is written when it is full, and kept under a name
     that changes with its pictures. progress(done, total) counts pictures.
-
-    Raises:
-        InputError: no pictures, none of them readable, or a full disk.
     """
     if not len(pictures):
         raise InputError(f"no {name.replace('-', ' of split ')}; add some")

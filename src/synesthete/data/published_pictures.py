@@ -190,11 +190,7 @@ class Stl10(PictureSource):
 
 
 def find_stl10(path: str | None) -> Path:
-    """The folder that holds the binary files.
-
-    Raises:
-        InputError: none given, or no such folder.
-    """
+    """The folder that holds the binary files."""
     if path is None:
         raise InputError(f"STL-10: no folder given; unpack {WHERE} (2.6 GB) and give the path of its stl10_binary")
     folder = Path(path)
@@ -230,11 +226,7 @@ def read_part(folder: Path, part: Split) -> Pictures:
 
 
 def map_pictures(path: Path, num: int | None = None) -> list[PictureArray]:
-    """The pictures of a file, mapped and not read. num: how many labels they have, where they have any.
-
-    Raises:
-        InputError: no such file, or one of another size.
-    """
+    """The pictures of a file, mapped and not read. num: how many labels they have, where they have any."""
     content = map_bytes(path)
     found = len(content)
     if num is not None and found != num * NUM_BYTES:
@@ -259,11 +251,7 @@ def read_names(folder: Path) -> tuple[str, ...]:
 
 
 def read_fold(path: Path, fold: int, num: int) -> list[int]:
-    """Which of `num` training pictures belong to a fold: the numbers, from 0, of its line in `fold_indices.txt`.
-
-    Raises:
-        InputError: no such file, no such fold, or numbers that are not places of pictures.
-    """
+    """Which of `num` training pictures belong to a fold: the numbers, from 0, of its line in `fold_indices.txt`."""
     check_file(path)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     if not 0 <= fold < len(lines):
@@ -309,10 +297,6 @@ def write_stl10(
         folder: made where it is missing.
         split: which part.
         class_names: in the order of their numbers; None keeps the folder's own, or takes the labels' in order of name.
-
-    Raises:
-        InputError: a picture of another size, not one label for each, a label of no class, more than 255 classes, no
-            pictures, or a full disk.
     """
     part = UNLABELED if labels is None else split
     if labels is not None:

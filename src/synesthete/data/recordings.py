@@ -165,11 +165,7 @@ class RecordingEntry:
 
 
 def open_recordings(recordings: Sequence[Recording], what: str = "recordings") -> list[RecordingEntry | str]:
-    """The content and length of each, or why it cannot be read; none is kept in memory. what: they are called.
-
-    Raises:
-        InputError: not one of them can be read.
-    """
+    """The content and length of each, or why it cannot be read; none is kept in memory. what: they are called."""
     found = dict(divide(open_recording, dict(enumerate(recordings)), "threads"))
     opened = [found[i] for i in range(len(recordings))]
     if opened and all(isinstance(found, str) for found in opened):

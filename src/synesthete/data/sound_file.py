@@ -137,11 +137,7 @@ class SoundFile:
         return self.path.open("rb") if self.content is None else io.BytesIO(self.content)
 
     def _frames(self) -> Iterator[AudioFrame]:
-        """What the decoder gives.
-
-        Raises:
-            InputError: what follows cannot be decoded, or is missing, or there was nothing.
-        """
+        """What the decoder gives."""
         num, num_packets, num_broken = 0, 0, 0
         try:
             for packet in self._container.demux(self._stream):

@@ -97,9 +97,6 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
     """The sound (`seconds` at most, mono, 48 kHz, flac) and frames of each clip, in a folder `cut` of the folder.
 
     What is there is kept, so a killed run goes on. A clip without a sound or a frame is left out and named.
-
-    Raises:
-        InputError: none of them can be cut, no ffmpeg where something is to be cut, or a folder that cannot be made.
     """
     place = folder / "cut"
     try:
@@ -315,11 +312,7 @@ def find_clip(row: ClipRow, name: str, videos: Mapping[str, Path]) -> Clip | Non
 
 
 def read_rows(path: Path) -> list[ClipRow]:
-    """The lines of vggsound.csv; one of column names at the top is passed over.
-
-    Raises:
-        InputError: no such file, not a text of comma-separated values, or a line of another kind.
-    """
+    """The lines of vggsound.csv; one of column names at the top is passed over."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; VGGSound's list is in {WHERE}")
     rows: list[ClipRow] = []

@@ -73,11 +73,7 @@ class Decoder:
             self.note = f"{self.note}; {clipped}" if self.note else clipped
 
     def _resampled(self) -> Iterator[np.ndarray]:
-        """Mono float32 (n,) at `sample_rate`, all that can be decoded.
-
-        Raises:
-            InputError: at the end, where something is missing.
-        """
+        """Mono float32 (n,) at `sample_rate`, all that can be decoded."""
         self.own_rate = self.recording.sample_rate
         # The streaming resampler: its output does not depend on how the recording was cut into blocks.
         stream = soxr.ResampleStream(self.own_rate, self.sample_rate, 1, dtype="float32")

@@ -106,9 +106,6 @@ def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> N
     `negative_prompt_embeds` of the null; with a prompt it makes what the base and the LoRA make of that.
     adapter_scale: as `StableDiffusion.adapter_scale`; call this again to change it, or to put other adapters in
     their place.
-
-    Raises:
-        InputError: no Stable Diffusion, or adapters as `load_adapters` refuses them.
     """
     index, unet = read_adapter_index(folder), getattr(pipeline, "unet", None)
     if not isinstance(unet, UNet2DConditionModel):
@@ -153,11 +150,7 @@ def prompt_embeds(condition: Condition) -> Tensor:
 
 
 def load_conditioner(folder: str | Path) -> Any:
-    """The conditioner that the adapters were trained with, for a machine that has them and its frozen encoders alone.
-
-    Raises:
-        InputError: no adapters there, damaged ones, or a conditioner with trained encoders, which are in a model only.
-    """
+    """The conditioner that the adapters were trained with, for whoever has them and its frozen encoders alone."""
     kept = read_adapter_index(folder)["conditioner"]
     if kept is None:
         raise InputError(f"{folder}: adapters without a conditioner; load the model that they were saved with")
@@ -211,11 +204,7 @@ def base_digests(unet: Any) -> dict[str, str]:
 
 
 def check_base(unet: Any, index: Mapping[str, Any], folder: str | Path) -> None:
-    """Make sure that adapters were trained beside this base.
-
-    Raises:
-        InputError: another base.
-    """
+    """Make sure that adapters were trained beside this base."""
     base = index["base"]
     own = base_digests(unet)
     if not any(own[precision] == digest for precision, digest in base["digests"].items() if precision in own):
@@ -224,11 +213,7 @@ def check_base(unet: Any, index: Mapping[str, Any], folder: str | Path) -> None:
 
 
 def read_adapter_index(folder: str | Path) -> dict[str, Any]:
-    """What `adapters.json` says.
-
-    Raises:
-        InputError: no such file, or a damaged one.
-    """
+    """What `adapters.json` says."""
     path = Path(folder) / ADAPTERS_INDEX
     check_files(Path(folder))
     try:
@@ -245,11 +230,7 @@ def read_adapter_index(folder: str | Path) -> dict[str, Any]:
 
 
 def check_make(config: Any, index: Mapping[str, Any], folder: str | Path) -> None:
-    """Make sure that a denoiser of these settings hears as adapters were trained to be heard.
-
-    Raises:
-        InputError: another rank or scale of the LoRA, or another number of sound tokens.
-    """
+    """Make sure that a denoiser of these settings hears as adapters were trained to be heard."""
     lora = index["lora"] or {"rank": None}
     for field, here, there in (
         ("lora_rank", config.lora_rank, lora["rank"]),
@@ -262,11 +243,7 @@ def check_make(config: Any, index: Mapping[str, Any], folder: str | Path) -> Non
 
 
 def read(own: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """What a file has for parameters of the same names and shapes; for none it may be missing.
-
-    Raises:
-        InputError: a file that is missing, damaged, or of other names or shapes.
-    """
+    """What a file has for parameters of the same names and shapes; for none it may be missing."""
     try:
         given = load_file(file) if file.is_file() else {}
     except (OSError, SafetensorError):

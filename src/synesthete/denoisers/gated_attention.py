@@ -198,9 +198,6 @@ def make_processors(
 
     gated_width: of the gated attentions' queries, keys and values, no more than the layer's own width; None: no such
     attention. num_text_tokens: as `SoundProcessor`.
-
-    Raises:
-        InputError: a network without cross-attention.
     """
     layers = {name: layer for name, layer in unet.named_modules() if name.endswith(".attn2")}
     if not layers:

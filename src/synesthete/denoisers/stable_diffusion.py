@@ -50,11 +50,7 @@ FAMILIAR = {f"{kind}{way}Block2D" for kind in ("", "CrossAttn", "Attn") for way 
 
 
 def read_unet(model: str) -> dict[str, Any]:
-    """What the network of a Hub id or folder is, in arguments of `UNet2DConditionModel` that are not its defaults.
-
-    Raises:
-        InputError: no such model, or another kind of one.
-    """
+    """What the network of a Hub id or folder is, in arguments of `UNet2DConditionModel` that are not its defaults."""
     if model in KNOWN:
         return dict(KNOWN[model])
     folder = _inner(hub.find_weights(model, CONFIGS, field=FIELD))
@@ -78,11 +74,7 @@ def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_unet(network: Mapping[str, Any], settings: Mapping[str, Any]) -> UNet2DConditionModel:
-    """A network with fresh weights. settings: those that have fields of their own.
-
-    Raises:
-        InputError: settings that the network contradicts, or one that no Stable Diffusion has.
-    """
+    """A network with fresh weights. settings: those that have fields of their own."""
     fields = {"in_channels": "in_channels", "out_channels": "in_channels", "cross_attention_dim": "condition_width"}
     for key, field in fields.items():
         if network.get(key, settings[key]) != settings[key]:
@@ -103,11 +95,7 @@ def make_unet(network: Mapping[str, Any], settings: Mapping[str, Any]) -> UNet2D
 
 
 def load_unet(unet: nn.Module, model: str) -> None:
-    """The published weights of `model` into its network, in float32.
-
-    Raises:
-        InputError: no safetensors, or weights that are damaged or do not fit.
-    """
+    """The published weights of `model` into its network, in float32."""
     tensors: dict[str, Tensor] = {}
     for file in find_base_files(model):
         try:
@@ -118,11 +106,7 @@ def load_unet(unet: nn.Module, model: str) -> None:
 
 
 def find_base_files(model: str) -> list[Path]:
-    """The safetensors of the network of a Hub id or folder: of several precisions the full one.
-
-    Raises:
-        InputError: no such folder or id, or pickled weights alone.
-    """
+    """The safetensors of the network of a Hub id or folder: of several precisions the full one."""
     found = hub.local_weights(model, AT_HAND)
     if found is None:
         pickled = hub.local_weights(model, tuple(f"{place}*.bin" for place in PLACES))

@@ -95,11 +95,7 @@ def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
 
 
 def check_sampling(settings: Mapping[str, Any], process: Process) -> None:
-    """Refuse what `scheduler_for` would, without making a scheduler, for which diffusers has to be imported.
-
-    Raises:
-        InputError: settings that do not fit each other or the process.
-    """
+    """Refuse what `scheduler_for` would, without making a scheduler, for which diffusers has to be imported."""
     name, spacing = settings["sampler"], settings["timestep_spacing"]
     check_sampler(name, process, settings["timestep_shift"], spacing, settings["solver_order"])
     sampler, num_inference_steps = SAMPLERS[name], settings["num_inference_steps"]
@@ -110,12 +106,7 @@ def check_sampling(settings: Mapping[str, Any], process: Process) -> None:
 
 
 def check_sampler(name: str, process: Process, shift: float, timestep_spacing: str, solver_order: int | None) -> None:
-    """Refuse a sampler that cannot walk a process so; arguments as of `make_scheduler`.
-
-    Raises:
-        InputError: an unknown name, a sampler of the other kind of process, a shift of a beta schedule or of steps that
-            are even in log SNR, a spacing of the other kind of process, or an order that the sampler has not.
-    """
+    """Refuse a sampler that cannot walk a process so; arguments as of `make_scheduler`."""
     flow = process.schedule == "flow"
     fitting = [known for known, sampler in SAMPLERS.items() if sampler.flow == flow]
     if name not in fitting:
@@ -187,11 +178,7 @@ def betas_to_zero(process: Process) -> list[float]:
 
 
 def check_eta(scheduler: Any, eta: float) -> None:
-    """Refuse a share of noise to a sampler that would add none, or its own.
-
-    Raises:
-        InputError: eta is not 0, and the sampler is not DDIM.
-    """
+    """Refuse a share of noise to a sampler that would add none, or its own."""
     if eta and "eta" not in inspect.signature(scheduler.step).parameters:
         name = type(scheduler).__name__
         raise InputError(f"eta {eta}: {name} takes none; set eta=0, or take ddim (ddpm is its eta=1)")
@@ -241,11 +228,7 @@ def space_by_log_snr(scheduler: Any, num_inference_steps: int, device: torch.dev
 
 
 def check_steps(num_inference_steps: int, num_timesteps: int, spacing: str, *, is_multistep: bool) -> None:
-    """Make sure that a table of timesteps has that many to step on.
-
-    Raises:
-        InputError: more steps than timesteps, or a single step that begins at clean data.
-    """
+    """Make sure that a table of timesteps has that many to step on."""
     # Where a multistep solver does not begin at the end, it leaves out the other end as well.
     most = num_timesteps - (spacing != "trailing" and is_multistep)
     if num_inference_steps > most:
@@ -330,9 +313,6 @@ def find_first(scheduler: Any, strength: float) -> int:
     """The place among a scheduler's timesteps from which `strength` of its steps are left, in (0, 1], at least one.
 
     Of steps even in log SNR, those from sigma = `strength` on.
-
-    Raises:
-        InputError: a strength out of range.
     """
     if not 0 < strength <= 1:
         raise InputError(f"strength {strength}: give a number above 0 and at most 1, which leaves nothing of the start")

@@ -92,11 +92,7 @@ class ClipFeatures:
 
 
 def read_clip(model: str, folder: Path) -> Any:
-    """The vision encoder of a CLIP's folder with its projection, frozen, in float32.
-
-    Raises:
-        InputError: files that cannot be read, or lack some of its weights.
-    """
+    """The vision encoder of a CLIP's folder with its projection, frozen, in float32."""
     # Imported here: most evaluations look through no CLIP.
     from transformers import AutoConfig, CLIPVisionModelWithProjection
 
@@ -194,11 +190,7 @@ class ClassifierFeatures:
 
 
 def check_image_features(choice: str) -> None:
-    """Make sure that there can be such features of pictures, before a classifier is trained for them.
-
-    Raises:
-        InputError: there cannot.
-    """
+    """Make sure that there can be such features of pictures, before a classifier is trained for them."""
     if not (choice in IMAGE_CHOICES or Path(choice).expanduser().exists() or hub.is_hub_id(choice)):
         raise InputError(f"no features {choice!r}; give {', '.join(IMAGE_CHOICES)}, or a folder or file of weights")
 
@@ -211,10 +203,6 @@ def find_features(
     sample_rate: in Hz, of sounds; None for pictures. real: sounds (n, S) that "spectrum" is standardised over. "auto"
     downloads nothing: of pictures it is Inception where its weights are on this machine, else the classifier; of sounds
     the classifier where there is one, else the spectrum.
-
-    Raises:
-        InputError: an unknown choice, weights that are neither here nor to be had, or the classifier where there is
-            none.
     """
     of_sound = sample_rate is not None
     choices, named = (SOUND_CHOICES, {"clap": CLAP}) if of_sound else (IMAGE_CHOICES, {"clip": CLIP})

@@ -151,11 +151,7 @@ def _sampling(size: int, side: int) -> Tensor:
 
 
 def read_inception(weights: Path) -> Inception:
-    """The network with the weights of a file, frozen, in evaluation mode.
-
-    Raises:
-        InputError: a damaged file, one that holds more than tensors, or the weights of another network.
-    """
+    """The network with the weights of a file, frozen, in evaluation mode."""
     try:
         if weights.suffix == ".safetensors":
             found = load_file(weights)
@@ -205,11 +201,7 @@ def local_inception(name: str = MODEL) -> Path | None:
 
 
 def find_inception(name: str = MODEL) -> Path:
-    """As `local_inception`, the published file downloaded where it is not here yet, and checked.
-
-    Raises:
-        InputError: no such file, or no connection.
-    """
+    """As `local_inception`, the published file downloaded where it is not here yet, and checked."""
     if found := local_inception(name):
         return found
     if name != MODEL:

@@ -353,11 +353,7 @@ def unseen(what: str, done: int, total: int) -> None:
 
 
 def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str) -> None:
-    """Make sure that a model is measured on data of its own classes. verb: what it does with a class, in words.
-
-    Raises:
-        InputError: it has others.
-    """
+    """Make sure that a model is measured on data of its own classes. verb: what it does with a class, in words."""
     if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
         raise InputError(
             f"the model {verb} {some(pipeline.class_names, 12)}, the data hold "

@@ -245,11 +245,7 @@ def decoder_graph(codec: Any) -> Graph:
 
 
 def network_of(codec: Any) -> tuple[str, nn.Module]:
-    """The name of a decoder's output, and the network.
-
-    Raises:
-        InputError: a codec that has no graph yet.
-    """
+    """The name of a decoder's output, and the network."""
     if isinstance(codec, LatentCodec):
         output, base = network_of(codec.base)
         return output, Decode(codec, restored, base)

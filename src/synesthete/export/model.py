@@ -136,11 +136,7 @@ def detached(pipeline: Pipeline) -> Pipeline:
 
 
 def write_part(graph: Graph, path: Path, said: dict[str, str]) -> Written:
-    """One graph to one file, which is there only if onnxruntime gives what torch gives.
-
-    Raises:
-        InputError: weights too large for one file, or a difference above the graph's tolerance.
-    """
+    """One graph to one file, which is there only if onnxruntime gives what torch gives."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.module.state_dict().values())
     if size > MOST_BYTES:
         raise InputError(f"{path}: {size / 1e9:.1f} GB of weights; one ONNX file holds 2 GB, export a smaller model")
@@ -192,11 +188,7 @@ def quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def compared(graph: Graph, file: Path, path: Path) -> Written:
-    """Run the file at other batch sizes than it was made with, and compare.
-
-    Raises:
-        InputError: a difference above the graph's tolerance, or values that are not finite.
-    """
+    """Run the file at other batch sizes than it was made with, and compare."""
     session = make_session(file)
     largest = 0.0
     for batch in CHECKED_BATCHES:

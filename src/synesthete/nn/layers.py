@@ -27,11 +27,7 @@ def sinusoid(position: torch.Tensor, width: int, longest: float = 10_000.0) -> t
 
 
 def grid_positions(rows: int, columns: int, width: int) -> torch.Tensor:
-    """A fixed table for a grid of tokens, row-major, (rows * columns, width): half for the row, half for the column.
-
-    Raises:
-        InputError: a width that does not divide into sines and cosines of both.
-    """
+    """A fixed table for a grid of tokens, row-major, (rows * columns, width): half for the row, half for the column."""
     if width % 4:
         raise InputError(f"width {width}: places are told in sines and cosines of two axes; give a multiple of 4")
     device = torch.get_default_device()
@@ -226,11 +222,7 @@ class PooledResidual(nn.Module):
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], complaint: str) -> None:
-    """Tensors by name into a network. complaint: about those that are not its own, with {} for what torch says.
-
-    Raises:
-        InputError: some are missing, too many, or of another shape.
-    """
+    """Tensors by name into a network. complaint: about those that are not its own, with {} for what torch says."""
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -239,11 +231,7 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], complaint: s
 
 
 def patchify(x: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) -> (B, rows, columns, C * height * width of a patch), zeros beyond the edge.
-
-    Raises:
-        InputError: more than the grid (rows, columns) holds.
-    """
+    """(B, C, H, W) -> (B, rows, columns, C * height * width of a patch), zeros beyond the edge."""
     (rows, columns), (height, width) = grid, patch_size
     if x.shape[-2] > rows * height or x.shape[-1] > columns * width:  # padding by less than nothing would cut it
         raise InputError(

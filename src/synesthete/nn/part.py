@@ -251,11 +251,7 @@ _KEPT = 2**31 - 1
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """The device called `name`: cpu, cuda, cuda:1, mps, ...; "auto" is CUDA where there is some, else the CPU.
-
-    Raises:
-        InputError: no such device on this machine.
-    """
+    """The device called `name`: cpu, cuda, cuda:1, mps, ...; "auto" is CUDA where there is some, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

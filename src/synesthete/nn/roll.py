@@ -13,11 +13,7 @@ OWN_ROWS = 2  # beside the pitches': rests, then beginnings
 
 
 def to_roll(grid: Tensor, lowest: int, num_pitches: int) -> Tensor:
-    """(B, V, 2, T) of pitches (0: rest) and beginnings -> (B, V, num_pitches + 2, T) float32, -1 or 1.
-
-    Raises:
-        InputError: a pitch that has no row.
-    """
+    """(B, V, 2, T) of pitches (0: rest) and beginnings -> (B, V, num_pitches + 2, T) float32, -1 or 1."""
     pitch, begins = grid.long().unbind(2)  # (B, V, T)
     sounds = pitch != REST
     if bool((sounds & ((pitch < lowest) | (pitch >= lowest + num_pitches))).any()):

@@ -24,9 +24,6 @@ def check_waveform(waveform: Tensor, longest: int | None = None, holder: str = "
     """Waveforms (B, S) in [-1, 1] as they are.
 
     longest: samples that the `holder` has room for; None: any number. remedy: for longer ones.
-
-    Raises:
-        InputError: no waveforms, too long, or values that are not finite.
     """
     if waveform.ndim != 2 or not waveform.is_floating_point():
         raise InputError(f"sound of {tuple(waveform.shape)} {waveform.dtype}; give waveforms (B, S) in [-1, 1]")

@@ -25,12 +25,7 @@ GUESSED: dict[str, Any] = {"sampler": "ddim", "num_inference_steps": 30, "guidan
 
 
 def adapted(folder: Path) -> dict[str, Any]:
-    """The arguments of a `Pipeline` that hears as the adapters in a folder were trained to.
-
-    Raises:
-        InputError: damaged adapters, or those of another base, of a base, a codec or a conditioner that were trained
-            themselves, or a base, an autoencoder or an encoder that is neither on this machine nor to be had.
-    """
+    """The arguments of a `Pipeline` that hears as the adapters in a folder were trained to."""
     index = read_adapter_index(folder)
     base, told = index["base"]["model"], index.get("pipeline")
     if base is None or told is None:
@@ -64,11 +59,7 @@ def adapted(folder: Path) -> dict[str, Any]:
 
 
 def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], folder: Path) -> Any:
-    """The codec that adapters were trained with: an autoencoder's weights from its own place, and what was measured.
-
-    Raises:
-        InputError: a codec that was trained itself, or an autoencoder that cannot be had.
-    """
+    """The codec that adapters were trained with: an autoencoder's weights from its own place, and what was measured."""
     where, has = f"{folder / hub.ADAPTERS_INDEX}: codec", ("encode", "decode")
     codec = restore_nested(described, where, "codec", has, "AutoencoderCodec").eval()
     if isinstance(codec, AutoencoderCodec) and codec.config.model is not None:

@@ -34,11 +34,7 @@ class Frames:
 
     @staticmethod
     def of(codec: Any) -> Frames:
-        """Those of a codec of sound.
-
-        Raises:
-            InputError: a codec of pictures.
-        """
+        """Those of a codec of sound."""
         if codec.spec is None:
             raise InputError(
                 f"{type(codec).__name__} holds pictures, which have no length in time; give a model of sound"
@@ -98,11 +94,7 @@ class Window(NamedTuple):
 
 
 def find_overlap(frames: Frames, seconds: float | None = None) -> int:
-    """Frames that a window shares with the one before it; a quarter of the window where None.
-
-    Raises:
-        InputError: none at all, or so many that a window has no room for new ones between two others.
-    """
+    """Frames that a window shares with the one before it; a quarter of the window where None."""
     most = (frames.whole - frames.edge - 1) // 2
     if seconds is None:
         return max(min(frames.whole // 4, most), 1)
@@ -300,11 +292,7 @@ def covered(codec: Any, num_samples: int) -> int:
 
 
 def count_frames(codec: Any, num_samples: int, *, is_loop: bool) -> int:
-    """Frames of a canvas: a window at least, and a whole number of hops around a loop.
-
-    Raises:
-        InputError: no samples, or a loop shorter than the model's window.
-    """
+    """Frames of a canvas: a window at least, and a whole number of hops around a loop."""
     frames = Frames.of(codec)
     if num_samples < 1:
         raise InputError("a sound of 0 samples: give a longer one")

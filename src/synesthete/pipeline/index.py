@@ -20,11 +20,7 @@ PIPELINE = "Pipeline"  # the class that one names
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What a folder's model_index.json says.
-
-    Raises:
-        InputError: damaged, or a model of another kind.
-    """
+    """What a folder's model_index.json says."""
     path = folder / hub.MODEL_INDEX
     try:
         index = dict(read_json(path))
@@ -64,11 +60,7 @@ def check_index(index: Mapping[str, Any]) -> None:
 
 
 def find_part_class(named: Any, where: str) -> Any:
-    """The class of [library, name] in a model_index.json.
-
-    Raises:
-        InputError: one that is neither of this package nor registered.
-    """
+    """The class of [library, name] in a model_index.json."""
     if not isinstance(named, list) or len(named) != 2:
         raise InputError(f"{where}: not named in {hub.MODEL_INDEX}; train or copy the model again")
     library, kind = map(str, named)

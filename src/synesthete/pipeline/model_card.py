@@ -197,9 +197,6 @@ def upload(
 
     repository: owner/name. private: where it is made. token: the one of `hf auth login` or HF_TOKEN where None.
     licence: as the Hub writes it, in place of the card's.
-
-    Raises:
-        InputError: no such name, a program in the folder, the Hub refuses it or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HFValidationError

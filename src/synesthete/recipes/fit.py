@@ -43,11 +43,7 @@ HEARING = "AudioTextConditioner"
 
 
 def check_fit(recipe: Recipe) -> None:
-    """Make sure that the parts can be made and fit each other, before anything is spoken or trained.
-
-    Raises:
-        InputError: a class in the wrong place, or fields that have to agree and do not, and what to set.
-    """
+    """Make sure that the parts can be made and fit each other, before anything is spoken or trained."""
     for reason in chain(misplaced(recipe), unheard(recipe), other_widths(recipe)):
         raise InputError(f"recipe {recipe.name}: {reason}")
     shape, of_codec = build_on_meta(recipe, "codec", lambda codec: (codec.shape, [*groups_of(codec)]))
@@ -186,11 +182,7 @@ def other_grids(recipe: Recipe, shape: tuple[int, ...], beside: tuple[int, ...] 
 
 
 def build_on_meta(recipe: Recipe, part: str, ask: Callable[[Any], Any] = lambda made: made) -> Any:
-    """A part without memory for its weights, or what is asked of it.
-
-    Raises:
-        InputError: whatever keeps it from being made, in one line.
-    """
+    """A part without memory for its weights, or what is asked of it."""
     try:
         with torch.device("meta" if part in ("conditioner", "denoiser") else "cpu"), Undrawn():
             return ask(getattr(recipe, part)())

@@ -75,9 +75,6 @@ def add_fast(recipe: Recipe) -> None:
     """End a recipe with a stage `fast` that teaches its model few steps, guided as it samples; one there is kept.
 
     It has a quarter of the steps that the denoiser was trained for; making its pairs takes about half as long as these.
-
-    Raises:
-        InputError: a recipe without a denoiser to teach.
     """
     if any(stage.name == FAST for stage in recipe.stages):
         return

@@ -96,9 +96,6 @@ def evaluate_cycle(
     speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. classifier: of pictures, such
     as the one saved with the painter; where None, one is trained on `prepared.classifier`. models: what the report
     calls the two. options: num and listener, as `go_round`.
-
-    Raises:
-        InputError: models that share fewer than two classes, no classifier, and as `write_report`.
     """
     start = datetime.now(UTC)
     if classifier is None and prepared.classifier is not None and len(prepared.classifier):
@@ -160,11 +157,7 @@ def go_round(
 
 
 def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list[str]]:
-    """The classes that both models know, and a note where that is not all.
-
-    Raises:
-        InputError: fewer than two, or models that do not speak or do not hear.
-    """
+    """The classes that both models know, and a note where that is not all."""
     if speech.conditioner.reads != "image" or speech.codec.spec is None:
         raise InputError("the first model speaks no pictures; give one that does, such as image-to-speech-digits")
     if painter.conditioner.reads != "audio_text":

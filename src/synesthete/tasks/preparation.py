@@ -63,11 +63,7 @@ def accelerator() -> torch.device:
 
 
 def check_conditioner(recipe: Recipe, class_names: tuple[str, ...], what: str) -> None:
-    """Make sure that the conditioner knows the classes of the data, which are pictures or recordings.
-
-    Raises:
-        InputError: it does not, and what to set.
-    """
+    """Make sure that the conditioner knows the classes of the data, which are pictures or recordings."""
     with torch.device("meta"):
         told = recipe.conditioner().config
     if told.get("num_classes", len(class_names)) != len(class_names):
@@ -83,11 +79,7 @@ def check_conditioner(recipe: Recipe, class_names: tuple[str, ...], what: str) -
 
 
 def check_training_classes(class_names: Sequence[str], labels: Iterable[int]) -> None:
-    """Make sure that every class has a picture left to train on.
-
-    Raises:
-        InputError: one has none.
-    """
+    """Make sure that every class has a picture left to train on."""
     there = set(labels)
     for number, name in enumerate(class_names):
         if number not in there:

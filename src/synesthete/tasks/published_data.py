@@ -59,11 +59,7 @@ def write_prepared(prepared: Prepared, recipe: Recipe, address: str, progress: P
 
 
 def read_prepared(recipe: Recipe, address: str) -> Prepared:
-    """What `write_prepared` put at an address; shards are fetched when they are read.
-
-    Raises:
-        InputError: it cannot be had, is damaged, or was prepared for other data, codec or conditioner.
-    """
+    """What `write_prepared` put at an address; shards are fetched when they are read."""
     store = Store(address)
     content = store.read(INDEX)
     try:

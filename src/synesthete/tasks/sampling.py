@@ -299,11 +299,7 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
 
 
 def check_unwritten(paths: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
-    """Make sure that no input is replaced, no other file unasked, and none is written twice.
-
-    Raises:
-        InputError: one that is there already, or two things for one place.
-    """
+    """Make sure that no input is replaced, no other file unasked, and none is written twice."""
     if own := {path.resolve() for path in inputs} & {path.resolve() for path in paths}:
         raise InputError(f"{legible(str(min(own)))}: would be replaced by what is made of it; give another --out")
     twice = [path for path, count in Counter(str(path).casefold() for path in paths).items() if count > 1]
@@ -315,11 +311,7 @@ def check_unwritten(paths: Sequence[Path], inputs: Sequence[Path], overwrite: bo
 
 
 def find_files(path: Path, kind: str, listed: Callable[[Path], list[Path]]) -> list[Path]:
-    """The files of a kind, such as pictures, that a path names or holds.
-
-    Raises:
-        InputError: no such file, or a folder without any.
-    """
+    """The files of a kind, such as pictures, that a path names or holds."""
     if not path.exists():
         raise InputError(f"{legible(str(path))}: no such file; give a {kind} or a folder of {kind}s")
     if not (found := listed(path)):

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def recipe_of(pipeline: Any, folder: Path, assignments: Sequence[str] | None = None) -> Recipe:
-    """The recipe a model was made by: beside it, or the one of the package that its card names.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The recipe a model was made by: beside it, or the one of the package that its card names."""
     from synesthete.recipes import RECIPES, find_recipe
 
     named = str(pipeline.config.card.get("recipe"))

@@ -317,11 +317,7 @@ def model_folder(model: str) -> Path:
 
 
 def model_task_name(folder: Path) -> str:
-    """The task that a model's folder names, read without loading anything.
-
-    Raises:
-        InputError: not a model of this package, or one that names no task.
-    """
+    """The task that a model's folder names, read without loading anything."""
     adapters = not (folder / hub.MODEL_INDEX).is_file() and (folder / hub.ADAPTERS_INDEX).is_file()
     path = folder / (hub.ADAPTERS_INDEX if adapters else hub.MODEL_INDEX)
     try:

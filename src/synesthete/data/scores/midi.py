@@ -48,9 +48,6 @@ def read_midi(path: Path | str) -> Score:
 
     Percussion (channel 10) is left out, which is logged. Where a pitch is struck again the note before ends, and notes
     that nothing ends are held to the end of their track. Tempo changes are kept; the first metre and key count.
-
-    Raises:
-        InputError: no such file, not MIDI, damaged, larger than 4 MB, no notes, or more than 20,000.
     """
     path = Path(path)
     name = legible(str(path))

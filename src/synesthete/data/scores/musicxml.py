@@ -35,9 +35,6 @@ def read_musicxml(path: Path | str) -> Score:
     """The notes of a part-wise MusicXML file as written, repeats not played; each voice of a part is a voice.
 
     Grace notes and percussion are left out. The first metre and key count; a first bar that is shorter is an upbeat.
-
-    Raises:
-        InputError: no such file, not MusicXML, damaged, with entities of its own, too large, no notes, or too many.
     """
     path = Path(path)
     name = legible(str(path))

@@ -140,11 +140,7 @@ class NoteSamples:
 
 
 def read_notes(folder: Path) -> list[RecordedNote]:
-    """The notes of a folder, at the octave that is heard, in order of pitch.
-
-    Raises:
-        InputError: no file that is named by a pitch, or one that cannot be read.
-    """
+    """The notes of a folder, at the octave that is heard, in order of pitch."""
     found = []
     for path in list_files(folder, SUFFIXES):
         if named := NAMED.fullmatch(path.stem):
@@ -162,11 +158,7 @@ def read_notes(folder: Path) -> list[RecordedNote]:
 
 
 def read_note(path: Path, pitch: int) -> RecordedNote:
-    """A file from its attack on.
-
-    Raises:
-        InputError: not a sound, or a silent one.
-    """
+    """A file from its attack on."""
     with SoundFile(str(path)) as file:
         sound, rate = np.concatenate([block.mean(axis=1) for block in file.blocks()]), file.sample_rate
     level = np.abs(sound)

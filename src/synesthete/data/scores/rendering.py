@@ -48,9 +48,6 @@ def render(score: Score, instruments: Instruments, name: str, sample_rate: int, 
     """A score as sound: (S,) float32 in [-1, 1], after `lead` seconds of silence and with a second to die away.
 
     All pieces come out about as loud. name: of the instrument; nothing else decides the sound.
-
-    Raises:
-        InputError: no such instrument, an hour of music or more, or whatever the instruments lack.
     """
     if name not in instruments.names:
         raise InputError(f"instrument {name!r}: there are {', '.join(instruments.names)}; give one of these")

@@ -227,11 +227,7 @@ def find_key(score: Score) -> tuple[int, Mode]:
 
 
 def read_key(text: str) -> tuple[int, Mode]:
-    """What a key's name says, such as "D minor", "bb", or "F# major"; major where no mode is named.
-
-    Raises:
-        InputError: no key's name.
-    """
+    """What a key's name says, such as "D minor", "bb", or "F# major"; major where no mode is named."""
     found = re.fullmatch(r"\s*([a-g])([#b]?)\s*(major|minor|)\s*", text, re.IGNORECASE)
     if found is None:
         raise InputError(f"key {text!r}: no such key; give a tonic and major or minor, such as 'D minor' or 'Bb major'")

@@ -89,11 +89,6 @@ def build_speech_corpus(
     The same arguments give the same bytes on any number of workers (None: all cores; for a few clips of espeak's, this
     process alone), and by any executor. Run again after an interruption, it keeps the clips that are whole.
     progress(done, total) is called after each class of a voice.
-
-    Raises:
-        InputError: unusable arguments, an unknown voice or one that does not reach a pitch, a phrase too long for
-            `seconds`, a training split of too few different sounds, a folder that holds a corpus of other settings, a
-            full disk, or no engine.
     """
     folder, spec, engine = Path(out), spec or AudioSpec(), engine or Espeak()
     plan = CorpusPlan(
@@ -219,11 +214,7 @@ SETTINGS_NAME = "corpus.json"
 
 
 def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a corpus into its folder, or make sure that those there say the same.
-
-    Raises:
-        InputError: they say something else, or cannot be read or written.
-    """
+    """Write the settings of a corpus into its folder, or make sure that those there say the same."""
     path = folder / SETTINGS_NAME
     if not path.exists():
         write_file(path, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
@@ -288,9 +279,6 @@ def load_clips(
     Clips are padded at the end with zeros, or cut, to num_samples; None takes the longest. Clips of another rate are
     resampled; one that cannot be read is left out, named in `skipped` and logged. They are decoded once, into shards in
     the folder, which are made again where a file has changed.
-
-    Raises:
-        InputError: no manifest, no such split, not one readable clip, or a full disk.
     """
     folder, rate = Path(folder), (spec or AudioSpec()).sample_rate
     everything = [entry for entry in read_manifest(folder) if entry.audio]

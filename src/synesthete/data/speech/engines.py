@@ -56,11 +56,7 @@ class Engine(Protocol):
 
 
 def named_engine(engine: Any) -> Any:
-    """A build of the engine of that name; anything but a name as it is.
-
-    Raises:
-        InputError: no engine of that name.
-    """
+    """A build of the engine of that name; anything but a name as it is."""
     if not isinstance(engine, str):
         return engine
     if engine not in ENGINES:

@@ -278,11 +278,7 @@ def end_of_speech(waveform: np.ndarray, symbols: str, frames: np.ndarray) -> int
 
 @lru_cache(maxsize=64)
 def load_styles(path: Path) -> np.ndarray:
-    """The vectors of a voice (k, 256) float32, the i-th for i + 1 symbols.
-
-    Raises:
-        InputError: not such a file.
-    """
+    """The vectors of a voice (k, 256) float32, the i-th for i + 1 symbols."""
     contents = path.read_bytes()
     if not contents or len(contents) % (4 * STYLE_SIZE):
         raise InputError(f"{path}: not a voice of Kokoro, {len(contents)} bytes; download it again")
@@ -291,11 +287,7 @@ def load_styles(path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def load_network(path: Path) -> Any:
-    """The network ready to speak, on one thread: many processes speak at once.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """The network ready to speak, on one thread: many processes speak at once."""
     try:
         session = hub.open_network(path, FRAMES_NAME)
     except InputError:  # another export

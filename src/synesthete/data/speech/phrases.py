@@ -51,11 +51,7 @@ def spoken_name(class_name: str) -> str:
 
 
 def read_words(words: Any) -> Any:
-    """What is said, by class: a YAML or JSON file that holds it, given by its path, is read; the rest is returned.
-
-    Raises:
-        InputError: no such file, or no table of classes in it.
-    """
+    """What is said, by class: a YAML or JSON file that holds it, given by its path, is read; the rest is returned."""
     if not isinstance(words, str | Path) or words == TABLE:
         return words
     remedy = "give a YAML or JSON file such as cat: [a cat, a cat asleep]"

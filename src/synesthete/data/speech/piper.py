@@ -158,11 +158,7 @@ class Piper(Engine):
 
 @lru_cache(maxsize=2)
 def load_voice(path: Path) -> Any:
-    """A voice ready to speak, on one thread: many processes speak at once, and the same samples come of any machine.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """A voice ready to speak, on one thread: many processes speak at once, and the same samples come of any machine."""
     from piper import PiperVoice
     from piper.config import PiperConfig
 
@@ -196,11 +192,7 @@ def _voices_in(folder: Path) -> dict[str, Path]:
 
 
 def _from_hub(names: list[str]) -> dict[str, Path]:
-    """Those voices, on this machine or else downloaded.
-
-    Raises:
-        InputError: some are not there and cannot be had.
-    """
+    """Those voices, on this machine or else downloaded."""
     patterns = [f"*{name}.onnx{end}" for name in names for end in ("", ".json")]
     folder = hub.local_weights(REPOSITORY, patterns)
     found = _voices_in(folder) if folder else {}
@@ -265,9 +257,6 @@ def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
 
     A speaker of the twenty keeps the split it has there. Of the others a fifth goes to the classifier and a fifth to
     the test, chosen by name, so that a voice more moves few of the rest.
-
-    Raises:
-        InputError: too few speakers for three splits.
     """
     best: dict[str, str] = {}
     for name in sorted(names, key=_quality):
@@ -296,11 +285,7 @@ def speaker_of(name: str) -> str:
 
 
 def check_split(voices: Mapping[str, Iterable[str]]) -> dict[str, tuple[Voice, ...]]:
-    """Voices as given by split.
-
-    Raises:
-        InputError: a split that is not train, classifier or test, or one without a voice.
-    """
+    """Voices as given by split."""
     if missing := [split for split in SPLITS if not voices.get(split)]:
         raise InputError(f"data.engine.voices: no voice for {missing[0]}; give some for each of {', '.join(SPLITS)}")
     if unknown := [split for split in voices if split not in SPLITS]:

@@ -191,9 +191,6 @@ def train_classifier(
 
     build: makes one that has learned nothing. labels: (n,) places in its class_names. num_steps: None is the kind's own
     for so many samples. progress("classifier", step, num_steps).
-
-    Raises:
-        InputError: fewer than two samples, or samples that it cannot read.
     """
     if len(samples) < 2:
         raise InputError(f"{len(samples)} samples to train a classifier on; keep more of the data for it")
@@ -291,11 +288,7 @@ def load_or_train(
 
 
 def load_cached(name: str, kind: type[C], train: Callable[[], TrainedClassifier[C]]) -> TrainedClassifier[C]:
-    """The classifier of that name in the cache; one that is not there, or damaged, is trained now, and timed.
-
-    Raises:
-        InputError: as `train`, or a cache that cannot be written.
-    """
+    """The classifier of that name in the cache; one that is not there, or damaged, is trained now, and timed."""
     place = hub.cache_folder() / "classifiers" / name
     with locked(place, wait=True):
         with contextlib.suppress(InputError):  # damaged: trained again
@@ -364,11 +357,7 @@ def write_classifier(trained: TrainedClassifier[C], model: Path) -> None:
 
 
 def load_classifier(model: Path, kind: type[C]) -> TrainedClassifier[C] | None:
-    """The classifier in a model's folder, or None where there is none.
-
-    Raises:
-        InputError: damaged files, or a classifier of another kind.
-    """
+    """The classifier in a model's folder, or None where there is none."""
     folder = model / FOLDER
     remedy = "remove it and train the model's run again"
     if not (folder / FACTS).is_file():

@@ -86,11 +86,7 @@ class ImageClassifier(Classifier):
 
 
 def check_pictures(pictures: Tensor | Rows, channels: int | None = None) -> None:
-    """Refuse what is no (n, C, H, W) uint8 of 1 or 3 channels (`channels` where given) and SMALLEST pixels.
-
-    Raises:
-        InputError: what is wrong.
-    """
+    """Refuse what is no (n, C, H, W) uint8 of 1 or 3 channels (`channels` where given) and SMALLEST pixels."""
     shape, wanted = tuple(pictures.shape), (channels,) if channels else (1, 3)
     if pictures.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in wanted or min(shape[2:]) < SMALLEST:
         raise InputError(

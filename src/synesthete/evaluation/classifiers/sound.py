@@ -109,9 +109,6 @@ def load_or_train_sound_classifier(
     """The classifier for these sounds, as `load_or_train`; its accuracy is measured on `test`.
 
     It learns the classes, or, where there are none, to tell the recordings.
-
-    Raises:
-        InputError: pieces of fewer than two classes or recordings.
     """
     targets, names, labels = "classes", tuple(class_names), samples.labels
     if len(class_names) < 2:

@@ -166,11 +166,7 @@ def log_mels(waveforms: Tensor | Rows, spec: AudioSpec) -> Tensor:
 def load_or_train_speech_classifier(
     clips: Clips, test: Clips, *, spec: AudioSpec | None = None, **options: Unpack[TrainingOptions]
 ) -> TrainedClassifier[SpeechClassifier]:
-    """The classifier for this corpus, as `load_or_train`; its accuracy is measured on `test`, whose voices are others.
-
-    Raises:
-        InputError: the two share a voice, or there is nothing to train on.
-    """
+    """The classifier for this corpus, as `load_or_train`; its accuracy is that on `test`, whose voices are others."""
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
         raise InputError(
             f"voice {min(shared)}: in the classifier's split and in the test split; build the corpus again"

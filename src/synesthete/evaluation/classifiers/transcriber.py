@@ -89,11 +89,7 @@ class Transcriber(Part):
 
     @torch.no_grad()
     def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
-        """As of every `NoteListener`.
-
-        Raises:
-            InputError: sounds of another rate than it learned.
-        """
+        """As of every `NoteListener`."""
         if sample_rate != self.config.sample_rate:
             raise InputError(
                 f"sounds at {sample_rate} Hz for a transcriber of {self.config.sample_rate}; train another"
@@ -134,9 +130,6 @@ def train_transcriber(
     """One that learned from sounds (n, S), int16 or float, and what is played in them, (n, 2, 128, T).
 
     frame_seconds: of the rolls. num_steps: its own for so many sounds where None. progress("transcriber", step, steps).
-
-    Raises:
-        InputError: fewer than two sounds.
     """
     if len(waveforms) < 2:
         raise InputError(f"{len(waveforms)} sounds to learn to transcribe from; give more")
@@ -169,11 +162,7 @@ def train_transcriber(
 def load_or_train_transcriber(
     waveforms: Tensor | Rows, rolls: Tensor, sample_rate: int, frame_seconds: float, **options: Any
 ) -> TrainedClassifier[Any]:
-    """As `train_transcriber`, from the cache where one was trained on the same in the same way.
-
-    Raises:
-        InputError: as `train_transcriber`, or a cache that cannot be written.
-    """
+    """As `train_transcriber`, from the cache where one was trained on the same in the same way."""
     given = [options.get("seed", 0), options.get("num_steps"), sample_rate, frame_seconds]
     fresh = digest(Transcriber(sample_rate).bank)
     name = digest("transcriber", asdict(Transcriber.training_settings), given, fresh, waveforms, rolls)

@@ -90,11 +90,7 @@ def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_name
 
 
 def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
-    """Error told right, told of another class and told nothing, and a sentence that says where the condition is used.
-
-    Raises:
-        InputError: a model that is told nothing, or held-out samples of a single class.
-    """
+    """Error told right, of another class and nothing, and a sentence that says where the condition is used."""
     model.check("sensitivity-by-timestep", "condition")
     batch = model.held_out()
     if len(batch.label.unique()) < 2:

@@ -52,10 +52,6 @@ def run_diagnostics(
     name: what the report calls the model. only: names of diagnostics; all where empty. progress(diagnostic, done,
     total). The executor that was chosen divides the diagnostics. more: writes what else belongs to the report into its
     folder. A diagnostic that cannot look at this model is left out, which the report says.
-
-    Raises:
-        InputError: an unknown diagnostic, one of `only` that cannot look at this model, a model of other classes than
-            the data's, a sampling setting that does not fit, and as `write_report`.
     """
     names, pipeline, class_names = chosen(only), model.pipeline, model.prepared.class_names
     if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
@@ -112,9 +108,6 @@ def choose_features(
     """What the diagnostics called `names` are to compare pictures by, or None where none of them does.
 
     choice: as `find_features`, or NONE. folder: the model's; the classifier in it is taken, or one is trained now.
-
-    Raises:
-        InputError: as `find_features`.
     """
     # Of a diagnostic from outside the package nobody knows whether it uses features.
     looking = any(name in LOOKING or not isinstance(DIAGNOSTICS[name], str) for name in names)

@@ -80,11 +80,7 @@ def sample_embedding(model: ModelUnderTest) -> Embedding | None:
 
 
 def embeddings(model: ModelUnderTest) -> Section:
-    """t-SNE and cosine similarity of the conditions, and t-SNE of what a classifier sees in samples and real pictures.
-
-    Raises:
-        InputError: a model that is told nothing, or nothing that has a vector, and no classifier either.
-    """
+    """t-SNE and cosine similarity of conditions, and t-SNE of what a classifier sees in samples and real pictures."""
     samples, items, told = sample_embedding(model), [], model.pipeline.is_conditional
     if told or samples is None:
         for found in condition_embeddings(model):

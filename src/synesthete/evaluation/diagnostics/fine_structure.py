@@ -25,11 +25,7 @@ MOST_ERROR, LEAST_VOICED = 0.003, 0.8
 
 @torch.no_grad()
 def fine_structure(model: ModelUnderTest) -> Section:
-    """Error of one step by index of a DCT over the bands, and how many of its guesses are voiced, against t.
-
-    Raises:
-        InputError: a model of pictures, or of sounds too short to have a pitch.
-    """
+    """Error of one step by index of a DCT over the bands, and how many of its guesses are voiced, against t."""
     codec = model.pipeline.codec
     batch = model.held_out(min(model.num, BATCH_SIZE))
     x_0 = model.x_0(batch)

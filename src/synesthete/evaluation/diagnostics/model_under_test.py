@@ -58,11 +58,7 @@ class ModelUnderTest:
             )
 
     def check(self, diagnostic: str, need: Literal["condition", "pictures"]) -> None:
-        """Make sure that the model is told something, or makes pictures.
-
-        Raises:
-            InputError: it does not, so that this diagnostic has nothing to show.
-        """
+        """Make sure that the model is told something, or makes pictures."""
         told = need == "condition"
         if not (self.pipeline.is_conditional if told else self.pipeline.codec.makes_pictures):
             why = "this model is told nothing" if told else "only of models that make pictures"

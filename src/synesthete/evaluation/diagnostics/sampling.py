@@ -166,11 +166,7 @@ def measure_saturation(pictures: Tensor, levels: Tensor | None = None) -> Satura
 
 
 def guidance(model: ModelUnderTest) -> Section:
-    """The strip, and a row of figures a scale; the model's own scale is among them.
-
-    Raises:
-        InputError: a model that is told nothing, or has its guidance folded in.
-    """
+    """The strip, and a row of figures a scale; the model's own scale is among them."""
     model.check("guidance", "condition")
     if (folded := model.pipeline.folded_guidance) is not None:
         raise InputError(f"guidance: {folded:g} is folded into this model; leave this diagnostic out")

@@ -276,9 +276,6 @@ def examine(
 
     name: what the report calls it. prepared: the model's data, where they are at hand. task: draws the samples, the
     codec where None. num: samples.
-
-    Raises:
-        InputError: as `write_report`.
     """
     start, x_0 = datetime.now(UTC), None
     checks = [*examine_run(run), *curve_checks(run)] if run else []
@@ -304,11 +301,7 @@ def write_checks(
     summary: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the report on some checks, with pictures.
-
-    Raises:
-        InputError: as `write_report`.
-    """
+    """Write the report on some checks, with pictures."""
     sections = [Section("Checks", f"The worst verdict is {worst(checks)}.", [table(checks)])]
     sections += [Section("Pictures", "", items)] if items else []
     data = {"verdict": worst(checks), "checks": list(map(vars, checks))}

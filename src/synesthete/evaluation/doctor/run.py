@@ -95,11 +95,7 @@ def _data_range(line: dict[str, Any]) -> DataRange:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """What there is to read of a run; half-written lines are left out.
-
-    Raises:
-        InputError: no run folder, or a recipe that cannot be read.
-    """
+    """What there is to read of a run; half-written lines are left out."""
     if not (folder / "recipe.yaml").is_file():
         raise InputError(f"{folder}: no recipe.yaml in it; give a run folder or a model")
     recipe = Recipe.load(folder / "recipe.yaml")

@@ -71,9 +71,6 @@ def kernel(
     Bińkowski et al. 2018, section 3. The value is the estimate on all samples, which has the expectation of the
     mean over subsets and less noise; the std is over `num_subsets` random subsets of `subset_size` of each set (None:
     half the smaller set, at most 1000).
-
-    Raises:
-        InputError: fewer than two samples in a set, features of other widths, or a subset larger than a set.
     """
     _check(real, made)
     smaller = min(len(real), len(made))
@@ -101,9 +98,6 @@ def kernel_floor(real: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: in
     The root mean square of the same estimate between disjoint random halves of the real samples. Its spread under
     equal distributions goes with 1/n + 1/m (Gretton et al. 2012, theorem 12), by which it is carried over from the
     halves' size to `len(real)` against n.
-
-    Raises:
-        InputError: fewer than four real samples, or n below two.
     """
     _check(real, real)
     if len(real) < 4 or n < 2:
@@ -123,9 +117,6 @@ def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
 
     The manifold of a set is the union of balls around its samples, each reaching to the k-th nearest other sample of
     the set (Kynkäänniemi et al. 2019, section 3). Both grow with n, so compare only figures of equal n.
-
-    Raises:
-        InputError: k or fewer samples in a set, or features of other widths.
     """
     _check(real, made)
     if not 1 <= k < min(len(real), len(made)):
@@ -157,9 +148,6 @@ def nearest(queries: Tensor, references: Tensor | Rows) -> tuple[Tensor, Tensor]
     """Euclidean distance (n,) float64 of each query to the nearest reference, and its place (n,) int64 among them.
 
     Both (n, ...) of any one shape and type: features, or pictures in pixels. A copy is at distance 0 exactly.
-
-    Raises:
-        InputError: no references, or other shapes.
     """
     if not len(references) or queries.shape[1:] != references.shape[1:]:
         raise InputError(

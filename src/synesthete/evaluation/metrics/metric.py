@@ -59,11 +59,7 @@ class MetricRow:
 
 
 def by_key(metrics: Sequence[Metric], key: str) -> Metric:
-    """The metric of that key.
-
-    Raises:
-        InputError: there is none; it names the nearest ones.
-    """
+    """The metric of that key."""
     for metric in metrics:
         if metric.key == key:
             return metric

@@ -220,11 +220,7 @@ class GrammarRecognizer:
 
 
 def level(waveform: torch.Tensor | np.ndarray, sample_rate: int) -> np.ndarray:
-    """A waveform (S,) as listeners take it: at their sample rate, its peak at PEAK, exact zeros at the ends left out.
-
-    Raises:
-        InputError: samples that are not finite.
-    """
+    """A waveform (S,) as listeners take it: at their rate, its peak at PEAK, exact zeros at the ends left out."""
     samples = np.trim_zeros(np.asarray(waveform, dtype=np.float32))
     if not np.isfinite(samples).all():
         raise InputError("waveform with NaN or infinite samples; there is nothing to hear in it")

@@ -133,11 +133,7 @@ def figures_text(report: Report) -> str:
 
 
 def check_place(folder: Path) -> None:
-    """Make sure that a report may go there.
-
-    Raises:
-        InputError: a file, or a folder that holds something else than a report.
-    """
+    """Make sure that a report may go there."""
     if folder.exists() and not (folder / "report.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: holds something that is no report; choose another folder")
 

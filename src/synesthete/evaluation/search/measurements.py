@@ -106,11 +106,7 @@ class Measurements:
         return found
 
     def ahead(self, asked: Iterable[tuple[Mapping[str, Any], int, int]]) -> None:
-        """Let workers elsewhere make the measurements (settings, num, seed) that `measure` then reads.
-
-        Raises:
-            InputError: as `measure` and `divide_ahead`.
-        """
+        """Let workers elsewhere make the measurements (settings, num, seed) that `measure` then reads."""
         jobs = {job[0]: job for job in (self.job(*one) for one in asked)}
         missing = sum(not path.is_file() for path in jobs)
         if executor() is LOCAL or not missing:

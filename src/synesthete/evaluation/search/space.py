@@ -41,11 +41,7 @@ class ScheduleAdapter(Pipeline):
 
     @staticmethod
     def of(pipeline: Pipeline, schedule: str) -> ScheduleAdapter:
-        """`pipeline` on another schedule of as many timesteps, which ends in pure noise.
-
-        Raises:
-            InputError: a model whose own schedule ends before pure noise, where every sample begins.
-        """
+        """`pipeline` on another schedule of as many timesteps, which ends in pure noise."""
         trained = pipeline.process
         alpha, _ = trained.alpha_sigma(trained.at(torch.tensor([1.0])))
         if (left := float(alpha)) > MOST_SIGNAL:
@@ -269,10 +265,6 @@ def plan_sweep(
 
     A sampler without eta is tried once, whatever the etas. untrained: let the model walk schedules that it was not
     trained with. changes: other sampling settings, the same in every cell.
-
-    Raises:
-        InputError: an unknown name, a schedule that the model was not trained with, settings out of range, guidance of
-            a model that is told nothing, or nothing left to try.
     """
     changes = dict(changes or {})
     own, own_schedule = pipeline.sampling_settings(**changes), pipeline.process.schedule
@@ -315,11 +307,7 @@ def plan_sweep(
 def check_names(
     what: str, names: Iterable[str], known: Iterable[str], other: str, known_of_other: Iterable[str]
 ) -> None:
-    """Make sure that all names are known.
-
-    Raises:
-        InputError: one that is not, with the nearest right ones; `other` is what it may have been meant for.
-    """
+    """Make sure that all names are known."""
     for name in names:
         if name in known_of_other:
             raise InputError(f"{what} {name!r}: that is a {other}; give it to --{other}s")
@@ -328,11 +316,7 @@ def check_names(
 
 
 def find_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """Class numbers of names or numbers, in the order given; of "all", and of none, all.
-
-    Raises:
-        InputError: no such class.
-    """
+    """Class numbers of names or numbers, in the order given; of "all", and of none, all."""
     if not names or "all" in names:
         return list(range(len(class_names)))
     found = []

@@ -175,9 +175,6 @@ def run_sweep(
     Each cell is written as soon as it is done: what stops the sweep costs the cell that it stops. Returns all cells
     that the folder holds, of earlier calls as well. model: how the report calls it. progress(what, done, total); a
     total of 0 says `what` as a line of its own.
-
-    Raises:
-        InputError: a folder of another sweep or of something else, one that another process writes to, or no cells.
     """
     start, report, basis = datetime.now(UTC), progress or (lambda *_: None), scorer.basis
     if not len(samples) or not plan.cells:

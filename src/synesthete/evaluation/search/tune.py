@@ -44,11 +44,7 @@ FEWEST_REAL = 100  # real pictures in each half, where the held-out ones are div
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that a model's settings may be changed, before minutes are spent on finding better ones.
-
-    Raises:
-        InputError: a model of the package or of the Hub's cache, a folder that cannot be written, or a damaged recipe.
-    """
+    """Make sure that a model's settings may be changed, before minutes are spent on finding better ones."""
     instead = f"copy it first (`cp -rL {folder} my-model`) and tune the copy, or give --no-write"
     if folder.resolve().is_relative_to(hub.SHIPPED.resolve()):
         raise InputError(f"{folder.name}: ships with the package and stays as it is; {instead}")
@@ -65,9 +61,6 @@ def write_sampling(folder: Path, settings: Mapping[str, Any], process: Process) 
     """Make sampling settings the model's own: in its index, its scheduler and, where it has one, its recipe.
 
     Each file is written beside its place and renamed; killed between two of them, the model loads all the same.
-
-    Raises:
-        InputError: as `check_writable`, settings that do not fit, or a full disk.
     """
     check_writable(folder)
     own = Sampling()
@@ -164,11 +157,7 @@ def settle(tuning: Tuning, pipeline: Pipeline, folder: Path | None) -> None:
 
 
 def check_config(config: SearchConfig, pipeline: Pipeline) -> None:
-    """Make sure that the config can be met by this kind of model.
-
-    Raises:
-        InputError: they cannot, and what to wish instead.
-    """
+    """Make sure that the config can be met by this kind of model."""
     if config.goal not in GOALS:
         raise InputError(f"score {config.goal!r}: unknown; choose from {', '.join(GOALS)}")
     if not config.budget > 0 or not config.minutes > 0:
@@ -180,11 +169,7 @@ def check_config(config: SearchConfig, pipeline: Pipeline) -> None:
 
 
 def classes_of(basis: ScoringBasis, config: SearchConfig) -> Tensor:
-    """Numbers (k,) of the classes to sample: all, or MOST_CLASSES drawn by the seed.
-
-    Raises:
-        InputError: fewer pictures in a sample than two of each.
-    """
+    """Numbers (k,) of the classes to sample: all, or MOST_CLASSES drawn by the seed."""
     order = torch.randperm(len(basis.class_names), generator=seeding.generator(config.seed, "classes"))
     classes = order[:MOST_CLASSES].sort().values
     if config.num < 2 * len(classes):

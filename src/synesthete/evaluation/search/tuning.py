@@ -197,9 +197,6 @@ class Search:
         study is in memory: proposals depend on the seed and on what was measured alone, which is on disk, so that a
         search that was killed proposes the same again and measures none of it twice. The second round has the time
         that the first one left.
-
-        Raises:
-            InputError: a budget that nothing keeps.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32)
@@ -288,11 +285,7 @@ class Search:
         return ranked(aggregates, self.config.goal, self.config.ceiling, self.config.budget)
 
     def first_in_time(self, last: list[Settings]) -> Settings:
-        """The best of the last rung, or else of all, that keeps the budget by the median of its timings.
-
-        Raises:
-            InputError: none does.
-        """
+        """The best of the last rung, or else of all, that keeps the budget by the median of its timings."""
         aggregates = self.trials.aggregates()
         places = {aggregate.name: place for place, aggregate in enumerate(aggregates)}
         for place in (*(places[name_of(settings)] for settings in last), *self.in_order(aggregates)):

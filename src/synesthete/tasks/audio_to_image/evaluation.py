@@ -74,11 +74,7 @@ class AudioToImageEvaluator(PictureEvaluator):
         self.stages = stages or {}
 
     def answer(self, samples: Any, what: str) -> Answers:
-        """What the classifier sees in pictures of a split's sounds, each told a caption that does not name its class.
-
-        Raises:
-            InputError: too few sounds that go with a picture.
-        """
+        """What the classifier sees in pictures of a split's sounds, each told a caption that names no class."""
         conditions = draw_conditions(samples, self.class_names, self.num, self.seed)
         if conditions.num_sounds < FEWEST_SOUNDS:
             raise InputError(f"{conditions.num_sounds} held-out sounds with a held-out picture; raise data.test_share")

@@ -67,11 +67,7 @@ class PaintRequest(SampleRequest):
         return self.prompts[0] if self.prompts else None
 
     def check(self) -> None:
-        """The options fit each other and are in range.
-
-        Raises:
-            InputError: they do not, or one is not.
-        """
+        """The options fit each other and are in range."""
         if wrong := [value for value in self.strengths if not 0 <= value <= STRONGEST]:
             raise InputError(
                 f"--strengths {wrong[0]:g}: give 0, which is deaf, to {STRONGEST:g}; 1 is as it was trained"
@@ -154,11 +150,7 @@ class PaintPlan(Plan):
         return len(self.items) * self.num * (len(request.strengths) or request.frames or NUM_FRAMES)
 
     def begin(self, progress: Progress) -> None:
-        """Listen to every sound; one that cannot be used is skipped, but for one of a pair.
-
-        Raises:
-            InputError: not one that can be used, or an encoder of sounds that is not on this machine.
-        """
+        """Listen to every sound; one that cannot be used is skipped, but for one of a pair."""
         conditioner = self.pipeline.conditioner
         lengths: dict[Path, float] = {}
         num = 1 if self.on_cpu else LISTENED  # as for pictures, one alone is heard as among others

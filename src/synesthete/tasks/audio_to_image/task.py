@@ -94,11 +94,7 @@ class AudioToImage(Images):
         return {} if pipeline.denoiser.adapter_scale is not None else {"adapter_scale": (), "strengths": ()}
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Files of sound.
-
-        Raises:
-            InputError: something else than a path.
-        """
+        """Files of sound."""
         if wrong := [one for one in inputs if not isinstance(one, str | Path)]:
             raise InputError(f"an input of type {type(wrong[0]).__name__}; give the path of a sound, or several")
         return {"inputs": [Path(one) for one in inputs]}

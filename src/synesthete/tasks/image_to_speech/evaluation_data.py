@@ -67,11 +67,7 @@ class SpeechData:
 def read_speech_data(
     pipeline: Any, data: ImageSpeechPairs, corpus_folder: Path, *, num: int, seed: int, progress: Progress | None = None
 ) -> SpeechData:
-    """Some of the data's test pictures, and its clips. corpus_folder: where `data.build` spoke the corpus.
-
-    Raises:
-        InputError: a model of other classes, or not one readable picture.
-    """
+    """Some of the data's test pictures, and its clips. corpus_folder: where `data.build` spoke the corpus."""
     check_classes(pipeline, data.class_names, VERB)
     track = progress or (lambda *_: None)
     pictures, labels = data.pictures("test")

@@ -50,11 +50,7 @@ class SpeechRequest(SampleRequest):
     rate: float | None = None
 
     def check(self) -> None:
-        """There is a picture.
-
-        Raises:
-            InputError: there is none.
-        """
+        """There is a picture."""
         if not self.inputs:
             raise InputError(f"{self.model}: a model that speaks; give it pictures, or folders of pictures")
         find_inputs(self.inputs, "picture", list_pictures)
@@ -148,11 +144,7 @@ class SpeechPlan(Plan):
 
 
 def asked_voices(conditioner: Any, wanted: Mapping[str, Any], model: str) -> list[str | None]:
-    """The voices that are asked for by name, of each of which every picture is spoken; None where chance decides.
-
-    Raises:
-        InputError: a model that knows none, a voice that it does not have, or a pitch or rate that it never learned.
-    """
+    """The voices that are asked for by name, of each of which every picture is spoken; None where chance decides."""
     if not isinstance(conditioner, VoicedPicture):
         if wanted:
             raise InputError(
@@ -179,11 +171,7 @@ def is_clip(voice: str) -> bool:
 
 
 def clip_shares(folder: Path | None, clip: str, model: str) -> Tensor:
-    """The share (V,) of each of the model's voices in a sound file. folder: of the model.
-
-    Raises:
-        InputError: no such file, no sound, no speech of one speaker, or a model that has no encoder of speakers.
-    """
+    """The share (V,) of each of the model's voices in a sound file. folder: of the model."""
     encoder = load_speaker_encoder(folder) if folder else None
     if encoder is None:
         raise InputError(f"{model}: no encoder of speakers with it, so no clip can be its voice; {ADD_SPEAKERS}")

@@ -54,9 +54,6 @@ def train_speaker_encoder(
 
     Two views of a voice are takes of different words (InfoNCE, van den Oord et al. 2018): what is alike is who speaks.
     held_out: of other speakers; temperature and limits are chosen on them. progress("speakers", step, num_steps).
-
-    Raises:
-        InputError: fewer than two voices with two words each, or held-out clips of fewer than two speakers.
     """
     own, others = clips[split_takes(clips, voices)[1]], held_out
     takes = by_speaker_and_word(own, voices)
@@ -187,11 +184,7 @@ def save_speaker_encoder(encoder: SpeakerEncoder, model: Path) -> None:
 
 
 def load_speaker_encoder(model: Path) -> SpeakerEncoder | None:
-    """The one in a model's folder, or None where there is none.
-
-    Raises:
-        InputError: damaged files.
-    """
+    """The one in a model's folder, or None where there is none."""
     folder = model / FOLDER
     if not (folder / "config.json").is_file():
         return None

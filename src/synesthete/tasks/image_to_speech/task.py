@@ -70,11 +70,7 @@ class ImageToSpeech(Task):
         return {"voice": (*conditioner.voices, ALL), "pitch": pitches, "rate": rates}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
-        """The corpus spoken, the codec measured on it, every clip encoded and every picture fitted.
-
-        Raises:
-            InputError: whatever is wrong with the data, in one line.
-        """
+        """The corpus spoken, the codec measured on it, every clip encoded and every picture fitted."""
         data: ImageSpeechPairs = recipe.data()
         # Beside the corpora where all is in the cache: what is spoken of a picture does not change what is seen.
         place = folder.parent if folder == self.default_folder(recipe) else folder
@@ -95,11 +91,7 @@ class ImageToSpeech(Task):
         return Prepared(train, test, statistics, data.class_names, say_notes(notes, skipped), skipped, told=told)
 
     def build_corpus(self, recipe: Recipe, folder: Path | None = None, progress: Progress | None = None) -> Path:
-        """The folder of the recipe's spoken corpus, built where it is missing.
-
-        Raises:
-            InputError: an address in place of a folder, or a corpus that cannot be built.
-        """
+        """The folder of the recipe's spoken corpus, built where it is missing."""
         if is_address(folder):
             raise InputError(f"{folder}: what is trained on, without the corpus; give the folder of one, or none")
         folder, report = folder or self.default_folder(recipe), progress or (lambda *_: None)
@@ -253,9 +245,6 @@ def find_voices(
 
     A voice that the recipe does not name is none to the model, and the pitch and rate of its clips are told all the
     same. Held-out clips are of other voices, so held-out pictures come alone.
-
-    Raises:
-        InputError: clips of one voice alone.
     """
     if not issubclass(recipe.conditioner.target, VoicedPicture):
         return {}, None

@@ -119,11 +119,7 @@ class ImagesEvaluator(PictureEvaluator):
         return generate_timed(self.pipeline, self.told(places), **how, progress=partial(self.progress, "sampling"))
 
     def told(self, places: Tensor) -> Tensor:
-        """What the model is told of the held-out pictures at `places` (n,).
-
-        Raises:
-            InputError: captions of other words than those that the model was trained on.
-        """
+        """What the model is told of the held-out pictures at `places` (n,)."""
         words, known = self.prepared.told.get("captions"), self.pipeline.conditioner.config.get("captions")
         if words is not None and list(words) != list(known):
             raise InputError(f"captions of {len(words)} words, a model of {len(known)} others; give its own data")

@@ -74,11 +74,7 @@ def items_of(subjects: Sequence[Subject], num: int) -> list[Item]:
 
 
 def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: Sequence[str] = ()) -> list[Subject]:
-    """What each label and prompt is to the model; a class asked for twice is there once, by the first of its names.
-
-    Raises:
-        InputError: a label or a prompt to a model that reads none, one that it does not know, or neither.
-    """
+    """What each label and prompt is to the model; a class asked for twice is there once, by the first of its names."""
     from synesthete.evaluation.search.space import find_labels
 
     conditioner, class_names = pipeline.conditioner, pipeline.class_names

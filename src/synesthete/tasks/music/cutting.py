@@ -269,11 +269,7 @@ class Cutting:
         return samples.take(in_turn(samples.labels, seed)[:limit].sort().values)
 
     def check(self, samples: dict[Part, MusicSamples]) -> None:
-        """Make sure that there is something to train on, of every class, and something held out.
-
-        Raises:
-            InputError: there is not.
-        """
+        """Make sure that there is something to train on, of every class, and something held out."""
         silence = f"data.silence_db (now {self.data.silence_db:g})"
         silence += f" or data.sounding (now {self.data.sounding:g})" if self.data.sounding else ""
         if not len(samples["train"]):

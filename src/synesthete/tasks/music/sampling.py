@@ -57,11 +57,7 @@ class MusicRequest(SampleRequest):
     num_resamplings: int = 0
 
     def check(self) -> None:
-        """The options fit each other and are in range.
-
-        Raises:
-            InputError: they do not, or one is not.
-        """
+        """The options fit each other and are in range."""
         if self.seconds is not None and not 0 < self.seconds <= LONGEST:
             raise InputError(f"--seconds {self.seconds:g}: give more than 0 and at most {LONGEST:g}")
         if self.strength is not None and not 0 < self.strength <= 1:
@@ -156,11 +152,7 @@ class MusicPlan(Plan):
         return {**super().how(**own), **self.request.told()}
 
     def _subjects(self, base: Pipeline) -> list[Subject]:
-        """What there are to be sounds of: labels, or a loudness, or nothing.
-
-        Raises:
-            InputError: what the model is not told, or a label or a loudness that it has not learned.
-        """
+        """What there are to be sounds of: labels, or a loudness, or nothing."""
         asked = self.request
         if base.conditioner.reads == "level":
             if asked.labels:
@@ -171,11 +163,7 @@ class MusicPlan(Plan):
         return find_subjects(base, asked.model, asked.labels)
 
     def _check_upsampler(self) -> None:
-        """An upsampler alone makes of a clip the same with highs, and nothing else.
-
-        Raises:
-            InputError: labels, no clip, or anything else to be done to it.
-        """
+        """An upsampler alone makes of a clip the same with highs, and nothing else."""
         model, asked = self.request.model, self.request
         if asked.labels:
             raise InputError(f"{model}: reads sound, and has no labels; leave out --label")

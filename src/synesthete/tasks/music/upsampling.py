@@ -64,9 +64,6 @@ def evaluate_upsampling(
     recorded: a folder of sound that was recorded at the low rate, read by `read_low_rate`; there are no real highs to
     compare with, so only the level of each octave is measured, beside that of held-out music. progress(what, done,
     total).
-
-    Raises:
-        InputError: a model that is no upsampler, no held-out pieces, or nothing of the low rate in the folder.
     """
     check_upsampler(pipeline)
     if not len(prepared.test):
@@ -228,11 +225,7 @@ def evaluate_recorded(
 
 
 def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: int = 0) -> Tensor:
-    """Recordings of that rate in a folder, drawn at random and strung together: (n, S), n <= num, `seconds` each.
-
-    Raises:
-        InputError: no recordings in the folder, none of that rate, or too little sound for one.
-    """
+    """Recordings of that rate in a folder, drawn at random and strung together: (n, S), n <= num, `seconds` each."""
     recordings = [r for r in Recordings(str(folder)).recordings() if r.sample_rate == low_rate]
     if not recordings:
         raise InputError(f"{folder}: nothing in it was recorded at {low_rate} Hz; give another folder")

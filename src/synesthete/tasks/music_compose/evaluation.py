@@ -86,11 +86,7 @@ class ComposeEvaluator(Evaluator):
 
     @cached_property
     def held_out(self) -> ScoreSamples:
-        """As many held-out windows, or all there are.
-
-        Raises:
-            InputError: none.
-        """
+        """As many held-out windows, or all there are."""
         if not len(self.test):
             raise InputError("no held-out pieces to compare with; give the data more scores")
         return self.test.take(drawn(len(self.test), self.num, self.seed, "held out"))

@@ -54,10 +54,6 @@ def read_given(path: Path, lowest: int, num_pitches: int, num_voices: int, melod
 
     alone: the melody is wanted and nothing else: of a score of all voices the one of that place, of any other its
     highest notes. What is beyond a voice's range is moved by octaves, or as little as need be.
-
-    Raises:
-        InputError: as `read_midi` and `read_musicxml`, of other bars than four quarter notes, of other than one voice
-            or all of them, or wider than a voice sings.
     """
     name = legible(str(path))
     if not path.is_file():

@@ -71,11 +71,7 @@ class ComposeRequest(SampleRequest):
     player: str | None = None
 
     def check(self) -> None:
-        """The options fit each other and are in range.
-
-        Raises:
-            InputError: they do not, or one is not.
-        """
+        """The options fit each other and are in range."""
         ways = {"--harmonise": self.harmonise, "--continue": self.goes_on, "--fill": self.fill, "--remake": self.remake}
         given = [name for name, value in ways.items() if value]
         if given and self.init is None:
@@ -98,11 +94,7 @@ class ComposeRequest(SampleRequest):
             self.filled()
 
     def filled(self) -> tuple[int, int]:
-        """The first of the bars to be filled, from 0, and the one after the last.
-
-        Raises:
-            InputError: no bars.
-        """
+        """The first of the bars to be filled, from 0, and the one after the last."""
         found = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", str(self.fill))
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= first <= last:
@@ -240,11 +232,7 @@ class ComposePlan(Plan):
 
 
 def find_voice(name: str, names: Sequence[str]) -> int:
-    """The place of a voice among those of the model.
-
-    Raises:
-        InputError: no such voice.
-    """
+    """The place of a voice among those of the model."""
     if name.lower() not in names:
         raise InputError(f"voice {name!r}: there are {', '.join(names)}")
     return names.index(name.lower())
@@ -253,11 +241,7 @@ def find_voice(name: str, names: Sequence[str]) -> int:
 def choose_instrument(
     player: str | None, name: str | None, device: str = "cpu", seed: int = 0
 ) -> tuple[Instruments, str]:
-    """What plays: our own instruments, a SoundFont, or a model that plays scores; and which of them, an organ if any.
-
-    Raises:
-        InputError: no such instrument, or no SoundFont and no such model.
-    """
+    """What plays: our own instruments, a SoundFont or a model that plays scores; and which of them, an organ if any."""
     instruments: Any = Partials()
     if player is not None:
         is_font = Path(player).suffix.lower() in SOUND_FONTS
@@ -269,11 +253,7 @@ def choose_instrument(
 
 
 def load_player(model: str, device: str, seed: int) -> Instruments:
-    """The instruments of a model that plays scores, by its name.
-
-    Raises:
-        InputError: no such model, or one of another task.
-    """
+    """The instruments of a model that plays scores, by its name."""
     try:
         task = model_task_name(model_folder(model))
     except InputError as error:

@@ -45,11 +45,7 @@ class MusicCompose(Task):
         return {"key": KEY_NAMES, "voice": voices, "instrument": Partials().names}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
-        """Scores read and cut into windows of the codec's length; nothing is measured.
-
-        Raises:
-            InputError: no scores, none that can be learned from, or a codec of other voices or of no whole bars.
-        """
+        """Scores read and cut into windows of the codec's length; nothing is measured."""
         data: Scores = recipe.data()
         codec = recipe.codec()
         num_voices, _, num_columns = codec.shape

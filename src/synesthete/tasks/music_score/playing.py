@@ -150,11 +150,7 @@ class ModelInstruments:
         return [digest("music-score", self.pipeline.denoiser), self.seed, self.sampling]
 
     def play(self, score: Score, name: str, num_samples: int, sample_rate: int) -> np.ndarray:
-        """The score on one of the instruments, (num_samples,) float32.
-
-        Raises:
-            InputError: as `play_passages`.
-        """
+        """The score on one of the instruments, (num_samples,) float32."""
         part = Passage(score, name, num_samples / sample_rate)
         generator = seeding.generator(self.seed, "sample", part.key)
         [made] = play_passages(self.pipeline, [part], [generator], progress=self.progress, **self.sampling)

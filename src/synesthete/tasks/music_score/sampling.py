@@ -41,11 +41,7 @@ class ScoreRequest(SampleRequest):
     seconds: float | None = None
 
     def check(self) -> None:
-        """There is a score.
-
-        Raises:
-            InputError: there is none, or no such length.
-        """
+        """There is a score."""
         if not self.inputs:
             raise InputError(f"{self.model}: a model that plays scores; give it MIDI or MusicXML files, or folders")
         if self.seconds is not None and not 0 < self.seconds <= LONGEST:
@@ -111,11 +107,7 @@ def list_scores(path: Path) -> list[Path]:
 
 
 def asked_instruments(conditioner: Any, asked: str | None) -> list[str]:
-    """The instruments that are asked for by name; none where chance decides.
-
-    Raises:
-        InputError: the model has no such instrument.
-    """
+    """The instruments that are asked for by name; none where chance decides."""
     names = conditioner.instruments
     if asked is None:
         return []

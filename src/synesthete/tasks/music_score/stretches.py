@@ -64,9 +64,6 @@ def draw_stretches(
     """At most `num` stretches, EACH of a performance at most, of performances that are `seconds` long.
 
     Each begins with a frame of the codec. Which they are depends on the seed alone.
-
-    Raises:
-        InputError: none.
     """
     lengths = [length_of(one) for one in performances]
     num_samples, frame = round(seconds * sample_rate), hop_length / sample_rate

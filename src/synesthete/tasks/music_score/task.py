@@ -96,11 +96,7 @@ class MusicScoreTask(Task):
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Scores, or files of them.
-
-        Raises:
-            InputError: something else.
-        """
+        """Scores, or files of them."""
         for one in inputs:
             if not isinstance(one, str | Path | Score):
                 raise InputError(f"an input of type {type(one).__name__}; give a path, a Score, or a list of them")
@@ -132,11 +128,7 @@ class MusicScoreTask(Task):
 
 
 def find_instruments(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:
-    """The instruments that the data decide, where the conditioner leaves them open.
-
-    Raises:
-        InputError: it names others.
-    """
+    """The instruments that the data decide, where the conditioner leaves them open."""
     known = recipe.conditioner.instruments
     if known is None:
         return {"instruments": names}
