@@ -93,6 +93,11 @@ def read_json(path: Path) -> Any:
         raise ValueError("lists inside each other without end") from None
 
 
+def read_table(path: Path) -> list[list[str]]:
+    """The rows of tab-separated values that this package brings, without those that begin with #."""
+    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")]
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Write a file whole, or not at all; text as UTF-8.
 

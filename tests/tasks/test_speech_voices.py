@@ -15,7 +15,7 @@ from synesthete.conditioning.speakers import SpeakerEncoder
 from synesthete.data.audio import read_audio, write_audio
 from synesthete.data.files import read_manifest
 from synesthete.data.pictures import DIGITS
-from synesthete.data.speech.engines import TRAIN_VOICES
+from synesthete.data.speech.engines import split_voices
 from synesthete.objectives.alignment import Alignment
 from synesthete.pipeline import Pipeline
 from synesthete.recipes.fit import check_fit
@@ -28,7 +28,7 @@ from synesthete.tasks.task import Task
 from synesthete.training import assembly, loop
 from synesthete.types import InputError
 
-NAMES = tuple(voice.speaker for voice in TRAIN_VOICES)
+NAMES = tuple(voice.speaker for voice in split_voices()["train"])
 
 
 def voiced_recipe(*assignments: str):

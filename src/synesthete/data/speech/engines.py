@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
 from synesthete.config import build, find_class, is_a
+from synesthete.io import read_table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -133,7 +136,7 @@ class Voice:
         return self.name.partition("+")[2]
 
 
-# Three groups that share no voice and no timbre.
+# Three groups of espeak's in voices.tsv that share no voice and no timbre.
 #
 # `heard` is the share of the words zero to nine, said at 130 and 165 words a minute, that pocketsphinx understood with
 # a grammar of those ten words (chance 0.10); measured on 2026-11-20 with espeak-ng 1.52.0 by
@@ -146,60 +149,14 @@ class Voice:
 # heard to 0.65 and none was taken. Variants that sound nearly alike (Hugo and Denis, f2 and f5) were kept in one group:
 # between groups, the mean difference of the log-mel spectra of the same words, stretched to one length, is at least
 # 0.2, where that of two voices taken at random is 0.5 and that of the nearest pair 0.1.
-TRAIN_VOICES = (
-    # Women: aunty, belinda, f3, linda.
-    Voice("en-us+aunty", 0.90),
-    Voice("en-gb-x-rp+belinda", 0.95),
-    Voice("en-gb-scotland+belinda", 1.00),
-    Voice("en-us+f3", 0.90),
-    Voice("en-us+linda", 0.90),
-    # Men.
-    Voice("en-029+adam", 1.00),
-    Voice("en-gb-x-gbclan+Alex", 1.00),
-    Voice("en-us+ed", 1.00),
-    Voice("en-us+grandpa", 1.00),
-    Voice("en-us+m1", 1.00),
-    Voice("en-gb+m3", 1.00),
-    Voice("en-us-nyc+m4", 1.00),
-    Voice("en-us+m5", 1.00),
-    Voice("en-gb-x-rp+m6", 1.00),
-    Voice("en-gb-scotland+m7", 1.00),
-    Voice("en-gb+m8", 1.00),
-    Voice("en-gb-x-rp+max", 1.00),
-    Voice("en-gb-scotland+mike2", 1.00),
-    Voice("en-gb-x-gbclan+Nguyen", 1.00),
-    Voice("en-gb-scotland+paul", 0.95),
-    Voice("en-gb-x-gbclan+rob", 1.00),
-    Voice("en-us+sandro", 1.00),
-)
-
-CLASSIFIER_VOICES = (
-    # Women: f2, f5, grandma.
-    Voice("en-us-nyc+f2", 1.00),
-    Voice("en-us+f5", 0.90),
-    Voice("en-gb+grandma", 0.90),
-    # Men.
-    Voice("en-gb-scotland+antonio", 0.90),
-    Voice("en-gb+david", 0.80),
-    Voice("en-029+Denis", 0.90),
-    Voice("en-gb-x-rp+Hugo", 1.00),
-    Voice("en-us-nyc+iven", 0.90),
-    Voice("en-us+pedro", 0.95),
-    Voice("en-gb-x-gbclan+victor", 0.85),
-)
-
-TEST_VOICES = (
-    # Women: anika, steph.
-    Voice("en-us+anika", 1.00),
-    Voice("en-gb+steph", 0.95),
-    # Men.
-    Voice("en-029+edward", 0.95),
-    Voice("en-gb-scotland+Gene", 1.00),
-    Voice("en-us-nyc+Jacky", 1.00),
-    Voice("en-gb-x-rp+pablo", 0.95),
-)
-
-
-def split_voices() -> dict[str, tuple[Voice, ...]]:
-    """The voices of each split: of the generator, of its classifier, and those that neither has heard."""
-    return dict(zip(SPLITS, (TRAIN_VOICES, CLASSIFIER_VOICES, TEST_VOICES), strict=True))
+#
+# Kokoro's are its English voices but af_nicole, who whispers: the first letter is the accent (American or British), the
+# second the sex; every split has both sexes and both accents. Piper's are twenty of rhasspy/piper-voices, in medium
+# quality where it is published: both sexes are in every split, and libritts and libritts_r, two recordings of the same
+# speakers, in one.
+@cache
+def split_voices(engine: str = "espeak") -> dict[str, tuple[Voice, ...]]:
+    """An engine's voices of each split: of the generator, of its classifier, and those that neither has heard."""
+    rows = [row for row in read_table(Path(__file__).with_name("voices.tsv")) if row[0] == engine]
+    voices = [(split, Voice(name, None if heard == "-" else float(heard))) for _, split, name, heard in rows]
+    return {split: tuple(voice for own, voice in voices if own == split) for split in SPLITS}

@@ -16,7 +16,7 @@ import torch
 
 from synesthete import hub
 from synesthete.data.audio import fit_length
-from synesthete.data.speech.engines import SPLITS, Voice
+from synesthete.data.speech.engines import SPLITS, Voice, split_voices
 from synesthete.data.speech.espeak import Espeak
 from synesthete.data.speech.piper import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, check_split, shift_pitch
 from synesthete.io import digest, read_json
@@ -43,34 +43,7 @@ VOICELESS = frozenset("ptkfθsʃʧ")
 HISS, HISS_DB = 4_000, 15.0  # Hz that a hiss is above, dB below its loudest step that it is over at
 FADE = 480  # samples
 
-# The English voices but af_nicole, who whispers. The first letter is the accent (American or British), the second the
-# sex; every split has both sexes and both accents, and no voice is in two.
-KOKORO_VOICES: dict[str, tuple[str, ...]] = {
-    "train": (
-        "af_alloy",
-        "af_aoede",
-        "af_bella",
-        "af_heart",
-        "af_jessica",
-        "af_nova",
-        "af_river",
-        "af_sky",
-        "am_adam",
-        "am_echo",
-        "am_fenrir",
-        "am_michael",
-        "am_onyx",
-        "am_puck",
-        "am_santa",
-        "bf_alice",
-        "bf_emma",
-        "bf_isabella",
-        "bm_fable",
-        "bm_george",
-    ),
-    "classifier": ("af_kore", "am_eric", "bf_lily", "bm_daniel"),
-    "test": ("af_sarah", "am_liam", "bm_lewis"),
-}
+KOKORO_VOICES = {split: tuple(voice.name for voice in group) for split, group in split_voices("kokoro").items()}
 
 # What espeak's phonemes are called in the alphabet that Kokoro was trained on (Misaki's, by its author): one letter
 # for a diphthong or an affricate, and in American no sign of length. ^ ties the two halves of one phoneme.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from synesthete import hub
-from synesthete.data.speech.engines import SPLITS, Engine, Voice
+from synesthete.data.speech.engines import SPLITS, Engine, Voice, split_voices
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
@@ -72,7 +72,7 @@ class Piper(Engine):
         """
         if self.voices is not None:
             return check_split(self.voices)
-        return default_voices() if self.folder is None else split_by_speaker(self._files)
+        return split_voices("piper") if self.folder is None else split_by_speaker(self._files)
 
     def check_voice(self, voice: str, pitch: int = OWN_PITCH, semitones: float = 0.0) -> None:
         """Make sure that the voice is there, is one of Piper's and has that speaker; it reaches every pitch.
@@ -218,38 +218,8 @@ def _speaker_number(voice: str) -> int | None:
     return int(number) if plus else None
 
 
-# Twenty voices of rhasspy/piper-voices, in medium quality where it is published. Both sexes are in every split, and
-# libritts and libritts_r, two recordings of the same speakers, in one.
-PIPER_VOICES: dict[str, tuple[str, ...]] = {
-    "train": (
-        "en_US-amy-medium",
-        "en_US-arctic-medium",
-        "en_US-bryce-medium",
-        "en_US-danny-low",
-        "en_US-hfc_female-medium",
-        "en_US-hfc_male-medium",
-        "en_US-joe-medium",
-        "en_US-kristin-medium",
-        "en_US-l2arctic-medium",
-        "en_US-libritts-high",
-        "en_US-libritts_r-medium",
-        "en_US-ryan-medium",
-    ),
-    "classifier": (
-        "en_US-kathleen-low",
-        "en_US-kusal-medium",
-        "en_US-lessac-medium",
-        "en_US-norman-medium",
-        "en_US-sam-medium",
-    ),
-    "test": ("en_US-john-medium", "en_US-ljspeech-medium", "en_US-reza_ibrahim-medium"),
-}
+PIPER_VOICES = {split: tuple(voice.name for voice in group) for split, group in split_voices("piper").items()}
 QUALITIES = ("medium", "high", "low", "x_low")  # the first that is there is taken
-
-
-def default_voices() -> dict[str, tuple[Voice, ...]]:
-    """The twenty voices by split."""
-    return {split: tuple(map(Voice, names)) for split, names in PIPER_VOICES.items()}
 
 
 def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:

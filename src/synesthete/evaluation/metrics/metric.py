@@ -6,8 +6,10 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete.io import read_table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -68,114 +70,9 @@ def by_key(metrics: Sequence[Metric], key: str) -> Metric:
     raise InputError(f"no metric '{key}'; there are: {near}")
 
 
-# Titles by key, for each unit and which way is better.
-_TITLES: dict[tuple[str, bool | None], dict[str, str]] = {
-    ("share", True): {
-        "class_accuracy": "class accuracy ({classifier}, n = {num})",
-        "class_accuracy_of_codec": "class accuracy of real pieces through the codec ({classifier}, n = {num})",
-        "class_accuracy_heard": "class accuracy, {what} ({classifier}, n = {num})",
-        "class_accuracy_after_stage": "class accuracy after stage {stage} (n = {num})",
-        "class_accuracy_zero_shot": "class accuracy by {model}, n = {num})",
-        "accuracy": "accuracy ({classifier}, n = {num})",
-        "saved_classifier_accuracy": "accuracy of the classifier kept with the model ({what}, n = {num})",
-        "probe_accuracy": "{title}: accuracy of a linear probe on the {what} (n = {num})",
-        "probe_agreement": "{title} what the probe {verb} ({what}n = {num})",
-        "precision": "precision ({against})",
-        "recall": "recall ({against})",
-        "retrieval_recall": "retrieval, recall at {k} ({against})",
-        "clip_voice_accuracy": "speaks in the voice of a clip that was given ({classifier}, n = {num})",
-        "voice_accuracy": "speaks in the voice that was asked for ({classifier}, n = {num})",
-        "voiced": "voiced: share of sounds with a clear pitch ({against})",
-        "cycle_class": "cycle: the last picture shows the class that {what} ({classifier}, n = {num})",
-        "cycle_speech": "cycle: the speech between says the class of the first picture ({classifier}, n = {num})",
-        "cycle_first": "accuracy of the classifier on the first pictures ({classifier}, n = {num})",
-        "note_f1": "F1 of the notes heard against those asked for ({listener}, n = {num})",
-        "note_frame_f1": "F1 of the keys heard to sound, frame by frame ({listener}, n = {num})",
-        "searched_accuracy": "accuracy, {who} (n = {num})",
-        "searched_recall": "recall, {who} ({against})",
-        "key_accuracy": "sounds in the key that was asked for (profiles of Krumhansl and Kessler, n = {num})",
-        "harmonised": "melodies harmonised: beats whose chord the scores trained on have under that note (n = {num})",
-    },
-    ("", False): {
-        "fid": "FID ({against})",
-        "kid": "KID ({against})",
-        "frechet_distance": "Fréchet distance ({against})",
-        "kernel_distance": "kernel distance ({against})",
-        "audio_descriptor": "{what} ({against})",
-        "parallels": "{what} (n = {num})",
-        "leaps": "{what} (n = {num})",
-        "validation_loss": "validation loss, fixed noise and timesteps ({against})",
-        "adapter_off": "strength 0 told a sound, largest difference in x_0 from the base network (n = {num}; chance: "
-        "at strength 1)",
-        "generation_mse": "generation MSE ({how}, n = {num})",
-        "generation_mse_i2m": "generation MSE as i2m computed it ({how}, n = {num})",
-        "searched_kid": "KID, {who} ({against})",
-        "real_time_factor": "real-time factor (seconds of work a second of sound, {how})",
-    },
-    ("", None): {
-        "notes_at_once": "{what} (n = {num})",
-        "pitch_class_entropy": "{what} (n = {num})",
-        "adapter_gates": "gates, mean |tanh| of {num} (where they start: chance)",
-        "searched_difference": "{what}, winner minus old default",
-        "sweep_best": "{which} {what}: {cell}",
-    },
-    ("s", False): {
-        "searched_seconds": "seconds per picture, {who}",
-        "seconds_per_sample": "seconds a {sample} ({how})",
-        "seconds_to_upsample": "seconds to upsample a second of sound (n = {num})",
-    },
-    ("ratio", True): {
-        "class_accuracy_over_real": (
-            "class accuracy over that of real {what} ({classifier}, n = {num}, {num_real} real)"
-        ),
-        "note_f1_over_ceiling": "F1 of notes over that of the real sounds ({listener}, n = {num})",
-        "memorization_distance": "memorisation: distance to the nearest one over held-out's ({against})",
-    },
-    ("share", None): {
-        "class_of_the_text": "class of the text, where the sound is of another class ({classifier}, n = {num})",
-        "in_scale": "{what} (n = {num})",
-        "columns_with_note": "{what} (n = {num})",
-        "groove_consistency": "{what} (n = {num})",
-        "class_of_the_sound": "class of the sound, where the text names another ({classifier}, n = {num})",
-    },
-    ("ratio", False): {
-        "kid_over_floor": "KID over its real-vs-real floor ({against})",
-        "seam_jump": "{which} jump of {what} where windows meet, over that elsewhere (n = {num})",
-        "balanced_kid_over_floor": "class-balanced KID over its floor ({against})",
-    },
-    ("ratio", None): {
-        "diversity": "diversity within {within} over that of real {what} ({against})",
-        "voice_diversity": "voice diversity, {what} (spread over that of real voices, {against})",
-    },
-    ("dB", None): {
-        "octave_level": "level of {octave}, made minus real, in dB ({against})",
-        "recorded_octave_level": "level of {octave} under the octave at the band's end, in dB ({against})",
-    },
-    ("correlation", True): {
-        "key_correlation": "{what} (n = {num})",
-        "asked_against_made": "{what} asked for against {what} made, correlation within a {within} (n = {num})",
-    },
-    ("cosine", True): {"class_cosine_zero_shot": "cosine to the class's name by {model}, n = {num})"},
-    ("share", False): {
-        "copied_notes": "notes that the nearest of {num_training} windows trained on has, in any key (n = {num})",
-        "memorization_share": "memorisation: share as near as the nearest {share} of held-out ({against})",
-    },
-    ("variance of x_0", False): {"denoising_mse": "MSE of x_0 at t = {t} ({what}, n = {num})"},
-    ("", True): {
-        "condition_sensitivity": "condition sensitivity{what} (MSE of x_0{how}, n = {num})",
-        **{f"dnsmos_{name}": "{what}, 1 to 5 (n = {num})" for name in ("overall", "signal", "background")},
-        "p808": "{what}, 1 to 5 (n = {num})",
-    },
-    ("rank", False): {"retrieval_mean_rank": "retrieval, mean rank ({against})"},
-    ("dB", True): {"codec_snr": "SNR of the codec alone in dB (held-out pieces, median, n = {num})"},
-    ("dB", False): {"log_spectral_distance": "log-spectral distance{what} in dB ({against})"},
-}
-_OF_NUM = {"fid", "frechet_distance", "precision", "recall"}  # their expectation depends on n
-
 METRICS: dict[str, MetricRow] = {
-    key: MetricRow(key, title, unit, higher_is_better, depends_on_num=key in _OF_NUM)
-    for (unit, higher_is_better), titles in _TITLES.items()
-    for key, title in titles.items()
+    key: MetricRow(key, title, unit, {"higher": True, "lower": False}.get(better), depends_on_num=bool(depends))
+    for key, unit, better, depends, title in read_table(Path(__file__).with_name("metrics.tsv"))
 }
 
 

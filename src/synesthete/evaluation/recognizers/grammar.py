@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import soxr
 from rapidfuzz.distance import Levenshtein
 
 from synesthete.data.speech.espeak import Espeak
+from synesthete.io import read_table
 from synesthete.types import InputError, counted
 
 if TYPE_CHECKING:
@@ -19,55 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-# The engine's phonetic alphabet of American English, as the phones of CMUdict; longer ones first, as they are tried.
-PHONES = {
-    "a^ʊɚ": "AW ER",
-    "a^ɪ^ɚ": "AY ER",
-    "ɪ^ɹ": "IH R",
-    "ɛ^ɹ": "EH R",
-    "ʊ^ɹ": "UH R",
-    "ɑː^ɹ": "AA R",
-    "ɔː^ɹ": "AO R",
-    "a^ɪ": "AY",
-    "a^ʊ": "AW",
-    "e^ɪ": "EY",
-    "o^ʊ": "OW",
-    "ɔ^ɪ": "OY",
-    "ə^l": "AH L",
-    "t^ʃ": "CH",
-    "d^ʒ": "JH",
-    "iː": "IY",
-    "uː": "UW",
-    "ɑː": "AA",
-    "ɔː": "AO",
-    "ɜː": "ER",
-    "oː": "AO",
-    "i": "IY",
-    "ɪ": "IH",
-    "ᵻ": "IH",
-    "ɛ": "EH",
-    "æ": "AE",
-    "a": "AA",
-    "ʌ": "AH",
-    "ɐ": "AH",
-    "ə": "AH",
-    "ʊ": "UH",
-    "ɔ": "AO",
-    "ɚ": "ER",
-    "ɾ": "T",
-    "ʔ": "T",
-    "n̩": "AH N",
-    "ŋ": "NG",
-    "θ": "TH",
-    "ð": "DH",
-    "ʃ": "SH",
-    "ʒ": "ZH",
-    "ɹ": "R",
-    "j": "Y",
-    "ɡ": "G",
-    "h": "HH",
-    **{letter: letter.upper() for letter in "bdfklmnpstvwz"},
-}
+PHONES = dict(read_table(Path(__file__).with_name("phones.tsv")))  # the engine's alphabet as phones of CMUdict
 _PHONE = re.compile("|".join(map(re.escape, PHONES)))
 _UNSPOKEN = re.compile("[ˈˌ ]")
 
