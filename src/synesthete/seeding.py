@@ -6,12 +6,9 @@ A draw is named by (seed, rank, step) or (seed, sample): training resumes to the
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["derive", "generator", "randn", "sample_generators"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from synesthete.io import append_to, cannot_write, digest, locked, remove_leftovers, write_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 UNFINISHED = ".unfinished"  # says, in a folder, what is being written there; left by a process that is killed
 

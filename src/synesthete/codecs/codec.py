@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,9 +11,6 @@ from torch import Tensor, nn
 
 from synesthete.nn.part import Part
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = ["Codec"]
 

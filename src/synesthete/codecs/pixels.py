@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,10 +12,6 @@ from torch import Tensor
 from synesthete.codecs.codec import Codec, enlarged, measure_channels
 from synesthete.picture_decoder import as_shown
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
 
 MODES = {1: "L", 3: "RGB"}
 LEVEL = 1 / 255  # the least difference of two 8-bit pixels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,10 +12,6 @@ from torch import Tensor
 from synesthete.codecs.codec import Codec, enlarged
 from synesthete.nn.roll import OWN_ROWS, from_roll, to_roll
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 COLOURS = ((240, 96, 88), (244, 190, 72), (92, 196, 132), (88, 148, 240))  # of the voices, from the highest down
 GROUND, BAR_LINE, HELD = (24, 24, 32), (64, 64, 80), 0.65  # held: how bright a column is that begins no note

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +14,6 @@ from synesthete.codecs.mel import LogMelCodec
 from synesthete.codecs.vocos import Vocos
 from synesthete.nn.layers import load_weights
 from synesthete.types import AudioSpec, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
 
 PREFIX = "network."  # of the vocoder's weights among the codec's
 FIELD = "codec.weights"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,6 @@ from synesthete.hub import read_weights
 from synesthete.io import read_json
 from synesthete.nn.part import Part
 from synesthete.types import AudioSpec, InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 LOUDEST = 1e2  # of a predicted magnitude, as published
 PUBLISHED_PARTS = {"feature_extractor": "MelSpectrogramFeatures", "backbone": "VocosBackbone", "head": "ISTFTHead"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,6 @@ from synesthete.config import is_a
 from synesthete.config.build import describe_nested, restore_nested
 from synesthete.nn.spectrum import check_waveform
 from synesthete.types import Condition, InputError, Tensors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["AudioTextConditioner", "SoundAndText"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -17,11 +19,6 @@ from synesthete.conditioning.frozen_encoder import FrozenEncoder, one_line, reca
 from synesthete.io import digest
 from synesthete.nn.part import Part
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 FIELD = "conditioner.sound.model"
 CACHE = "clap"  # in the cache folder

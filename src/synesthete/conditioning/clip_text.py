@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +15,6 @@ from synesthete.conditioning.conditioner import Conditioner, check_labels, proje
 from synesthete.conditioning.frozen_encoder import FIELD, FrozenEncoder, one_line, recall
 from synesthete.io import digest, read_json
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
 
 # Prompts that go through the encoder at once.
 CHUNK = 64

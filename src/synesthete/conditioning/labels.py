@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from synesthete import seeding
 from synesthete.conditioning.conditioner import Conditioner, check_labels
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Labels(Conditioner):

@@ -6,8 +6,9 @@ import difflib
 import logging
 import re
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,6 @@ from synesthete.nn.layers import ResidualConv
 from synesthete.nn.part import Part
 from synesthete.nn.spectrum import mel_filterbank, mel_spectrogram
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 RANGE_DB = 80.0
 # A clip whose loudest cell is below this, a full-scale sine being near 0, is not made louder: silence stays silent.

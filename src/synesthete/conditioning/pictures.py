@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,9 +17,6 @@ from synesthete.conditioning.conditioner import Conditioner
 from synesthete.nn.layers import PooledResidual, ResidualConv, grid_positions
 from synesthete.picture_decoder import as_shown
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 
 def fit_picture(picture: Image.Image, size: int, mode: str, fit: str) -> np.ndarray:

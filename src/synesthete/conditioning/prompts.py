@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +17,6 @@ from synesthete.conditioning.frozen_encoder import find_folder
 from synesthete.conditioning.learned_encoders import in_table
 from synesthete.nn.part import Part
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 FIELD = "conditioner.text.model"
 ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"

@@ -7,16 +7,14 @@ published ones are, and read from there by the same code.
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from synesthete import hub
 from synesthete.io import write_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 CLAP, PROMPTS = "trial-clap", "trial-stable-diffusion"
 CLAP_WIDTH, PROMPT_WIDTH = 24, 16

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.resolver import Resolver
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 LONGEST = 1 << 20  # bytes of a file
 MOST_VALUES = 50_000  # what an alias stands for counted wherever it stands

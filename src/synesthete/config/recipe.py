@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field
@@ -15,9 +16,6 @@ from pydantic import AfterValidator, Field
 from synesthete.config.build import Build, checked, holds_build, parameters, plain, resolved, shorten, suggestion
 from synesthete.config.document import read_yaml, read_yaml_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # The fields of a recipe that are no parts.
 PLAIN = ("name", "task", "weights", "seed")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from synesthete.logs import PACKAGE
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 # The classes of each module of this package that a recipe or a saved model may name. One that moves is moved here.
 NAMES: dict[str, str] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -15,9 +15,6 @@ import torch
 from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["read_audio", "write_audio"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,9 +20,6 @@ from synesthete.data.pictures import PictureSource
 from synesthete.io import digest, read_json
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 # Unicode's groups of emoji, by number; flags and parts of others (2, 9) are left out.
 GROUPS = {

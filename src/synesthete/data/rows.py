@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +18,6 @@ from synesthete.data.waveforms import LEVELS_PER_SECOND, measure_energy
 from synesthete.executors import divide_ahead
 from synesthete.io import load_or_compute
 from synesthete.worklist import Worklist
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 
 class Rows:

@@ -6,9 +6,10 @@ import csv
 import difflib
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from synesthete.data.files import find_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
@@ -18,10 +19,6 @@ from synesthete.data.sound_file import SoundFile
 from synesthete.executors import divide
 from synesthete.io import digest, replacing
 from synesthete.types import InputError, Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 
 SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".3gp")
 # What ffmpeg calls these kinds: among its others are lists, which open the files and addresses that they name.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -25,10 +26,6 @@ from synesthete.denoisers.stable_diffusion import changed_settings, group_of
 from synesthete.hub import ADAPTERS_INDEX, check_files
 from synesthete.io import digest, read_json
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 LORA, GATES, SOUND = "lora.safetensors", "gates.safetensors", "sound.safetensors"
 PREFIX = "unet."  # by which diffusers finds the part that weights belong to

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthete.nn.part import Part
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = ["ConditionedDenoiser", "Denoiser"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,6 @@ from synesthete.nn.layers import (
     unpatchify,
 )
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 REACH = 2  # columns to either side, in each of two layers
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -26,11 +28,6 @@ from synesthete.denoisers.gated_attention import (
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
 
 FIELD = "denoiser.model"
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"

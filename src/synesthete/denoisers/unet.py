@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import CrossAttention, SelfAttention, TimestepEmbedding
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

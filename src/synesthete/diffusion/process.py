@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
 PredictionType = Literal["epsilon", "sample", "v_prediction", "flow"]

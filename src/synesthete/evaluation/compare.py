@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.config import build
 from synesthete.evaluation.metrics.metric import METRICS, Metric
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number
 from synesthete.io import read_json
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Difference", "ReadReport", "Row", "comparison_report", "join", "read_report"]
 

@@ -8,8 +8,8 @@ and scaled to (x - 128) / 128.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -18,10 +18,6 @@ from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.types import InputError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
 
 MODEL = "mseitzer/pytorch-fid"
 # The second is torch-fidelity's copy of the same file.

@@ -13,6 +13,7 @@ import functools
 import inspect
 import json
 import platform
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -28,9 +29,6 @@ from synesthete import hub
 from synesthete.config.build import checked
 from synesthete.io import read_json
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Part"]
 

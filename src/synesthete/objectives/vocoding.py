@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,6 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from synesthete.objectives.denoising import Objective, Parts
 from synesthete.types import Batch, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 # (n_fft, hop_length, window length) in samples, as published for 24 kHz (Yamamoto et al. 2020).
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,9 +17,6 @@ from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Of adapters that tell of no sampling.
 GUESSED: dict[str, Any] = {"sampler": "ddim", "num_inference_steps": 30, "guidance_scale": 7.5}

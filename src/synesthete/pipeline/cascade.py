@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +17,6 @@ from synesthete.pipeline.canvas import Canvas, Frames, encode_whole, resample
 from synesthete.pipeline.long_form import CROSSFADE, WRAP, close_loop, sample_long_form
 from synesthete.pipeline.pipeline import Output, Pipeline
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
 
 OVERLAP = 0.25  # of a window with the next one
 BATCH_SIZE = 8

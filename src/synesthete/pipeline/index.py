@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from synesthete import hub
 from synesthete.config import Sampling, build, find_class
@@ -11,10 +13,6 @@ from synesthete.diffusion.process import Process
 from synesthete.io import read_json
 from synesthete.logs import PACKAGE
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 PIPELINE = "Pipeline"  # the class that one names
 

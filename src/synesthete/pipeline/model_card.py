@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,11 +18,6 @@ from synesthete.io import write_file
 from synesthete.logs import PACKAGE
 from synesthete.pipeline.index import find_part_class, read_index
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
 
 OURS = "<!-- Written by synesthete, anew when the model is evaluated; without this line the file is left as it is. -->"
 UNKNOWN = "unknown"  # a licence that nobody has stated yet, as the Hub calls it

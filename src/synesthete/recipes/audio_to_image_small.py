@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
@@ -18,9 +19,6 @@ from synesthete.denoisers.stable_diffusion import StableDiffusion
 from synesthete.objectives import Alignment, Denoising
 from synesthete.recipes.images import cosine
 from synesthete.recipes.parts import shrink, swatches
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # A caption by which the base learns its classes, and one that leaves the class to be heard.
 NAMED, UNNAMED = "a {weight} handwritten {class}", "a {weight} handwritten digit"

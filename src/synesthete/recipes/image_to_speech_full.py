@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.pictures import PicturePatches
@@ -17,9 +17,6 @@ from synesthete.diffusion.process import Process
 from synesthete.io import read_table
 from synesthete.objectives import Alignment
 from synesthete.recipes.parts import denoise, shrink, swatches, ten_steps
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # 280 frames, 2.99 s: 35 patches of eight.
 NUM_SAMPLES = 280 * 256 - 1

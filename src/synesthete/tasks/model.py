@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from synesthete.tasks.sampling import Plan, SampleRequest, generate_samples
 from synesthete.tasks.task import Task, find_task, model_folder, model_task_name
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Model"]
 

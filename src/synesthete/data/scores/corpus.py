@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +19,6 @@ from synesthete.data.scores.score import BAR, KEY_NAMES, MODES, find_key, to_gri
 from synesthete.data.scores.sources import ScoreEntry, ScoreFolder, ScoreSources
 from synesthete.io import digest, load_or_compute
 from synesthete.types import Batch, InputError, Progress, ScoreSketch
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
 
 # How often what is held in training: nothing, else some voices, else some bars, else both.
 HELD_SHARES = (0.5, 0.2, 0.2, 0.1)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from synesthete.data.files import legible
 from synesthete.data.scores.score import MAX_NOTES, Mode, Note, Score
 from synesthete.io import write_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 logger = logging.getLogger(__name__)
 

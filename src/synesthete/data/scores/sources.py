@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 
@@ -16,10 +17,6 @@ from synesthete.data.scores.midi import read_midi
 from synesthete.data.scores.musicxml import read_musicxml
 from synesthete.data.scores.score import Note, Score
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MIDI = (".mid", ".midi")
 MUSICXML = (".mxl", ".musicxml", ".xml")

@@ -11,19 +11,16 @@ import re
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from synesthete.data.speech.engines import Engine, Voice, split_voices
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 MIN_RATE, MAX_RATE = 80, 450  # words a minute, the engine's own limits
 MIN_PITCH, MAX_PITCH = 0, 99

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
 from synesthete.config.document import read_yaml_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 
 class Phrase(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,6 @@ from synesthete import hub
 from synesthete.data.speech.engines import SPLITS, Engine, Voice, split_voices
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
 
 REPOSITORY = "rhasspy/piper-voices"
 OWN_RATE, OWN_PITCH = 160, 50  # at these a voice speaks as it was trained

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soxr
@@ -14,10 +15,6 @@ from torch import Tensor
 
 from synesthete import hub
 from synesthete.types import InputError, counted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 SAMPLE_RATE = 16_000
 NUM_SAMPLES = 144_160  # 9.01 s; of a longer sound windows a second apart are rated, a shorter one is said over and over

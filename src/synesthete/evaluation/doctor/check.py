@@ -6,9 +6,11 @@ import contextlib
 import os
 import platform
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
 
@@ -16,11 +18,6 @@ from synesthete import hub
 from synesthete.evaluation.reporting.report import Table, device_name
 from synesthete.nn.part import find_device, multiplies_bf16
 from synesthete.objectives.ranges import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
 
 PACKAGES = ("synesthete", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 # What each extra installs, and what it is for.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -20,11 +22,6 @@ from synesthete.io import LOCK, read_json
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, LAGGING, LARGE_GAP
 from synesthete.objectives.ranges import DataRange, Range
 from synesthete.types import InputError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
-
 
 NUM_RECENT = 10  # lines of metrics.jsonl whose median is the loss now
 RISEN, FAR_RISEN = 1.5, 3.0  # times the lowest such median; healthy runs reach 1.4

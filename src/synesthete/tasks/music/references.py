@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,6 @@ from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts, signal_difference
 from synesthete.evaluation.samples import codec_device
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 CODED, REAL = "others, through the codec", "others, real"
 NOISE, WHITE = "noise of their spectrum", "white noise"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,11 +22,6 @@ from synesthete.tasks.images.sampling import NOTHING, Subject, find_subjects, it
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest
 from synesthete.types import InputError, Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
 
 NUM = 4  # sounds of each label
 PICTURED = 60.0  # seconds that a spectrogram shows

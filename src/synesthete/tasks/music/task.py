@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,11 +24,6 @@ from synesthete.tasks.music.sampling import STRENGTH, MusicPlan, MusicRequest
 from synesthete.tasks.preparation import cached, check_conditioner, encode_shards, measure_codec, say_notes
 from synesthete.tasks.task import CHOICE, Task, register
 from synesthete.types import InputError, Prepared, Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
 
 BATCH = 64  # pieces that are encoded at once, and the rows of a shard
 NUM_MEASURED = 2048  # training pieces, drawn from all, that the codec is measured on

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,10 +36,6 @@ from synesthete.tasks.results import Composition
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
 from synesthete.tasks.task import model_folder, model_task_name
 from synesthete.types import InputError, Progress, ScoreSketch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 
 NUM = 4  # pieces
 MOST_BARS = 400
