@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
         raise ValueError("lists inside each other without end") from None
 
 
-def read_table(path: Path) -> list[list[str]]:
+def tab_separated(path: Path) -> list[list[str]]:
     """The rows of tab-separated values that this package brings, without those that begin with #."""
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")]
 

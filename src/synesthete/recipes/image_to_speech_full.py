@@ -14,7 +14,7 @@ from synesthete.data.published_pictures import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase
 from synesthete.denoisers.dit import DiT
 from synesthete.diffusion.process import Process
-from synesthete.io import read_table
+from synesthete.io import tab_separated
 from synesthete.objectives import Alignment
 from synesthete.recipes.parts import denoise, shrink, swatches, ten_steps
 
@@ -107,7 +107,7 @@ def image_to_speech_imagenet_100() -> Recipe:
 
 def hundred_phrases() -> tuple[Phrase, ...]:
     """A hundred classes of ImageNet by id and the first of their names, and what is said for each."""
-    return (*PHRASES, *(Phrase(*row) for row in read_table(Path(__file__).with_name("hundred_phrases.tsv"))))
+    return (*PHRASES, *(Phrase(*row) for row in tab_separated(Path(__file__).with_name("hundred_phrases.tsv"))))
 
 
 def speak(recipe: Recipe, phrases: Sequence[Phrase]) -> None:

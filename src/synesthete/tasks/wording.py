@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synesthete.io import read_table
+from synesthete.io import tab_separated
 
-HELP: dict[str, str] = dict(read_table(Path(__file__).with_name("help.tsv")))
+HELP: dict[str, str] = dict(tab_separated(Path(__file__).with_name("help.tsv")))

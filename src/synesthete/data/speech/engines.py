@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import BeforeValidator
 
 from synesthete.config import build, find_class, is_a
-from synesthete.io import read_table
+from synesthete.io import tab_separated
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -157,6 +157,6 @@ class Voice:
 @cache
 def split_voices(engine: str = "espeak") -> dict[str, tuple[Voice, ...]]:
     """An engine's voices of each split: of the generator, of its classifier, and those that neither has heard."""
-    rows = [row for row in read_table(Path(__file__).with_name("voices.tsv")) if row[0] == engine]
+    rows = [row for row in tab_separated(Path(__file__).with_name("voices.tsv")) if row[0] == engine]
     voices = [(split, Voice(name, None if heard == "-" else float(heard))) for _, split, name, heard in rows]
     return {split: tuple(voice for own, voice in voices if own == split) for split in SPLITS}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.io import read_table
+from synesthete.io import tab_separated
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def by_key(metrics: Sequence[Metric], key: str) -> Metric:
 
 METRICS: dict[str, MetricRow] = {
     key: MetricRow(key, title, unit, {"higher": True, "lower": False}.get(better), depends_on_num=bool(depends))
-    for key, unit, better, depends, title in read_table(Path(__file__).with_name("metrics.tsv"))
+    for key, unit, better, depends, title in tab_separated(Path(__file__).with_name("metrics.tsv"))
 }
 
 

@@ -12,7 +12,7 @@ import soxr
 from rapidfuzz.distance import Levenshtein
 
 from synesthete.data.speech.espeak import Espeak
-from synesthete.io import read_table
+from synesthete.io import tab_separated
 from synesthete.types import InputError, counted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-PHONES = dict(read_table(Path(__file__).with_name("phones.tsv")))  # the engine's alphabet as phones of CMUdict
+PHONES = dict(tab_separated(Path(__file__).with_name("phones.tsv")))  # the engine's alphabet as phones of CMUdict
 _PHONE = re.compile("|".join(map(re.escape, PHONES)))
 _UNSPOKEN = re.compile("[ˈˌ ]")
 
