@@ -13,17 +13,18 @@ __version__: str
 """Of the installed package."""
 
 
-def load(name: str, device: str = "cpu") -> Model:
+def load(name: str, device: str = "cpu", engine: str = "torch") -> Model:
     """A model to be called: `synesthete.load("image-to-speech-digits")("seven.png")`.
 
-    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`.
+    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`. engine: what
+        computes the denoiser, torch or onnx, which is onnxruntime on the CPU.
 
     Raises:
-        InputError: no such model or device, or damaged files.
+        InputError: no such model, device or engine, an engine that is not installed, or damaged files.
     """
     from synesthete.tasks.model import load
 
-    return load(name, device)
+    return load(name, device, engine)
 
 
 def __getattr__(name: str) -> Any:

@@ -191,4 +191,5 @@ def test_a_step_that_does_not_fit_is_not_tried(counted, monkeypatch):
     shown = CliRunner().invoke(app, [*call, "--json"])
     costs = json.loads(shown.output.splitlines()[-1])["cost"]
     assert [(one["stage"], one["seconds"]) for one in costs] == [("align", None), ("denoise", None)]
+    assert "synesthete show RUN --cost" in CliRunner().invoke(app, call).output  # how sampling is measured
     assert all(one["bytes"] == sum(one["memory"].values()) > 1000 for one in costs)

@@ -48,7 +48,7 @@ def show(
     assignments: Assignments = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the resolved recipe, to be edited and trained.")] = False,
     cost: Annotated[
-        bool, typer.Option("--cost", help="Predict memory and time of a training step on this machine (a minute).")
+        bool, typer.Option("--cost", help="Predict memory and time of a step on this machine (a minute).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +86,13 @@ def show(
         with tempfile.TemporaryDirectory(dir=hub.cache_folder()) as folder, stand_ins(found, Path(folder)):
             costs = [predict(found, stage, task_of(found).dummy_batch) for stage in found.stages]
         values["cost"] = [{**asdict(one), "bytes": one.memory.total} for one in costs]
-        text = "\n".join([text, *map(describe_cost, costs)])
+        values["sampling"] = None
+        if not assignments and (recipe in hub.shipped_models() or (Path(recipe) / "model" / hub.MODEL_INDEX).is_file()):
+            from synesthete.export.engine import time_engines
+            from synesthete.pipeline import Pipeline
+
+            values["sampling"] = time_engines(Pipeline.load(recipe))
+        text = "\n".join([text, *map(describe_cost, costs), describe_engines(values["sampling"])])
     finish(as_json, values, text)
 
 
@@ -165,6 +171,16 @@ def describe_recipe(recipe: Any, counts: dict[str, int], vocoder: str | None = N
         lines.append(f"  vocoder     {vocoder}")
     lines.append(f"  sampling    {', '.join(f'{k} = {v}' for k, v in vars(recipe.sampling).items())}")
     return "\n".join(lines)
+
+
+def describe_engines(seconds: dict[str, float] | None) -> str:
+    """What a step of sampling takes by each engine, or how to find out."""
+    if seconds is None:
+        return "  a step of sampling, by each engine: `synesthete show RUN --cost` says it of a trained model"
+    told = ", ".join(f"{took:.3g} s by {engine}" for engine, took in seconds.items())
+    fastest = min(seconds, key=lambda engine: seconds[engine])
+    advice = f"; --engine {fastest} is the faster one here" if len(seconds) > 1 else "; onnx is not installed"
+    return f"  a step of sampling 8 takes {told}{advice}"
 
 
 def describe_cost(cost: Any) -> str:

@@ -79,6 +79,7 @@ OPTIONS: dict[str, Any] = {
     "guidance_scale": option(float | None, HELP["guidance_scale"]),
     "assignments": option(list[str] | None, HELP["assignments"], "--set", metavar="KEY=VALUE"),
     "device": Device,
+    "engine": option(str, HELP["engine"], show_default=False),
     "overwrite": Overwrite,
     "as_json": AsJson,
 }
@@ -86,6 +87,7 @@ EVERYWHERE = tuple(OPTIONS)[tuple(OPTIONS).index("out") :]  # of every command
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "device": "auto",
+    "engine": "torch",
     **dict.fromkeys(("goes_on", "harmonise", "is_loop", "is_gif", "overwrite", "as_json"), False),
 }
 
@@ -293,7 +295,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     """
     from synesthete.tasks.task import find_task, model_folder, model_task_name, verb_of
 
-    as_json, device, seed = given.pop("as_json"), given.pop("device"), given.pop("seed")
+    as_json, device, engine, seed = (given.pop(name) for name in ("as_json", "device", "engine", "seed"))
     settings = {name: given.pop(name, None) for name in ("sampler", "guidance_scale", *OF_SOUND)}
     settings = assigned(given.pop("assignments"), {**settings, "num_inference_steps": given.pop("steps")})
     common = {"model": model, "seed": seed, "settings": settings}
@@ -305,7 +307,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     from synesthete.tasks.model import load
     from synesthete.tasks.sampling import write_results
 
-    loaded = load(model, device)
+    loaded = load(model, device, engine)
     plan = loaded.plan(request)
     with progress_bar() as report:
         made = write_results(plan, report)

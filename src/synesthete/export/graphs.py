@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_flatten_with_path
 
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.latent import LatentCodec
@@ -20,7 +21,7 @@ from synesthete.conditioning.labels import Labels
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
@@ -41,23 +42,35 @@ READ_BY = {
 class Graph:
     """A network and how to call it.
 
-    inputs: an example of each, by the name of `module.forward`'s argument, batch first. outputs: their names.
+    inputs: an example of each, by the name of `module.forward`'s argument, batch first; a tuple of tensors is as many
+    inputs, as `flattened` names them. outputs: their names.
     oracle: what the pipeline itself calls, by which the file is evaluated. tolerance: how far it may be from that, as a
     share of the largest value (of uint8: in levels). facts: what else the file says of itself.
     """
 
     module: nn.Module
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     outputs: tuple[str, ...]
     tolerance: float
     oracle: Callable[..., Any]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Predict(nn.Module):
-    """A denoiser of plain tensors: the parts of the condition are arguments of their own."""
+def flattened(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor among a graph's inputs: those of a tuple called `keys_values.0.1` by their places."""
+    return {
+        ".".join([path[0].key, *(str(step.idx) for step in path[1:])]): value
+        for path, value in tree_flatten_with_path(dict(inputs))[0]
+    }
 
-    def __init__(self, denoiser: nn.Module, process: Process) -> None:
+
+class Predict(nn.Module):
+    """A denoiser of plain tensors: the parts of the condition are arguments of their own.
+
+    process: None gives what the network itself outputs, which is the prediction unless that is preconditioned.
+    """
+
+    def __init__(self, denoiser: nn.Module, process: Process | None = None) -> None:
         super().__init__()
         self.denoiser, self.process = denoiser, process
 
@@ -69,9 +82,13 @@ class Predict(nn.Module):
         mask: Tensor | None = None,
         pooled: Tensor | None = None,
         spatial: Tensor | None = None,
+        keys_values: tuple[tuple[Tensor, Tensor], ...] | None = None,
     ) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) float. The rest as in `Condition`. Returns the prediction, as x_t."""
-        return self.process.predict(self.denoiser, x_t, timestep, Condition(tokens, mask, pooled, spatial))
+        condition = Condition(tokens, mask, pooled, spatial, keys_values)
+        if self.process is None:
+            return self.denoiser(x_t, timestep, condition)
+        return self.process.predict(self.denoiser, x_t, timestep, condition)
 
 
 class LookUp(nn.Module):

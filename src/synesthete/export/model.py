@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.export.graphs import Graph, conditioner_graph, decoder_graph, denoiser_graph
+from synesthete.export.graphs import Graph, conditioner_graph, decoder_graph, denoiser_graph, flattened
 from synesthete.io import digest, replacing
 from synesthete.types import InputError
 from synesthete.unfinished import going_on
@@ -101,8 +102,7 @@ def export_model(
             weights too large for one file, a codec without a graph, a file that differs from torch, or another process
             at work in the folder.
     """
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
+    check_installed(*NEEDED)
     if unknown := [part for part in parts if part not in PARTS]:
         raise InputError(f"no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     still = detached(pipeline)
@@ -125,6 +125,16 @@ def export_model(
                 left.record(part, [paths[part]], told)
             written.append(Written(paths[part], **told))
     return written
+
+
+def check_installed(*names: str) -> None:
+    """Make sure that libraries are there.
+
+    Raises:
+        InputError: one is not.
+    """
+    if missing := [name for name in names if importlib.util.find_spec(name) is None]:
+        raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
 
 
 def detached(pipeline: Pipeline) -> Pipeline:
@@ -155,8 +165,9 @@ def serialised(graph: Graph, said: dict[str, str]) -> bytes:
         program = torch.onnx.export(
             graph.module.eval(),
             kwargs=graph.inputs,
+            input_names=list(flattened(graph.inputs)),
             output_names=list(graph.outputs),
-            dynamic_shapes={name: {0: batch} for name in graph.inputs},
+            dynamic_shapes=tree_map(lambda _: {0: batch}, graph.inputs),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -192,9 +203,9 @@ def compared(graph: Graph, file: Path, path: Path) -> Written:
     session = make_session(file)
     largest = 0.0
     for batch in CHECKED_BATCHES:
-        inputs = {name: value[torch.arange(batch) % len(value)] for name, value in graph.inputs.items()}
-        expected = graph.oracle(**inputs)
-        found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        inputs = tree_map(lambda value, num=batch: value[torch.arange(num) % len(value)], graph.inputs)
+        expected, plain = graph.oracle(**inputs), flattened(inputs)
+        found = session.run(None, {one.name: plain[one.name].numpy() for one in session.get_inputs()})
         for wanted, got in zip(expected if isinstance(expected, tuple) else (expected,), found, strict=True):
             difference = (torch.from_numpy(got).double() - wanted.double()).abs().max()
             whole = 1.0 if wanted.dtype == torch.uint8 else wanted.double().abs().max().clamp(min=1e-6)
@@ -214,4 +225,5 @@ def make_session(file: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

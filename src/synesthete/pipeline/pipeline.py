@@ -58,9 +58,11 @@ class Pipeline:
 
     Attributes:
         on_step: is called with every x_t, its step and the number of steps, by whoever shows or stops a sampling.
+        network: what computes the denoiser in its place, called as it is and in float32; None: torch.
     """
 
     on_step: Callable[[torch.Tensor, int, int], None] | None = None
+    network: Any = None
 
     def __init__(
         self,
@@ -234,12 +236,13 @@ class Pipeline:
         around: put around the guided denoiser, to see what goes in and to change what comes out.
         """
         settings = self.sampling_settings(**sampling)
+        precision = settings["precision"] if self.network is None else "no"
         if negative is not None and not self.has_two_sources:
             raise InputError("this model reads no prompts of one's own: leave the negative prompt out")
         generators = list(generators or seeding.sample_generators(0, len(raw)))
-        with autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
+        with autocast(self.device, precision), self._adapter_scaled(settings):
             branches = self.branches(self.conditioner.complete(raw, generators), negative)
-            network = CastOnce(self.denoiser)
+            network = self.network or CastOnce(self.denoiser)
         scheduler = scheduler_for(settings, self.process)
         if noise is None:
             noise = seeding.randn(self.codec.shape, generators)
@@ -267,7 +270,7 @@ class Pipeline:
         )
         # A decorator would end at the first yield: the network must not keep gradients while the caller looks.
         for step in itertools.count(1):
-            with torch.no_grad(), autocast(self.device, settings["precision"]), self._adapter_scaled(settings):
+            with torch.no_grad(), autocast(self.device, precision), self._adapter_scaled(settings):
                 x_t = next(steps, None)
             if x_t is None:
                 return

@@ -78,14 +78,21 @@ class Model:
         return f"<{self.name}: a model of {self.task.makes}>"
 
 
-def load(name: str, device: str = "cpu") -> Model:
+def load(name: str, device: str = "cpu", engine: str = "torch") -> Model:
     """A model by its name, with the task that it is of.
 
-    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`.
+    name: a run folder, a model folder, a Hub id, adapters, or a shipped model. device: as `Pipeline.load`. engine: what
+        computes the denoiser, torch or onnx, which is onnxruntime on the CPU.
 
     Raises:
-        InputError: no such model or device, or damaged files.
+        InputError: no such model, device or engine, an engine that is not installed, or damaged files.
     """
     folder = model_folder(name)
     task = find_task(model_task_name(folder))
-    return Model(name, task, task.load(name, device), folder)
+    if engine == "torch":
+        return Model(name, task, task.load(name, device), folder)
+    from synesthete.export.engine import set_engine  # with the codecs' networks, which most models are not of
+
+    pipeline = task.load(name, "cpu" if device == "auto" else device)
+    set_engine(pipeline, engine)
+    return Model(name, task, pipeline, folder)

@@ -120,7 +120,8 @@ class Plan:
     def how(self, **own: Any) -> dict[str, Any]:
         """What a file tells: its own, then the seed, the model and the settings."""
         settings = self.pipeline.sampling_settings(**self.request.settings)
-        return {**own, "seed": self.request.seed, "model": Path(self.request.model).name, **settings}
+        engine = {} if self.pipeline.network is None else {"engine": self.pipeline.network.name}
+        return {**own, "seed": self.request.seed, "model": Path(self.request.model).name, **settings, **engine}
 
     def generators(self, items: Sequence[Item]) -> list[Any]:
         """A generator of noise for each, the same whatever else is asked for."""
