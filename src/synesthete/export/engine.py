@@ -18,7 +18,7 @@ from synesthete.export.graphs import BATCH, TOLERANCE, Graph, Predict, flattened
 from synesthete.export.model import NEEDED, OPSET, check_installed, compared, make_session, write_part
 from synesthete.io import digest
 from synesthete.logs import PACKAGE
-from synesthete.nn.device import CastOnce, autocast
+from synesthete.nn.part import CastOnce, autocast
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:

@@ -58,10 +58,8 @@ class Graph:
 
 def flattened(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """Every tensor among a graph's inputs: those of a tuple called `keys_values.0.1` by their places."""
-    return {
-        ".".join([path[0].key, *(str(step.idx) for step in path[1:])]): value
-        for path, value in tree_flatten_with_path(dict(inputs))[0]
-    }
+    found: Any = tree_flatten_with_path(dict(inputs))[0]
+    return {".".join([path[0].key, *(str(step.idx) for step in path[1:])]): value for path, value in found}
 
 
 class Predict(nn.Module):

@@ -236,7 +236,7 @@ class Pipeline:
         around: put around the guided denoiser, to see what goes in and to change what comes out.
         """
         settings = self.sampling_settings(**sampling)
-        precision = settings["precision"] if self.network is None else "no"
+        precision: Any = settings["precision"] if self.network is None else "no"
         if negative is not None and not self.has_two_sources:
             raise InputError("this model reads no prompts of one's own: leave the negative prompt out")
         generators = list(generators or seeding.sample_generators(0, len(raw)))
