@@ -105,7 +105,7 @@ def time_engines(pipeline: Any, num: int = 8) -> dict[str, float]:
     engines = ["torch", *(["onnx"] if all(map(importlib.util.find_spec, NEEDED)) else [])]
     found = {}
     for engine in engines:
-        precision = settings["precision"] if engine == "torch" else "no"
+        precision: Any = settings["precision"] if engine == "torch" else "no"
         with autocast(pipeline.device, precision):
             condition = pipeline.denoiser.precompute(pipeline.conditioner.null(rows))
             network = CastOnce(pipeline.denoiser) if engine == "torch" else OnnxNetwork(pipeline.denoiser)
