@@ -169,6 +169,17 @@ def test_formats_are_told_by_content_whatever_the_name(tmp_path, kind):
     assert np.abs(found - RAMP).mean() < 12
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_of_an_animated_file_the_first_picture_is_read(tmp_path, kind):
+    path = tmp_path / f"moving.{kind.lower()}"
+    first, *others = (Image.new("RGBA", (6, 4), colour) for colour in ("red", "blue", (0, 0, 0, 0)))
+    first.save(path, kind, save_all=True, append_images=others, duration=40, lossless=True)
+    with Image.open(path) as opened:
+        assert opened.n_frames == 3
+    read = read_picture(path)
+    assert (read.size, read.convert("RGB").getpixel((3, 2))) == ((6, 4), (255, 0, 0))
+
+
 POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 16 16
 %%EndComments

@@ -13,6 +13,7 @@ from PIL import Image
 from conditioning.text_towers import write_text_tower
 from synesthete.conditioning.clip_text import ClipText
 from synesthete.conditioning.labels import Unconditional
+from synesthete.conditioning.learned_encoders import Words
 from synesthete.config import build
 from synesthete.pipeline import Pipeline
 from synesthete.seeding import sample_generators
@@ -48,6 +49,19 @@ def reader(tmp_path_factory, cache) -> Path:
         ClipText, model=str(tower), class_names=recipe.data.class_names, width=recipe.conditioner.width, num_tokens=20
     )
     tiny_pipeline(recipe).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def speller(tmp_path_factory, cache) -> Path:
+    """A model that reads the few words it learned, and has guidance folded in."""
+    folder = tmp_path_factory.mktemp("models") / "speller"
+    recipe = tiny_recipe()
+    width = recipe.conditioner.width
+    recipe.conditioner = build(Words, captions=("a red square", "green circle"), width=width, num_heads=2)
+    pipeline = tiny_pipeline(recipe)
+    pipeline.config.card["folded_guidance"] = 2.0
+    pipeline.save(folder)
     return folder
 
 
@@ -214,6 +228,46 @@ def test_a_model_that_is_told_nothing(run, untold, tmp_path):
     refused(run(untold, "--guidance-scale", 3, "--out", tmp_path / "a"), "guidance_scale 3.0", "told nothing")
     refused(run(untold, "--label", "red", "--out", tmp_path / "a"), "told nothing", "leave out --label")
     refused(run(untold, "picture.png", "--out", tmp_path / "a"), "picture.png")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stem", "said"),
+    [
+        ("", "sample", ""),  # the null
+        ("\N{LARGE RED SQUARE}", "sample", "'large'"),
+        ("a gren square", "a_gren_square", "'gren' (near: green)"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}red square", "red_square", ""),
+    ],
+)
+def test_a_prompt_is_read_as_far_as_its_words_are_known(run, speller, prompt, stem, said, tmp_path, caplog):
+    code, printed, err = run(speller, "--prompt", prompt, "--num", 1, "--out", tmp_path, "--json")
+    assert code == 0 and said in caplog.text
+    assert [path.rsplit("/")[-1] for path in json.loads(printed.splitlines()[-1])["written"]] == [f"{stem}_000.png"]
+    assert Image.open(tmp_path / f"{stem}_000.png").text["prompt"] == prompt
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in printed + err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--prompt", "word " * 300),
+        ("--prompt", "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd"),  # right to left
+        ("--prompt", "\N{ROCKET}"),
+        ("--prompt", "\U0001f9ff" * 40),
+        ("--prompt", "red", "--guidance-scale", "3"),  # it has 2 folded in
+    ],
+)
+def test_a_prompt_of_nothing_known_or_too_much_is_one_short_line(run, speller, options, tmp_path):
+    result = run(speller, *options, "--out", tmp_path / "out")
+    refused(result)
+    assert len(result[2]) < 250
+    assert not (tmp_path / "out").exists()
+
+
+def test_300_words_are_more_than_clip_reads(run, reader, tmp_path):
+    result = run(reader, "--prompt", "word " * 300, "--out", tmp_path / "out")
+    refused(result, "20")
+    assert len(result[2]) < 400
 
 
 @pytest.mark.parametrize(
