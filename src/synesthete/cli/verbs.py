@@ -23,7 +23,7 @@ from synesthete.cli.options import (
     parse_numbers,
     progress_bar,
 )
-from synesthete.tasks.wording import HELP
+from synesthete.tasks.task import HELP
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

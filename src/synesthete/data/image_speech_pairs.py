@@ -13,9 +13,8 @@ from synesthete.data.labelled import LabelledPictures
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
-from synesthete.data.speech.engines import Engine, EngineChoice  # noqa: TC001 (read when a recipe's field is set)
+from synesthete.data.speech.engines import OWN_PITCH, Engine, EngineChoice
 from synesthete.data.speech.phrases import Words, phrases_by_class
-from synesthete.data.speech.piper import OWN_PITCH
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError, SpokenPictures
 

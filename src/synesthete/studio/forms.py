@@ -12,8 +12,7 @@ import gradio as gr
 
 from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.tasks.sampling import SampleRequest
-from synesthete.tasks.task import CHOICE
-from synesthete.tasks.wording import HELP
+from synesthete.tasks.task import CHOICE, HELP
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

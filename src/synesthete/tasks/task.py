@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from synesthete import hub
-from synesthete.io import is_address, locked, read_json
+from synesthete.io import is_address, locked, read_json, tab_separated
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 CHOICE = "choice"
+# One line for each field of a request and each sampling setting.
+HELP: dict[str, str] = dict(tab_separated(Path(__file__).with_name("help.tsv")))
 
 
 class Task:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+OWN_RATE, OWN_PITCH = 160, 50  # at these a neural voice speaks as it was trained
+SEMITONES_A_STEP = 12 / 50  # of pitch: the same as a step of the embedded engine for a voice without melody
 ENGINES = {"espeak": "Espeak", "piper": "Piper", "kokoro": "Kokoro"}  # classes by their short names
 
 

@@ -12,15 +12,20 @@ import numpy as np
 import torch
 
 from synesthete import hub
-from synesthete.data.speech.engines import SPLITS, Engine, Voice, split_voices
+from synesthete.data.speech.engines import (
+    OWN_PITCH,
+    OWN_RATE,
+    SEMITONES_A_STEP,
+    SPLITS,
+    Engine,
+    Voice,
+    split_voices,
+)
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
 
 REPOSITORY = "rhasspy/piper-voices"
-OWN_RATE, OWN_PITCH = 160, 50  # at these a voice speaks as it was trained
 MIN_RATE, MAX_RATE = 60, 480  # words a minute
-# The same as a step of the embedded engine for a voice without melody.
-SEMITONES_A_STEP = 12 / 50
 # Of the pitch shift, in samples and seconds: what pocketsphinx understood best of ten digits in eight voices shifted by
 # four semitones (0.91 down, 0.89 up, unshifted 0.97; without keeping the resonances 0.49 and 0.75).
 _FRAME, _HOP, _LIFTER = 1024, 128, 0.002

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from synesthete.data.picture import to_images
 from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.figures import (
@@ -18,7 +17,7 @@ from synesthete.evaluation.reporting.figures import (
     sweep_figure,
     to_png,
 )
-from synesthete.evaluation.reporting.media import encode_wav
+from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import Generated, first_of_each
 from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
@@ -186,10 +185,7 @@ def picture_png(picture: Any) -> bytes:
     """A picture (C, H, W) uint8, or float in [-1, 1], as a PNG file."""
     if picture.is_floating_point():
         picture = (picture.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    values = picture[0] if len(picture) == 1 else picture[:3].permute(1, 2, 0)
-    encoded = io.BytesIO()
-    Image.fromarray(values.cpu().numpy()).save(encoded, "PNG")
-    return encoded.getvalue()
+    return encode_png(to_images(picture[None, :3].cpu())[0])
 
 
 _HEARD = (

@@ -18,8 +18,7 @@ from synesthete.data.files import SPLITS, Split, some
 from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
-from synesthete.data.speech.engines import split_voices
-from synesthete.data.speech.piper import OWN_PITCH
+from synesthete.data.speech.engines import OWN_PITCH, split_voices
 from synesthete.io import digest, is_address, locked
 from synesthete.tasks.image_to_speech.sampling import SpeechPlan, SpeechRequest
 from synesthete.tasks.preparation import cached, check_training_classes, encode_shards, measure_codec, say_notes
