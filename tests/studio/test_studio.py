@@ -194,6 +194,20 @@ def test_what_cannot_be_compared_is_one_line_and_a_way_that_cannot_be_made_costs
     assert shown.count("error") == 1 and shown.count('class="card"') == 2
 
 
+def test_pictures_are_told_by_the_classifier_beside_their_model(compare, tmp_path):
+    """In the table with how sure it is, and below each of them; a strip of several is not one."""
+    from synesthete.studio.work import Work
+    from synesthete.tasks.scoring import seen_in
+
+    shown, _ = compare.make_each("", ["images-digits"], 0, filled(compare, "num_inference_steps", "10"), Work())
+    assert '<th scope="col">classified</th><th scope="col">sure</th>' in shown
+    assert "<td>2 x zero</td>" in shown
+    assert shown.count("“zero” (") == 2 * 2  # of a card: the picture's name, and what stands below it
+    Image.new("L", (64, 32)).save(tmp_path / "strip.png")
+    with compare.shelf.borrow("images-digits") as model:
+        assert seen_in(model, [tmp_path / "strip.png"]) == []
+
+
 def test_a_stretch_is_marked_in_the_picture_of_a_sound_that_is_not_too_long(shelf, tmp_path, monkeypatch):
     import gradio as gr
 

@@ -68,7 +68,8 @@ def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[st
     cards = []
     for first, words in zip(map(Path, values["written"]), said, strict=True):
         files = {suffix: path for suffix in suffixes if (path := first.with_suffix(suffix)).is_file()}
-        told = [f"“{words['says']}” ({words['confidence']:.0%} sure)"] if words.get("says") else []
+        told = [] if ".wav" in suffixes or not words else [first.stem.replace("_", " ")]
+        told += [f"“{words['says']}” ({words['confidence']:.0%} sure)"] if words.get("says") else []
         told += [words["voice"]] if "voice" in words else []
         cards.append(draw_card(files, ", ".join(told) or first.stem.replace("_", " ")))
     return cards

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from synesthete.studio.trainings import Trainings
 from synesthete.studio.work import Work, Works
 from synesthete.tasks import Task
 from synesthete.tasks.sampling import split_commas
-from synesthete.tasks.scoring import recipe_of, scorer_of
+from synesthete.tasks.scoring import recipe_of, scorer_of, seen_in
 from synesthete.tasks.task import model_folder
 from synesthete.types import InputError
 
@@ -213,6 +214,9 @@ class CompareTab(TaskTab):
                 sections.append(draw_section(variant.label, [draw_message(str(error), "error")]))
                 continue
             variant.settings = made.settings
+            with self.shelf.borrow(variant.model) as model:
+                seen = seen_in(model, [Path(path) for path in made.values["written"]])
+            made.values["said"] = made.values["said"] or list(map(asdict, seen))
             rows.append({"": variant.label} | figures_of(made.values))
             sections.append(draw_section(variant.label, made.cards, made.notes))
         if not rows:
@@ -302,10 +306,11 @@ def copy_model(folder: Path, run: Path) -> Path:
 
 
 def figures_of(values: dict[str, Any]) -> dict[str, Any]:
-    """What is told of what was made: its words and how sure the classifier is, then every number."""
+    """What the classifier takes what was made for and how sure it is of it on average, then every number."""
     said = [one for one in values["said"] if one.get("says")]
     found: dict[str, Any] = {}
     if said:
-        found = {"heard": ", ".join(one["says"] for one in said)}
+        counts = Counter(one["says"] for one in said).most_common()
+        found = {"classified": ", ".join(f"{num} x {name}" if num > 1 else name for name, num in counts)}
         found["sure"] = sum(one["confidence"] for one in said) / len(said)
     return found | {name: value for name, value in values.items() if isinstance(value, int | float)}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from synesthete.tasks.task import task_of
 from synesthete.types import InputError, Progress
 
@@ -12,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synesthete.config import Recipe
+    from synesthete.evaluation.classifiers.speech import Prediction
     from synesthete.evaluation.search.scoring import Scorer
+    from synesthete.tasks.model import Model
 
 
 def recipe_of(pipeline: Any, folder: Path, assignments: Sequence[str] | None = None) -> Recipe:
@@ -25,6 +30,23 @@ def recipe_of(pipeline: Any, folder: Path, assignments: Sequence[str] | None = N
     elif named not in RECIPES:
         raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
     return find_recipe(named, assignments or ())
+
+
+def seen_in(model: Model, paths: Sequence[Path]) -> list[Prediction]:
+    """What the classifier beside a model takes pictures for, of its own size; nothing where there is none for them."""
+    from synesthete.data.picture import read_picture
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.speech import recognise
+
+    trained = model.task.load_classifier(model.folder)
+    if trained is None or not isinstance(trained.classifier, ImageClassifier):
+        return []
+    config = trained.classifier.config
+    pictures = [read_picture(path).convert("L" if config.channels == 1 else "RGB") for path in paths]
+    if any(picture.size != (config.size, config.size) for picture in pictures):  # a strip
+        return []
+    arrays = [np.asarray(picture).reshape(config.size, config.size, -1) for picture in pictures]
+    return recognise(trained, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
 
 
 def scorer_of(

@@ -124,7 +124,7 @@ class SpeechClassifier(Classifier):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a sound most likely says and how probable that is, 0 to 1, and what comes next; None for one class."""
+    """What a sound most likely says, or a picture shows, how probable that is, 0 to 1, and what comes next, if any."""
 
     says: str
     confidence: float
@@ -137,12 +137,16 @@ class Prediction:
         return f"says {self.says!r} (classifier {self.confidence:.2f}{after})"
 
 
-def recognise(trained: TrainedClassifier[SpeechClassifier], waveforms: Tensor) -> list[Prediction]:
-    """What each sound (n, S) in [-1, 1] says: the phrase of its class, or the class' name if it has several."""
+def recognise(trained: TrainedClassifier[Any], samples: Tensor) -> list[Prediction]:
+    """What each sample is: its class' phrase, or the class' name if it has several or none.
+
+    samples: sounds (n, S) in [-1, 1], or of a classifier of pictures (n, C, H, W) uint8.
+    """
     classifier = trained.classifier
-    names = [own[0] if len(own) == 1 else name for own, name in zip(trained.words, classifier.class_names, strict=True)]
+    words = trained.words or [()] * len(classifier.class_names)
+    names = [own[0] if len(own) == 1 else name for own, name in zip(words, classifier.class_names, strict=True)]
     found = []
-    for row in classifier.probabilities(waveforms):
+    for row in classifier.probabilities(samples):
         shares, places = row.topk(min(2, len(names)))
         after = (names[int(places[1])], shares[1].item()) if len(places) > 1 else ()
         found.append(Prediction(names[int(places[0])], shares[0].item(), *after))
