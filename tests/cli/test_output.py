@@ -108,7 +108,7 @@ def test_every_command_that_is_piped_writes_data_alone(command, tmp_path, monkey
         to_dict={"measurements": [], "findings": {"steps": "few do"}}.copy,
     )
     for place, made in {
-        "pipeline.upload.upload": "https://hub/me/tiny",
+        "pipeline.model_card.upload": "https://hub/me/tiny",
         "tasks.cycle.evaluate_cycle": found,
         "tasks.cycle.shared_classes": ("red",),
         "tasks.demo.show_digits": demo | {"seconds": 1.0},
