@@ -193,3 +193,11 @@ def test_a_step_that_does_not_fit_is_not_tried(counted, monkeypatch):
     assert [(one["stage"], one["seconds"]) for one in costs] == [("align", None), ("denoise", None)]
     assert "synesthete show RUN --cost" in CliRunner().invoke(app, call).output  # how sampling is measured
     assert all(one["bytes"] == sum(one["memory"].values()) > 1000 for one in costs)
+
+
+def test_the_time_of_a_step_is_without_that_of_neighbours(monkeypatch):
+    """Ten seconds on the clock, of which a thread had the processor for six."""
+    clock, waits = iter((100.0, 110.0)), iter((1.0, 5.0))
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(cost, "seconds_waited", lambda: next(waits))
+    assert cost.time_once(lambda: None) == 6

@@ -12,24 +12,26 @@ import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils.launch import prepare_multi_gpu_env
-from runs import QUICK, command, environment, metrics
+from runs import QUICK, assert_same, command, environment, metrics
 from safetensors.torch import load_file
 
 import launched
+from synesthete.config import Stage, build
+from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
-from synesthete.training import loop
+from synesthete.training import loop, pieces
+from synesthete.training.run_folder import share_step
+from synesthete.training.run_log import write_environment
+from synesthete.types import InputError
 from tiny import debug_recipe
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that others use, a launcher waits long for its processes
 # The commands of the docs: torchrun and `accelerate launch --use_fsdp`, as modules.
@@ -39,7 +41,7 @@ FSDP = (
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
 )
 # A bias before a norm of one channel a group: its gradient is rounding, which Adam makes steps of.
-FREE = "conditioner.stages.0.bias"
+FREE = "stages.0.bias"  # of the conditioner
 
 
 def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -54,29 +56,31 @@ def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subp
     return subprocess.CompletedProcess(arguments, process.returncode, stderr=errors)
 
 
-def forked(prepared, folder: Path, launcher: tuple[str, ...]) -> str:
-    """Train in two forks that are told what the launcher tells its processes; what they warn of.
+def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: int = 2) -> str:
+    """Train in forks that are told what torchrun, or FSDP's launcher, tells its processes; what they warn of.
 
     The launcher and its processes would each import the libraries: most of what such a test takes.
     """
-    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args([*launcher[2:], "train.py"]))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    told |= prepare_multi_gpu_env(arguments) | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+        told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(num)}
+    if sharded:
+        arguments, *_ = _validate_launch_command(launch_command_parser().parse_args([*FSDP[2:], "train.py"]))
+        told |= prepare_multi_gpu_env(arguments)
+    told |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     children = []
-    for rank in ("0", "1"):
+    for rank in map(str, range(num)):
         if child := os.fork():
             children.append(child)
             continue
         code, said = 1, folder.parent / f"said-{rank}"
         try:
-            os.environ |= told | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"}
+            os.environ |= told | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": str(num)}
             AcceleratorState._reset_state(reset_partial_state=True)
             GradientState._reset_state()
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
-                loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
+                loop.train_recipe(debug_recipe(*QUICK, *changes), prepared, folder)
             said.write_text("\n".join(str(one.message) for one in seen))
             torch.distributed.destroy_process_group()
             code = 0
@@ -85,7 +89,7 @@ def forked(prepared, folder: Path, launcher: tuple[str, ...]) -> str:
         finally:
             os._exit(code)
     deadline, codes = time.monotonic() + 400, {}
-    while len(codes) < 2 and time.monotonic() < deadline:
+    while len(codes) < num and time.monotonic() < deadline:
         time.sleep(0.02)
         codes |= {
             one: status for one in {*children} - {*codes} for done, status in [os.waitpid(one, os.WNOHANG)] if done
@@ -96,8 +100,28 @@ def forked(prepared, folder: Path, launcher: tuple[str, ...]) -> str:
         os.kill(one, signal.SIGKILL)
         os.waitpid(one, 0)
     warned = "".join(path.read_text() for path in folder.parent.glob("said-*"))
-    assert list(codes.values()) == [0, 0], warned
+    assert list(codes.values()) == [0] * num, warned
     return warned
+
+
+def held(folder: Path) -> dict[str, torch.Tensor]:
+    """All that a run's models and checkpoints hold, whole, by file or kind, and name."""
+    found = {}
+    for path in folder.rglob("*.safetensors"):
+        place = path.relative_to(folder)
+        kind = {"model": "model", "optimiser": "optimiser", "ema": "averages"}.get(path.stem)
+        if place.parts[0] != "checkpoints":
+            found |= {f"{place}/{name}": value for name, value in load_file(path).items()}
+        elif kind:
+            found |= {f"{place.parent}/{kind}/{name}": value for name, value in load_file(path).items()}
+    for folder_of in {path.parent for path in folder.rglob("shard-*.safetensors")}:
+        kept = {
+            name: torch.empty(one.size, dtype=one.properties.dtype) for name, one in pieces.sizes_in(folder_of).items()
+        }
+        pieces.fill_from(folder_of, kept)
+        kept = {name: value[0] if name.endswith("/step") else value for name, value in kept.items()}
+        found |= {f"{folder_of.relative_to(folder)}/{name}": value for name, value in kept.items()}
+    return found
 
 
 def assert_close(folder: Path, other: Path, *, rel: float = 1e-4, weights: float = 1e-5) -> None:
@@ -106,14 +130,11 @@ def assert_close(folder: Path, other: Path, *, rel: float = 1e-4, weights: float
         assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
         for name in {"loss", "gradient_norm", "learning_rate", "held_out_error"} & theirs.keys():
             assert ours[name] == pytest.approx(theirs[name], rel=rel)
-    ours, theirs = ({p.relative_to(f): p for f in (f,) for p in f.rglob("*.safetensors")} for f in (folder, other))
-    assert ours.keys() == theirs.keys()
-    for path, file in theirs.items():
-        found, wanted = load_file(ours[path]), load_file(file)
-        assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in wanted.items()}
-        for key, value in wanted.items():
-            if not FREE.endswith(key) and path.name != "ema.safetensors":
-                assert torch.allclose(found[key], value, rtol=1e-3, atol=weights), f"{path}: {key}"
+    found, wanted = held(folder), held(other)
+    assert {k: (v.shape, v.dtype) for k, v in found.items()} == {k: (v.shape, v.dtype) for k, v in wanted.items()}
+    for key, value in wanted.items():
+        if not key.endswith(FREE) and "/averages/" not in key:
+            assert torch.allclose(found[key], value, rtol=1e-3, atol=weights), key
     assert torch.isfinite(Pipeline.load(str(folder))(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).signal).all()
 
 
@@ -133,19 +154,123 @@ def test_two_processes_equal_one_that_accumulates_twice(ddp, prepared, tmp_path)
     assert_close(ddp, tmp_path / "one")
 
 
-def test_pieces_go_on_where_whole_weights_stopped(ddp, prepared, tmp_path):
-    """FSDP from a checkpoint of DDP, in the middle of the first stage: the same losses, checkpoints and model."""
-    folder = tmp_path / "run"
-    shutil.copytree(ddp, folder)
+def stopped(run: Path, folder: Path) -> Path:
+    """A copy of a run as it was in the middle of its first stage."""
+    shutil.copytree(run, folder)
     for path in ("checkpoints/0-align/step_0000006", "checkpoints/1-denoise", "model"):
         shutil.rmtree(folder / path)
-    lines = [line for line in metrics(ddp) if line["stage"] == "align" and line["step"] <= 3]
+    lines = [line for line in metrics(run) if line["stage"] == "align" and line["step"] <= 3]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "view tensor" not in forked(prepared, folder, FSDP)
-    assert_close(folder, ddp)
-    ours, theirs = (load_file(f / "checkpoints/1-denoise/step_0000006/ema.safetensors") for f in (folder, ddp))
+    return folder
+
+
+def test_one_process_goes_on_with_what_two_began_to_the_bit(ddp, prepared, tmp_path):
+    """It accumulates by itself, in the stage after as well."""
+    loop.train_recipe(debug_recipe(*QUICK), prepared, stopped(ddp, tmp_path / "run"))
+    assert_same(tmp_path / "run", ddp)
+
+
+def test_four_processes_go_on_with_what_two_began(ddp, prepared, tmp_path):
+    """Two of them repeat what the others do."""
+    forked(prepared, stopped(ddp, tmp_path / "run"), num=4)
+    assert_close(tmp_path / "run", ddp)
+
+
+def test_processes_share_the_micro_batches_that_a_run_began_with(tmp_path):
+    stage = Stage("s", build(Denoising), batch_size=24, gradient_accumulation_steps=3)
+    assert share_step(stage, tmp_path, 2) == (2, 3)  # nothing has begun
+    write_environment(tmp_path, 2)
+    assert [share_step(stage, tmp_path, num) for num in (1, 2, 3, 6, 12)] == [(1, 6), (2, 3), (3, 2), (6, 1), (6, 1)]
+    with pytest.raises(InputError, match="start 1, 2, 3, 6, or a multiple of 6") as caught:
+        share_step(stage, tmp_path, 4)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "environment.json").write_text("[]")
+    with pytest.raises(InputError, match=r"environment\.json: damaged"):
+        share_step(stage, tmp_path, 2)
+
+
+def test_another_batch_size_is_refused_and_what_to_set_is_said(ddp, prepared):
+    for name, other in (("batch_size", 8), ("gradient_accumulation_steps", 2)):
+        with pytest.raises(InputError, match=rf"--set stages\.denoise\.{name}=\d goes on with it") as caught:
+            loop.train_recipe(debug_recipe(*QUICK, f"stages.denoise.{name}={other}"), prepared, ddp)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_launcher_starts_a_killed_process_again_and_the_end_is_the_same(ddp, cache, tmp_path, rank):
+    """`--max-restarts`: the command line finds the last checkpoint by itself."""
+    folder = tmp_path / "run"
+    arguments = [*DDP, "--max-restarts", "3", launched.__file__, *command(folder, *QUICK)[2:]]
+    launcher = subprocess.Popen(
+        [sys.executable, *arguments], env=environment(cache), stdout=DEVNULL, stderr=PIPE, text=True
+    )
+    log, deadline = folder / "metrics.jsonl", time.monotonic() + 400
+    while time.monotonic() < deadline and not (log.exists() and '"align", "step": 4' in log.read_text()):
+        time.sleep(0.01)
+    main = json.loads((folder / ".lock").read_text())["process"]
+    (other,) = {int(one) for one in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()} - {
+        main
+    }
+    os.kill((main, other)[rank], signal.SIGKILL)
+    _, errors = launcher.communicate(timeout=400)
+    assert launcher.returncode == 0, errors
+    assert "exitcode: -9" in errors
+    assert_same(folder, ddp)
+
+
+@pytest.fixture(scope="module")
+def sharded(ddp, prepared, tmp_path_factory) -> Path:
+    """The same run, which FSDP took up from a checkpoint of DDP, in the middle of the first stage."""
+    folder = stopped(ddp, tmp_path_factory.mktemp("sharded") / "run")
+    assert "view tensor" not in forked(prepared, folder, sharded=True)
+    return folder
+
+
+def test_pieces_go_on_where_whole_weights_stopped(sharded, ddp):
+    """The same losses, checkpoints and model; each process has written its own pieces, and no pickle."""
+    assert_close(sharded, ddp)
+    ours, theirs = ({k: v for k, v in held(f).items() if "0006/averages/" in k} for f in (sharded, ddp))
     differ = [k for k, v in theirs.items() if not torch.allclose(ours[k], v, rtol=1e-3, atol=1e-5)]
-    assert len(differ) <= 1  # FREE
+    assert len(differ) <= 2  # FREE, in each stage
+    last = sharded / "checkpoints/1-denoise/step_0000006"
+    assert sorted(path.suffix for path in last.iterdir()) == [".json", ".safetensors", ".safetensors"]
+    assert json.loads((last / "state.json").read_text())["num_pieces"] == 2
+
+
+def in_the_second_stage(run: Path, folder: Path) -> Path:
+    """A copy of a run as it was after its last checkpoint but one."""
+    shutil.copytree(run, folder)
+    for path in ("checkpoints/1-denoise/step_0000006", "model"):
+        shutil.rmtree(folder / path)
+    return folder
+
+
+def test_one_process_goes_on_with_pieces_and_half_written_ones_are_not_taken(sharded, ddp, prepared, tmp_path):
+    folder = in_the_second_stage(sharded, tmp_path / "run")
+    half = folder / "checkpoints/1-denoise/.step_0000006.partial"
+    shutil.copytree(folder / "checkpoints/1-denoise/step_0000003", half)
+    loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
+    assert_close(folder, ddp)
+    assert not half.exists()
+
+
+@pytest.mark.slow
+def test_four_sharded_processes_go_on_with_pieces_of_two(sharded, ddp, prepared, tmp_path):
+    folder = in_the_second_stage(sharded, tmp_path / "run")
+    forked(prepared, folder, sharded=True, num=4)
+    assert_close(folder, ddp)
+
+
+def test_a_piece_that_is_missing_or_damaged_is_one_line(sharded, prepared, tmp_path):
+    folder = in_the_second_stage(sharded, tmp_path / "run")
+    pieces_of = sorted((folder / "checkpoints/1-denoise/step_0000003").glob("*.safetensors"))
+    pieces_of[1].write_bytes(pieces_of[1].read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"step_0000003: cannot be loaded .*; remove it") as caught:
+        loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
+    assert "\n" not in str(caught.value)
+    pieces_of[1].unlink()
+    with pytest.raises(InputError, match=r"step_0000003: cannot be loaded \(1 of 2 pieces\); remove it"):
+        loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from synesthete.objectives import Denoising, Distillation, Parts
 from synesthete.objectives.distillation import few_steps
 from synesthete.pipeline import Pipeline
 from synesthete.training.checkpoint import reading
+from synesthete.training.pieces import are_in, read_model
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -158,7 +159,12 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
         if state.get(BASE):
             check_same_digests(base_of(parts), state, checkpoint)
             left_out = base_names(parts)
-        load_state(parts, load_file(checkpoint / "model.safetensors"), left_out)
+        load_state(parts, saved_weights(checkpoint), left_out)
+
+
+def saved_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds of an objective's weights, whole, by name; inside `reading`."""
+    return read_model(checkpoint) if are_in(checkpoint) else load_file(checkpoint / "model.safetensors")
 
 
 def base_names(parts: Parts) -> frozenset[str]:

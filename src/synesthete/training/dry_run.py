@@ -43,7 +43,7 @@ class DryRun:
 
     def step(self, batch_size: int, accumulation: int = 1) -> None:
         """One optimiser step: the batches made, the losses, their gradients, the update and the averages."""
-        self.stage.gradient_accumulation_steps = accumulation
+        self.trainer.accumulation = accumulation
         steps = Steps(self.samples, batch_size * accumulation, 0, accumulation=accumulation)
         self.trainer.optimise(((item, steps[item]) for item in itertools.count()), steps)
 

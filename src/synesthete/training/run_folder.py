@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,14 +11,20 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from synesthete.config import Recipe, first_difference
-from synesthete.io import LOCK, PARTIAL, locked, recover_folder, remove_partial, write_file
+from synesthete.io import LOCK, PARTIAL, locked, read_json, recover_folder, remove_partial, write_file
 from synesthete.training.optim import schedule
-from synesthete.training.run_log import write_environment
+from synesthete.training.run_log import ENVIRONMENT, write_environment
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from synesthete.config import Stage
+
+logger = logging.getLogger(__name__)
+
+OF_A_STEP = ("batch_size", "gradient_accumulation_steps")  # fields that are set anew when machines change
 
 
 def processes() -> PartialState:
@@ -41,6 +48,49 @@ def stage_folder(folder: Path, recipe: Recipe, number: int) -> Path:
     return folder / "checkpoints" / f"{number}-{recipe.stages[number].name}"
 
 
+def share_step(stage: Stage, folder: Path, num: int) -> tuple[int, int]:
+    """How many of `num` processes share a step's micro-batches, and how many micro-batches each of them takes.
+
+    A run keeps the micro-batches that it began with, since noise, contrasts and batch norms are those of a micro-batch;
+    so it goes on with fewer processes, which accumulate more, or with more. Those that are left over take what
+    another takes, which changes no mean.
+
+    Raises:
+        InputError: a batch that does not divide, or processes that cannot share what the run began with.
+    """
+    begun, each = num_begun(folder) or num, stage.gradient_accumulation_steps
+    total = begun * each
+    if stage.batch_size % total:
+        raise InputError(
+            f"stage {stage.name}: batch_size {stage.batch_size} does not divide into "
+            f"{total} parts ({begun} processes, each {each} accumulation steps)"
+        )
+    sharing = min(num, total)
+    if total % sharing or num % sharing:
+        fit = ", ".join(str(one) for one in range(1, total + 1) if total % one == 0)
+        raise InputError(
+            f"{folder}: stage {stage.name} took {total} micro-batches a step when it was begun, which {num} processes "
+            f"cannot share; start {fit}, or a multiple of {total}"
+        )
+    if num > total and processes().is_main_process:
+        logger.warning(
+            "stage %s: %d micro-batches a step since it was begun, %d processes: %d repeat what others do",
+            *(stage.name, total, num, num - total),
+        )
+    return sharing, total // sharing
+
+
+def num_begun(folder: Path) -> int | None:
+    """How many processes a run was begun with; None where nothing says so."""
+    path = folder / ENVIRONMENT
+    if not path.is_file():
+        return None
+    try:
+        return int(read_json(path).get("num_processes", 0)) or None
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"{path}: damaged; remove it, and start as many processes as the run began with") from None
+
+
 def open_run(recipe: Recipe, folder: Path) -> None:
     """Make the run folder, or make sure that it holds this very recipe, or one whose last stage this one extends.
 
@@ -49,24 +99,26 @@ def open_run(recipe: Recipe, folder: Path) -> None:
     """
     path = folder / "recipe.yaml"
     with processes().main_process_first():  # else one process takes what another is writing for a strange folder
+        begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
+        difference = None
         if path.is_file():
             there = Recipe.load(path)
             difference = first_difference(there.to_dict(), recipe.to_dict())
-            begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()
             if difference and begun and (reason := hindrance(there, recipe)):
                 raise InputError(
                     f"{folder}: holds a run of another recipe ({reason}); choose another --out or remove it"
                 )
-            remove_partial(folder)
-            recover_folder(folder / "model")
-            for kept in folder.glob(".after-*.old"):
-                recover_folder(folder / kept.name[1 : -len(".old")])
-            if not difference and (folder / "environment.json").is_file():
-                return
         elif folder.is_dir() and any(path.name != LOCK and path.suffix != PARTIAL for path in folder.iterdir()):
             raise InputError(f"{folder}: not empty and not a run; choose another --out")
-        write_file(path, recipe.to_yaml())
-        write_environment(folder)
+        if not processes().is_main_process:
+            return
+        remove_partial(folder)
+        recover_folder(folder / "model")
+        for kept in folder.glob(".after-*.old"):
+            recover_folder(folder / kept.name[1 : -len(".old")])
+        if difference or not begun or not (folder / ENVIRONMENT).is_file():
+            write_file(path, recipe.to_yaml())
+            write_environment(folder, (begun and num_begun(folder)) or processes().num_processes)
 
 
 def hindrance(old: Recipe, new: Recipe) -> str | None:
@@ -75,6 +127,10 @@ def hindrance(old: Recipe, new: Recipe) -> str | None:
     The steps made so far have to be those that `new` would have made: at a constant rate, or before a cosine restart.
     """
     longer, difference = Recipe.from_dict(old.to_dict()), first_difference(old.to_dict(), new.to_dict())
+    for number, was in enumerate(old.stages):
+        for name in OF_A_STEP:
+            if difference and difference.startswith(f"stages.{number}.{name} is "):
+                return f"{difference}; --set stages.{was.name}.{name}={getattr(was, name)} goes on with it"
     last, stage = longer.stages[-1], new.stages[-1]
     num_made = last.num_steps
     last.num_steps, last.cosine_restarts = stage.num_steps, stage.cosine_restarts

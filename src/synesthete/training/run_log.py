@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("synesthete", "torch", "diffusers", "accelerate", "transformers", "safetensors", "numpy")
+ENVIRONMENT = "environment.json"
 PROJECTOR_CONFIG = "projector_config.pbtxt"
 PROJECTOR_ENTRY = """embeddings {{
   tensor_name: "{name}"
@@ -188,8 +189,11 @@ def write_embedding(folder: Path, name: str, vectors: Tensor, metadata: Mapping[
     (folder / PROJECTOR_CONFIG).write_text(config, encoding="utf-8")
 
 
-def write_environment(folder: Path) -> None:
-    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders."""
+def write_environment(folder: Path, num_processes: int) -> None:
+    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders.
+
+    num_processes: that the run begins with.
+    """
     versions = {}
     for package in PACKAGES:
         try:
@@ -200,9 +204,10 @@ def write_environment(folder: Path) -> None:
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": platform.machine(),
+        "num_processes": num_processes,
         "num_threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": versions,
     }
-    write_file(folder / "environment.json", json.dumps(values, indent=1) + "\n")
+    write_file(folder / ENVIRONMENT, json.dumps(values, indent=1) + "\n")

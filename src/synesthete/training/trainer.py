@@ -30,10 +30,10 @@ from synesthete.training.precompute import (
     precompute_latents,
     precompute_pairs,
 )
-from synesthete.training.run_folder import processes
+from synesthete.training.run_folder import processes, share_step
 from synesthete.training.run_log import DivergedError, RunLog, StepReport
 from synesthete.training.validation import LossByTimestep, Validator
-from synesthete.training.weights import Weights
+from synesthete.training.weights import RunningStatistics, Weights
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class StageTrainer:
                 kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
             )
         self.models = Models(recipe, stage, folder, prepared.class_names)
-        self.micro_batch = self._micro_batch()
+        self.sharing, self.accumulation = share_step(stage, folder, self.accelerator.num_processes)
+        self.micro_batch = stage.batch_size // (self.sharing * self.accumulation)
         set_trainable(parts, stage)
         parts.conditioner.freeze(stage.num_views > 0)
         if stage.gradient_checkpointing:
@@ -103,17 +104,6 @@ class StageTrainer:
         objective = self.stage.objective().attach(parts)
         objective.prepare(self.prepared.train)
         return objective
-
-    def _micro_batch(self) -> int:
-        """Samples that one process pushes through the network at once."""
-        num, accumulation = self.accelerator.num_processes, self.stage.gradient_accumulation_steps
-        size, rest = divmod(self.stage.batch_size, num * accumulation)
-        if rest:
-            raise InputError(
-                f"stage {self.stage.name}: batch_size {self.stage.batch_size} does not divide into "
-                f"{num * accumulation} parts ({num} processes, each {accumulation} accumulation steps)"
-            )
-        return size
 
     @property
     def draws(self) -> tuple[Any, ...]:
@@ -153,6 +143,7 @@ class StageTrainer:
             if at_end or self.step % stage.checkpoint_every == 0:
                 self.save()
             self._say(loss=losses["loss"], seconds_per_step=time.perf_counter() - started, notes=notes)
+        self.weights.settle()
         if self.log:
             self.log.close()
 
@@ -176,16 +167,15 @@ class StageTrainer:
 
     def _batches(self, samples: Samples) -> tuple[Steps, Iterator[tuple[int, Any]]]:
         """What to train on from here to the end of the stage, and its micro-batches with their numbers."""
-        accumulation = self.stage.gradient_accumulation_steps
         steps = Steps(
             samples,
             self.stage.batch_size,
             seeding.derive(*self.draws),
-            accumulation=accumulation,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
+            accumulation=self.accumulation,
+            rank=self.accelerator.process_index % self.sharing,
+            world_size=self.sharing,
         )
-        return steps, enumerate(steps.loader(self.step, self.stage.num_steps), start=self.step * accumulation)
+        return steps, enumerate(steps.loader(self.step, self.stage.num_steps), start=self.step * self.accumulation)
 
     def _samples(self) -> Samples:
         """What is trained on: the prepared samples, or what frozen parts make of them once and for all."""
@@ -240,9 +230,10 @@ class StageTrainer:
 
     def optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""
-        accumulation = self.stage.gradient_accumulation_steps
+        accumulation = self.accumulation
         set_learning_rate(self.optimiser.optimizer, self.step, self.stage)
         total: dict[str, float] = {}
+        statistics = RunningStatistics(self.objective, self.accelerator, accumulation)
         for micro in range(accumulation):
             item, batch = next(batches)
             step, slot = steps.slot(item)
@@ -254,6 +245,7 @@ class StageTrainer:
                     losses = self.model(batch.to(self.accelerator.device), generator)
                 self._check_finite(losses["loss"], f"the loss of samples {steps.samples_of(item)}")
                 self.accelerator.backward(losses["loss"] / accumulation)
+            statistics.take()
             self.by_timestep.add(losses)
             for name, value in losses.items():
                 if value.ndim == 0:
@@ -261,6 +253,7 @@ class StageTrainer:
         norm = sharding.whole(self.accelerator.clip_grad_norm_(self.trained.values(), self.stage.gradient_clip))
         if self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips steps whose gradients overflow
             self._check_finite(norm, "the gradient")
+        statistics.settle()
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.weights.follow()
@@ -288,6 +281,7 @@ class StageTrainer:
         """
         stage, at = self.stage, self.step
         assert self.spikes
+        self.weights.settle()
         times = rollback.num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
         if self.accelerator.is_main_process:
             rollback.add_rollback(self.checkpoints, spike, at, self.spikes.patience)
@@ -328,7 +322,8 @@ class StageTrainer:
         """The mean of each figure over all processes."""
         if self.accelerator.num_processes == 1:
             return losses
-        shares = {name: torch.tensor(value, device=self.accelerator.device) for name, value in losses.items()}
+        place = {"dtype": torch.float64, "device": self.accelerator.device}
+        shares = {name: torch.tensor(value, **place) for name, value in losses.items()}
         return {name: value.item() for name, value in self.accelerator.reduce(shares, "mean").items()}
 
     def _log(self, losses: dict[str, float]) -> None:
@@ -362,6 +357,7 @@ class StageTrainer:
         # The model first: killed between the two, the run goes back to the checkpoint before and writes both again.
         if self.models.are_made:
             self.models.write(self.weights, at_end=self.step == self.stage.num_steps)
+        self.by_timestep.gather(self.accelerator)
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -372,11 +368,12 @@ class StageTrainer:
         }
         if self.spikes:
             state["spikes"] = self.spikes.state()
-        self.weights.save(self.checkpoints / f"step_{self.step:07d}", state)
-        if self.accelerator.is_main_process:
-            keep = rollback.num_to_keep(self.checkpoints, self.step, self.stage.spike_patience, KEEP_CHECKPOINTS)
-            checkpoint.remove_old(self.checkpoints, keep)
-            logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, self.step)
+        self.weights.save(self.checkpoints / f"step_{self.step:07d}", state, partial(self._saved, self.step))
+
+    def _saved(self, step: int) -> None:
+        keep = rollback.num_to_keep(self.checkpoints, step, self.stage.spike_patience, KEEP_CHECKPOINTS)
+        checkpoint.remove_old(self.checkpoints, keep)
+        logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, step)
 
     def _restore(self, folder: Path) -> None:
         state = self.weights.restore(folder)
@@ -384,7 +381,8 @@ class StageTrainer:
             was, now = state["precision"], self.accelerator.mixed_precision
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.validator.sensitivities = [*map(float, state["sensitivities"])]
-            self.by_timestep.bins = torch.tensor(state["loss_by_timestep"])
+            bins = torch.tensor(state["loss_by_timestep"])
+            self.by_timestep.bins = bins if self.accelerator.is_main_process else torch.zeros_like(bins)
             if self.spikes:
                 self.spikes.restore(state.get("spikes", {}))
         if was != now:

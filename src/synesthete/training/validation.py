@@ -222,10 +222,19 @@ class LossByTimestep:
         self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
         self.bins[1].index_add_(0, places, torch.ones(len(places)))
 
-    def take(self, accelerator: Accelerator) -> list[float | None]:
-        """The mean of each bin over all processes, None where nothing fell; then all are empty. [] without any."""
+    def gather(self, accelerator: Accelerator) -> None:
+        """Give the main process what all have; every process has to call it."""
         if accelerator.num_processes > 1:
             self.bins = accelerator.reduce(self.bins.to(accelerator.device), "sum").cpu()
+        if not accelerator.is_main_process:
+            self.bins.zero_()
+
+    def take(self, accelerator: Accelerator) -> list[float | None]:
+        """In the main process, the mean of each bin over all, None where nothing fell; then all are empty.
+
+        [] where nothing fell at all.
+        """
+        self.gather(accelerator)
         if not self.bins[1].any():
             return []
         means = (self.bins[0] / self.bins[1].clamp(min=1)).tolist()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.io import read_json
-from synesthete.training import checkpoint, sharding
+from synesthete.training import checkpoint, pieces, sharding
 from synesthete.training.assembly import BASE, base_names, base_of, check_same_digests, load_state
 from synesthete.training.optim import make_optimiser
 
@@ -53,6 +53,43 @@ class Averages:
             average.sub_((1 - decay) * (average - parameter))
 
 
+class RunningStatistics:
+    """What batch norms keep beside their weights, and no gradient moves.
+
+    After a step it is where the mean of all micro-batches takes it, however many processes share them and whether one
+    after the other or at once; left alone, it would be where those of the main process take it in turn.
+
+    Args:
+        num_micro_batches: of a step in each process.
+    """
+
+    def __init__(self, objective: nn.Module, accelerator: Accelerator, num_micro_batches: int) -> None:
+        norms = [one for one in objective.modules() if getattr(one, "running_mean", None) is not None]
+        self.tensors = [tensor for norm in norms for tensor in norm.buffers(recurse=False)]
+        self.accelerator, self.num = accelerator, num_micro_batches
+        if self.num * accelerator.num_processes == 1:
+            self.tensors = []
+        self.before = [tensor.clone() for tensor in self.tensors]
+        self.moved = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in self.tensors]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Note how far a micro-batch has moved them, and move them back."""
+        for tensor, before, moved in zip(self.tensors, self.before, self.moved, strict=True):
+            moved.add_(tensor - before)
+            tensor.copy_(before)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Move them by the mean of all; every process has to call it."""
+        if not self.tensors:
+            return
+        mean = self.accelerator.reduce(torch.cat([moved.flatten() for moved in self.moved]), "mean") / self.num
+        for tensor, part in zip(self.tensors, mean.split([one.numel() for one in self.tensors]), strict=True):
+            moved = part.view_as(tensor)
+            tensor.add_(moved if tensor.is_floating_point() else moved.round().to(tensor.dtype))  # or a count
+
+
 def set_values(parameters: Iterable[Tensor], values: Iterable[Tensor]) -> None:
     """Give parameters other values, which may be on another device."""
     for parameter, value in zip(parameters, values, strict=True):
@@ -91,6 +128,7 @@ class Weights:
             self.model, self.optimiser = accelerator.prepare(objective, optimiser)
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
         self.ema = self._average()
+        self.pieces = pieces.PieceWriter() if self.sharded and pieces.can_be_written() else None
 
     @cached_property
     def base(self) -> dict[str, str] | None:
@@ -150,19 +188,34 @@ class Weights:
             module.to(self.accelerator.device).eval()
         yield parts
 
-    def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint; every process has to call it. state: whatever else JSON holds."""
-        model_state, optimiser_state = checkpoint.gather(self.model, self.optimiser.optimizer)
-        model_state = {name: value for name, value in model_state.items() if name not in self.left_out}
-        averages = None
+    def save(self, folder: Path, state: dict[str, Any], done: Callable[[], None]) -> None:
+        """Write a checkpoint, or where weights are in pieces begin to; every process has to call it.
+
+        state: whatever else JSON holds. done(): in the main process, once the checkpoint is whole.
+        """
         if self.base:
             state = state | {BASE: self.base}
         if self.ema:
-            wholes = (sharding.whole(average).cpu().contiguous() for average in self.ema.tensors)
-            averages = {f"{i:05d}": average for i, average in enumerate(wholes)}
             state = state | {"ema_step": self.ema.num_steps}
+        averages, optimiser = self.ema.tensors if self.ema else [], self.optimiser.optimizer
+        if self.pieces:
+            self.pieces.save(folder, self.model, optimiser, averages, state, self.left_out, done)
+            return
+        model_state, optimiser_state = checkpoint.gather(self.model, optimiser)
+        model_state = {name: value for name, value in model_state.items() if name not in self.left_out}
+        wholes = {f"{i:05d}": sharding.whole(average).cpu().contiguous() for i, average in enumerate(averages)}
         if self.accelerator.is_main_process:
-            checkpoint.save_checkpoint(folder, model_state, optimiser_state, averages, state)
+            checkpoint.save_checkpoint(folder, model_state, optimiser_state, wholes if self.ema else None, state)
+            done()
+
+    def settle(self) -> None:
+        """Wait until the last checkpoint is on the disk; every process has to call it.
+
+        Raises:
+            InputError: it could not be written.
+        """
+        if self.pieces:
+            self.pieces.settle()
 
     def restore(self, folder: Path) -> dict[str, Any]:
         """Go on from a checkpoint; the state that was written with it.
@@ -173,11 +226,15 @@ class Weights:
         with checkpoint.reading(folder):
             state = read_json(folder / "state.json")
             check_same_digests(self.base, state, folder)
-            checkpoint.restore(self.model, self.optimiser.optimizer, folder, self.left_out)
+            optimiser, averages = self.optimiser.optimizer, self.ema.tensors if self.ema else []
+            if pieces.are_in(folder):
+                pieces.take_up(self.model, optimiser, averages, folder, self.left_out)
+            else:
+                checkpoint.restore(self.model, optimiser, folder, self.left_out)
+                kept = load_file(folder / "ema.safetensors") if self.ema else {}
+                for i, own in enumerate(averages):
+                    own.copy_(sharding.piece_of(kept[f"{i:05d}"], own))
             if self.ema:
-                kept = load_file(folder / "ema.safetensors")
-                like = self.trained.values()
-                self.ema.tensors = [sharding.piece_of(kept[f"{i:05d}"], own) for i, own in enumerate(like)]
                 self.ema.num_steps = state["ema_step"]
         return state
 
