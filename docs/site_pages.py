@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SHIM = "https://unpkg.com/iframe-worker/shim"
+EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*</th>")
 LINK = re.compile(r"(\]\()([^)\s#:]+)(?=[#)])")
 
 # Where the site has a file of the repository, if not where docs/ has it.
@@ -50,9 +51,15 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def on_post_page(output: str, page: Page, **_: Any) -> str:
     """The theme's one script from elsewhere, with which search works in pages opened from files, is our own."""
     script = posixpath.relpath("worker.js", posixpath.dirname(page.file.dest_uri) or ".")
-    return output.replace(SHIM, script)
+    return named(output).replace(SHIM, script)
 
 
 def on_post_template(output: str, **_: Any) -> str:
     """The same for the page of what is not found."""
-    return output.replace(SHIM, "/worker.js")
+    return named(output).replace(SHIM, "/worker.js")
+
+
+def named(output: str) -> str:
+    """For screen readers: the theme's search has a name, and an empty corner of a table is no head of a column."""
+    search = 'data-md-component="search" role="dialog"'
+    return EMPTY_HEAD.sub(r"<td\1></td>", output).replace(search, f'{search} aria-label="Search"')

@@ -6,7 +6,9 @@ import io
 import json
 import re
 import shutil
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,6 @@ from synesthete.studio.server import start_studio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -43,6 +44,10 @@ PALE = """() => {
       || [...one.childNodes].some((node) => node.nodeType === 3 && node.nodeValue.trim())))
     .map((one) => [one.tagName, one.innerText, contrast(one)]).filter(([, , value]) => value < 4.5);
 }"""
+# What Lighthouse examines pages by, where `npm install --prefix` of this environment put it.
+AXE = Path(sys.prefix, "node_modules", "axe-core", "axe.min.js")
+VIOLATIONS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .map((one) => [one.id, one.nodes.map((node) => node.html.slice(0, 200))])"""
 SEVEN = ((0.25, 0.22), (0.75, 0.22), (0.42, 0.85))  # in shares of the canvas
 
 
@@ -70,6 +75,15 @@ def choose(page: Any, label: str, value: str) -> None:
     """An entry of a list that can be seen."""
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
     page.get_by_role("option", name=value, exact=True).locator("visible=true").last.click()
+
+
+def violations(page: Any) -> list[Any]:
+    """What axe-core finds wrong with a page as it is; nothing where it is not installed."""
+    if not AXE.is_file():
+        return []
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[Any] = page.evaluate(VIOLATIONS)
+    return found
 
 
 def draw(page: Any, points: Any) -> None:
@@ -158,6 +172,7 @@ def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studi
     page.locator("#made-compare-image-to-speech .card audio").nth(1).wait_for()
     rows = [row.inner_text().split() for row in page.locator("#made-compare-image-to-speech tr").all()]
     assert [row[:3] for row in rows[1:]] == [["Steps", "3", "seven"], ["Steps", "5", "seven"]]
+    assert not violations(page)
     choose(page, "Of these", "Steps 5")
     page.click("#settle-compare-image-to-speech")
     page.get_by_text("ships with the package and stays as it is").first.wait_for()
@@ -231,7 +246,7 @@ def walked(browser: Any, studio: Any) -> dict[str, list[Any]]:
     page.wait_for_selector("canvas.pad")
     page.add_style_tag(content="* { transition: none !important }")  # a colour on its way is none to be measured
     tree = browser.new_cdp_session(page)
-    wrong: dict[str, list[Any]] = {"names": [], "width": [], "contrast": []}
+    wrong: dict[str, list[Any]] = {"names": [], "width": [], "contrast": [], "axe": []}
 
     def look(where: str) -> None:
         page.evaluate(UNFOLD)
@@ -245,6 +260,7 @@ def walked(browser: Any, studio: Any) -> dict[str, list[Any]]:
         for is_dark in (True, False):
             page.evaluate("is_dark => document.body.classList.toggle('dark', is_dark)", is_dark)
             wrong["contrast"] += [(where, is_dark, *one) for one in page.evaluate(PALE)]
+            wrong["axe"] += [(where, is_dark, *one) for one in violations(page)]
 
     for verb in VERBS:
         tab = page.locator("[role=tablist]").first.get_by_role("tab", name=verb, exact=True)
@@ -262,9 +278,11 @@ def walked(browser: Any, studio: Any) -> dict[str, list[Any]]:
     return wrong
 
 
-@pytest.mark.parametrize("what", ["names", "width", "contrast"])
+@pytest.mark.parametrize("what", ["names", "width", "contrast", "axe"])
 def test_every_tab_can_be_read(walked, what):
     """Every control and picture has a name, a telephone shows all of it, and no text is pale (4.5 at least)."""
+    if what == "axe" and not AXE.is_file():
+        pytest.skip(f"needs axe-core: npm install --prefix {sys.prefix} axe-core")
     assert not walked[what]
 
 

@@ -45,7 +45,7 @@ def draw_section(title: str, cards: Sequence[str], notes: Sequence[str] = ()) ->
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     said = f'<ul class="notes">{said}</ul>' if said else ""
     return (
-        f'<section class="made"><h3>{html.escape(title)}</h3><div class="cards">{"".join(cards)}</div>{said}</section>'
+        f'<section class="made"><h2>{html.escape(title)}</h2><div class="cards">{"".join(cards)}</div>{said}</section>'
     )
 
 
@@ -59,7 +59,7 @@ def draw_table(rows: Sequence[Mapping[str, Any]]) -> str:
         + "</tr>"
         for row in rows
     )
-    return f'<div class="figures"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f'<div class="figures"><table><thead><tr><td></td>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[str]:

@@ -42,6 +42,8 @@ LABELS = {
     "num_inference_steps": "Steps",
     "guidance_scale": "Guidance",
     "adapter_scale": "How much is heard",
+    "num_corrections": "Corrections",
+    "num_resamplings": "Resamplings",
 }
 INFOS = {  # where the help of the command line says more than a form needs
     "labels": "One or several.",
@@ -59,6 +61,7 @@ INFOS = {  # where the help of the command line says more than a form needs
 SETTINGS = {"sampler": "str", "num_inference_steps": "int", "guidance_scale": "float"}  # of every model
 FIRST = ("inputs", "labels", "prompts", "voice", "instrument", "key", "bars", "num")  # the rest is under "More"
 LONGEST = 500  # letters of a text
+UPLOAD = 160  # pixels: what a file is dropped on, its label above
 MOST = 64  # of what is made at once
 
 # An image whose file is handed on as it is: our own decoder is bounded, and says what is wrong. A class statement
@@ -153,9 +156,8 @@ def make_widget(task: Task, field: Field) -> None:
     how = task.form.get(field.name)
     if field.file:
         if field.kind.startswith("tuple"):
-            with gr.Group():
-                field.widget = file_widget(field.file, f"{field.label}: the first")
-                field.second = file_widget(field.file, f"{field.label}: the second")
+            field.widget = file_widget(field.file, f"{field.label}: the first")
+            field.second = file_widget(field.file, f"{field.label}: the second")
         else:
             field.widget = file_widget(field.file, field.label)
     elif isinstance(how, tuple):
@@ -182,7 +184,7 @@ def file_widget(kind: str, label: str) -> Any:
         return gr.Audio(sources=["microphone", "upload"], type="filepath", label=label)
     if kind == "picture":
         return Upload(sources=["upload", "webcam", "clipboard"], type="filepath", label=label, height=280)
-    return gr.File(file_types=KINDS.get(kind), type="filepath", label=label, height=140)
+    return gr.File(file_types=KINDS.get(kind), type="filepath", label=label, height=UPLOAD)
 
 
 def say_help(field: Field) -> str | None:

@@ -69,11 +69,14 @@
     marked = null;
   });
 
-  // What gradio gives no name: its ornaments are no pictures, and an example is called as its file.
+  // What gradio names badly or not at all: its ornaments are no pictures, an example is called as its file, and what
+  // files are dropped on is called what it says, which its own name leaves out.
   new MutationObserver(() => {
     for (const one of document.querySelectorAll("svg:not([aria-label], [aria-hidden])")) one.ariaHidden = "true";
     for (const one of document.querySelectorAll(".gallery-item:not([aria-label]):has(img)"))
       one.ariaLabel = one.querySelector("img").src.split("/").pop().replace(/\.\w+$/, "");
+    for (const one of document.querySelectorAll(".upload-container[aria-label]"))
+      if (one.innerText.trim()) one.ariaLabel = null;
   }).observe(document, { childList: true, subtree: true });
 
   document.addEventListener("click", (event) => {

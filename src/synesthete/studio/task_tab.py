@@ -22,7 +22,7 @@ from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.studio.cards import draw_marked, draw_message, draw_section, draw_status, written_cards
-from synesthete.studio.forms import FIRST, Field, fields_of, fit, listed, make_widget, read_form
+from synesthete.studio.forms import FIRST, UPLOAD, Field, fields_of, fit, listed, make_widget, read_form
 from synesthete.studio.settings import fill_in, settings_told_by
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.work import StoppedError, Work, Works
@@ -88,7 +88,7 @@ class TaskTab:
                 with gr.Accordion("Settings of a file", open=False):
                     kinds = [".png", ".wav", ".json"]
                     label = "Drop what was made here: its settings come back"
-                    old = gr.File(file_types=kinds, type="filepath", label=label, height=120)
+                    old = gr.File(file_types=kinds, type="filepath", label=label, height=UPLOAD)
             with gr.Column(scale=3, min_width=320):
                 status = gr.HTML(draw_message(f"What is made is shown here, and kept in {self.out}."))
                 results = gr.HTML(elem_id=f"made-{self.name}")
