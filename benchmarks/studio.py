@@ -30,7 +30,7 @@ def ask(address: str, numbers: range) -> list[str]:
     """Requests of one client, one after the other, each of its own digit and seed; what is wrong with the answers."""
     from gradio_client import Client
 
-    client, wrong = Client(address, verbose=False), []
+    client, wrong = Client(address, verbose=False, httpx_kwargs={"timeout": 600}), []
     for number in numbers:
         digit = DIGITS[number % 10]
         _, made = client.predict("", "images-digits", number, [digit], None, 1, None, 2, None, api_name="/images")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -47,3 +52,26 @@ def test_a_finished_run_is_a_model(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_are_told_the_same(shell):
     assert "bf_emma" in " ".join(complete("synesthete speak x.png --voice bf_e", shell))
+
+
+BY = {
+    "bash": "source {script}; COMP_WORDS=({line}); COMP_CWORD=2; _synesthete_completion synesthete; "
+    'printf "%s\\n" "${{COMPREPLY[@]}}"',
+    "fish": 'source {script}; complete -C "{line}"',
+}
+
+
+@pytest.mark.parametrize("shell", BY)
+def test_a_shell_that_reads_the_script_completes(shell, tmp_path):
+    """Also where the script was shown by `python -m synesthete`, which is no name of a command."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    ours = [sys.executable, "-m", "synesthete"]
+    (tmp_path / "synesthete").write_text(f'#!/bin/sh\nexec {" ".join(ours)} "$@"\n')
+    (tmp_path / "synesthete").chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    shown = subprocess.run([*ours, "--show-completion", shell], env=env, capture_output=True, text=True, check=True)
+    (tmp_path / "script").write_text(shown.stdout)
+    line = BY[shell].format(script=tmp_path / "script", line="synesthete train images-d")
+    done = subprocess.run([shell, "-c", line], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["images-digits", "images-digits-debug"], done.stderr

@@ -108,7 +108,7 @@ def main() -> None:
     if "LOCAL_RANK" not in os.environ:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="synesthete")  # as `python -m`, too: completion needs one word
     except UsageError as error:
         if len(sys.argv) == 1:  # the help, which is the message here
             error.show()
