@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from synesthete import executors
-from synesthete.cluster import serve, working_on
+from synesthete.cluster import package_identity, serve, working_on
+from synesthete.data.speech.corpus import build_speech_corpus
+from synesthete.data.speech.engines import split_voices
+from synesthete.executors import Local
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from synesthete.worklist import standings
 
 
 @pytest.mark.parametrize(("name", "said"), [("slurm", "give local, ray"), ("ray:9", "give local, ray")])
@@ -57,6 +59,53 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+class OnNodes(Local):
+    """Three nodes of a cluster in this process, by what their processes run; the disk of one is full."""
+
+    name = "nodes"
+
+    def __init__(self, monkeypatch, full: str | None) -> None:
+        self.node, self.full, write = "", full, Path.write_bytes
+        util = SimpleNamespace(get_node_ip_address=lambda: self.node)
+        loads = SimpleNamespace(loads=lambda packed: packed)
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(util=util, get=lambda held: held, cloudpickle=loads))
+        monkeypatch.setattr("synesthete.cluster.single_threaded", lambda: None)
+
+        def write_unless_full(path, content):
+            if self.node == self.full:
+                write(path, content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", write_unless_full)
+
+    def run(self, work, jobs, how, at_most=None):
+        for place, (name, job) in enumerate(jobs.items()):
+            self.node = f"10.0.0.{place % 3}"
+            try:
+                done = serve([work], f"{id(self)}", package_identity(), job)
+            finally:
+                self.node = ""
+            yield name, done
+
+
+def test_a_disk_that_fills_on_one_node_is_one_line_and_nothing_is_lost(monkeypatch, tmp_path):
+    pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
+    words, voices = {"a": "one", "b": "two"}, {split: group[:1] for split, group in split_voices().items()}
+    settings = {"seconds": 0.9, "takes": 2, "voices": voices, "allow_few_targets": True}
+    build_speech_corpus(words, tmp_path / "local", **settings)
+    with executors.using(OnNodes(monkeypatch, "10.0.0.2")), pytest.raises(InputError) as said:
+        build_speech_corpus(words, tmp_path / "nodes", **settings)
+    assert "\n" not in str(said.value) and "10.0.0.2" in str(said.value) and "No space left" in str(said.value)
+    [standing] = standings(tmp_path / "nodes")
+    assert 0 < standing.done < standing.total and "10.0.0.2" in standing.failed[0].why
+    assert not [*(tmp_path / "nodes").rglob("*.partial")]
+    with executors.using(OnNodes(monkeypatch, None)):
+        made = build_speech_corpus(words, tmp_path / "nodes", **settings)
+    assert made.num_kept == standing.done and made.num_kept + made.num_made == standing.total
+    assert contents(tmp_path / "nodes") == contents(tmp_path / "local")
+
+
 class TestRay:
     """A cluster on this machine; its nodes are processes."""
 
@@ -80,9 +129,6 @@ class TestRay:
 
     def test_a_corpus_is_the_same_though_a_node_is_killed_and_another_joins(self, nodes, tmp_path):
         pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
-        from synesthete.data.speech.corpus import build_speech_corpus
-        from synesthete.data.speech.engines import split_voices
-
         words = {name: name for name in ("one", "two", "three")}
         voices = {split: group[:2] for split, group in split_voices().items()}
         settings = {"seconds": 0.9, "takes": 2, "voices": voices, "allow_few_targets": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from synesthete.cli.app import app
 from synesthete.data.rows import compute_rows
-from synesthete.executors import Lost, using
+from synesthete.executors import Local, Lost, using
+from synesthete.io import locked
 from synesthete.types import InputError
 from synesthete.worklist import Failure, standings
 
@@ -60,6 +62,26 @@ def test_shards_made_elsewhere_are_the_same_bytes_and_the_worklist_tells_of_them
     assert (standing.step, standing.total, standing.done, standing.left) == ("rows", 3, 1, 1)
     assert standing.failed == (Failure("0.safetensors", "its machine went away", 1),)
     assert standing.rate > 0
+
+
+def test_two_clusters_on_one_folder_make_everything_once(tmp_path):
+    made, rows = [], [None, None]
+
+    def compute(places):
+        made.append(places.tolist())
+        return double(places)
+
+    def one_of_two(number: int) -> None:
+        with using(Local()), locked(tmp_path, wait=True):
+            rows[number] = rows_in(tmp_path, compute)[:]
+
+    threads = [threading.Thread(target=one_of_two, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert rows[0].equal(rows[1]) and not [*tmp_path.glob("*.partial")]
 
 
 def test_a_folder_that_is_not_shared_is_said(tmp_path):

@@ -154,7 +154,10 @@ def serve(shipped: list[Any], token: str, identity: str, job: bytes) -> Any:
         _held = (token, ray.cloudpickle.loads(ray.get(shipped[0])))
         single_threaded()
     result = attempt(_held[1], ray.cloudpickle.loads(job))
-    return Lost(result.why, InputError(f"{result.why} {where}")) if isinstance(result, Lost) else result
+    if not isinstance(result, Lost):
+        return result
+    reason = f"{result.why} {where}"
+    return Lost(reason, InputError(reason))
 
 
 @functools.cache

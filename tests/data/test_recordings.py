@@ -11,7 +11,7 @@ from sound_files import melody, write, write_melody
 from synesthete.data import recordings as recordings_module
 from synesthete.data import sound_file as sound_file_module
 from synesthete.data.audio import as_float
-from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.recordings import RecordingFile, Recordings, open_recording, open_recordings
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder, keep_waveforms, read_shard
 from synesthete.types import InputError
@@ -255,3 +255,23 @@ def test_tones_sound_different_and_always_the_same():
         if len(power := np.abs(np.fft.rfft(samples[:, 0])) ** 2 + 1e-6)
     }
     assert max(flatness["organ"], flatness["plucked"]) < min(flatness["drum"], flatness["noise"])
+
+
+def test_what_was_opened_is_not_opened_again_until_it_changes(tmp_path, monkeypatch):
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(800 + number, 0.1), 8000)
+    (tmp_path / "4.wav").write_bytes(b"no sound")
+    kept, opened = tmp_path / "opened.jsonl", []
+    found = Recordings(str(tmp_path)).recordings()
+    first = open_recordings(found, kept=kept)
+    assert [isinstance(one, str) for one in first] == [False] * 4 + [True]
+    assert first[:4] == open_recordings(found)[:4]
+    monkeypatch.setattr(
+        "synesthete.data.recordings.open_recording", lambda one: opened.append(one.place) or open_recording(one)
+    )
+    assert open_recordings(found, kept=kept) == first and opened == ["4.wav"]  # it may have been mended
+    soundfile.write(tmp_path / "2.wav", np.full(1600, 0.2), 8000)
+    kept.write_bytes(kept.read_bytes()[:-9])  # killed in the middle of a line
+    again = open_recordings(found, kept=kept)
+    assert {"2.wav", "4.wav"} <= {*opened[1:]} and len(opened) <= 4
+    assert again == open_recordings(found) and again[2] != first[2]

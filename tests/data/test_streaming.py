@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import threading
 import time
 from itertools import chain
 
@@ -35,7 +37,10 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "MAPPED", 4)
     files = fsspec.filesystem("memory")
     files.store.clear()
-    return "memory://bucket/data"
+    yield "memory://bucket/data"
+    for thread in threading.enumerate():
+        if thread.name == "window":
+            thread.join()
 
 
 def streamed(place: str, num_rows: int = 10) -> PictureSamples:
@@ -71,6 +76,43 @@ def test_an_epoch_goes_through_windows_of_shards_in_an_order_of_seed_and_epoch(p
     assert [a + b for a, b in zip(*ranks, strict=True)] == seen[:3]
 
 
+def test_the_next_window_is_fetched_before_it_is_asked_for(place, tmp_path, monkeypatch):
+    samples = streamed(place)
+    steps = Steps(samples, 10, seed=0)
+    assert len(kept(tmp_path)) == 1  # which tells the shape
+    first = steps[0]
+    deadline = time.monotonic() + 60
+    while len(kept(tmp_path)) < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(kept(tmp_path)) >= 6  # two windows of three
+    assert len(set(first.signal[:, 0, 0, 0].tolist())) == 10
+    files, whole = samples.pictures.shards.store.files, samples.pictures.shards.store.files.cat_file
+    monkeypatch.setattr(files, "cat_file", lambda path: whole(path)[:-7])
+    seen, refused = [], 0
+    for step in (*range(20), *range(20)):  # also when it is begun again
+        try:
+            seen += steps[step].signal[:, 0, 0, 0].tolist()
+        except InputError:
+            refused += 1
+            monkeypatch.setattr(files, "cat_file", whole)
+            seen += steps[step].signal[:, 0, 0, 0].tolist()
+    assert refused in (1, 2) and seen[:NUM] == seen[NUM:] and sorted(seen[:NUM]) == list(range(NUM))
+
+
+def test_rows_from_all_over_the_place_are_read_beside_a_walk_through_windows(place):
+    samples = streamed(place)
+    steps = Steps(samples, 10, seed=0)
+    walked = [*chain(*numbers(steps, 0, 20))]
+    between = []
+    for step in range(20):
+        between += steps[step].signal[:, 0, 0, 0].tolist()
+        drawn = torch.randperm(NUM, generator=torch.Generator().manual_seed(step))[:7]
+        assert samples.pictures[drawn][:, 0, 0, 0].tolist() == drawn.tolist()
+    assert between == walked
+    copy = pickle.loads(pickle.dumps(samples))
+    assert copy.pictures[[5, 170]][:, 0, 0, 0].tolist() == [5, 170]
+
+
 def test_what_is_kept_here_and_what_is_mapped_are_bounded(place, tmp_path, monkeypatch):
     samples = streamed(place)
     size = samples.pictures.shards.shards[0].num_bytes
@@ -104,6 +146,15 @@ def test_a_shard_cut_short_is_named_and_fetched_again(place, tmp_path, monkeypat
     answers[:] = 3 * [lambda path: time.sleep(1)]
     with pytest.raises(InputError, match=f"{shard.name}: no answer within 0.02 s, 3 times"):
         streamed(place).pictures[13]
+
+
+def test_a_length_or_a_number_of_rows_that_is_a_lie_is_one_line(place, tmp_path):
+    shards = streamed(place).pictures.shards
+    for name, lie in (("num_bytes", 7), ("num_rows", 9)):
+        told = [shard._replace(**{name: getattr(shard, name) + lie}) for shard in shards.shards]
+        with pytest.raises(InputError) as said:
+            Rows(StreamedShards(Store(place), told))[[0, 1]]
+        assert told[0].name in str(said.value) and "\n" not in str(said.value)
 
 
 def test_prepared_data_at_an_address_train_to_the_same_bit_and_go_on_in_mid_epoch(place, tmp_path):

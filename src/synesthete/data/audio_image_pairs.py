@@ -37,6 +37,9 @@ NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures
 APART = (("pictures", "images", "image"), ("sounds", "audio", "sound"))
 
 
+OPENED = "opened.jsonl"  # in the folder: content and length of the sounds, each opened once
+
+
 @dataclass
 class PairListing:
     """Everything that was found and can be opened, and the split of each.
@@ -126,7 +129,7 @@ class AudioImagePairs:
         for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
             if not listed:
                 raise InputError(NO_PAIRS.format(what, give_sources(sources)))
-        found, entries = self._opened(found)
+        found, entries = self._opened(found, folder)
         names = self._classes(found)
         in_classes = [[item.label in names for item in listed] for listed in (found.pictures, found.sounds)]
         entries = [entry for entry, kept in zip(entries, in_classes[1], strict=True) if kept]
@@ -145,9 +148,9 @@ class AudioImagePairs:
         parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
         return PairListing(left, parts, entries, sound_parts, names, found.notes)
 
-    def _opened(self, found: FoundPairs) -> tuple[FoundPairs, list[RecordingEntry]]:
+    def _opened(self, found: FoundPairs, folder: Path) -> tuple[FoundPairs, list[RecordingEntry]]:
         """What is left when sounds that cannot be opened are left out, and each of the others opened."""
-        opened = open_recordings([sound.recording for sound in found.sounds], "sounds")
+        opened = open_recordings([sound.recording for sound in found.sounds], "sounds", folder / OPENED)
         found.skipped += [reason for reason in opened if isinstance(reason, str)]
         entries = [entry for entry in opened if not isinstance(entry, str)]
         return found.keep([True] * len(found.pictures), [not isinstance(one, str) for one in opened]), entries

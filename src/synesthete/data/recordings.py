@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +13,7 @@ from synesthete import seeding
 from synesthete.data.files import SourceFile, list_files
 from synesthete.data.sound_file import SoundFile
 from synesthete.executors import divide
-from synesthete.io import digest
+from synesthete.io import append_to, digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -164,13 +166,45 @@ class RecordingEntry:
     part: Part = "train"
 
 
-def open_recordings(recordings: Sequence[Recording], what: str = "recordings") -> list[RecordingEntry | str]:
-    """The content and length of each, or why it cannot be read; none is kept in memory. what: they are called."""
-    found = dict(divide(open_recording, dict(enumerate(recordings)), "threads"))
-    opened = [found[i] for i in range(len(recordings))]
-    if opened and all(isinstance(found, str) for found in opened):
-        raise InputError(f"not one of {len(opened)} {what} can be read; the first: {opened[0]}")
-    return opened
+def open_recordings(
+    recordings: Sequence[Recording], what: str = "recordings", kept: Path | None = None
+) -> list[RecordingEntry | str]:
+    """The content and length of each, or why it cannot be read; none is kept in memory. what: they are called.
+
+    kept: a file of what was found before, which is added to; a recording is opened once, and again when it has changed.
+    """
+    found: dict[int, RecordingEntry | str] = {}
+    with contextlib.ExitStack() as stack:
+        journal, known, names = None, dict[str, tuple[str, float]](), [""] * len(recordings)
+        if kept:
+            known = read_opened(kept)
+            names = [digest(recording.stamp().encode(), size=8) for recording in recordings]
+            with contextlib.suppress(OSError):  # then they are opened again the next time
+                journal = stack.enter_context(append_to(kept))
+                journal.write("\n")  # ends a line that a killed run left open
+        for i, recording in enumerate(recordings):
+            if names[i] in known:
+                found[i] = RecordingEntry(recording, *known[names[i]])
+        left = {i: recording for i, recording in enumerate(recordings) if i not in found}
+        for i, opened in divide(open_recording, left, "threads"):
+            found[i] = opened
+            if journal and isinstance(opened, RecordingEntry):
+                journal.write(json.dumps([names[i], opened.content, opened.seconds]) + "\n")
+    opened_ones = [found[i] for i in range(len(recordings))]
+    if opened_ones and all(isinstance(one, str) for one in opened_ones):
+        raise InputError(f"not one of {len(opened_ones)} {what} can be read; the first: {opened_ones[0]}")
+    return opened_ones
+
+
+def read_opened(kept: Path) -> dict[str, tuple[str, float]]:
+    """Content and seconds of what was opened before, by a name for its stamp; lines that are not whole are left out."""
+    known: dict[str, tuple[str, float]] = {}
+    with contextlib.suppress(OSError, UnicodeDecodeError), kept.open(encoding="utf-8") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):
+                name, content, seconds = json.loads(line)
+                known[str(name)] = str(content), float(seconds)
+    return known
 
 
 def open_recording(recording: Recording) -> RecordingEntry | str:

@@ -62,9 +62,19 @@ class Rows:
             return None
         return torch.searchsorted(self._starts, self._chosen, right=True) - 1
 
+    def follow(self, windows: Tensor) -> None:
+        """Be read window by window, as `StreamedShards.follow`, where shards are fetched."""
+        if isinstance(self.shards, StreamedShards):
+            self.shards.follow(windows)
+
     def _read(self, rows: Tensor) -> Tensor:
+        where = torch.searchsorted(self._starts, rows, right=True) - 1
+        if isinstance(self.shards, StreamedShards):
+            gathered = self.shards.gather(where, rows - self._starts[where])
+            if gathered is not None:
+                return gathered
         read = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        where, order = (torch.searchsorted(self._starts, rows, right=True) - 1).sort()
+        where, order = where.sort()
         numbers, counts = where.unique_consecutive(return_counts=True)
         inside = (rows[order] - self._starts[where]).split(counts.tolist())
         # Not joined first: torch.cat of float16 fails within a processor's autocast.

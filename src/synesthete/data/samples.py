@@ -17,7 +17,7 @@ from synesthete import seeding
 from synesthete.config import is_a
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.rows import Rows
-from synesthete.data.streaming import in_windows
+from synesthete.data.streaming import draw_windows
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
@@ -61,8 +61,15 @@ class Samples:
 
     def streamed(self) -> Tensor | None:
         """In which shard each sample is (n,), where shards are fetched; None where any order is as good."""
-        columns = (one for one in vars(self).values() if isinstance(one, Rows) and len(one) == len(self))
-        return next((shards for one in columns if (shards := one.streamed()) is not None), None)
+        return next((shards for one in self._columns() if (shards := one.streamed()) is not None), None)
+
+    def follow(self, windows: Tensor) -> None:
+        """Have the shards that are fetched read window by window, as `StreamedShards.follow`."""
+        for column in self._columns():
+            column.follow(windows)
+
+    def _columns(self) -> list[Rows]:
+        return [one for one in vars(self).values() if isinstance(one, Rows) and len(one) == len(self)]
 
     @property
     def is_mirrored(self) -> bool:
@@ -159,7 +166,11 @@ class Steps(Dataset["Batch"]):
         generator = seeding.generator(self.seed, "order", epoch)
         order = torch.randperm(len(self.samples), generator=generator)
         shards = self.samples.streamed() if isinstance(self.samples, Samples) else None
-        return order if shards is None else in_windows(order, shards, generator)
+        if shards is None:
+            return order
+        windows = draw_windows(int(shards.max()) + 1, generator)
+        self.samples.follow(windows)
+        return order[windows[shards[order]].argsort(stable=True)]
 
     def loader(self, first_step: int, num_steps: int, num_workers: int = 0) -> DataLoader[Batch]:
         """The micro-batches of steps first_step to num_steps - 1, in order, a batch an item."""

@@ -21,8 +21,8 @@ from synesthete.io import digest, write_file
 from synesthete.types import InputError
 
 SHARD_BYTES = 2**23  # of a shard: enough for an object store, and little enough for a window of them to be mapped
-WINDOW = 16  # shards whose samples are mixed
-MAPPED = WINDOW + 4  # shards that are open at once: a batch may reach into the next window
+WINDOW = 16  # shards whose samples are mixed, and which are in memory with as many that come next
+MAPPED = WINDOW + 4  # shards that are open at once where samples are read in another order
 INDEX = "index.json"  # the one file whose content its name does not tell
 TRIES, SECONDS = 3, 60.0  # to fetch a file, and for each try
 VARIABLE, GIGABYTES = "SYNESTHETE_STREAM_GB", 16.0  # of what is kept of all addresses
@@ -122,7 +122,12 @@ class Store:
             logger.warning("%s: cut short; fetched again", path)
         except OSError:  # never fetched, or removed to make room
             pass
-        write_file(path, self.read(shard.name))
+        content = self.read(shard.name)
+        if len(content) != shard.num_bytes:  # or it would be fetched for ever
+            raise InputError(
+                f"{self.address}/{shard.name}: {len(content)} bytes, and {INDEX} says {shard.num_bytes}; prepare again"
+            )
+        write_file(path, content)
         make_room(self.folder, path)
         return path
 
@@ -163,11 +168,20 @@ def make_room(folder: Path, kept: Path) -> None:
 
 
 class StreamedShards(Sequence[Tensor]):
-    """The rows of shards (n_i, ...), each fetched and mapped when it is asked for, the last MAPPED of them at once."""
+    """The rows of shards (n_i, ...), each fetched and mapped when it is asked for, the last MAPPED of them at once.
+
+    Where they are gone through window by window (`follow`), a window is in memory, and the next one on its way.
+    """
 
     def __init__(self, store: Store, shards: Sequence[Shard]) -> None:
         self.store, self.shards = store, tuple(shards)
         self._mapped: OrderedDict[int, Tensor] = OrderedDict()
+        self._windows, self._bases = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+        self._loaded: dict[int, WindowInMemory] = {}
+        self._at: int | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return StreamedShards, (self.store, self.shards)
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -175,13 +189,18 @@ class StreamedShards(Sequence[Tensor]):
     def __getitem__(self, number: Any) -> Any:
         """The rows of a shard."""
         if number not in self._mapped:
-            self._mapped[number] = self._map(self.shards[number])
+            self._mapped[number] = self.map(self.shards[number])
         self._mapped.move_to_end(number)
         while len(self._mapped) > MAPPED:
             self._mapped.popitem(last=False)
         return self._mapped[number]
 
-    def _map(self, shard: Shard) -> Tensor:
+    def map(self, shard: Shard) -> Tensor:
+        """The rows of a shard, mapped; fetched where they are missing.
+
+        Raises:
+            InputError: as `Store.path`, or what is there are not these rows.
+        """
         path = self.store.path(shard)
         with contextlib.suppress(SafetensorError, KeyError):
             values = load_file(path)["values"]
@@ -195,6 +214,87 @@ class StreamedShards(Sequence[Tensor]):
     def lengths(self) -> list[int]:
         """Rows of each, known before it is fetched."""
         return [shard.num_rows for shard in self.shards]
+
+    def follow(self, windows: Tensor) -> None:
+        """Be read window by window from now on: windows (m,) has the number of each of the first m shards'."""
+        order = windows.argsort(stable=True)
+        lengths = torch.tensor(self.lengths)[: len(windows)][order]
+        ends, sorted_windows = lengths.cumsum(0), windows[order]
+        firsts = (ends - lengths)[torch.searchsorted(sorted_windows, sorted_windows)]
+        self._bases = torch.empty_like(windows).index_copy_(0, order, ends - lengths - firsts)
+        self._windows, self._at = windows, None
+        self._loaded.clear()
+
+    def gather(self, where: Tensor, inside: Tensor) -> Tensor | None:
+        """Rows (b, ...), by shard and place in it, out of the window in memory; None of rows from all over the place.
+
+        Raises:
+            InputError: as `map`.
+        """
+        if not len(self._windows) or not len(where):
+            return None
+        own = self._windows[where]
+        low, high = (int(one) for one in own.aminmax())
+        if high - low > 1 or low not in (self._at, low if self._at is None else self._at + 1):
+            return None
+        if any(window.process != os.getpid() for window in self._loaded.values()):
+            self._loaded.clear()  # a worker has no threads of the process that it was forked from
+        self._at = low
+        for number in [number for number in self._loaded if number not in (low, low + 1)]:
+            del self._loaded[number]
+        for number in (low, low + 1):
+            if number not in self._loaded:
+                shards = (self._windows == number).nonzero().flatten().tolist()
+                self._loaded[number] = WindowInMemory(self, [self.shards[i] for i in shards])
+        places = self._bases[where] + inside
+        if low == high:
+            return self._window(low)[places]
+        first, later = self._window(low), self._window(high)
+        read = torch.empty((len(where), *first.shape[1:]), dtype=first.dtype)
+        for number, rows in ((low, first), (high, later)):
+            read[own == number] = rows[places[own == number]]
+        return read
+
+    def _window(self, number: int) -> Tensor:
+        try:
+            return self._loaded[number].rows()
+        except Exception:
+            del self._loaded[number]  # whoever asks again has it fetched again
+            raise
+
+
+class WindowInMemory:
+    """The rows of some shards one after the other, put into memory in a thread. process: that it is of."""
+
+    def __init__(self, source: StreamedShards, shards: Sequence[Shard]) -> None:
+        self.process = os.getpid()
+        self._made: list[Any] = []
+        self._thread = threading.Thread(target=self._make, args=(source, shards), name="window", daemon=True)
+        self._thread.start()
+
+    def _make(self, source: StreamedShards, shards: Sequence[Shard]) -> None:
+        try:
+            rows, done = torch.empty(0), 0
+            for shard in shards:
+                values = source.map(shard)
+                if not done:
+                    rows = torch.empty((sum(one.num_rows for one in shards), *values.shape[1:]), dtype=values.dtype)
+                rows[done : done + len(values)] = values
+                done += len(values)
+            self._made.append(rows)
+        except Exception as error:  # said to whoever needs the rows
+            self._made.append(error)
+
+    def rows(self) -> Tensor:
+        """(n, ...), waited for where they are not there yet.
+
+        Raises:
+            InputError: as `StreamedShards.map`.
+        """
+        self._thread.join()
+        if isinstance(self._made[0], Exception):
+            raise self._made[0]
+        return self._made[0]
 
 
 def write_rows(store: Store, stem: str, rows: Any, num_rows: int) -> list[Shard]:
@@ -218,13 +318,9 @@ def rows_in_shard(columns: Sequence[Any]) -> int:
     return max(1, SHARD_BYTES // max(1, widest))
 
 
-def in_windows(order: Tensor, shards: Tensor, generator: torch.Generator) -> Tensor:
-    """An order of samples (n,), so that those of WINDOW shards, drawn at random, come one after the other.
-
-    shards: (n,), where each sample is.
-    """
-    windows = torch.randperm(int(shards.max()) + 1, generator=generator) // WINDOW
-    return order[windows[shards[order]].argsort(stable=True)]
+def draw_windows(num_shards: int, generator: torch.Generator) -> Tensor:
+    """(num_shards,), the number of each shard's window: WINDOW of them, drawn at random, come one after the other."""
+    return torch.randperm(num_shards, generator=generator) // WINDOW
 
 
 def _line(error: Exception) -> str:

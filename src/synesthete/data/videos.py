@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import shutil
@@ -103,7 +104,13 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
     found = FoundPairs()
 
     cut: dict[int, tuple[Path, list[Path]] | str] = {}
-    for i, made in divide(partial(cut_or_reason, place, num_frames, seconds), dict(enumerate(clips)), "threads"):
+    for i, clip in enumerate(clips):  # 200,000 that are there cost no worker
+        with contextlib.suppress(CutError):
+            sound, frames = cut_files(clip, place, num_frames, seconds)
+            if all(path.is_file() for path in (sound, *frames)):
+                cut[i] = sound, frames
+    left = {i: clip for i, clip in enumerate(clips) if i not in cut}
+    for i, made in divide(partial(cut_or_reason, place, num_frames, seconds), left, "threads"):
         cut[i] = made
         progress("videos cut", len(cut), len(clips))
     for i, clip in enumerate(clips):
@@ -134,11 +141,11 @@ def cut_or_reason(folder: Path, num_frames: int, seconds: float, clip: Clip) -> 
         return str(error)
 
 
-def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:
-    """The sound and frames of one clip, made where they are missing.
+def cut_files(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:
+    """Where the sound and the frames of a clip are, or will be.
 
     Raises:
-        CutError: no sound or no frame can be had of it. InputError: no ffmpeg.
+        CutError: the video cannot be read.
     """
     try:
         status = clip.path.stat()
@@ -146,8 +153,17 @@ def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple
         raise CutError(f"{clip.path}: cannot be read ({error.strerror}); check the path") from None
     facts = f"{clip.path} {status.st_size} {status.st_mtime_ns} {clip.start} {seconds}"
     name = f"{clip.path.stem}-{digest(facts.encode())}"
+    return folder / f"{name}.flac", [folder / f"{name}-{i + 1}of{num_frames}.jpg" for i in range(num_frames)]
+
+
+def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:
+    """The sound and frames of one clip, made where they are missing.
+
+    Raises:
+        CutError: no sound or no frame can be had of it. InputError: no ffmpeg.
+    """
     at = [] if clip.start is None else ["-ss", f"{clip.start:g}"]
-    sound = folder / f"{name}.flac"
+    sound, frames = cut_files(clip, folder, num_frames, seconds)
     if not sound.is_file():
         only_sound = ["-t", f"{seconds:g}", "-vn", "-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "flac", "-f", "flac"]
         run_ffmpeg(clip.path, at, only_sound, sound, "no sound")
@@ -157,14 +173,11 @@ def cut_clip(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple
     except InputError:
         sound.unlink(missing_ok=True)
         raise CutError(f"{clip.path}: no sound (0 samples); give a video with a sound, or remove it") from None
-    frames = []
-    for number in range(num_frames):
-        frame = folder / f"{name}-{number + 1}of{num_frames}.jpg"
+    for number, frame in enumerate(frames):
         time = (clip.start or 0.0) + length * (number + 0.5) / num_frames
         if not frame.is_file():
             one_frame = ["-frames:v", "1", "-an", "-q:v", "2", "-update", "1", "-c:v", "mjpeg", "-f", "image2"]
             run_ffmpeg(clip.path, ["-ss", f"{time:.3f}"], one_frame, frame, f"no frame at {time:.1f} s")
-        frames.append(frame)
     return sound, frames
 
 
