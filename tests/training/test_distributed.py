@@ -22,6 +22,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils.launch import prepare_multi_gpu_env
 from runs import QUICK, assert_same, command, environment, metrics
 from safetensors.torch import load_file
+from torch.distributed import checkpoint as dcp
 
 import launched
 from synesthete.config import Stage, build
@@ -271,6 +272,27 @@ def test_a_piece_that_is_missing_or_damaged_is_one_line(sharded, prepared, tmp_p
     pieces_of[1].unlink()
     with pytest.raises(InputError, match=r"step_0000003: cannot be loaded \(1 of 2 pieces\); remove it"):
         loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
+
+
+def test_a_disk_that_is_full_for_one_process_stops_all_in_a_line(ddp, prepared, tmp_path, monkeypatch):
+    """What was half written is not taken, and the checkpoint before is left alone."""
+    real = dcp.HuggingFaceStorageWriter.write_data
+
+    def write(self, *plan):
+        if torch.distributed.get_rank() == 1:
+            raise OSError(28, "No space left on device")
+        return real(self, *plan)
+
+    monkeypatch.setattr(dcp.HuggingFaceStorageWriter, "write_data", write)
+    folder = stopped(ddp, tmp_path / "run")
+    with pytest.raises(
+        AssertionError, match=r"InputError: .*step_0000006: cannot be written \(No space left on device\)"
+    ):
+        forked(prepared, folder, sharded=True)
+    assert [path.name for path in (folder / "checkpoints/0-align").glob("step_*")] == ["step_0000003"]
+    monkeypatch.undo()
+    loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
+    assert_close(folder, ddp)
 
 
 @pytest.mark.slow

@@ -65,8 +65,8 @@ class Memory:
 class Cost:
     """One optimiser step of a stage, in one process of this machine; data sets are not counted.
 
-    seconds: None where the step does not fit into the machine's memory. dry_run_batch: the size of the micro-batch that
-    was run to find it out.
+    seconds: without those for which others had the processor; None where the step does not fit into memory.
+    dry_run_batch: the size of the micro-batch that was run to find it out.
     """
 
     stage: str
