@@ -109,6 +109,11 @@ def test_rows_from_all_over_the_place_are_read_beside_a_walk_through_windows(pla
         drawn = torch.randperm(NUM, generator=torch.Generator().manual_seed(step))[:7]
         assert samples.pictures[drawn][:, 0, 0, 0].tolist() == drawn.tolist()
     assert between == walked
+    few = PictureSamples(samples.pictures.take(torch.arange(50)), torch.arange(50))
+    assert sorted(chain(*numbers(Steps(few, 10, seed=0), 0, 5))) == list(range(50))
+    assert samples.pictures[[199, 3]][:, 0, 0, 0].tolist() == [199, 3]
+    samples.follow(torch.zeros(999, dtype=torch.int64))
+    assert samples.pictures[[199, 3]][:, 0, 0, 0].tolist() == [199, 3]
     copy = pickle.loads(pickle.dumps(samples))
     assert copy.pictures[[5, 170]][:, 0, 0, 0].tolist() == [5, 170]
 

@@ -217,6 +217,8 @@ class StreamedShards(Sequence[Tensor]):
 
     def follow(self, windows: Tensor) -> None:
         """Be read window by window from now on: windows (m,) has the number of each of the first m shards'."""
+        if len(windows) > len(self.shards):  # of another column, which is in more
+            return
         order = windows.argsort(stable=True)
         lengths = torch.tensor(self.lengths)[: len(windows)][order]
         ends, sorted_windows = lengths.cumsum(0), windows[order]
@@ -231,7 +233,7 @@ class StreamedShards(Sequence[Tensor]):
         Raises:
             InputError: as `map`.
         """
-        if not len(self._windows) or not len(where):
+        if not len(where) or int(where.max()) >= len(self._windows):
             return None
         own = self._windows[where]
         low, high = (int(one) for one in own.aminmax())
