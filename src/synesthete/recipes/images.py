@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from synesthete.codecs.autoencoder import KL, AutoencoderCodec
+from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.learned_encoders import Words
-from synesthete.config import Build, Recipe, Sampling, build
+from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.emoji import GROUPS, Emoji
@@ -18,9 +19,9 @@ from synesthete.data.published_pictures import CLASSES, Stl10
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Denoising
+from synesthete.objectives import Autoencoding, Denoising
 from synesthete.recipes.image_to_speech_photos import PHOTOS
-from synesthete.recipes.parts import denoise, shrink, swatches
+from synesthete.recipes.parts import denoise, preconditioned_flow, shrink, swatches
 
 # Kept out of what `images-emoji` learns from, so that it can be seen what it makes of words never seen together.
 NEVER_TOGETHER = ("blue tiger", "green cat", "purple fox", "pink pizza", "blue crab", "red frog", "green heart")
@@ -107,29 +108,37 @@ def images_emoji() -> Recipe:
             class_names=tuple(GROUPS.values()),
             num_classifier=0,
         ),
-        codec=build(PixelCodec, size=64),
-        conditioner=build(Words, width=160, depth=1),
+        codec=build(
+            LatentCodec, base=build(PixelCodec, size=64), latent_channels=12, channels=(64, 96, 128), patch_size=2
+        ),
+        conditioner=build(Words, width=128, depth=1),
         denoiser=build(
-            UNet,
-            sample_size=(64, 64),
-            channels=(96, 144, 160),
-            num_blocks=1,
-            attention_levels=(1, 2),
-            patch_size=4,
-            condition_width=160,
-            pooled_width=160,
+            DiT,
+            sample_size=(8, 8),
+            in_channels=12,
+            patch_size=(1, 1),
+            width=256,
+            depth=6,
+            num_heads=4,
+            mlp_ratio=3,
+            condition_width=128,
+            pooled_width=128,
         ),
-        # Of a cell x_0 is simple; its velocity holds all its noise, which this network never learned to pass (journal).
-        process=build(
-            Process,
-            schedule="cosine",
-            prediction_type="sample",
-            loss_space="v_prediction",
-            min_sigma=0.2,
-            zero_terminal_snr=True,
-        ),
-        stages=[denoise(num_steps=12_000, batch_size=32, learning_rate=8e-4, ema_decay=0.998)],
-        sampling=Sampling(sampler="dpmsolver++", num_inference_steps=20, guidance_scale=3.0, precision="auto"),
+        process=preconditioned_flow(mean=0.0),
+        stages=[
+            Stage(
+                "autoencode",
+                build(Autoencoding),
+                train=("codec",),
+                num_steps=4000,
+                batch_size=16,
+                learning_rate=1e-3,
+                num_warmup_steps=100,
+                ema_decay=0.995,
+            ),
+            denoise(num_steps=6500, batch_size=64, learning_rate=8e-4, ema_decay=0.999),
+        ],
+        sampling=Sampling(sampler="flow-dpmsolver++", num_inference_steps=20, guidance_scale=3.0, precision="auto"),
         weights="float16",
     )
 
@@ -194,16 +203,19 @@ def debug(recipe: Recipe) -> Recipe:
     """The same from the same classes in seconds, photographs as swatches of colour; it draws noise."""
     if recipe.name != "images-digits":
         recipe.data.sources = (swatches(recipe, 10, 4),)
-    size = 16
-    if recipe.codec.target is AutoencoderCodec:
-        recipe.codec.model, recipe.codec.network, size = None, SMALL_AUTOENCODER, 8
+    size, pixels = 16, recipe.codec
     of_kind: dict[str, Any] = {"channels": (8, 16), "attention_levels": (1,)}
     if recipe.denoiser.target is DiT:
         of_kind = {"width": 32, "depth": 2}
+    if recipe.codec.target is AutoencoderCodec:
+        recipe.codec.model, recipe.codec.network, size = None, SMALL_AUTOENCODER, 8
+    elif recipe.codec.target is LatentCodec:
+        recipe.codec.channels, recipe.codec.latent_channels, pixels, size = (8, 16, 16), 4, recipe.codec.base, 2
+        of_kind["in_channels"] = 4
+    pixels.size = 16
     return shrink(
         recipe,
         data={"limit": 100, "num_classifier": None},
-        codec={"size": 16},
         conditioner={"width": 16},
         denoiser={"sample_size": (size, size), "num_heads": 2, "condition_width": 16, "pooled_width": 16, **of_kind},
         sampling={"num_inference_steps": 4},
