@@ -161,10 +161,15 @@ class Pipeline:
         write_card(folder)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write the model folder, weights of denoiser and conditioner as `dtype`; the codec keeps its own."""
+        """Write the model folder, what has learned as `dtype`; what a codec has measured stays as it is."""
         # Copies: rounding the parts themselves would round the weights of a run that is still training.
         parts = {name: nn.Module.to(copy.deepcopy(getattr(self, name)), dtype) for name in ("conditioner", "denoiser")}
-        Pipeline(codec=self.codec, scheduler=self.scheduler, **parts, **self.config).save_pretrained(folder)
+        codec = self.codec
+        if codec.is_learned:
+            codec = copy.deepcopy(codec)
+            for weight in codec.parameters():
+                weight.data = weight.data.to(dtype)
+        Pipeline(codec=codec, scheduler=self.scheduler, **parts, **self.config).save_pretrained(folder)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """As `upload` of the parts as they are, with a card that has no figures; returns the repository's address."""

@@ -138,7 +138,7 @@ def images_emoji() -> Recipe:
             ),
             denoise(num_steps=6500, batch_size=64, learning_rate=8e-4, ema_decay=0.999),
         ],
-        sampling=Sampling(sampler="flow-dpmsolver++", num_inference_steps=20, guidance_scale=3.0, precision="auto"),
+        sampling=Sampling(sampler="flow-dpmsolver++", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
     )
 
