@@ -311,9 +311,9 @@ def test_the_command_writes_files_and_says_what_they_take(tmp_path, command):
     code, out, err = command(*call)
     assert (code, out) == (2, "")
     assert "there already; give --overwrite" in err
-    code, out, _ = command(*call[:-1], "decoder", "--overwrite")
-    assert code == 0
-    assert "x_0 (batch, 3, 8, 8) -> pictures (batch, 3, 8, 8); differs from torch by" in out
+    code, out, err = command(*call[:-1], "decoder", "--overwrite")
+    assert (code, out) == (0, f"{tmp_path / 'out' / 'decoder.onnx'}\n")
+    assert "x_0 (batch, 3, 8, 8) -> pictures (batch, 3, 8, 8); differs from torch by" in err
 
 
 @pytest.mark.usefixtures("graphs_made_once")
