@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -125,6 +128,26 @@ def test_trial_encoders_are_written_once_and_read_as_published_ones(tmp_path, mo
     assert trial_towers.find_trial(trial_towers.CLAP) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     assert trial_towers.find_trial("laion/larger_clap_music_and_speech") is None
+
+
+def test_processes_that_need_a_trial_at_once_write_it_once(tmp_path, monkeypatch):
+    written, begin = [], threading.Barrier(4)
+
+    def write(folder):
+        written.append(folder)
+        time.sleep(0.2)
+        (folder / "config.json").write_text("{}")
+
+    def find():
+        begin.wait()
+        return trial_towers.find_trial("trial-slow") / "config.json"
+
+    monkeypatch.setenv("SYNESTHETE_CACHE", str(tmp_path))
+    monkeypatch.setitem(trial_towers.WRITERS, "trial-slow", write)
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(find) for _ in range(4)]
+        assert {one.result().read_text() for one in found} == {"{}"}
+    assert len(written) == 1
 
 
 def test_tones_are_sounds_of_every_class(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from synesthete import hub
-from synesthete.io import write_folder
+from synesthete.io import locked, write_folder
 
 CLAP, PROMPTS = "trial-clap", "trial-stable-diffusion"
 CLAP_WIDTH, PROMPT_WIDTH = 24, 16
@@ -41,8 +41,11 @@ def find_trial(model: str) -> Path | None:
     if write is None:
         return None
     folder = hub.cache_folder() / "trials" / model
-    if not folder.is_dir():
-        with torch.random.fork_rng(devices=()), torch.device("cpu"):
+    if folder.is_dir():
+        return folder
+    # Alone: a second process would replace the folder while the first one reads it.
+    with locked(folder.parent, wait=True, deep=False), torch.random.fork_rng(devices=()), torch.device("cpu"):
+        if not folder.is_dir():
             torch.manual_seed(0)
             write_folder(folder, write)
     return folder
