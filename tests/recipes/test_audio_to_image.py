@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.clap import Clap
@@ -128,6 +129,19 @@ def test_trial_encoders_are_written_once_and_read_as_published_ones(tmp_path, mo
     assert trial_towers.find_trial(trial_towers.CLAP) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     assert trial_towers.find_trial("laion/larger_clap_music_and_speech") is None
+
+
+def test_any_rank_writes_a_trial_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNESTHETE_CACHE", str(tmp_path))
+    with monkeypatch.context() as launched:
+        launched.setattr(torch.distributed, "is_initialized", lambda: True)
+        launched.setattr(torch.distributed, "get_rank", lambda: 1)
+        for name in trial_towers.WRITERS:
+            trial_towers.find_trial(name)
+    heard = Clap(model=trial_towers.CLAP, sample_rate=8000).tower.network
+    assert heard.config.projection_dim == trial_towers.CLAP_WIDTH
+    assert ClipPrompts(model=trial_towers.PROMPTS).width == trial_towers.PROMPT_WIDTH
+    assert len([*tmp_path.rglob("*.safetensors")]) == 2
 
 
 def test_processes_that_need_a_trial_at_once_write_it_once(tmp_path, monkeypatch):

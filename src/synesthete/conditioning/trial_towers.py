@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from synesthete import hub
 from synesthete.io import locked, write_folder
@@ -51,12 +52,21 @@ def find_trial(model: str) -> Path | None:
     return folder
 
 
+def write_network(network: Any, folder: Path) -> None:
+    """Configuration and weights, by whichever process: transformers' own writes nothing but on rank 0."""
+    folder.mkdir(exist_ok=True)
+    network.config.architectures = [type(network).__name__]
+    network.config.save_pretrained(folder)
+    weights = {name: weight.contiguous() for name, weight in network.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def write_clap(folder: Path) -> None:
     """A CLAP that listens to 2 s at 8 kHz."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
     text = TEXT | {"hidden_size": 8, "vocab_size": 20, "max_position_embeddings": 20}
-    ClapModel(ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=CLAP_WIDTH)).save_pretrained(folder)
+    write_network(ClapModel(ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=CLAP_WIDTH)), folder)
     ClapFeatureExtractor(
         feature_size=AUDIO["num_mel_bins"],
         sampling_rate=RATE,
@@ -86,7 +96,7 @@ def write_prompts(folder: Path) -> None:
         pad_token_id=end,
         projection_dim=16,
     )
-    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    write_network(CLIPTextModel(config), folder / "text_encoder")
 
 
 def write_tokenizer(folder: Path) -> int:
