@@ -8,13 +8,19 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import soundfile
+import torch
+from PIL import Image, ImageOps
 
+import synesthete
+from synesthete.data.audio import write_audio
 from synesthete.studio.server import start_studio
+from synesthete.tasks.scoring import seen_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,27 +54,50 @@ PALE = """() => {
 AXE = Path(sys.prefix, "node_modules", "axe-core", "axe.min.js")
 VIOLATIONS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .map((one) => [one.id, one.nodes.map((node) => node.html.slice(0, 200))])"""
+DEVICES = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a camera and a microphone of files
 SEVEN = ((0.25, 0.22), (0.75, 0.22), (0.42, 0.85))  # in shares of the canvas
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """What opens pages; they share what is fetched once."""
-    with sync_api.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def launch() -> Iterator[Any]:
+    """Starts a browser with more options; returns what opens pages, which share what is fetched once."""
+
+    def launched(*options: str) -> Any:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *options])
         context = found.new_context(viewport={"width": 1180, "height": 900})
         context.set_default_timeout(PATIENCE)
-        yield context
-        found.close()
+        return context
+
+    with sync_api.sync_playwright() as started:
+        yield launched  # what was started ends with it
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Any) -> Any:
+    """One for all pages that need no device."""
+    return launch()
 
 
 @pytest.fixture
 def page(browser: Any, studio: Any) -> Iterator[Any]:
+    opened = open_page(browser, studio)
+    yield opened
+    opened.close()
+
+
+def open_page(browser: Any, studio: Any) -> Any:
+    """The studio, loaded."""
     opened = browser.new_page()
     opened.goto(studio[1])
     opened.wait_for_selector("canvas.pad")
-    yield opened
-    opened.close()
+    return opened
+
+
+def example_of(name: str, folder: Path) -> Path:
+    """A held-out digit, white on black, written to a folder."""
+    from synesthete.studio.task_tab import example_pictures  # which needs gradio, as little else in the package does
+
+    return next(path for path in example_pictures(folder) if path.stem == name)
 
 
 def choose(page: Any, label: str, value: str) -> None:
@@ -112,6 +141,43 @@ def test_a_drawn_seven_says_seven(page, studio):
     assert page.request.get(f"{studio[1]}gradio_api/file=/etc/hostname").status in (403, 404)
 
 
+def test_a_seven_held_before_the_camera_says_seven(launch, studio, tmp_path):
+    """And not what it is mirrored. The camera films a dark digit on white paper."""
+    paper = Image.new("L", (640, 480), "white")
+    paper.paste(ImageOps.invert(Image.open(example_of("seven", tmp_path))).resize((400, 400)), (120, 40))
+    film = b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n" + b"FRAME\n" + paper.tobytes() + bytes([128]) * 640 * 240
+    (tmp_path / "film.y4m").write_bytes(film)
+    page = open_page(launch(*DEVICES, f"--use-file-for-fake-video-capture={tmp_path / 'film.y4m'}"), studio)
+    choose(page, "Model", "image-to-speech-digits")
+    page.get_by_role("tab", name="A picture").click()
+    page.get_by_label("Capture from camera").locator("visible=true").click()
+    page.get_by_text("Click to Access Webcam").locator("visible=true").click()
+    page.get_by_label("capture photo").locator("visible=true").click()
+    page.get_by_label("Remove Image").locator("visible=true").wait_for()
+    page.click("#go-image-to-speech")
+    assert "“seven”" in page.locator("#made-image-to-speech .card").first.inner_text()
+
+
+def test_a_seven_said_to_the_microphone_is_painted(launch, studio, tmp_path):
+    """Said again and again, with pauses; sevens are seen by the classifier that is beside the model."""
+    said = synesthete.load("image-to-speech-digits")(str(example_of("seven", tmp_path)))
+    pause = torch.zeros(said.sample_rate // 2)
+    waveform = torch.cat([pause, said.waveform.flatten(), pause])
+    path = write_audio(tmp_path / "said.wav", waveform, said.sample_rate)
+    page = open_page(launch(*DEVICES, f"--use-file-for-fake-audio-capture={path}"), studio)
+    page.get_by_role("tab", name="Paint", exact=True).click()
+    page.get_by_role("button", name="Record", exact=True).locator("visible=true").click()
+    page.wait_for_timeout(3000)  # of which one second is heard
+    page.get_by_role("button", name="Stop", exact=True).locator("visible=true").first.click()
+    page.get_by_label("Trim audio to selection").locator("visible=true").wait_for()
+    assert not page.get_by_label("Share").count()  # it would send it elsewhere
+    page.click("#go-audio-to-image")
+    page.locator("#made-audio-to-image .card").nth(3).wait_for()
+    model = synesthete.load("audio-to-image-digits")
+    seen = seen_in(model, sorted((studio[2] / "made" / "paint").glob("*/audio*.png")))  # named as what a page records
+    assert Counter(one.says for one in seen).most_common(1)[0][0] == "seven"
+
+
 def test_a_picture_that_is_too_large_or_broken_is_one_line(page, tmp_path):
     large, broken = tmp_path / "large.png", tmp_path / "broken.png"
     with large.open("wb") as file:
@@ -129,7 +195,7 @@ def test_a_picture_that_is_too_large_or_broken_is_one_line(page, tmp_path):
 
 
 def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
-    from synesthete.studio.work import Work  # which needs gradio, as little else in the package does
+    from synesthete.studio.work import Work
 
     show = Work.show
 

@@ -179,11 +179,18 @@ def make_widget(task: Task, field: Field) -> None:
 
 
 def file_widget(kind: str, label: str) -> Any:
-    """What takes a file of a kind, or in its place a microphone or a camera."""
+    """What takes a file of a kind, or in its place a microphone or a camera; nothing that sends it elsewhere."""
     if kind == "sound":
-        return gr.Audio(sources=["microphone", "upload"], type="filepath", label=label)
+        return gr.Audio(sources=["microphone", "upload"], buttons=["download"], type="filepath", label=label)
     if kind == "picture":
-        return Upload(sources=["upload", "webcam", "clipboard"], type="filepath", label=label, height=280)
+        return Upload(
+            sources=["upload", "webcam", "clipboard"],
+            webcam_options=gr.WebcamOptions(mirror=False),  # else a digit that is held before it is taken mirrored
+            buttons=["fullscreen"],
+            type="filepath",
+            label=label,
+            height=280,
+        )
     return gr.File(file_types=KINDS.get(kind), type="filepath", label=label, height=UPLOAD)
 
 
