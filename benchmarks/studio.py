@@ -1,6 +1,6 @@
-"""The studio measured: page to first sound, memory at rest, and many requests of several clients; its screenshots.
+"""The studio measured: page to first sound, memory at rest, and many requests of several clients.
 
-`python -m benchmarks.studio --requests 200 --clients 8 --screenshots docs/images`, with gradio, playwright, chromium.
+`python -m benchmarks.studio --requests 200 --clients 8`, with gradio, playwright and chromium.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def ask(address: str, numbers: range) -> list[str]:
     return wrong
 
 
-def first_sounds(address: str, times: int, screenshots: Path | None) -> list[float]:
+def first_sounds(address: str, times: int) -> list[float]:
     """Seconds from the button to a sound that can be played, in a browser, the model loaded by the first of them."""
     from playwright.sync_api import sync_playwright
 
@@ -61,8 +61,6 @@ def first_sounds(address: str, times: int, screenshots: Path | None) -> list[flo
                 arg=number,
             )
             found.append(time.perf_counter() - started_at)
-        if screenshots:
-            shoot(browser, page, address, screenshots)
         browser.close()
     return found[1:]
 
@@ -77,39 +75,12 @@ def draw(page: Any) -> None:
     page.mouse.up()
 
 
-def shoot(browser: Any, page: Any, address: str, folder: Path) -> None:
-    """The page in light, in dark, and on a telephone, each a PNG of few colours."""
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    views = {"studio-dark": (1180, 760, "dark"), "studio-telephone": (390, 844, "light")}
-    page.screenshot(path=folder / "studio.png")
-    for name, (width, height, scheme) in views.items():
-        other = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-        other.set_default_timeout(120_000)
-        other.goto(address)
-        other.wait_for_selector("canvas.pad")
-        if scheme == "dark":
-            other.get_by_role("tab", name="Draw", exact=True).click()
-            other.get_by_text("zero", exact=True).wait_for()
-            other.get_by_label("How many").locator("visible=true").fill("8")
-            other.click("#go-images")
-            other.wait_for_selector("#made-images .card")
-        else:
-            draw(other)
-        other.wait_for_timeout(1000)
-        other.screenshot(path=folder / f"{name}.png")
-    for path in folder.glob("studio*.png"):
-        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--sounds", type=int, default=5)
-    parser.add_argument("--screenshots", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         process = subprocess.Popen(
@@ -121,7 +92,7 @@ def main() -> None:
             assert process.stdout is not None
             address = re.findall(r"http\S+/", process.stdout.readline())[0]
             print(f"up: {memory(process):.2f} GB")
-            sounds = first_sounds(address, given.sounds, given.screenshots)
+            sounds = first_sounds(address, given.sounds)
             print(f"page to sound: {' '.join(f'{one:.2f}' for one in sounds)} s; at rest {memory(process):.2f} GB")
             each = given.requests // given.clients
             starts = [range(one * each, (one + 1) * each) for one in range(given.clients)]

@@ -23,7 +23,7 @@ from synesthete.studio.server import start_studio
 from synesthete.tasks.scoring import seen_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -85,6 +85,18 @@ def page(browser: Any, studio: Any) -> Iterator[Any]:
     opened.close()
 
 
+@pytest.fixture
+def shoot(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Takes the pictures that the docs show, of few colours; `--update-golden` puts them there."""
+    folder = request.config.rootpath / "docs/pictures" if request.config.getoption("--update-golden") else tmp_path
+
+    def take(page: Any, name: str, **how: Any) -> None:
+        content = page.screenshot(**how)
+        Image.open(io.BytesIO(content)).convert("RGB").quantize(128).save(folder / f"{name}.png", optimize=True)
+
+    return take
+
+
 def open_page(browser: Any, studio: Any) -> Any:
     """The studio, loaded."""
     opened = browser.new_page()
@@ -104,6 +116,11 @@ def choose(page: Any, label: str, value: str) -> None:
     """An entry of a list that can be seen."""
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
     page.get_by_role("option", name=value, exact=True).locator("visible=true").last.click()
+
+
+def wait_for_sounds(page: Any) -> None:
+    """Until the players know how long theirs are."""
+    page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.readyState > 0)")
 
 
 def violations(page: Any) -> list[Any]:
@@ -127,7 +144,7 @@ def draw(page: Any, points: Any) -> None:
     page.mouse.up()
 
 
-def test_a_drawn_seven_says_seven(page, studio):
+def test_a_drawn_seven_says_seven(page, studio, shoot):
     """The shipped model without voices; nothing plays by itself, and the file is a sound."""
     choose(page, "Model", "image-to-speech-digits")
     draw(page, SEVEN)
@@ -136,6 +153,8 @@ def test_a_drawn_seven_says_seven(page, studio):
     assert "“seven”" in card.inner_text()
     sound = card.locator("audio")
     assert sound.evaluate("sound => sound.paused && !sound.autoplay")
+    wait_for_sounds(page)
+    shoot(page, "studio", clip={"x": 0, "y": 0, "width": 1180, "height": 760})
     content = page.request.get(studio[1].rstrip("/") + sound.get_attribute("src")).body()
     assert soundfile.info(io.BytesIO(content)).duration > 0.3
     assert page.request.get(f"{studio[1]}gradio_api/file=/etc/hostname").status in (403, 404)
@@ -158,7 +177,7 @@ def test_a_seven_held_before_the_camera_says_seven(launch, studio, tmp_path):
     assert "“seven”" in page.locator("#made-image-to-speech .card").first.inner_text()
 
 
-def test_a_seven_said_to_the_microphone_is_painted(launch, studio, tmp_path):
+def test_a_seven_said_to_the_microphone_is_painted(launch, studio, tmp_path, shoot):
     """Said again and again, with pauses; sevens are seen by the classifier that is beside the model."""
     said = synesthete.load("image-to-speech-digits")(str(example_of("seven", tmp_path)))
     pause = torch.zeros(said.sample_rate // 2)
@@ -172,7 +191,10 @@ def test_a_seven_said_to_the_microphone_is_painted(launch, studio, tmp_path):
     page.get_by_label("Trim audio to selection").locator("visible=true").wait_for()
     assert not page.get_by_label("Share").count()  # it would send it elsewhere
     page.click("#go-audio-to-image")
-    page.locator("#made-audio-to-image .card").nth(3).wait_for()
+    page.locator("#made-audio-to-image .card").nth(3).wait_for(timeout=3 * PATIENCE)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#made-audio-to-image").evaluate("made => made.scrollIntoView({ block: 'end' })")
+    shoot(page, "studio-telephone")
     model = synesthete.load("audio-to-image-digits")
     seen = seen_in(model, sorted((studio[2] / "made" / "paint").glob("*/audio*.png")))  # named as what a page records
     assert Counter(one.says for one in seen).most_common(1)[0][0] == "seven"
@@ -194,7 +216,7 @@ def test_a_picture_that_is_too_large_or_broken_is_one_line(page, tmp_path):
     assert "broken.png" in said and "\n" not in said.strip()
 
 
-def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
+def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch, shoot):
     from synesthete.studio.work import Work
 
     show = Work.show
@@ -209,6 +231,10 @@ def test_what_is_being_made_is_shown_and_can_be_stopped(page, monkeypatch):
     page.get_by_label("How many").locator("visible=true").fill("64")
     page.click("#go-images")
     page.wait_for_selector(".live img")
+    page.get_by_text(re.compile("step 1[0-5] of")).wait_for()
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_timeout(500)  # colours change slowly
+    shoot(page, "studio-live", clip={"x": 0, "y": 0, "width": 1180, "height": 560})
     page.click("#stop-images")
     page.get_by_text("Stopped.").wait_for()
     assert not page.locator("#made-images .card").count()
@@ -225,7 +251,7 @@ def test_a_form_as_it_comes_asks_for_something_that_can_be_made(page, own, fille
     page.locator(".made audio").locator("visible=true").first.wait_for()
 
 
-def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studio):
+def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studio, shoot):
     """Of the same drawing; what ships is refused."""
     page.get_by_role("tab", name="Compare", exact=True).click()
     draw(page, SEVEN)
@@ -239,6 +265,8 @@ def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studi
     rows = [row.inner_text().split() for row in page.locator("#made-compare-image-to-speech tr").all()]
     assert [row[:3] for row in rows[1:]] == [["Steps", "3", "seven"], ["Steps", "5", "seven"]]
     assert not violations(page)
+    wait_for_sounds(page)
+    shoot(page, "studio-compare", full_page=True)
     choose(page, "Of these", "Steps 5")
     page.click("#settle-compare-image-to-speech")
     page.get_by_text("ships with the package and stays as it is").first.wait_for()
