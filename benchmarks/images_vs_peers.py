@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, for each side")
     parser.add_argument("--num", type=int, default=500, help="pictures to sample")
     parser.add_argument("--steps", type=int, help="of sampling; as many as the recipe's by default")
+    parser.add_argument("--num-samplers", type=int, help="of each side, its own first; all by default")
     parser.add_argument("--only", action="append", choices=SIDES, help="run this side; may be given several times")
     parser.add_argument("--peers", type=Path, help="a folder with the peers' packages (pip install --target)")
     parser.add_argument("--features", default="classifier", help="what KID is measured on, as in `synesthete evaluate`")
@@ -142,6 +143,7 @@ def set_task(options: argparse.Namespace) -> tuple[Task, Prepared]:
         seconds=60 * options.minutes,
         num=options.num,
         num_inference_steps=options.steps or recipe.sampling.num_inference_steps,
+        num_samplers=options.num_samplers,
     )
     path = options.out / "task.json"
     if path.is_file():

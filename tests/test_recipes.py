@@ -35,7 +35,7 @@ LINEAR_EPSILON = (
 
 
 def test_the_recipes_are_the_ones_tested():
-    assert len(RECIPES) == 52
+    assert len(RECIPES) == 54
     assert [f"{name}-debug" for name in FULL] == [name for name in RECIPES if name.endswith("-debug")]
 
 

@@ -53,14 +53,15 @@ class Pictures(Dataset[tuple["Tensor", "Tensor"]]):
 
 
 def make_network(task: Task, width: int) -> UNet2DModel:
-    """Four levels of `width` and three times twice as much, attention at the second."""
+    """Four levels of `width` and three times twice as much, attention at the one that is 16 wide, else the second."""
+    attention = (task.shape[1] // 16).bit_length() - 1 if task.shape[1] > 16 else 1
     return UNet2DModel(
         sample_size=task.shape[1],
         in_channels=task.shape[0],
         out_channels=task.shape[0],
         block_out_channels=(width, 2 * width, 2 * width, 2 * width),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        down_block_types=tuple("AttnDownBlock2D" if level == attention else "DownBlock2D" for level in range(4)),
+        up_block_types=tuple("AttnUpBlock2D" if level == 3 - attention else "UpBlock2D" for level in range(4)),
         norm_num_groups=math.gcd(width, 32),
         num_class_embeds=task.num_classes,
     )

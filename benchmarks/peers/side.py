@@ -43,7 +43,7 @@ def run_side(name: str, task: Task, folder: Path) -> None:
     figures = {key: value for key, value in vars(trained).items() if key != "samplers"}
     figures["samples_per_second"] = trained.samples / trained.seconds
     figures["samplers"] = {}
-    for sampler, sample in trained.samplers.items():
+    for sampler, sample in list(trained.samplers.items())[: task.num_samplers]:
         pictures, seconds = draw(sample, task)
         save_file({"pictures": pictures}, folder / f"{sampler}.safetensors")
         make_sheet(pictures[: COLUMNS**2]).save(folder / f"{sampler}.png")

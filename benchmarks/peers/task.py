@@ -32,7 +32,7 @@ class Task:
 
     folder: with the pictures to train on. shape: (C, H, W). parameters: of our network, which the others come within
     TOLERANCE of. flips: whether mirror images are as good. seconds: to train for. num: pictures to sample, in batches
-    of batch_size, at num_inference_steps.
+    of batch_size, at num_inference_steps. num_samplers: how many of a side's samplers, its own first; None: all.
     """
 
     folder: str
@@ -47,6 +47,7 @@ class Task:
     num_inference_steps: int
     batch_size: int = 64
     seed: int = 0
+    num_samplers: int | None = None
 
     def write(self, path: Path) -> None:
         """As JSON."""

@@ -18,10 +18,13 @@ from synesthete.config import is_a
 from synesthete.data.augmentation import FlipCrop
 from synesthete.data.rows import Rows
 from synesthete.data.streaming import draw_windows
+from synesthete.nn.part import autocast
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from synesthete.nn.part import Precision
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -90,11 +93,27 @@ class Samples:
         return (self if number else self.plain()).signals().batch(places, generator).signal
 
     def encode(
-        self, codec: Any, places: Tensor, num_views: int, *, at_once: int, device: torch.device | str = "cpu"
+        self,
+        codec: Any,
+        places: Tensor,
+        num_views: int,
+        *,
+        at_once: int,
+        device: torch.device | str = "cpu",
+        precision: Precision = "no",
     ) -> Tensor:
-        """x_0 (B, num_views, ...) of the signals at `places` (B,), in half precision, `at_once` at a time."""
+        """x_0 (B, num_views, ...) of the signals at `places` (B,), in half precision, `at_once` at a time.
+
+        precision: of the matrix products of a codec that is a network.
+        """
+
+        def encode(part: Tensor) -> Tensor:
+            with autocast(torch.device(device), precision):
+                x_0 = codec.encode(part.to(device))
+            return x_0.half().cpu()
+
         views = [
-            torch.cat([codec.encode(part.to(device)).half().cpu() for part in self.view(places, number).split(at_once)])
+            torch.cat([encode(part) for part in self.view(places, number).split(at_once)])
             for number in range(num_views)
         ]
         return torch.stack(views, dim=1)

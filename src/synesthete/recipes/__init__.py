@@ -27,6 +27,7 @@ MODULES = {
         "images-digits",
         "images-emoji",
         "images-photos",
+        "images-photos-64",
         "images-stl10",
         "images-stl10-dit",
         "images-stl10-latent",

