@@ -264,7 +264,8 @@ def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.
     """A network with fresh weights, how many pixels of a side become one latent, and the latents' channels."""
     settings = {key: value for key, value in network.items() if key != KIND}
     if network.get(KIND) == TINY:
-        made: Any = TinyAutoencoder(**settings).to(memory_format=torch.channels_last)
+        made: Any = TinyAutoencoder(**settings)
+        made = made.to(memory_format=torch.channels_last)
         takes, downsampling, latent_channels = 3, made.downsampling, made.latent_channels
     elif network.get(KIND) == KL:
         from diffusers import (
