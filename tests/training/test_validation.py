@@ -113,3 +113,22 @@ def test_a_model_of_one_kind_shows_several_samples():
     assert validation.one_of_each(torch.zeros(64, dtype=torch.int64)).tolist() == [0, 1, 2, 3]
     assert validation.one_of_each(torch.tensor([2, 0, 2, 1])).tolist() == [1, 3, 0]
     assert validation.one_of_each(torch.tensor([5])).tolist() == [0]
+
+
+def test_losses_by_timestep_are_the_same_however_many_processes_share_them():
+    """To the bit: two that add their halves, and one that adds all in turn, which in float32 round otherwise."""
+    draw = torch.Generator().manual_seed(0)
+    batches = [
+        {"timestep": torch.randint(1000, (8,), generator=draw), "per_sample": torch.rand(8, generator=draw) * 3}
+        for _ in range(40)
+    ]
+
+    def sums(batches):
+        held = validation.LossByTimestep(1000)
+        for batch in batches:
+            held.add(batch)
+        return held.bins
+
+    whole = sums(batches)
+    assert whole[1].sum() == 320 and torch.equal(sums(batches[::-1]), whole)
+    assert torch.equal(sums(batches[::2]) + sums(batches[1::2]), whole)

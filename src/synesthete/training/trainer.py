@@ -381,7 +381,7 @@ class StageTrainer:
             was, now = state["precision"], self.accelerator.mixed_precision
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.validator.sensitivities = [*map(float, state["sensitivities"])]
-            bins = torch.tensor(state["loss_by_timestep"])
+            bins = torch.tensor(state["loss_by_timestep"], dtype=torch.float64)
             self.by_timestep.bins = bins if self.accelerator.is_main_process else torch.zeros_like(bins)
             if self.spikes:
                 self.spikes.restore(state.get("spikes", {}))

@@ -207,11 +207,14 @@ def say_sources(told: float, without: dict[str, float]) -> list[str]:
 
 
 class LossByTimestep:
-    """Sums of losses and their number in equal bins of the way to noise, (2, NUM_TIMESTEP_BINS)."""
+    """Sums of losses and their number in equal bins of the way to noise, (2, NUM_TIMESTEP_BINS) float64.
+
+    Sums of float32 are exact there, so that they are the same in whatever order processes and micro-batches come.
+    """
 
     def __init__(self, num_train_timesteps: int) -> None:
         self.num_train_timesteps = num_train_timesteps
-        self.bins = torch.zeros(2, NUM_TIMESTEP_BINS)
+        self.bins = torch.zeros(2, NUM_TIMESTEP_BINS, dtype=torch.float64)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count what an objective says of each sample: "timestep" and "per_sample", both (B,); else nothing."""
@@ -219,8 +222,8 @@ class LossByTimestep:
             return
         fraction = losses["timestep"].float() / self.num_train_timesteps
         places = (fraction * NUM_TIMESTEP_BINS).long().clamp(0, NUM_TIMESTEP_BINS - 1).cpu()
-        self.bins[0].index_add_(0, places, losses["per_sample"].float().cpu())
-        self.bins[1].index_add_(0, places, torch.ones(len(places)))
+        self.bins[0].index_add_(0, places, losses["per_sample"].cpu().double())
+        self.bins[1].index_add_(0, places, torch.ones(len(places), dtype=torch.float64))
 
     def gather(self, accelerator: Accelerator) -> None:
         """Give the main process what all have; every process has to call it."""
