@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from denoisers.tiny_diffusion import NUM_TEXT, WIDTH
 from paired_files import CAPTIONS, LENGTH, RATE, write_classes
 from synesthete import tasks
+from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
+from synesthete.conditioning.clap import Clap
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
+from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import spell
@@ -87,6 +91,21 @@ def hearing_recipe(folder: Path, *assignments: str, stages: tuple[str, ...] = ST
     )
     for assignment in assignments:
         recipe.set(assignment)
+    return recipe
+
+
+def published_recipe(place: Path, base: Path, clap: Path) -> Recipe:
+    """The stages of the full size, on a Stable Diffusion and a CLAP in folders."""
+    recipe = hearing_recipe(place, stages=STAGES[2:4])
+    recipe.data.captions = ("abc",)
+    recipe.codec = build(AutoencoderCodec, model=str(base), size=16)
+    recipe.conditioner.sound = build(Clap, model=str(clap), sample_rate=RATE)
+    recipe.conditioner.text = build(ClipPrompts, model=str(base), num_tokens=NUM_TEXT)
+    recipe.conditioner.width = recipe.denoiser.condition_width = WIDTH
+    recipe.denoiser.model, recipe.denoiser.in_channels = str(base), 4
+    recipe.denoiser.network = None
+    for one in recipe.stages:
+        one.num_steps, one.checkpoint_every, one.captions = 2, 1, None
     return recipe
 
 

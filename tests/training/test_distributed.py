@@ -20,11 +20,16 @@ import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils.launch import prepare_multi_gpu_env
+from hearing_runs import published_recipe
 from runs import QUICK, assert_same, command, environment, metrics
 from safetensors.torch import load_file
 from torch.distributed import checkpoint as dcp
 
 import launched
+from conditioning.claps import write_clap
+from denoisers.tiny_diffusion import write_stable_diffusion
+from paired_files import write_classes
+from synesthete import tasks
 from synesthete.config import Stage, build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
@@ -57,8 +62,8 @@ def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subp
     return subprocess.CompletedProcess(arguments, process.returncode, stderr=errors)
 
 
-def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: int = 2) -> str:
-    """Train in forks that are told what torchrun, or FSDP's launcher, tells its processes; what they warn of.
+def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: int = 2, recipe=None) -> str:
+    """Train the debug twin, or a recipe, in forks that are told what torchrun, or FSDP's launcher, tells its processes; what they warn of.
 
     The launcher and its processes would each import the libraries: most of what such a test takes.
     """
@@ -81,7 +86,7 @@ def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: in
             GradientState._reset_state()
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
-                loop.train_recipe(debug_recipe(*QUICK, *changes), prepared, folder)
+                loop.train_recipe(recipe or debug_recipe(*QUICK, *changes), prepared, folder)
             said.write_text("\n".join(str(one.message) for one in seen))
             torch.distributed.destroy_process_group()
             code = 0
@@ -126,6 +131,12 @@ def held(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_close(folder: Path, other: Path, *, rel: float = 1e-4, weights: float = 1e-5) -> None:
+    """As `assert_runs_close`, and the model speaks."""
+    assert_runs_close(folder, other, rel, weights)
+    assert torch.isfinite(Pipeline.load(str(folder))(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).signal).all()
+
+
+def assert_runs_close(folder: Path, other: Path, rel: float = 1e-4, weights: float = 1e-5) -> None:
     """The same losses, and checkpoints and a model with the same weights, moments and averages."""
     for ours, theirs in zip(metrics(folder), metrics(other), strict=True):
         assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
@@ -136,7 +147,6 @@ def assert_close(folder: Path, other: Path, *, rel: float = 1e-4, weights: float
     for key, value in wanted.items():
         if not key.endswith(FREE) and "/averages/" not in key:
             assert torch.allclose(found[key], value, rtol=1e-3, atol=weights), key
-    assert torch.isfinite(Pipeline.load(str(folder))(torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).signal).all()
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +303,33 @@ def test_a_disk_that_is_full_for_one_process_stops_all_in_a_line(ddp, prepared, 
     monkeypatch.undo()
     loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
     assert_close(folder, ddp)
+
+
+def test_adapters_in_pieces_leave_the_published_base_out_and_go_on(cache, tmp_path):
+    """Sharded with the base, and kept without: what two write, two and one go on with, as one that accumulates."""
+    write_classes(tmp_path / "in")
+    base, clap = write_stable_diffusion(tmp_path / "base"), write_clap(tmp_path / "clap")
+    recipe = published_recipe(tmp_path / "in", base, clap)
+    data, folder = tasks.prepare(recipe, tmp_path / "prepared"), tmp_path / "pieces"
+    forked(data, folder, sharded=True, recipe=recipe)
+    last = folder / "checkpoints/1-lora/step_0000002"
+    kept = {name.split("/")[1].removeprefix("denoiser.") for name in pieces.sizes_in(last) if "/denoiser." in name}
+    whole = Pipeline.load(str(folder)).denoiser.state_dict()
+    assert kept == {name for name in whole if ".lora_" in name or ".processor." in name}
+    assert not (last / "model.safetensors").exists() and len([*last.glob("*.safetensors")]) == 2
+    for again, sharded in (("two", True), ("one", False)):
+        shutil.copytree(folder, tmp_path / again)
+        for path in (last.relative_to(folder), "model", "after-lora"):
+            shutil.rmtree(tmp_path / again / path)
+        if sharded:
+            forked(data, tmp_path / again, sharded=True, recipe=recipe)
+        else:
+            loop.train_recipe(recipe, data, tmp_path / again)
+        assert_runs_close(tmp_path / again, folder)
+    for stage in recipe.stages:
+        stage.gradient_accumulation_steps = 2
+    loop.train_recipe(recipe, data, tmp_path / "whole")
+    assert_runs_close(folder, tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 import torch
-from hearing_runs import LORA, STAGES, TOKENS, TRAINED, hearing_data, hearing_recipe
+from hearing_runs import LORA, STAGES, TOKENS, TRAINED, hearing_data, hearing_recipe, published_recipe
 from runs import StoppedError, assert_same, metrics, stop_after
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from conditioning.claps import write_clap
-from denoisers.tiny_diffusion import NUM_TEXT, WIDTH, write_stable_diffusion
-from paired_files import RATE, write_classes
+from denoisers.tiny_diffusion import write_stable_diffusion
+from paired_files import write_classes
 from synesthete import tasks
 from synesthete.cli.app import app
 from synesthete.codecs.autoencoder import AutoencoderCodec
@@ -313,21 +313,6 @@ def test_an_end_that_was_removed_is_written_again(trained, place, data, tmp_path
     shutil.rmtree(tmp_path / "run" / "model")
     loop.train_recipe(hearing_recipe(place), data, tmp_path / "run")
     assert_same(tmp_path / "run", trained)
-
-
-def published_recipe(place, base, clap):
-    """The stages of the full size, on a Stable Diffusion and a CLAP in folders."""
-    recipe = hearing_recipe(place, stages=STAGES[2:4])
-    recipe.data.captions = ("abc",)
-    recipe.codec = build(AutoencoderCodec, model=str(base), size=16)
-    recipe.conditioner.sound = build(Clap, model=str(clap), sample_rate=RATE)
-    recipe.conditioner.text = build(ClipPrompts, model=str(base), num_tokens=NUM_TEXT)
-    recipe.conditioner.width = recipe.denoiser.condition_width = WIDTH
-    recipe.denoiser.model, recipe.denoiser.in_channels = str(base), 4
-    recipe.denoiser.network = None
-    for one in recipe.stages:
-        one.num_steps, one.checkpoint_every, one.captions = 2, 1, None
-    return recipe
 
 
 def test_of_a_published_base_the_adapters_are_kept(place, tmp_path):
