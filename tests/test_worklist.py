@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import safetensors.torch
 from typer.testing import CliRunner
 
+from paired_files import write_picture
 from synesthete.cli.app import app
+from synesthete.codecs.pixels import PixelCodec
+from synesthete.data.picture import PictureFile
+from synesthete.data.pictures import Pictures
+from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.rows import compute_rows
 from synesthete.executors import Local, Lost, using
 from synesthete.io import locked
@@ -82,6 +90,35 @@ def test_two_clusters_on_one_folder_make_everything_once(tmp_path):
         thread.join()
     assert sorted(made) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert rows[0].equal(rows[1]) and not [*tmp_path.glob("*.partial")]
+
+
+def test_what_a_full_disk_kept_this_process_from_making_is_told(tmp_path, monkeypatch):
+    """Of shards of numbers and of pictures; room made, the same command goes on."""
+    written = safetensors.torch.save_file
+
+    def until_full(tensors, path):
+        if re.match(r"1\.|fitted-00001", path.name):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(tensors, path)
+
+    monkeypatch.setattr("synesthete.data.preprocessed.SHARD_ROWS", 2)
+    files = [PictureFile(str(write_picture(tmp_path / "in" / f"{i}.png", i))) for i in range(6)]
+
+    def fitted():
+        pictures = Pictures(list(files), ["a"] * 6)
+        return preprocess_images(pictures, PixelCodec(size=8, channels=3), tmp_path / "pictures", "fitted")
+
+    for folder, make in (("numbers", lambda: rows_in(tmp_path / "numbers", double)), ("pictures", fitted)):
+        with monkeypatch.context() as full:
+            full.setattr("safetensors.torch.save_file", until_full)
+            with pytest.raises(InputError, match="No space left"):
+                make()
+        [standing] = standings(tmp_path / folder)
+        assert (standing.done, standing.left, standing.total) == (1, 1, 3)
+        assert "No space left" in standing.failed[0].why and standing.failed[0].tries == 1
+        make()
+        [standing] = standings(tmp_path / folder)
+        assert (standing.done, standing.failed) == (3, ())
 
 
 def test_a_folder_that_is_not_shared_is_said(tmp_path):

@@ -39,6 +39,15 @@ class Worklist:
         with contextlib.suppress(OSError), append_to(self.failures) as failures:  # a full disk is said elsewhere
             failures.write(json.dumps([path.relative_to(self.folder).as_posix(), why]) + "\n")
 
+    @contextlib.contextmanager
+    def making(self, path: Path) -> Iterator[None]:
+        """Keep why, where this process cannot make a file."""
+        try:
+            yield
+        except InputError as error:
+            self.fail(path, str(error))
+            raise
+
 
 @dataclass(frozen=True)
 class Failure:

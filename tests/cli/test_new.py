@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from data.packed_files import as_parquet, as_tars, members, write_tar
 from paired_files import write_classes, write_pairs, write_picture
 from sound_files import write_melody
 from synesthete import tasks
@@ -68,6 +69,13 @@ def performances(folder: Path) -> None:
         write_midi(tune(i), folder / "organ" / f"{i}.mid")
 
 
+def packed_sounds(folder: Path) -> None:
+    """Of no class, and no picture."""
+    write_tar(
+        folder / "a.tar", [(name, content) for name, content in members(range(9), lambda _: {}) if "flac" in name]
+    )
+
+
 EVERYTHING = ("audio-to-image-events", "images-photos", "image-to-speech-photos", "music-notes", "music")
 FOLDERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "pictures": (pictures, ("images-photos", "image-to-speech-photos")),
@@ -78,6 +86,9 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "pairs": (write_pairs, EVERYTHING),
     "apart": (write_classes, EVERYTHING),
     "scores": (scores, ("music-compose", "music-score")),
+    "tars": (as_tars, EVERYTHING),
+    "parquet": (as_parquet, EVERYTHING),
+    "packed_sounds": (packed_sounds, ("music",)),
     "performances": (performances, ("music-score", "music-notes", "music")),
 }  # fmt: skip
 
@@ -96,10 +107,13 @@ def test_what_fits_a_folder_is_told_and_a_recipe_of_it_loads(run, tmp_path, name
     assert (found["begun_as"], [one["recipes"][0] for one in found["proposals"]]) == (begun, list(fitting))
 
 
-@pytest.mark.parametrize("name", ["pictures", "listed_notes", "scores"])
-def test_a_recipe_trains_on_the_folder(run, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "place"), [("pictures", 0), ("listed_notes", 0), ("scores", 0), ("tars", 1), ("parquet", 3)]
+)
+def test_a_recipe_trains_on_the_folder(run, tmp_path, name, place):
     """Begun as a debug twin, a step of each stage."""
-    make, (recipe, *_) = FOLDERS[name]
+    make, fitting = FOLDERS[name]
+    recipe = fitting[place]
     make(tmp_path / name)
     path = tmp_path / "recipe.yaml"
     assert run("new", tmp_path / name, "--recipe", f"{recipe}-debug", "--out", path, "--no-cost")[0] == 0

@@ -34,7 +34,7 @@ from synesthete.config import Stage, build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
 from synesthete.training import loop, pieces
-from synesthete.training.run_folder import share_step
+from synesthete.training.run_folder import share_step, store_of_this_start
 from synesthete.training.run_log import write_environment
 from synesthete.types import InputError
 from tiny import debug_recipe
@@ -63,9 +63,9 @@ def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subp
 
 
 def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: int = 2, recipe=None) -> str:
-    """Train the debug twin, or a recipe, in forks that are told what torchrun, or FSDP's launcher, tells its processes; what they warn of.
+    """What processes warn of that train the debug twin, or a recipe, as torchrun's do, or those of FSDP's launcher.
 
-    The launcher and its processes would each import the libraries: most of what such a test takes.
+    Forks, since a launcher and its processes would each import the libraries: most of what such a test takes.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -227,6 +227,23 @@ def test_the_launcher_starts_a_killed_process_again_and_the_end_is_the_same(ddp,
     assert launcher.returncode == 0, errors
     assert "exitcode: -9" in errors
     assert_same(folder, ddp)
+
+
+def test_processes_that_are_started_again_read_nothing_of_those_before(monkeypatch):
+    """The launcher's store outlives them, and in it the addresses that they listened at."""
+    kept = torch.distributed.HashStore()
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda _: iter([(kept, 1, 2)]))
+    assert store_of_this_start() == {}
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
+    stores = []
+    for start in ("0", "1", "2"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start)
+        stores.append(store_of_this_start())
+    assert not stores[0] and (stores[1]["rank"], stores[1]["world_size"]) == (1, 2)
+    stores[1]["store"].set("where", "here")
+    assert stores[1]["store"].check(["where"]) and not stores[2]["store"].check(["where"])
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")  # machines, which count their starts apart
+    assert store_of_this_start() == {}
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,7 @@ from denoisers.tiny_diffusion import write_stable_diffusion
 from paired_files import write_classes
 from synesthete import tasks
 from synesthete.cli.app import app
-from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.conditioning.clap import Clap
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, build
 from synesthete.objectives import Alignment, Denoising
 from synesthete.pipeline import Pipeline

@@ -87,10 +87,12 @@ def preprocess_images(
     shards = []
     with locked(folder, wait=True):
         how: How = "network" if looked_at else "alone"
-        fail = Worklist(folder, name, [path for path, _, _ in jobs]).fail
-        divide_ahead(partial(preprocess_shard, fitter), {path: (path, files) for path, _, files in jobs}, how, fail)
+        worklist = Worklist(folder, name, [path for path, _, _ in jobs])
+        named = {path: (path, files) for path, _, files in jobs}
+        divide_ahead(partial(preprocess_shard, fitter), named, how, worklist.fail)
         for path, first, files in jobs:
-            shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
+            with worklist.making(path):
+                shards.append(load_or_compute(path, partial(fitter, files, partial(report, first))))
             report(first, len(files))
     places = torch.cat([shard["places"] + number * size for number, shard in enumerate(shards)])
     if not len(places):

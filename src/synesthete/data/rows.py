@@ -103,11 +103,13 @@ def compute_rows(
     """
     shards = []
     jobs = [(path_of(number, places), places) for number, places in enumerate(torch.arange(num).split(size))]
+    making: Callable[[Path], AbstractContextManager[None]] = nullcontext
     if step:
         worklist = Worklist(jobs[0][0].parent, step, [path for path, _ in jobs])
         divide_ahead(partial(_make, compute), {job[0]: job for job in jobs}, "network", worklist.fail)
+        making = worklist.making
     for path, places in jobs:
-        with around():
+        with around(), making(path):
             kept = load_or_compute(path, partial(_values, compute, places))
         shards.append(kept["values"])
         report(int(places[-1]) + 1, num)

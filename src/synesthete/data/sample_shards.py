@@ -181,6 +181,14 @@ class SampleShards(PictureSource):
             raise InputError(f"{self.path}: no sound in it; set audio to what holds them")
         return found
 
+    def kinds(self) -> set[str]:
+        """Which of "image" and "audio" there are in the samples, with a class or without.
+
+        Raises:
+            InputError: no such files, or a damaged one.
+        """
+        return {kind for _, sample in self._samples() for kind in sample.parts}
+
     def _samples(self) -> Iterator[tuple[str | None, Sample]]:
         if self.path is None:
             return
@@ -211,9 +219,9 @@ def holds_shards(path: Path) -> bool:
 
 
 def recording_of(sample: Sample, label: str | None) -> RecordingBytes:
-    """The sound of a sample."""
-    sound = sample.parts["audio"]
-    return RecordingBytes(sound.name, f"{label}/{sample.key}" if label else sample.key, sound.stamp, sound.read)
+    """The sound of a sample, right below the folder that stands for its class; without one in no folder."""
+    sound, place = sample.parts["audio"], sample.key.replace("/", " ")
+    return RecordingBytes(sound.name, f"{label}/{place}" if label else place, sound.stamp, sound.read)
 
 
 def read_tar(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[Sample]:

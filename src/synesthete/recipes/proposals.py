@@ -21,6 +21,7 @@ from synesthete.data.picture import SUFFIXES as PICTURES
 from synesthete.data.pictures import ClassFolders, list_sources
 from synesthete.data.recordings import SUFFIXES as RECORDINGS
 from synesthete.data.recordings import Recordings
+from synesthete.data.sample_shards import SampleShards, holds_shards
 from synesthete.data.scores.corpus import Scores
 from synesthete.data.scores.performances import RecordedScores
 from synesthete.data.scores.scored_sounds import ScoredSounds
@@ -89,6 +90,9 @@ def propose(folder: Path) -> tuple[list[Proposal], list[str]]:
             "pictures": PICTURES, "sounds": RECORDINGS, "videos": VIDEOS, "midi": MIDI, "scores": (*MIDI, *MUSICXML)
         }.items()
     }  # fmt: skip
+    if source := shards_in(folder):
+        kinds = source.kinds()
+        has |= {"pictures": "image" in kinds, "sounds": "audio" in kinds}
     looks: list[tuple[bool, Callable[[Path], Proposal]]] = [
         (has["videos"], of_videos),
         (has["pictures"] and has["sounds"], of_pairs),
@@ -262,6 +266,10 @@ def of_notes(folder: Path) -> Proposal:
         changes["data.sources"] = sources, "recordings of one's own"
         changes["data.classes"] = listed, "as the manifest has them"
         data = Music((Recordings(str(root)),), classes={name: tuple(globs) for name, globs in listed.items()})
+    elif source := shards_in(root):
+        changes |= named_source(root, "recordings of one's own, packed")
+        changes["data.classes"] = "folders", "as the files have them"
+        data = Music((source,), classes="folders")
     else:
         changes["data.folder"] = str(root.resolve()), "recordings of one's own"
         changes["data.classes"] = "folders", "a folder in it is a class"
@@ -283,10 +291,12 @@ def of_notes(folder: Path) -> Proposal:
 def of_recordings(folder: Path) -> Proposal:
     """Four seconds of music, of nothing or of how loud it is."""
     root = sounds_in(folder)
+    changes: dict[str, tuple[Any, str]] = {"data.folder": (str(root.resolve()), "recordings of one's own")}
     data = Music(folder=str(root))
+    if source := shards_in(root):
+        changes, data = named_source(root, "recordings of one's own, packed"), Music((source,))
     entries = data.listing.entries
     minutes = sum(entry.seconds for entry in entries) / 60
-    changes: dict[str, tuple[Any, str]] = {"data.folder": (str(root.resolve()), "recordings of one's own")}
     others = ("music", "music-stft", "music-low", "music-latent", "music-upsampler")
     words = f"{len(entries)} recordings, {minutes:.1f} min in all"
     return Proposal(
@@ -303,6 +313,8 @@ def pictures_in(folder: Path, num_classifier: int | None = None) -> tuple[Path, 
     """The folder that holds the pictures, they as data, and the class of each, those that are held out included."""
     place = next((Path(one.path) for one in beside(folder) if isinstance(one, ClassFolders)), folder)
     data = LabelledPictures(folder=str(place), num_classifier=num_classifier)
+    if source := shards_in(place):
+        data = LabelledPictures((source,), num_classifier=num_classifier)
     return place, data, [label for split in SPLITS for label in list_sources(data.sources, split).labels]
 
 
@@ -335,10 +347,22 @@ def is_grey(image: Any) -> bool:
 
 def classes_in(place: Path) -> dict[str, tuple[Any, str]]:
     """The changes that give a recipe the classes of a folder of pictures."""
-    return {
-        "data.folder": (str(place.resolve()), "pictures of one's own, in place of the sources"),
-        "data.class_names": (None, "all classes of the folder, by name"),
+    where: dict[str, tuple[Any, str]] = {
+        "data.folder": (str(place.resolve()), "pictures of one's own, in place of the sources")
     }
+    if shards_in(place):
+        where = named_source(place, "pictures of one's own, packed; `names` gives classes that are numbers others")
+    return {**where, "data.class_names": (None, "all classes of the folder, by name")}
+
+
+def shards_in(folder: Path) -> SampleShards | None:
+    """The source of a folder of WebDataset tars, Parquet files, or what `datasets` saved; None of other folders."""
+    return SampleShards(str(folder)) if holds_shards(folder) else None
+
+
+def named_source(folder: Path, why: str) -> dict[str, tuple[Any, str]]:
+    """The change that makes what is packed in a folder the only source of a recipe."""
+    return {"data.sources": ([{"class": "SampleShards", "path": str(folder.resolve())}], why)}
 
 
 def count_labels(what: str, labels: Sequence[str]) -> str:

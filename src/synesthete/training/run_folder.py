@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
@@ -29,7 +31,21 @@ OF_A_STEP = ("batch_size", "gradient_accumulation_steps")  # fields that are set
 
 def processes() -> PartialState:
     """The process among those started with it; accelerate takes CPU processes for strangers unless it is told."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu, **({} if dist.is_initialized() else store_of_this_start()))
+
+
+def store_of_this_start() -> dict[str, Any]:
+    """A store that processes which torchrun started again share with none that were there before; {} of the first.
+
+    torchrun keeps one store for all of its starts, and in it where processes that are gone listened, to which new ones
+    then connect in vain. Starts are counted by each machine for itself, so this helps where there is one.
+    """
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if start == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    store, rank, world_size = next(dist.rendezvous("env://"))
+    return {"store": dist.PrefixStore(f"start {start}", store), "rank": rank, "world_size": world_size}
 
 
 @contextlib.contextmanager
