@@ -103,7 +103,7 @@ def compute_rows(
     """
     shards = []
     jobs = [(path_of(number, places), places) for number, places in enumerate(torch.arange(num).split(size))]
-    making: Callable[[Path], AbstractContextManager[None]] = nullcontext
+    making: Callable[[Path], AbstractContextManager[object]] = nullcontext
     if step:
         worklist = Worklist(jobs[0][0].parent, step, [path for path, _ in jobs])
         divide_ahead(partial(_make, compute), {job[0]: job for job in jobs}, "network", worklist.fail)
