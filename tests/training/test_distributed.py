@@ -46,6 +46,7 @@ FSDP = (
     *("-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2", "--num_machines", "1"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
 )
+WAITED_IN_VAIN = 124
 # A bias before a norm of one channel a group: its gradient is rounding, which Adam makes steps of.
 FREE = "stages.0.bias"  # of the conditioner
 
@@ -59,6 +60,7 @@ def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subp
     except subprocess.TimeoutExpired:
         process.terminate()  # which the launcher hands on; its processes would outlive a kill
         _, errors = process.communicate()
+        return subprocess.CompletedProcess(arguments, WAITED_IN_VAIN, stderr=errors)
     return subprocess.CompletedProcess(arguments, process.returncode, stderr=errors)
 
 
@@ -381,8 +383,6 @@ def test_pieces_killed_go_on_and_equal_whole_weights(cache, prepared, tmp_path, 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_all_processes(cache, prepared, tmp_path):
     """One process meets it; the other must not wait for ever."""
-    started = time.monotonic()
-    ran = launch(FSDP, cache, command(tmp_path / "run", *QUICK, "stages.align.learning_rate=1e30"))
-    assert ran.returncode != 0
-    assert time.monotonic() - started < 350
+    ran = launch(FSDP, cache, command(tmp_path / "run", *QUICK, "stages.align.learning_rate=9e18"))
+    assert ran.returncode not in (0, WAITED_IN_VAIN)
     assert "is not finite; no checkpoint had been written yet" in ran.stderr
