@@ -66,6 +66,24 @@ def test_rows_are_the_pictures_in_their_order(photos, tmp_path, small_shards):
     assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 3
 
 
+def test_the_next_pictures_are_read_while_a_network_looks_at_these(photos, tmp_path, small_shards, monkeypatch):
+    read, next_one = PictureFile.read, threading.Event()
+
+    def told(self, max_pixels):
+        if self.name.endswith("08.png"):
+            next_one.set()
+        return read(self, max_pixels)
+
+    class Waits(Corners):
+        def extract_features(self, raw):
+            assert len(raw) == 1 or next_one.wait(60)  # one is the blank
+            return super().extract_features(raw)
+
+    monkeypatch.setattr(PictureFile, "read", told)
+    found = preprocess_images(photos, Waits(), tmp_path / "kept", "pictures-train", looked_at=True)
+    assert len(found.rows) == NUM
+
+
 def test_every_picture_is_read_once_and_not_again(photos, tmp_path, small_shards, monkeypatch):
     opened, lock, read = [], threading.Lock(), PictureFile.read
 

@@ -124,11 +124,13 @@ class Preprocessor:
         """{"values" (n, ...), "places" (n,) among the files, "contents" (n, 12) uint8} of the readable ones."""
         values, places, contents = [self.blank[:0]], [], []
         with ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1)) as readers:
+            ahead = readers.map(self._fit, files[:BATCH_SIZE])
             for first in range(0, len(files), BATCH_SIZE):
                 if first:
                     report(first)
-                part = files[first : first + BATCH_SIZE]
-                fitted = {first + i: found for i, found in enumerate(readers.map(self._fit, part)) if found}
+                fitted = {first + i: found for i, found in enumerate(ahead) if found}
+                # Read while the network is at these.
+                ahead = readers.map(self._fit, files[first + BATCH_SIZE : first + 2 * BATCH_SIZE])
                 if fitted:
                     values.append(self._see([raw for raw, _ in fitted.values()]))
                 places += list(fitted)
