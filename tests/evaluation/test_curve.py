@@ -85,4 +85,4 @@ def test_another_recipe_is_not_compared_and_other_data_are_named(run):
 
 def test_what_has_no_curve_or_no_figures_yet_has_no_check(run):
     assert run("music-score", 1.0, 1.0, 0) == []
-    assert "images-digits" not in WITH_CURVE
+    assert run("music-score", 1.0, 1.0, None, "name=of-my-own") == []
