@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from benchmarks import images_vs_peers, unet_forward
-from benchmarks.peers import lucidrains, torchvision_stand_in
+from benchmarks.peers import diffusers_unet, lucidrains, torchvision_stand_in
 from benchmarks.peers.ours import Pace
 from benchmarks.peers.seed_unet import SeedUNet
 from benchmarks.peers.side import make_sheet, run_side
-from benchmarks.peers.task import Budget, BudgetSpentError, fit_width
+from benchmarks.peers.task import Budget, BudgetSpentError, Task, fit_width
 from benchmarks.peers.verdict import find_behind
 from PIL import Image
 from torch import nn
@@ -73,6 +73,15 @@ def test_the_original_network_has_its_size_and_starts_at_zero() -> None:
     assert not network(x_t, torch.tensor([1.0, 900.0]), context).any()
     nn.init.normal_(network.out.weight)
     assert network(x_t, torch.tensor([1.0, 900.0]), context).shape == x_t.shape
+
+
+@pytest.mark.parametrize(("size", "level"), [(16, 1), (32, 1), (64, 2)])
+def test_diffusers_attends_where_a_picture_is_sixteen_wide(size: int, level: int) -> None:
+    task = Task("", "", (), (3, size, size), 10, 0, flips=False, seconds=1, num=1, num_inference_steps=1)
+    network = diffusers_unet.make_network(task, 8)
+    attends = [bool(getattr(block, "attentions", None)) for block in network.down_blocks]
+    assert attends == [number == level for number in range(4)]
+    assert attends == [bool(getattr(block, "attentions", None)) for block in network.up_blocks][::-1]
 
 
 def test_unet_forward_reports_both_sides(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
