@@ -19,8 +19,9 @@ STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")
 TWICE = ("heun", "flow-heun")  # two forwards a step, one in the last
 # diffusers cuts their timesteps to whole numbers; ours are those of their own sigmas.
 FLOW_MULTISTEP = ("flow-dpmsolver++", "flow-dpmsolver++sde", "flow-unipc")
-BETA_SAMPLERS = [name for name, sampler in SAMPLERS.items() if not sampler.flow]
-FLOW_SAMPLERS = [name for name, sampler in SAMPLERS.items() if sampler.flow]
+GAUSSIAN = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.absorbing}
+BETA_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if not sampler.flow]
+FLOW_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if sampler.flow]
 
 PROCESSES = {
     "beta": [
@@ -50,11 +51,11 @@ every_walk = pytest.mark.parametrize(
     ("name", "process"),
     [
         pytest.param(name, process, id=f"{name}-{named(process)}")
-        for name, sampler in SAMPLERS.items()
+        for name, sampler in GAUSSIAN.items()
         for process in PROCESSES["flow" if sampler.flow else "beta"]
     ],
 )
-every_sampler = pytest.mark.parametrize("name", SAMPLERS)
+every_sampler = pytest.mark.parametrize("name", GAUSSIAN)
 # Steps, and how far the spread of what they make may be off: 1st order, 2nd order, with noise in every step.
 EXACTNESS = {
     **dict.fromkeys(("ddim", "euler", "flow-euler"), (100, 0.04)),
@@ -153,7 +154,7 @@ def test_gaussian_data_keeps_its_spread(name, process):
     assert x_0.std().item() == pytest.approx(0.5, rel=tolerance)
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in STOCHASTIC])
+@pytest.mark.parametrize("name", [name for name in GAUSSIAN if name not in STOCHASTIC])
 def test_few_steps_come_near(name):
     """From pure noise, where diffusers' Heun with even timesteps gives std 1.4 in 10 steps."""
     process = process_for(name, zero_terminal_snr=True)
@@ -428,7 +429,7 @@ def test_every_x_t_is_yielded_and_none_before_it_is_asked_for(name):
     assert 1 + len(list(steps)) == (11 if name in TWICE else 6)
 
 
-@pytest.mark.parametrize(("name", "eta"), [*((name, 0.0) for name in SAMPLERS), ("ddim", 1.0)])
+@pytest.mark.parametrize(("name", "eta"), [*((name, 0.0) for name in GAUSSIAN), ("ddim", 1.0)])
 def test_a_batch_equals_its_singles(name, eta):
     process, x_T = process_for(name), noise(4, 1, 4, 5)
 
@@ -454,7 +455,7 @@ def test_eta_adds_noise_to_ddim_and_is_refused_elsewhere():
     x_T = noise(2, 1, 4, 5)
     plain, noisy = (walk("ddim", process_for("ddim"), dummy, x_T, 5, eta=eta)[-1] for eta in (0.0, 1.0))
     assert not torch.equal(plain, noisy)
-    for name in SAMPLERS:
+    for name in GAUSSIAN:
         if name != "ddim":
             with pytest.raises(InputError, match=r"^eta 0.5: .* takes none; set eta=0, or take ddim"):
                 walk(name, process_for(name), dummy, x_T, 5, eta=0.5)
@@ -482,7 +483,7 @@ def test_order_1_of_dpmsolver_is_ddim():
 
 @pytest.mark.parametrize(
     ("name", "solver_order"),
-    [(name, order) for name, sampler in SAMPLERS.items() for order in range(1, sampler.max_order + 1)],
+    [(name, order) for name, sampler in GAUSSIAN.items() for order in range(1, sampler.max_order + 1)],
 )
 def test_the_spread_is_kept_at_every_order(name, solver_order):
     process = process_for(name, zero_terminal_snr=True)
@@ -490,7 +491,7 @@ def test_the_spread_is_kept_at_every_order(name, solver_order):
     assert x_0.std().item() == pytest.approx(0.5, rel=0.05)
 
 
-@given(num_inference_steps=st.integers(1, 60), name=st.sampled_from([*SAMPLERS]))
+@given(num_inference_steps=st.integers(1, 60), name=st.sampled_from([*GAUSSIAN]))
 def test_any_number_of_steps_ends_finite(num_inference_steps, name):
     process = process_for(name)
     found = walk(name, process, ideal_denoiser(process, 0.5), noise(4), num_inference_steps)
@@ -500,7 +501,7 @@ def test_any_number_of_steps_ends_finite(num_inference_steps, name):
 
 @pytest.mark.parametrize(
     ("name", "num_inference_steps"),
-    [("ddim", 400), *((name, num) for name in SAMPLERS if name not in STOCHASTIC for num in (30, 61))],
+    [("ddim", 400), *((name, num) for name in GAUSSIAN if name not in STOCHASTIC for num in (30, 61))],
 )
 def test_the_spread_is_kept_where_steps_do_not_divide_the_timesteps(name, num_inference_steps):
     """diffusers' DDIM goes on to timestep - 1000 // n, not the next one unless n divides 1000 (std 0.57 at 400)."""
@@ -596,5 +597,5 @@ def test_nothing_clips_x_0():
 
 
 def test_prediction_types_and_samplers_are_the_ones_tested():
-    assert len(SAMPLERS) == 12
+    assert len(GAUSSIAN) == 12
     assert (*BETA_TYPES, "flow") == PREDICTION_TYPES

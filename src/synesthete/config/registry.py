@@ -64,6 +64,7 @@ NAMES: dict[str, str] = {
     "denoisers.hourglass": "Hourglass",
     "denoisers.stable_diffusion": "StableDiffusion",
     "denoisers.unet": "UNet",
+    "diffusion.note_masking": "NoteMasking",
     "diffusion.process": "Process",
     # objectives
     "objectives.alignment": "Alignment",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import (
@@ -20,6 +21,7 @@ from synesthete.nn.layers import (
     patchify,
     unpatchify,
 )
+from synesthete.nn.roll import OWN_ROWS, Intervals
 from synesthete.types import Condition, InputError
 
 REACH = 2  # cells to either side that a cell's block looks at, along each axis that has more than one
@@ -75,6 +77,9 @@ class Hourglass(ConditionedDenoiser):
         width, depth, num_heads, mlp_ratio: of the tokens' blocks.
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         spatial_channels: C of `Condition.spatial`, joined to x_t as channels; None reads none.
+        interval_width: of the `Intervals` that read a roll's known notes and mend the output, the logits that
+            `NoteMasking` asks for; None does without. What is held lies in the first channels of the spatial condition,
+            as `SketchedScore` has it.
 
     Raises:
         InputError: a width that does not divide into heads, or a cell of more values than its width.
@@ -96,6 +101,7 @@ class Hourglass(ConditionedDenoiser):
         condition_width: int | None = 256,
         pooled_width: int | None = 256,
         spatial_channels: int | None = None,
+        interval_width: int | None = None,
     ) -> None:
         super().__init__()
         if width % num_heads:
@@ -133,6 +139,9 @@ class Hourglass(ConditionedDenoiser):
         self.norm_out = nn.LayerNorm(cell_width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * cell_width)
         self.to_out = nn.Linear(cell_width, in_channels * cell_values)
+        self.intervals = (
+            None if interval_width is None else Intervals(in_channels, sample_size[0] - OWN_ROWS, interval_width)
+        )
         initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
 
     def readers(self) -> Iterable[Any]:
@@ -160,7 +169,13 @@ class Hourglass(ConditionedDenoiser):
             cells = self.run(block, cells, modulation)
         shift, scale = self.modulate_out(signal)[:, None, None].chunk(2, dim=-1)
         cells = self.to_out(modulate(self.norm_out(cells), shift, scale))  # (B, rows, columns, values of a cell)
-        return unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
+        output = unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
+        if self.intervals is None:
+            return output
+        known = x_t
+        if condition.spatial is not None:
+            known = x_t.where(x_t != 0, condition.spatial[:, : x_t.shape[1]].to(x_t))
+        return output + F.pad(self.intervals(known, output[:, :, :-OWN_ROWS]), (0, 0, 0, OWN_ROWS))
 
 
 def merged(cells: Tensor, size: tuple[int, int]) -> Tensor:

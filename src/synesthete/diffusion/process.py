@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -51,6 +51,13 @@ class Process:
             anything but x_0, or a share of timesteps that is none.
     """
 
+    kinds: ClassVar[dict[str, type[Process]]] = {}  # of another way to noise, by what they call their schedule
+
+    def __init_subclass__(cls, schedule: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if schedule is not None:
+            Process.kinds[schedule] = cls
+
     def __init__(
         self,
         schedule: Schedule = "flow",
@@ -92,8 +99,10 @@ class Process:
             raise InputError(
                 f"process: uniform_share {uniform_share}: give 0 to 1, with process.timestep_sampling logit_normal"
             )
-        self.schedule, self.prediction_type, self.preconditioned = schedule, prediction_type, preconditioned
-        self.loss_space: LossSpace = loss_space or ("preconditioned" if preconditioned else prediction_type)
+        self.schedule: str = schedule
+        self.prediction_type: str = prediction_type
+        self.preconditioned = preconditioned
+        self.loss_space: str = loss_space or ("preconditioned" if preconditioned else prediction_type)
         self.num_train_timesteps, self.zero_terminal_snr = num_train_timesteps, zero_terminal_snr
         self.timestep_sampling = timestep_sampling
         self.timestep_mean, self.timestep_std, self.min_sigma = timestep_mean, timestep_std, min_sigma
@@ -102,8 +111,22 @@ class Process:
         if schedule != "flow":
             self.alphas_cumprod = signal_levels(self.scheduler_config())
 
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> Process:
+        """The process with these `settings()`."""
+        kind, arguments = Process.kind_of(settings)
+        return kind(**arguments)
+
+    @staticmethod
+    def kind_of(settings: Mapping[str, Any]) -> tuple[type[Process], dict[str, Any]]:
+        """The class of these `settings()`, a kind that is called by their schedule or this, and its arguments."""
+        kind = Process.kinds.get(settings.get("schedule", ""))
+        if kind is None:
+            return Process, dict(settings)
+        return kind, {name: value for name, value in settings.items() if name != "schedule"}
+
     @property
-    def sampler_space(self) -> PredictionType:
+    def sampler_space(self) -> str:
         """What a sampler of this process is told: velocity on a flow, the network's own prediction otherwise."""
         return "flow" if self.schedule == "flow" else self.prediction_type
 
@@ -196,6 +219,26 @@ class Process:
             return prediction
         alpha, sigma = self.alpha_sigma(timestep)
         return stated(*self._decompose(prediction, x_t, alpha, sigma, min_level), alpha, sigma, to)
+
+    def stated(self, x_0: Tensor, x_t: Tensor, timestep: Tensor) -> Tensor:
+        """An x_0 (B, C, H, W) at x_t and timesteps (B,) in the form that a sampler of this process takes."""
+        alpha, sigma = self.alpha_sigma(timestep)
+        return stated(x_0, (x_t - alpha * x_0) / sigma.clamp(min=1e-4), alpha, sigma, self.sampler_space)
+
+    def best_guess(self, x_t: Tensor, timestep: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """The best linear guess of x_0 from each value of x_t alone (Wiener), by its mean and variance (C, H, W)."""
+        alpha, sigma = self.alpha_sigma(timestep)
+        return mean + alpha * variance / (alpha**2 * variance + sigma**2).clamp(min=1e-12) * (x_t - alpha * mean)
+
+    def error(self, prediction: Tensor, x_0: Tensor, noise: Tensor, x_t: Tensor, timestep: Tensor) -> Tensor:
+        """Mean square error of each sample's prediction (B,) in the loss space."""
+        prediction = self.convert(prediction, x_t, timestep, self.loss_space, self.min_sigma)
+        if self.prediction_type == "sample" and self.loss_space != "sample":
+            # Both sides through the same held division, else small sigmas would compare different things.
+            target = self.convert(x_0, x_t, timestep, self.loss_space, self.min_sigma)
+        else:
+            target = self.target(x_0, noise, timestep)
+        return (prediction - target).square().flatten(1).mean(dim=1)
 
     def _decompose(
         self, prediction: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, min_level: float

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from synesthete.diffusion.note_masking import NoteSampler
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from synesthete.diffusion.process import Process
 
-__all__ = ["SAMPLERS", "Sampler", "make_scheduler", "sample", "scheduler_for"]
+__all__ = ["SAMPLERS", "Sampler", "make_scheduler", "sample", "samplers_of", "scheduler_for"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Sampler:
     """A scheduler and what makes it this sampler.
 
     scheduler: the name of a class of diffusers, or a class like them, for what diffusers lacks. flow: it walks a flow,
-    else a beta schedule. max_order: of its solver, 0 where that has none.
+    else a beta schedule, or what is `absorbing`. max_order: of its solver, 0 where that has none.
     """
 
     scheduler: str | type
     settings: dict[str, Any] = field(default_factory=dict)
     flow: bool = False
     max_order: int = 0
+    absorbing: bool = False
 
     @property
     def scheduler_class(self) -> Any:
@@ -68,10 +70,17 @@ SAMPLERS = {
         "DPMSolverMultistepScheduler", {**FLOW_SIGMAS, "algorithm_type": "sde-dpmsolver++"}, flow=True, max_order=2
     ),
     "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
+    "notes": Sampler(NoteSampler, absorbing=True),
 }
 SPACINGS = ("trailing", "linspace", "leading")
 FLOW_SPACINGS = ("trailing", "log_snr")
 LEAST_SIGMA = 0.02  # where steps even in log SNR end, before the last one to clean data
+
+
+def samplers_of(schedule: str) -> list[str]:
+    """The names of the samplers that can walk a process of that schedule."""
+    kind = schedule == "flow", schedule == "absorbing"
+    return [name for name, sampler in SAMPLERS.items() if (sampler.flow, sampler.absorbing) == kind]
 
 
 def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
@@ -108,7 +117,7 @@ def check_sampling(settings: Mapping[str, Any], process: Process) -> None:
 def check_sampler(name: str, process: Process, shift: float, timestep_spacing: str, solver_order: int | None) -> None:
     """Refuse a sampler that cannot walk a process so; arguments as of `make_scheduler`."""
     flow = process.schedule == "flow"
-    fitting = [known for known, sampler in SAMPLERS.items() if sampler.flow == flow]
+    fitting = samplers_of(process.schedule)
     if name not in fitting:
         what = "unknown" if name not in SAMPLERS else f"cannot walk a {process.schedule!r} schedule"
         raise InputError(f"sampler {name!r}: {what}; choose from {', '.join(fitting)}")

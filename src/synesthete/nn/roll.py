@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.types import InputError
 
 REST = 0  # in place of a pitch
 OWN_ROWS = 2  # beside the pitches': rests, then beginnings
+ADJACENT = (-2, -1, 1)  # notes of a voice, from each of its notes
 
 
 def to_roll(grid: Tensor, lowest: int, num_pitches: int) -> Tensor:
-    """(B, V, 2, T) of pitches (0: rest) and beginnings -> (B, V, num_pitches + 2, T) float32, -1 or 1."""
+    """(B, V, 2, T) of pitches (0: rest) and beginnings -> (B, V, num_pitches + 2, T) float32, -1 or 1.
+
+    The last row says where a rest begins, too, so that it alone tells how long each of them is.
+    """
     pitch, begins = grid.long().unbind(2)  # (B, V, T)
     sounds = pitch != REST
     if bool((sounds & ((pitch < lowest) | (pitch >= lowest + num_pitches))).any()):
@@ -24,7 +28,86 @@ def to_roll(grid: Tensor, lowest: int, num_pitches: int) -> Tensor:
         )
     row = torch.where(sounds, pitch - lowest, num_pitches)
     rows = F.one_hot(row, num_pitches + 1).movedim(-1, 2)  # (B, V, num_pitches + 1, T)
-    return torch.cat([rows, begins.clamp(max=1).unsqueeze(2)], dim=2).float() * 2 - 1
+    begins = (begins > 0) | F.pad(row[..., 1:] != row[..., :-1], (1, 0))
+    return torch.cat([rows, begins.unsqueeze(2)], dim=2).float() * 2 - 1
+
+
+def known_begins(roll: Tensor) -> Tensor:
+    """(B, V, R, T) -> (B, V, T): where a note or a rest is known to begin; its first column does in any case."""
+    begins = roll[:, :, -1] > 0
+    return F.pad(begins[..., 1:], (1, 0), value=True)
+
+
+def note_numbers(begins: Tensor) -> Tensor:
+    """(..., T) bool -> (..., T) int64: which note of its voice each column is of, from 0."""
+    return F.pad(begins[..., 1:], (1, 0)).cumsum(-1)
+
+
+def mean_of_notes(values: Tensor, numbers: Tensor) -> Tensor:
+    """(B, V, R, T) averaged over the columns of each note, numbers (B, V, T), and said in each of them."""
+    means = by_number(values, numbers) / by_number(torch.ones_like(values[:, :, :1]), numbers).clamp(min=1)
+    return means.gather(3, numbers.unsqueeze(2).expand_as(values))
+
+
+class PitchConv(nn.Module):
+    """(B, C, P, T) -> (B, D, P, T): a weight for each interval between two pitches, the same for all of them.
+
+    Args:
+        reach: columns to either side. std: of its first weights.
+    """
+
+    def __init__(self, channels: int, out_channels: int, num_pitches: int, reach: int, std: float = 0.0) -> None:
+        super().__init__()
+        self.reach, self.num_pitches = reach, num_pitches
+        self.weight = nn.Parameter(std * torch.randn(out_channels, channels, 2 * reach + 1, 2 * num_pitches - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows are pitches, the lowest first."""
+        # From the weight of interval p - q to that of each pair of pitches (p, q): a Toeplitz matrix.
+        full = self.weight.unfold(-1, self.num_pitches, 1).flip(-1)  # (D, C, columns, P, P)
+        full = full.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (D * P, C * P, columns)
+        return F.conv1d(x.flatten(1, 2), full, padding=self.reach).unflatten(1, (-1, self.num_pitches))
+
+
+class Intervals(nn.Module):
+    """What known notes say of the others by the intervals between them, in whichever key: logits of pitches.
+
+    It reads the notes of each column, those that sound on, the notes next to them in their voice, however long they
+    are, and the logits of a network that knows more than intervals. Source: a convolution over pitches as in Coconet
+    (Huang et al. 2017), as wide as the roll.
+
+    Args:
+        num_voices: V. num_pitches: P. width: of what is hidden. reach: columns to either side, of what is added
+            without; a hidden layer looks a quarter as far.
+    """
+
+    def __init__(self, num_voices: int, num_pitches: int, width: int, reach: int = 4) -> None:
+        super().__init__()
+        self.num_pitches = num_pitches
+        channels = (2 + len(ADJACENT)) * num_voices
+        self.directly = PitchConv(channels, num_voices, num_pitches, reach)
+        self.embed = PitchConv(channels + num_voices, width, num_pitches, reach // 4, std=0.05)
+        self.within = PitchConv(width, width, num_pitches, 0, std=0.5 / (30 * width) ** 0.5)
+        self.to_logits = PitchConv(width, num_voices, num_pitches, reach // 4)
+        self.biases = nn.Parameter(torch.zeros(2, width, 1, 1))
+
+    def forward(self, roll: Tensor, logits: Tensor) -> Tensor:
+        """Roll (B, V, P + 2, T), 0 where it is unknown, and logits (B, V, P, T) -> what is added to them."""
+        known = (roll[:, :, : self.num_pitches] > 0).to(roll)
+        held = known * (roll[:, :, -1:] < 0)
+        numbers = note_numbers(known_begins(roll))
+        far = max(abs(step) for step in ADJACENT)
+        notes = F.pad(by_number(known, numbers).clamp(max=1), (far, far))
+        adjacent = [notes.gather(3, (numbers + far + step).unsqueeze(2).expand_as(known)) for step in ADJACENT]
+        read = torch.cat([known, held, *adjacent], dim=1)
+        hidden = F.gelu(self.embed(torch.cat([read, logits / 2], dim=1)) + self.biases[0])
+        hidden = hidden + F.gelu(self.within(hidden) + self.biases[1])
+        return self.directly(read) + self.to_logits(hidden)
+
+
+def by_number(values: Tensor, numbers: Tensor) -> Tensor:
+    """(B, V, R, T) summed over the columns of each note, numbers (B, V, T), in the place of its number."""
+    return torch.zeros_like(values).scatter_add(3, numbers.unsqueeze(2).expand_as(values), values)
 
 
 def from_roll(roll: Tensor, lowest: int) -> Tensor:

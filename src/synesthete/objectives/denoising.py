@@ -50,6 +50,8 @@ class Objective(nn.Module):
 class Denoising(Objective):
     """The diffusion loss: mean square between the network's prediction and the target, in the process' loss space.
 
+    Of notes that become unknown it is the cross-entropy (`NoteMasking`).
+
     Args:
         condition_dropout: share of samples that see the null condition, drawn per sample (Ho & Salimans 2022). Where
             the condition has two sources, share of each that is dropped, drawn for each by itself.
@@ -109,20 +111,7 @@ class Denoising(Objective):
 
 
 def denoising_error(parts: Parts, x_0: Tensor, noise: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-    """Mean square error of each sample (B,) in the process' loss space, at the given noise and timesteps (B,)."""
+    """The process' error of each sample (B,) at the given noise and timesteps (B,)."""
     x_t = parts.process.add_noise(x_0, noise, timestep)
     prediction = parts.process.predict(parts.denoiser, x_t, timestep, condition)
-    return prediction_error(parts.process, prediction, x_0, noise, x_t, timestep)
-
-
-def prediction_error(
-    process: Process, prediction: Tensor, x_0: Tensor, noise: Tensor, x_t: Tensor, timestep: Tensor
-) -> Tensor:
-    """Mean square error of each sample's prediction (B,) in the process' loss space."""
-    prediction = process.convert(prediction, x_t, timestep, process.loss_space, process.min_sigma)
-    if process.prediction_type == "sample" and process.loss_space != "sample":
-        # Both sides through the same held division, else small sigmas would compare different things.
-        target = process.convert(x_0, x_t, timestep, process.loss_space, process.min_sigma)
-    else:
-        target = process.target(x_0, noise, timestep)
-    return (prediction - target).square().flatten(1).mean(dim=1)
+    return parts.process.error(prediction, x_0, noise, x_t, timestep)

@@ -63,6 +63,8 @@ class Distillation(Denoising):
 
     def attach(self, parts: Parts) -> Objective:
         """As every objective."""
+        if parts.process.schedule == "absorbing":
+            raise InputError("few steps are learned of walks without chance, and notes are drawn by chance; leave it")
         self.grids = [timesteps_of(parts.process, num) for num in self.steps]
         return super().attach(parts)
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from synesthete.objectives.denoising import Parts, prediction_error
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch, Condition
 
 GAP_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the way to noise
@@ -48,7 +47,7 @@ def predict_x_0(parts: Any, x_0: Tensor, noise: Tensor, condition: Condition, fr
     x_t = process.add_noise(x_0, noise, timestep)
     prediction = process.predict(parts.denoiser, x_t, timestep, condition)
     guess = process.convert(prediction, x_t, timestep, "sample")
-    return guess, prediction_error(process, prediction, x_0, noise, x_t, timestep)
+    return guess, process.error(prediction, x_0, noise, x_t, timestep)
 
 
 @torch.no_grad()

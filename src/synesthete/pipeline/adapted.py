@@ -44,7 +44,7 @@ def adapted(folder: Path) -> dict[str, Any]:
         lora_alpha=lora["alpha"],
     ).eval()
     load_adapters(SimpleNamespace(denoiser=denoiser, conditioner=conditioner), folder)
-    process, sampling = Process(**told["process"]), told["sampling"] or vars(Sampling(**GUESSED))
+    process, sampling = Process.of(told["process"]), told["sampling"] or vars(Sampling(**GUESSED))
     return {
         "codec": codec,
         "conditioner": conditioner,

@@ -45,7 +45,8 @@ def check_index(index: Mapping[str, Any]) -> None:
         TypeError, ValueError: what stands where a table belongs is none.
     """
     process, sampling, card = (dict(index.get(key) or {}) for key in ("process", "sampling", "card"))
-    build(Process, **process)
+    kind, arguments = Process.kind_of(process)
+    build(kind, **arguments)
     filled(Sampling, sampling, "sampling")
     names = card.get("class_names") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -42,22 +42,24 @@ def inpaint(
     the rest of the estimate is moved first to where the known part would be expected as it is, by the
     `reconstruction_guidance` of Ho et al. 2022 (video diffusion, eq. 7). 0 corrections leave it out.
     """
-    settings = process.settings() | {"preconditioned": False}  # what is around the network says nothing of its scale
-    given = Process(**(settings | {"prediction_type": "sample"}))
-    stated = Process(**(settings | {"prediction_type": process.sampler_space}))
+    # What is around the network is stated as the sampler takes it.
+    stated = process
+    if num_corrections:
+        told = {"preconditioned": False, "prediction_type": process.sampler_space}
+        stated = Process.of(process.settings() | told)
 
     def around(denoise: Denoise) -> Denoise:
         def held(x_t: Tensor, timestep: Tensor) -> Tensor:
             times = timestep.flatten()[:1].to(x_t.device)
             here, kept = known.to(x_t), keep.to(x_t.device)
             if not num_corrections:
-                exact = given.convert(here, x_t.float(), times, process.sampler_space)
+                exact = process.stated(here, x_t.float(), times)
                 return torch.where(kept, exact, denoise(x_t, timestep))
             with torch.enable_grad():
                 x_t = x_t.detach().requires_grad_()
                 x_0 = stated.convert(denoise(x_t, timestep), x_t.float(), times, "sample")
             x_0 = torch.where(kept, here, reconstruction_guidance(x_0, x_t, here, kept, num_corrections))
-            return given.convert(x_0, x_t.detach().float(), times, process.sampler_space)
+            return process.stated(x_0, x_t.detach().float(), times)
 
         return held
 

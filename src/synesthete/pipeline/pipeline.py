@@ -76,7 +76,7 @@ class Pipeline:
     ) -> None:
         self.codec, self.conditioner, self.denoiser, self._scheduler = codec, conditioner, denoiser, scheduler
         self.config = Config(process=dict(process or {}), sampling=dict(sampling or {}), card=dict(card or {}))
-        self.process = Process(**self.config.process)
+        self.process = Process.of(self.config.process)
 
     @property
     def scheduler(self) -> Any:

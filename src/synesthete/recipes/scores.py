@@ -12,7 +12,7 @@ from synesthete.data.scores.rendering import Partials, SoundFont
 from synesthete.data.scores.scored_sounds import ScoredSounds
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.denoisers.hourglass import Hourglass
-from synesthete.diffusion.process import Process
+from synesthete.diffusion.note_masking import NoteMasking
 from synesthete.recipes.parts import change, denoise, preconditioned_flow, shrink, ten_steps
 
 NUM_FRAMES = 200  # of 20 ms, of what is heard: fifty tokens of four
@@ -42,16 +42,11 @@ def music_compose() -> Recipe:
             condition_width=256,
             pooled_width=256,
             spatial_channels=8,
+            interval_width=24,
         ),
-        process=build(
-            Process,
-            prediction_type="sample",
-            loss_space="flow",
-            timestep_sampling="logit_normal",
-            timestep_mean=0.5,
-        ),
-        stages=[denoise(num_steps=3500, batch_size=32, learning_rate=1e-3)],
-        sampling=Sampling(sampler="flow-euler", num_inference_steps=40, guidance_scale=2.0, precision="auto"),
+        process=build(NoteMasking),
+        stages=[denoise(num_steps=4000, batch_size=32, learning_rate=1e-3)],
+        sampling=Sampling(sampler="notes", num_inference_steps=120, guidance_scale=1.5, precision="auto"),
         weights="float16",
     )
 
@@ -113,9 +108,10 @@ def debug(recipe: Recipe) -> Recipe:
             "cell_size": (17, 1),
             "merge": (3, 4),
             "cell_width": 72,
-            "width": 32,
+            "width": 16,
             "depth": 1,
             "num_heads": 2,
+            "interval_width": 1,
             "condition_width": 16,
             "pooled_width": 16,
         },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from synesthete.diffusion.sampling import SAMPLERS
+from synesthete.diffusion.sampling import SAMPLERS, samplers_of
 from synesthete.tasks.sampling import SampleRequest
 from synesthete.tasks.task import CHOICE, HELP
 from synesthete.types import InputError
@@ -213,9 +213,7 @@ def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
     for field in asked:
         values: Sequence[Any] | None = choices.get(field.name)
         if field.name == "sampler":
-            flow = base.process.schedule == "flow"
-            fitting = [name for name, one in SAMPLERS.items() if one.flow == flow]
-            updates.append(gr.update(choices=fitting, value=own["sampler"]))
+            updates.append(gr.update(choices=samplers_of(base.process.schedule), value=own["sampler"]))
         elif field.is_setting and values is None:
             updates.append(gr.update(value=own[field.name]))
         elif values is None:

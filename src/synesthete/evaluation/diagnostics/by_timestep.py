@@ -165,8 +165,8 @@ def trace(
 def trace_without_network(model: ModelUnderTest, x_0: Tensor) -> StepErrors:
     """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
 
-    The best linear guess from that pixel alone (Wiener), by mean and variance over training samples. At noise it is the
-    mean sample.
+    That is the process' best guess from that pixel alone, by mean and variance over training samples. At noise it is
+    the mean sample.
     """
     process = model.pipeline.process
     known = model.x_0(model.training(NUM_MEASURED))
@@ -175,9 +175,7 @@ def trace_without_network(model: ModelUnderTest, x_0: Tensor) -> StepErrors:
     wrong, gains = [], []
     for fraction in FRACTIONS:
         timestep = process.at(torch.full((len(x_0),), fraction)).to(x_0.device)
-        alpha, sigma = process.alpha_sigma(timestep)
-        x_t = process.add_noise(x_0, noise, timestep)
-        guess = mean + alpha * variance / (alpha**2 * variance + sigma**2).clamp(min=1e-12) * (x_t - alpha * mean)
+        guess = process.best_guess(process.add_noise(x_0, noise, timestep), timestep, mean, variance)
         wrong.append((guess - x_0).square().flatten(1).mean(dim=1).cpu())
         gains.append(loss_gain(process, timestep).cpu())
     errors = torch.stack(wrong)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process, Schedule
-from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, scheduler_for
+from synesthete.diffusion.sampling import FLOW_SPACINGS, SAMPLERS, samplers_of, scheduler_for
 from synesthete.pipeline import Pipeline
 from synesthete.types import Condition, InputError
 
@@ -122,7 +122,7 @@ class Space:
         self._timesteps: dict[str, torch.Tensor] = {}  # a scheduler takes milliseconds to make
         flow = process.schedule == "flow"
         self.knobs: dict[str, tuple[Any, ...]] = {
-            "sampler": tuple(name for name, sampler in SAMPLERS.items() if sampler.flow == flow),
+            "sampler": tuple(samplers_of(process.schedule)),
             "num_inference_steps": NUM_STEPS,
             "guidance_scale": GUIDANCE_SCALES if guidance else (1.0,),
             "guidance_interval": GUIDANCE_INTERVALS,
@@ -284,7 +284,7 @@ def plan_sweep(
     for schedule, walk in pipelines.items():
         trained = schedule == own_schedule
         asked = samplers or [own["sampler"] if trained else DEFAULT_SAMPLER[schedule]]
-        known = [name for name, sampler in SAMPLERS.items() if sampler.flow == (schedule == "flow")]
+        known = samplers_of(schedule)
         cannot = f"cannot walk a {schedule!r} schedule"
         if not set(asked) & set(known):
             raise InputError(f"sampler {', '.join(asked)}: {cannot}; choose from {', '.join(known)}")
