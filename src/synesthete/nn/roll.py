@@ -10,6 +10,8 @@ from synesthete.types import InputError
 
 REST = 0  # in place of a pitch
 OWN_ROWS = 2  # beside the pitches': rests, then beginnings
+FAR = 1000  # rows away: what is unknown or rests
+PERFECT = (0, 7)  # semitones above the lower voice, within an octave
 ADJACENT = (-2, -1, 1)  # notes of a voice, from each of its notes
 
 
@@ -89,6 +91,7 @@ class Intervals(nn.Module):
         self.embed = PitchConv(channels + num_voices, width, num_pitches, reach // 4, std=0.05)
         self.within = PitchConv(width, width, num_pitches, 0, std=0.5 / (30 * width) ** 0.5)
         self.to_logits = PitchConv(width, num_voices, num_pitches, reach // 4)
+        self.alike = nn.Parameter(torch.zeros(2, 2, num_voices, num_voices))  # ends of a note; perfect or not; V; V
         self.biases = nn.Parameter(torch.zeros(2, width, 1, 1))
 
     def forward(self, roll: Tensor, logits: Tensor) -> Tensor:
@@ -102,7 +105,36 @@ class Intervals(nn.Module):
         read = torch.cat([known, held, *adjacent], dim=1)
         hidden = F.gelu(self.embed(torch.cat([read, logits / 2], dim=1)) + self.biases[0])
         hidden = hidden + F.gelu(self.within(hidden) + self.biases[1])
-        return self.directly(read) + self.to_logits(hidden)
+        return self.directly(read) + self.to_logits(hidden) + self._in_parallel(known, numbers)
+
+    def _in_parallel(self, known: Tensor, numbers: Tensor) -> Tensor:
+        """Logits of the pitches by which a voice would move as another does, before and after each of its notes.
+
+        Intervals that are perfect, which composers avoid to keep, have weights of their own. No sum over pairs of notes
+        says which these are: it takes four notes, two of either voice.
+        """
+        row = torch.where(known.any(2), known.argmax(2), FAR)  # (B, V, T)
+        here, end = torch.arange(row.shape[-1], device=row.device), row.shape[-1] - 1
+        is_first = F.pad(numbers[..., 1:] != numbers[..., :-1], (1, 0), value=True)
+        first = torch.where(is_first, here, 0).cummax(-1).values
+        last = torch.where(is_first.roll(-1, -1), here, end).flip(-1).cummin(-1).values.flip(-1)
+        total = torch.zeros_like(known)
+        voices = torch.arange(row.shape[1], device=row.device)
+        lower = torch.where(voices[:, None] > voices, 1, -1).unsqueeze(-1)  # (V, V, 1): 1 where the other is above
+        for weights, inside, step in zip(self.alike, (first, last), (-1, 1), strict=True):
+            outside = inside + step
+            there = (outside >= 0) & (outside <= end)
+            outside = outside.clamp(0, end)
+            own = row.gather(2, outside).unsqueeze(2)  # (B, V, 1, T)
+            others = row.unsqueeze(1).expand(-1, row.shape[1], -1, -1)  # (B, V, V, T)
+            now, then = (others.gather(3, at.unsqueeze(2).expand_as(others)) for at in (inside, outside))
+            goal = own + now - then
+            moves = there.unsqueeze(2) & (now != then) & (torch.maximum(torch.maximum(now, then), own) < FAR)
+            moves &= (goal >= 0) & (goal < self.num_pitches) & (voices[:, None] != voices).unsqueeze(-1)
+            perfect = torch.isin(lower * (now - goal) % 12, row.new_tensor(PERFECT))
+            weight = torch.where(perfect, *weights.unsqueeze(-1)) * moves
+            total = total.scatter_add(2, goal.clamp(0, self.num_pitches - 1), weight.to(total))
+        return total
 
 
 def by_number(values: Tensor, numbers: Tensor) -> Tensor:
