@@ -161,6 +161,35 @@ def test_intervals_are_the_same_in_every_key(x_0):
     assert directly.weight.shape[-1] == 97
 
 
+def test_a_pitch_that_would_move_in_parallel_is_told_apart():
+    """Two voices a fifth apart; the upper one moves by two semitones, and what the lower one does is unknown."""
+    grid = torch.zeros(1, 2, 2, 8, dtype=torch.uint8)
+    grid[0, 0, 0] = torch.tensor([67] * 4 + [69] * 4)
+    grid[0, 1, 0] = torch.tensor([60] * 4 + [62] * 4)
+    grid[:, :, 1, ::4] = 1
+    roll = RollCodec(num_voices=2, num_columns=8).encode(grid)
+    roll[0, 1, :-1, 4:] = 0
+    intervals = Intervals(2, 49, width=1)
+    for part in (intervals.directly, intervals.embed, intervals.within, intervals.to_logits):
+        torch.nn.init.zeros_(part.weight)
+    nothing = torch.zeros(1, 2, 49, 8)
+    with torch.no_grad():
+        intervals.alike[0, 0] = -3.0  # what precedes, perfect
+        intervals.alike[0, 1] = 1.0  # what precedes, any other
+    found = intervals(roll, nothing)[0, 1]
+    assert (found[62 - 34, 4:] == -3).all()
+    assert found[:, 4:].count_nonzero() == 4
+    assert not found[:, :4].any()
+    roll[0, 0, :-1] = roll[0, 0, :-1].roll(1, 0)  # a sixth: not perfect
+    assert (intervals(roll, nothing)[0, 1, 62 - 34, 4:] == 1).all()
+    with torch.no_grad():
+        intervals.alike.zero_()
+        intervals.alike[1, 0] = 2.0  # what follows
+    roll = RollCodec(num_voices=2, num_columns=8).encode(grid)
+    roll[0, 1, :-1, :4] = 0
+    assert (intervals(roll, nothing)[0, 1, 60 - 34, :4] == 2).all()
+
+
 def test_it_is_saved_by_its_settings_and_a_share_that_is_none_is_refused():
     again = Process.of(NoteMasking(rhythm_share=0.4).settings())
     assert isinstance(again, NoteMasking)

@@ -11,7 +11,7 @@ from synesthete.types import InputError
 REST = 0  # in place of a pitch
 OWN_ROWS = 2  # beside the pitches': rests, then beginnings
 FAR = 1000  # rows away: what is unknown or rests
-PERFECT = (0, 7)  # semitones above the lower voice, within an octave
+FIFTH = 7  # semitones; with octaves what is perfect
 ADJACENT = (-2, -1, 1)  # notes of a voice, from each of its notes
 
 
@@ -114,10 +114,10 @@ class Intervals(nn.Module):
         says which these are: it takes four notes, two of either voice.
         """
         row = torch.where(known.any(2), known.argmax(2), FAR)  # (B, V, T)
-        here, end = torch.arange(row.shape[-1], device=row.device), row.shape[-1] - 1
+        columns, end = torch.arange(row.shape[-1], device=row.device), row.shape[-1] - 1
         is_first = F.pad(numbers[..., 1:] != numbers[..., :-1], (1, 0), value=True)
-        first = torch.where(is_first, here, 0).cummax(-1).values
-        last = torch.where(is_first.roll(-1, -1), here, end).flip(-1).cummin(-1).values.flip(-1)
+        ends = torch.stack([is_first, is_first.roll(-1, -1)]) * columns  # of a note, each at itself, else 0
+        first, last = (by_number(x.unsqueeze(2), numbers).squeeze(2).gather(2, numbers) for x in ends)
         total = torch.zeros_like(known)
         voices = torch.arange(row.shape[1], device=row.device)
         lower = torch.where(voices[:, None] > voices, 1, -1).unsqueeze(-1)  # (V, V, 1): 1 where the other is above
@@ -131,8 +131,9 @@ class Intervals(nn.Module):
             goal = own + now - then
             moves = there.unsqueeze(2) & (now != then) & (torch.maximum(torch.maximum(now, then), own) < FAR)
             moves &= (goal >= 0) & (goal < self.num_pitches) & (voices[:, None] != voices).unsqueeze(-1)
-            perfect = torch.isin(lower * (now - goal) % 12, row.new_tensor(PERFECT))
-            weight = torch.where(perfect, *weights.unsqueeze(-1)) * moves
+            interval = lower * (now - goal) % 12
+            perfect = (interval == 0) | (interval == FIFTH)
+            weight = torch.where(perfect, weights[0].unsqueeze(-1), weights[1].unsqueeze(-1)) * moves
             total = total.scatter_add(2, goal.clamp(0, self.num_pitches - 1), weight.to(total))
         return total
 
