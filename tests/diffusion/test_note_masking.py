@@ -14,7 +14,7 @@ from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.diffusion.note_masking import NoteMasking, NoteSampler
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
-from synesthete.nn.roll import Intervals, known_begins, mean_of_notes, note_numbers
+from synesthete.nn.roll import PARALLEL, Intervals, known_begins, mean_of_notes, note_numbers
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError
 
@@ -174,20 +174,20 @@ def test_a_pitch_that_would_move_in_parallel_is_told_apart():
         torch.nn.init.zeros_(part.weight)
     nothing = torch.zeros(1, 2, 49, 8)
     with torch.no_grad():
-        intervals.alike[0, 0] = -3.0  # what precedes, perfect
-        intervals.alike[0, 1] = 1.0  # what precedes, any other
+        intervals.alike[0, 0] = -3 / PARALLEL  # what precedes, perfect
+        intervals.alike[0, 1] = 1 / PARALLEL  # what precedes, any other
     found = intervals(roll, nothing)[0, 1]
-    assert (found[62 - 34, 4:] == -3).all()
+    torch.testing.assert_close(found[62 - 34, 4:], torch.full((4,), -3.0))
     assert found[:, 4:].count_nonzero() == 4
     assert not found[:, :4].any()
     roll[0, 0, :-1] = roll[0, 0, :-1].roll(1, 0)  # a sixth: not perfect
-    assert (intervals(roll, nothing)[0, 1, 62 - 34, 4:] == 1).all()
+    torch.testing.assert_close(intervals(roll, nothing)[0, 1, 62 - 34, 4:], torch.ones(4))
     with torch.no_grad():
         intervals.alike.zero_()
-        intervals.alike[1, 0] = 2.0  # what follows
+        intervals.alike[1, 0] = 2 / PARALLEL  # what follows
     roll = RollCodec(num_voices=2, num_columns=8).encode(grid)
     roll[0, 1, :-1, :4] = 0
-    assert (intervals(roll, nothing)[0, 1, 60 - 34, :4] == 2).all()
+    torch.testing.assert_close(intervals(roll, nothing)[0, 1, 60 - 34, :4], torch.full((4,), 2.0))
 
 
 def test_it_is_saved_by_its_settings_and_a_share_that_is_none_is_refused():

@@ -11,6 +11,7 @@ from synesthete.types import InputError
 REST = 0  # in place of a pitch
 OWN_ROWS = 2  # beside the pitches': rests, then beginnings
 FAR = 1000  # rows away: what is unknown or rests
+PARALLEL = 30.0  # a weight of what is parallel, as few as they are, goes that much further in a step of Adam
 FIFTH = 7  # semitones; with octaves what is perfect
 ADJACENT = (-2, -1, 1)  # notes of a voice, from each of its notes
 
@@ -121,7 +122,7 @@ class Intervals(nn.Module):
         total = torch.zeros_like(known)
         voices = torch.arange(row.shape[1], device=row.device)
         lower = torch.where(voices[:, None] > voices, 1, -1).unsqueeze(-1)  # (V, V, 1): 1 where the other is above
-        for weights, inside, step in zip(self.alike, (first, last), (-1, 1), strict=True):
+        for weights, inside, step in zip(PARALLEL * self.alike, (first, last), (-1, 1), strict=True):
             outside = inside + step
             there = (outside >= 0) & (outside <= end)
             outside = outside.clamp(0, end)
