@@ -19,6 +19,7 @@ from synesthete.export.model import NEEDED, OPSET, check_installed, compared, ma
 from synesthete.io import digest
 from synesthete.logs import PACKAGE
 from synesthete.nn.part import CastOnce, autocast
+from synesthete.pipeline.cascade import Cascade
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -127,6 +128,6 @@ def set_engine(made: Any, engine: str) -> None:
     """
     if engine not in get_args(Engine):
         raise InputError(f"engine {engine!r}: there are {', '.join(get_args(Engine))}")
-    pipelines = (made.base, made.upsampler) if hasattr(made, "upsampler") else (made,)
+    pipelines = (made.base, made.upsampler) if isinstance(made, Cascade) else (made,)
     for one in pipelines:
         one.network = None if engine == "torch" else OnnxNetwork(one.denoiser)
