@@ -93,6 +93,21 @@ def test_draws_follow_the_logits_and_a_note_has_one_pitch():
     assert (rows[..., 1:] == rows[..., :-1])[~first[..., 1:]].all()
 
 
+def test_a_lower_temperature_draws_likely_notes_more_often():
+    logits = torch.zeros(NUM, *CODEC.shape)
+    logits[:, :, 20] = 4.0
+    shares = []
+    for temperature in (1.0, 0.5):
+        scheduler = make_scheduler("notes", NoteMasking(temperature=temperature))
+        generators = seeding.sample_generators(1, NUM)
+        *_, x_0 = sample(
+            lambda x_t, timestep: logits, scheduler, noise_of(), num_inference_steps=20, generators=generators
+        )
+        shares.append((x_0[:, :, :-1].argmax(2) == 20)[known_begins(x_0)].float().mean().item())
+    for share, temperature in zip(shares, (1.0, 0.5), strict=True):
+        assert share == pytest.approx(torch.softmax(logits[0, 0, :-1, 0] / temperature, 0)[20].item(), abs=0.06)
+
+
 def test_a_piece_is_the_same_alone_and_among_others():
     logits = torch.randn(NUM, *CODEC.shape, generator=torch.Generator().manual_seed(3))
     together = walk(lambda x_t, timestep: logits)[-1]
@@ -197,6 +212,8 @@ def test_it_is_saved_by_its_settings_and_a_share_that_is_none_is_refused():
     assert isinstance(Process.of(Process().settings()), Process)
     with pytest.raises(InputError, match="rhythm_share"):
         NoteMasking(rhythm_share=1.0)
+    with pytest.raises(InputError, match="temperature"):
+        NoteMasking(temperature=0)
     with pytest.raises(InputError, match="choose from notes"):
         make_scheduler("ddim", PROCESS)
     with pytest.raises(InputError, match="notes"):

@@ -35,14 +35,23 @@ class NoteMasking(Process, schedule="absorbing"):
 
     Gaussian noise decides what becomes unknown, by its quantiles, so that it is drawn as that of every process: of a
     note that of its first column in its voice's first row, of beginnings that of their own row.
+
+    Args:
+        rhythm_share: of the way, in which beginnings become unknown. temperature: what logits of pitches are divided by
+            before they are drawn from: below 1, likely notes are drawn more often.
+
+    Raises:
+        InputError: a share that is none, or a temperature that is not above 0.
     """
 
-    def __init__(self, num_train_timesteps: int = 1000, rhythm_share: float = 0.25) -> None:
+    def __init__(self, num_train_timesteps: int = 1000, rhythm_share: float = 0.25, temperature: float = 1.0) -> None:
         if not 0 < rhythm_share < 1:
             raise InputError(f"process.rhythm_share {rhythm_share}: give more than 0 and less than 1")
+        if not temperature > 0:
+            raise InputError(f"process.temperature {temperature}: give more than 0")
         super().__init__("flow", num_train_timesteps=num_train_timesteps)
         self.schedule, self.prediction_type, self.loss_space = "absorbing", "logits", "cross_entropy"
-        self.rhythm_share = rhythm_share
+        self.rhythm_share, self.temperature = rhythm_share, temperature
 
     @property
     def sampler_space(self) -> str:
@@ -51,12 +60,12 @@ class NoteMasking(Process, schedule="absorbing"):
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, and the schedule, by which `Process.of` knows it."""
-        names = "schedule num_train_timesteps rhythm_share"
+        names = "schedule num_train_timesteps rhythm_share temperature"
         return {name: getattr(self, name) for name in names.split()}
 
     def scheduler_config(self) -> dict[str, Any]:
         """What `NoteSampler` needs."""
-        return {"num_train_timesteps": self.num_train_timesteps, "rhythm_share": self.rhythm_share}
+        return {name: value for name, value in self.settings().items() if name != "schedule"}
 
     def at(self, fraction: Tensor) -> Tensor:
         """Fractions in [0, 1) of the way to an unknown score -> timesteps, as they are."""
@@ -146,8 +155,10 @@ class NoteSampler:
     order = 1
     init_noise_sigma = 0.0  # all is unknown
 
-    def __init__(self, num_train_timesteps: int = 1000, rhythm_share: float = 0.25) -> None:
-        self.config = Config(num_train_timesteps=num_train_timesteps, rhythm_share=rhythm_share)
+    def __init__(self, num_train_timesteps: int = 1000, rhythm_share: float = 0.25, temperature: float = 1.0) -> None:
+        self.config = Config(
+            num_train_timesteps=num_train_timesteps, rhythm_share=rhythm_share, temperature=temperature
+        )
         self.timesteps = torch.zeros(0)
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
@@ -182,7 +193,7 @@ class NoteSampler:
         # A note that no one knows the length of is not drawn.
         has_rhythm = ~(begins == 0).flatten(1).any(1)[:, None, None]
         drawn = has_rhythm & (x_t[:, :, 0] == 0) & (chosen[0].gather(2, numbers) * now[0] >= then[0])
-        cumulative = prediction[:, :, :-1].softmax(2).cumsum(2)
+        cumulative = (prediction[:, :, :-1] / self.config.temperature).softmax(2).cumsum(2)
         rows = (cumulative < value[0].gather(2, numbers).unsqueeze(2) * cumulative[:, :, -1:]).sum(2)
         rows = rows.clamp(max=cumulative.shape[2] - 1)
         pitches = F.one_hot(rows, cumulative.shape[2]).movedim(-1, 2).to(x_t) * 2 - 1
