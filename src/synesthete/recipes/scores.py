@@ -19,7 +19,7 @@ NUM_FRAMES = 200  # of 20 ms, of what is heard: fifty tokens of four
 
 
 def music_compose() -> Recipe:
-    """Four-part chorales, eight bars at a time, in a key, on a melody or from nothing; half an hour of a core."""
+    """Four-part chorales, eight bars at a time, in a key, on a melody or from nothing; an hour of a core."""
     return Recipe(
         name="music-compose",
         task="music-compose",
