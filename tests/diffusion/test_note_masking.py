@@ -14,7 +14,7 @@ from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.diffusion.note_masking import NoteMasking, NoteSampler
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
-from synesthete.nn.roll import PARALLEL, Intervals, known_begins, mean_of_notes, note_numbers
+from synesthete.nn.roll import PARALLEL, Intervals, PitchConv, known_begins, mean_of_notes, note_numbers
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError
 
@@ -174,6 +174,20 @@ def test_intervals_are_the_same_in_every_key(x_0):
     assert here.std() > 0.1
     torch.testing.assert_close(moved[:, :, 3:], here[:, :, :-3])
     assert directly.weight.shape[-1] == 97
+
+
+def test_what_is_kept_of_a_weight_follows_it():
+    conv, x = PitchConv(2, 3, 49, 1, std=1.0), torch.randn(1, 2, 49, 8)
+    with torch.no_grad():
+        before = conv(x)
+        torch.testing.assert_close(conv(x), before, rtol=0, atol=0)
+        conv.weight.mul_(2)
+        torch.testing.assert_close(conv(x), 2 * before)
+        conv.load_state_dict(PitchConv(2, 3, 49, 1).state_dict())
+        assert not conv(x).any()
+    assert conv(x).requires_grad
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert conv(x).dtype == torch.bfloat16
 
 
 def test_a_pitch_that_would_move_in_parallel_is_told_apart():

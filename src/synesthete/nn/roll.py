@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,13 +65,29 @@ class PitchConv(nn.Module):
         super().__init__()
         self.reach, self.num_pitches = reach, num_pitches
         self.weight = nn.Parameter(std * torch.randn(out_channels, channels, 2 * reach + 1, 2 * num_pitches - 1))
+        self._kept: tuple[Any, Any] = (None, None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows are pitches, the lowest first."""
-        # From the weight of interval p - q to that of each pair of pitches (p, q): a Toeplitz matrix.
-        full = self.weight.unfold(-1, self.num_pitches, 1).flip(-1)  # (D, C, columns, P, P)
-        full = full.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (D * P, C * P, columns)
+        full = self._matrix(x.device.type)
         return F.conv1d(x.flatten(1, 2), full, padding=self.reach).unflatten(1, (-1, self.num_pitches))
+
+    def _matrix(self, device: str) -> Tensor:
+        """(D * P, C * P, columns): the weight of interval p - q at each pair of pitches (p, q), a Toeplitz matrix.
+
+        It is kept while nothing is learned, since making it takes longer than what one sample does with it.
+        """
+        keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or self.weight.is_inference())
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        key = (self.weight.data_ptr(), self.weight._version, dtype) if keep else None
+        if key is not None and self._kept[0] == key:
+            return self._kept[1]
+        full = self.weight.unfold(-1, self.num_pitches, 1).flip(-1)  # (D, C, columns, P, P)
+        full = full.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+        if key is not None:
+            full = full.to(dtype)
+            self._kept = key, full
+        return full
 
 
 class Intervals(nn.Module):
