@@ -168,6 +168,9 @@ def test_a_seven_held_before_the_camera_says_seven(launch, studio, tmp_path):
     page.get_by_role("tab", name="A picture").click()
     page.get_by_label("Capture from camera").locator("visible=true").click()
     page.get_by_text("Click to Access Webcam").locator("visible=true").click()
+    page.get_by_label("capture photo").locator("visible=true").wait_for()
+    # Of a film that has not begun there is no picture to take.
+    page.wait_for_function("[...document.querySelectorAll('video')].some(film => film.videoWidth && film.currentTime)")
     page.get_by_label("capture photo").locator("visible=true").click()
     page.get_by_label("Remove Image").locator("visible=true").wait_for()
     page.click("#go-image-to-speech")
