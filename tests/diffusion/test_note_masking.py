@@ -14,7 +14,11 @@ from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.diffusion.note_masking import NoteMasking, NoteSampler
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
+from synesthete.export.model import plain_steps
 from synesthete.nn.roll import PARALLEL, Intervals, PitchConv, known_begins, mean_of_notes, note_numbers
+from synesthete.objectives.denoising import Parts
+from synesthete.objectives.distillation import Distillation
+from synesthete.pipeline import Pipeline
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError
 
@@ -233,3 +237,10 @@ def test_it_is_saved_by_its_settings_and_a_share_that_is_none_is_refused():
     with pytest.raises(InputError, match="notes"):
         make_scheduler("notes", Process())
     assert NoteSampler().init_noise_sigma == 0
+
+
+def test_few_steps_and_a_plain_walk_are_of_gaussian_noise_alone():
+    pipeline = Pipeline.load("music-compose")
+    assert plain_steps(pipeline) == {}
+    with pytest.raises(InputError, match="by chance"):
+        Distillation().attach(Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process))

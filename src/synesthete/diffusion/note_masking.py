@@ -44,6 +44,8 @@ class NoteMasking(Process, schedule="absorbing"):
         InputError: a share that is none, or a temperature that is not above 0.
     """
 
+    is_gaussian = False
+
     def __init__(self, num_train_timesteps: int = 1000, rhythm_share: float = 0.25, temperature: float = 1.0) -> None:
         if not 0 < rhythm_share < 1:
             raise InputError(f"process.rhythm_share {rhythm_share}: give more than 0 and less than 1")

@@ -52,6 +52,7 @@ class Process:
     """
 
     kinds: ClassVar[dict[str, type[Process]]] = {}  # of another way to noise, by what they call their schedule
+    is_gaussian: ClassVar[bool] = True  # x_t has levels of signal and noise, and walks without chance lead back
 
     def __init_subclass__(cls, schedule: str | None = None, **more: Any) -> None:
         super().__init_subclass__(**more)

@@ -65,7 +65,7 @@ def plain_steps(pipeline: Pipeline) -> dict[str, list[float]]:
     That is DDIM at eta 0, and Euler's method on a flow: x_t' = alpha' x_0 + sigma' noise for both. alpha and sigma hold
     one number more than timestep: clean data, 1 and 0. Of notes that become unknown no such sampler is; nothing then.
     """
-    if pipeline.process.schedule == "absorbing":
+    if not pipeline.process.is_gaussian:
         return {}
     flow = pipeline.process.schedule == "flow"
     changes = {"sampler": "flow-euler" if flow else "ddim", "eta": 0.0, "solver_order": None}

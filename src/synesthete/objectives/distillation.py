@@ -63,7 +63,7 @@ class Distillation(Denoising):
 
     def attach(self, parts: Parts) -> Objective:
         """As every objective."""
-        if parts.process.schedule == "absorbing":
+        if not parts.process.is_gaussian:
             raise InputError("few steps are learned of walks without chance, and notes are drawn by chance; leave it")
         self.grids = [timesteps_of(parts.process, num) for num in self.steps]
         return super().attach(parts)

@@ -128,11 +128,8 @@ def images_photos_64() -> Recipe:
     """One of twenty names becomes a photograph, 64x64, out of latents of taef2; trains on one core in minutes."""
     recipe = images_photos()
     recipe.name = "images-photos-64"
-    recipe.data.sources, recipe.data.class_names, recipe.data.num_classifier = (
-        (build(ClassTar, classes=THINGS),),
-        THINGS,
-        0,
-    )
+    recipe.data.sources = (build(ClassTar, classes=THINGS),)
+    recipe.data.class_names, recipe.data.num_classifier = THINGS, 0
     recipe.codec = build(AutoencoderCodec, model="taef2", size=64, network=TAEF2)
     recipe.conditioner = build(Labels, num_classes=len(THINGS), width=128)
     recipe.denoiser = build(
