@@ -341,5 +341,5 @@ def damped_sine() -> Recipe:
 
 register(DampedSine())
 RECIPES["damped-sine"] = damped_sine
-SAMPLERS["renoising"] = Sampler(Renoising, flow=True)
+SAMPLERS["renoising"] = Sampler(Renoising, family="flow")
 register_metric(MetricRow("pitch_error", "octaves off the pitch asked for (n = {num})", "octaves", False))

@@ -24,7 +24,7 @@ from hypothesis import settings
 from PIL import Image
 
 from synesthete import tasks
-from synesthete.config import registry
+from synesthete.config import document
 from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.evaluation.metrics.metric import METRICS
 from synesthete.recipes import RECIPES
@@ -112,7 +112,7 @@ def undrawn() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def own_additions() -> Iterator[None]:
     """What a module registers from outside the package is forgotten after it, so that tables are as they ship."""
-    tables: list[Any] = [RECIPES, SAMPLERS, METRICS, registry._registered, task._TASKS]
+    tables: list[Any] = [RECIPES, SAMPLERS, METRICS, document._registered, task._TASKS]
     before = [set(table) for table in tables]
     yield
     for table, names in zip(tables, before, strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import synesthete
-from synesthete.config.registry import MODULES
+from synesthete.config.document import MODULES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(synesthete.__file__).parent

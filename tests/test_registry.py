@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import synesthete
 from synesthete import hub
-from synesthete.config import Build, Recipe, build, class_name, find_class, registry
+from synesthete.config import Build, Recipe, build, class_name, document, find_class
 from synesthete.denoisers.unet import UNet
 from synesthete.nn.part import Part
 from synesthete.pipeline import Pipeline
@@ -35,8 +35,8 @@ WEIGHTS = {
 @pytest.fixture
 def registered(monkeypatch):
     """Classes registered in a test are forgotten after it."""
-    monkeypatch.setattr(registry, "_registered", {})
-    return registry.register_class
+    monkeypatch.setattr(document, "_registered", {})
+    return document.register_class
 
 
 class OwnCodec(Part):
@@ -61,7 +61,7 @@ def classes_of(value) -> set[type]:
 
 
 def test_every_name_of_the_table_is_the_class_of_its_module():
-    for name in registry.MODULES:
+    for name in document.MODULES:
         assert class_name(find_class(name)) == name
         assert getattr(synesthete, name) is find_class(name)
 

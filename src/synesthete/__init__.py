@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
         return version("synesthete")
     if name[:1].isupper():
-        from synesthete.config.registry import find_class
+        from synesthete.config.document import find_class
         from synesthete.types import InputError
 
         try:

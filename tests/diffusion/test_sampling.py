@@ -19,9 +19,9 @@ STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")
 TWICE = ("heun", "flow-heun")  # two forwards a step, one in the last
 # diffusers cuts their timesteps to whole numbers; ours are those of their own sigmas.
 FLOW_MULTISTEP = ("flow-dpmsolver++", "flow-dpmsolver++sde", "flow-unipc")
-GAUSSIAN = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.absorbing}
-BETA_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if not sampler.flow]
-FLOW_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if sampler.flow]
+GAUSSIAN = {name: sampler for name, sampler in SAMPLERS.items() if sampler.family != "absorbing"}
+BETA_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if sampler.family == "beta"]
+FLOW_SAMPLERS = [name for name, sampler in GAUSSIAN.items() if sampler.family == "flow"]
 
 PROCESSES = {
     "beta": [
@@ -52,7 +52,7 @@ every_walk = pytest.mark.parametrize(
     [
         pytest.param(name, process, id=f"{name}-{named(process)}")
         for name, sampler in GAUSSIAN.items()
-        for process in PROCESSES["flow" if sampler.flow else "beta"]
+        for process in PROCESSES[sampler.family]
     ],
 )
 every_sampler = pytest.mark.parametrize("name", GAUSSIAN)
@@ -67,7 +67,7 @@ EXACTNESS = {
 
 
 def process_for(name: str, **settings) -> Process:
-    if SAMPLERS[name].flow:
+    if SAMPLERS[name].family == "flow":
         return Process(schedule="flow", prediction_type="flow")
     return Process(**{"schedule": "cosine", "prediction_type": "v_prediction"} | settings)
 

@@ -12,7 +12,7 @@ from synesthete.diffusion.sampling import SAMPLERS
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError
 
-GAUSSIAN = [name for name, sampler in SAMPLERS.items() if not sampler.absorbing]
+GAUSSIAN = [name for name, sampler in SAMPLERS.items() if sampler.family != "absorbing"]
 STOCHASTIC = ("ddpm", "dpmsolver++sde", "flow-dpmsolver++sde")
 NUM = 2
 PROCESSES = [

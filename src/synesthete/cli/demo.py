@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.cli.completion import models
-from synesthete.cli.options import AsJson, Device, finish
+from synesthete.cli.options import AsJson, Device, finish, models
 from synesthete.logs import visible
 
 

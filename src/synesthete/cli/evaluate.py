@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.completion import models
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -22,6 +21,7 @@ from synesthete.cli.options import (
     check_report_folder,
     choose_folder,
     finish,
+    models,
     open_model,
     progress_bar,
     say_skipped,

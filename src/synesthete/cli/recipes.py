@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.completion import recipe_names
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -19,6 +18,7 @@ from synesthete.cli.options import (
     finish,
     progress_bar,
     read_place,
+    recipe_names,
     say_skipped,
     skipped_values,
 )

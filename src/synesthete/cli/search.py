@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.completion import completer
-from synesthete.cli.completion import samplers as names_of_samplers
 from synesthete.cli.options import (
     AsJson,
     Assignments,
@@ -18,6 +16,7 @@ from synesthete.cli.options import (
     ModelName,
     On,
     choose_folder,
+    completer,
     finish,
     open_model,
     parse_numbers,
@@ -25,6 +24,7 @@ from synesthete.cli.options import (
     sampling_changes,
     split_commas,
 )
+from synesthete.cli.options import samplers as names_of_samplers
 from synesthete.types import InputError
 
 OWN = "the model's own where not given"

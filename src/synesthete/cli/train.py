@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synesthete.cli.completion import models
 from synesthete.cli.options import (
     AsJson,
     Assignments,
     DataFolder,
     RecipeName,
     finish,
+    models,
     progress_bar,
     say_skipped,
     skipped_values,

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from synesthete.cli.completion import completer, first_models, models
 from synesthete.cli.options import (
     AsJson,
     Device,
     ModelName,
     NumbersCommand,
     Overwrite,
+    completer,
     finish,
+    first_models,
+    models,
     parse_numbers,
     progress_bar,
 )

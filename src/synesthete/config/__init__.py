@@ -1,9 +1,8 @@
 """Recipes as data: constructor calls not yet made, checked when written, to YAML and back, every field overridable."""
 
 from synesthete.config.build import Build, build, is_a, plain
-from synesthete.config.document import first_difference
+from synesthete.config.document import class_name, find_class, first_difference, register_class
 from synesthete.config.recipe import Fraction, Recipe, Sampling, Stage, read_assignment
-from synesthete.config.registry import class_name, find_class, register_class
 
 __all__ = [
     "Build",

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from synesthete.config.registry import class_name, find_class
+from synesthete.config.document import class_name, find_class
 from synesthete.types import InputError
 
 CLASS_KEY = "class"

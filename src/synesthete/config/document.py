@@ -1,16 +1,20 @@
-"""YAML from anywhere: plain values alone, no more of them than a recipe can hold; and a recipe's with comments."""
+"""What files say: YAML as plain values alone, no more than a recipe can hold, and classes by their short names."""
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from yaml.resolver import Resolver
 
+from synesthete.io import tab_separated
+from synesthete.logs import PACKAGE
 from synesthete.types import InputError
 
 LONGEST = 1 << 20  # bytes of a file
@@ -18,6 +22,13 @@ MOST_VALUES = 50_000  # what an alias stands for counted wherever it stands
 DEEPEST = 32  # lists and mappings inside each other
 MOST_DIGITS = 19  # of a whole number, which has to fit 64 bits
 TAGS = {name: f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
+# The module of each class that a recipe or a saved model may name, which is imported when it is asked for.
+MODULES = {
+    name: module for module, names in tab_separated(Path(__file__).with_name("classes.tsv")) for name in names.split()
+}
+_registered: dict[str, type] = {}
+
+Class = TypeVar("Class", bound=type)
 
 
 class Loader(yaml.SafeLoader):
@@ -156,3 +167,61 @@ def first_difference(old: Any, new: Any, where: str = "") -> str | None:
     else:
         return None if old == new else f"{where} is {old} there, {new} here"
     return next((found for key, a, b in pairs if (found := first_difference(a, b, key))), None)
+
+
+def register_class(cls: Class, name: str | None = None) -> Class:
+    """Let recipes and saved models name a class from outside the package; a decorator, too.
+
+    Whoever loads them has to import the module that registers it first. name: the class's own where None.
+
+    Raises:
+        InputError: a name that another class has, or that is none.
+    """
+    name = name or cls.__name__
+    if not name.isidentifier():
+        raise InputError(f"{name!r} cannot name a class; give letters, digits and underscores")
+    if name in MODULES or _registered.get(name, cls) is not cls:
+        other = f"{PACKAGE}.{MODULES[name]}" if name in MODULES else _registered[name].__module__
+        raise InputError(
+            f"{name!r} is a class of {other}; register {cls.__module__}.{cls.__qualname__} by another name"
+        )
+    _registered[name] = cls
+    return cls
+
+
+def find_class(name: Any) -> Callable[..., Any]:
+    """The class of a short name: of this package, or registered.
+
+    Raises:
+        InputError: no such name.
+    """
+    if isinstance(name, str) and name in _registered:
+        return _registered[name]
+    if isinstance(name, str) and name in MODULES:
+        return getattr(importlib.import_module(f"{PACKAGE}.{MODULES[name]}"), name)
+    if isinstance(name, str) and re.fullmatch(rf"{PACKAGE}(\.\w+)+", name):
+        raise InputError(
+            f"class {name!r} is a module's path, which recipes and models of an earlier version hold; "
+            "name the class alone, or train again"
+        )
+    near = difflib.get_close_matches(str(name), [*MODULES, *_registered], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"register your own with {PACKAGE}.config.register_class"
+    raise InputError(f"{name!r} is not a class of {PACKAGE} that a recipe or model may name; {hint}")
+
+
+def class_name(cls: type) -> str:
+    """The short name of a class.
+
+    Raises:
+        InputError: a class that is neither in the table nor registered.
+    """
+    for name, registered in _registered.items():
+        if registered is cls:
+            return name
+    name = cls.__name__
+    if cls.__module__ == f"{PACKAGE}.{MODULES.get(name)}":
+        return name
+    raise InputError(
+        f"{cls.__module__}.{cls.__qualname__} has no name that could be saved; "
+        f"call {PACKAGE}.config.register_class({cls.__name__}) where it is defined"
+    )

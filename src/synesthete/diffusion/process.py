@@ -127,6 +127,11 @@ class Process:
         return kind, {name: value for name, value in settings.items() if name != "schedule"}
 
     @property
+    def family(self) -> str:
+        """What samplers have to know of it: "beta" for every schedule of betas, of another its own name."""
+        return "beta" if self.schedule in BETA_SCHEDULES else self.schedule
+
+    @property
     def sampler_space(self) -> str:
         """What a sampler of this process is told: velocity on a flow, the network's own prediction otherwise."""
         return "flow" if self.schedule == "flow" else self.prediction_type

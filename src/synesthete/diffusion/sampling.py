@@ -29,15 +29,14 @@ __all__ = ["SAMPLERS", "Sampler", "make_scheduler", "sample", "samplers_of", "sc
 class Sampler:
     """A scheduler and what makes it this sampler.
 
-    scheduler: the name of a class of diffusers, or a class like them, for what diffusers lacks. flow: it walks a flow,
-    else a beta schedule, or what is `absorbing`. max_order: of its solver, 0 where that has none.
+    scheduler: the name of a class of diffusers, or a class like them, for what diffusers lacks. family: of the
+    processes that it walks, as `Process.family`. max_order: of its solver, 0 where that has none.
     """
 
     scheduler: str | type
     settings: dict[str, Any] = field(default_factory=dict)
-    flow: bool = False
+    family: str = "beta"
     max_order: int = 0
-    absorbing: bool = False
 
     @property
     def scheduler_class(self) -> Any:
@@ -63,24 +62,23 @@ SAMPLERS = {
     # diffusers 0.42 has a sign wrong in this one's third order: the smaller its steps, the more noise it leaves.
     "dpmsolver++sde": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, max_order=2),
     "unipc": Sampler("UniPCMultistepScheduler", max_order=3),
-    "flow-euler": Sampler("FlowMatchEulerDiscreteScheduler", flow=True),
-    "flow-heun": Sampler("FlowMatchHeunDiscreteScheduler", flow=True),
-    "flow-dpmsolver++": Sampler("DPMSolverMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
+    "flow-euler": Sampler("FlowMatchEulerDiscreteScheduler", family="flow"),
+    "flow-heun": Sampler("FlowMatchHeunDiscreteScheduler", family="flow"),
+    "flow-dpmsolver++": Sampler("DPMSolverMultistepScheduler", FLOW_SIGMAS, family="flow", max_order=3),
     "flow-dpmsolver++sde": Sampler(
-        "DPMSolverMultistepScheduler", {**FLOW_SIGMAS, "algorithm_type": "sde-dpmsolver++"}, flow=True, max_order=2
+        "DPMSolverMultistepScheduler", {**FLOW_SIGMAS, "algorithm_type": "sde-dpmsolver++"}, family="flow", max_order=2
     ),
-    "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, flow=True, max_order=3),
-    "notes": Sampler(NoteSampler, absorbing=True),
+    "flow-unipc": Sampler("UniPCMultistepScheduler", FLOW_SIGMAS, family="flow", max_order=3),
+    "notes": Sampler(NoteSampler, family="absorbing"),
 }
 SPACINGS = ("trailing", "linspace", "leading")
 FLOW_SPACINGS = ("trailing", "log_snr")
 LEAST_SIGMA = 0.02  # where steps even in log SNR end, before the last one to clean data
 
 
-def samplers_of(schedule: str) -> list[str]:
-    """The names of the samplers that can walk a process of that schedule."""
-    kind = schedule == "flow", schedule == "absorbing"
-    return [name for name, sampler in SAMPLERS.items() if (sampler.flow, sampler.absorbing) == kind]
+def samplers_of(process: Process) -> list[str]:
+    """The names of the samplers that can walk a process."""
+    return [name for name, sampler in SAMPLERS.items() if sampler.family == process.family]
 
 
 def scheduler_for(settings: Mapping[str, Any], process: Process) -> Any:
@@ -110,14 +108,13 @@ def check_sampling(settings: Mapping[str, Any], process: Process) -> None:
     sampler, num_inference_steps = SAMPLERS[name], settings["num_inference_steps"]
     if settings["eta"] and not sampler.takes_eta:
         raise InputError(f"eta {settings['eta']}: {name} takes none; set eta=0, or take ddim (ddpm is its eta=1)")
-    if not sampler.flow and isinstance(sampler.scheduler, str):
+    if sampler.family == "beta" and isinstance(sampler.scheduler, str):
         check_steps(num_inference_steps, process.num_train_timesteps, spacing, is_multistep=bool(sampler.max_order))
 
 
 def check_sampler(name: str, process: Process, shift: float, timestep_spacing: str, solver_order: int | None) -> None:
     """Refuse a sampler that cannot walk a process so; arguments as of `make_scheduler`."""
-    flow = process.schedule == "flow"
-    fitting = samplers_of(process.schedule)
+    flow, fitting = process.family == "flow", samplers_of(process)
     if name not in fitting:
         what = "unknown" if name not in SAMPLERS else f"cannot walk a {process.schedule!r} schedule"
         raise InputError(f"sampler {name!r}: {what}; choose from {', '.join(fitting)}")

@@ -119,7 +119,7 @@ def without_chance(settings: Mapping[str, Any]) -> dict[str, Any]:
     name = settings["sampler"]
     if name != "ddpm" and "sde" not in name:
         return {**settings, "eta": 0.0}
-    solver = "flow-dpmsolver++" if SAMPLERS[name].flow else "dpmsolver++"
+    solver = "flow-dpmsolver++" if SAMPLERS[name].family == "flow" else "dpmsolver++"
     return {**settings, "sampler": solver, "solver_order": None, "eta": 0.0}
 
 

@@ -213,7 +213,7 @@ def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
     for field in asked:
         values: Sequence[Any] | None = choices.get(field.name)
         if field.name == "sampler":
-            updates.append(gr.update(choices=samplers_of(base.process.schedule), value=own["sampler"]))
+            updates.append(gr.update(choices=samplers_of(base.process), value=own["sampler"]))
         elif field.is_setting and values is None:
             updates.append(gr.update(value=own[field.name]))
         elif values is None:

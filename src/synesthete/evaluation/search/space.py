@@ -122,7 +122,7 @@ class Space:
         self._timesteps: dict[str, torch.Tensor] = {}  # a scheduler takes milliseconds to make
         flow = process.schedule == "flow"
         self.knobs: dict[str, tuple[Any, ...]] = {
-            "sampler": tuple(samplers_of(process.schedule)),
+            "sampler": tuple(samplers_of(process)),
             "num_inference_steps": NUM_STEPS,
             "guidance_scale": GUIDANCE_SCALES if guidance else (1.0,),
             "guidance_interval": GUIDANCE_INTERVALS,
@@ -284,7 +284,7 @@ def plan_sweep(
     for schedule, walk in pipelines.items():
         trained = schedule == own_schedule
         asked = samplers or [own["sampler"] if trained else DEFAULT_SAMPLER[schedule]]
-        known = samplers_of(schedule)
+        known = samplers_of(walk.process)
         cannot = f"cannot walk a {schedule!r} schedule"
         if not set(asked) & set(known):
             raise InputError(f"sampler {', '.join(asked)}: {cannot}; choose from {', '.join(known)}")
