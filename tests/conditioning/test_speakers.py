@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from synesthete.conditioning.speakers import SpeakerEncoder
+from synesthete.conditioning.speakers import HELD, SpeakerEncoder, held_tones
 from synesthete.types import InputError
 
 RATE = 8000
@@ -25,11 +25,28 @@ def encoder() -> SpeakerEncoder:
 
 
 def speech(hertz: float, seconds: float = 0.8, noise: float = 0.01) -> torch.Tensor:
-    """A buzz (S,) whose colour changes in time."""
+    """A buzz (S,) whose colour and pitch change in time."""
     time = torch.arange(round(seconds * RATE)) / RATE
-    waves = [torch.sin(2 * torch.pi * h * hertz * time) / h * (1 + 0.8 * torch.sin(9 * h * time)) for h in range(1, 12)]
+    phase = 2 * torch.pi * torch.cumsum(hertz * (1 + 0.15 * torch.sin(2 * torch.pi * 1.3 * time)) / RATE, dim=0)
+    waves = [torch.sin(h * phase) / h * (1 + 0.8 * torch.sin(9 * h * time)) for h in range(1, 12)]
     grain = noise * torch.randn(len(time), generator=torch.Generator().manual_seed(0))
     return 0.05 * torch.stack(waves).sum(dim=0) + 0.2 * grain
+
+
+def melody(num: int = 6, seconds: float = 0.5) -> torch.Tensor:
+    """Notes (S,) of four partials, held one after the other."""
+    time = torch.arange(round(seconds * RATE)) / RATE
+    notes = [220 * 2 ** (step / 12) for step in (0, 4, 7, 12, 7, 4)[:num]]
+    return torch.cat([sum(torch.sin(2 * torch.pi * k * note * time) / k for k in range(1, 5)) for note in notes]) / 4
+
+
+def test_notes_are_held_and_a_voice_s_pitch_glides():
+    """However fast the clip is sampled, and of one note as of several."""
+    assert held_tones(melody(), RATE) > HELD and held_tones(melody(1, 2.0), RATE) > 0.8
+    assert max(held_tones(speech(hertz, 3.0), RATE) for hertz in (110, 220)) < HELD
+    hiss = torch.randn(3 * RATE, generator=torch.Generator().manual_seed(0))
+    assert abs(held_tones(hiss, RATE)) < 0.1
+    assert held_tones(melody()[:100], RATE) == 0
 
 
 def test_level_and_silence_around_a_clip_do_not_count(encoder):
@@ -64,7 +81,8 @@ def test_saved_and_loaded_it_says_the_same(encoder, tmp_path):
         (speech(110)[: RATE // 4], {}, "clip.wav: 0.25 s long; of a voice half a second is needed"),
         (torch.full((RATE,), torch.nan), {}, "NaN"),
         (speech(110), {"least_similarity": 1.1}, r"clip.wav: no speech, or unlike any .* \(similarity"),
-        (speech(110, 1.5), {"least_agreement": 1.1}, "clip.wav: two speakers, as it seems"),
+        (torch.cat([speech(110, 2), speech(220, 2)]), {"least_agreement": 1.1}, "clip.wav: two speakers, as it seems"),
+        (melody(), {}, "clip.wav: music, as it seems"),
     ],
 )
 def test_what_is_no_voice_is_one_line(encoder, clip, limits, message):
@@ -80,8 +98,9 @@ def test_short_and_long_clips_have_limits_of_their_own(encoder):
     strict = copy.deepcopy(encoder)
     strict.least_agreement[1] = 1.1
     strict.recognise(speech(110, 0.8), "clip")
+    strict.recognise(speech(110, 2.0), "clip")  # the halves of a phrase are other sounds
     with pytest.raises(InputError, match="two speakers"):
-        strict.recognise(speech(110, 1.5), "clip")
+        strict.recognise(torch.cat([speech(110, 2.0), speech(220, 2.0)]), "clip")
 
 
 def test_halves_by_two_speakers_agree_less_than_one_speaker_s(encoder):

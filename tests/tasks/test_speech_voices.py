@@ -210,10 +210,10 @@ def test_the_demonstration_lets_everybody_speak(run, tmp_path):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A second of a rough buzz."""
+    """A second of a rough buzz that rises."""
     chance = torch.Generator().manual_seed(0)
     time = torch.arange(24_000) / 24_000
-    sound = 0.2 * torch.sin(2 * torch.pi * 120 * time * (1 + 0.1 * time)) + 0.1 * torch.rand(24_000, generator=chance)
+    sound = 0.2 * torch.sin(2 * torch.pi * 120 * time * (1 + time)) + 0.1 * torch.rand(24_000, generator=chance)
     return write_audio(tmp_path / "my, voice.wav", sound, 24_000)
 
 

@@ -15,10 +15,17 @@ from synesthete.types import AudioSpec, InputError
 SHORTEST = 0.5  # seconds of a clip
 LONGEST = 30.0  # what comes after is not heard
 LONG = 1.0  # seconds of sound from which on a clip is held to what long ones reach
+DIVIDED = 3.0  # seconds of sound from which on its halves are compared; halves of a phrase are other sounds
 CHUNK = 100  # clips at once
 SILENT = 1e-3  # of full scale: a peak below is silence
 AUDIBLE = math.log(10 ** (45 / 20))  # nepers below the loudest frame: quieter ones are not listened to
 DEEPEST = 9.0  # nepers below the loudest band that are told apart
+# Tones that are held: of 3 s pieces of music and single notes 0.9 are above, of speech 0.01.
+HELD, LATER = 0.35, 0.256  # correlation, and seconds
+LOWEST, HIGHEST, AROUND = 100, 3500, 150  # Hz, of the partials, and what their neighbours are averaged over
+FAINT = 0.01  # of the loudest partial: what is fainter does not count
+LOUD = 7.0  # nepers of power below the loudest frame: the frames that are compared
+FEWEST = 5  # of these
 
 
 class SpeakerEncoder(Part):
@@ -87,13 +94,17 @@ class SpeakerEncoder(Part):
 
     @torch.no_grad()
     def encode(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log_mel (B, n_mels, T) -> vectors (B, D), the agreement of their halves (B,), and seconds of sound (B,)."""
+        """log_mel (B, n_mels, T) -> vectors (B, D), the agreement of their halves (B,), and seconds of sound (B,).
+
+        Halves that are nearest to the same voice agree, by 1.
+        """
         there = audible(log_mel)
         num = there.sum(dim=1, keepdim=True)
         place = there.cumsum(dim=1)
         first, second = self(log_mel, place <= num // 2), self(log_mel, place > num // 2)
         seconds = num[:, 0] * self.spec.hop_length / self.spec.sample_rate
-        return self(log_mel), (first * second).sum(dim=1), seconds
+        same = (first @ self.vectors.T).argmax(dim=1) == (second @ self.vectors.T).argmax(dim=1)
+        return self(log_mel), (first * second).sum(dim=1).where(~same, 1.0), seconds
 
     @torch.no_grad()
     def vectors_of(self, waveforms: Tensor) -> Tensor:
@@ -106,7 +117,11 @@ class SpeakerEncoder(Part):
         return (vectors @ self.vectors.T / self.temperature).softmax(dim=1)
 
     def recognise(self, waveform: Tensor, name: str) -> Tensor:
-        """The shares (V,) of the voices in a clip (S,) at its sample rate. name: of the clip, for messages."""
+        """The shares (V,) of the voices in a clip (S,) at its sample rate. name: of the clip, for messages.
+
+        Raises:
+            InputError: silence, too short, music, unlike every voice, or two speakers.
+        """
         rate = self.spec.sample_rate
         check_waveform(waveform[None])
         if waveform.abs().max() < SILENT:
@@ -115,15 +130,21 @@ class SpeakerEncoder(Part):
             length = len(waveform) / rate
             raise InputError(f"{name}: {length:.2f} s long; of a voice half a second is needed, and better are three")
         self.eval()
-        vector, agreement, seconds = self.encode(self.log_mel(waveform[None, : round(LONGEST * rate)].float()))
+        waveform = waveform[: round(LONGEST * rate)].float()
+        vector, agreement, seconds = self.encode(self.log_mel(waveform[None]))
         kind = int(seconds >= LONG)
+        if kind and (held := held_tones(waveform, rate)) > HELD:
+            raise InputError(
+                f"{name}: music, as it seems, for its tones are held (after {LATER:.2f} s they correlate {held:.2f}; "
+                f"99% of speech {HELD} or less); give a clip of one speaker, without music"
+            )
         similarity = (vector @ self.vectors.T).max()
         if similarity < self.least_similarity[kind]:
             raise InputError(
                 f"{name}: no speech, or unlike any of the model's voices (similarity {similarity:.2f}; 99% of speech "
                 f"has {self.least_similarity[kind]:.2f} or more); give a clip of one speaker, without music"
             )
-        if kind and agreement < self.least_agreement[kind]:  # the halves of a lone word are other sounds
+        if seconds >= DIVIDED and agreement < self.least_agreement[kind]:
             raise InputError(
                 f"{name}: two speakers, as it seems (its halves agree by {agreement[0]:.2f}; 99% of one speaker's by "
                 f"{self.least_agreement[kind]:.2f} or more); give a clip of one"
@@ -135,3 +156,25 @@ def audible(log_mel: Tensor) -> Tensor:
     """The frames (B, T) of log-mels (B, n_mels, T) that are heard beside the loudest one of each."""
     level = log_mel.logsumexp(dim=1)
     return level > level.amax(dim=1, keepdim=True) - AUDIBLE
+
+
+def held_tones(waveform: Tensor, sample_rate: int) -> float:
+    """How much of a spectrum's fine structure is the same LATER, as a correlation; 0 of a sound (S,) too short for it.
+
+    Partials of held notes stay where they are, those of a voice glide with its pitch and are cut by consonants. As of
+    music detectors that look for horizontal bars in a spectrogram (Seyerlehner et al. 2007).
+    """
+    hop = 512 * sample_rate // 24_000
+    n_fft, later = 8 * hop, round(LATER * sample_rate / hop)
+    if len(waveform) < n_fft:
+        return 0.0
+    window = torch.hann_window(n_fft, device=waveform.device)
+    level = torch.stft(waveform, n_fft, hop, window=window, return_complex=True).abs()  # (bins, T)
+    loudness = level.square().sum(dim=0).clamp(min=1e-12).log()
+    there = loudness > loudness.max() - LOUD
+    low, high, around = (hertz * n_fft // sample_rate for hertz in (LOWEST, HIGHEST, AROUND))
+    level = (level[low:high] / level.max() + FAINT).log().T  # (T, partials)
+    fine = level - F.avg_pool1d(level[:, None], around | 1, 1, around // 2, count_include_pad=False)[:, 0]
+    fine = F.normalize(fine, dim=1)
+    both = there[:-later] & there[later:]
+    return (fine[:-later] * fine[later:]).sum(dim=1)[both].mean().item() if both.sum() >= FEWEST else 0.0
