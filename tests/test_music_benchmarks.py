@@ -57,6 +57,9 @@ def test_our_side_is_trained_played_and_evaluated(monkeypatch: pytest.MonkeyPatc
     ours = values["sides"]["ours"]
     assert ours["frechet"] > 0 and ours["samples_per_second"] > 0 and ours["sound_per_second"] > 0
     assert values["behind"] == []
+    assert set(values["real"]) == set(music_vs_peers.NOTES) < set(ours) and set(music_vs_peers.ROWS) < set(ours)
+    noise, other = values["beside"]["noise"], values["beside"]["other held-out pieces"]
+    assert noise["frechet"] > other["frechet"]
     assert len(list((tmp_path / "ours").glob("*.wav"))) == 4
 
 
@@ -92,7 +95,28 @@ def test_a_seam_is_found_and_music_without_one_is_not(monkeypatch, capsys):
     seams.main()
     values = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert values["sounds"] == 1 and values["borders"] == 3
-    assert all(figures["mean_at_borders"] > 0 for figures in values["jumps"].values())
+    assert all(figures["mean_at_borders"] > 0 for one in values["jumps"].values() for figures in one.values())
+    assert set(values["jumps"]) == {"made", "butted"} and values["processor_seconds"] > 0
     monkeypatch.setattr(sys, "argv", ["seams", "music-notes", "--seconds", "2"])
     with pytest.raises(SystemExit):
         seams.main()
+
+
+def test_who_is_behind_in_notes_is_further_from_real_pieces():
+    rows = dict.fromkeys((*music_vs_peers.ROWS, *music_vs_peers.NOTES), 1.0)
+    ours = rows | {"notes at once": 2.4, "frechet": 0.5, "peak_bytes": 0.5, "samples_per_second": 2.0}
+    wanted = dict.fromkeys(music_vs_peers.NOTES, 2.0)
+    found = music_vs_peers.find_behind({"ours": ours, "adp": rows}, wanted)
+    ahead = {"notes at once", "frechet", "peak_bytes", "samples_per_second"}
+    assert {each["row"] for each in found} == set(rows) - ahead
+
+
+def test_notes_are_heard_in_what_has_some():
+    time = torch.arange(4 * 24_000) / 24_000
+    chord = sum(torch.sin(2 * torch.pi * hz * k * time) / k for hz in (261.6, 329.6, 392.0) for k in range(1, 6)) / 10
+    noise = 0.1 * torch.randn(4 * 24_000, generator=torch.Generator().manual_seed(0))
+    listener = music_vs_peers.shipped_transcriber()
+    heard, none = (music_vs_peers.notes_heard(listener, sound[None], 24_000) for sound in (chord, noise))
+    assert heard["frames with a note"] > 0.9 and 2 < heard["notes at once"] < 5
+    assert heard["notes in the best scale"] > 0.95 and heard["correlation with the best key"] > 0.7
+    assert none["notes at once"] < 0.2 * heard["notes at once"]

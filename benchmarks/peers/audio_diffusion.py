@@ -7,13 +7,12 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
-import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.peers.task import count, fit_width
+from benchmarks.peers.task import Budget, count, fit_width
 from synesthete.nn.part import autocast
 from synesthete.training.cost import Gauge
 from synesthete.types import InputError
@@ -85,13 +84,12 @@ class AudioDiffusion:
         self.parameters = count(self.network)
         self.steps, self.seconds, self.peak_bytes = 0, 0.0, 0
 
-    def train(self, waveforms: Any, batch_size: int, seconds: float) -> None:
+    def train(self, waveforms: Any, batch_size: int, budget: Budget) -> None:
         """waveforms(indices) -> (B, S) in [-1, 1]; whole epochs in random order, EMA beside the weights."""
         optimiser = torch.optim.AdamW(self.network.parameters(), LEARNING_RATE, BETAS, weight_decay=WEIGHT_DECAY)
         averaged = copy.deepcopy(self.network)
-        started = time.perf_counter()
         order: list[int] = []
-        while time.perf_counter() - started < seconds:
+        while budget.spent < budget.seconds:
             if len(order) < batch_size:
                 order = torch.randperm(waveforms.num).tolist()
             chosen, order = order[:batch_size], order[batch_size:]
@@ -105,7 +103,7 @@ class AudioDiffusion:
                 for mean, value in zip(averaged.parameters(), self.network.parameters(), strict=True):
                     mean.lerp_(value, 1 - EMA)
             self.steps += 1
-        self.seconds, self.peak_bytes = time.perf_counter() - started, self.gauge.before + self.gauge.read()
+        self.seconds, self.peak_bytes = budget.spent, self.gauge.before + self.gauge.read()
         self.network = averaged.eval()
 
     def sample(self, num: int, num_samples: int, num_steps: int, seed: int) -> Tensor:

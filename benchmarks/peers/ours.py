@@ -63,15 +63,17 @@ class Pace:
     """Tells a stage how many steps there is time for, from what its last ones took; its learning rate follows."""
 
     def __init__(self, stage: Stage, budget: Budget) -> None:
-        self.stage, self.budget = stage, budget
+        self.stage, self.budget, self.before = stage, budget, budget.spent
         self.recent: deque[float] = deque(maxlen=50)
 
     def __call__(self, report: StepReport) -> None:
         """After every step."""
         if report.loss is None or report.seconds_per_step is None or report.step >= self.stage.num_steps:
             return
-        self.recent.append(report.seconds_per_step)
+        spent = self.budget.spent
+        self.recent.append(spent - self.before)
+        self.before = spent
         a_step = statistics.median(self.recent)
-        left = (self.budget.seconds - self.budget.spent) / a_step
+        left = (self.budget.seconds - spent) / a_step
         # Not the last one yet, while there is time for more than one.
         self.stage.num_steps = report.step + (1 if left < 1.5 else max(2, round(left)))

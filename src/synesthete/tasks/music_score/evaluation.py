@@ -40,8 +40,10 @@ from synesthete.tasks.music_score.playing import play_rolls
 from synesthete.tasks.music_score.stretches import (
     Stretches,
     about_borders,
+    butted,
     draw_stretches,
     jumps,
+    over_elsewhere,
     stretch_seconds,
     window_borders,
 )
@@ -262,25 +264,25 @@ class ScoreEvaluator(MusicEvaluator):
         return torch.cat([third_power(part, self.sample_rate) for part in parts(self.coded[1])])
 
     def seams(self) -> Finding:
-        """Jumps where windows meet, over those elsewhere; beside those of held-out stretches at the same places."""
-        codec = self.pipeline.codec
-        frames = Frames.of(codec)
+        """Jumps where windows meet, over those elsewhere; beside those of held-out stretches at the same places.
+
+        The floor are windows that know nothing of each other: made and held out in turn, of the same notes.
+        """
+        frames = Frames.of(self.pipeline.codec)
         total = frames.covering(self.asked.waveforms.shape[1])
         borders = window_borders(frames, find_overlap(frames), total)
         if not borders:
             return Finding(notes=["One window holds a stretch: there are no seams to look for."])
-        found, num = [], len(self.asked)
-        made, real = (jumps(each, self.sample_rate) for each in (self.generated.signal, self.coded[1]))
-        for name in made:
-            figures = {"mean": [], "largest": []}  # type: ignore[var-annotated]
-            for jumped in (made[name], real[name]):
-                at, elsewhere = about_borders(jumped, borders, self.sample_rate)
-                figures["mean"].append(float(at.mean() / elsewhere.mean().clamp(min=1e-9)))
-                figures["largest"].append(float(at.max() / elsewhere.max().clamp(min=1e-9)))
-            for which, (value, ceiling) in figures.items():
+        made, real, rate = self.generated.signal, self.coded[1], self.sample_rate
+        sets = [jumps(each, rate) for each in (made, butted(made, real, borders, rate), real)]
+        found = []
+        for name in sets[0]:
+            figures = [over_elsewhere(*about_borders(each[name], borders, rate)) for each in sets]
+            for which in figures[0]:
                 told: dict[str, Any] = {"variant": f"{which} {name}", "which": which, "what": name}
-                told["num"] = num * len(borders)
-                found.append(metric("seam_jump", value, ceiling=ceiling, **told))
+                told["num"] = len(made) * len(borders)
+                value, floor, ceiling = (each[which] for each in figures)
+                found.append(metric("seam_jump", value, chance=floor, ceiling=ceiling, **told))
         return Finding(found)
 
     def facts(self) -> dict[str, Any]:

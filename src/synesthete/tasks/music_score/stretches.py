@@ -123,3 +123,29 @@ def about_borders(jumped: Tensor, borders: Sequence[float], sample_rate: int) ->
     ]
     elsewhere = torch.stack([jumped[:, first : first + width].amax(dim=1) for first in others], dim=1)
     return at, elsewhere
+
+
+def largest_of(values: Tensor, num: int) -> float:
+    """The largest of `num` of the values, drawn by chance without replacement: its mean over all draws."""
+    ordered = values.flatten().double().sort().values
+    ranks = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
+    num = min(num, len(ordered))
+    # The share of draws all of which are among the lowest k: C(k, num) / C(len, num).
+    draws = torch.lgamma(ranks + 1) - torch.lgamma((ranks - num).clamp(min=0) + 1)
+    shares = torch.where(ranks >= num, (draws - draws[-1]).exp(), 0.0)
+    return float((ordered * shares.diff(prepend=shares.new_zeros(1))).sum())
+
+
+def over_elsewhere(at: Tensor, elsewhere: Tensor) -> dict[str, float]:
+    """Jumps at borders over those elsewhere, as `about_borders` has them: their mean, and the largest of as many."""
+    return {
+        "mean": float(at.mean() / elsewhere.mean().clamp(min=1e-9)),
+        "largest": float(at.max()) / max(largest_of(elsewhere, at.numel()), 1e-9),
+    }
+
+
+def butted(sounds: Tensor, others: Tensor, borders: Sequence[float], sample_rate: int) -> Tensor:
+    """Sounds (n, S) that give way to others (n, S) at a border (seconds), and these to them at the next."""
+    ends = torch.tensor([round(second * sample_rate) for second in borders])
+    turn = torch.bucketize(torch.arange(sounds.shape[-1]), ends, right=True) % 2
+    return torch.where(turn.bool(), others, sounds)
