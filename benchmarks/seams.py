@@ -7,7 +7,7 @@
 
 A model that plays scores plays held-out pieces of its data, one after another; beside it stand these as they are,
 through the codec: notes begin where windows meet, too. A jump is the largest difference, in dB, between neighbouring
-frames of a log-mel within 40 ms: of all bands together (level), and the mean of the bands' own (spectrum). The largest
+frames of a log-mel within 80 ms: of all bands together (level), and the mean of the bands' own (spectrum). The largest
 of as many places elsewhere as there are borders is a mean over all draws of them. `butted` is what windows come to that
 know nothing of each other: every other one is of the next sound, or of the real one.
 """

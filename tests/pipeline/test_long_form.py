@@ -144,6 +144,20 @@ def test_what_is_only_held_leaves_a_seam():
     assert found[0] > found[1] > found[2]
 
 
+def test_what_two_windows_made_goes_over_from_one_into_the_other():
+    """Where nothing is corrected, the step at a seam is then divided over several frames."""
+    pipeline, worst = ideal_pipeline(num_inference_steps=10), []
+    frames = Frames.of(pipeline.codec)
+    for num_blended in (0, 3):
+        canvas = Canvas.unconditional(pipeline.codec, 32, LONG)
+        firsts = [window.first for window in plan(canvas.known, frames, find_overlap(frames))[1:]]
+        how = {"num_corrections": 0, "num_blended": num_blended}
+        found = jumps(sample_long_form(pipeline, nothing(32), canvas, generators=generators(0, 32), **how).x_0)
+        worst.append(max(found[[first - 1 - back for first in firsts]].mean().item() for back in range(5)))
+        assert canvas.known.all()
+    assert worst[1] < 0.7 * worst[0]
+
+
 def test_resampling_brings_a_gap_nearer_to_what_is_around_it():
     """RePaint's rounds: the frames beside a short gap's ends fit better after them."""
     found = []

@@ -211,6 +211,7 @@ def long_form_steps(
     strength: float = 1.0,
     num_corrections: int = NUM_CORRECTIONS,
     num_resamplings: int = 0,
+    num_blended: int = 0,
     **sampling: Any,
 ) -> Iterator[tuple[int, int]]:
     """Make what a canvas lacks, window by window, in place; yields the steps done and those in all after each.
@@ -223,7 +224,8 @@ def long_form_steps(
     backward passes in each step of a window that holds something, each about as long as the step itself.
     num_resamplings: rounds that noise what a window made half of the way and walk back, so that it and what is held
     have seen each other (RePaint, Lugmayr et al. 2022, section 4.2, with jumps from clean data, which any sampler can
-    take); each costs half of a window's steps.
+    take); each costs half of a window's steps. num_blended: frames, the last of those that a window shares with the one
+    before, which it makes too, and in which what the two made goes over from one into the other; none may be given.
 
     Raises:
         InputError: an overlap, a strength or a sampling setting out of range, or raw of another batch size.
@@ -241,6 +243,8 @@ def long_form_steps(
     total, done = len(windows) * sum(each), 0
     for window in windows:
         index = torch.arange(window.start, window.start + frames.whole) % canvas.x_0.shape[-1]
+        first = max(window.first - num_blended, window.start)
+        canvas.known[first : window.first] = False
         x_0, keep = framed(pipeline.codec, canvas, index)
         heard = stretch(pipeline, raw, window, canvas)
         fitting = num_corrections if canvas.known[index].any() else 0  # padding is silent whatever is beside it
@@ -252,9 +256,10 @@ def long_form_steps(
                 made, done = x_t, done + 1
                 yield done, total
             made = start = torch.where(keep, x_0, made.float().cpu())
-        new = torch.arange(window.first, window.end)
+        new = torch.arange(first, window.end)
         places = new % canvas.x_0.shape[-1]
-        canvas.x_0[..., places] = made[..., new - window.start]
+        weight = ((new - first + 1) / (window.first - first + 1)).clamp(max=1)
+        canvas.x_0[..., places] = torch.lerp(canvas.x_0[..., places], made[..., new - window.start], weight)
         canvas.known[places] = True
 
 

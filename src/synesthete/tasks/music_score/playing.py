@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synesthete.data.scores.score import Score
 
 LONGEST = 1200.0  # seconds of one sound, which is decoded as a whole
+NUM_BLENDED = 4  # frames: else the step into a window is five times that from frame to frame (mean square)
 
 
 class Passage(NamedTuple):
@@ -105,6 +106,7 @@ def play_rolls(
         generators=generators,
         overlap=overlap,
         num_corrections=0,  # what is known is told: nothing has to be fitted to it
+        num_blended=NUM_BLENDED,
         **sampling,
     )
     for done, total in steps:

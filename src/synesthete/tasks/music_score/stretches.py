@@ -89,7 +89,7 @@ def draw_stretches(
 
 
 LEVEL, SPECTRUM = "level", "spectrum"
-REACH = 0.04  # seconds about a border in which a jump is one of the border
+REACH = 0.08  # seconds about a border in which a jump is one of the border
 
 
 def window_borders(frames: Frames, overlap: int, num_frames: int) -> list[float]:
