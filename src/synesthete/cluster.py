@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ from synesthete.io import digest, read_tensor
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 AT_ONCE = 4  # jobs that wait for each core: enough that none idles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -14,8 +15,6 @@ from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 __all__ = ["PRETRAINED", "Pretrained", "cache_folder", "find_model", "find_weights", "shipped_models", "weights_folder"]
@@ -253,23 +252,23 @@ def refusal(error: Exception) -> str:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Every tensor of a model's folder by name: its safetensors, else its published `.bin`, read as tensors alone."""
-    import torch
-    from safetensors.torch import load_file
-
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not files:
         raise InputError(f"{folder}: no *.safetensors or *.bin in it; give the folder that holds a model's files")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            if file.suffix == ".safetensors":
-                found = load_file(file)
-            else:
-                found = torch.load(file, map_location="cpu", weights_only=True)
-            tensors |= {name: value.detach() for name, value in found.items()}
-        except Exception:  # safetensors, pickle and zip each have their own
-            raise InputError(f"{file}: damaged, or more than tensors in it; download the file again") from None
-    return tensors
+    return {name: value for file in files for name, value in read_tensors(file).items()}
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Every tensor of a file of weights by name: of safetensors, or pickled, which is read as tensors alone."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        is_safe = file.suffix == ".safetensors"
+        found = load_file(file) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
+        return {name: value.detach() for name, value in found.items()}
+    except Exception:  # safetensors, pickle and zip each have their own
+        raise InputError(f"{file}: damaged, or more than tensors in it; download the file again") from None
 
 
 def weights_digest(folder: Path) -> str:

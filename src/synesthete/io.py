@@ -14,6 +14,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -25,8 +26,6 @@ from synesthete.logs import DETAIL
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from torch import Tensor
 
 __all__ = ["load_or_compute"]

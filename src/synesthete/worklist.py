@@ -6,15 +6,13 @@ import contextlib
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from synesthete.io import append_to, read_json, write_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 PLACE = ".work"  # in the folder: STEP.json, the files to be made, written when it begins, and STEP.failed.jsonl
 DEPTH = 3  # folders below the one that is asked about

@@ -89,7 +89,7 @@ def test_a_perfect_painter_copies_nothing(perfect):
     assert found.metric("memorization_share_5_pixels").value < 0.25
     assert found.metric("memorization_share_5_pixels").ceiling == 0.05
     assert found.metric(f"memorization_distance_{slug(evaluator.comparison.features)}").value > 0.5
-    assert "no sign of copying" in found.report.summary
+    assert "no sign of copying" in found.summary
 
 
 def test_a_copyist_is_found_out(untrained, data, measure):
@@ -101,7 +101,7 @@ def test_a_copyist_is_found_out(untrained, data, measure):
     assert len(shares) == 4
     assert all(metric.value == metric.chance == 1.0 for metric in shares)
     assert found.metric("memorization_distance_pixels").value == 0.0
-    assert "looks like copying" in found.report.summary
+    assert "looks like copying" in found.summary
 
 
 def test_a_mirrored_copy_is_a_copy_where_training_pictures_were_mirrored():
@@ -145,16 +145,16 @@ def test_every_metric_says_how_many_and_by_what(perfect):
 
 def test_tables_agree_with_the_headline(perfect):
     _, found, _ = perfect
-    counts = torch.tensor(found.to_dict()["confusion"])
+    counts = torch.tensor(found.data["confusion"])
     assert int(counts.sum()) == NUM
     assert counts.diagonal().sum().item() / NUM == found.metric("class_accuracy").value
-    assert int(torch.tensor(found.to_dict()["confusion_of_real"]).sum()) == NUM
+    assert int(torch.tensor(found.data["confusion_of_real"]).sum()) == NUM
 
 
 def test_the_guidance_table_keeps_classes_and_noise(perfect):
     """This painter ignores guidance: any difference between scales would be the evaluation's own."""
     evaluator, found, _ = perfect
-    sweep = found.to_dict()["guidance"]
+    sweep = found.data["guidance"]
     default = evaluator.pipeline.sampling_settings()["guidance_scale"]
     assert list(sweep) == [f"{scale:g}" for scale in sorted({0.0, 3.0, default})]
     first, second, third = ({k: v for k, v in figures.items() if "seconds" not in k} for figures in sweep.values())
@@ -170,7 +170,7 @@ def test_a_network_that_knows_nothing_is_told_so(perfect):
     assert metric.value == pytest.approx(metric.shuffled, rel=0.1)
     assert abs(found.metric("condition_sensitivity").value) < 0.1
     traced = {"fraction", "right condition", "shuffled condition", "no condition", "mean picture"}
-    assert set(found.to_dict()["error_by_timestep"]) == traced
+    assert set(found.data["error_by_timestep"]) == traced
 
 
 def test_progress_ends_where_it_says(perfect):
@@ -195,7 +195,7 @@ def test_there_may_be_fewer_real_pictures_than_are_made(untrained, data, classif
     found = evaluator.measure()
     assert evaluator.comparison.num_equal == 20
     assert "n = 50, 20 real" in found.metric("kid").title
-    notes = " ".join(found.to_dict()["notes"])
+    notes = " ".join(found.data["notes"])
     assert "fewer pictures than dimensions" in notes
     assert "are training pictures" in notes
 
@@ -207,8 +207,8 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(data, classifier, tmp
     keys = " ".join(metric.key for metric in found.metrics)
     assert not [word for word in ("accuracy", "sensitivity", "balanced") if word in keys]
     assert "within all pictures" in found.metric("diversity").title
-    assert not {"confusion", "guidance"} & found.to_dict().keys()
-    assert set(found.to_dict()["error_by_timestep"]) == {"fraction", "no condition", "mean picture"}
+    assert not {"confusion", "guidance"} & found.data.keys()
+    assert set(found.data["error_by_timestep"]) == {"fraction", "no condition", "mean picture"}
     assert found.metric("denoising_mse_500").shuffled is None
     text = (tmp_path / "report" / "report.md").read_text()
     assert "told no class" in text

@@ -133,7 +133,7 @@ def test_the_generation_error_of_real_speech_lies_at_its_ceiling(perfect):
         assert metric.value == pytest.approx(metric.ceiling, rel=0.35)
         assert metric.value < metric.chance
         assert metric.value < metric.shuffled
-    errors = found.to_dict()["generation_error"]
+    errors = found.data["generation_error"]
     seed, scaled = zip(*errors.values(), strict=True)
     assert min(scaled) == errors["the clip itself"][1] == 0
     assert min(seed) == errors["the clip itself"][0] > 1  # the clamp alone
@@ -196,7 +196,7 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, evaluator, monkeypat
 def test_the_sweep_keeps_noise_and_pictures(perfect):
     """This speaker ignores guidance: any difference between scales would be the evaluation's own."""
     _, found, _ = perfect
-    section = next(section for section in found.report.sections if section.title == "Guidance")
+    section = next(section for section in found.sections if section.title == "Guidance")
     first, second = section.items[-1].rows
     assert (first[0], second[0]) == (1.0, 3.0)
     assert first[1:] == second[1:]
@@ -210,17 +210,17 @@ def test_an_untrained_network_is_told_so(perfect):
         assert metric.value == pytest.approx(metric.shuffled)
         assert metric.value > metric.chance
     assert found.metric("condition_sensitivity").value == pytest.approx(0, abs=1e-6)
-    trace = found.to_dict()["error_by_timestep"]
+    trace = found.data["error_by_timestep"]
     assert trace["right condition"] == pytest.approx(trace["no condition"])
 
 
 def test_tables_agree_with_the_headline(perfect):
     _, found, _ = perfect
-    for name, counts in found.to_dict()["confusion"].items():
+    for name, counts in found.data["confusion"].items():
         counts = torch.tensor(counts)
         assert int(counts.sum()) == NUM
         assert counts.diagonal().sum().item() / NUM == pytest.approx(found.metric(BY[name]).value)
-    codec = next(section for section in found.report.sections if section.title == "The codec alone").items[0]
+    codec = next(section for section in found.sections if section.title == "The codec alone").items[0]
     rows = {row[0]: dict(zip(codec.columns, row, strict=True)) for row in codec.rows}
     assert rows["log-mel (nepers)"]["Pearson"] > 0.8
     assert rows["mel magnitude"]["SNR (dB)"] > 5

@@ -100,7 +100,7 @@ def test_a_model_is_evaluated(cache, tmp_path):
     held_out = replace(prepared, test=prepared.test.take(torch.arange(3)))
     evaluator = task_of(recipe).evaluator(pipeline, held_out, recipe, "debug", num=4, seed=1)
     found = evaluator.evaluate(tmp_path, model="debug")
-    assert found.to_dict()["melodies_kept"]
+    assert found.data["melodies_kept"]
     for key in (*FIGURES, "key_accuracy", "harmonised", "copied_notes"):
         assert found.metric(key).ceiling is not None
         assert found.metric(key).chance is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +28,6 @@ from synesthete.cli.options import (
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.evaluation.diagnostics.embeddings import Embedding
     from synesthete.evaluation.doctor.check import Check
     from synesthete.evaluation.reporting.report import Report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -104,8 +103,8 @@ def evaluate(
         from synesthete.pipeline.model_card import ModelCard, write_card
 
         with suppress(InputError):  # a folder that may only be read
-            write_card(folder, ModelCard(figures=figures_text(found.report)))
-    print_report(found, target, as_json, found.skipped)
+            write_card(folder, ModelCard(figures=figures_text(found)))
+    print_report(found, target, as_json)
 
 
 def cycle(
@@ -183,13 +182,13 @@ def compare(
     finish(as_json, finite({**report.data, "report": str(out)}), text, lines)
 
 
-def print_report(found: Any, target: Path, as_json: bool, skipped: Sequence[str] = ()) -> None:
+def print_report(found: Any, target: Path, as_json: bool) -> None:
     """Every figure, and where the report is."""
     from synesthete.evaluation.reporting.report import finite
 
-    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.to_dict(), "report": str(target)}
-    lines = [*map(line, found.metrics)]
-    finish(as_json, finite(values), "\n".join([*lines, f"{target}/report.html"]) + say_skipped(skipped), lines)
+    values = {"metrics": [asdict(metric) for metric in found.metrics], **found.data, "report": str(target)}
+    lines, skipped = list(map(line, found.metrics)), say_skipped(found.data.get("skipped", ()))
+    finish(as_json, finite(values), "\n".join([*lines, f"{target}/report.html"]) + skipped, lines)
 
 
 def line(metric: Metric) -> str:

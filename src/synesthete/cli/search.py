@@ -155,8 +155,8 @@ def tune(
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
     from synesthete.cluster import working_on
+    from synesthete.evaluation.search.measurements import SearchConfig
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
-    from synesthete.evaluation.search.tuning import SearchConfig
     from synesthete.tasks.scoring import scorer_of
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from synesthete import hub
-from synesthete.codecs.codec import Codec, measure_channels
+from synesthete.codecs.codec import Codec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from PIL import Image
-
 
 WIDTH = 64
 GROUPS = 4
@@ -196,10 +194,7 @@ class AutoencoderCodec(Codec):
             self.mean.zero_()
             self.scale.fill_(1 / self.config.scaling_factor)
             return self
-        mean, deviation = measure_channels(map(self._latents, pictures), least=LEAST_DEVIATION)
-        self.mean.copy_(mean)
-        self.scale.copy_(deviation)
-        return self
+        return self.measure(map(self._latents, pictures), LEAST_DEVIATION)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -219,12 +214,7 @@ class AutoencoderCodec(Codec):
         Raises:
             InputError: another shape, or values that are not finite.
         """
-        if x_0.shape[1:] != self.shape:
-            raise InputError(
-                f"x_0 of shape {tuple(x_0.shape)}: this codec needs (B, {', '.join(map(str, self.shape))})"
-            )
-        if not torch.isfinite(x_0).all():
-            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        self.check(x_0)
         latents = (x_0.float() * self.scale.float() + self.mean.float()).to(self.dtype)
         found = [self._decode(part).float() for part in latents.split(self.num_at_once)]
         return (torch.cat(found) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -38,6 +38,25 @@ class Codec(Part):
     caches_latents: bool = False
     has_vocoder: bool = False
     downsampling: int = 1
+
+    mean: Tensor
+    scale: Tensor
+
+    def check(self, x_0: Tensor, any_number_of: str | None = None) -> None:
+        """Refuse an x_0 of another shape, or with values that are not finite. any_number_of: what its columns are."""
+        expected = (*self.shape[:2], any_number_of) if any_number_of else self.shape
+        num = len(expected) - bool(any_number_of)
+        if x_0.ndim != 4 or x_0.shape[1 : 1 + num] != expected[:num]:
+            raise InputError(f"x_0 of shape {tuple(x_0.shape)}: this codec needs (B, {', '.join(map(str, expected))})")
+        if not torch.isfinite(x_0).all():
+            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+
+    def measure(self, batches: Iterable[Tensor], least: float) -> Self:
+        """Set each channel's `mean` and `scale` by batches (B, C, H, W), as `measure_channels`."""
+        mean, deviation = measure_channels(batches, least)
+        self.mean.copy_(mean)
+        self.scale.copy_(deviation)
+        return self
 
     def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Its parameters by what a stage can train alone; none where it is trained whole."""

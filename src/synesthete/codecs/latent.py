@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synesthete.codecs.codec import Codec, measure_channels
+from synesthete.codecs.codec import Codec
 from synesthete.config import is_a
 from synesthete.config.build import describe_nested, restore_nested
 from synesthete.nn.part import Config
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
     from PIL import Image
 
@@ -157,12 +156,7 @@ class LatentCodec(Codec):
         Raises:
             InputError: no signals, or any that the base refuses.
         """
-        mean, deviation = measure_channels(
-            (self.latents(self.signal_grid(batch)) for batch in signals), least=LEAST_DEVIATION
-        )
-        self.mean.copy_(mean)
-        self.scale.copy_(deviation)
-        return self
+        return self.measure((self.latents(self.signal_grid(batch)) for batch in signals), LEAST_DEVIATION)
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
@@ -199,13 +193,9 @@ class LatentCodec(Codec):
         Raises:
             InputError: other channels or rows, or values that are not finite.
         """
-        channels, height, width = self.shape
-        if x_0.ndim != 4 or x_0.shape[1:3] != (channels, height):
-            raise InputError(f"x_0 of shape {tuple(x_0.shape)}: this codec needs (B, {channels}, {height}, columns)")
-        if not torch.isfinite(x_0).all():
-            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        self.check(x_0, any_number_of="columns")
         latents = x_0.float() * self.scale.float() + self.mean.float()
-        columns = self.base.shape[2] if x_0.shape[-1] == width else x_0.shape[-1] * self.downsampling
+        columns = self.base.shape[2] if x_0.shape[-1] == self.shape[2] else x_0.shape[-1] * self.downsampling
         return torch.cat([self.restore(part, columns).float() for part in latents.split(CHUNK)])
 
     def pictures(self, x_0: Tensor, scale: int | None = None) -> list[Image.Image]:

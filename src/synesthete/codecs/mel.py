@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
@@ -24,10 +25,7 @@ from synesthete.nn.spectrum import (
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from PIL import Image
-
 
 TO_DB = 20 / math.log(10)  # from nepers, which a log-mel is in
 LEAST_SPREAD = 1e-3  # that is divided by, of bands or coefficients that are everywhere the same

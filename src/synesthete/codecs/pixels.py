@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from synesthete.codecs.codec import Codec, enlarged, measure_channels
+from synesthete.codecs.codec import Codec, enlarged
 from synesthete.picture_decoder import as_shown
 from synesthete.types import InputError
 
@@ -73,10 +73,7 @@ class PixelCodec(Codec):
             InputError: no pictures, or any that `encode` refuses.
         """
         # A channel that is everywhere the same keeps its levels apart.
-        mean, deviation = measure_channels((self.unit(batch, torch.float64) for batch in pictures), least=LEVEL)
-        self.mean.copy_(mean)
-        self.scale.copy_(deviation)
-        return self
+        return self.measure((self.unit(batch, torch.float64) for batch in pictures), LEVEL)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -104,9 +101,7 @@ class PixelCodec(Codec):
         Raises:
             InputError: another shape, or values that are not finite.
         """
-        self._check_shape(x_0, "x_0")
-        if not torch.isfinite(x_0).all():
-            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        self.check(x_0)
         return (self.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
 
     def share_cut(self, x_0: Tensor, visible: float = 0.05) -> float:
@@ -135,7 +130,11 @@ class PixelCodec(Codec):
 
     def unit(self, pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Pictures as they are given (B, C, H, W) -> black 0 and white 1; what is wrong with them is said."""
-        self._check_shape(pictures, "pictures")
+        if pictures.shape[1:] != self.shape:
+            raise InputError(
+                f"pictures of shape {tuple(pictures.shape)}: this codec needs (B, {', '.join(map(str, self.shape))}); "
+                "resize them or set codec.size and codec.channels"
+            )
         if pictures.dtype == torch.uint8:
             return pictures.to(dtype) / 255
         if not pictures.is_floating_point():
@@ -146,11 +145,3 @@ class PixelCodec(Codec):
             low, high = pictures.min().item(), pictures.max().item()
             raise InputError(f"float pictures from {low:.3g} to {high:.3g}; scale them to [0, 1], or give uint8")
         return pictures.to(dtype)
-
-    def _check_shape(self, values: Tensor, name: str) -> None:
-        if values.shape[1:] != self.shape:
-            expected = ", ".join(str(side) for side in self.shape)
-            raise InputError(
-                f"{name} of shape {tuple(values.shape)}: this codec needs (B, {expected}); "
-                "resize them or set codec.size and codec.channels"
-            )

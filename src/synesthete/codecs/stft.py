@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,8 +14,6 @@ from synesthete.nn.spectrum import check_waveform, complex_spectrum, compressed,
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from PIL import Image
 
 LOUDEST_DB = 20.0  # above a full-scale sine by more than any recording: a wild sample cannot overflow
@@ -169,11 +168,7 @@ class StftCodec(Codec):
         Raises:
             InputError: other channels or bins, or values that are not finite.
         """
-        if x_0.ndim != 4 or x_0.shape[1:3] != self.shape[:2]:
-            channels, bins, _ = self.shape
-            raise InputError(f"x_0 of shape {tuple(x_0.shape)}: this codec needs (B, {channels}, {bins}, frames)")
-        if not torch.isfinite(x_0).all():
-            raise InputError("x_0 with NaN or infinite values; its sampler or its network has diverged")
+        self.check(x_0, any_number_of="frames")
         if num_samples is None:
             own = x_0.shape[-1] == self._grid[1]
             num_samples = self.config.num_samples if own else self.spec.num_samples(x_0.shape[-1])

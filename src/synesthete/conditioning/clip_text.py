@@ -21,7 +21,6 @@ CHUNK = 64
 CACHE = "clip-text"  # in the cache folder
 PROJECTION = "text_projection.weight"
 
-
 # The width of tokens, which is that of the pooled vector too, as their config.json on the Hub say.
 KNOWN = {
     "openai/clip-vit-base-patch32": 512,

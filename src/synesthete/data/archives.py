@@ -6,6 +6,7 @@ import json
 import lzma
 import tarfile
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -20,8 +21,6 @@ from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from synesthete.data.files import Split
     from synesthete.data.pictures import Pictures
 

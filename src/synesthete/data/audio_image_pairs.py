@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,17 +26,13 @@ from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from synesthete.data.augmentation import AudioAugmentation
     from synesthete.data.rows import Pieces, Rows
     from synesthete.data.samples import Augmentation
 
-
 NO_PAIRS = "no {}; --set data.folder=FOLDER (metadata.jsonl, folders of pictures and sounds, or videos), or {}"
 # Of a folder that keeps pictures and sounds apart, as they may be called.
 APART = (("pictures", "images", "image"), ("sounds", "audio", "sound"))
-
 
 OPENED = "opened.jsonl"  # in the folder: content and length of the sounds, each opened once
 

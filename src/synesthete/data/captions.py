@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +13,6 @@ from torch import Tensor
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from synesthete.data.rows import Rows
 
 __all__ = ["Captions"]

@@ -8,6 +8,7 @@ import json
 import mmap
 import re
 import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -19,7 +20,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 __all__ = ["Split"]
 

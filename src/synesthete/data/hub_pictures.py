@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,10 +21,7 @@ from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from PIL import Image
-
 
 FIELD = "data.sources.hubpictures.name"
 # What data sets call their splits, the likelier first.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +21,6 @@ from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError, SpokenPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
 

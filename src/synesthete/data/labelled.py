@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -17,8 +18,6 @@ from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.data.rows import Rows
     from synesthete.data.samples import Augmentation
 

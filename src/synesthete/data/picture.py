@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -17,8 +18,6 @@ from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from torch import Tensor
 
 __all__ = ["PictureArray"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +25,6 @@ from synesthete.types import InputError
 from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from synesthete.data.pictures import Pictures
 
 SHARD_ROWS, SHARD_BYTES = 500, 2**26

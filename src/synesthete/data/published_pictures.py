@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,7 @@ from synesthete.io import replacing, write_file
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from PIL import Image
-
 
 NAMES = {phrase.wnid: phrase.name for phrase in PHRASES}
 FIRST_TEN = tuple(NAMES)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from synesthete.config.build import shorten
 from synesthete.data.archives import DAMAGES, check_end
@@ -22,9 +23,6 @@ from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import IO
-
     import numpy as np
 
     from synesthete.data.recordings import Recording

@@ -5,6 +5,7 @@ So training resumes at any step without replaying what came before.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -22,15 +23,12 @@ from synesthete.nn.part import autocast
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from synesthete.nn.part import Precision
 
     # Pictures (B, C, H, W) uint8 -> the same, each changed by its own draw.
     Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 __all__ = ["Samples", "Steps"]
-
 
 # What fields of a recipe can be set to.
 PictureSources = tuple[Annotated[Any, is_a("source of pictures", "pictures")], ...]

@@ -6,6 +6,7 @@ import io
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -15,8 +16,6 @@ from synesthete.data.files import legible
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from av import AudioFrame
 
 BLOCK = 2**18  # samples of each channel from which on they are handed on: 8 s at 32 kHz

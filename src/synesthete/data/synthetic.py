@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -15,12 +17,8 @@ from synesthete.data.sound_file import BLOCK
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from synesthete.data.files import Split
     from synesthete.data.recordings import Recording
-
 
 Timbre = Literal["plucked", "organ", "drum", "noise"]
 TIMBRES: tuple[Timbre, ...] = get_args(Timbre)

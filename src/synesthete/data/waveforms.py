@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -15,13 +17,9 @@ from synesthete.io import digest, replacing
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     from torch import Tensor
 
     from synesthete.data.recordings import Recording
-
 
 HEADER_BYTES = 2**17  # room for what is said of a shard, before its samples; what is not used are spaces
 NOTE_LENGTH = 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,12 +22,9 @@ from synesthete.nn.part import find_device
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.data.rows import Rows
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.evaluation.classifiers.classifier import Classifier, Samples
-
 
 CLIP = "openai/clip-vit-base-patch32"
 CHUNK = 16  # pictures that go through a large network at once

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -148,16 +147,9 @@ def _sampling(size: int, side: int) -> Tensor:
 
 def read_inception(weights: Path) -> Inception:
     """The network with the weights of a file, frozen, in evaluation mode."""
-    try:
-        if weights.suffix == ".safetensors":
-            found = load_file(weights)
-        else:
-            found = torch.load(weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{weights}: no such file; give that of the Inception of {FILES[0]}") from None
-    except Exception:  # pickle, zip and safetensors each have their own
-        raise InputError(f"{weights}: damaged, or more than tensors in it; download the file again") from None
-    ending, given = ".conv.weight", found if isinstance(found, dict) else {}
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; give that of the Inception of {FILES[0]}")
+    ending, given = ".conv.weight", hub.read_tensors(weights)
     shapes = {name.removesuffix(ending): value.shape for name, value in given.items() if name.endswith(ending)}
     lacking = f"{weights}: lacks {{}}; give the Inception of {FILES[0]}"
     try:
@@ -170,7 +162,7 @@ def read_inception(weights: Path) -> Inception:
     for name, value in network.state_dict().items():
         if name.endswith("num_batches_tracked"):  # older files have none, and nothing is trained here
             weights_by_name[name] = torch.zeros(())
-        elif getattr(given.get(name), "shape", None) == value.shape:
+        elif name in given and given[name].shape == value.shape:
             weights_by_name[name] = given[name].float()
         else:
             raise InputError(lacking.format(f"{name} {tuple(value.shape)}"))

@@ -7,6 +7,7 @@ samples and the real ones are.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -32,20 +33,10 @@ from synesthete.evaluation.reporting.report import (
 from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
-from synesthete.evaluation.steps import (
-    Evaluation,
-    Finding,
-    classification,
-    denoising_finding,
-    memorization,
-    set_comparison,
-    speed,
-)
+from synesthete.evaluation.steps import Finding, classification, denoising_finding, memorization, set_comparison, speed
 from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from PIL import Image
 
     from synesthete.pipeline import Pipeline
@@ -186,7 +177,7 @@ class Evaluator:
         """What the classifier takes the made samples (n,) and the held-out ones (m,) for."""
         return tuple(self.classifier.classify(x).cpu() for x in (self.generated.signal, self.references.held_out))
 
-    def evaluate(self, folder: Path, *, model: str = "", command: str | None = None) -> Evaluation:
+    def evaluate(self, folder: Path, *, model: str = "", command: str | None = None) -> Report:
         """Measure everything and write the report into `folder`.
 
         model, command: how the report calls them; the command line of this process where None.
@@ -196,13 +187,13 @@ class Evaluator:
         """
         start = datetime.now(UTC)
         found = self.measure()
-        found.report.title = f"{self.question} {model}".strip()
+        found.title = f"{self.question} {model}".strip()
         weights = "as they are saved: the average over training (EMA) where the recipe keeps one"
-        found.report.facts = provenance(self.pipeline, start, model, command) | self.facts() | {"weights": weights}
-        write_report(found.report, Path(folder))
+        found.facts = provenance(self.pipeline, start, model, command) | self.facts() | {"weights": weights}
+        write_report(found, Path(folder))
         return found
 
-    def measure(self) -> Evaluation:
+    def measure(self) -> Report:
         """Every figure of the model, each with its floor and its ceiling, on fixed noise and timesteps.
 
         Raises:
@@ -213,14 +204,13 @@ class Evaluator:
         data: dict[str, Any] = {"class_names": list(self.class_names)}
         for each in found:
             data |= each.data
-        report = Report(
+        return Report(
             title=self.question,
             summary=" ".join(sentence for each in found for sentence in each.sentences),
             metrics=[each for one in found for each in one.metrics],
             sections=[*(section for each in found for section in each.sections), *notes_section(notes)],
             data=data | {"notes": notes, "skipped": self.skipped, "num_skipped": len(self.skipped)},
         )
-        return Evaluation(report, tuple(self.skipped))
 
     def about_classifiers(self) -> Iterator[Finding]:
         """How good the saved classifier is, and how the other one came to be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
-from synesthete.evaluation.metrics.metric import Metric, by_key, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.figures import timestep_figure, to_png
 from synesthete.evaluation.reporting.report import Gallery, Medium, Section, Table
@@ -21,9 +22,6 @@ from synesthete.evaluation.samples import shuffled
 from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from synesthete.evaluation.reporting.report import Report
     from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch, Progress
 
@@ -42,31 +40,6 @@ class Finding:
     data: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     sentences: Sequence[str] = ()
-
-
-@dataclass
-class Evaluation:
-    """Everything that was found about a model. skipped: files that could not be read."""
-
-    report: Report
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """Every figure, in the report's order."""
-        return self.report.metrics
-
-    def metric(self, key: str) -> Metric:
-        """The metric of that key.
-
-        Raises:
-            InputError: there is none.
-        """
-        return by_key(self.metrics, key)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures that are in no table of the report, as plain values."""
-        return self.report.data
 
 
 def classification(of: Evaluator) -> Finding:

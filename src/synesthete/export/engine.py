@@ -7,7 +7,8 @@ import importlib.util
 import statistics
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,9 +22,6 @@ from synesthete.logs import PACKAGE
 from synesthete.nn.part import CastOnce, autocast
 from synesthete.pipeline.cascade import Cascade
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Engine = Literal["torch", "onnx"]
 CACHE = "onnx"  # in the cache folder

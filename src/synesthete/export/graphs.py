@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,8 @@ from synesthete.conditioning.labels import Labels
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
-
 
 BATCH = 2  # of examples: torch takes sizes of 0 and 1 for constants
 TOLERANCE = 1e-3  # of float32 sums in another order, through all layers

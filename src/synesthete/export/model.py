@@ -8,7 +8,9 @@ import importlib.util
 import json
 import logging
 import warnings
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,11 +24,7 @@ from synesthete.types import InputError
 from synesthete.unfinished import going_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
-
     from synesthete.pipeline import Pipeline
-
 
 STATISTICS = ("mean", "scale")  # buffers of codecs, by the last part of their names
 PARTS: dict[str, Callable[[Pipeline], Graph | None]] = {

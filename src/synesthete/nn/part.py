@@ -32,7 +32,6 @@ from synesthete.types import InputError
 
 __all__ = ["Part"]
 
-
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

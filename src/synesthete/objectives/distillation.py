@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -12,8 +13,6 @@ from synesthete.objectives.denoising import Denoising
 from synesthete.types import Batch, Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from synesthete.diffusion.process import Process

@@ -6,6 +6,7 @@ Whether the model uses its condition, and whether it knows its training samples 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,8 +14,6 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from synesthete.objectives.denoising import Parts
     from synesthete.types import Batch, Condition
 

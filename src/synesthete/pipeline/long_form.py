@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +17,6 @@ from synesthete.pipeline.pipeline import Output, Pipeline
 from synesthete.types import InputError, ScoreWindows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     Denoise = Callable[[Tensor, Tensor], Tensor]
 
 NUM_CORRECTIONS = 2  # where the ideal denoiser's seams are as smooth as its insides; one leaves a third more

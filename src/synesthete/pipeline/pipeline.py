@@ -7,6 +7,7 @@ import copy
 import itertools
 import json
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,6 @@ from synesthete.pipeline.model_card import upload, write_card
 from synesthete.types import Condition, InputError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 

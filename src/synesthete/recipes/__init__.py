@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,6 @@ from typing import TYPE_CHECKING
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from synesthete.config import Recipe
 
 __all__ = ["RECIPES", "describe_recipes", "find_recipe", "make_recipe"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,7 @@ from synesthete.training.optim import check_trainable, groups_of
 from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from synesthete.config import Recipe
-
 
 KINDS: dict[str, type] = {"codec": Codec, "conditioner": Conditioner, "denoiser": Denoiser, "process": Process}
 # The data of each task; what one from outside cannot use, it says itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ from synesthete.objectives import Denoising, Distillation
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from synesthete.config import Recipe
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,6 @@ from synesthete.recipes.fit import check_fit
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     from synesthete.config import Recipe
 
 __all__ = ["Proposal", "propose"]

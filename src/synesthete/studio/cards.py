@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,8 +13,6 @@ from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.report import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from PIL import Image
 
 FILES = "/gradio_api/file="  # where the server gives out files of its own folder

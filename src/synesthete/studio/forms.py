@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABCMeta
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,6 @@ from synesthete.tasks.task import CHOICE, HELP
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from synesthete.tasks import Task
 
 KINDS = {  # of files: the endings that a page lets through; what they hold is found out when they are read

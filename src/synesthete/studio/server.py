@@ -6,13 +6,11 @@ import ipaddress
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LARGEST_UPLOAD = "32mb"
 HERE = Path(__file__).parent

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from synesthete.tasks.task import find_task, model_folder, model_task_name, task
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.tasks import Task
     from synesthete.tasks.model import Model
 

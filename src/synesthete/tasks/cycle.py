@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -35,12 +36,9 @@ from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
     from synesthete.pipeline import Pipeline
-
 
 NUM_ROWS = 3  # pictures of a class in the sheet
 NUM_CLASSES = 20
@@ -73,7 +71,8 @@ class Cycle:
         """How often what the first picture shows became each class in the last, (C, C + 1)."""
         return confusion(self.seen_first, self.seen_last, len(self.class_names))
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def data(self) -> dict[str, Any]:
         """The figures that are in no table of the report, as plain values."""
         return {"class_names": list(self.class_names), "confusion": self.confusion().tolist(), "notes": self.notes}
 
@@ -224,7 +223,7 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
     became = Section("What became what", "", [Medium("confusion", to_png(figure))])
     sections = [cycle_sheet(found), became, Section("How to read the figures", _READING), *notes]
     title = f"There and back {facts.get('model', '')}".strip()
-    return Report(title, summary, facts, found.metrics, sections, found.to_dict())
+    return Report(title, summary, facts, found.metrics, sections, found.data)
 
 
 def cycle_sheet(found: Cycle) -> Section:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,10 +16,6 @@ from synesthete.data.audio import write_audio
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.tasks.model import load
 from synesthete.types import InputError, SpokenPictures
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 SPEAKER = "image-to-speech-voices"
 CHORUS, NUM_VOICES = "seven", 5  # of a model with voices, what is said once more by so many others

@@ -11,7 +11,6 @@ from synesthete.types import InputError
 
 __all__ = ["Model"]
 
-
 # What the commands call an option, where a request or a sampling setting has another name for it.
 ALSO = {
     "steps": "num_inference_steps",

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,8 +19,6 @@ from synesthete.types import InputError, Progress
 from synesthete.unfinished import Unfinished, going_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from PIL import Image
 
     from synesthete.pipeline import Output, Pipeline
@@ -117,6 +116,11 @@ class Plan:
         """The items' results, a `Sound` or a `PictureResult` each, or None for one that was skipped."""
         raise NotImplementedError
 
+    def unusable(self) -> InputError:
+        """What is said where none of the inputs can be used."""
+        many = f"not one of {len(self.skipped)} can be used; the first: " if len(self.skipped) > 1 else ""
+        return InputError(f"{many}{self.skipped[0]}")
+
     def how(self, **own: Any) -> dict[str, Any]:
         """What a file tells: its own, then the seed, the model and the settings."""
         settings = self.pipeline.sampling_settings(**self.request.settings)
@@ -173,8 +177,7 @@ class Plan:
                 yield item, made
             progress(f"{self.unit}s", min(first + self.batch_size, len(self.items)), len(self.items))
         if self.skipped and not num_made:
-            many = f"not one of {len(self.skipped)} can be used; the first: " if len(self.skipped) > 1 else ""
-            raise InputError(f"{many}{self.skipped[0]}")
+            raise self.unusable()
 
 
 @dataclass(frozen=True)

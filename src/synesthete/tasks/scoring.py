@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +13,6 @@ from synesthete.tasks.task import task_of
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from synesthete.config import Recipe
     from synesthete.evaluation.classifiers.speech import Prediction
     from synesthete.evaluation.search.scoring import Scorer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,19 +13,16 @@ from synesthete.io import is_address, locked, read_json, tab_separated
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from PIL import Image
     from torch import Tensor
 
     from synesthete.config import Recipe, Stage
+    from synesthete.evaluation.reporting.report import Report
     from synesthete.evaluation.runner import Evaluator
     from synesthete.evaluation.samples import Generated, References
     from synesthete.evaluation.search.scoring import ScoringBasis
-    from synesthete.evaluation.steps import Evaluation
     from synesthete.pipeline import Pipeline
     from synesthete.tasks.sampling import Plan, SampleRequest
-
 
 CHOICE = "choice"
 # One line for each field of a request and each sampling setting.
@@ -178,7 +176,7 @@ class Task:
         num: int | None = None,
         progress: Progress | None = None,
         **options: Any,
-    ) -> Evaluation:
+    ) -> Report:
         """Measure a model on what it never met and write the report to the folder `out`.
 
         model: how the report calls it. folder: of its files. data: as the `folder` of `prepare`. num: samples to make;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +22,6 @@ from synesthete.training.pieces import are_in, read_model
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from synesthete.config import Recipe, Stage
 
 __all__ = ["make_parts", "make_pipeline"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,11 +27,6 @@ from torch.distributed.checkpoint.state_dict import (
 
 from synesthete.io import read_json, write_folder
 from synesthete.types import InputError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # An alignment has no gradient for the null condition, and so no optimiser state.

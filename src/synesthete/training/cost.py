@@ -10,6 +10,7 @@ import os
 import statistics
 import time
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +28,6 @@ from synesthete.training.run_folder import processes
 from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from synesthete.data.samples import Samples
 
     # As `Task.dummy_batch`.

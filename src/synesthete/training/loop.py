@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.nn.part import keep_freed_memory
@@ -15,9 +17,6 @@ from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from synesthete.config import Recipe
     from synesthete.objectives import Parts
     from synesthete.training.run_log import StepReport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,6 @@ from synesthete.training.assembly import make_pipeline
 from synesthete.training.optim import groups_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from synesthete.config import Recipe, Stage
     from synesthete.training.weights import Weights
 

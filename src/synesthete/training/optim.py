@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from synesthete.config.build import suggestion
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from torch import nn
 
     from synesthete.config import Stage

@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,10 +22,6 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
 from synesthete.io import PARTIAL, cannot_write, read_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 MODEL, OPTIMISER, AVERAGES = "model", "optimiser", "averages"
 STEP = "step"  # of a moment, a number; all else of it is as large as its weight

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +21,6 @@ from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from synesthete.data.image_speech_pairs import ImageSpeechSamples
     from synesthete.data.rows import Rows
     from synesthete.objectives import Parts

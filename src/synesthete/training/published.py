@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +18,6 @@ from synesthete.conditioning.trial_towers import write_tokenizer
 from synesthete.io import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
     from synesthete.config import Recipe
 
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.config import build
 from synesthete.io import read_json, write_file
 from synesthete.training.checkpoint import latest_checkpoint, reading
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
 
 FILE = "rollbacks.json"
 ROLLED_BACK_FROM = "rolled_back_from"  # in metrics.jsonl, at the step that the run went back to

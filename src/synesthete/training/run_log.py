@@ -7,8 +7,10 @@ import logging
 import platform
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +21,6 @@ from synesthete.io import write_file
 from synesthete.training.rollback import ROLLED_BACK_FROM, Rollback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from PIL import Image
 
     from synesthete.training.trackers import Trackers

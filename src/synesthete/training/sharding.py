@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,8 +25,6 @@ from synesthete.training.run_folder import processes
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from synesthete.objectives import Objective
 
 

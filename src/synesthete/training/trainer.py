@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,9 +39,6 @@ from synesthete.training.weights import RunningStatistics, Weights
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from synesthete.config import Recipe, Stage
     from synesthete.training.trackers import Trackers
     from synesthete.training.validation import Watch

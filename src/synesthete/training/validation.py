@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,9 +31,6 @@ from synesthete.objectives.ranges import DataRange, data_range, value_range
 from synesthete.training.assembly import make_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from accelerate import Accelerator
     from PIL import Image
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from synesthete.types import Batch, Prepared
 
     Watch = Callable[[Pipeline, Prepared, Path, int, RunLog], None]
-
 
 NUM_PREVIEWS = 10
 NUM_ALIKE = 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,15 +19,11 @@ from synesthete.training.assembly import BASE, base_names, base_of, check_same_d
 from synesthete.training.optim import make_optimiser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
-
     from accelerate import Accelerator
     from torch import Tensor
 
     from synesthete.config import Stage
     from synesthete.objectives import Objective, Parts
-
 
 POWER = 0.8
 

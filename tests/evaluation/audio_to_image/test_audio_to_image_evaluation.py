@@ -92,8 +92,8 @@ def test_a_perfect_painter_is_at_the_ceiling(perfect):
     rank, recall = perfect.metric("retrieval_mean_rank_the_class"), perfect.metric("retrieval_recall_the_class_1")
     assert rank.value == pytest.approx(rank.ceiling, abs=0.3)
     assert recall.value > 0.9 > 0.5 > recall.shuffled
-    assert perfect.to_dict()["hears"] is True
-    assert perfect.to_dict()["uses"]["sound"] is True
+    assert perfect.data["hears"] is True
+    assert perfect.data["uses"]["sound"] is True
 
 
 def test_a_painter_that_ignores_sound_is_at_chance_and_said_to(evaluator):
@@ -101,9 +101,9 @@ def test_a_painter_that_ignores_sound_is_at_chance_and_said_to(evaluator):
     for key in (TAKES, SPEAKERS):
         assert found.metric(key).interval[0] < 0.25 < found.metric(key).interval[1]
     assert found.metric("condition_sensitivity_sound").value == found.metric("condition_sensitivity_sound").chance == 0
-    assert found.to_dict()["hears"] is False
-    assert found.to_dict()["uses"] == {"sound": False, "text beside sound": False, "text alone": False}
-    assert "no better than guessing" in found.report.summary
+    assert found.data["hears"] is False
+    assert found.data["uses"] == {"sound": False, "text beside sound": False, "text alone": False}
+    assert "no better than guessing" in found.summary
     rank = found.metric("retrieval_mean_rank_the_class")
     assert rank.value == pytest.approx(rank.chance, abs=0.5)
     # What it paints is as good as ever: it is only not what was heard.
@@ -120,7 +120,7 @@ def test_one_that_listens_to_text_alone_is_found_to(reader):
     assert reader.metric("class_of_the_text").value > 0.9
     assert reader.metric("class_of_the_sound").value < 0.1
     assert reader.metric(TAKES).interval[0] < 0.25
-    uses = reader.to_dict()["uses"]
+    uses = reader.data["uses"]
     assert uses["text alone"]
     assert not uses["sound"]
 
@@ -275,7 +275,7 @@ def test_the_report_shows_plays_and_compares_stages(data, classifier, unseen, tm
     found = evaluator.evaluate(tmp_path / "report", model="mine")
     by_blind = [m for m in found.metrics if m.key.startswith(TAKES) and m.key != TAKES]
     assert by_blind[0].value < evaluator.takes.share
-    before, after = found.to_dict()["stages"]
+    before, after = found.data["stages"]
     assert (before["name"], after["name"]) == ("tokens", "gates")
     assert before["share"] < after["share"]
     assert found.metric("class_accuracy_after_stage_gates").value > 0.9

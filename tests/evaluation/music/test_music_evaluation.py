@@ -86,8 +86,8 @@ def test_a_perfect_player_is_at_the_ceiling(perfect):
     for metric in described:
         assert "pitch_class" in metric.key or metric.value < metric.chance, metric.key
     assert perfect.metric("memorization_distance_spectrogram").value == pytest.approx(1, abs=0.25)
-    assert "looks like copying" not in perfect.report.summary
-    assert perfect.to_dict()["num_broken"] == 0
+    assert "looks like copying" not in perfect.summary
+    assert perfect.data["num_broken"] == 0
 
 
 def test_every_metric_says_how_many(perfect):
@@ -101,7 +101,7 @@ def test_a_copyist_is_found_out(evaluator, data):
     for metric in [metric for metric in found.metrics if metric.key.startswith("memorization_share")]:
         assert metric.value == metric.chance == 1.0
     assert found.metric("memorization_distance_spectrogram").value == pytest.approx(0, abs=1e-4)
-    assert "looks like copying" in found.report.summary
+    assert "looks like copying" in found.summary
 
 
 def test_a_copy_that_begins_elsewhere_is_found_by_statistics(evaluator, data):
@@ -181,8 +181,8 @@ def test_a_model_that_is_told_nothing_has_no_class_figures(unheard):
     assert not [metric for metric in found.metrics if "class_accuracy" in metric.key or metric.shuffled is not None]
     assert str(len(data.classifier.recording_names)) in evaluator.comparison.features
     assert "within all pieces" in found.metric("diversity").title
-    assert any("told no class" in note for note in found.to_dict()["notes"])
-    assert set(found.to_dict()["error_by_timestep"]) == {"fraction", "no condition", "mean piece"}
+    assert any("told no class" in note for note in found.data["notes"])
+    assert set(found.data["error_by_timestep"]) == {"fraction", "no condition", "mean piece"}
 
 
 def test_too_few_recordings_for_a_classifier_are_told(data, unheard):

@@ -152,7 +152,7 @@ def test_spoken_digits_were_recorded_at_the_low_rate(shared_data):
 def test_the_report_on_an_upsampler_begins_with_its_highs(pipeline, prepared, tmp_path):
     found = MusicEvaluator(pipeline, prepared, num=4, features="spectrum").evaluate(tmp_path / "report", command="test")
     assert found.metrics[0].key.startswith("log_spectral_distance")
-    assert [section.title for section in found.report.sections[:2]] == ["Upsampled", "Highs in figures"]
+    assert [section.title for section in found.sections[:2]] == ["Upsampled", "Highs in figures"]
 
 
 def test_sound_to_upsample_is_no_use_to_another_model(prepared, tmp_path):

@@ -18,6 +18,7 @@ from synesthete import hub
 from synesthete.config import Recipe, Sampling
 from synesthete.evaluation.classifiers.image import ImageClassifier
 from synesthete.evaluation.search import findings, space, tuning
+from synesthete.evaluation.search.measurements import SearchConfig
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune import (
@@ -29,7 +30,6 @@ from synesthete.evaluation.search.tune import (
     settle,
     write_sampling,
 )
-from synesthete.evaluation.search.tuning import SearchConfig
 from synesthete.pipeline import Pipeline
 from synesthete.types import InputError
 from tiny_pictures import COLOURS, labels_in_turn, tiny_pipeline, tiny_prepared, tiny_recipe

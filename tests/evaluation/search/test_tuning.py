@@ -30,19 +30,17 @@ from synesthete.evaluation.search.measurements import (
     Measurement,
     Measurements,
     PairedDifference,
+    SearchConfig,
     compare_repeats,
-    decide,
     front,
     labels_of,
-    lost_accuracy,
     paired,
-    ranked,
     together,
 )
 from synesthete.evaluation.search.scoring import ScoredSamples
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.evaluation.search.tune import tune_measured
-from synesthete.evaluation.search.tuning import Search, SearchConfig, rungs_of
+from synesthete.evaluation.search.tuning import Search, rungs_of
 from synesthete.executors import using
 from synesthete.types import InputError
 from unreliable import Unreliable
@@ -179,18 +177,18 @@ def test_the_front_is_what_nothing_beats(points):
 
 def test_balanced_takes_the_least_kid_within_a_point_of_the_best_accuracy():
     tried = [measured(0.90, 0.001), measured(0.97, 0.004), measured(0.975, 0.006), measured(0.96, 0.002)]
-    assert ranked(tried, "balanced", ceiling=1.0) == [1, 2, 3, 0]
-    assert ranked(tried, "kid", ceiling=1.0)[0] == 0
-    assert ranked(tried, "accuracy", ceiling=1.0)[0] == 2
+    assert SearchConfig("balanced").ranked(tried) == [1, 2, 3, 0]
+    assert SearchConfig("kid").ranked(tried)[0] == 0
+    assert SearchConfig("accuracy").ranked(tried)[0] == 2
     # Real pictures are named rightly in 0.965: more than that is no gain.
-    assert ranked(tried, "balanced", ceiling=0.965)[0] == 3
+    assert SearchConfig("balanced", ceiling=0.965).ranked(tried)[0] == 3
 
 
 def test_few_pictures_lose_no_settings_for_the_noise_of_their_accuracy():
     few, many = (measured(0.90, 0.001, num=n) for n in (30, 10_000))
     best = measured(0.95, 0.004)
-    assert lost_accuracy([few, best], "balanced", 1.0)[0] == 0.0
-    assert lost_accuracy([many, best], "balanced", 1.0)[0] == pytest.approx(0.04)
+    assert SearchConfig("balanced").lost_accuracy([few, best])[0] == 0.0
+    assert SearchConfig("balanced").lost_accuracy([many, best])[0] == pytest.approx(0.04)
 
 
 def test_the_interval_of_paired_differences_is_students():
@@ -214,13 +212,13 @@ def test_the_interval_of_paired_differences_is_students():
 def test_better_is_beyond_noise(goal, winner, kid, accuracy, better):
     other = measured(winner, 0.01, settings=DEFAULT | {"eta": 0.5})
     differences = (PairedDifference(sum(ends) / 2, *ends) for ends in (kid, accuracy))
-    assert decide(Comparison(other, measured(0.95, 0.01), 5, *differences), goal, ceiling=1.0)[0] is better
+    assert SearchConfig(goal).decide(Comparison(other, measured(0.95, 0.01), 5, *differences))[0] is better
 
 
 def test_the_default_is_not_better_than_itself():
     own = [measured(0.9, 0.01, seed=i) for i in range(5)]
     found = compare_repeats(own, own)
-    assert decide(found, "balanced", 1.0) == (False, "the search found nothing better than it")
+    assert SearchConfig("balanced").decide(found) == (False, "the search found nothing better than it")
     assert (found.num_repeats, found.kid) == (5, PairedDifference(0.0, 0.0, 0.0))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +20,7 @@ from synesthete.seeding import generator
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from synesthete.data.speech.engines import Engine, Voice
-
 
 # A split's draws keep the name they were first given: another name would speak other clips.
 SEED_NAMES = {"classifier": "judge"}

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -31,10 +32,7 @@ from synesthete.types import AudioSpec, InputError
 from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from synesthete.data.speech.engines import Engine, Voice
-
 
 # Clips that espeak has spoken before other processes have imported what they need.
 FEW = 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,10 +15,7 @@ from synesthete.io import tab_separated
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
-
 
 OWN_RATE, OWN_PITCH = 160, 50  # at these a neural voice speaks as it was trained
 SEMITONES_A_STEP = 12 / 50  # of pitch: the same as a step of the embedded engine for a voice without melody
@@ -73,7 +71,6 @@ def named_engine(engine: Any) -> Any:
 EngineChoice = Annotated[
     Annotated[Any, is_a("speech engine", "speak", "check_voice", "keeps_pitch")] | None, BeforeValidator(named_engine)
 ]
-
 
 SPLITS = ("train", "classifier", "test")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,15 +20,12 @@ from synesthete.pipeline.cascade import CROSSING
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from synesthete.data.rows import Pieces, Rows
 
     Sounds: TypeAlias = Tensor | Rows | Pieces
     from torch import Tensor
 
 __all__ = ["SignalDifference", "signal_difference"]
-
 
 N_MELS = 64
 FLOOR_DB = -80.0  # under a full-scale sine

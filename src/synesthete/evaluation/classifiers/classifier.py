@@ -7,7 +7,9 @@ import copy
 import json
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 import torch
@@ -20,9 +22,6 @@ from synesthete.nn.part import Part, Precision, autocast, find_device
 from synesthete.types import InputError, Progress, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from synesthete.data.rows import Pieces, Rows
     from synesthete.evaluation.metrics.metric import Metric
 

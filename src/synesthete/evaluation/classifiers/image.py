@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -19,8 +20,6 @@ from synesthete.evaluation.classifiers.classifier import (
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.data.labelled import PictureSamples
     from synesthete.data.rows import Rows
 

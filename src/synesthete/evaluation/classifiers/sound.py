@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -20,8 +21,6 @@ from synesthete.evaluation.classifiers.classifier import (
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.data.music import MusicSamples
     from synesthete.evaluation.audio_features.spectra import Sounds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -22,11 +23,8 @@ from synesthete.nn.spectrum import bands_of, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
-
 
 # Natural logarithms of mel magnitude, from 90 dB under the loudest speech up. What lies below cannot be heard, so it
 # must not count: generated silence is never as deep as the digital silence around a real clip.

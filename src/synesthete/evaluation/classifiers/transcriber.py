@@ -14,12 +14,7 @@ from synesthete import seeding
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.notes import FRAME, LOWEST, NUM_KEYS, Heard, asked_keys, best_thresholds
 from synesthete.evaluation.audio_features.spectra import FLOOR_DB, stft, window_size
-from synesthete.evaluation.classifiers.classifier import (
-    TrainedClassifier,
-    TrainingSettings,
-    convolution,
-    load_cached,
-)
+from synesthete.evaluation.classifiers.classifier import TrainedClassifier, TrainingSettings, convolution, load_cached
 from synesthete.io import digest
 from synesthete.nn.part import Part
 from synesthete.types import InputError, Progress, counted

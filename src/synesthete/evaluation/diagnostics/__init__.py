@@ -6,14 +6,13 @@ A diagnostic that cannot look at a model raises InputError, in one line.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from synesthete.config.build import suggestion
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
     from synesthete.evaluation.reporting.report import Section
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,7 @@ from synesthete.objectives.one_step import (
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from synesthete.diffusion.process import Process
-
 
 # Of the way to noise; closer together near both ends, where errors change fastest.
 FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

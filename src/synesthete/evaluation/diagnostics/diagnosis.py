@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
@@ -24,14 +26,10 @@ from synesthete.io import write_file
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from torch import Tensor
 
     from synesthete.evaluation.diagnostics import Diagnostic
     from synesthete.pipeline import Pipeline
-
 
 NONE = "none"
 LOOKING = ("embeddings", "neighbours")  # diagnostics that see more with features of pictures

@@ -22,7 +22,6 @@ from synesthete.types import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
 NULL = "null"
 MANY = 500  # held-out pictures whose conditions are shown at most, where the condition is a picture
 FEWEST = 5  # points that t-SNE is worth: of fewer, the two directions of largest spread are drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +15,6 @@ from synesthete.pipeline import Output, Pipeline
 from synesthete.types import Batch, InputError, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from PIL import Image
 
     from synesthete.evaluation.features import Features

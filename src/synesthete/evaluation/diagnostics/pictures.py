@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Rows
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
-
 NUM_REAL, NUM_SPLITS = 500, 50
 LEAST_DECIBELS = 0.5  # a difference under this is not seen
 LEAST_FLOORS = 2.0  # nor is one that is not clearly above the floor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +15,6 @@ from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from PIL import Image
 
     from synesthete.diffusion.process import Process

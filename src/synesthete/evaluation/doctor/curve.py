@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ from synesthete.evaluation.doctor.check import Check, check
 from synesthete.evaluation.reporting.report import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.evaluation.doctor.run import RunRecord, StageRecord
 
 CURVE = "curve.jsonl"  # in a shipped model's folder

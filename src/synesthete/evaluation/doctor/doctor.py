@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,13 +36,9 @@ from synesthete.objectives.one_step import condition_sensitivity, fixed_loss
 from synesthete.objectives.ranges import DataRange, data_range, value_range
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Batch, Prepared, Progress
-
 
 NEAREST = Image.Resampling.NEAREST
 NUM_HELD_OUT, NUM_TOLD = 32, 4
@@ -172,9 +170,9 @@ def _silence(codec: Any) -> Check:
     return check("silence", found, bad=level >= TOO_LOUD, warn=level >= QUIET, advice=advice, figures=figures)
 
 
-def _condition(pipeline: Pipeline, held_out: Batch | None) -> Check:
+def _condition(pipeline: Any, held_out: Batch | None) -> Check:
     if held_out and len(held_out.label.unique()) > 1:
-        errors = condition_sensitivity(parts_of(pipeline), held_out)
+        errors = condition_sensitivity(pipeline, held_out)
         return condition_check([errors["sensitivity"] / max(errors["right"], 1e-12)])
     raw = some_conditions(pipeline, NUM_TOLD)
     share = told_apart(pipeline, held_out.raw[:NUM_TOLD] if raw is None and held_out else raw)
@@ -196,7 +194,7 @@ def told_apart(pipeline: Pipeline, raw: Any) -> float:
     return (spread / prediction.square().mean().sqrt().clamp(min=1e-12)).item()
 
 
-def _averages(pipeline: Pipeline, held_out: Batch, checkpoint: Path) -> list[Check]:
+def _averages(pipeline: Any, held_out: Batch, checkpoint: Path) -> list[Check]:
     """The model, whose weights are averages, against the weights as they were trained."""
     if not (checkpoint / "ema.safetensors").is_file():
         return []
@@ -207,12 +205,7 @@ def _averages(pipeline: Pipeline, held_out: Batch, checkpoint: Path) -> list[Che
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         # A checkpoint may have left out a base that stays as published.
         module.load_state_dict({**module.state_dict(), **own} if getattr(module, "has_base", False) else own)
-    return [averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (parts_of(pipeline), trained)))]
-
-
-def parts_of(pipeline: Pipeline) -> Parts:
-    """The parts of a pipeline as an objective reads them."""
-    return Parts(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process)
+    return [averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (pipeline, trained)))]
 
 
 SUMMARY = "Every check with its verdict, the figure that it rests on, and what to do about it."

@@ -6,6 +6,7 @@ Features are (n, D), one row a sample; everything is computed in float64, a boun
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -15,10 +16,7 @@ from synesthete import seeding
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from synesthete.data.rows import Rows
-
 
 # Not torchmetrics: its KID is a mean over subsets with neither a floor nor equal weights of classes, its FID a root of
 # a rounded matrix, off where there are fewer samples than dimensions.

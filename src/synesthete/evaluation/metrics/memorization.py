@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from synesthete.evaluation.metrics.distribution import nearest
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.data.rows import Rows
 
 WATCHED = (0.01, 0.05)  # shares of held-out samples that are nearer to training than a distance that is watched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,7 @@ from synesthete.evaluation.metrics.metric import METRICS, Metric, metric
 from synesthete.types import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from synesthete.types import Progress
-
 
 logger = logging.getLogger(__name__)
 

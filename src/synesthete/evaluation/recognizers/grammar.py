@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,7 @@ from synesthete.io import tab_separated
 from synesthete.types import InputError, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import torch
-
 
 PHONES = dict(tab_separated(Path(__file__).with_name("phones.tsv")))  # the engine's alphabet as phones of CMUdict
 _PHONE = re.compile("|".join(map(re.escape, PHONES)))

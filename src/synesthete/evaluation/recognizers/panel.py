@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +16,9 @@ from synesthete.evaluation.samples import Generated, encode_signals
 from synesthete.types import InputError, counted, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import numpy as np
 
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
-
 
 AT_HAND = ("openai/whisper-base", "openai/whisper-tiny.en")  # looked for on this machine, the better one first
 NUM_AT_ONCE = 8

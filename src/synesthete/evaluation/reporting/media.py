@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from synesthete.data.audio import to_int16
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
-
 
 SIDE = 64  # pixels that the shorter side of every picture has at least
 GAP, MARGIN, LINE = 4, 8, 15

@@ -10,21 +10,18 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from synesthete.evaluation.metrics.metric import Metric, by_key
 from synesthete.io import write_file, write_folder
 from synesthete.logs import visible
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from synesthete.evaluation.metrics.metric import Metric
 
 __all__ = ["Report", "Section", "write_report"]
 
@@ -88,6 +85,14 @@ class Report:
     metrics: list[Metric] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+
+    def metric(self, key: str) -> Metric:
+        """The metric of that key.
+
+        Raises:
+            InputError: there is none.
+        """
+        return by_key(self.metrics, key)
 
 
 def number(value: Any) -> str:

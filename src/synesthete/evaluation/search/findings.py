@@ -6,6 +6,7 @@ guidance 6 with every other scale.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synesthete.evaluation.reporting.figures import Panel, curves_figure, to_png
@@ -14,8 +15,6 @@ from synesthete.evaluation.search.measurements import Comparison, Measurements, 
 from synesthete.evaluation.search.space import Space, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     Settings = dict[str, Any]
 
 NUM_REPEATS = 4
@@ -84,14 +83,8 @@ def compare_findings(
 
     seed(*names): of the noise for a purpose.
     """
-    repeats: dict[str, list[Any]] = {}
-    seeds = [seed("finding", i) for i in range(NUM_REPEATS)]
-    final.ahead((settings, questions.num, each) for settings in questions.settings for each in seeds)
-    for settings in questions.settings:
-        own = repeats[name_of(settings)] = []
-        for each in seeds:
-            own.append(final.measure(settings, questions.num, each))
-            count()
+    several, seeds = questions.settings, [seed("finding", i) for i in range(NUM_REPEATS)]
+    repeats = dict(zip(map(name_of, several), final.repeats(several, questions.num, seeds, count), strict=True))
     pairs = [*questions.eta, *((questions.guidance[ASKED], settings) for settings in questions.guidance.values())]
     found = [compare_repeats(*(repeats[name_of(settings)] for settings in pair)) for pair in pairs]
     return found[: len(questions.eta)], found[len(questions.eta) :]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,11 +24,9 @@ from synesthete.executors import LOCAL, divide_ahead, executor
 from synesthete.io import digest, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from synesthete.types import Progress
 
+    Settings = dict[str, Any]
 
 Goal = Literal["balanced", "kid", "accuracy"]
 GOALS: dict[str, str] = {
@@ -105,6 +106,18 @@ class Measurements:
             own.append(found)
         return found
 
+    def repeats(
+        self, several: Sequence[Settings], num: int, seeds: Sequence[int], count: Callable[[], None] = lambda: None
+    ) -> list[list[Measurement]]:
+        """Of each of several settings the measurements by every seed, whose noise all share; count() after each."""
+        self.ahead((settings, num, seed) for seed in seeds for settings in several)
+        found: list[list[Measurement]] = [[] for _ in several]
+        for seed in seeds:
+            for own, settings in zip(found, several, strict=True):
+                own.append(self.measure(settings, num, seed))
+                count()
+        return found
+
     def ahead(self, asked: Iterable[tuple[Mapping[str, Any], int, int]]) -> None:
         """Let workers elsewhere make the measurements (settings, num, seed) that `measure` then reads."""
         jobs = {job[0]: job for job in (self.job(*one) for one in asked)}
@@ -124,7 +137,7 @@ class Measurements:
 
     def all(self) -> list[Measurement]:
         """Every measurement so far, those of the same settings one after the other."""
-        return [measured for own in self.made.values() for measured in own]
+        return list(chain.from_iterable(self.made.values()))
 
     def aggregates(self) -> list[Measurement]:
         """Every settings measured so far, with all that was measured of it."""
@@ -146,40 +159,73 @@ def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
     return order.repeat(-(-num // len(order)))[:num].sort().values
 
 
-def lost_accuracy(aggregates: Sequence[Measurement], goal: Goal, ceiling: float) -> list[float]:
-    """How much accuracy each has lost beyond what the goal allows; 0 where it keeps enough, or accuracy is no matter.
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is asked of a search, and which of the settings measured are better by it.
 
-    Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the best
-    of them or below `ceiling`, what real pictures reach, where that is lower: pictures that the classifier knows better
-    than real ones are no gain.
+    budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
+    everything. ceiling: accuracy of the classifier on real pictures.
     """
-    if goal != "balanced" or not aggregates:
-        return [0.0] * len(aggregates)
-    best, lost = min(max(a.accuracy for a in aggregates), ceiling), []
-    for aggregate in aggregates:
-        share = (best * aggregate.num + 1) / (aggregate.num + 2)  # Laplace's: 0 and 1 are not taken for certain
-        error = math.sqrt(share * (1 - share) / aggregate.num)
-        lost.append(max(0.0, best - max(TOLERANCE, 2 * error) - aggregate.accuracy))
-    return lost
 
+    goal: Goal = "balanced"
+    budget: float = 0.5
+    num: int = 256
+    minutes: float = 10.0
+    seed: int = 0
+    ceiling: float = 1.0
 
-def loss(aggregate: Measurement, goal: Goal) -> float:
-    """What the goal wants low, beside accuracy lost."""
-    return -aggregate.accuracy if goal == "accuracy" else aggregate.kid
+    def losses(self, aggregates: Sequence[Measurement]) -> list[float]:
+        """What the goal wants low, beside accuracy lost; drawn against the seconds."""
+        return [-each.accuracy if self.goal == "accuracy" else each.kid for each in aggregates]
 
+    def lost_accuracy(self, aggregates: Sequence[Measurement]) -> list[float]:
+        """How much accuracy each has lost beyond what the goal allows; 0 if it keeps enough, or accuracy is no matter.
 
-def ranked(aggregates: Sequence[Measurement], goal: Goal, ceiling: float, budget: float = math.inf) -> list[int]:
-    """Places of the settings, the best first, by the goal (see GOALS); those that lose accuracy follow, least first.
+        Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the
+        best of them or below `ceiling` where that is lower: pictures that the classifier knows better than real ones
+        are no gain.
+        """
+        if self.goal != "balanced" or not aggregates:
+            return [0.0] * len(aggregates)
+        best, lost = min(max(each.accuracy for each in aggregates), self.ceiling), []
+        for each in aggregates:
+            share = (best * each.num + 1) / (each.num + 2)  # Laplace's: 0 and 1 are not taken for certain
+            error = math.sqrt(share * (1 - share) / each.num)
+            lost.append(max(0.0, best - max(TOLERANCE, 2 * error) - each.accuracy))
+        return lost
 
-    Those that take more than `budget` seconds a picture are last.
-    """
-    lost = lost_accuracy(aggregates, goal, ceiling)
+    def allowed(self, aggregates: Sequence[Measurement]) -> list[int]:
+        """Places of those that keep as much accuracy as the goal asks for."""
+        return [place for place, less in enumerate(self.lost_accuracy(aggregates)) if less == 0]
 
-    def order(place: int) -> tuple[float, ...]:
-        own = aggregates[place]
-        return own.seconds_per_picture > budget, lost[place], loss(own, goal), own.kid, place
+    def ranked(self, aggregates: Sequence[Measurement]) -> list[int]:
+        """Places of the settings, the best first, by the goal; then those that lose accuracy, the least first.
 
-    return sorted(range(len(aggregates)), key=order)
+        Those that take longer than the budget are last.
+        """
+        each = zip(aggregates, self.lost_accuracy(aggregates), self.losses(aggregates), strict=True)
+        keys = [(own.seconds_per_picture > self.budget, lost, loss, own.kid) for own, lost, loss in each]
+        return sorted(range(len(aggregates)), key=keys.__getitem__)
+
+    def decide(self, found: Comparison) -> tuple[bool, str]:
+        """Whether the first, a search's winner, is better than the second, the default, by the goal; and the reason.
+
+        balanced: a winner that loses more than a point is not. Where the default has lost more than a point against it,
+        a clear gain in accuracy decides; otherwise a clearly lower KID.
+        """
+        if found.first.settings == found.second.settings:
+            return False, "the search found nothing better than it"
+        by_accuracy = self.goal == "accuracy"
+        if self.goal == "balanced":
+            least = min(max(found.first.accuracy, found.second.accuracy), self.ceiling) - TOLERANCE
+            if found.first.accuracy < least:
+                return False, f"it loses more than a point of accuracy: {found.accuracy}"
+            by_accuracy = found.second.accuracy < least
+        if by_accuracy:
+            better, said = found.accuracy.low > 0, f"accuracy {found.accuracy}: {{}}higher"
+        else:
+            better, said = found.kid.high < 0, f"KID {found.kid}: {{}}lower"
+        return better, f"{said.format('' if better else 'not ')} beyond noise"
 
 
 def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
@@ -234,28 +280,5 @@ class Comparison:
 
 def compare_repeats(first: Sequence[Measurement], second: Sequence[Measurement]) -> Comparison:
     """Compare repeats of both settings, in pairs of equal noise."""
-    kid, accuracy = (
-        paired([getattr(m, name) for m in first], [getattr(m, name) for m in second]) for name in ("kid", "accuracy")
-    )
-    return Comparison(together(first), together(second), len(first), kid, accuracy)
-
-
-def decide(found: Comparison, goal: Goal, ceiling: float) -> tuple[bool, str]:
-    """Whether the first, a search's winner, is better than the second, the default, by the goal; and the reason.
-
-    balanced: a winner that loses more than a point is not. Where the default has lost more than a point against it, a
-    clear gain in accuracy decides; otherwise a clearly lower KID.
-    """
-    if found.first.settings == found.second.settings:
-        return False, "the search found nothing better than it"
-    by_accuracy = goal == "accuracy"
-    if goal == "balanced":
-        least = min(max(found.first.accuracy, found.second.accuracy), ceiling) - TOLERANCE
-        if found.first.accuracy < least:
-            return False, f"it loses more than a point of accuracy: {found.accuracy}"
-        by_accuracy = found.second.accuracy < least
-    if by_accuracy:
-        better = found.accuracy.low > 0
-        return better, f"accuracy {found.accuracy}: {'higher beyond noise' if better else 'not higher beyond noise'}"
-    better = found.kid.high < 0
-    return better, f"KID {found.kid}: {'lower beyond noise' if better else 'not lower beyond noise'}"
+    found = [paired(*([getattr(m, name) for m in side] for side in (first, second))) for name in ("kid", "accuracy")]
+    return Comparison(together(first), together(second), len(first), *found)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,9 +30,6 @@ from synesthete.io import read_json
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from PIL import Image
 
     from synesthete.pipeline import Pipeline
@@ -115,11 +114,6 @@ class ScoredSamples(Figures):
     """Figures and the samples (num, ...) that they are of, in the order of the labels."""
 
     samples: Tensor
-
-    @property
-    def num(self) -> int:
-        """Samples that the figures are of."""
-        return len(self.samples)
 
 
 def read_figures(path: Path) -> dict[str, float] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -17,12 +18,9 @@ from synesthete.pipeline import Pipeline
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     import optuna
 
     Settings = dict[str, Any]
-
 
 DEFAULT_SAMPLER = {"flow": "flow-euler", "cosine": "ddim", "linear": "ddim", "scaled_linear": "ddim"}
 MOST_SIGNAL = 0.05  # left at the end of a schedule that can pass for pure noise
@@ -50,13 +48,19 @@ class ScheduleAdapter(Pipeline):
                 "left, so it cannot be told of the pure noise that another begins with; leave the schedule out"
             )
         kept = ("guidance_scale", "guidance_interval", "guidance_rescale", "num_inference_steps", "precision")
-        own = pipeline.sampling_settings()
+        own, flow = pipeline.sampling_settings(), schedule == "flow"
+        process = Process(  # a flow, or a beta schedule that ends in pure noise as a flow does
+            schedule=schedule,  # type: ignore[arg-type]
+            prediction_type="flow" if flow else "v_prediction",
+            num_train_timesteps=trained.num_train_timesteps,
+            zero_terminal_snr=not flow,
+        )
         walk = ScheduleAdapter(
             codec=pipeline.codec,
             conditioner=pipeline.conditioner,
             denoiser=pipeline.denoiser,
             scheduler=pipeline.scheduler,
-            process=walk_settings(schedule, trained),
+            process=process.settings(),
             sampling=vars(Sampling(sampler=DEFAULT_SAMPLER[schedule])) | {name: own[name] for name in kept},
             card=dict(pipeline.config.card),
         )
@@ -73,17 +77,6 @@ class ScheduleAdapter(Pipeline):
         prediction = self.trained.predict(network, seen, told, condition)
         x_0, noise = (self.trained.convert(prediction, seen, told, space) for space in ("sample", "epsilon"))
         return noise - x_0 if self.process.schedule == "flow" else alpha * noise - sigma * x_0
-
-
-def walk_settings(schedule: str, trained: Process) -> dict[str, Any]:
-    """The process to walk on: a flow, or a beta schedule that ends in pure noise as a flow does."""
-    flow = schedule == "flow"
-    return Process(
-        schedule=schedule,  # type: ignore[arg-type]
-        prediction_type="flow" if flow else "v_prediction",
-        num_train_timesteps=trained.num_train_timesteps,
-        zero_terminal_snr=not flow,
-    ).settings()
 
 
 def nearest_timestep(process: Process, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -269,8 +262,13 @@ def plan_sweep(
     changes = dict(changes or {})
     own, own_schedule = pipeline.sampling_settings(**changes), pipeline.process.schedule
     schedules, samplers = unique(schedules) or [own_schedule], unique(samplers)
-    check_names("scheduler", schedules, SCHEDULES, "sampler", SAMPLERS)
-    check_names("sampler", samplers, SAMPLERS, "scheduler", SCHEDULES)
+    kinds = {"scheduler": (schedules, SCHEDULES), "sampler": (samplers, SAMPLERS)}
+    for (what, (names, known)), (other, (_, known_of_other)) in permutations(kinds.items()):
+        for name in names:
+            if name in known_of_other:
+                raise InputError(f"{what} {name!r}: that is a {other}; give it to --{other}s")
+            if name not in known:
+                raise InputError(f"{what} {name!r}: unknown; choose from {nearest_names(name, known)}")
     if wrong := [eta for eta in etas if not 0 <= eta <= 1]:
         raise InputError(f"eta {wrong[0]:g}: give 0 (no noise in a step) to 1 (as much as DDPM)")
     if not untrained and (foreign := [name for name in schedules if name != own_schedule]):
@@ -302,17 +300,6 @@ def plan_sweep(
                 # Refuses what cannot be.
                 cells[cell] = space.evaluations(walk.sampling_settings(**changes | cell.settings()))
     return SweepPlan(cells, pipelines, changes, tuple(unique(notes)))
-
-
-def check_names(
-    what: str, names: Iterable[str], known: Iterable[str], other: str, known_of_other: Iterable[str]
-) -> None:
-    """Make sure that all names are known."""
-    for name in names:
-        if name in known_of_other:
-            raise InputError(f"{what} {name!r}: that is a {other}; give it to --{other}s")
-        if name not in known:
-            raise InputError(f"{what} {name!r}: unknown; choose from {nearest_names(name, known)}")
 
 
 def find_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:

@@ -7,9 +7,12 @@ import io
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,11 +37,7 @@ from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from PIL import Image
-
 
 IDENTITY, REPORT = "sweep.json", "report"
 # What differs between two sweeps -> how the refusal says it.
@@ -104,11 +103,8 @@ class SweepFolder:
             except (TypeError, KeyError, ValueError):  # damaged: made again
                 continue
 
-        def order(made: Made) -> tuple[Any, ...]:
-            own = made.cell
-            return not own.trained, own.schedule, own.sampler, own.eta, own.num_inference_steps, own.guidance_scale
-
-        return sorted(found, key=order)
+        ranks = attrgetter("schedule", "sampler", "eta", "num_inference_steps", "guidance_scale")
+        return sorted(found, key=lambda made: (not made.cell.trained, *ranks(made.cell)))
 
     def write_table(self, cells: Sequence[Made]) -> None:
         """All figures as comma-separated values; an empty field where there is none."""
@@ -229,11 +225,11 @@ def make_cell(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: Swe
     labels, names, draw = samples.all_labels(), scorer.basis.class_names, scorer.basis.thumbnails
     walk = plan.pipelines[cell.schedule]
     score = scorer.score({**plan.changes, **cell.settings()}, labels, samples.all_seeds(), pipeline=walk)
-    made = Made(cell, score.figures(), score.num, device_name(scorer.pipeline.device))
+    made = Made(cell, score.figures(), len(labels), device_name(scorer.pipeline.device))
     pictures = samples.arranged(score.samples)
     rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
     kid = f"KID {number(score.kid)} (floor {number(score.kid_floor)})"
-    title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {score.num}"
+    title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {len(labels)}"
     place.write(made, draw_grid(pictures, rows, samples.seeds, title, draw), draw_mosaic(pictures, draw))
     return made
 

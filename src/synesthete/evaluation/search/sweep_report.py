@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report
 from synesthete.evaluation.search.space import Cell, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from torch import Tensor
 
     from synesthete.evaluation.search.sweep import Made, SweepFolder

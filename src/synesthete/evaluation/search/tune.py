@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,22 +21,18 @@ from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.report import check_place, provenance, write_report
 from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, compare_findings
 from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
-from synesthete.evaluation.search.measurements import GOALS, Measurements
+from synesthete.evaluation.search.measurements import GOALS, Measurements, SearchConfig
 from synesthete.evaluation.search.scoring import Scorer, ScoringBasis
 from synesthete.evaluation.search.space import Space
 from synesthete.evaluation.search.tune_report import Tuning
-from synesthete.evaluation.search.tuning import BATCH_SIZE, Search, SearchConfig
+from synesthete.evaluation.search.tuning import BATCH_SIZE, Search
 from synesthete.executors import LOCAL, executor
 from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
-
 
 RECIPE = "recipe.yaml"
 SCHEDULER = "scheduler"

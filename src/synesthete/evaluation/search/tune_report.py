@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,8 @@ from synesthete.evaluation.search.measurements import GOALS, TOLERANCE, Comparis
 from synesthete.evaluation.search.space import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from synesthete.evaluation.search.tuning import SearchConfig, SearchResult
+    from synesthete.evaluation.search.measurements import SearchConfig
+    from synesthete.evaluation.search.tuning import SearchResult
 
 NUM_LISTED = 40
 COLUMNS = ("settings", "seconds per picture", "pictures", "accuracy", "KID", "precision", "recall")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +12,17 @@ import optuna
 from synesthete import seeding
 from synesthete.evaluation.search.measurements import (
     Comparison,
-    Goal,
     Measurement,
     Measurements,
+    SearchConfig,
     compare_repeats,
-    decide,
     front,
-    loss,
-    lost_accuracy,
-    ranked,
     together,
 )
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     Settings = dict[str, Any]
 
 SEARCH, COMPARISON = 0.5, 0.2  # shares of the time; the rest is for the two findings
@@ -41,22 +36,6 @@ FEWEST_PICTURES, FEWEST_COMPARED = 96, 32  # in the last rung, and in each repea
 FEWEST_SETTINGS, MOST_SETTINGS = 12, 81  # drawn by chance; half as many are proposed after them
 BATCH_SIZE = 32  # pictures sampled at once, and in the first rung: seconds a picture depend on it
 OVER = 1.15  # a setting that is foretold to take this much more than the budget is not tried
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """What is asked of a search.
-
-    budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
-    everything. ceiling: accuracy of the classifier on real pictures.
-    """
-
-    goal: Goal = "balanced"
-    budget: float = 0.5
-    num: int = 256
-    minutes: float = 10.0
-    seed: int = 0
-    ceiling: float = 1.0
 
 
 @dataclass
@@ -122,21 +101,18 @@ class Search:
         # Measured on enough pictures to be on the front and, where accuracy counts, with enough of it.
         fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
         enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
-        kept = [enough[place] for place in self.allowed(enough)]
-        line = [kept[i] for i in front([s.seconds_per_picture for s in kept], self.losses(kept))]
-        better, reason = decide(comparison, self.config.goal, self.config.ceiling)
+        kept = [enough[place] for place in self.config.allowed(enough)]
+        line = [kept[i] for i in front([s.seconds_per_picture for s in kept], self.config.losses(kept))]
+        better, reason = self.config.decide(comparison)
         return SearchResult(comparison, better, reason, aggregates, kept, line, self.rounds)
 
     def measure_cost(self) -> tuple[float, float]:
         """Seconds per picture as a line through two walks of the default's kind, each the median of three."""
-        points, num, seeds = [], min(BATCH_SIZE, self.config.num), [self.seed("cost", i) for i in range(3)]
-        kinds = [self.space.settled(self.default | {"num_inference_steps": num_steps}) for num_steps in (2, 6)]
-        self.trials.ahead((settings, num, seed) for settings in kinds if settings for seed in seeds)
-        for settings in kinds:
-            assert settings is not None
-            times = [self.trials.measure(settings, num, seed) for seed in seeds]
-            points.append((self.space.evaluations(settings), together(times).seconds_per_picture))
-        (few, quick), (many, slow) = points
+        tried = [self.space.settled(self.default | {"num_inference_steps": num_steps}) for num_steps in (2, 6)]
+        kinds, seeds = [settings for settings in tried if settings], [self.seed("cost", i) for i in range(3)]
+        times = self.trials.repeats(kinds, min(BATCH_SIZE, self.config.num), seeds)
+        few, many = map(self.space.evaluations, kinds)
+        quick, slow = (together(own).seconds_per_picture for own in times)
         per_evaluation = max((slow - quick) / (many - few), slow / many / 10)
         return max(0.0, quick - per_evaluation * few), per_evaluation
 
@@ -247,11 +223,8 @@ class Search:
             self.rounds.append((what, len(left), pictures))
             # Fresh noise in every rung, the same for all in it: settings do not differ by their noise.
             seed = self.seed(what, rung)
-            self.trials.ahead((settings, pictures, seed) for settings in left)
-            for settings in left:
-                measured = self.trials.measure(settings, pictures, seed)
-                found.setdefault(name_of(settings), []).append(measured)
-                self._count()
+            for [measured] in self.trials.repeats(left, pictures, [seed], self._count):
+                found.setdefault(measured.name, []).append(measured)
             aggregates = [together(found[name_of(settings)]) for settings in left]
             for aggregate, value in zip(aggregates, self.values(aggregates), strict=True):
                 values.setdefault(aggregate.name, []).append(value)
@@ -260,9 +233,8 @@ class Search:
 
     def values(self, aggregates: Sequence[Measurement]) -> list[float]:
         """What the sampler is to make small: the loss, above it accuracy lost, above that being over the budget."""
-        lost = lost_accuracy(aggregates, self.config.goal, self.config.ceiling)
         late = [aggregate.seconds_per_picture > self.config.budget for aggregate in aggregates]
-        each = zip(self.losses(aggregates), lost, late, strict=True)
+        each = zip(self.config.losses(aggregates), self.config.lost_accuracy(aggregates), late, strict=True)
         return [own + ACCURACY * less + LATE * over for own, less, over in each]
 
     def promoted(self, aggregates: Sequence[Measurement], num: int) -> list[int]:
@@ -272,23 +244,19 @@ class Search:
         the front is measured all along; evaluations and not seconds, so that a seed decides and no clock. The default
         is always among them.
         """
-        order = self.in_order(aggregates)
-        able = [i for i in self.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
+        order = self.config.ranked(aggregates)
+        able = [i for i in self.config.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
         evaluations = [self.space.evaluations(aggregates[place].settings) for place in able]
-        reserved = [able[i] for i in front(evaluations, self.losses([aggregates[i] for i in able]))][: num // 4]
+        reserved = [able[i] for i in front(evaluations, self.config.losses([aggregates[i] for i in able]))][: num // 4]
         best = [place for place in order if place not in reserved][: num - len(reserved)]
         chosen = {*best, *reserved, *(i for i in order if aggregates[i].name == name_of(self.default))}
         return [place for place in order if place in chosen]
-
-    def in_order(self, aggregates: Sequence[Measurement]) -> list[int]:
-        """Places of the aggregates by the goal, those over the budget last."""
-        return ranked(aggregates, self.config.goal, self.config.ceiling, self.config.budget)
 
     def first_in_time(self, last: list[Settings]) -> Settings:
         """The best of the last rung, or else of all, that keeps the budget by the median of its timings."""
         aggregates = self.trials.aggregates()
         places = {aggregate.name: place for place, aggregate in enumerate(aggregates)}
-        for place in (*(places[name_of(settings)] for settings in last), *self.in_order(aggregates)):
+        for place in (*(places[name_of(settings)] for settings in last), *self.config.ranked(aggregates)):
             if aggregates[place].seconds_per_picture <= self.config.budget:
                 return aggregates[place].settings
         least = min(aggregate.seconds_per_picture for aggregate in aggregates)
@@ -302,24 +270,10 @@ class Search:
         seconds = NUM_REPEATS * (self.foretold(winner) + self.foretold(self.default))
         affordable = int(self.left(SEARCH + COMPARISON) / seconds)
         num = min(self.config.num, max(FEWEST_COMPARED, self.final.fewest, affordable))
-        repeats: tuple[list[Measurement], list[Measurement]] = [], []
         seeds = [self.seed("comparison", i) for i in range(NUM_REPEATS)]
-        self.final.ahead((settings, num, seed) for seed in seeds for settings in (winner, self.default))
-        for seed in seeds:
-            for own, settings in zip(repeats, (winner, self.default), strict=True):
-                own.append(self.final.measure(settings, num, seed))
-                self._count()
+        repeats = self.final.repeats((winner, self.default), num, seeds, self._count)
         self.progress("settings", self._total, self._total)
         return compare_repeats(*repeats)
-
-    def allowed(self, aggregates: Sequence[Measurement]) -> list[int]:
-        """Places of the aggregates that keep as much accuracy as the goal asks for."""
-        lost = lost_accuracy(aggregates, self.config.goal, self.config.ceiling)
-        return [place for place, less in enumerate(lost) if less == 0]
-
-    def losses(self, aggregates: Sequence[Measurement]) -> list[float]:
-        """What is drawn against the seconds, lower being better."""
-        return [loss(aggregate, self.config.goal) for aggregate in aggregates]
 
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""

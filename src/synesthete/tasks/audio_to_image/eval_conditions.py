@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,6 @@ from synesthete.evaluation.metrics.classification import accuracy, accuracy_metr
 from synesthete.evaluation.samples import Generated, generate_timed, shuffled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.types import Progress

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -34,13 +36,9 @@ from synesthete.tasks.images.evaluation import PictureEvaluator
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from synesthete.config import Recipe
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
-
 
 TAKES, SPEAKERS = "held-out takes", "speakers never heard"
 NUM_TEXTS = 200  # pictures for each figure of text
@@ -230,7 +228,6 @@ _STAGES = (
     "The models that training kept after its stages, by the same sounds, captions and noise as each other. Gains "
     "smaller than the intervals say nothing."
 )
-
 
 NUM_CLASSES = 20  # rows of the sheet
 NUM_SHOWN = 6  # made pictures of a class

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +29,6 @@ from synesthete.tasks.preparation import accelerator, check_training_classes, me
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from synesthete.data.found_pairs import PairPart
 
 SECONDS = 10.0  # of a sound, where neither data nor encoder says

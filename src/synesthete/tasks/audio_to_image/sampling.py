@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,6 @@ from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_files, nam
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.pipeline import Pipeline
 
 __all__ = ["Listening"]
@@ -168,8 +167,7 @@ class PaintPlan(Plan):
                 self.notes += [sound.note for sound in heard.values() if sound.note]
             progress("sounds", min(first + num, len(self.sounds)), len(self.sounds))
         if self.skipped and (self.request.between or not self.vectors):
-            many = f"not one of {len(self.sounds)} sounds can be used; the first: " if len(self.skipped) > 1 else ""
-            raise InputError(f"{many}{self.skipped[0]}")
+            raise self.unusable()
         self.notes += say_lengths(lengths, self.listening.seconds)
         self.items = [item for item in self.items if isinstance(item.raw, list) or item.raw in self.vectors]
 

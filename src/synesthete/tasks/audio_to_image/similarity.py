@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,6 @@ from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_m
 from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.tasks.audio_to_image.eval_conditions import Answers, EvalConditions
     from synesthete.types import Progress
 

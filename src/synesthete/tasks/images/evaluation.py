@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,7 @@ from synesthete.evaluation.steps import Finding
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from PIL import Image
-
 
 GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
 NUM_SWEPT = 200  # pictures at each guidance scale
@@ -196,7 +194,7 @@ def picture_guidance_section(
     num_classes: int,
 ) -> Section:
     """The same classes and noise at other guidance scales, beside real pictures; default: the model's own scale."""
-    num, real = next(iter(scores.values())).num, found.sets[found.best]
+    num, real = len(next(iter(scores.values())).samples), found.sets[found.best]
     ceilings = {"accuracy": accuracy_of_real, "precision": real.precision, "recall": real.recall}
     curves = {name: [(getattr(score, name),) * 3 for score in scores.values()] for name in ceilings}
     curves["accuracy"] = [(score.accuracy, *interval(score.accuracy, num)) for score in scores.values()]

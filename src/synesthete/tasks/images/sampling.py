@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,9 +15,6 @@ from synesthete.tasks.sampling import Item, Plan, SampleRequest, file_safe, spli
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from synesthete.pipeline import Pipeline
 
 NUM = 8  # pictures of each label

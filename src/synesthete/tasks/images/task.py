@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -29,9 +31,6 @@ from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from synesthete.data.pictures import Pictures
     from synesthete.data.rows import Rows
     from synesthete.tasks.sampling import Plan, SampleRequest

@@ -76,8 +76,7 @@ class ScorePlan(Plan):
                 how = told | ({"instrument": name} if name else {}) | {"seconds": round(part.length, 3)}
                 self.items.append(Item(f"{stem}_{name}" if len(chosen) > 1 else stem, (part.key,), how, raw=part))
         if not self.items:
-            many = f"not one of {len(self.skipped)} can be used; the first: " if len(self.skipped) > 1 else ""
-            raise InputError(f"{many}{self.skipped[0]}")
+            raise self.unusable()
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
         """A sound of each."""
