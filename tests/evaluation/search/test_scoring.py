@@ -51,7 +51,7 @@ def test_real_pictures_score_as_real_and_the_wrong_class_as_wrong(data):
     assert good.kid <= 3 * good.kid_floor
     assert good.precision == 1.0
     assert good.samples.shape == (12, 3, 8, 8)
-    assert good.num == 12
+    assert len(good.samples) == 12
     wrong = scorer(data, Copier(data.test, wrong=True)).score({}, torch.zeros(12, dtype=torch.int64))
     assert wrong.accuracy == 0.0
     assert wrong.precision == 0.0
