@@ -49,7 +49,8 @@ def test_held_notes_lie_beside_x_0_and_others_are_not_looked_at(conditioner):
     raw = sketch()
     raw.held[:, 0, :16] = True
     spatial = conditioner.encode(raw).spatial
-    roll, mask = spatial[:, :4], spatial[:, 4:]
+    roll, mask, key = spatial[:, :4], spatial[:, 4:8], spatial[:, 8:]
+    assert not key.any()
     assert torch.equal(mask[:, 0, :, :16], torch.ones(SIZE, 51, 16))
     assert mask.sum() == SIZE * 51 * 16
     assert roll[:, 0, 60 - 34, :16].eq(1).all()
@@ -57,6 +58,16 @@ def test_held_notes_lie_beside_x_0_and_others_are_not_looked_at(conditioner):
     assert not roll[mask == 0].any()
     other = replace(raw, voices=torch.where(raw.held[:, :, None], raw.voices, 127))
     assert torch.equal(conditioner.encode(other).spatial, spatial)
+
+
+def test_the_key_lies_in_the_rows_of_its_tonic(conditioner):
+    for mode, value in ((0, -1), (1, 1), (UNTOLD, 0)):
+        tonic, of_mode = conditioner.encode(sketch(tonic=7, mode=mode)).spatial[0, -2:]
+        rows = [pitch - 34 for pitch in (43, 55, 67, 79)]
+        assert tonic[:, 0].nonzero().flatten().tolist() == rows
+        assert torch.equal(of_mode, value * tonic)
+        assert torch.equal(tonic, tonic[:, :1].expand_as(tonic))
+    assert not conditioner.encode(sketch(mode=1)).spatial.any()
 
 
 def test_in_training_each_hint_is_left_out_by_itself(conditioner):
@@ -72,8 +83,10 @@ def test_in_training_each_hint_is_left_out_by_itself(conditioner):
 def test_guidance_leads_by_hints_alone(conditioner):
     raw = sketch(held=True, tonic=3)
     null, _, told = conditioner.branches(raw)
-    assert torch.equal(null.spatial, told.spatial)
+    assert torch.equal(null.spatial[:, :-2], told.spatial[:, :-2])
+    assert not null.spatial[:, -2:].any()
+    assert told.spatial[:, -2:].any()
     assert torch.equal(null.pooled, conditioner.null(SIZE).pooled)
     dropped = conditioner.drop(told, raw, torch.Generator().manual_seed(0), 1.0)
-    assert torch.equal(dropped.spatial, told.spatial)
+    assert torch.equal(dropped.spatial, null.spatial)
     assert torch.equal(dropped.pooled, null.pooled)

@@ -164,7 +164,7 @@ def test_a_walk_by_stated_noise_reveals_and_never_hides(x_0):
 
 def test_intervals_are_the_same_in_every_key(x_0):
     torch.manual_seed(0)
-    intervals = Intervals(4, 49, width=8)
+    intervals = Intervals(4, 49, width=8, num_beside=1)
     for weight in intervals.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     x_t = PROCESS.add_noise(x_0, noise_of(), at(0.4))
@@ -174,8 +174,11 @@ def test_intervals_are_the_same_in_every_key(x_0):
     directly = intervals.directly
     for part in (intervals.embed, intervals.within, intervals.to_logits):
         torch.nn.init.zeros_(part.weight)
-    here, moved = intervals(x_t, nothing), intervals(up, nothing)
+    tonic = torch.zeros(NUM, 1, 49, 64)
+    tonic[:, :, 9:40:12] = 1
+    here, moved = intervals(x_t, nothing, tonic), intervals(up, nothing, tonic.roll(3, 2))
     assert here.std() > 0.1
+    assert (here - intervals(x_t, nothing, 0 * tonic)).std() > 0.1
     torch.testing.assert_close(moved[:, :, 3:], here[:, :, :-3])
     assert directly.weight.shape[-1] == 97
 
@@ -207,20 +210,20 @@ def test_a_pitch_that_would_move_in_parallel_is_told_apart():
         torch.nn.init.zeros_(part.weight)
     nothing = torch.zeros(1, 2, 49, 8)
     with torch.no_grad():
-        intervals.alike[0, 0] = -3 / PARALLEL  # what precedes, perfect
-        intervals.alike[0, 1] = 1 / PARALLEL  # what precedes, any other
-    found = intervals(roll, nothing)[0, 1]
+        intervals.parallels[0, 0] = -3 / PARALLEL  # what precedes, perfect
+        intervals.parallels[0, 1] = 1 / PARALLEL  # what precedes, any other
+    found = intervals(roll, nothing, nothing[:, :0])[0, 1]
     torch.testing.assert_close(found[62 - 34, 4:], torch.full((4,), -3.0))
     assert found[:, 4:].count_nonzero() == 4
     assert not found[:, :4].any()
     roll[0, 0, :-1] = roll[0, 0, :-1].roll(1, 0)  # a sixth: not perfect
-    torch.testing.assert_close(intervals(roll, nothing)[0, 1, 62 - 34, 4:], torch.ones(4))
+    torch.testing.assert_close(intervals(roll, nothing, nothing[:, :0])[0, 1, 62 - 34, 4:], torch.ones(4))
     with torch.no_grad():
-        intervals.alike.zero_()
-        intervals.alike[1, 0] = 2 / PARALLEL  # what follows
+        intervals.parallels.zero_()
+        intervals.parallels[1, 0] = 2 / PARALLEL  # what follows
     roll = RollCodec(num_voices=2, num_columns=8).encode(grid)
     roll[0, 1, :-1, :4] = 0
-    torch.testing.assert_close(intervals(roll, nothing)[0, 1, 60 - 34, :4], torch.full((4,), 2.0))
+    torch.testing.assert_close(intervals(roll, nothing, nothing[:, :0])[0, 1, 60 - 34, :4], torch.full((4,), 2.0))
 
 
 def test_it_is_saved_by_its_settings_and_a_share_that_is_none_is_refused():

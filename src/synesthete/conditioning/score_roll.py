@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from synesthete.conditioning.conditioner import Conditioner, are_within
 from synesthete.config import Fraction  # noqa: TC001 (read when a recipe's field is set)
@@ -173,6 +174,7 @@ class ScoreRoll(Conditioner):
 # What can be told beside notes, and how many values each has.
 HINTS = {"tonic": 12, "mode": 2, "begins": 2, "ends": 2}
 UNTOLD = -1
+OF_KEY = 2  # channels beside x_0
 
 
 class SketchedScore(Conditioner):
@@ -206,9 +208,9 @@ class SketchedScore(Conditioner):
 
     @property
     def spatial_shape(self) -> tuple[int, int, int]:
-        """(2 * V, R, T)."""
+        """(2 * V + 2, R, T)."""
         config = self.config
-        return 2 * config.num_voices, config.num_pitches + OWN_ROWS, config.num_columns
+        return 2 * config.num_voices + OF_KEY, config.num_pitches + OWN_ROWS, config.num_columns
 
     def encode(self, raw: ScoreSketch, generator: torch.Generator | None = None) -> Condition:
         """generator: draws which hints are left out in training; None leaves out none.
@@ -224,7 +226,7 @@ class SketchedScore(Conditioner):
             told = torch.rand(len(HINTS), len(raw), generator=generator) >= self.config.dropout
             told = told.to(raw.tonic.device)
             hints = {name: v.where(keep, UNTOLD) for (name, v), keep in zip(hints.items(), told, strict=True)}
-        return replace(self._told(hints), spatial=self._held(raw))
+        return replace(self._told(hints), spatial=torch.cat([self._held(raw), self._key(hints)], dim=1))
 
     def null(self, batch_size: int) -> Condition:
         """Nothing told, nothing held, (batch_size, ...)."""
@@ -234,13 +236,25 @@ class SketchedScore(Conditioner):
 
     def untold(self, condition: Condition, batch_size: int) -> Condition:
         """No hints; what is held stays."""
-        return replace(self.null(batch_size), spatial=condition.spatial)
+        assert condition.spatial is not None
+        spatial = F.pad(condition.spatial[:, :-OF_KEY], (0, 0, 0, 0, 0, OF_KEY))
+        return replace(self.null(batch_size), spatial=spatial)
 
     def _told(self, hints: dict[str, Tensor]) -> Condition:
         places = {name: values.where(values != UNTOLD, HINTS[name]) for name, values in hints.items()}
         tokens = torch.stack([self.to_tokens[name](place) for name, place in places.items()], dim=1)  # (B, 4, D)
         pooled = torch.stack([self.hints[name](place) for name, place in places.items()]).sum(0)
         return Condition(tokens=tokens, pooled=pooled)
+
+    def _key(self, hints: dict[str, Tensor]) -> Tensor:
+        """(B, 2, R, T)."""
+        tonic, mode = hints["tonic"].view(-1, 1, 1, 1), hints["mode"].view(-1, 1, 1, 1)
+        _, rows, columns = self.spatial_shape
+        row = torch.arange(rows, device=tonic.device).view(-1, 1)
+        is_tonic = (row + self.config.lowest - tonic) % 12 == 0
+        is_tonic &= (row < self.config.num_pitches) & (tonic != UNTOLD)  # (B, 1, R, 1)
+        of_mode = is_tonic * (2 * mode - 1) * (mode != UNTOLD)
+        return torch.cat([is_tonic.to(of_mode), of_mode], dim=1).to(self.dtype).expand(-1, -1, -1, columns)
 
     def _held(self, raw: ScoreSketch) -> Tensor:
         """(B, 2 * V, R, T)."""

@@ -78,8 +78,8 @@ class Hourglass(ConditionedDenoiser):
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         spatial_channels: C of `Condition.spatial`, joined to x_t as channels; None reads none.
         interval_width: of the `Intervals` that read a roll's known notes and mend the output, the logits that
-            `NoteMasking` asks for; None does without. What is held lies in the first channels of the spatial condition,
-            as `SketchedScore` has it.
+            `NoteMasking` asks for; None does without. The spatial condition has what is held, its mask, and then what else
+            is told of pitches, as `SketchedScore` lays it.
 
     Raises:
         InputError: a width that does not divide into heads, or a cell of more values than its width.
@@ -139,9 +139,10 @@ class Hourglass(ConditionedDenoiser):
         self.norm_out = nn.LayerNorm(cell_width, elementwise_affine=False)
         self.modulate_out = nn.Linear(width, 2 * cell_width)
         self.to_out = nn.Linear(cell_width, in_channels * cell_values)
-        self.intervals = (
-            None if interval_width is None else Intervals(in_channels, sample_size[0] - OWN_ROWS, interval_width)
-        )
+        self.intervals = None
+        if interval_width is not None:
+            beside = max((spatial_channels or 0) - 2 * in_channels, 0)
+            self.intervals = Intervals(in_channels, sample_size[0] - OWN_ROWS, interval_width, beside)
         initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
 
     def readers(self) -> Iterable[Any]:
@@ -172,10 +173,11 @@ class Hourglass(ConditionedDenoiser):
         output = unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
         if self.intervals is None:
             return output
-        known = x_t
+        known, key = x_t, x_t[:, :0]
         if condition.spatial is not None:
             known = x_t.where(x_t != 0, condition.spatial[:, : x_t.shape[1]].to(x_t))
-        return output + F.pad(self.intervals(known, output[:, :, :-OWN_ROWS]), (0, 0, 0, OWN_ROWS))
+            key = condition.spatial[:, 2 * x_t.shape[1] :, :-OWN_ROWS].to(x_t)
+        return output + F.pad(self.intervals(known, output[:, :, :-OWN_ROWS], key), (0, 0, 0, OWN_ROWS))
 
 
 def merged(cells: Tensor, size: tuple[int, int]) -> Tensor:

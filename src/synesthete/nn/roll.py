@@ -98,30 +98,31 @@ class Intervals(nn.Module):
     (Huang et al. 2017), as wide as the roll.
 
     Args:
-        num_voices: V. num_pitches: P. width: of what is hidden. reach: columns to either side, of what is added
-            without; a hidden layer looks a quarter as far.
+        num_voices: V. num_pitches: P. width: of what is hidden. num_beside: K, channels of what else is told of
+            pitches. reach: columns to either side, of what is added without; a hidden layer looks a quarter as far.
     """
 
-    def __init__(self, num_voices: int, num_pitches: int, width: int, reach: int = 4) -> None:
+    def __init__(self, num_voices: int, num_pitches: int, width: int, num_beside: int = 0, reach: int = 4) -> None:
         super().__init__()
         self.num_pitches = num_pitches
-        channels = (2 + len(ADJACENT)) * num_voices
+        channels = (2 + len(ADJACENT)) * num_voices + num_beside
         self.directly = PitchConv(channels, num_voices, num_pitches, reach)
         self.embed = PitchConv(channels + num_voices, width, num_pitches, reach // 4, std=0.05)
         self.within = PitchConv(width, width, num_pitches, 0, std=0.5 / (30 * width) ** 0.5)
         self.to_logits = PitchConv(width, num_voices, num_pitches, reach // 4)
-        self.alike = nn.Parameter(torch.zeros(2, 2, num_voices, num_voices))  # ends of a note; perfect or not; V; V
+        # ends of a note; perfect intervals or others; V; V
+        self.parallels = nn.Parameter(torch.zeros(2, 2, num_voices, num_voices))
         self.biases = nn.Parameter(torch.zeros(2, width, 1, 1))
 
-    def forward(self, roll: Tensor, logits: Tensor) -> Tensor:
-        """Roll (B, V, P + 2, T), 0 where it is unknown, and logits (B, V, P, T) -> what is added to them."""
+    def forward(self, roll: Tensor, logits: Tensor, beside: Tensor) -> Tensor:
+        """Roll (B, V, P + 2, T), 0 where unknown, logits (B, V, P, T), beside (B, K, P, T) -> what is added to logits."""
         known = (roll[:, :, : self.num_pitches] > 0).to(roll)
         held = known * (roll[:, :, -1:] < 0)
         numbers = note_numbers(known_begins(roll))
         far = max(abs(step) for step in ADJACENT)
         notes = F.pad(by_number(known, numbers).clamp(max=1), (far, far))
         adjacent = [notes.gather(3, (numbers + far + step).unsqueeze(2).expand_as(known)) for step in ADJACENT]
-        read = torch.cat([known, held, *adjacent], dim=1)
+        read = torch.cat([known, held, *adjacent, beside], dim=1)
         hidden = F.gelu(self.embed(torch.cat([read, logits / 2], dim=1)) + self.biases[0])
         hidden = hidden + F.gelu(self.within(hidden) + self.biases[1])
         return self.directly(read) + self.to_logits(hidden) + self._in_parallel(known, numbers)
@@ -140,7 +141,7 @@ class Intervals(nn.Module):
         total = torch.zeros_like(known)
         voices = torch.arange(row.shape[1], device=row.device)
         lower = torch.where(voices[:, None] > voices, 1, -1).unsqueeze(-1)  # (V, V, 1): 1 where the other is above
-        for weights, inside, step in zip(PARALLEL * self.alike, (first, last), (-1, 1), strict=True):
+        for weights, inside, step in zip(PARALLEL * self.parallels, (first, last), (-1, 1), strict=True):
             outside = inside + step
             there = (outside >= 0) & (outside <= end)
             outside = outside.clamp(0, end)

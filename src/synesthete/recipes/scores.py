@@ -41,7 +41,7 @@ def music_compose() -> Recipe:
             mlp_ratio=2.5,
             condition_width=256,
             pooled_width=256,
-            spatial_channels=8,
+            spatial_channels=10,  # of the held notes, and of the key
             interval_width=24,
         ),
         process=build(NoteMasking, temperature=0.8),
