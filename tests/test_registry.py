@@ -26,7 +26,7 @@ WEIGHTS = {
     "image-to-speech-photos": "8f86f3128a7cd2a4",
     "image-to-speech-voices": "cd3aced7472cead4",
     "images-digits": "2332635f7a1dc0be",
-    "music-compose": "287d4f344f341e29",
+    "music-compose": "51f9158b0dfe1a7e",
     "music-notes": "5b418e423867dc93",
     "music-score": "a3940550e3137305",
 }

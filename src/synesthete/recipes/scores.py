@@ -46,7 +46,7 @@ def music_compose() -> Recipe:
         ),
         process=build(NoteMasking, temperature=0.8),
         stages=[denoise(num_steps=4000, batch_size=32, learning_rate=1e-3)],
-        sampling=Sampling(sampler="notes", num_inference_steps=120, guidance_scale=1.0, precision="auto"),
+        sampling=Sampling(sampler="notes", num_inference_steps=120, guidance_scale=1.5, precision="auto"),
         weights="float16",
     )
 
