@@ -78,8 +78,8 @@ class Hourglass(ConditionedDenoiser):
         condition_width, pooled_width: D of `Condition.tokens` and `Condition.pooled`; None reads none.
         spatial_channels: C of `Condition.spatial`, joined to x_t as channels; None reads none.
         interval_width: of the `Intervals` that read a roll's known notes and mend the output, the logits that
-            `NoteMasking` asks for; None does without. The spatial condition has what is held, its mask, and then what else
-            is told of pitches, as `SketchedScore` lays it.
+            `NoteMasking` asks for; None does without. The spatial condition has what is held, its mask, and
+            then what else is told of pitches, as `SketchedScore` lays it.
 
     Raises:
         InputError: a width that does not divide into heads, or a cell of more values than its width.

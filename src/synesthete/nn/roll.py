@@ -115,7 +115,10 @@ class Intervals(nn.Module):
         self.biases = nn.Parameter(torch.zeros(2, width, 1, 1))
 
     def forward(self, roll: Tensor, logits: Tensor, beside: Tensor) -> Tensor:
-        """Roll (B, V, P + 2, T), 0 where unknown, logits (B, V, P, T), beside (B, K, P, T) -> what is added to logits."""
+        """Roll (B, V, P + 2, T), 0 where unknown; logits (B, V, P, T); what is told of pitches (B, K, P, T).
+
+        Returns what is added to the logits.
+        """
         known = (roll[:, :, : self.num_pitches] > 0).to(roll)
         held = known * (roll[:, :, -1:] < 0)
         numbers = note_numbers(known_begins(roll))
