@@ -106,6 +106,7 @@ def test_every_command_that_is_piped_writes_data_alone(command, tmp_path, monkey
         metrics=[Metric("agreement", 0.5)],
         summary=lambda: "the best",
         to_dict={"measurements": [], "findings": {"steps": "few do"}}.copy,
+        data={},
     )
     for place, made in {
         "pipeline.model_card.upload": "https://hub/me/tiny",

@@ -107,7 +107,7 @@ def debug(recipe: Recipe) -> Recipe:
             "num_cell_blocks": 1,
             "cell_size": (17, 1),
             "merge": (3, 4),
-            "cell_width": 72,
+            "cell_width": 68,
             "width": 16,
             "depth": 1,
             "num_heads": 2,
