@@ -321,11 +321,11 @@ def notes_heard(listener: Any, sounds: Tensor, rate: int) -> dict[str, float]:
     in_scale = (classes @ scales.T).max(axis=1) / classes.sum(axis=1)
     at_once = keys.sum(dim=1).double()
     fits = [key_fits(each).max() for each in classes]
-    found = float((at_once > 0).double().mean()), float(at_once.mean()), *map(mean_or_none, (in_scale, fits))
+    found = float((at_once > 0).double().mean()), float(at_once.mean()), *map(mean_or_zero, (in_scale, fits))
     return dict(zip(NOTES, found, strict=True))
 
 
-def mean_or_none(values: Any) -> float:
+def mean_or_zero(values: Any) -> float:
     """The mean, 0 of nothing."""
     return float(np.mean(values)) if len(values) else 0.0
 
