@@ -7,15 +7,16 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 from synesthete import hub
 from synesthete.config.build import shorten
-from synesthete.data.files import is_hidden, legible, read_slice, split_of
+from synesthete.data.files import is_hidden, legible, split_of
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
-from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, PictureBytes, is_picture
+from synesthete.data.packed import Slice
+from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, is_picture
 from synesthete.data.pictures import PictureSource, divide_pictures
 from synesthete.io import digest, read_json, replacing, write_file
 from synesthete.types import InputError
@@ -30,6 +31,7 @@ DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, Valu
 # A picture's name in the archive, its first byte in the file that holds it, and its number of bytes: 0 of one that is
 # of a kind that is not read.
 Entry = tuple[str, int, int]
+Member = tuple[PurePosixPath, tarfile.TarInfo, IO[bytes]]
 
 
 class ClassTar(PictureSource):
@@ -103,7 +105,7 @@ def list_archive(archive: Path) -> FoundPairs:
         *above, label, _ = legible(name).split("/")
         split = next((split for part in above if (split := split_of(part))), None)
         stored = f"{folder.name} {shown} {first} {size}"
-        picture = PictureBytes(shown, stored, partial(read_slice, str(where), changed, first, size))
+        picture = Slice(shown, stored, str(where), changed, first, size)
         listing.pictures.append(ImageEntry(picture, label.strip(), legible(name), split))
     told = {entry.split for entry in listing.pictures}
     if None in told and len(told) < 3:  # a class is named as a split is
@@ -117,23 +119,81 @@ def write_index(archive: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); set SYNESTHETE_CACHE elsewhere") from None
-    try:
-        entries = locate(archive)
-    except tarfile.ReadError:  # compressed
-        entries = unpack(archive, folder / CONTENT)
-    except OSError as error:
-        raise InputError(f"{archive}: cannot be read ({error.strerror}); give a tar of class folders") from None
+    entries = locate(archive) if is_plain(archive) else unpack(archive, folder / CONTENT)
     if not any(size for _, _, size in entries):
         raise InputError(f"{archive}: no pictures in class folders ({', '.join(SUFFIXES[:3])}, ...); give another tar")
     write_file(folder / INDEX, json.dumps(entries))
 
 
+def is_plain(archive: Path) -> bool:
+    """Whether a file is a tar that is not compressed."""
+    with suppress(tarfile.ReadError, OSError):
+        tarfile.open(archive, "r:").close()
+        return True
+    return False
+
+
 def locate(archive: Path) -> list[Entry]:
     """The pictures of a plain tar: name, first byte and number of bytes of each."""
-    with tarfile.open(archive, "r:") as tar:
-        found = [(name, member.offset_data, member.size if head else 0) for name, member, head, _ in walk_tar(tar)]
-        check_end(tar, archive)
-    return found
+    with walk_tar(archive) as members:
+        return [(name, one.offset_data, one.size if head else 0) for name, one, head, _ in pictures_among(members)]
+
+
+def unpack(archive: Path, target: Path) -> list[Entry]:
+    """The pictures of a compressed tar, laid one after the other into `target`, in one go through it.
+
+    Raises:
+        InputError: not a tar, a damaged one, or a full disk.
+    """
+    entries: list[Entry] = []
+    with replacing(target) as partial, partial.open("wb") as file, walk_tar(archive, "r|*") as members:
+        for name, _, head, rest in pictures_among(members):
+            size = file.write(head + rest.read()) if head else 0
+            entries.append((name, file.tell() - size, size))
+    return entries
+
+
+def pictures_among(members: Iterator[Member]) -> Iterator[tuple[str, tarfile.TarInfo, bytes, IO[bytes]]]:
+    """The pictures in class folders, as they come: name, header, first bytes, and the rest to be read.
+
+    Of those of kinds that are not read no byte is told.
+    """
+    for path, member, file in members:
+        head = file.read(HEAD) if len(path.parts) > 1 else b""
+        if len(path.parts) > 1 and is_picture(path.name, head):
+            yield str(path), member, head, file
+        elif len(path.parts) > 1 and path.suffix.lower() in UNREAD_SUFFIXES:
+            yield str(path), member, b"", file
+
+
+@contextmanager
+def walk_tar(archive: Path, mode: Literal["r:", "r|*"] = "r:") -> Iterator[Iterator[Member]]:
+    """The files of a tar as they come, without hidden ones. mode: of a plain one, or of one that may be compressed.
+
+    Raises:
+        InputError: not a tar, or not a whole one.
+    """
+    try:
+        with tarfile.open(archive, mode) as tar:
+            yield list_members(tar)
+            if mode == "r:":
+                check_end(tar, archive)
+    except InputError:
+        raise
+    except DAMAGES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or leave it out") from None
+
+
+def list_members(tar: tarfile.TarFile) -> Iterator[Member]:
+    """The files of an open tar."""
+    while (member := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept, a kilobyte each
+        path = PurePosixPath(member.name)
+        if member.isfile() and not any(map(is_hidden, path.parts)):
+            file = tar.extractfile(member)
+            assert file is not None  # which it is of links alone
+            yield path, member, file
 
 
 def check_end(tar: tarfile.TarFile, archive: Path) -> None:
@@ -146,46 +206,3 @@ def check_end(tar: tarfile.TarFile, archive: Path) -> None:
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE).count(0) < tarfile.BLOCKSIZE:
         raise InputError(f"{archive}: cut short or damaged after {tar.offset} bytes; copy it again")
-
-
-def unpack(archive: Path, target: Path) -> list[Entry]:
-    """The pictures of a compressed tar, laid one after the other into `target`: name, first byte, number of bytes.
-
-    Raises:
-        InputError: not a tar, a damaged one, or a full disk.
-    """
-    entries: list[Entry] = []
-    with replacing(target) as partial, partial.open("wb") as file:
-        for name, content in stream(archive):
-            entries.append((name, file.tell(), len(content)))
-            file.write(content)
-    return entries
-
-
-def stream(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Every picture of a compressed tar: its name and its bytes, in one go through it."""
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for name, _, head, file in walk_tar(tar):
-                yield name, head + file.read() if head else b""
-    except DAMAGES as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or give another") from None
-
-
-def walk_tar(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo, bytes, IO[bytes]]]:
-    """The pictures in class folders, as they come: name, header, first bytes, and the rest to be read.
-
-    Of those of kinds that are not read no byte is told.
-    """
-    while (member := tar.next()) is not None:
-        path = PurePosixPath(member.name)
-        if member.isfile() and len(path.parts) > 1 and not any(map(is_hidden, path.parts)):
-            file = tar.extractfile(member)
-            assert file is not None  # which it is of links alone
-            head = file.read(HEAD)
-            if is_picture(path.name, head):
-                yield str(path), member, head, file
-            elif path.suffix.lower() in UNREAD_SUFFIXES:
-                yield str(path), member, b"", file
-        tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept, a kilobyte each

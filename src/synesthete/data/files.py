@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import mmap
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
@@ -53,27 +51,6 @@ class SourceFile:
         except (OSError, ValueError):
             return f"{self.name} gone"
         return f"{self.name} {status.st_size} {status.st_mtime_ns}"
-
-
-def read_slice(file: str, changed: int, first: int, size: int) -> bytes:
-    """Some bytes of a large file, which stays mapped. changed: its time of change, in nanoseconds.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return map_file(file, changed)[first : first + size]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{legible(file)}: cannot be read ({error}); give it back its place, or prepare again"
-        ) from None
-
-
-@lru_cache(maxsize=64)
-def map_file(file: str, changed: int) -> mmap.mmap:
-    """A file mapped into memory, as it was when it changed last."""
-    with Path(file).open("rb") as opened:
-        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def legible(name: str) -> str:

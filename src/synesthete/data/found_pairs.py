@@ -62,6 +62,13 @@ class FoundPairs:
         self.skipped += other.skipped
         self.notes += other.notes
 
+    def undecided(self) -> FoundPairs:
+        """Itself; where all are to be trained on, without a split, so that some of each class will be held out."""
+        if {one.split for one in self.pictures} | {one.split for one in self.sounds} == {"train"}:
+            self.pictures = [entry._replace(split=None) for entry in self.pictures]
+            self.sounds = [entry._replace(split=None) for entry in self.sounds]
+        return self
+
     def keep(self, pictures: Sequence[bool], sounds: Sequence[bool]) -> FoundPairs:
         """Those that are True; a picture all of whose own sounds are not goes with them."""
         pairs = [(picture, sound) for picture, sound in self.pairs if pictures[picture] and sounds[sound]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from synesthete.data.labelled import LabelledPictures
+from synesthete.data.labelled import LabelledPictures, in_turn
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
@@ -122,7 +122,7 @@ class ImageSpeechPairs(LabelledPictures):
         kept = torch.tensor([name in own for name in clips.speakers])
         pitches = None if clips.pitches is None else clips.pitches.masked_fill(kept, OWN_PITCH)
         found = replace(clips, labels=places[clips.labels], class_names=self.class_names, pitches=pitches)
-        return found[self._limited(clips.labels)]
+        return found[in_turn(clips.labels, self.seed)[: self.limit].sort().values]
 
 
 @dataclass

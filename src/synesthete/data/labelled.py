@@ -100,7 +100,8 @@ class LabelledPictures:
             is_apart = split == "classifier" and self.num_classifier != 0
             chosen = (set_aside if is_apart else ~set_aside).nonzero().flatten()
             pictures, labels = pictures.take(chosen.tolist()), labels[chosen]
-        chosen = self._limited(labels)
+        # As many of each class, so that a small limit leaves none without any.
+        chosen = in_turn(labels, self.seed)[: self.limit].sort().values
         kept = pictures.take(chosen.tolist())
         kept.max_pixels = self.max_pixels
         if split == "classifier":  # told with the training pictures
@@ -112,12 +113,6 @@ class LabelledPictures:
                     f"no training picture of class {shorten(missing[0])}; add some or take it from data.class_names"
                 )
         return kept, labels[chosen]
-
-    def _limited(self, labels: Tensor) -> Tensor:
-        """Which of the samples to keep: as many of each class, so that a small limit leaves none without any."""
-        if self.limit is None or len(labels) <= self.limit:
-            return torch.arange(len(labels))
-        return in_turn(labels, self.seed)[: self.limit].sort().values
 
 
 def no_pictures(sources: Sequence[PictureSource]) -> str:
@@ -132,9 +127,7 @@ def draw_for_classifier(labels: Tensor, num_classifier: int | None) -> Tensor:
     if num >= len(labels):
         raise InputError(f"data.num_classifier {num}: of {len(labels)} training pictures; leave some to train on")
     set_aside = torch.zeros(len(labels), dtype=torch.bool)
-    set_aside[in_turn(labels, seed=0)[:num]] = (
-        True  # whatever the seed of a run, the classifier of its rival is as good
-    )
+    set_aside[in_turn(labels, seed=0)[:num]] = True  # whatever a run's seed, the classifier of its rival is as good
     return set_aside
 
 
@@ -146,10 +139,8 @@ def in_turn(labels: Tensor, seed: int) -> Tensor:
 
 def turns(labels: Tensor) -> Tensor:
     """How many of its own class stand before each of these (n,)."""
-    found = torch.zeros_like(labels)
-    for label in labels.unique():
-        own = labels == label
-        found[own] = torch.arange(int(own.sum()))
+    found, order = torch.empty_like(labels), labels.argsort(stable=True)
+    found[order] = torch.arange(len(labels)) - torch.searchsorted(labels[order], labels[order])
     return found
 
 

@@ -126,11 +126,9 @@ class SoundFolders(PairSource):
         if not found.sounds:
             raise InputError(f"{self.path}: no class folders with sounds in it; put each class's into one of its name")
         found.notes += layout.notes
-        if {sound.split for sound in found.sounds} == {"train"}:  # some of each class are held out
-            found.sounds = [sound._replace(split=None) for sound in found.sounds]
         if outside:
             found.notes.append(f"{len(outside)} sounds outside of the classes' folders left out: {outside[0]}")
-        return found
+        return found.undecided()
 
 
 class Fsdd(PairSource):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -65,26 +65,6 @@ class PictureFile(SourceFile):
     def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """As `read_picture`."""
         return read_picture(Path(self.path), max_pixels)
-
-
-@dataclass(frozen=True, slots=True)
-class PictureBytes:
-    """An encoded picture inside another file.
-
-    content: reads it. stored: what is another whenever the file that holds it, or the place in it, has changed.
-    """
-
-    name: str
-    stored: str
-    content: Callable[[], bytes]
-
-    def stamp(self) -> str:
-        """That of the file that holds it, and the place in it."""
-        return self.stored
-
-    def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
-        """The picture decoded."""
-        return decode_picture(io.BytesIO(self.content()), self.name, max_pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
-import io
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -211,8 +209,7 @@ class BuiltInDigits(PictureSource):
         """The split's digits, classes named "zero" to "nine"."""
         # Read as data: importing sklearn costs more than a second and is not needed for it.
         found: Any = importlib.util.find_spec("sklearn")
-        packed = Path(found.origin).parent.joinpath("datasets", "data", "digits.csv.gz").read_bytes()
-        table = np.loadtxt(io.StringIO(gzip.decompress(packed).decode()), delimiter=",", dtype=np.int64)
+        table = np.loadtxt(Path(found.origin).with_name("datasets") / "data/digits.csv.gz", np.int64, delimiter=",")
         values, numbers = (table[:, :64].reshape(-1, 8, 8) * 255 // 16).astype(np.uint8), table[:, 64]
         return digits(values, numbers, split_indices(len(table), self.num_test, split), "digits.csv.gz")
 

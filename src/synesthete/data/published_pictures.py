@@ -13,7 +13,7 @@ from synesthete import hub, seeding
 from synesthete.config.build import shorten
 from synesthete.data.files import Split, list_folders
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
-from synesthete.data.hub_pictures import list_rows
+from synesthete.data.packed import IMAGE, Table
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
@@ -89,11 +89,11 @@ class ImageNet(PictureSource):
         rows: dict[str, list[ImageEntry]] = {}
         for file in files:
             split = next((own for word, own in SPLIT_NAMES.items() if file.name.startswith(word)), None)
-            for row in list_rows(file) if split else ():
-                if ids := WNID.findall(row.place):
+            for cell in Table(file).pictures(IMAGE) if split else ():
+                if ids := WNID.findall(cell.place):
                     listed = rows.setdefault(ids[-1], [])
                     if self._wants(ids[-1], {}):  # the others, a million, are not kept
-                        listed.append(ImageEntry(row, "", row.place, split))
+                        listed.append(ImageEntry(cell, "", cell.place, split))
         labels = self._chosen(set(rows), {})
         return [entry._replace(label=label) for wnid, label in labels.items() for entry in rows[wnid]]
 
@@ -160,31 +160,26 @@ class Stl10(PictureSource):
             if self.fold is not None:
                 raise InputError("STL-10's folds are of pictures with a class; leave out either fold or unlabeled")
             stored = map_pictures(folder / f"{UNLABELED}_X.bin")
-            num_test = len(stored) // 10 if self.num_test is None else self._held_out(len(stored))
-            chosen = split_indices(len(stored), num_test, split)
+            chosen = self._divided(len(stored), split)
             return Pictures([stored[i] for i in chosen], [UNLABELED] * len(chosen))
-        if split == "train":
-            found = read_part(folder, "train")
-            if self.fold is not None:
-                found = found.take(read_fold(folder / FOLD_FILE, self.fold, len(found)))
-            if self.num_test is None:
-                return found
-            found.extend(self._tests(folder, split))
-            return found
-        return self._tests(folder, split)
-
-    def _tests(self, folder: Path, split: Split) -> Pictures:
-        """Those of the test pictures that belong to a split."""
-        found = read_part(folder, "test")
+        found = read_part(folder, split)
+        if split == "train" and self.fold is not None:
+            found = found.take(read_fold(folder / FOLD_FILE, self.fold, len(found)))
         if self.num_test is None:
             return found
-        return found.take(split_indices(len(found), self._held_out(len(found)), split))
+        tests = found if split == "test" else read_part(folder, "test")
+        chosen_tests = tests.take(self._divided(len(tests), split))
+        if split == "test":
+            return chosen_tests
+        found.extend(chosen_tests)
+        return found
 
-    def _held_out(self, num: int) -> int:
-        num_test = self.num_test or 0
+    def _divided(self, num: int, split: Split) -> list[int]:
+        """Which of `num` pictures belong to a split."""
+        num_test = num // 10 if self.num_test is None else self.num_test
         if not 0 <= num_test <= num:
             raise InputError(f"num_test {num_test}: STL-10's files hold {num} pictures to hold out; give 0 to {num}")
-        return num_test
+        return split_indices(num, num_test, split)
 
 
 def find_stl10(path: str | None) -> Path:

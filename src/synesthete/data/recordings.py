@@ -83,6 +83,26 @@ class RecordingFile(SourceFile):
 
     place: str
 
+    def opened(self) -> SoundFile:
+        """The sound, to be decoded."""
+        return SoundFile(self.path)
+
+    @property
+    def sample_rate(self) -> int:
+        """As the file says."""
+        with self.opened() as file:
+            return file.sample_rate
+
+    def num_samples(self) -> int:
+        """What can be decoded, found by doing so."""
+        with self.opened() as file:
+            return file.num_samples()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples (n, C) float32, block by block."""
+        with self.opened() as file:
+            yield from file.blocks()
+
     def content(self) -> str:
         """A hash of the file; of a very long one, of its size and of 64 parts from all over it."""
         try:
@@ -96,22 +116,6 @@ class RecordingFile(SourceFile):
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read ({error.strerror}); check the file") from None
         return digest(b"".join(parts), size=12)
-
-    @property
-    def sample_rate(self) -> int:
-        """As the file says."""
-        with SoundFile(self.path) as file:
-            return file.sample_rate
-
-    def num_samples(self) -> int:
-        """What can be decoded, found by doing so."""
-        with SoundFile(self.path) as file:
-            return file.num_samples()
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The samples (n, C) float32, block by block."""
-        with SoundFile(self.path) as file:
-            yield from file.blocks()
 
 
 class Recordings:

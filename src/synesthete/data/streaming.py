@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,24 +81,14 @@ class Store:
 
     def _try(self, name: str) -> tuple[bytes, str]:
         """What is fetched, and what is wrong with it; in a thread, since not every kind of address ends by itself."""
-        found: list[Any] = []
-
-        def fetch() -> None:
-            try:
-                found.append(self.files.cat_file(f"{self.root}/{name}"))
-            except Exception as error:  # every kind of address has its own
-                found.append(error)
-
-        thread = threading.Thread(target=fetch, daemon=True)
-        thread.start()
-        thread.join(SECONDS)
-        if not found or isinstance(found[0], TimeoutError):
+        try:
+            content = in_background(self.files.cat_file, f"{self.root}/{name}").result(SECONDS)
+        except TimeoutError:
             return b"", f"no answer within {SECONDS:g} s"
-        if isinstance(found[0], FileNotFoundError):
-            raise InputError(f"{self.address}/{name}: not there; give the address of `prepare --out ADDRESS`")
-        if isinstance(found[0], Exception):
-            return b"", f"cannot be read ({_line(found[0])})"
-        content = found[0]
+        except FileNotFoundError:
+            raise InputError(f"{self.address}/{name}: not there; give the address of `prepare --out ADDRESS`") from None
+        except Exception as error:  # every kind of address has its own
+            return b"", f"cannot be read ({_line(error)})"
         if name not in (INDEX, content_name(content, name.rpartition("-")[0])):
             return b"", f"cut short or changed ({len(content)} bytes)"
         return content, ""
@@ -175,10 +166,11 @@ class StreamedShards(Sequence[Tensor]):
 
     def __init__(self, store: Store, shards: Sequence[Shard]) -> None:
         self.store, self.shards = store, tuple(shards)
-        self._mapped: OrderedDict[int, Tensor] = OrderedDict()
+        self._mapped = lru_cache(MAPPED)(lambda number: self.map(self.shards[number]))
         self._windows, self._bases = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-        self._loaded: dict[int, WindowInMemory] = {}
+        self._loaded: dict[int, Future[Tensor]] = {}
         self._at: int | None = None
+        self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return StreamedShards, (self.store, self.shards)
@@ -188,12 +180,7 @@ class StreamedShards(Sequence[Tensor]):
 
     def __getitem__(self, number: Any) -> Any:
         """The rows of a shard."""
-        if number not in self._mapped:
-            self._mapped[number] = self.map(self.shards[number])
-        self._mapped.move_to_end(number)
-        while len(self._mapped) > MAPPED:
-            self._mapped.popitem(last=False)
-        return self._mapped[number]
+        return self._mapped(number)
 
     def map(self, shard: Shard) -> Tensor:
         """The rows of a shard, mapped; fetched where they are missing.
@@ -239,15 +226,14 @@ class StreamedShards(Sequence[Tensor]):
         low, high = (int(one) for one in own.aminmax())
         if high - low > 1 or low not in (self._at, low if self._at is None else self._at + 1):
             return None
-        if any(window.process != os.getpid() for window in self._loaded.values()):
+        if self._process != os.getpid():
             self._loaded.clear()  # a worker has no threads of the process that it was forked from
-        self._at = low
-        for number in [number for number in self._loaded if number not in (low, low + 1)]:
-            del self._loaded[number]
+        self._at, self._process = low, os.getpid()
+        self._loaded = {number: rows for number, rows in self._loaded.items() if number in (low, low + 1)}
         for number in (low, low + 1):
             if number not in self._loaded:
                 shards = (self._windows == number).nonzero().flatten().tolist()
-                self._loaded[number] = WindowInMemory(self, [self.shards[i] for i in shards])
+                self._loaded[number] = in_background(self._read, [self.shards[i] for i in shards])
         places = self._bases[where] + inside
         if low == high:
             return self._window(low)[places]
@@ -258,45 +244,37 @@ class StreamedShards(Sequence[Tensor]):
         return read
 
     def _window(self, number: int) -> Tensor:
+        """(n, ...), waited for where it is not there yet."""
         try:
-            return self._loaded[number].rows()
+            return self._loaded[number].result()
         except Exception:
             del self._loaded[number]  # whoever asks again has it fetched again
             raise
 
+    def _read(self, shards: Sequence[Shard]) -> Tensor:
+        """The rows of some shards one after the other, in memory."""
+        rows, done = torch.empty(0), 0
+        for shard in shards:
+            values = self.map(shard)
+            if not done:
+                rows = torch.empty((sum(one.num_rows for one in shards), *values.shape[1:]), dtype=values.dtype)
+            rows[done : done + len(values)] = values
+            done += len(values)
+        return rows
 
-class WindowInMemory:
-    """The rows of some shards one after the other, put into memory in a thread. process: that it is of."""
 
-    def __init__(self, source: StreamedShards, shards: Sequence[Shard]) -> None:
-        self.process = os.getpid()
-        self._made: list[Any] = []
-        self._thread = threading.Thread(target=self._make, args=(source, shards), name="window", daemon=True)
-        self._thread.start()
+def in_background(work: Callable[[Any], Any], value: Any) -> Future[Any]:
+    """What work makes of a value, in a thread that the process does not wait for at its end."""
+    made: Future[Any] = Future()
 
-    def _make(self, source: StreamedShards, shards: Sequence[Shard]) -> None:
+    def make() -> None:
         try:
-            rows, done = torch.empty(0), 0
-            for shard in shards:
-                values = source.map(shard)
-                if not done:
-                    rows = torch.empty((sum(one.num_rows for one in shards), *values.shape[1:]), dtype=values.dtype)
-                rows[done : done + len(values)] = values
-                done += len(values)
-            self._made.append(rows)
-        except Exception as error:  # said to whoever needs the rows
-            self._made.append(error)
+            made.set_result(work(value))
+        except Exception as error:  # said to whoever asks for it
+            made.set_exception(error)
 
-    def rows(self) -> Tensor:
-        """(n, ...), waited for where they are not there yet.
-
-        Raises:
-            InputError: as `StreamedShards.map`.
-        """
-        self._thread.join()
-        if isinstance(self._made[0], Exception):
-            raise self._made[0]
-        return self._made[0]
+    threading.Thread(target=make, name="window", daemon=True).start()
+    return made
 
 
 def write_rows(store: Store, stem: str, rows: Any, num_rows: int) -> list[Shard]:

@@ -78,11 +78,9 @@ class Videos(PairSource):
         if not clips:
             kinds = ", ".join(SUFFIXES[:3])
             raise InputError(f"{root}: no class folders with videos in it ({kinds}); put each class's into one")
-        if {clip.split for clip in clips} == {"train"}:  # some of each class are held out
-            clips = [clip._replace(split=None) for clip in clips]
         found = cut_clips(clips, folder, self.num_frames, self.seconds, progress)
         found.notes += layout.notes
-        return found
+        return found.undecided()
 
 
 def check_cut(num_frames: int, seconds: float) -> None:
