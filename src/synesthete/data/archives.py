@@ -197,11 +197,7 @@ def list_members(tar: tarfile.TarFile) -> Iterator[Member]:
 
 
 def check_end(tar: tarfile.TarFile, archive: Path) -> None:
-    """Make sure that a plain tar of which nothing is left ends as one does: what is cut short is read without a word.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Make sure that a plain tar, read to its end, ends as one does: what is cut short is read without a word."""
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE).count(0) < tarfile.BLOCKSIZE:

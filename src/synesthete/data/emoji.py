@@ -174,11 +174,7 @@ class Emoji(PictureSource):
         self.path, self.num_test, self.size, self.never = path, num_test, size, never
 
     def listing(self) -> FoundPairs:
-        """All pictures, the captions of each a line of its text.
-
-        Raises:
-            InputError: as `read_emoji`.
-        """
+        """All pictures, the captions of each a line of its text."""
         if self.path is None:
             return FoundPairs()
         emoji = read_emoji(self.path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from synesthete import hub
 from synesthete.data.files import SPLITS, Split
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
-from synesthete.data.packed import IMAGE, Table
+from synesthete.data.packed import IMAGE, TableFile
 from synesthete.data.pictures import PictureSource
 from synesthete.types import InputError
 
@@ -118,7 +118,7 @@ class HubPictures(PictureSource):
         for called in self._called(own):
             found, without = list[ImageEntry](), 0
             for file in files.get(called, ()):
-                above, table = file.relative_to(folder).as_posix(), Table(file)
+                above, table = file.relative_to(folder).as_posix(), TableFile(file)
                 cells, labels = table.pictures(self.image), table.labels(table.checked(self.label, "label"))
                 without += labels.count(None)
                 # Placed by file and row: the paths that rows tell need not differ.

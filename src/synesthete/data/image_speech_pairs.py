@@ -88,11 +88,7 @@ class ImageSpeechPairs(LabelledPictures):
         return phrases_by_class(self.class_names, self._words)
 
     def build(self, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Speak the corpus into `folder`; what is there already is kept.
-
-        Raises:
-            InputError: as `build_speech_corpus`.
-        """
+        """Speak the corpus into `folder`; what is there already is kept."""
         build_speech_corpus(
             self.words,
             folder,

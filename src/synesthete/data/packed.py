@@ -126,7 +126,7 @@ class RecordingBytes(RecordingFile):
         return SoundFile(self.name, self.where.load())
 
 
-class Table:
+class TableFile:
     """A Parquet file, or an Arrow file as `datasets` saves it. What is encoded in it is not read.
 
     Raises:
@@ -153,11 +153,7 @@ class Table:
         return re.search("binary|bytes", str(self.schema.field(column).type)) is not None
 
     def checked(self, column: str, field: str, encoded: bool = False) -> str:
-        """A column that is there, and if it has to be is `encoded`. field: of the source, that names it.
-
-        Raises:
-            InputError: another.
-        """
+        """A column that is there, and if it has to be is `encoded`. field: of the source, that names it."""
         if column not in self.schema.names:
             raise InputError(f"{self.file}: no column {column!r}; set {field} to one of {self.columns}")
         if encoded and not self.holds_bytes(column):
@@ -166,11 +162,7 @@ class Table:
         return column
 
     def pictures(self, column: str) -> list[Cell]:
-        """The rows' pictures, each called by the path that its row tells, or else by its number.
-
-        Raises:
-            InputError: as `checked`.
-        """
+        """The rows' pictures, each called by the path that its row tells, or else by its number."""
         kind = self.schema.field(self.checked(column, "image", encoded=True)).type
         told: list[Any] = [None] * self.num_rows
         if "path" in [kind.field(i).name for i in range(kind.num_fields)]:

@@ -190,11 +190,7 @@ class SpokenWords(PairSource):
         self.engine, self.sample_rate, self.seed = engine, sample_rate, seed
 
     def pairs(self, folder: Path, progress: Progress) -> FoundPairs:
-        """The clips, spoken into the folder where they are missing.
-
-        Raises:
-            InputError: as `build_speech_corpus`.
-        """
+        """The clips, spoken into the folder where they are missing."""
         if not self.words:
             return FoundPairs()
         engine = self.engine or Espeak()

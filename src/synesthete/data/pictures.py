@@ -118,11 +118,7 @@ class LazyImages(Sequence["Image.Image"]):
     def __getitem__(self, index: slice) -> list[Image.Image]: ...
 
     def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
-        """Decode the picture at a place, or those of a slice.
-
-        Raises:
-            InputError: an unreadable one.
-        """
+        """Decode the picture at a place, or those of a slice."""
         if isinstance(index, slice):
             return [file.read(self._max_pixels) for file in self._files[index]]
         return self._files[index].read(self._max_pixels)
@@ -173,11 +169,7 @@ class PictureSource(PairSource):
         raise NotImplementedError
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's pictures, in a fixed order; none is read.
-
-        Raises:
-            InputError: as `listing`, and as `divide_pictures`.
-        """
+        """The split's pictures, in a fixed order; none is read."""
         return divide_pictures(self.listing(), self.num_test, split)
 
     def pairs(self, folder: Path, progress: Progress) -> FoundPairs:

@@ -13,7 +13,7 @@ from synesthete import hub, seeding
 from synesthete.config.build import shorten
 from synesthete.data.files import Split, list_folders
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
-from synesthete.data.packed import IMAGE, Table
+from synesthete.data.packed import IMAGE, TableFile
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
@@ -89,7 +89,7 @@ class ImageNet(PictureSource):
         rows: dict[str, list[ImageEntry]] = {}
         for file in files:
             split = next((own for word, own in SPLIT_NAMES.items() if file.name.startswith(word)), None)
-            for cell in Table(file).pictures(IMAGE) if split else ():
+            for cell in TableFile(file).pictures(IMAGE) if split else ():
                 if ids := WNID.findall(cell.place):
                     listed = rows.setdefault(ids[-1], [])
                     if self._wants(ids[-1], {}):  # the others, a million, are not kept

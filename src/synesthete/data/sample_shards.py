@@ -14,7 +14,7 @@ from synesthete.config.build import shorten
 from synesthete.data.archives import walk_tar
 from synesthete.data.files import SOUNDS, is_number, is_text, legible, list_files, split_of
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry
-from synesthete.data.packed import ARROW, PARQUET, Cell, Packed, RecordingBytes, Slice, Table
+from synesthete.data.packed import ARROW, PARQUET, Cell, Packed, RecordingBytes, Slice, TableFile
 from synesthete.data.picture import SUFFIXES
 from synesthete.data.pictures import PictureSource
 from synesthete.types import InputError
@@ -130,11 +130,7 @@ class SampleShards(PictureSource):
         return found
 
     def kinds(self) -> set[str]:
-        """Which of "image" and "audio" there are in the samples, with a class or without.
-
-        Raises:
-            InputError: no such files, or a damaged one.
-        """
+        """Which of "image" and "audio" there are in the samples, with a class or without."""
         return {kind for *_, sample in self._samples() for kind in sample.parts}
 
     def _samples(self) -> Iterator[tuple[str | None, str | None, Sample]]:
@@ -201,11 +197,7 @@ def part_of(ending: str, called: Mapping[str, tuple[str, ...]]) -> str | None:
 
 
 def read_text_member(content: bytes, ending: str, name: str) -> dict[str, Any]:
-    """What a member of text tells: of `json` its keys, of another itself.
-
-    Raises:
-        InputError: it is none.
-    """
+    """What a member of text tells: of `json` its keys, of another itself."""
     try:
         if len(content) > MOST:
             raise ValueError(f"more than {MOST} bytes")
@@ -229,7 +221,7 @@ def read_columns(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[
     Raises:
         InputError: a damaged file, or one without a column of pictures or sounds.
     """
-    table = Table(file)
+    table = TableFile(file)
     columns = {what: column for what in called if (column := find_column(table, what, called[what]))}
     encoded = {what: column for what, column in columns.items() if what not in TOLD}
     if not encoded:
@@ -245,7 +237,7 @@ def read_columns(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[
         )
 
 
-def find_column(table: Table, what: str, names: tuple[str, ...]) -> str | None:
+def find_column(table: TableFile, what: str, names: tuple[str, ...]) -> str | None:
     """The column of pictures, sounds, classes, ...: by name, or by what Hugging Face's metadata say that it is.
 
     Raises:

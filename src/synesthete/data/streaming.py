@@ -123,11 +123,7 @@ class Store:
         return path
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file there; one that is there already under a name with a digest is kept.
-
-        Raises:
-            InputError: it cannot be written.
-        """
+        """Put a file there; one that is there already under a name with a digest is kept."""
         place = f"{self.root}/{name}"
         try:
             if name == INDEX or not self.files.exists(place) or self.files.size(place) != len(content):
@@ -138,11 +134,7 @@ class Store:
 
 
 def make_room(folder: Path, kept: Path) -> None:
-    """Remove the files that were not used for the longest time, until the others are not too many; never `kept`.
-
-    Raises:
-        InputError: a size that is none.
-    """
+    """Remove the files that were not used for the longest time, until the others are not too many; never `kept`."""
     given = os.environ.get(VARIABLE) or GIGABYTES
     try:
         left = float(given) * 1e9
@@ -215,11 +207,7 @@ class StreamedShards(Sequence[Tensor]):
         self._loaded.clear()
 
     def gather(self, where: Tensor, inside: Tensor) -> Tensor | None:
-        """Rows (b, ...), by shard and place in it, out of the window in memory; None of rows from all over the place.
-
-        Raises:
-            InputError: as `map`.
-        """
+        """Rows (b, ...), by shard and place in it, out of the window in memory; None of rows from all over."""
         if not len(where) or int(where.max()) >= len(self._windows):
             return None
         own = self._windows[where]
@@ -278,11 +266,7 @@ def in_background(work: Callable[[Any], Any], value: Any) -> Future[Any]:
 
 
 def write_rows(store: Store, stem: str, rows: Any, num_rows: int) -> list[Shard]:
-    """A tensor, or what is read like one, (n, ...), in shards of `num_rows`.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    """A tensor, or what is read like one, (n, ...), in shards of `num_rows`."""
     shards = []
     for first in range(0, len(rows), num_rows):
         values = rows[first : first + num_rows].contiguous()
