@@ -63,7 +63,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """What a row of a Parquet or Arrow file holds in a column: bytes, or {bytes, path}, as Hugging Face writes it.
 
     changed: the file's time of change, in nanoseconds. row: in its group. place: what it is called in the file.
@@ -104,7 +104,7 @@ class Cell:
         return decode_picture(io.BytesIO(self.load()), self.name, max_pixels)
 
 
-Packed = Slice | Cell  # an encoded sound, or a picture, as which it is read
+Packed = Slice | TableCell  # an encoded sound, or a picture, as which it is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class TableFile:
             raise InputError(f"{self.file}: column {column!r} holds {held}; set {field} to one of {self.columns}")
         return column
 
-    def pictures(self, column: str) -> list[Cell]:
+    def pictures(self, column: str) -> list[TableCell]:
         """The rows' pictures, each called by the path that its row tells, or else by its number."""
         kind = self.schema.field(self.checked(column, "image", encoded=True)).type
         told: list[Any] = [None] * self.num_rows
@@ -169,11 +169,11 @@ class TableFile:
             told = self._values(column, f"{column}.path")
         return self.cells(column, [(value and value["path"]) or str(number) for number, value in enumerate(told)])
 
-    def cells(self, column: str, places: Iterable[str]) -> list[Cell]:
+    def cells(self, column: str, places: Iterable[str]) -> list[TableCell]:
         """What a column of encoded pictures or sounds holds, row by row."""
         rows = ((group, row) for group, size in enumerate(self._sizes()) for row in range(size))
         file = str(self.file)
-        return [Cell(file, self.changed, *at, column, place) for at, place in zip(rows, places, strict=True)]
+        return [TableCell(file, self.changed, *at, column, place) for at, place in zip(rows, places, strict=True)]
 
     def labels(self, column: str, field: str = "label") -> list[str | None]:
         """What every row's value is called: its text, or the name that the file tells for its number.

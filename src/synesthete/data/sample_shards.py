@@ -14,7 +14,7 @@ from synesthete.config.build import shorten
 from synesthete.data.archives import walk_tar
 from synesthete.data.files import SOUNDS, is_number, is_text, legible, list_files, split_of
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry
-from synesthete.data.packed import ARROW, PARQUET, Cell, Packed, RecordingBytes, Slice, TableFile
+from synesthete.data.packed import ARROW, PARQUET, Packed, RecordingBytes, Slice, TableCell, TableFile
 from synesthete.data.picture import SUFFIXES
 from synesthete.data.pictures import PictureSource
 from synesthete.types import InputError
@@ -227,7 +227,7 @@ def read_columns(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[
     if not encoded:
         raise InputError(f"{file}: no column of pictures or sounds; set image or audio to one of {table.columns}")
     told = {what: table.labels(column, what) for what, column in columns.items() if what in TOLD}
-    cells: dict[str, list[Cell]] = {}
+    cells: dict[str, list[TableCell]] = {}
     for what, column in encoded.items():
         ending = f"/{column}" if len(encoded) > 1 else ""
         cells[what] = table.cells(column, [f"{row}{ending}" for row in range(table.num_rows)])
