@@ -312,3 +312,17 @@ def test_at_full_size_its_projection_is_the_seeds():
     assert sum(p.numel() for p in hearing.parameters()) == perceptron + 2 * 768 + 8 * 768 + 768
     assert hearing.sample_rate == 48_000 and hearing.config.width == 768
     assert WIDTH != hearing.audio_encoder.width == 512
+
+
+def test_another_ear_begins_with_how_the_first_one_reads(folders):
+    """A model of a learned ear goes on with a published one, and the other way; of the same kind all is taken."""
+    first = small()
+    torch.manual_seed(1)
+    text = TextTransformer(CAPTIONS, width=32, num_tokens=6)
+    other = AudioTextConditioner(Clap(str(folders[0]), RATE), text, width=32, hidden=48)
+    fresh = other.to_tokens.state_dict()
+    other.load_state_dict(other.weights_of(first))
+    assert all(torch.equal(value, fresh[key]) for key, value in other.to_tokens.state_dict().items())
+    theirs = first.text_encoder.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in other.text_encoder.state_dict().items())
+    assert first.weights_of(small()).keys() == first.state_dict().keys()

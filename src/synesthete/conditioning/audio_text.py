@@ -87,8 +87,8 @@ class AudioTextConditioner(Conditioner):
     There is no pooled vector: Stable Diffusion reads none.
 
     Args:
-        sound: `Clap` or `SoundEncoder`; text: `ClipPrompts` or `TextTransformer`; in a recipe builds of these, in a
-            config.json {"class": ..., and its fields}.
+        sound: `Clap`, `Whisper` or `SoundEncoder`; text: `ClipPrompts` or `TextTransformer`; in a recipe builds of
+            these, in a config.json {"class": ..., and its fields}.
         width: D of all tokens; the text's is its encoder's own. num_sound_tokens: at least 2.
         hidden, dropout: of the perceptron between the sound's vector and its tokens.
 
@@ -145,6 +145,13 @@ class AudioTextConditioner(Conditioner):
     def identity(self) -> dict[str, Any] | None:
         """What decides the vector of a sound; None where the encoder learns."""
         return self.audio_encoder.identity() if self.has_fixed_features else None
+
+    def weights_of(self, other: Conditioner) -> dict[str, Tensor]:
+        """Of one that hears by an encoder of another kind: what it reads with. Of any other: all."""
+        if not isinstance(other, AudioTextConditioner) or type(other.audio_encoder) is type(self.audio_encoder):
+            return other.state_dict()
+        text = {name: weight for name, weight in other.state_dict().items() if name.startswith("text_encoder.")}
+        return self.state_dict() | text
 
     def compose(self, sounds: Sequence[Tensor] | None = None, prompts: Sequence[str] | None = None) -> SoundAndText:
         """Sounds, each (S,) at `sample_rate`, and prompts as a raw condition; one of either goes with all of the other.

@@ -91,6 +91,10 @@ class Conditioner(Part):
         """What a frozen part makes of raw conditions, which stands for them; raw itself where there is no such part."""
         return raw
 
+    def weights_of(self, other: Conditioner) -> dict[str, Tensor]:
+        """What of another conditioner's weights this one can begin with, its own for the rest; all may not fit."""
+        return other.state_dict()
+
     def identity(self) -> dict[str, Any] | None:
         """What decides the features of a raw condition; None where they change in training, so that none are kept."""
         return None

@@ -100,10 +100,7 @@ class VoicedPicture(Conditioner):
 
     @torch.no_grad()
     def weights_of(self, other: Conditioner) -> dict[str, Tensor]:
-        """What of another conditioner's weights this one can begin with, its own for the rest.
-
-        Of one with voices: all, and the vectors of those that are called the same. Of another: what it sees with.
-        """
+        """Of one with voices: all, and the vectors of those that are called the same. Of another: what it sees with."""
         if not isinstance(other, VoicedPicture):
             return self.state_dict() | {f"picture.{name}": weight for name, weight in other.state_dict().items()}
         if other.voice.weight.shape[1] != self.voice.weight.shape[1]:

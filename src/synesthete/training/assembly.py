@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from synesthete import seeding
-from synesthete.conditioning.voices import VoicedPicture
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.io import read_json
 from synesthete.objectives import Denoising, Distillation, Parts
@@ -52,7 +51,8 @@ def load_start_weights(
     """Begin with the conditioner and the denoiser of a finished model, or those of `names`, each whole or not at all.
 
     Class names may differ; the codec stays as measured on the new data, unless it has learned: then it comes along.
-    A conditioner that is told voices takes those that both know, and the eyes of one that is told none.
+    A conditioner takes what it can begin with of another kind's (`Conditioner.weights_of`): voices that both know, the
+    eyes of one that is told none, the reader of text of one that hears by another encoder.
     same_base: of a denoiser that is a published base with adapters, the model's has to be the same one. as_teacher: it
     is to be distilled, so its codec comes along: its x_0 are what is learned.
 
@@ -72,7 +72,7 @@ def load_start_weights(
     learned = any(weight.requires_grad for weight in parts.codec.parameters())
     for name in (*(names or STARTED), *(["codec"] if learned or as_teacher else [])):
         own, other = parts.modules()[name], getattr(pipeline, name)
-        others = own.weights_of(other) if isinstance(own, VoicedPicture) else other.state_dict()
+        others = parts.conditioner.weights_of(other) if name == "conditioner" else other.state_dict()
         if misfit := first_misfit(own.state_dict(), others):
             raise InputError(
                 f"{model}: its {name} does not fit this recipe ({misfit}); "
