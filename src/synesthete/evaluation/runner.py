@@ -17,28 +17,21 @@ import torch
 from torch import Tensor
 
 from synesthete.data.files import some
+from synesthete.evaluation import steps
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
-from synesthete.evaluation.reporting.report import (
-    Gallery,
-    Medium,
-    Report,
-    Section,
-    notes_section,
-    provenance,
-    write_report,
-)
-from synesthete.evaluation.reporting.sections import class_gallery, plain_gallery
+from synesthete.evaluation.reporting.report import Report, Section, notes_section, provenance, write_report
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
-from synesthete.evaluation.steps import Finding, classification, denoising_finding, memorization, set_comparison, speed
+from synesthete.evaluation.steps import Finding
 from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from synesthete.evaluation.reporting.report import Gallery, Medium
     from synesthete.pipeline import Pipeline
 
 __all__ = ["Evaluator"]
@@ -235,13 +228,13 @@ class Evaluator:
     def shared_findings(self) -> Iterator[Finding]:
         """Classes, the set, copies, one step of denoising, speed: each where there is something to measure it by."""
         if self.is_classified:
-            yield classification(self)
-        yield set_comparison(self)
+            yield steps.classification(self)
+        yield steps.set_comparison(self)
         if self.references.training is not None:
-            yield memorization(self)
+            yield steps.memorization(self)
         if (pairs := self.held_out_pairs()) is not None:
-            yield denoising_finding(self, pairs)
-        yield speed(self)
+            yield steps.denoising_finding(self, pairs)
+        yield steps.speed(self)
 
     def held_out_and_others(self, signal: str, worst: Callable[[Tensor, int], Tensor]) -> References:
         """References of what the splits of the data call `signal`; worst(others, seed): what is as bad as chance.
@@ -328,9 +321,9 @@ class Evaluator:
         made, real = self.generated, self.references
         sides = ((made.signal, made.labels), (real.held_out, real.labels))
         if not self.is_classified:
-            return plain_gallery([samples for samples, _ in sides], self.thumbnails)
+            return steps.plain_gallery([samples for samples, _ in sides], self.thumbnails)
         halves = [(*side, answers) for side, answers in zip(sides, self.answers, strict=True)]
-        return class_gallery(halves, self.class_names, self.thumbnails)
+        return steps.class_gallery(halves, self.class_names, self.thumbnails)
 
     def reading(self) -> Section:
         """What chance, shuffled and ceiling mean here."""

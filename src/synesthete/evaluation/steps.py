@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,24 @@ from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
 from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
-from synesthete.evaluation.reporting.figures import timestep_figure, to_png
+from synesthete.evaluation.reporting.figures import confusion_figure, timestep_figure, to_png
+from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sections import class_section, confusion_section, copies_section, set_section
 from synesthete.evaluation.samples import shuffled
 from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch, Progress
 
+    Draw = Callable[[Any], Sequence[Image.Image]]
+
 __all__ = ["Finding"]
+
+NUM_CLASSES = 20  # rows of the gallery
+NUM_SHOWN = 8  # samples of a class, made and real each
 
 
 @dataclass
@@ -62,6 +69,44 @@ def classification(of: Evaluator) -> Finding:
     return Finding(of.class_metrics, sections, data, sentences=said)
 
 
+def class_section(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) -> Section:
+    """The share right of each class, the worst first, beside that of real ones, and what it is mistaken for.
+
+    made, real: counts (C, C + 1) as `distances.confusion` makes them. what: they are of, in the plural.
+    """
+    rows = []
+    for label, name in enumerate(class_names):
+        counts, others = made[label].clone(), real[label]
+        num, right = int(counts.sum()), int(counts[label])
+        counts[label] = 0
+        mistaken = f"{class_names[int(counts.argmax())]} ({int(counts.max())})" if counts.any() else None
+        if num:
+            share = others[label].item() / int(others.sum()) if others.any() else None
+            rows.append((name, num, right / num, share, mistaken))
+    rows.sort(key=lambda row: row[2])
+    columns = ("class", "n", "share right", f"share right of real {what}", "most often taken for")
+    return Section(
+        "By class", "Share that the classifier sees as their class, the worst first.", [Table(columns, rows)]
+    )
+
+
+def confusion_section(
+    class_names: Sequence[str], made: Tensor, real: Tensor, one: str, shows: str = "shows"
+) -> Section:
+    """What was made, then real ones: where both are confused, it is the classifier.
+
+    made, real: as of `by_class`. one, shows: what is looked at, in the singular, and how it tells its class.
+    """
+    titles = (f"made, n = {int(made.sum())}", f"real, held out, n = {int(real.sum())}")
+    sides = (("asked for", "taken for"), (f"the {one} {shows}", "taken for"))
+    items = [
+        Medium(f"confusion-{name}", to_png(confusion_figure(table, class_names, title, sides=side)))
+        for name, table, title, side in zip(("made", "real"), (made, real), titles, sides, strict=True)
+    ]
+    text = f"Where real {one}s are confused alike, it is the classifier's doing."
+    return Section("What was taken for what", text, items)
+
+
 def set_comparison(of: Evaluator) -> Finding:
     """How like real held-out samples the made ones are as a set."""
     found, (frechet, kernel) = of.comparison, of.distance_names
@@ -88,11 +133,38 @@ def set_comparison(of: Evaluator) -> Finding:
         )
     return Finding(
         found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling),
-        [set_section(found, of.what, of.distance_names, more=of.set_columns(), remark=of.set_remark)],
+        [set_section(of)],
         {"features": {"name": found.features, "width": found.width}, floor: found.floor},
         notes,
         [said],
     )
+
+
+def set_section(of: Evaluator) -> Section:
+    """A row a set."""
+    found, more, rows, (frechet, kernel) = of.comparison, of.set_columns(), [], of.distance_names
+    for name, each in found.sets.items():
+        distances = each.frechet, each.kernel, each.spread, found.over_floor(each.kernel)
+        shares = each.precision, each.recall, found.over_real(each.diversity)
+        rows.append((name, *distances, *shares, *(column[name] for column in more.values())))
+    columns = ("", frechet, kernel, "its spread over subsets", f"{kernel} / floor", "precision", "recall")
+    caption = (
+        f"against {found.num_held_out} held-out {of.what}; {found.features}, {found.width} numbers each; {frechet}, "
+        f"precision and recall with {found.num_equal} of each set"
+    )
+    text = _AS_A_SET.format(frechet=frechet, kernel=kernel, what=of.what, floor=found.floor)
+    table = Table((*columns, "diversity over real", *more), rows, caption)
+    return Section("As a set", f"{text} {of.set_remark}".strip(), [table])
+
+
+_AS_A_SET = (
+    "{frechet}: how far the mean and covariance of the features are from those of real {what} (Heusel et al. 2017; "
+    "Kilgour et al. 2019 for sound). {kernel}: how far the features' distributions are apart by a cubic kernel, "
+    "without bias (Bińkowski et al. 2018); held-out {what} score {floor:.3g} against each other, in part for having by "
+    "chance more of one class than of another. Class-balanced, every class has equal weight, so the floor is lower and "
+    "smaller faults are seen. Precision: made {what} that lie among real ones. Recall: real {what} that lie among made "
+    "ones (Kynkäänniemi et al. 2019)."
+)
 
 
 def memorization(of: Evaluator) -> Finding:
@@ -105,10 +177,43 @@ def memorization(of: Evaluator) -> Finding:
         f"{first.closer(watched):.1%} are nearer to a training {of.one} than the nearest {watched:.0%} of real "
         f"held-out ones, {copies}."
     )
-    made, real = of.generated.signal, of.references.held_out
-    naming: dict[str, Any] = {"what": of.what, "name_of": of.name_of, "remark": of.copy_remark}
-    section = copies_section(found, made, real, of.thumbnails, more=of.suspect_items(found), **naming)
-    return Finding([each for one in found.distances for each in one.metrics()], [section], sentences=[share])
+    metrics = [each for one in found.distances for each in one.metrics()]
+    return Finding(metrics, [copies_section(of, found)], sentences=[share])
+
+
+def copies_section(of: Evaluator, found: Memorization) -> Section:
+    """The distances as a table, the nearest as strips, and the most suspicious."""
+    rows = [
+        (
+            each.space,
+            each.made.median().item(),
+            each.held_out.median().item(),
+            *(value for share in WATCHED for value in (each.limit(share), each.closer(share))),
+        )
+        for each in found.distances
+    ]
+    watched = [name for share in WATCHED for name in (f"{share:.0%} of held-out are below", "of made")]
+    items: list[Table | Medium | Gallery] = [Table(("distance in", "median, made", "median, held out", *watched), rows)]
+    first, draw = found.distances[0], of.thumbnails
+    strips = (
+        ("made", of.generated.signal, found.suspects, found.copies, first.made),
+        ("held out", of.references.held_out, found.real_suspects, found.real_copies, first.held_out),
+    )
+    for name, samples, places, copies, distances in strips:
+        captions = [[f"{distances[place]:.3f}" for place in places.tolist()], [""] * len(places)]
+        sheet = draw_sheet([draw(samples[places]), draw(copies)], [name, "training"], captions=captions)
+        caption = f"{name}: the nearest to training, and below what they are near"
+        items.append(Medium(f"nearest-{name}", encode_png(sheet), caption))
+    shares = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in found.suspects.tolist()]
+    columns = f"made {of.one}", f"distance in {first.space}", f"share of held-out {of.what} that are nearer"
+    items += [Table(columns, shares, "the most suspicious"), *of.suspect_items(found)]
+    return Section("Made or copied", f"{_COPIED.format(what=of.what)} {of.copy_remark}".strip(), items)
+
+
+_COPIED = (
+    "How far it is to the nearest training sample. Real held-out {what} are near to some, too, so they are the "
+    "measure: of a model that copies, many more {what} are as near as the nearest few of theirs."
+)
 
 
 def speed(of: Evaluator) -> Finding:
@@ -118,6 +223,37 @@ def speed(of: Evaluator) -> Finding:
     how = f"batch of {min(of.batch_size, of.num)}, {steps}, sampling and decoding"
     seconds = of.generated.seconds
     return Finding([metric("seconds_per_sample", seconds, sample=one, how=how)], data={f"seconds_per_{one}": seconds})
+
+
+def plain_gallery(sides: Sequence[Any], draw: Draw) -> Medium:
+    """The first made samples above the first real ones; draw: a picture of each."""
+    rows = [draw(samples[: 2 * NUM_SHOWN]) for samples in sides]
+    return Medium("gallery", encode_png(draw_sheet(rows, ["made", "real"])), "above: made; below: real, held out")
+
+
+def class_gallery(halves: Sequence[tuple[Any, Tensor, Tensor]], class_names: Sequence[str], draw: Draw) -> Medium:
+    """A row a class: what was made, captioned where the classifier sees something else, and real held-out samples.
+
+    halves: samples (n, ...), their classes (n,), and what the classifier takes them for (n,), made and real. draw: a
+    picture of each.
+    """
+    classes = halves[0][1].unique()[:NUM_CLASSES].tolist()
+    rows: list[list[Image.Image | None]] = []
+    captions = []
+    for label in classes:
+        row: list[Image.Image | None] = []
+        said: list[str] = []
+        for number, (samples, labels, answers) in enumerate(halves):
+            places = (labels == label).nonzero().flatten()[:NUM_SHOWN]
+            gap = [None] * (NUM_SHOWN - len(places) + 1 - number)
+            row += [*draw(samples[places]), *gap]
+            seen = answers[places].tolist()
+            said += ["" if answer == label else class_names[answer] for answer in seen] + [""] * len(gap)
+        rows.append(row)
+        captions.append(said)
+    title = "left: made; right: real, held out; below: what the classifier sees, where it sees something else"
+    sheet = draw_sheet(rows, [class_names[label] for label in classes], captions=captions, title=title)
+    return Medium("gallery", encode_png(sheet), title)
 
 
 BATCH_SIZE = 50

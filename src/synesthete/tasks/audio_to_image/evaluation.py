@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from synesthete.data.picture import to_images
+from synesthete.evaluation import steps
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.features import ClassifierFeatures
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
@@ -18,9 +19,8 @@ from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.sections import class_section, confusion_section
 from synesthete.evaluation.samples import Generated, generate_timed
-from synesthete.evaluation.steps import Finding, memorization, set_comparison, speed
+from synesthete.evaluation.steps import Finding
 from synesthete.hub import ADAPTERS_INDEX, MODEL_INDEX
 from synesthete.tasks.audio_to_image.eval_conditions import (
     CLASSIFIER,
@@ -120,11 +120,11 @@ class AudioToImageEvaluator(PictureEvaluator):
         yield measure_sensitivity(self.pipeline, conditions.few(NUM_NOISED), seed, self.progress).finding()
         yield adapter_finding(self.pipeline, conditions, seed)
         yield self.retrieval()
-        yield set_comparison(self)
-        yield memorization(self)
+        yield steps.set_comparison(self)
+        yield steps.memorization(self)
         scores, missing = clip_clap_scores(takes, self.class_names, self.prepared.test.sample_rate, self.progress)
         yield Finding(scores, notes=missing)
-        yield speed(self)
+        yield steps.speed(self)
         all_named = conditions.captions is None and self.prepared.test.captions is not None
         notes = ["every caption names its class, so sounds are told without text"] if all_named else []
         yield Finding(sections=[self.reading()], notes=notes)
@@ -149,8 +149,8 @@ class AudioToImageEvaluator(PictureEvaluator):
         seen = self.classifier.classify(self.references.held_out)
         tables = self.takes.confusion(), confusion(labels, seen, len(names))
         sections = [
-            class_section(names, *tables, self.what),
-            confusion_section(names, *tables, "picture"),
+            steps.class_section(names, *tables, self.what),
+            steps.confusion_section(names, *tables, "picture"),
             *speaker_sections(self),
         ]
         data = {"hears": hears, "confusion": {each.what: each.confusion().tolist() for each in self.splits}}
