@@ -12,7 +12,7 @@ from typing import Any
 
 from synesthete.config import build
 from synesthete.evaluation.metrics.metric import METRICS, Metric
-from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number, spread_of
 from synesthete.io import read_json
 from synesthete.types import InputError
 
@@ -217,8 +217,7 @@ def value_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     def said(metric: Metric | None) -> str | None:
         if metric is None:
             return None
-        spread = f" ({number(metric.interval[0])} to {number(metric.interval[1])})" if metric.interval else ""
-        return number(metric.value) + spread
+        return f"{number(metric.value)} ({spread_of(metric)})" if metric.interval else number(metric.value)
 
     found = [(row.key, row.title, *map(said, row.metrics), row.known.chance, row.known.ceiling) for row in rows]
     return Table(("key", "metric", *names, "chance", "ceiling"), found)

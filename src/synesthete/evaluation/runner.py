@@ -247,16 +247,9 @@ class Evaluator:
         chosen, *rest = places
         sets = [(samples, own) for samples, own in zip((test, train), rest, strict=True) if len(own)]
         others = torch.cat([getattr(samples, signal)[own] for samples, own in sets])
-        return References(
-            held_out=getattr(test, signal)[chosen],
-            labels=test.labels[chosen],
-            others=others,
-            other_labels=torch.cat([samples.labels[own] for samples, own in sets]),
-            worst=worst(others, self.seed),
-            places=chosen,
-            training=getattr(train, signal),
-            num_training=0 if alike else len(rest[1]),
-        )
+        beside = others, torch.cat([samples.labels[own] for samples, own in sets]), worst(others, self.seed)
+        known = chosen, getattr(train, signal), 0 if alike else len(rest[1])
+        return References(getattr(test, signal)[chosen], test.labels[chosen], *beside, *known)
 
     @property
     def scoring_basis(self) -> ScoringBasis:

@@ -183,15 +183,10 @@ def memorization(of: Evaluator) -> Finding:
 
 def copies_section(of: Evaluator, found: Memorization) -> Section:
     """The distances as a table, the nearest as strips, and the most suspicious."""
-    rows = [
-        (
-            each.space,
-            each.made.median().item(),
-            each.held_out.median().item(),
-            *(value for share in WATCHED for value in (each.limit(share), each.closer(share))),
-        )
-        for each in found.distances
-    ]
+    rows = []
+    for each in found.distances:
+        shares = (value for share in WATCHED for value in (each.limit(share), each.closer(share)))
+        rows.append((each.space, each.made.median().item(), each.held_out.median().item(), *shares))
     watched = [name for share in WATCHED for name in (f"{share:.0%} of held-out are below", "of made")]
     items: list[Table | Medium | Gallery] = [Table(("distance in", "median, made", "median, held out", *watched), rows)]
     first, draw = found.distances[0], of.thumbnails
@@ -204,9 +199,9 @@ def copies_section(of: Evaluator, found: Memorization) -> Section:
         sheet = draw_sheet([draw(samples[places]), draw(copies)], [name, "training"], captions=captions)
         caption = f"{name}: the nearest to training, and below what they are near"
         items.append(Medium(f"nearest-{name}", encode_png(sheet), caption))
-    shares = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in found.suspects.tolist()]
+    nearest = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in found.suspects.tolist()]
     columns = f"made {of.one}", f"distance in {first.space}", f"share of held-out {of.what} that are nearer"
-    items += [Table(columns, shares, "the most suspicious"), *of.suspect_items(found)]
+    items += [Table(columns, nearest, "the most suspicious"), *of.suspect_items(found)]
     return Section("Made or copied", f"{_COPIED.format(what=of.what)} {of.copy_remark}".strip(), items)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from synesthete.evaluation.diagnostics import find_diagnostic
 from synesthete.evaluation.diagnostics.embeddings import (
     Embedding,
     condition_embeddings,
     condition_figure,
+    draw_embedding,
     project,
     sample_embedding,
-    sample_figure,
     similarity,
 )
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
@@ -107,7 +108,9 @@ def test_samples_are_shown_among_as_many_real_pictures(model):
     assert found.marks == ["generated"] * 6 + ["real"] * 6
     assert found.names == ["red", "red", "green", "green", "blue", "blue", *COLOURS, *COLOURS]
     assert torch.allclose(found.vectors[:6], Colour()(own.samples().signal))
-    assert "generated" in sample_figure(found, 0).axes[0].get_xlabel()
+    axes = Figure().add_subplot()
+    draw_embedding(axes, found, 0)
+    assert "generated" in axes.get_xlabel()
     section = find_diagnostic("embeddings")(own)
     names = [medium.name for medium in section.items]
     assert names == ["embeddings-pooled", "embeddings-mean token", "embeddings-samples"]

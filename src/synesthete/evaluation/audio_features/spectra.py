@@ -240,10 +240,5 @@ def signal_difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
     snr = math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
     a, b = a - a.mean(), b - b.mean()
     norm = (a.norm() * b.norm()).item()
-    return SignalDifference(
-        mean_absolute=error.abs().mean().item(),
-        mean_square=noise,
-        largest=error.abs().max().item(),
-        snr_db=snr,
-        pearson=(a @ b).item() / norm if norm else math.nan,
-    )
+    pearson = (a @ b).item() / norm if norm else math.nan
+    return SignalDifference(error.abs().mean().item(), noise, error.abs().max().item(), snr, pearson)

@@ -16,14 +16,8 @@ from synesthete.evaluation.metrics.metric import Z_95
 from synesthete.evaluation.reporting.figures import MSE, TIMESTEP, Panel, curves_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
-from synesthete.objectives.one_step import (
-    DEAD_SENSITIVITY,
-    StepErrors,
-    errors_by_condition,
-    measure_gap,
-    of_others,
-    percent,
-)
+from synesthete.objectives import one_step
+from synesthete.objectives.one_step import StepErrors
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -59,17 +53,13 @@ def loss_by_timestep(model: ModelUnderTest) -> Section:
     means = [getattr(e, kind).mean(dim=1).tolist() for kind in ("loss", "x_0") for e in (*found.values(), floor)]
     caption = f"mean square error by timestep, n = {len(x_0['held out'])}"
     items: list[Medium | Table] = [
-        _figure("loss-by-timestep", panels, "denoising error by timestep, training and held out"),
+        Medium("loss-by-timestep", to_png(curves_figure(panels)), "denoising error by timestep, training and held out"),
         Table(("t / T", *columns), list(zip(FRACTIONS, *means, strict=True)), caption),
     ]
     losses, class_names = [errors.loss for errors in found.values()], model.prepared.class_names
     if model.pipeline.is_conditional and len(class_names) > 1:
         items.append(_gap_by_class(losses, [batch.label for batch in batches.values()], class_names))
-    return Section("Loss by timestep", f"{_LOSS} In short, {measure_gap(*losses)}.", items)
-
-
-def _figure(name: str, panels: Sequence[Panel], caption: str) -> Medium:
-    return Medium(name, to_png(curves_figure(panels)), caption)
+    return Section("Loss by timestep", f"{_LOSS} In short, {one_step.measure_gap(*losses)}.", items)
 
 
 def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_names: Sequence[str]) -> Table:
@@ -78,10 +68,10 @@ def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_name
     for number in torch.cat(list(labels)).unique().tolist():
         seen, held_out = (loss[:, own == number] for loss, own in zip(losses, labels, strict=True))
         if min(seen.shape[1], held_out.shape[1]) > 1:
-            gap = measure_gap(seen, held_out)
-            interval, n = f"{percent(gap.low)} to {percent(gap.high)}", f"{seen.shape[1]}, {held_out.shape[1]}"
-            row = (class_names[number], gap.training, gap.held_out, percent(gap.share), interval, n)
-            rows.append((gap.share, row))
+            gap = one_step.measure_gap(seen, held_out)
+            share, low, high = map(one_step.percent, (gap.share, gap.low, gap.high))
+            found = gap.training, gap.held_out, share, f"{low} to {high}", f"{seen.shape[1]}, {held_out.shape[1]}"
+            rows.append((gap.share, (class_names[number], *found)))
     rows.sort(key=lambda found: -found[0])
     columns = ("class", "training", "held out", "gap", "95% interval", "n")
     return Table(columns, [row for _, row in rows[:MOST_ROWS]], "mean loss over all timesteps, by class")
@@ -94,7 +84,7 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     if len(batch.label.unique()) < 2:
         raise InputError("sensitivity-by-timestep: held-out samples of one class alone; add some of another")
     x_0 = model.x_0(batch)
-    told = {RIGHT: batch.raw, SHUFFLED: batch.raw[of_others(batch.label)], NULL: None}
+    told = {RIGHT: batch.raw, SHUFFLED: batch.raw[one_step.of_others(batch.label)], NULL: None}
     errors = {name: found.x_0.double() for name, found in trace(model, x_0, told).items()}
     floor = trace_without_network(model, x_0).x_0.mean(dim=1)
     right = errors[RIGHT].mean(dim=1, keepdim=True).clamp(min=1e-12)
@@ -112,7 +102,7 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
     columns = ("t / T", *told, "no network", "shuffled costs", "null costs")
     rows = list(zip(FRACTIONS, *means, *gains, strict=True))
     items: list[Medium | Table] = [
-        _figure("sensitivity-by-timestep", panels, "what the condition is worth by timestep"),
+        Medium("sensitivity-by-timestep", to_png(curves_figure(panels)), "what the condition is worth by timestep"),
         Table(columns, rows, f"mean square error of x_0, n = {len(x_0)}"),
     ]
     text = f"{_SENSITIVITY} {say_where_used(worse[SHUFFLED] / 100, FRACTIONS)}"
@@ -134,7 +124,7 @@ def standard_error(values: Tensor) -> Tensor:
 def say_where_used(worse: Tensor, fractions: Sequence[float]) -> str:
     """Whether and where the condition is used. worse: (fractions, n), what being told wrong costs, as a share."""
     mean, error = worse.mean(dim=1), standard_error(worse)
-    used = ((mean > DEAD_SENSITIVITY) & (mean > LEAST_ERRORS * error)).tolist()
+    used = ((mean > one_step.DEAD_SENSITIVITY) & (mean > LEAST_ERRORS * error)).tolist()
     most, at = int(mean.argmax()), [f"t = {fraction:g} T" for fraction in fractions]
     cost = f"being told of another class costs {100 * mean[most].item():.3g}% at {at[most]}"
     if not any(used):
@@ -156,7 +146,7 @@ def trace(
 
     conditions: what the network is told by name, raw (n, ...); None tells it nothing.
     """
-    return errors_by_condition(model.pipeline, x_0, model.noise(len(x_0)), conditions, fractions, BATCH_SIZE)
+    return one_step.errors_by_condition(model.pipeline, x_0, model.noise(len(x_0)), conditions, fractions, BATCH_SIZE)
 
 
 @torch.no_grad()

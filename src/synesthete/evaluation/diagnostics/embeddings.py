@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -86,8 +86,9 @@ def embeddings(model: ModelUnderTest) -> Section:
             picture = to_png(condition_figure(found, model.seed))
             items.append(Medium(f"embeddings-{found.name}", picture, f"Conditions, {found.name}"))
     if samples is not None:
-        picture = to_png(sample_figure(samples, model.seed))
-        items.append(Medium("embeddings-samples", picture, f"Samples among real pictures, {samples.name}"))
+        figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+        draw_embedding(figure.add_subplot(), samples, model.seed)
+        items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
     if not items:
         raise InputError("embeddings: the condition has no vectors; leave this diagnostic out")
     return Section("Embeddings", _TEXT if told else _SAMPLES, items)
@@ -124,36 +125,18 @@ def condition_figure(found: Embedding, seed: int) -> Figure:
     side = 3.6 + 0.12 * max(0, min(len(names), 40) - 11)
     figure = Figure(figsize=(2 * side + 1.8, side + 0.6), layout="constrained")
     scatter, matrix = figure.subplots(1, 2)
-    _scatter(scatter, found, seed)
+    draw_embedding(scatter, found, seed)
     few, size = len(names) <= 12, 8 if len(names) <= NAMED else 4
     texts = {place: f"{v:.2f}".replace("0.", ".") for place, v in np.ndenumerate(cosine.numpy()) if few}
     shown = names if len(names) <= 60 else []
-    image = draw_matrix(
-        matrix,
-        cosine.numpy(),
-        texts,
-        shown,
-        shown,
-        text_size=6,
-        name_size=size,
-        dark=0.6,
-        cmap="RdBu_r",
-        vmin=-1,
-        vmax=1,
-    )
+    how: dict[str, Any] = {"text_size": 6, "name_size": size, "dark": 0.6, "cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+    image = draw_matrix(matrix, cosine.numpy(), texts, shown, shown, **how)
     matrix.set_title(f"{found.name}: cosine similarity", fontsize=10)
     figure.colorbar(image, ax=matrix, shrink=0.8, pad=0.02)
     return figure
 
 
-def sample_figure(found: Embedding, seed: int) -> Figure:
-    """Samples and real pictures in one plane, coloured by class."""
-    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
-    _scatter(figure.add_subplot(), found, seed)
-    return figure
-
-
-def _scatter(axes: Axes, found: Embedding, seed: int) -> None:
+def draw_embedding(axes: Axes, found: Embedding, seed: int) -> None:
     """Points coloured by class and shaped by mark; few are named in place, many in a legend."""
     places, how = project(found.vectors, seed)
     classes = [name for name in dict.fromkeys(found.names) if name != NULL]

@@ -69,24 +69,11 @@ def _section(
     runs = list(zip(EDGES, ends, strict=False))
     names = [f"index {first} to {end - 1}" for first, end in runs]
     curves = {f"t = {f:g} T": row for f, row in zip(FRACTIONS, relative, strict=True) if f <= LOW_NOISE}
-    lost = {"all of it lost": 1.0}
+    losses = range(len(variance)), curves, {"all of it lost": 1.0}
+    shares = FRACTIONS, {"in one step": torch.tensor(voiced)}, {"real, through the codec": real}
     panels = [
-        Panel(
-            "what one step loses",
-            "index of the DCT over bands",
-            "share of variance",
-            range(len(variance)),
-            curves,
-            lost,
-        ),
-        Panel(
-            "guesses that are voiced",
-            TIMESTEP,
-            f"share of n = {num}",
-            FRACTIONS,
-            {"in one step": torch.tensor(voiced)},
-            {"real, through the codec": real},
-        ),
+        Panel("what one step loses", "index of the DCT over bands", "share of variance", *losses),
+        Panel("guesses that are voiced", TIMESTEP, f"share of n = {num}", *shares),
     ]
     rows = []
     for f, mean, by_index, share in zip(FRACTIONS, total, errors, voiced, strict=True):
@@ -106,10 +93,8 @@ def say_kept(total: list[float], voiced: list[float], real: float) -> str:
     """Whether what x_t shows at low noise is kept, in plain words; one value a fraction."""
     low = [i for i, fraction in enumerate(FRACTIONS) if fraction <= LOW_NOISE]
     error, share = max(total[i] for i in low), min(voiced[i] for i in low)
-    figures = (
-        f"up to t = {LOW_NOISE:g} T its error is at most {error:.2g} and at least {share:.0%} of its guesses are voiced"
-    )
-    figures += f" (real sounds {real:.0%})"
+    figures = f"up to t = {LOW_NOISE:g} T its error is at most {error:.2g} and at least {share:.0%} of its guesses are"
+    figures += f" voiced (real sounds {real:.0%})"
     if error <= MOST_ERROR and share >= LEAST_VOICED * real:
         return f"The network keeps it: {figures}."
     return (

@@ -18,16 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from synesthete import seeding
+from synesthete.evaluation.doctor import run as runs
 from synesthete.evaluation.doctor.check import Check, check, table, worst
 from synesthete.evaluation.doctor.curve import curve_checks
-from synesthete.evaluation.doctor.run import (
-    RunRecord,
-    StageRecord,
-    averages_check,
-    condition_check,
-    examine_run,
-    range_check,
-)
+from synesthete.evaluation.doctor.run import RunRecord, StageRecord
 from synesthete.evaluation.reporting.figures import COLOURS, Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, provenance, write_report
@@ -36,6 +30,7 @@ from synesthete.objectives.one_step import condition_sensitivity, fixed_loss
 from synesthete.objectives.ranges import DataRange, data_range, value_range
 
 if TYPE_CHECKING:
+    from synesthete.evaluation.doctor.run import RunRecord, StageRecord
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import Task
     from synesthete.types import Batch, Prepared, Progress
@@ -87,7 +82,7 @@ def examine_model(
         known = codec_range(pipeline.codec, pipeline.device)
         where = "against the most that its codec gives; no data at hand"
     if known:
-        checks.append(range_check(value_range(pipeline.codec, x_0, known, signal), where))
+        checks.append(runs.range_check(value_range(pipeline.codec, x_0, known, signal), where))
     if pipeline.is_conditional:
         checks.append(_condition(pipeline, held_out))
     if held_out and run and run.current.checkpoints:
@@ -173,7 +168,7 @@ def _silence(codec: Any) -> Check:
 def _condition(pipeline: Any, held_out: Batch | None) -> Check:
     if held_out and len(held_out.label.unique()) > 1:
         errors = condition_sensitivity(pipeline, held_out)
-        return condition_check([errors["sensitivity"] / max(errors["right"], 1e-12)])
+        return runs.condition_check([errors["sensitivity"] / max(errors["right"], 1e-12)])
     raw = some_conditions(pipeline, NUM_TOLD)
     share = told_apart(pipeline, held_out.raw[:NUM_TOLD] if raw is None and held_out else raw)
     advice = "the model ignores its condition; train longer, or look at the pairs of the data"
@@ -205,7 +200,7 @@ def _averages(pipeline: Any, held_out: Batch, checkpoint: Path) -> list[Check]:
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         # A checkpoint may have left out a base that stays as published.
         module.load_state_dict({**module.state_dict(), **own} if getattr(module, "has_base", False) else own)
-    return [averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (pipeline, trained)))]
+    return [runs.averages_check(*(fixed_loss(parts, held_out).mean().item() for parts in (pipeline, trained)))]
 
 
 SUMMARY = "Every check with its verdict, the figure that it rests on, and what to do about it."
@@ -271,7 +266,7 @@ def examine(
     codec where None. num: samples.
     """
     start, x_0 = datetime.now(UTC), None
-    checks = [*examine_run(run), *curve_checks(run)] if run else []
+    checks = [*runs.examine_run(run), *curve_checks(run)] if run else []
     if pipeline:
         found, x_0 = examine_model(pipeline, num=num, seed=seed, prepared=prepared, run=run, progress=progress)
         checks += [replace(check, name=f"model: {check.name}") for check in found] if run else found

@@ -6,11 +6,12 @@ Features are (n, D), one row a sample; everything is computed in float64, a boun
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from synesthete import seeding
 from synesthete.types import InputError
@@ -239,10 +240,9 @@ def balanced_kernel(real: Tensor, real_labels: Tensor, made: Tensor, made_labels
     # The usual estimate takes the samples for independent draws. In a set with equally many of each class two of them
     # are less often of one class than a sample of one set and one of the other, and real samples score below 0 against
     # real ones: with the built-in digits by twice the floor. Here a pair of classes counts as it does in the mixture.
-    weights, others = _weights(real_labels), _weights(made_labels)
-    within = _within(real, real_labels, weights) + _within(made, made_labels, others)
-    across = sum((weights[rows] @ block @ others).item() for rows, block in _similarities(real, made))
-    return within - 2 * across
+    weights, within = _mixture(real_labels, lambda chosen: _kernel_sums(real, real, chosen, chosen))
+    others, other = _mixture(made_labels, lambda chosen: _kernel_sums(made, made, chosen, chosen))
+    return within + other - 2 * _kernel_sums(real, made, weights, others).item()
 
 
 def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: int = 0) -> float:
@@ -261,54 +261,34 @@ def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NU
     members, squares = [(labels == label).nonzero().flatten() for label in classes], []
     places = torch.stack([own[torch.randperm(len(own), generator=generator)[:num]] for own in members])  # (K, num)
     x = real[places.flatten()]
-    similarity = _cubic(x, x)
+    similarity = _cubic(x, x).fill_diagonal_(0)
     own = torch.arange(len(classes)).repeat_interleave(half)
+
+    def within(part: Tensor) -> float:
+        block = similarity[part][:, part]
+        return _mixture(own, lambda chosen: (chosen * (block @ chosen)).sum(dim=0))[1]
+
     for _ in range(num_splits):
         order = torch.rand(len(classes), num, generator=generator).argsort(dim=1)
         order = order + num * torch.arange(len(classes))[:, None]
         first, second = order[:, :half].flatten(), order[:, half : 2 * half].flatten()
-        within = sum(_balanced_mean(similarity[part][:, part], own) for part in (first, second))
-        squares.append((within - 2 * similarity[first][:, second].mean().item()) ** 2)
+        squares.append((within(first) + within(second) - 2 * similarity[first][:, second].mean().item()) ** 2)
     size = half * len(classes)
     return math.sqrt(sum(squares) / num_splits) * (1 / len(real) + 1 / n) / (2 / size)
 
 
-def _weights(labels: Tensor) -> Tensor:
-    """Weight (n,) float64 of each sample in a mixture of its classes; they sum to one."""
+def _mixture(labels: Tensor, sums: Callable[[Tensor], Tensor]) -> tuple[Tensor, float]:
+    """Weights (n, 1) of samples in a mixture of their classes, and the mean similarity of two different ones of it.
+
+    sums: of the similarities of different samples, by columns (n, s) that choose or weigh both, (s,).
+    """
     _, places, counts = labels.unique(return_inverse=True, return_counts=True)
-    return 1 / (len(counts) * counts[places].double())
-
-
-def _within(x: Tensor, labels: Tensor, weights: Tensor) -> float:
-    """Mean similarity of two different samples of a set."""
-    total = sum((weights[rows] @ block @ weights).item() for rows, block in _similarities(x, x))
-    alike = []
-    for label in labels.unique():
-        own = x[labels == label]
-        every = sum(block.sum().item() for _, block in _similarities(own, own))
-        itself = ((own.double().square().sum(dim=1) / x.shape[1] + 1) ** 3).sum().item()
-        # The mean over all pairs of the class, itself included, gives way to that over different ones.
-        total -= every / len(own) ** 2 / len(labels.unique()) ** 2
-        if len(own) > 1:
-            alike.append((every - itself) / (len(own) * (len(own) - 1)))
-    return total + sum(alike) / len(alike) / len(labels.unique()) if alike else math.nan
-
-
-def _balanced_mean(similarity: Tensor, labels: Tensor) -> float:
-    """As `_within`, from the similarities (n, n) of as many samples of each class."""
-    same = labels[:, None] == labels
-    num, num_classes = len(labels), int(labels.max()) + 1
-    of_class, itself = similarity[same].sum().item(), similarity.diagonal().sum().item()
-    size = num // num_classes
-    other = (similarity.sum().item() - of_class) / num**2
-    return other + (of_class - itself) / (num_classes**2 * size * (size - 1))
-
-
-def _similarities(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of x and their similarities (rows, m) float64 to all of y."""
-    for first in range(0, len(x), ROWS):
-        rows = slice(first, first + ROWS)
-        yield rows, _cubic(x[rows], y)
+    weights = 1 / (len(counts) * counts[places, None].double())
+    whole, own = sums(torch.cat([weights, one_hot(places)], dim=1)).split([1, len(counts)])
+    pairs, several = counts * (counts - 1), counts > 1
+    # The mean over all pairs of a class, itself included, gives way to that over different ones.
+    alike = (own[several] / pairs[several]).mean() / len(counts)
+    return weights, (whole - (own / counts**2).sum() / len(counts) ** 2 + alike).item()
 
 
 def _cubic(x: Tensor, y: Tensor) -> Tensor:

@@ -80,10 +80,8 @@ class Memorization:
         self, distances: Sequence[NearestTrainingDistance], training: Tensor | Rows, num_suspects: int
     ) -> None:
         self.distances, first = distances, distances[0]
-        self.suspects, self.real_suspects = (
-            first.suspects(num_suspects),
-            first.held_out.argsort(stable=True)[:num_suspects],
-        )
+        self.suspects = first.suspects(num_suspects)
+        self.real_suspects = first.held_out.argsort(stable=True)[:num_suspects]
         self.copies = training[first.places[self.suspects]]
         self.real_copies = training[first.held_out_places[self.real_suspects]]
 

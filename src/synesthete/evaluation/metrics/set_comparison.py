@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from synesthete.evaluation.metrics.distribution import (
-    balanced_floor,
-    balanced_kernel,
-    diversity,
-    frechet,
-    kernel,
-    kernel_floor,
-    precision_recall,
-)
+from synesthete.evaluation.metrics import distribution
 from synesthete.evaluation.metrics.metric import METRICS, Metric, metric
 from synesthete.types import first_line
 
@@ -65,17 +57,12 @@ def compare_set(held_out: SampleSet, other: SampleSet, num_equal: int, seed: int
     """A set against real held-out samples. num_equal: of both, for what depends on the number."""
     real, made = held_out.features, other.features
     first, second = real[:num_equal], made[:num_equal]
-    coverage = precision_recall(first, second, k=min(NEIGHBOURS, num_equal - 1))
-    distance = kernel(real, made, seed=seed)
+    coverage = distribution.precision_recall(first, second, k=min(NEIGHBOURS, num_equal - 1))
     same = torch.equal(held_out.labels.unique(), other.labels.unique())
+    balanced = distribution.balanced_kernel(real, held_out.labels, made, other.labels) if same else math.nan
+    kernels = (*distribution.kernel(real, made, seed=seed), balanced)
     return SetMetrics(
-        frechet=frechet(first, second),
-        kernel=distance.value,
-        spread=distance.std,
-        balanced=balanced_kernel(real, held_out.labels, made, other.labels) if same else math.nan,
-        precision=coverage.precision,
-        recall=coverage.recall,
-        diversity=diversity(made, other.labels),
+        distribution.frechet(first, second), *kernels, *coverage, distribution.diversity(made, other.labels)
     )
 
 
@@ -145,9 +132,9 @@ class SetComparison:
             held_out, described[MADE], real=described[best], worst=described[worst], against=self.against
         )
         self.sets = {name: compare_set(held_out, each, self.num_equal, seed) for name, each in described.items()}
-        self.floor, self.real_diversity = kernel_floor(real, self.num, seed=seed), diversity(real, labels)
-        several = len(labels.unique()) > 1
-        self.balanced_floor = balanced_floor(real, labels, self.num, seed=seed) if several else math.nan
+        self.floor = distribution.kernel_floor(real, self.num, seed=seed)
+        self.real_diversity, several = distribution.diversity(real, labels), len(labels.unique()) > 1
+        self.balanced_floor = distribution.balanced_floor(real, labels, self.num, seed=seed) if several else math.nan
 
     @property
     def made(self) -> SetMetrics:

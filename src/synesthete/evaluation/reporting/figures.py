@@ -227,19 +227,10 @@ def sweep_figure(
     measure: str = "accuracy",
 ) -> Figure:
     """A share against guidance scale. curves: name -> (value, low, high) at each scale; ceilings by the same names."""
-    panel = Panel(
-        title,
-        "guidance scale (1 = off)",
-        measure,
-        guidance,
-        {name: np.transpose(points) for name, points in curves.items()},
-        {f"chance ({chance:.3f})": chance},
-        ceilings,
-        mark=default,
-        ticks={scale: f"{scale:g}" for scale in guidance},
-        least=-0.02,
-        most=1.04,
-    )
+    shown = {name: np.transpose(points) for name, points in curves.items()}
+    beside, ticks = ({f"chance ({chance:.3f})": chance}, ceilings), {scale: f"{scale:g}" for scale in guidance}
+    how: dict[str, Any] = {"mark": default, "ticks": ticks, "least": -0.02, "most": 1.04}
+    panel = Panel(title, "guidance scale (1 = off)", measure, guidance, shown, *beside, **how)
     return curves_figure([panel], legend_below=True)
 
 

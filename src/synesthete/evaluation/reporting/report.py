@@ -114,19 +114,14 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
+def spread_of(metric: Metric) -> str:
+    """A metric's interval in words; empty where it has none."""
+    return f"{number(metric.interval[0])} to {number(metric.interval[1])}" if metric.interval else ""
+
+
 def headline(metrics: Sequence[Metric]) -> Table:
     """The metrics as one table."""
-    rows = [
-        (
-            metric.title,
-            metric.value,
-            f"{number(metric.interval[0])} to {number(metric.interval[1])}" if metric.interval else None,
-            metric.chance,
-            metric.shuffled,
-            metric.ceiling,
-        )
-        for metric in metrics
-    ]
+    rows = [(m.title, m.value, spread_of(m) or None, m.chance, m.shuffled, m.ceiling) for m in metrics]
     return Table(("metric", "value", "95% interval", "chance", "shuffled", "ceiling"), rows)
 
 

@@ -16,14 +16,8 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.picture import to_images
+from synesthete.evaluation.metrics import distribution
 from synesthete.evaluation.metrics.classification import accuracy
-from synesthete.evaluation.metrics.distribution import (
-    balanced_floor,
-    balanced_kernel,
-    diversity,
-    kernel_floor,
-    precision_recall,
-)
 from synesthete.evaluation.metrics.set_comparison import CHUNK, NEIGHBOURS, features_of
 from synesthete.evaluation.samples import generate_timed
 from synesthete.io import read_json
@@ -166,16 +160,10 @@ class Scorer:
         """
         pipeline, told = pipeline or self.pipeline, self.pipeline.is_conditional
         places, real = self._real_features(labels)
-        made = generate_timed(
-            pipeline,
-            self.basis.conditions(labels),
-            generators=[seeding.generator(*source) for source in noise_sources(labels, seed)],
-            labels=labels,
-            batch_size=self.batch_size,
-            warmed=self._warmed.setdefault(id(pipeline), set()),
-            progress=progress,
-            **settings,
-        )
+        how: dict[str, Any] = {"labels": labels, "batch_size": self.batch_size, "progress": progress, **settings}
+        how["generators"] = [seeding.generator(*source) for source in noise_sources(labels, seed)]
+        how["warmed"] = self._warmed.setdefault(id(pipeline), set())
+        made = generate_timed(pipeline, self.basis.conditions(labels), **how)
         # Samples of a model that is told nothing are of any class.
         group, features = labels if told else torch.zeros_like(labels), features_of(self.basis.features, made.signal)
         return ScoredSamples(
@@ -207,9 +195,11 @@ class Scorer:
             places, real = self._real_features(labels)
             if self.pipeline.is_conditional:
                 pairs = n > len(key[0])  # else every class has one sample
-                floor = balanced_floor(real, self.basis.labels[places], n, seed=self.seed) if pairs else math.nan
+                own = self.basis.labels[places]
+                floor = distribution.balanced_floor(real, own, n, seed=self.seed) if pairs else math.nan
             else:
-                floor = kernel_floor(real, n, seed=self.seed) if len(real) >= 4 and n >= 2 else math.nan
+                enough = len(real) >= 4 and n >= 2
+                floor = distribution.kernel_floor(real, n, seed=self.seed) if enough else math.nan
             self._floors[key] = floor
         return self._floors[key]
 
@@ -236,9 +226,10 @@ class Scorer:
 def distances(real: Tensor, real_labels: Tensor, made: Tensor, labels: Tensor) -> dict[str, float]:
     """`kid`, `precision`, `recall` and `diversity` of features (n, D); NaN where there are too few for one."""
     enough = min(len(real), len(made)) > NEIGHBOURS
-    precision, recall = precision_recall(real, made, NEIGHBOURS) if enough else (math.nan, math.nan)
-    kid = balanced_kernel(real, real_labels, made, labels)
-    return {"kid": kid, "precision": precision, "recall": recall, "diversity": diversity(made, labels)}
+    coverage = distribution.precision_recall(real, made, NEIGHBOURS) if enough else (math.nan, math.nan)
+    kid = distribution.balanced_kernel(real, real_labels, made, labels)
+    names = "kid", "precision", "recall", "diversity"
+    return dict(zip(names, (kid, *coverage, distribution.diversity(made, labels)), strict=True))
 
 
 def noise_sources(labels: Tensor, seed: int | Sequence[int]) -> list[tuple[int, str, int, int]]:

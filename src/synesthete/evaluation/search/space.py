@@ -55,15 +55,9 @@ class ScheduleAdapter(Pipeline):
             num_train_timesteps=trained.num_train_timesteps,
             zero_terminal_snr=not flow,
         )
-        walk = ScheduleAdapter(
-            codec=pipeline.codec,
-            conditioner=pipeline.conditioner,
-            denoiser=pipeline.denoiser,
-            scheduler=pipeline.scheduler,
-            process=process.settings(),
-            sampling=vars(Sampling(sampler=DEFAULT_SAMPLER[schedule])) | {name: own[name] for name in kept},
-            card=dict(pipeline.config.card),
-        )
+        parts = {name: getattr(pipeline, name) for name in ("codec", "conditioner", "denoiser", "scheduler")}
+        sampling = vars(Sampling(sampler=DEFAULT_SAMPLER[schedule])) | {name: own[name] for name in kept}
+        walk = ScheduleAdapter(process=process.settings(), sampling=sampling, card=dict(pipeline.config.card), **parts)
         walk.trained = trained
         return walk
 

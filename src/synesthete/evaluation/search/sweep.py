@@ -21,17 +21,9 @@ from torch import Tensor
 from synesthete.data.picture import write_picture
 from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.report import device_name, duration, finite, number, provenance, write_report
+from synesthete.evaluation.search import sweep_report as page
 from synesthete.evaluation.search.scoring import FIGURES, Scorer, read_figures
 from synesthete.evaluation.search.space import Cell, SweepPlan
-from synesthete.evaluation.search.sweep_report import (
-    CONTACT_SHEET,
-    TABLE,
-    Findings,
-    draw_contact_sheet,
-    draw_grid,
-    draw_mosaic,
-    sweep_report,
-)
 from synesthete.executors import divide_ahead
 from synesthete.io import digest, locked, read_json, write_file
 from synesthete.types import InputError, Progress
@@ -116,7 +108,7 @@ class SweepFolder:
             figures = ["" if math.isnan(made.figures[name]) else f"{made.figures[name]:.6g}" for name in FIGURES]
             grid = self.place(made.cell, "grid").relative_to(self.path).as_posix()
             table.writerow([*(getattr(made.cell, key) for key in settings), *figures, made.num, made.device, grid])
-        write_file(self.path / TABLE, text.getvalue())
+        write_file(self.path / page.TABLE, text.getvalue())
 
 
 def json_or_none(path: Path) -> Any:
@@ -182,16 +174,16 @@ def run_sweep(
         make_cells(scorer, plan, samples, place, report)
         cells, labels = place.all(), samples.all_labels()
         place.write_table(cells)
-        write_picture(folder / CONTACT_SHEET, draw_contact_sheet(place, cells))
+        write_picture(folder / page.CONTACT_SHEET, page.draw_contact_sheet(place, cells))
         real = scorer.reference(labels) | {"kid_floor": scorer.kid_floor(labels)}
-        found = Findings(cells, real, len(basis.class_names), basis.features.name, plan.notes)
+        found = page.Findings(cells, real, len(basis.class_names), basis.features.name, plan.notes)
         facts = provenance(scorer.pipeline, start, model) | {
             "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, seeds "
             f"{', '.join(map(str, samples.seeds))}, {samples.num} of both",
             "features": basis.features.name,
             "changed in every cell": ", ".join(f"{key} {value}" for key, value in plan.changes.items()) or "nothing",
         }
-        write_report(sweep_report(place, found, facts), folder / REPORT)
+        write_report(page.sweep_report(place, found, facts), folder / REPORT)
     return cells
 
 
@@ -230,7 +222,8 @@ def make_cell(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: Swe
     rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]
     kid = f"KID {number(score.kid)} (floor {number(score.kid_floor)})"
     title = f"{cell.title}: accuracy {number(score.accuracy)}, {kid}, n = {len(labels)}"
-    place.write(made, draw_grid(pictures, rows, samples.seeds, title, draw), draw_mosaic(pictures, draw))
+    grid = page.draw_grid(pictures, rows, samples.seeds, title, draw)
+    place.write(made, grid, page.draw_mosaic(pictures, draw))
     return made
 
 

@@ -107,15 +107,11 @@ def run_tune(
         config = replace(config, ceiling=scorer.reference(classes)["accuracy"])
         space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.can_be_guided)
         searched, compared = parts = halves(basis, config.seed)
+        scorers = (Scorer(pipeline, part, config.seed, BATCH_SIZE) for part in parts)
+        subjects = (subject_of(pipeline, part, config.seed) for part in parts)
         trials, final = (
-            Measurements(
-                Scorer(pipeline, part, config.seed, BATCH_SIZE),
-                classes,
-                out / MEASURED,
-                subject_of(pipeline, part, config.seed),
-                report,
-            )
-            for part in parts
+            Measurements(own, classes, out / MEASURED, subject, report)
+            for own, subject in zip(scorers, subjects, strict=True)
         )
         tuning = tune_measured(space, trials, final, config, report)
         tuning.features, tuning.num_classes = basis.features.name, len(basis.class_names)

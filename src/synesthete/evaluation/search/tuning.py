@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from synesthete import seeding
-from synesthete.evaluation.search.measurements import (
-    Comparison,
-    Measurement,
-    Measurements,
-    SearchConfig,
-    compare_repeats,
-    front,
-    together,
-)
+from synesthete.evaluation.search import measurements
+from synesthete.evaluation.search.measurements import Comparison, Measurement, Measurements, SearchConfig, together
 from synesthete.evaluation.search.space import Space, name_of
 from synesthete.types import InputError, Progress
 
@@ -102,7 +95,7 @@ class Search:
         fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
         enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
         kept = [enough[place] for place in self.config.allowed(enough)]
-        line = [kept[i] for i in front([s.seconds_per_picture for s in kept], self.config.losses(kept))]
+        line = [kept[i] for i in measurements.front([s.seconds_per_picture for s in kept], self.config.losses(kept))]
         better, reason = self.config.decide(comparison)
         return SearchResult(comparison, better, reason, aggregates, kept, line, self.rounds)
 
@@ -247,7 +240,8 @@ class Search:
         order = self.config.ranked(aggregates)
         able = [i for i in self.config.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
         evaluations = [self.space.evaluations(aggregates[place].settings) for place in able]
-        reserved = [able[i] for i in front(evaluations, self.config.losses([aggregates[i] for i in able]))][: num // 4]
+        losses = self.config.losses([aggregates[place] for place in able])
+        reserved = [able[place] for place in measurements.front(evaluations, losses)][: num // 4]
         best = [place for place in order if place not in reserved][: num - len(reserved)]
         chosen = {*best, *reserved, *(i for i in order if aggregates[i].name == name_of(self.default))}
         return [place for place in order if place in chosen]
@@ -273,7 +267,7 @@ class Search:
         seeds = [self.seed("comparison", i) for i in range(NUM_REPEATS)]
         repeats = self.final.repeats((winner, self.default), num, seeds, self._count)
         self.progress("settings", self._total, self._total)
-        return compare_repeats(*repeats)
+        return measurements.compare_repeats(*repeats)
 
     def seed(self, *names: int | str) -> int:
         """The seed of the noise for a purpose."""
