@@ -21,7 +21,7 @@ from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_me
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
-from synesthete.tasks.image_to_speech import evaluation, measures
+from synesthete.tasks.image_to_speech import measures
 from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
 from synesthete.tasks.image_to_speech.evaluation_data import SpeechData, read_speech_data
 from synesthete.tasks.image_to_speech.measures import condition_features, thinned
@@ -44,8 +44,7 @@ def seen(pipeline):
 def few_seeds():
     """Voices are told from three samples a picture; test_diversity takes as many as people do."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (evaluation, measures):
-            patch.setattr(module, "NUM_SEEDS", 3)
+        patch.setattr(measures, "NUM_SEEDS", 3)
         yield
 
 

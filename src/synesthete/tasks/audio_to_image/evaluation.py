@@ -22,14 +22,8 @@ from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Sectio
 from synesthete.evaluation.samples import Generated, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.hub import ADAPTERS_INDEX, MODEL_INDEX
-from synesthete.tasks.audio_to_image.eval_conditions import (
-    CLASSIFIER,
-    Answers,
-    EvalConditions,
-    draw_conditions,
-    hearing_metrics,
-    text_metrics,
-)
+from synesthete.tasks.audio_to_image import eval_conditions
+from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, Answers, EvalConditions
 from synesthete.tasks.audio_to_image.sensitivity import RIGHT, adapter_finding, measure_sensitivity
 from synesthete.tasks.audio_to_image.similarity import clip_clap_scores, retrieve_classes, retrieve_own
 from synesthete.tasks.images.evaluation import PictureEvaluator
@@ -73,7 +67,7 @@ class AudioToImageEvaluator(PictureEvaluator):
 
     def answer(self, samples: Any, what: str) -> Answers:
         """What the classifier sees in pictures of a split's sounds, each told a caption that names no class."""
-        conditions = draw_conditions(samples, self.class_names, self.num, self.seed)
+        conditions = eval_conditions.draw_conditions(samples, self.class_names, self.num, self.seed)
         if conditions.num_sounds < FEWEST_SOUNDS:
             raise InputError(f"{conditions.num_sounds} held-out sounds with a held-out picture; raise data.test_share")
         made = self.paint(self.pipeline, conditions, f"sampling, {what}")
@@ -114,8 +108,8 @@ class AudioToImageEvaluator(PictureEvaluator):
         takes, seed, conditions = self.takes, self.seed, self.takes.conditions
         yield Finding(sections=[painted_sheet(self, each) for each in self.splits])
         yield self.classification()
-        yield Finding(hearing_metrics(self.pipeline, self.prepared.train, self.splits, seed))
-        yield Finding(text_metrics(self.pipeline, self.classifier, takes, NUM_TEXTS, self.progress))
+        yield Finding(eval_conditions.hearing_metrics(self.pipeline, self.prepared.train, self.splits, seed))
+        yield Finding(eval_conditions.text_metrics(self.pipeline, self.classifier, takes, NUM_TEXTS, self.progress))
         yield self.by_stage()
         yield measure_sensitivity(self.pipeline, conditions.few(NUM_NOISED), seed, self.progress).finding()
         yield adapter_finding(self.pipeline, conditions, seed)

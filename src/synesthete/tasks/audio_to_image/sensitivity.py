@@ -105,12 +105,9 @@ def measure_sensitivity(pipeline: Any, conditions: EvalConditions, seed: int, pr
     noise = torch.cat([torch.randn(part.shape, generator=generator) for part, generator in draws])
     told, report = what_is_told(conditions, seed), partial(progress, "denoising")
     found = errors_by_condition(pipeline, x_0, noise, told, FRACTIONS, BATCH_SIZE, report)
-    return Sensitivity(
-        {name: errors.x_0 for name, errors in found.items()},
-        {name: errors.loss for name, errors in found.items()},
-        (x_0 - x_0.mean(dim=0)).square().mean().item(),
-        conditions.naming is not None,
-    )
+    errors, losses = ({name: getattr(each, space) for name, each in found.items()} for space in ("x_0", "loss"))
+    mean_error = (x_0 - x_0.mean(dim=0)).square().mean().item()
+    return Sensitivity(errors, losses, mean_error, conditions.naming is not None)
 
 
 def what_is_told(conditions: EvalConditions, seed: int) -> dict[str, Any]:

@@ -34,24 +34,9 @@ from synesthete.evaluation.samples import (
     shuffled,
 )
 from synesthete.evaluation.steps import FRACTIONS, Finding, denoising_finding, one_step
-from synesthete.tasks.image_to_speech import report
+from synesthete.tasks.image_to_speech import measures, report
 from synesthete.tasks.image_to_speech.evaluation_data import VERB, SpeechData
-from synesthete.tasks.image_to_speech.measures import (
-    NUM_PICTURES,
-    NUM_SEEDS,
-    Pairing,
-    condition_features,
-    draw_real,
-    generation_metrics,
-    nearest_metrics,
-    own_metrics,
-    pad,
-    pair,
-    quality_metrics,
-    seeing_metrics,
-    thinned,
-    voices_finding,
-)
+from synesthete.tasks.image_to_speech.measures import Pairing, pair
 from synesthete.tasks.image_to_speech.voices import asked_findings
 
 if TYPE_CHECKING:
@@ -106,7 +91,7 @@ class SpeechEvaluator(Evaluator):
         self.panel = RecognizerPanel(self.codec, self.trained, prepared.words or prepared.class_names, listener)
         self.notes += self.panel.notes
         most = max(self.num, NUM_REAL, CLIPS_PER_CLASS * self.num_classes)
-        self.real = thinned(prepared.real, most, self.seed)
+        self.real = measures.thinned(prepared.real, most, self.seed)
         self.kept = drawn(len(self.real), self.num, self.seed, "clips")
         self.true = self.real.labels[self.kept]
 
@@ -134,7 +119,7 @@ class SpeechEvaluator(Evaluator):
     @cached_property
     def sounds(self) -> Tensor:
         """Real clips (m, S) as the codec takes them, at most `num`."""
-        return pad(self.real.waveforms[self.kept], self.codec)
+        return measures.pad(self.real.waveforms[self.kept], self.codec)
 
     @cached_property
     def rebuilt(self) -> Generated:
@@ -152,7 +137,7 @@ class SpeechEvaluator(Evaluator):
     @cached_property
     def real_x_0(self) -> Tensor:
         """All real clips encoded: a few drawn at random may lack a class that the pictures have."""
-        return encode_signals(self.codec, pad(self.real.waveforms, self.codec), BATCH_SIZE)
+        return encode_signals(self.codec, measures.pad(self.real.waveforms, self.codec), BATCH_SIZE)
 
     @cached_property
     def heard(self) -> dict[str, Tensor]:
@@ -184,7 +169,7 @@ class SpeechEvaluator(Evaluator):
             return None
         features, labels = self.prepared.trained_on
         probe = fit_linear_probe(features, labels, self.seed)
-        return probe.classify(condition_features(self.pipeline, self.pictures))
+        return probe.classify(measures.condition_features(self.pipeline, self.pictures))
 
     @cached_property
     def transcripts(self) -> tuple[list[Metric], list[str], Tensor] | None:
@@ -216,7 +201,8 @@ class SpeechEvaluator(Evaluator):
         yield self.classification()
         yield self.voices()
         yield from asked_findings(self)
-        yield Finding(quality_metrics(self.generated, self.rebuilt, self.codec.spec.sample_rate, self.progress))
+        made, real = self.generated, self.rebuilt
+        yield Finding(measures.quality_metrics(made, real, self.codec.spec.sample_rate, self.progress))
         yield self.of_ones_own()
         yield self.sweep()
         yield self.traced()
@@ -231,13 +217,13 @@ class SpeechEvaluator(Evaluator):
             metrics += self.transcripts[0]
         if self.seen is not None:
             heard = {name: self.heard[name] for name in (X_0, LISTENER) if name in self.heard}
-            found = seeing_metrics(self.seen, labels, self.other, heard, self.num_classes, self.ceilings)
+            found = measures.seeing_metrics(self.seen, labels, self.other, heard, self.num_classes, self.ceilings)
             metrics += found
             said.append(
                 f"A linear probe on the condition names {found[0].value:.1%} of them; what the probe saw is what is "
                 f"heard in {found[1].value:.1%}."
             )
-        metrics += nearest_metrics(self.codec, self.generated, self.other, self.rebuilt, self.prepared.clips)
+        metrics += measures.nearest_metrics(self.codec, self.generated, self.other, self.rebuilt, self.prepared.clips)
         tables = {name: confusion(labels, answers, self.num_classes) for name, answers in self.heard.items()}
         shares = {name: per_class(labels, answers, self.num_classes) for name, answers in self.heard.items()}
         over = {name: each.value / each.ceiling if each.ceiling else None for name, each in self.accuracies.items()}
@@ -250,17 +236,17 @@ class SpeechEvaluator(Evaluator):
     def voices(self) -> Finding:
         """Many voices, or one averaged voice."""
         labels = self.labels
-        classes = labels.unique()[:NUM_PICTURES]
-        repeated = first_of_each(labels)[:NUM_PICTURES].repeat_interleave(NUM_SEEDS)
+        classes = labels.unique()[: measures.NUM_PICTURES]
+        repeated = first_of_each(labels)[: measures.NUM_PICTURES].repeat_interleave(measures.NUM_SEEDS)
         said = self.speak(self.pictures[repeated], "voices", seed=seeding.derive(self.seed, "voices"))
-        waveforms = draw_real([self.real, self.prepared.clips], classes, NUM_SEEDS, self.seed)
-        sets = [self.through_codec(pad(clips, self.codec), own) for clips, own in waveforms]
-        return voices_finding(replace(said, labels=labels[repeated]), sets, self.codec, self.class_names)
+        waveforms = measures.draw_real([self.real, self.prepared.clips], classes, measures.NUM_SEEDS, self.seed)
+        sets = [self.through_codec(measures.pad(clips, self.codec), own) for clips, own in waveforms]
+        return measures.voices_finding(replace(said, labels=labels[repeated]), sets, self.codec, self.class_names)
 
     def of_ones_own(self) -> Finding:
         """The metrics that were registered with a `compute`."""
         sides = self.generated, self.rebuilt, self.prepared.clips
-        return Finding(own_metrics(*sides, self.codec, self.through_codec, self.seed))
+        return Finding(measures.own_metrics(*sides, self.codec, self.through_codec, self.seed))
 
     def sweep(self) -> Finding:
         """The same pictures and noise at other guidance scales; what was said is reused."""
@@ -284,7 +270,8 @@ class SpeechEvaluator(Evaluator):
 
     def beside_clips(self) -> Finding:
         """The error against single real clips, and clips denoised in one step."""
-        metrics, errors = generation_metrics(self.codec, self.generated, self.real_x_0, self.other, self.pairing)
+        beside = self.real_x_0, self.other, self.pairing
+        metrics, errors = measures.generation_metrics(self.codec, self.generated, *beside)
         sections = [report.restored_section(self, self.restored()), report.errors(errors)]
         return Finding(metrics, sections, {"generation_error": {name: list(pair) for name, pair in errors.items()}})
 

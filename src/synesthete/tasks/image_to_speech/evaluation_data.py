@@ -76,14 +76,8 @@ def read_speech_data(
     if not readable:
         raise InputError("not one readable picture to speak; give a test split with some")
     real, clips = (data.clips(corpus_folder, split) for split in ("test", "classifier"))
-    return SpeechData(
-        torch.cat([part for _, part in readable]),
-        labels[[place for places, _ in readable for place in places]],
-        real,
-        clips,
-        [data.words.get(name, name) for name in data.class_names],
-        training_features(pipeline, data, seed, track),
-        len(pictures),
-        (*pictures.skipped, *real.skipped),
-        data.clips(corpus_folder, "train") if isinstance(pipeline.conditioner, VoicedPicture) else None,
-    )
+    shown = torch.cat([part for _, part in readable]), labels[[at for places, _ in readable for at in places]]
+    words = [data.words.get(name, name) for name in data.class_names]
+    seen, skipped = training_features(pipeline, data, seed, track), (*pictures.skipped, *real.skipped)
+    spoken = data.clips(corpus_folder, "train") if isinstance(pipeline.conditioner, VoicedPicture) else None
+    return SpeechData(*shown, real, clips, words, seen, len(pictures), skipped, spoken)

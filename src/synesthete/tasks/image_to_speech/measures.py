@@ -101,9 +101,8 @@ def seeing_metrics(
     most that speaking can reach.
     """
     other_seen, other_labels, chance = seen[other], labels[other], 1 / num_classes
-    found = [
-        accuracy_metric("probe_accuracy", labels, seen, chance, other_labels, 1.0, title="seeing", what="condition")
-    ]
+    beside = chance, other_labels, 1.0
+    found = [accuracy_metric("probe_accuracy", labels, seen, *beside, title="seeing", what="condition")]
     for name, answers in heard.items():
         told: dict[str, Any] = {"title": f"speaking: the {name} hears", "what": "", "verb": "saw"}
         if len(found) > 1:
@@ -357,9 +356,7 @@ def voices_finding(generated: Generated, sets: Sequence[Generated], codec: Any, 
     columns = ("class", "pitch, generated", "pitch, real", "timbre, generated", "timbre, real")
     items: list[Table | Medium] = [
         Table(("", "generated", "real voices"), shares),
-        Table(
-            ("spread of", "generated", "real voices", "real voices again"), [(n, *each) for n, each in spreads.items()]
-        ),
+        Table(("spread of", "generated", "real voices", "real voices again"), [(n, *x) for n, x in spreads.items()]),
         Medium("pitch", to_png(pitch_figure(features[0][0], features[1][0], against))),
         Table(columns, by_class, "by class (semitones, dB)"),
     ]

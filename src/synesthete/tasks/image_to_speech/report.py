@@ -10,13 +10,8 @@ from torch import Tensor
 from synesthete.data.picture import to_images
 from synesthete.evaluation.classifiers.speech import log_mel_of
 from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
-from synesthete.evaluation.reporting.figures import (
-    confusion_figure,
-    difference_figure,
-    spectrogram_figure,
-    sweep_figure,
-    to_png,
-)
+from synesthete.evaluation.reporting import figures
+from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import Generated, first_of_each
@@ -84,7 +79,7 @@ def sound_media(
 ) -> list[Medium]:
     """A spectrogram and a sound. called: names and captions of the two."""
     spec, log_mel = found.codec.spec, log_mel_of(found.codec, x_0[None])[0, 0]
-    picture = to_png(spectrogram_figure(log_mel, spec, size=(3.4, 2.5)), dpi)
+    picture = to_png(figures.spectrogram_figure(log_mel, spec, size=(3.4, 2.5)), dpi)
     (seen, shown), (heard, played) = called.items()
     return [Medium(seen, picture, shown), Medium(heard, encode_wav(waveform, spec.sample_rate), played, "wav")]
 
@@ -105,11 +100,10 @@ def by_class(
 
 def confusions(class_names: Sequence[str], tables: Mapping[str, Tensor]) -> Section:
     """A picture for each listener and the commonest mistakes of the first; tables: (C, C + 1) by listener."""
-    items: list[Table | Medium] = [
-        Medium(f"confusion {name}", to_png(confusion_figure(table, class_names, f"{name}, n = {int(table.sum())}")))
-        for name, table in tables.items()
-        if name != DECODED
-    ]
+    items: list[Table | Medium] = []
+    for name in [name for name in tables if name != DECODED]:
+        figure = figures.confusion_figure(tables[name], class_names, f"{name}, n = {int(tables[name].sum())}")
+        items.append(Medium(f"confusion {name}", to_png(figure)))
     table = tables[X_0].clone()
     table.fill_diagonal_(0)
     most = table.flatten().argsort(descending=True, stable=True)[:NUM_PAIRS].tolist()
@@ -138,7 +132,7 @@ def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve]
     names, scales = list(found.heard), list(sweep)
     curves = {name: [sweep[scale][name] for scale in scales] for name in names if name != DECODED}
     title = f"n = {num} at each scale, same noise; shaded: 95%"
-    figure = sweep_figure(scales, curves, found.ceilings, 1 / found.num_classes, title, default)
+    figure = figures.sweep_figure(scales, curves, found.ceilings, 1 / found.num_classes, title, default)
     table = Table(("guidance scale", *names), [(scale, *(sweep[scale][name][0] for name in names)) for scale in scales])
     return Section("Guidance", _SWEEP.format(num=num), [Medium("guidance", to_png(figure)), table])
 
@@ -176,7 +170,7 @@ def speech_codec_section(
     if heard is not None:
         shares = [("as recorded", heard, num), ("through the codec", found.ceilings[LISTENER], num)]
         items.append(Table(("real clips, heard by pocketsphinx", "accuracy", "n"), shares))
-    figure = difference_figure(before, after, found.codec.spec, "a real clip")
+    figure = figures.difference_figure(before, after, found.codec.spec, "a real clip")
     items.append(Medium("codec-difference", to_png(figure)))
     return Section("The codec alone", _CODEC.format(num=num), items)
 

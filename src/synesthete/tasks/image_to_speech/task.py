@@ -145,23 +145,18 @@ class ImageToSpeech(Task):
         self, recipe: Recipe, prepared: Prepared, model: Path, *, data: Path | None = None, progress: Any = None
     ) -> None:
         """As of every task; beside a model with voices also the encoder of speakers, for clips to be its voice."""
-        from synesthete.tasks.image_to_speech.speakers import (
-            FOLDER,
-            NUM_STEPS,
-            save_speaker_encoder,
-            train_speaker_encoder,
-        )
+        from synesthete.tasks.image_to_speech import speakers
 
         super().train_classifier(recipe, prepared, model, data=data, progress=progress)
-        if not issubclass(recipe.conditioner.target, VoicedPicture) or (model / FOLDER).is_dir():
+        if not issubclass(recipe.conditioner.target, VoicedPicture) or (model / speakers.FOLDER).is_dir():
             return
         pairs, corpus = recipe.data(), self.build_corpus(recipe, data)
         clips, held_out = pairs.clips(corpus, "train"), pairs.clips(corpus, "classifier")
         voices = recipe.conditioner.voices or prepared.told["voices"]
-        num_steps = min(NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
+        num_steps = min(speakers.NUM_STEPS, sum(stage.num_steps for stage in recipe.stages))
         spec = recipe.codec().spec
-        encoder = train_speaker_encoder(clips, held_out, voices, spec, num_steps=num_steps, progress=progress)
-        save_speaker_encoder(encoder, model)
+        encoder = speakers.train_speaker_encoder(clips, held_out, voices, spec, num_steps=num_steps, progress=progress)
+        speakers.save_speaker_encoder(encoder, model)
 
     def evaluation_data(self, recipe: Recipe, folder: Path | None, progress: Progress | None) -> Path:
         """The corpus: what is evaluated are test pictures, and voices that the model never heard."""

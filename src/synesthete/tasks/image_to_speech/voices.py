@@ -76,12 +76,8 @@ def asked_findings(of: SpeechEvaluator) -> Iterator[Finding]:
         said.append(f"Given a clip of one instead, {metrics[-1].value:.1%} are in its voice.")
     shares = per_class(asked.voice, answers, len(voices))
     table = Table(("voice", "named as asked"), list(zip(voices, shares, strict=True)), f"{len(asked)} samples")
-    yield Finding(
-        metrics,
-        [Section("Voices asked for", _ASKED.format(num=len(real), kept=trained.num_test), [table])],
-        {"named_as_asked": dict(zip(voices, shares, strict=True))},
-        sentences=said,
-    )
+    section = Section("Voices asked for", _ASKED.format(num=len(real), kept=trained.num_test), [table])
+    yield Finding(metrics, [section], {"named_as_asked": dict(zip(voices, shares, strict=True))}, sentences=said)
 
 
 def given_clips(

@@ -17,16 +17,8 @@ from synesthete.data.captions import spoken
 from synesthete.data.labelled import PARTS, LabelledPictures, Part, PictureSamples
 from synesthete.data.preprocessed import PreprocessedImages, preprocess_images
 from synesthete.io import digest
+from synesthete.tasks import preparation
 from synesthete.tasks.images.sampling import PicturePlan, PictureRequest
-from synesthete.tasks.preparation import (
-    accelerator,
-    cached,
-    check_conditioner,
-    check_training_classes,
-    encode_shards,
-    measure_codec,
-    say_notes,
-)
 from synesthete.tasks.task import Task, register
 from synesthete.types import InputError, Prepared, Progress
 
@@ -81,12 +73,12 @@ class Images(Task):
         fitted["train"] = fitted["train"].without(held_out | apart)
         samples = {part: PictureSamples(found.rows, listed[part][1][found.places]) for part, found in fitted.items()}
         samples["train"].augmentation = data.augmentation
-        check_training_classes(data.class_names, samples["train"].labels.tolist())
-        check_conditioner(recipe, data.class_names, "pictures")
+        preparation.check_training_classes(data.class_names, samples["train"].labels.tolist())
+        preparation.check_conditioner(recipe, data.class_names, "pictures")
         shown = {part: listed[part][0].take(found.places.tolist()) for part, found in fitted.items()}
         told = self.tell(recipe, samples, shown)
         named = digest([plain(recipe.codec), digest(b"".join(sorted(fitted["train"].contents)))])
-        statistics = measure_codec(
+        statistics = preparation.measure_codec(
             codec, folder / f"statistics-{named}.safetensors", partial(batches_of, samples["train"])
         )
         if codec.caches_latents:
@@ -98,7 +90,7 @@ class Images(Task):
                 )
         skipped = tuple(name for found in fitted.values() for name in found.skipped)
         train, test, classifier = (samples[part] for part in ("train", "test", "classifier"))
-        notes = say_notes(data.notes, skipped)
+        notes = preparation.say_notes(data.notes, skipped)
         return Prepared(train, test, statistics, data.class_names, notes, skipped, classifier=classifier, told=told)
 
     def tell(
@@ -135,7 +127,7 @@ class Images(Task):
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by how the codec reads pictures."""
-        return cached(f"pictures-{digest(plain(recipe.codec))}")
+        return preparation.cached(f"pictures-{digest(plain(recipe.codec))}")
 
     def describe_prepared(self, prepared: Prepared) -> tuple[dict[str, Any], str]:
         """Pictures of each split."""
@@ -189,11 +181,11 @@ def encode_pictures_once(codec: Any, samples: PictureSamples, folder: Path, name
     codec.eval()
 
     def encode(places: Tensor) -> Tensor:
-        device = accelerator()  # of the machine that encodes
+        device = preparation.accelerator()  # of the machine that encodes
         codec.to(device)
         return samples.encode(codec, places, views, at_once=AT_ONCE, device=device, precision="auto")
 
-    return encode_shards(folder, len(samples), SHARD, encode, f"latents-{name}", progress)
+    return preparation.encode_shards(folder, len(samples), SHARD, encode, f"latents-{name}", progress)
 
 
 def batches_of(samples: PictureSamples) -> Iterator[Tensor]:

@@ -13,20 +13,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
+from synesthete.evaluation.audio_features import spectra
 from synesthete.evaluation.audio_features.audio_descriptors import (
     BANDS,
     NAMES,
     AudioDescriptors,
     apart,
     describe_sounds,
-)
-from synesthete.evaluation.audio_features.spectra import (
-    band_error,
-    band_floor,
-    band_statistics,
-    draw_spectrograms,
-    log_mel,
-    parts,
 )
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
@@ -200,17 +193,17 @@ class MusicEvaluator(Evaluator):
     def outlines(self, sounds: Sounds) -> tuple[Tensor, Tensor]:
         """Of log-mels (F, T) of sounds (n, S), the means of THUMBNAIL stretches (n, F * THUMBNAIL), and statistics."""
         thumbnails, statistics, done = [], [], 0
-        for part in parts(sounds):
-            levels = log_mel(part, self.sample_rate)
+        for part in spectra.parts(sounds):
+            levels = spectra.log_mel(part, self.sample_rate)
             thumbnails.append(adaptive_avg_pool2d(levels, (levels.shape[1], THUMBNAIL)).flatten(1))
-            statistics.append(band_statistics(levels))
+            statistics.append(spectra.band_statistics(levels))
             done += len(part)
             self.progress("nearest training pieces", done, len(sounds))
         return torch.cat(thumbnails), torch.cat(statistics)
 
     def thumbnails(self, samples: Any) -> Sequence[Image.Image]:
         """Spectrograms."""
-        return draw_spectrograms(samples, self.sample_rate)
+        return spectra.draw_spectrograms(samples, self.sample_rate)
 
     def suspect_items(self, found: Memorization) -> Sequence[Gallery]:
         """The sounds that are nearest to a training piece, with it, to hear."""
@@ -235,14 +228,8 @@ class MusicEvaluator(Evaluator):
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""
         if self.reads_sound:
-            yield evaluate_upsampling(
-                self.pipeline,
-                self.prepared,
-                num=self.num,
-                seed=self.seed,
-                recorded=self.recorded,
-                progress=self.progress,
-            )
+            how: dict[str, Any] = {"recorded": self.recorded, "progress": self.progress}
+            yield evaluate_upsampling(self.pipeline, self.prepared, num=self.num, seed=self.seed, **how)
         yield Finding(sections=[report.heard_music_section(self), report.seen(self)], data=dict(self.generated.counts))
         yield from self.shared_findings()
         yield self.described()
@@ -262,14 +249,14 @@ class MusicEvaluator(Evaluator):
         against = dict.fromkeys(NAMES, f"n = {num}, {self.comparison.num_held_out} real")
         # Held-out recordings may be of another balance than any others; what was learned is that of these.
         trained_on, name = self.descriptors[REAL].thirds, f"{BANDS}, against recordings trained on"
-        figures[name] = [band_error(self.descriptors[each].thirds, trained_on) for each in (MADE, WHITE, CODED)]
+        figures[name] = [spectra.band_error(self.descriptors[each].thirds, trained_on) for each in (MADE, WHITE, CODED)]
         against[name] = f"n = {num}, {len(trained_on)} real"
         found = []
         for name, (value, chance, best) in figures.items():
             if not math.isnan(value):
                 told: dict[str, Any] = {"variant": name, "what": name, "against": against[name]}
                 found.append(metric("audio_descriptor", value, chance=chance, ceiling=best, **told))
-        floor = band_floor(self.descriptors[HELD_OUT].thirds, self.seed)
+        floor = spectra.band_floor(self.descriptors[HELD_OUT].thirds, self.seed)
         data = {"apart": self.apart, "octave_band_floor": floor}
         bands = report.bands(self, floor)
         return Finding(found, [bands, report.tones(self)], data, sentences=[report.say_octaves(self)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from synesthete.evaluation.audio_features import spectra
 from synesthete.evaluation.audio_features.audio_descriptors import (
     BANDS,
     NAMES,
@@ -16,16 +17,6 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     mean_histogram,
 )
 from synesthete.evaluation.audio_features.pitch import LOWEST
-from synesthete.evaluation.audio_features.spectra import (
-    THIRDS,
-    band_differences,
-    draw_spectrograms,
-    frame_sizes,
-    octave_names,
-    octave_power,
-    profile,
-    third_edges,
-)
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
@@ -55,9 +46,9 @@ def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, 
     """
     figure = Figure(figsize=(7.4, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
-    edges = third_edges(sample_rate).double()
+    edges = spectra.third_edges(sample_rate).double()
     centres = (edges[:-1] * edges[1:]).sqrt().tolist()
-    levels = {name: profile(found.thirds) for name, found in descriptors.items()}
+    levels = {name: spectra.profile(found.thirds) for name, found in descriptors.items()}
     for (name, level), colour in zip(levels.items(), COLOURS, strict=False):
         top.plot(centres, level.tolist(), color=colour, linewidth=2 if name in (MADE, HELD_OUT) else 1, label=name)
     loudest = max(float(level.max()) for level in levels.values())
@@ -67,7 +58,7 @@ def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, 
     top.grid(alpha=0.25)
     top.legend(fontsize=8, frameon=False)
     top.set_title(title, fontsize=10)
-    apart, lows = octaves_apart(descriptors), edges[:-1:THIRDS].tolist()
+    apart, lows = octaves_apart(descriptors), edges[: -1 : spectra.THIRDS].tolist()
     widths = np.diff([*lows, edges[-1].item()])
     colours = [COLOURS[1] if abs(value) > LIMIT_DB else COLOURS[0] for value in apart]
     bottom.bar(lows, apart, widths, align="edge", color=colours, edgecolor="white")
@@ -81,8 +72,8 @@ def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, 
 
 def octaves_apart(descriptors: Mapping[str, AudioDescriptors]) -> list[float]:
     """How much louder each octave of what was made is than that of held-out pieces, in dB."""
-    made, real = (octave_power(descriptors[name].thirds) for name in (MADE, HELD_OUT))
-    return band_differences(made, real).tolist()
+    made, real = (spectra.octave_power(descriptors[name].thirds) for name in (MADE, HELD_OUT))
+    return spectra.band_differences(made, real).tolist()
 
 
 def mark_hertz(axes: Axes, low: float, high: float) -> None:
@@ -131,7 +122,7 @@ def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: f
 
 def say_octaves(found: MusicEvaluator) -> str:
     """Which octaves are more than LIMIT_DB too loud or too quiet, in plain words."""
-    apart = zip(octave_names(found.sample_rate), octaves_apart(found.descriptors), strict=True)
+    apart = zip(spectra.octave_names(found.sample_rate), octaves_apart(found.descriptors), strict=True)
     far = [f"{name} ({value:+.1f} dB)" for name, value in apart if abs(value) > LIMIT_DB]
     if not far:
         return f"Every octave is within {LIMIT_DB:g} dB of real pieces."
@@ -140,7 +131,7 @@ def say_octaves(found: MusicEvaluator) -> str:
 
 def sound_card(waveform: Tensor, sample_rate: int, name: str, *lines: str) -> Card:
     """A sound (S,) to see and to hear."""
-    picture, slug = encode_png(draw_spectrograms(waveform[None], sample_rate)[0]), name.replace(",", "")
+    picture, slug = encode_png(spectra.draw_spectrograms(waveform[None], sample_rate)[0]), name.replace(",", "")
     sound = Medium(f"sound-{slug}", encode_wav(waveform, sample_rate), name, "wav")
     return Card(name, [Medium(f"spectrogram-{slug}", picture, name), sound], lines)
 
@@ -176,10 +167,10 @@ def bands(found: MusicEvaluator, floor: float) -> Section:
     rate, shown = found.sample_rate, {name: found.descriptors[name] for name in (MADE, HELD_OUT, CODED, REAL)}
     title = f"{found.comparison.num} made, {found.comparison.num_held_out} held out"
     figure = bands_figure(shown, rate, title)
-    levels = {name: profile(octave_power(each.thirds)).tolist() for name, each in shown.items()}
+    levels = {name: spectra.profile(spectra.octave_power(each.thirds)).tolist() for name, each in shown.items()}
     rows = [
         (octave, *(levels[name][i] for name in shown), levels[MADE][i] - levels[HELD_OUT][i])
-        for i, octave in enumerate(octave_names(rate))
+        for i, octave in enumerate(spectra.octave_names(rate))
     ]
     table = Table(("octave", *(f"{name} (dB)" for name in shown), "made - held out (dB)"), rows, "mean power by octave")
     text = f"{_BANDS.format(floor=floor)} {say_octaves(found)}"
@@ -188,7 +179,7 @@ def bands(found: MusicEvaluator, floor: float) -> Section:
 
 def tones(found: MusicEvaluator) -> Section:
     """Rhythm and pitch as histograms, and how far they are apart."""
-    frame_rate = found.sample_rate / frame_sizes(found.sample_rate)[1]
+    frame_rate = found.sample_rate / spectra.frame_sizes(found.sample_rate)[1]
     shown = {name: found.descriptors[name] for name in (MADE, HELD_OUT, NOISE)}
     figure = histograms_figure(shown, frame_rate, round(SHORTEST * frame_rate))
     names = (MADE, CODED, REAL, NOISE, WHITE)

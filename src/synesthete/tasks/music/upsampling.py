@@ -29,14 +29,8 @@ if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
 
 
-GIVEN, COPY, MADE, OTHER, CODED, REAL = (
-    "band-limited alone",
-    "spectral copy",
-    "upsampled",
-    "highs of another piece",
-    "real highs through the codec",
-    "real",
-)
+GIVEN, COPY, MADE, REAL = "band-limited alone", "spectral copy", "upsampled", "real"
+OTHER, CODED = "highs of another piece", "real highs through the codec"
 NETWORK, DECODED = "upsampled, low band as the network made it", "real, low band through the codec too"
 BESIDE = {"chance": GIVEN, "shuffled": OTHER, "ceiling": CODED}
 PARTS = ("above", "all", "below")
@@ -146,20 +140,14 @@ def distance_metrics(distances: dict[str, dict[str, Tensor]], above: str, num: i
         told: dict[str, Any] = {"variant": variant, "what": what, "against": f"{against}, n = {num}"}
         return metric("log_spectral_distance", values.mean().item(), interval_of_mean(values), **others, **told)
 
+    own = " of the network's own low band", "before the given one replaces it"
     return [
         *(
             distance(way, part, f"{way} {part}", f"{what} {where}", "held-out pieces", **BESIDE)
             for part, where in (("above", above), ("all", "over all bands"))
             for way, what in ((MADE, ""), (COPY, f" of the {COPY}"))
         ),
-        distance(
-            NETWORK,
-            "below",
-            "network below",
-            " of the network's own low band",
-            "before the given one replaces it",
-            ceiling=DECODED,
-        ),
+        distance(NETWORK, "below", "network below", *own, ceiling=DECODED),
     ]
 
 
@@ -197,21 +185,12 @@ def evaluate_recorded(
     below = new[0][0] - 1  # the highest octave that was given
     n = f"recorded at {low_rate} Hz, n = {len(low)}"
 
-    def over_given(way: str, place: int) -> float:
-        return (levels[way][place] - levels[way][below]).item()
-
-    metrics = [
-        metric(
-            "recorded_octave_level",
-            over_given(MADE, place),
-            chance=over_given(GIVEN, place),
-            ceiling=over_given(REAL, place),
-            variant=name,
-            octave=name,
-            against=f"{n}; ceiling: held-out music",
-        )
-        for place, name in new
-    ]
+    metrics = []
+    for place, name in new:
+        figures = {way: (level[place] - level[below]).item() for way, level in levels.items()}
+        beside: dict[str, Any] = {"chance": figures[GIVEN], "ceiling": figures[REAL], "variant": name, "octave": name}
+        against = f"{n}; ceiling: held-out music"
+        metrics.append(metric("recorded_octave_level", figures[MADE], **beside, against=against))
     kept = spectra.spectral_distances(given, made, rate, low_rate)["below"]
     told: dict[str, Any] = {"variant": "recorded given band", "what": " to the given band", "against": n}
     metrics.append(metric("log_spectral_distance", kept.mean().item(), **told))
@@ -246,16 +225,10 @@ def upsampled_section(title: str, sounds: dict[str, Tensor], sample_rate: int) -
     rows = [draw_spectrograms(sound[:NUM_SHOWN], sample_rate) for sound in sounds.values()]
     pieces = [f"piece {i}" for i in range(len(rows[0]))]
     sheet = draw_sheet(list(zip(*rows, strict=True)), pieces, list(sounds))
-    cards = [
-        Card(
-            piece,
-            [
-                Medium(f"{title} {i} {name}", encode_wav(sound[i].clamp(-1, 1), sample_rate), name, "wav")
-                for name, sound in sounds.items()
-            ],
-        )
-        for i, piece in enumerate(pieces)
-    ]
+    cards = []
+    for i, piece in enumerate(pieces):
+        played = {name: encode_wav(sound[i].clamp(-1, 1), sample_rate) for name, sound in sounds.items()}
+        cards.append(Card(piece, [Medium(f"{title} {i} {name}", wav, name, "wav") for name, wav in played.items()]))
     names = ", ".join(sounds)
     picture = Medium(f"{title} spectrograms", encode_png(sheet), f"log-mel, low bands at the bottom: {names}")
     return Section(title, _SHOWN.format(names=names), [picture, Gallery(cards)])

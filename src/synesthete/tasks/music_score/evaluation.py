@@ -12,18 +12,9 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
+from synesthete.evaluation.audio_features import spectra
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS
 from synesthete.evaluation.audio_features.notes import BasicPitch, NoteListener, asked_keys, frame_f1, note_f1
-from synesthete.evaluation.audio_features.spectra import (
-    LOWEST,
-    band_differences,
-    band_statistics,
-    log_mel,
-    octave_names,
-    octave_power,
-    parts,
-    third_power,
-)
 from synesthete.evaluation.classifiers.transcriber import Transcriber, load_or_train_transcriber
 from synesthete.evaluation.features import find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, fit_linear_probe
@@ -36,17 +27,8 @@ from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.tasks.music import report
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.references import NOISE, WHITE, noise_like
+from synesthete.tasks.music_score import stretches
 from synesthete.tasks.music_score.playing import play_rolls
-from synesthete.tasks.music_score.stretches import (
-    Stretches,
-    about_borders,
-    butted,
-    draw_stretches,
-    jumps,
-    over_elsewhere,
-    stretch_seconds,
-    window_borders,
-)
 from synesthete.types import Batch, Progress, ScoreWindows, counted
 
 if TYPE_CHECKING:
@@ -56,6 +38,7 @@ if TYPE_CHECKING:
     from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
+    from synesthete.tasks.music_score.stretches import Stretches
 
 NUM_LEARNED = 150  # stretches of training pieces that the transcriber and the probe learn from
 BATCH_SIZE = 4
@@ -219,13 +202,8 @@ class ScoreEvaluator(MusicEvaluator):
             f"{listener.name} finds the notes that were asked for with F1 {found[0].value:.2f}; in the same stretches "
             f"through the codec {found[0].ceiling:.2f}, against another stretch's notes {found[0].shuffled:.2f}."
         )
-        return Finding(
-            found,
-            [Section(f"Notes, by {listener.name}", _NOTES, [table])],
-            {f"notes_{listener.name}": data},
-            (),
-            [said],
-        )
+        section = Section(f"Notes, by {listener.name}", _NOTES, [table])
+        return Finding(found, [section], {f"notes_{listener.name}": data}, sentences=[said])
 
     def instruments_told(self) -> Finding:
         """Whether what is heard is the instrument that was asked for, by a linear probe."""
@@ -241,16 +219,19 @@ class ScoreEvaluator(MusicEvaluator):
 
     def statistics(self, waveforms: Tensor) -> Tensor:
         """Mean and deviation of each band, (n, 2 F)."""
-        return torch.cat([band_statistics(log_mel(part, self.sample_rate)) for part in parts(waveforms)])
+        levels = (spectra.log_mel(part, self.sample_rate) for part in spectra.parts(waveforms))
+        return torch.cat([*map(spectra.band_statistics, levels)])
 
     def octaves(self) -> Finding:
         """How much louder each octave from 62 Hz up is than in the very stretches that were asked for."""
-        real, names = octave_power(self.descriptors[HELD_OUT].thirds), octave_names(self.sample_rate)
-        coded = self.describe_coded()
-        sets = [octave_power(each) for each in (self.descriptors[MADE].thirds, coded, self.descriptors[WHITE].thirds)]
-        made, through, white = (band_differences(each, real).tolist() for each in sets)
+        real, names = spectra.octave_power(self.descriptors[HELD_OUT].thirds), spectra.octave_names(self.sample_rate)
+        coded = [spectra.third_power(part, self.sample_rate) for part in spectra.parts(self.coded[1])]
+        sets = map(
+            spectra.octave_power, (self.descriptors[MADE].thirds, torch.cat(coded), self.descriptors[WHITE].thirds)
+        )
+        made, through, white = (spectra.band_differences(each, real).tolist() for each in sets)
         found, against = [], f"n = {len(self.asked)}, the same stretches rendered"
-        first = next(place for place, name in enumerate(names) if float(name.split()[0]) > LOWEST * 1.5)
+        first = next(place for place, name in enumerate(names) if float(name.split()[0]) > spectra.LOWEST * 1.5)
         for place in range(first, len(names)):
             told: dict[str, Any] = {"variant": names[place], "octave": names[place], "against": against}
             found.append(metric("octave_level", made[place], ceiling=through[place], **told))
@@ -259,10 +240,6 @@ class ScoreEvaluator(MusicEvaluator):
         told = {"variant": name, "what": name, "against": against}
         return Finding([metric("audio_descriptor", worst[0], chance=worst[1], ceiling=worst[2], **told), *found])
 
-    def describe_coded(self) -> Tensor:
-        """Power in thirds of octaves of the held-out stretches through the codec."""
-        return torch.cat([third_power(part, self.sample_rate) for part in parts(self.coded[1])])
-
     def seams(self) -> Finding:
         """Jumps where windows meet, over those elsewhere; beside those of held-out stretches at the same places.
 
@@ -270,14 +247,14 @@ class ScoreEvaluator(MusicEvaluator):
         """
         frames = Frames.of(self.pipeline.codec)
         total = frames.covering(self.asked.waveforms.shape[1])
-        borders = window_borders(frames, find_overlap(frames), total)
+        borders = stretches.window_borders(frames, find_overlap(frames), total)
         if not borders:
             return Finding(notes=["One window holds a stretch: there are no seams to look for."])
         made, real, rate = self.generated.signal, self.coded[1], self.sample_rate
-        sets = [jumps(each, rate) for each in (made, butted(made, real, borders, rate), real)]
+        sets = [stretches.jumps(each, rate) for each in (made, stretches.butted(made, real, borders, rate), real)]
         found = []
         for name in sets[0]:
-            figures = [over_elsewhere(*about_borders(each[name], borders, rate)) for each in sets]
+            figures = [stretches.over_elsewhere(*stretches.about_borders(each[name], borders, rate)) for each in sets]
             for which in figures[0]:
                 told: dict[str, Any] = {"variant": f"{which} {name}", "which": which, "what": name}
                 told["num"] = len(made) * len(borders)
@@ -300,9 +277,9 @@ class ScoreEvaluator(MusicEvaluator):
 def stretches_of(recipe: Recipe, performances: Mapping[Split, Sequence[Performance]], split: Split, **how: Any) -> Any:
     """`Stretches` of a split of a recipe's performances, at its codec's rate and hop, as long in either split."""
     spec = recipe.codec().spec
-    seconds = stretch_seconds([*performances["train"], *performances["test"]])
+    seconds = stretches.stretch_seconds([*performances["train"], *performances["test"]])
     told = recipe.data().class_names, spec.sample_rate, spec.hop_length
-    return draw_stretches(performances[split], *told, seconds=seconds, **how)
+    return stretches.draw_stretches(performances[split], *told, seconds=seconds, **how)
 
 
 def learn_transcriber(

@@ -99,17 +99,9 @@ def play_rolls(
     canvas = Canvas.in_whole_windows(codec, len(told), max(lengths), find_overlap(frames, overlap))
     # The phases that a decoder begins with do not depend on how many windows there were.
     phases = [seeding.generator(one.initial_seed(), "phases") for one in generators]
-    steps = long_form_steps(
-        pipeline,
-        told,
-        canvas,
-        generators=generators,
-        overlap=overlap,
-        num_corrections=0,  # what is known is told: nothing has to be fitted to it
-        num_blended=NUM_BLENDED,
-        **sampling,
-    )
-    for done, total in steps:
+    # What is known is told: nothing has to be fitted to it.
+    how: dict[str, Any] = {"overlap": overlap, "num_corrections": 0, "num_blended": NUM_BLENDED, **sampling}
+    for done, total in long_form_steps(pipeline, told, canvas, generators=generators, **how):
         if progress:
             progress("steps", done, total)
     assert told.roll is not None

@@ -66,14 +66,8 @@ class MusicScoreTask(Task):
             found.context = round(data.context * codec.spec.sample_rate / codec.spec.hop_length)
         samples["train"].jitter = stride_of(recipe, codec) // 2
         statistics = {name: value.clone() for name, value in codec.state_dict().items()}
-        return Prepared(
-            samples["train"],
-            samples["test"],
-            statistics,
-            names,
-            say_notes([*data.notes, *unplayed(samples, names)], ()),
-            told=told,
-        )
+        notes = say_notes([*data.notes, *unplayed(samples, names)], ())
+        return Prepared(samples["train"], samples["test"], statistics, names, notes, told=told)
 
     def default_folder(self, recipe: Recipe) -> Path:
         """Named by the sample rate."""
@@ -86,11 +80,8 @@ class MusicScoreTask(Task):
         for split in SPLITS:
             samples: PerformanceSamples = getattr(prepared, split)
             num, windows = len(samples.encoded), len(samples)
-            values |= {
-                f"{split}_performances": num,
-                f"{split}_windows": windows,
-                f"{split}_seconds": round(samples.seconds),
-            }
+            counts = {"performances": num, "windows": windows, "seconds": round(samples.seconds)}
+            values |= {f"{split}_{what}": count for what, count in counts.items()}
             told[split] = f"{num} performances ({samples.seconds / 60:.0f} minutes, {windows} windows)"
         instruments = ", ".join(prepared.class_names)
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
@@ -175,17 +166,9 @@ def encode(
     starts = [place_windows(len(one), num_frames, stride_of(recipe, codec)) for one in encoded]
     which = torch.arange(len(starts)).repeat_interleave(torch.tensor([len(one) for one in starts]))
     labels = torch.tensor([names.index(one.instrument) for one in performances])
-    return PerformanceSamples(
-        tuple(encoded),
-        tuple(rolls),
-        which,
-        torch.cat(starts),
-        labels[which],
-        silent_frames(codec, 1)[..., 0],
-        num_frames,
-        codec.spec.hop_length / codec.spec.sample_rate,
-        tuple(one.name for one in performances),
-    )
+    windows = which, torch.cat(starts), labels[which], silent_frames(codec, 1)[..., 0], num_frames
+    seconds, called = codec.spec.hop_length / codec.spec.sample_rate, tuple(one.name for one in performances)
+    return PerformanceSamples(tuple(encoded), tuple(rolls), *windows, seconds, called)
 
 
 @torch.no_grad()
