@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from synesthete.data.augmentation import Affine, FlipCrop
-from synesthete.evaluation.classifiers.classifier import (
-    Classifier,
-    TrainedClassifier,
-    TrainingOptions,
-    TrainingSettings,
-    convolution,
-    load_or_train,
-)
+from synesthete.evaluation.classifiers import classifier as base
+from synesthete.evaluation.classifiers.classifier import TrainingSettings
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -32,14 +26,14 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(convolution(width, width), convolution(width, width))
+        self.layers = nn.Sequential(base.convolution(width, width), base.convolution(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> the same."""
         return x + self.layers(x)
 
 
-class ImageClassifier(Classifier):
+class ImageClassifier(base.Classifier):
     """Pictures (B, channels, H, W) uint8 of SMALLEST pixels or more -> logits (B, num_classes).
 
     Its features are the mean over the picture of what the last layer reads.
@@ -56,9 +50,9 @@ class ImageClassifier(Classifier):
         super().__init__()
         stride = max(1, size // INNER)
         self.layers = nn.Sequential(
-            convolution(channels, width, stride + 2, stride),
-            convolution(width, 2 * width, stride=2),
-            convolution(2 * width, 4 * width, stride=2),
+            base.convolution(channels, width, stride + 2, stride),
+            base.convolution(width, 2 * width, stride=2),
+            base.convolution(2 * width, 4 * width, stride=2),
             Residual(4 * width),
         )
         self.end_in(4 * width, len(class_names))
@@ -95,8 +89,8 @@ def check_pictures(pictures: Tensor | Rows, channels: int | None = None) -> None
 
 
 def load_or_train_image_classifier(
-    samples: PictureSamples, test: PictureSamples, class_names: Sequence[str], **options: Unpack[TrainingOptions]
-) -> TrainedClassifier[ImageClassifier]:
+    samples: PictureSamples, test: PictureSamples, class_names: Sequence[str], **options: Unpack[base.TrainingOptions]
+) -> base.TrainedClassifier[ImageClassifier]:
     """The classifier for these pictures, as `load_or_train`; its accuracy is measured on `test`.
 
     Raises:
@@ -108,4 +102,4 @@ def load_or_train_image_classifier(
     def build() -> ImageClassifier:
         return ImageClassifier(tuple(class_names), pictures.shape[1], min(pictures.shape[2:]))
 
-    return load_or_train(build, pictures, samples.labels, test.pictures, test.labels, **options)
+    return base.load_or_train(build, pictures, samples.labels, test.pictures, test.labels, **options)

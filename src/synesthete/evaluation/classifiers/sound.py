@@ -10,14 +10,8 @@ from torch import Tensor, nn
 
 from synesthete import seeding
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, N_MELS, log_mel, parts
-from synesthete.evaluation.classifiers.classifier import (
-    Classifier,
-    TrainedClassifier,
-    TrainingOptions,
-    TrainingSettings,
-    convolution,
-    load_or_train,
-)
+from synesthete.evaluation.classifiers import classifier as base
+from synesthete.evaluation.classifiers.classifier import TrainingSettings
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +25,7 @@ SHIFT = 0.125  # of its length, that it is moved by, either way, round the end
 HALVINGS = 4  # of both sides of a spectrogram
 
 
-class SoundClassifier(Classifier):
+class SoundClassifier(base.Classifier):
     """Sounds (B, S) in [-1, 1] at `sample_rate` -> logits (B, len(class_names)), by convolutions of a log-mel.
 
     Its features are the mean over time of what the last layer reads.
@@ -51,12 +45,12 @@ class SoundClassifier(Classifier):
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            convolution(1, width, stride=2),
-            convolution(width, 2 * width, stride=2),
-            convolution(2 * width, 4 * width, stride=2),
-            convolution(4 * width, 4 * width, stride=2),
+            base.convolution(1, width, stride=2),
+            base.convolution(width, 2 * width, stride=2),
+            base.convolution(2 * width, 4 * width, stride=2),
+            base.convolution(4 * width, 4 * width, stride=2),
             # All bands at once: the layers so far do not know how high what they see lies.
-            convolution(4 * width, 4 * width, (N_MELS // 2**HALVINGS, 3), padding=(0, 1)),
+            base.convolution(4 * width, 4 * width, (N_MELS // 2**HALVINGS, 3), padding=(0, 1)),
         )
         self.end_in(4 * width, len(class_names))
 
@@ -103,8 +97,8 @@ def load_or_train_sound_classifier(
     test: MusicSamples,
     class_names: Sequence[str],
     sample_rate: int,
-    **options: Unpack[TrainingOptions],
-) -> TrainedClassifier[SoundClassifier]:
+    **options: Unpack[base.TrainingOptions],
+) -> base.TrainedClassifier[SoundClassifier]:
     """The classifier for these sounds, as `load_or_train`; its accuracy is measured on `test`.
 
     It learns the classes, or, where there are none, to tell the recordings.
@@ -124,4 +118,4 @@ def load_or_train_sound_classifier(
     def build() -> SoundClassifier:
         return SoundClassifier(names, sample_rate, targets)
 
-    return load_or_train(build, samples.waveforms[order], labels[order], test.waveforms, test.labels, **options)
+    return base.load_or_train(build, samples.waveforms[order], labels[order], test.waveforms, test.labels, **options)

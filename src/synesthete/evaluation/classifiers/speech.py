@@ -11,13 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.data.audio import as_float
-from synesthete.evaluation.classifiers.classifier import (
-    Classifier,
-    TrainedClassifier,
-    TrainingOptions,
-    TrainingSettings,
-    load_or_train,
-)
+from synesthete.evaluation.classifiers import classifier as base
 from synesthete.evaluation.samples import drawn
 from synesthete.nn.spectrum import bands_of, mel_spectrogram
 from synesthete.types import AudioSpec, InputError
@@ -33,7 +27,7 @@ FLOOR = 1e-7  # of a mel magnitude, before the logarithm
 CHUNK = 100  # clips at once
 
 
-class SpeechClassifier(Classifier):
+class SpeechClassifier(base.Classifier):
     """Log-mel (B, 1, n_mels, T), not normalised -> logits (B, num_classes).
 
     Its own fixed range (QUIETEST to LOUDEST) stands in for any codec's statistics, so that generators with other
@@ -44,7 +38,7 @@ class SpeechClassifier(Classifier):
             it reads. width: channels of the first convolution; the later ones have two and four times as many.
     """
 
-    training_settings = TrainingSettings(
+    training_settings = base.TrainingSettings(
         64, 4e-3, 0.02, 0.05, 0.2, num_passes=1, fewest_steps=800, most_steps=800, precision="no"
     )
     chunk_size = CHUNK
@@ -135,7 +129,7 @@ class Prediction:
         return f"says {self.says!r} (classifier {self.confidence:.2f}{after})"
 
 
-def recognise(trained: TrainedClassifier[Any], samples: Tensor) -> list[Prediction]:
+def recognise(trained: base.TrainedClassifier[Any], samples: Tensor) -> list[Prediction]:
     """What each sample is: its class' phrase, or the class' name if it has several or none.
 
     samples: sounds (n, S) in [-1, 1], or of a classifier of pictures (n, C, H, W) uint8.
@@ -166,8 +160,8 @@ def log_mels(waveforms: Tensor | Rows, spec: AudioSpec) -> Tensor:
 
 
 def load_or_train_speech_classifier(
-    clips: Clips, test: Clips, *, spec: AudioSpec | None = None, **options: Unpack[TrainingOptions]
-) -> TrainedClassifier[SpeechClassifier]:
+    clips: Clips, test: Clips, *, spec: AudioSpec | None = None, **options: Unpack[base.TrainingOptions]
+) -> base.TrainedClassifier[SpeechClassifier]:
     """The classifier for this corpus, as `load_or_train`; its accuracy is that on `test`, whose voices are others."""
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
         raise InputError(
@@ -179,7 +173,7 @@ def load_or_train_speech_classifier(
         return SpeechClassifier(clips.class_names, **vars(spec))
 
     of_test = test.waveforms, test.labels
-    return load_or_train(build, clips.waveforms, clips.labels, *of_test, num_voices=num_voices, **options)
+    return base.load_or_train(build, clips.waveforms, clips.labels, *of_test, num_voices=num_voices, **options)
 
 
 SHARE_KEPT = 4  # one clip in so many is kept for measuring
@@ -200,8 +194,8 @@ class VoiceClassifier(SpeechClassifier):
 
 
 def load_or_train_voice_classifier(
-    clips: Clips, voices: Sequence[str], spec: AudioSpec, **options: Unpack[TrainingOptions]
-) -> tuple[TrainedClassifier[VoiceClassifier], Clips]:
+    clips: Clips, voices: Sequence[str], spec: AudioSpec, **options: Unpack[base.TrainingOptions]
+) -> tuple[base.TrainedClassifier[VoiceClassifier], Clips]:
     """The classifier of these voices, as `load_or_train`, and the clips that it did not learn from, one in SHARE_KEPT.
 
     The labels of those are places among `voices`; clips of other voices are left out. Kept are other takes of the same
@@ -215,7 +209,7 @@ def load_or_train_voice_classifier(
         return VoiceClassifier(tuple(voices), **vars(spec))
 
     sides = [(clips.waveforms[part], labels[part]) for part in (learned, kept)]
-    trained = load_or_train(build, *sides[0], *sides[1], num_voices=len(voices), **options)
+    trained = base.load_or_train(build, *sides[0], *sides[1], num_voices=len(voices), **options)
     return trained, clips[kept]
 
 

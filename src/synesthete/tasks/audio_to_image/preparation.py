@@ -241,37 +241,20 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
     def samples(part: PairPart) -> AudioImageSamples:
         own = pictures.samples[part]
         chosen = sounds.places(part)
-        return AudioImageSamples(
-            own.pictures,
-            own.labels,
-            sounds.pieces.take(chosen),
-            sounds.labels[chosen],
-            SoundAndText,
-            own.x_0,
-            told.choices.get(part),
-            told.texts,
-            told.read,
-            heard=heard.take(chosen) if heard else None,
-            pairs=pictures.pairs(part, chosen),
-            augmentation=own.augmentation,
-            sound_augmentation=data.sound_augmentation if part == "train" and heard is None else None,
-            speakers=tuple(listing.found.sounds[i].speaker or "" for i in chosen.tolist()),
-            sample_rate=rate,
-            templates=told.templates,
-        )
+        shown = own.pictures, own.labels, sounds.pieces.take(chosen), sounds.labels[chosen], SoundAndText, own.x_0
+        how: dict[str, Any] = {"pairs": pictures.pairs(part, chosen), "sample_rate": rate, "templates": told.templates}
+        how |= {"heard": heard.take(chosen) if heard else None, "augmentation": own.augmentation}
+        how["sound_augmentation"] = data.sound_augmentation if part == "train" and heard is None else None
+        how["speakers"] = tuple(listing.found.sounds[i].speaker or "" for i in chosen.tolist())
+        return AudioImageSamples(*shown, told.choices.get(part), told.texts, told.read, **how)
 
     train = samples("train")
     skipped = (*listing.found.skipped, *sounds.skipped, *pictures.skipped)
-    return Prepared(
-        train.in_balance() if data.balanced_batches else train,
-        samples("test"),
-        statistics,
-        listing.class_names,
-        (*say_notes(notes, skipped, "unusable"), *sounds.remarks),
-        skipped,
-        classifier=pictures.samples["classifier"],
-        speakers=samples("speakers") if "speakers" in pictures.samples else None,
-    )
+    sides = train.in_balance() if data.balanced_batches else train, samples("test")
+    said = (*say_notes(notes, skipped, "unusable"), *sounds.remarks)
+    beside: dict[str, Any] = {"classifier": pictures.samples["classifier"]}
+    beside["speakers"] = samples("speakers") if "speakers" in pictures.samples else None
+    return Prepared(*sides, statistics, listing.class_names, said, skipped, **beside)
 
 
 class Told:
@@ -321,11 +304,8 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
         sound = as_float(sounds.pieces[places]).to(device)
         return conditioner.extract_features(SoundAndText(sound=sound)).sound.float().cpu()
 
-    return compute_rows(
-        len(contents),
-        BATCH,
-        lambda _, places: folder / f"{digest([contents[i] for i in places.tolist()])}.safetensors",
-        listen,
-        partial(report, "sounds heard"),
-        step="sounds heard",
-    )
+    def shard(_: int, places: Tensor) -> Path:
+        return folder / f"{digest([contents[i] for i in places.tolist()])}.safetensors"
+
+    what = "sounds heard"
+    return compute_rows(len(contents), BATCH, shard, listen, partial(report, what), step=what)

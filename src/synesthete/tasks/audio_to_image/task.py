@@ -72,21 +72,13 @@ class AudioToImage(Images):
         length = round((data.seconds or SECONDS) * conditioner.sample_rate)
         templates = () if isinstance(data.captions, str) else tuple(data.captions)
         read = [spell([template], data.class_names or ("thing",))[0] for template in templates] or [""]
-        return AudioImageSamples(
-            grey.pictures,
-            grey.labels,
-            torch.randint(-3000, 3000, (num, length), dtype=torch.int16),
-            grey.labels,
-            SoundAndText,
-            x_0=torch.randn(num, 1, *codec.shape).half() if codec.caches_latents else None,
-            captions=torch.arange(len(read)).expand(num, -1),
-            texts=conditioner.compose(prompts=read).text,
-            texts_read=tuple(read),
-            heard=torch.randn(num, conditioner.embedding_width) if conditioner.has_fixed_features else None,
-            augmentation=data.augmentation,
-            sample_rate=conditioner.sample_rate,
-            templates=templates,
-        )
+        noise = torch.randint(-3000, 3000, (num, length), dtype=torch.int16)
+        x_0 = torch.randn(num, 1, *codec.shape).half() if codec.caches_latents else None
+        how: dict[str, Any] = {"augmentation": data.augmentation, "sample_rate": conditioner.sample_rate}
+        how["heard"] = torch.randn(num, conditioner.embedding_width) if conditioner.has_fixed_features else None
+        told = torch.arange(len(read)).expand(num, -1), conditioner.compose(prompts=read).text, tuple(read)
+        shown = grey.pictures, grey.labels, noise, grey.labels, SoundAndText, x_0
+        return AudioImageSamples(*shown, *told, **how, templates=templates)
 
     def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
         """None of names; how much is heard only where it can be changed."""

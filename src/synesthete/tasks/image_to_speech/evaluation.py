@@ -11,28 +11,16 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.evaluation import samples
 from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
-from synesthete.evaluation.metrics.classification import (
-    accuracy,
-    accuracy_metric,
-    confusion,
-    fit_linear_probe,
-    per_class,
-)
+from synesthete.evaluation.metrics import classification
+from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.recognizers.panel import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import (
-    Generated,
-    decode,
-    drawn,
-    encode_signals,
-    first_of_each,
-    generate_timed,
-    shuffled,
-)
+from synesthete.evaluation.samples import Generated, drawn, first_of_each, shuffled
 from synesthete.evaluation.steps import FRACTIONS, Finding, denoising_finding, one_step
 from synesthete.tasks.image_to_speech import measures, report
 from synesthete.tasks.image_to_speech.evaluation_data import VERB, SpeechData
@@ -109,7 +97,8 @@ class SpeechEvaluator(Evaluator):
     def speak(self, pictures: Any, what: str, *, seed: int | None = None, **sampling: Any) -> Generated:
         """What the model says to pictures, or to `SpokenPictures`."""
         how: dict[str, Any] = {"batch_size": BATCH_SIZE, "keep_x_0": True, "progress": partial(self.progress, what)}
-        return generate_timed(self.pipeline, pictures, seed=self.seed if seed is None else seed, **how, **sampling)
+        how["seed"] = self.seed if seed is None else seed
+        return samples.generate_timed(self.pipeline, pictures, **how, **sampling)
 
     @cached_property
     def generated(self) -> Generated:
@@ -128,16 +117,16 @@ class SpeechEvaluator(Evaluator):
 
     def through_codec(self, waveforms: Tensor, labels: Tensor) -> Generated:
         """Real waveforms (n, S) float, encoded and decoded."""
-        return self.decoded(encode_signals(self.codec, waveforms, BATCH_SIZE), labels)
+        return self.decoded(samples.encode_signals(self.codec, waveforms, BATCH_SIZE), labels)
 
     def decoded(self, x_0: Tensor, labels: Tensor) -> Generated:
         """What x_0 (n, 1, F, T) sounds like."""
-        return Generated(decode(self.codec, x_0, self.seed, BATCH_SIZE), labels, (), x_0)
+        return Generated(samples.decode(self.codec, x_0, self.seed, BATCH_SIZE), labels, (), x_0)
 
     @cached_property
     def real_x_0(self) -> Tensor:
         """All real clips encoded: a few drawn at random may lack a class that the pictures have."""
-        return encode_signals(self.codec, measures.pad(self.real.waveforms, self.codec), BATCH_SIZE)
+        return samples.encode_signals(self.codec, measures.pad(self.real.waveforms, self.codec), BATCH_SIZE)
 
     @cached_property
     def heard(self) -> dict[str, Tensor]:
@@ -168,7 +157,7 @@ class SpeechEvaluator(Evaluator):
         if self.prepared.trained_on is None:
             return None
         features, labels = self.prepared.trained_on
-        probe = fit_linear_probe(features, labels, self.seed)
+        probe = classification.fit_linear_probe(features, labels, self.seed)
         return probe.classify(measures.condition_features(self.pipeline, self.pictures))
 
     @cached_property
@@ -223,12 +212,12 @@ class SpeechEvaluator(Evaluator):
                 f"A linear probe on the condition names {found[0].value:.1%} of them; what the probe saw is what is "
                 f"heard in {found[1].value:.1%}."
             )
+        names = self.class_names
         metrics += measures.nearest_metrics(self.codec, self.generated, self.other, self.rebuilt, self.prepared.clips)
-        tables = {name: confusion(labels, answers, self.num_classes) for name, answers in self.heard.items()}
-        shares = {name: per_class(labels, answers, self.num_classes) for name, answers in self.heard.items()}
+        tables = {name: classification.confusion(labels, own, len(names)) for name, own in self.heard.items()}
+        shares = {name: classification.per_class(labels, own, len(names)) for name, own in self.heard.items()}
         over = {name: each.value / each.ceiling if each.ceiling else None for name, each in self.accuracies.items()}
         data = {"confusion": {name: table.tolist() for name, table in tables.items()}, "share_of_ceiling": over}
-        names = self.class_names
         sections = [report.by_class(names, labels, shares, self.seen), report.confusions(names, tables)]
         sections += report.transcripts(self)
         return Finding(metrics, sections, data, sentences=said)
@@ -288,7 +277,7 @@ class SpeechEvaluator(Evaluator):
 
     def codec_alone(self) -> Finding:
         """Real clips against themselves through the codec, and what is heard of them."""
-        again = encode_signals(self.codec, self.rebuilt.signal, BATCH_SIZE)
+        again = samples.encode_signals(self.codec, self.rebuilt.signal, BATCH_SIZE)
         before, after = (log_mel_of(self.codec, x_0).squeeze(1) for x_0 in (self.rebuilt.x_0, again))
         loud = before > QUIETEST
         compared = {

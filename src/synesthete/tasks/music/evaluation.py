@@ -13,14 +13,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from synesthete import seeding
 from synesthete.data.audio import to_int16
-from synesthete.evaluation.audio_features import spectra
-from synesthete.evaluation.audio_features.audio_descriptors import (
-    BANDS,
-    NAMES,
-    AudioDescriptors,
-    apart,
-    describe_sounds,
-)
+from synesthete.evaluation.audio_features import audio_descriptors, spectra
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, AudioDescriptors, apart
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
@@ -31,17 +25,8 @@ from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import Generated, References, draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.cascade import check_upsampler
-from synesthete.tasks.music import report
-from synesthete.tasks.music.references import (
-    CODED,
-    NOISE,
-    REAL,
-    WHITE,
-    CodecRoundTrip,
-    measure_codec_round_trip,
-    noise_like,
-    through_codec,
-)
+from synesthete.tasks.music import references, report
+from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE
 from synesthete.tasks.music.upsampling import evaluate_upsampling
 from synesthete.types import Batch, InputError
 
@@ -53,6 +38,7 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.evaluation.reporting.report import Gallery
+    from synesthete.tasks.music.references import CodecRoundTrip
 
 SPECTROGRAM, STATISTICS = "spectrogram", "band statistics"
 NUM_FITTED = 500  # training pieces that features without a classifier are standardised over
@@ -146,19 +132,19 @@ class MusicEvaluator(Evaluator):
         Two halves of the held-out ones, which share recordings, are nearer to each other than music of other recordings
         can be.
         """
-        return self.held_out_and_others("waveforms", noise_like)
+        return self.held_out_and_others("waveforms", references.noise_like)
 
     @cached_property
     def coded(self) -> tuple[Tensor, Tensor]:
         """The other pieces, and the held-out ones, through the codec."""
         codec, seed, real = self.pipeline.codec, seeding.derive(self.seed, "codec"), self.references
-        others = through_codec(codec, real.others, seed, partial(self.progress, "codec, others"))
-        return others, through_codec(codec, real.held_out, seed, partial(self.progress, "codec, held out"))
+        others = references.through_codec(codec, real.others, seed, partial(self.progress, "codec, others"))
+        return others, references.through_codec(codec, real.held_out, seed, partial(self.progress, "codec, held out"))
 
     def sets(self) -> dict[str, tuple[Any, Tensor]]:
         """As every evaluator, and the others as they are, and white noise."""
         sets, (real, labels) = super().sets(), (self.references.others, self.groups(self.references.other_labels))
-        beside = {REAL: real, NOISE: sets.pop(NOISE)[0], WHITE: noise_like(real, self.seed, coloured=False)}
+        beside = {REAL: real, NOISE: sets.pop(NOISE)[0], WHITE: references.noise_like(real, self.seed, coloured=False)}
         return sets | {CODED: (self.coded[0], labels)} | {name: (sounds, labels) for name, sounds in beside.items()}
 
     @cached_property
@@ -166,7 +152,7 @@ class MusicEvaluator(Evaluator):
         """Bands, rhythm and pitch of every set, by name."""
         found = {}
         for done, (name, (sounds, _)) in enumerate(self.sets().items()):
-            found[name] = describe_sounds(sounds, self.sample_rate)
+            found[name] = audio_descriptors.describe_sounds(sounds, self.sample_rate)
             self.progress("bands, rhythm, pitch", done + 1, 6)
         return found
 
@@ -223,7 +209,7 @@ class MusicEvaluator(Evaluator):
     @cached_property
     def round_trip(self) -> CodecRoundTrip:
         """What the codec alone costs."""
-        return measure_codec_round_trip(self.references.held_out, self.coded[1], self.sample_rate)
+        return references.measure_codec_round_trip(self.references.held_out, self.coded[1], self.sample_rate)
 
     def findings(self) -> Iterator[Finding]:
         """As every evaluator."""

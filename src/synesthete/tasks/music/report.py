@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from synesthete.evaluation.audio_features import spectra
-from synesthete.evaluation.audio_features.audio_descriptors import (
-    BANDS,
-    NAMES,
-    SHORTEST,
-    AudioDescriptors,
-    mean_histogram,
-)
+from synesthete.evaluation.audio_features import audio_descriptors, spectra
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, AudioDescriptors
 from synesthete.evaluation.audio_features.pitch import LOWEST
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
@@ -102,10 +96,10 @@ def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: f
             tempo.plot(lags, found.tempogram.mean(dim=0), color=colour, linewidth=1.2, label=name)
         values = found.onsets.numpy()
         onsets.hist(values, edges, weights=np.full(len(values), 1 / len(values)), histtype="step", color=colour)
-        shares = mean_histogram(found.pitches)
+        shares = audio_descriptors.mean_histogram(found.pitches)
         pitches.plot(np.arange(len(shares)) + LOWEST, shares, color=colour, linewidth=1.2)
         places = np.arange(12) + (i - (len(descriptors) - 1) / 2) * width
-        classes.bar(places, mean_histogram(found.pitch_classes), width, color=colour)
+        classes.bar(places, audio_descriptors.mean_histogram(found.pitch_classes), width, color=colour)
     tempo.set_xlabel("time until onsets come again (s)")
     onsets.set_xlabel("onsets a second")
     pitches.set_xlabel("partial (MIDI number; 69 is 440 Hz)")
@@ -181,7 +175,7 @@ def tones(found: MusicEvaluator) -> Section:
     """Rhythm and pitch as histograms, and how far they are apart."""
     frame_rate = found.sample_rate / spectra.frame_sizes(found.sample_rate)[1]
     shown = {name: found.descriptors[name] for name in (MADE, HELD_OUT, NOISE)}
-    figure = histograms_figure(shown, frame_rate, round(SHORTEST * frame_rate))
+    figure = histograms_figure(shown, frame_rate, round(audio_descriptors.SHORTEST * frame_rate))
     names = (MADE, CODED, REAL, NOISE, WHITE)
     rows = [(measure, *(found.apart[name][measure] for name in names)) for measure in NAMES if measure != BANDS]
     rates = [(f"onsets a second, {name}", each.onsets.mean().item()) for name, each in found.descriptors.items()]

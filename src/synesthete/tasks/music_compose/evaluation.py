@@ -13,6 +13,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.scores.rendering import render
 from synesthete.data.scores.score import MODES, TEMPO, to_score
+from synesthete.evaluation import samples
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
@@ -20,14 +21,7 @@ from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.reporting.report import Gallery as Shown
 from synesthete.evaluation.runner import Evaluator
-from synesthete.evaluation.samples import (
-    Generated,
-    draw_with_replacement,
-    drawn,
-    encode_signals,
-    generate_timed,
-    shuffled,
-)
+from synesthete.evaluation.samples import Generated, drawn, encode_signals, shuffled
 from synesthete.evaluation.steps import Finding, speed
 from synesthete.tasks.music_compose import measures
 from synesthete.tasks.music_compose.sampling import Draft, choose_instrument, compose
@@ -70,7 +64,7 @@ class ComposeEvaluator(Evaluator):
     @cached_property
     def generated(self) -> Generated:
         """Told what held-out windows are: key, whether the piece begins and ends there."""
-        places = draw_with_replacement(len(self.test), self.num, self.seed, "asked for")
+        places = samples.draw_with_replacement(len(self.test), self.num, self.seed, "asked for")
         labels = self.test.labels[places]
         num_voices, _, num_columns = self.pipeline.codec.shape
         raw = ScoreSketch(
@@ -81,8 +75,8 @@ class ComposeEvaluator(Evaluator):
             voices=torch.zeros(self.num, num_voices, 2, num_columns, dtype=torch.uint8),
             held=torch.zeros(self.num, num_voices, num_columns, dtype=torch.bool),
         )
-        how: dict[str, Any] = {"seed": self.seed, "batch_size": BATCH_SIZE, "warmed": set()}
-        return generate_timed(self.pipeline, raw, labels=labels, progress=partial(self.progress, "sampling"), **how)
+        how: dict[str, Any] = {"seed": self.seed, "batch_size": BATCH_SIZE, "warmed": set(), "labels": labels}
+        return samples.generate_timed(self.pipeline, raw, progress=partial(self.progress, "sampling"), **how)
 
     @cached_property
     def held_out(self) -> ScoreSamples:

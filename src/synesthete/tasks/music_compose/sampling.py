@@ -14,20 +14,9 @@ from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.data.files import legible
+from synesthete.data.scores import score as scores
 from synesthete.data.scores.rendering import Instruments, Partials, SoundFont, render
-from synesthete.data.scores.score import (
-    BAR,
-    KEY_NAMES,
-    MAX_TEMPO,
-    MIN_TEMPO,
-    MODES,
-    TEMPO,
-    Mode,
-    Score,
-    begun_at_first_note,
-    read_key,
-    to_score,
-)
+from synesthete.data.scores.score import BAR, MODES, TEMPO, Mode, Score
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.long_form import inpaint
 from synesthete.tasks.music_compose.given import read_given, voice_names
@@ -83,10 +72,11 @@ class ComposeRequest(SampleRequest):
             raise InputError("--voice: says who sings a melody; give --harmonise")
         if self.bars is not None and not 1 <= self.bars <= MOST_BARS:
             raise InputError(f"--bars {self.bars}: give 1 to {MOST_BARS}")
-        if self.tempo is not None and not MIN_TEMPO <= self.tempo <= MAX_TEMPO:
-            raise InputError(f"--tempo {self.tempo:g}: give {MIN_TEMPO:g} to {MAX_TEMPO:g} quarter notes a minute")
+        least, most = scores.MIN_TEMPO, scores.MAX_TEMPO
+        if self.tempo is not None and not least <= self.tempo <= most:
+            raise InputError(f"--tempo {self.tempo:g}: give {least:g} to {most:g} quarter notes a minute")
         if self.key is not None:
-            read_key(self.key)
+            scores.read_key(self.key)
         if self.fill is not None:
             self.filled()
 
@@ -131,7 +121,7 @@ class ComposePlan(Plan):
         if request.player and isinstance(self.instruments, ModelInstruments):
             self.models.append(model_folder(request.player))
         self.tempo = TEMPO
-        key = read_key(request.key) if request.key else None
+        key = scores.read_key(request.key) if request.key else None
         if request.init is None:
             num_bars = request.bars or pipeline.codec.config.num_columns // BAR
             num_voices = pipeline.codec.config.num_voices
@@ -161,7 +151,7 @@ class ComposePlan(Plan):
     def _composition(self, item: Item, grid: Tensor) -> Composition:
         """A piece (V, 2, T) as notes, sound and picture."""
         key = (item.raw % 12, MODES[item.raw // 12])
-        score = begun_at_first_note(to_score(grid, key, self.tempo, item.group))
+        score = scores.begun_at_first_note(scores.to_score(grid, key, self.tempo, item.group))
         waveform, rate = self.sound(score, item)
         picture = self.pipeline.codec.pictures(self.pipeline.codec.encode(grid[None].to(self.pipeline.device)))[0]
         return Composition(waveform, rate, picture, self.how(**item.how), score=score)
@@ -181,10 +171,10 @@ class ComposePlan(Plan):
     def _item(self, number: int, key: tuple[int, Mode] | None) -> Item:
         if key is None:
             chance = seeding.generator(self.request.seed, "key", number)
-            drawn = int(torch.randint(len(KEY_NAMES), (), generator=chance))
+            drawn = int(torch.randint(len(scores.KEY_NAMES), (), generator=chance))
         else:
             drawn = 12 * MODES.index(key[1]) + key[0]
-        name = KEY_NAMES[drawn]
+        name = scores.KEY_NAMES[drawn]
         return Item(f"{number:03d}", (number,), {"key": name, "number": number}, name, drawn)
 
     def _hold(self, key: tuple[int, Mode] | None) -> tuple[int, Mode]:
