@@ -151,7 +151,8 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
     """
     if len(reports) < 2:
         raise InputError("one report has nothing to be compared with; give two or more")
-    rows, names = join(reports), names_of(reports)
+    rows, names = join(reports), [report.name for report in reports]
+    names = [f"{name} [{place + 1}]" if names.count(name) > 1 else name for place, name in enumerate(names)]
     shared = [row for row in rows if any(row.differences)]
     if not shared:
         raise InputError(f"{reports[0].path} and the others have no metric in common; compare models of one kind")
@@ -169,12 +170,6 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
         sections=sections,
         data={"compared": [row.to_dict(names) for row in rows]},
     )
-
-
-def names_of(reports: Sequence[ReadReport]) -> list[str]:
-    """A name of each report, all different."""
-    names = [report.name for report in reports]
-    return [f"{name} [{place + 1}]" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
 
 def comparison_summary(rows: Sequence[Row], names: Sequence[str]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -223,16 +222,9 @@ def find_features(
         return InceptionFeatures(MODEL if choice == "inception" else path if path.exists() else choice)
     if choice in named or path.is_dir() or hub.is_hub_id(choice):
         model = str(path) if path.is_dir() else named.get(choice, choice)
-        with _remedy(choices):
+        try:
             return ClipFeatures(model) if sample_rate is None else ClapFeatures(sample_rate, model)
+        except InputError as error:  # with what to do about it where a recipe names the network, as none does here
+            reason = str(error).partition("; give another")[0].partition(" or pass --set")[0]
+            raise InputError(f"{reason}; --features takes {', '.join(choices)} or a folder") from None
     raise InputError(f"no features {choice!r}; give {', '.join(choices)}, or a folder or file of weights")
-
-
-@contextlib.contextmanager
-def _remedy(choices: Sequence[str]) -> Iterator[None]:
-    """What a network cannot be read for, with what to do about it here, where no recipe names it."""
-    try:
-        yield
-    except InputError as error:
-        reason = str(error).partition("; give another")[0].partition(" or pass --set")[0]
-        raise InputError(f"{reason}; --features takes {', '.join(choices)} or a folder") from None

@@ -274,7 +274,8 @@ def denoising_finding(
     sensitivity to the condition is measured on; as for the curves where None. what: the pairs are, in the plural;
     whose: more of that, for the section.
     """
-    pipeline, seed, few, what = of.pipeline, of.seed, first(pairs, of.num_traced), what or f"held-out {of.what}"
+    pipeline: Any = of.pipeline
+    seed, few, what = of.seed, first(pairs, of.num_traced), what or f"held-out {of.what}"
     mean = (pairs.signal if mean_of is None else mean_of).mean(dim=0)
     mean_error = (pairs.signal - mean).square().mean().item()
     errors = denoising_errors(pipeline, pairs, FRACTIONS, seed, of.progress)
@@ -286,7 +287,11 @@ def denoising_finding(
         told: dict[str, Any] = {"variant": t, "t": t, "what": what, "num": len(pairs.label)}
         metrics.append(metric("denoising_mse", right.mean().item(), interval_of_mean(right), *beside, **told))
     if pipeline.is_conditional:
-        metrics.append(sensitivity_metric(pipeline, few if num_sensed is None else first(pairs, num_sensed), seed))
+        sensed = few if num_sensed is None else first(pairs, num_sensed)  # all of them go through it at once
+        worth = condition_sensitivity(pipeline, sensed.to(pipeline.device), seed=seed)["sensitivity"]
+        times = " to ".join(f"{fraction * pipeline.process.num_train_timesteps:.0f}" for fraction in (0.5, 0.97))
+        told = {"how": f", another class minus the right one, t = {times}", "what": "", "num": len(sensed.label)}
+        metrics.append(metric("condition_sensitivity", worth, chance=0.0, **told))
     traced = denoising_errors(pipeline, few, TRACED, seed, of.progress)
     curves = {name: found.mean(dim=1).tolist() for name, found in traced.items()}
     num, one = len(few.label), what.split()[-1].removesuffix("s")
@@ -311,14 +316,6 @@ def denoising_errors(
     report = partial(progress, "denoising")
     found = errors_by_condition(pipeline, x_0, noise, told | {NONE: None}, fractions, size, report)
     return {name: each.x_0 for name, each in found.items()}
-
-
-def sensitivity_metric(pipeline: Any, pairs: Batch, seed: int) -> Metric:
-    """How much worse the network does when told of another class; all pairs go through it at once."""
-    found = condition_sensitivity(pipeline, pairs.to(pipeline.device), seed=seed)["sensitivity"]
-    times = " to ".join(f"{fraction * pipeline.process.num_train_timesteps:.0f}" for fraction in (0.5, 0.97))
-    how = f", another class minus the right one, t = {times}"
-    return metric("condition_sensitivity", found, chance=0.0, what="", how=how, num=len(pairs.label))
 
 
 @torch.no_grad()

@@ -143,7 +143,7 @@ def go_round(
     draws = torch.rand(3, len(places), generator=seeding.generator(seed, "cycle")).tolist()
     captions, _ = choose_captions(samples, tuple(prepared.class_names), places, labels, draws[0], draws[1])
     text = None if captions is None or samples.texts is None else samples.texts[captions]
-    heard = samples.tell(readable_pictures(said, rate, samples.sounds.shape[1], samples.sample_rate), text)
+    heard = samples.tell(hearable(said, rate, samples.sounds.shape[1], samples.sample_rate), text)
     last = generate_timed(painter, heard, seed=seed, progress=paint).signal
     of_class = [(samples.sound_labels == label).nonzero().flatten() for label in labels.tolist()]
     recorded = torch.stack([own[int(draw * len(own))] for own, draw in zip(of_class, draws[2], strict=True)])
@@ -171,7 +171,7 @@ def shared_classes(speech: Pipeline, painter: Pipeline) -> tuple[list[str], list
     return names, [f"left out, since only one of the models knows them: {some(left, 12)}"] if left else []
 
 
-def readable_pictures(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:
+def hearable(waveforms: Tensor, sample_rate: int, length: int, wanted_rate: int) -> Tensor:
     """Sounds (n, S) at another rate and of another length, (n, length): the loudest stretch of each, or padded."""
     found = []
     for waveform in waveforms:

@@ -14,7 +14,7 @@ from PIL import Image
 from synesthete.evaluation.classifiers.image import load_or_train_image_classifier
 from synesthete.pipeline import Output
 from synesthete.tasks import cycle
-from synesthete.tasks.cycle import evaluate_cycle, go_round, readable_pictures, shared_classes
+from synesthete.tasks.cycle import evaluate_cycle, go_round, hearable, shared_classes
 from synesthete.types import InputError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -108,12 +108,12 @@ def test_a_sound_is_resampled_and_its_loudest_stretch_taken():
     time = torch.arange(16_000) / 16_000
     wave = 0.01 * torch.sin(2 * torch.pi * 100 * time)
     wave[8000:12_000] = 0.5 * torch.sin(2 * torch.pi * 440 * time[8000:12_000])
-    found = readable_pictures(wave[None], 16_000, 2000, 8000)
+    found = hearable(wave[None], 16_000, 2000, 8000)
     assert found.shape == (1, 2000)
     spectrum = torch.fft.rfft(found[0]).abs()
     assert float(spectrum.argmax()) * 8000 / 2000 == pytest.approx(440, abs=4)
     assert found.square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.1)
-    padded = readable_pictures(wave[None, :4000], 16_000, 4000, 8000)
+    padded = hearable(wave[None, :4000], 16_000, 4000, 8000)
     assert padded.shape == (1, 4000)
     assert not padded[0, 2100:].any()
 

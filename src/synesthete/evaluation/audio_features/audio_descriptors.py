@@ -33,16 +33,6 @@ NAMES = (BANDS, TEMPO, ONSETS, PITCHES, CLASSES, INTERVALS)
 QUANTILES = 101
 
 
-# Not librosa's: its onset strength is this line, behind seconds of compilation by numba, and its tempogram is of a few
-# seconds around each frame, every frame at the same height, so that it cannot say how surely onsets come again.
-def onset_strength(log_mel: Tensor) -> Tensor:
-    """Log-mel (B, F, T) in dB -> how much louder its bands become from one frame to the next, (B, T - 1) in dB.
-
-    Spectral flux: the mean over bands of the rises (Bello et al. 2005, section III).
-    """
-    return log_mel.clamp(min=FLOOR_DB + AUDIBLE).diff(dim=-1).clamp(min=0).mean(dim=1)
-
-
 def onset_rate(strength: Tensor, frame_rate: float) -> Tensor:
     """Onsets a second (B,): peaks of the strength (B, T), `frame_rate` frames a second, well above the mean around."""
     near, around = (2 * max(1, round(seconds * frame_rate)) + 1 for seconds in (NEAR, AROUND))
@@ -53,6 +43,8 @@ def onset_rate(strength: Tensor, frame_rate: float) -> Tensor:
     return peaks.sum(dim=(1, 2)) * frame_rate / max(strength.shape[-1], 1)
 
 
+# Not librosa's tempogram: it is of a few seconds around each frame, every frame at the same height, so that it cannot
+# say how surely onsets come again.
 def tempogram(strength: Tensor, frame_rate: float) -> Tensor:
     """How surely onsets come again after each time from SHORTEST to LONGEST or half the sound, (B, L), 0 to about 1.
 
@@ -94,7 +86,10 @@ def describe_sounds(waveforms: Sounds, sample_rate: int) -> AudioDescriptors:
     frame_rate = sample_rate / frame_sizes(sample_rate)[1]
     found: list[tuple[Tensor, ...]] = []
     for part in parts(waveforms):
-        strength = onset_strength(log_mel(part, sample_rate))
+        # Spectral flux: the mean over bands of the rises (Bello et al. 2005, section III). librosa's onset strength is
+        # this line, behind seconds of compilation by numba.
+        audible = log_mel(part, sample_rate).clamp(min=FLOOR_DB + AUDIBLE)  # (B, F, T) in dB
+        strength = audible.diff(dim=-1).clamp(min=0).mean(dim=1)  # (B, T - 1)
         rhythm = tempogram(strength, frame_rate), onset_rate(strength, frame_rate)
         found.append((third_power(part, sample_rate), *rhythm, pitch_histogram(part, sample_rate)))
     return AudioDescriptors(*map(torch.cat, zip(*found, strict=True)))

@@ -76,27 +76,20 @@ class Dnsmos:
         found = []
         for second in range(int(len(sound) // SAMPLE_RATE - NUM_SAMPLES / SAMPLE_RATE) + 1):
             window = sound[second * SAMPLE_RATE :][:NUM_SAMPLES]
-            said = self._p835.run(None, {self._p835.get_inputs()[0].name: window[None]})[0][0]
+            p835, p808 = self._networks
+            said = p835.run(None, {p835.get_inputs()[0].name: window[None]})[0][0]
             rated = [float(np.polyval(curve, x)) for curve, x in zip(_TO_RATING.values(), said, strict=True)]
             power = librosa.feature.melspectrogram(
                 y=window[:-160], sr=SAMPLE_RATE, n_fft=321, hop_length=160, n_mels=120
             )
             mel = (librosa.power_to_db(power, ref=np.max) + 40) / 40
-            heard = self._p808.run(None, {self._p808.get_inputs()[0].name: mel.T[None].astype(np.float32)})[0]
+            heard = p808.run(None, {p808.get_inputs()[0].name: mel.T[None].astype(np.float32)})[0]
             found.append([*rated, float(np.ravel(heard)[0])])
         return list(np.mean(found, axis=0))
 
     @cached_property
-    def _p835(self) -> Any:
-        return _load(self.folder / P835)
-
-    @cached_property
-    def _p808(self) -> Any:
-        return _load(self.folder / P808)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return hub.open_network(path)
-    except ImportError:
-        raise InputError("onnxruntime is not installed; pip install 'synesthete[quality]'") from None
+    def _networks(self) -> list[Any]:
+        try:
+            return [hub.open_network(self.folder / name) for name in (P835, P808)]
+        except ImportError:
+            raise InputError("onnxruntime is not installed; pip install 'synesthete[quality]'") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -98,8 +99,5 @@ def load_or_train_image_classifier(
     """
     pictures = samples.pictures
     check_pictures(pictures)
-
-    def build() -> ImageClassifier:
-        return ImageClassifier(tuple(class_names), pictures.shape[1], min(pictures.shape[2:]))
-
+    build = partial(ImageClassifier, tuple(class_names), pictures.shape[1], min(pictures.shape[2:]))
     return base.load_or_train(build, pictures, samples.labels, test.pictures, test.labels, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import torch
@@ -114,8 +115,5 @@ def load_or_train_sound_classifier(
         )
     generator = seeding.generator(options.get("seed", 0), "judge pieces")
     order = torch.randperm(len(labels), generator=generator)[:MOST_PIECES].sort().values
-
-    def build() -> SoundClassifier:
-        return SoundClassifier(names, sample_rate, targets)
-
+    build = partial(SoundClassifier, names, sample_rate, targets)
     return base.load_or_train(build, samples.waveforms[order], labels[order], test.waveforms, test.labels, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 QUIETEST, LOUDEST = -5.0, 5.0
 FLOOR = 1e-7  # of a mel magnitude, before the logarithm
 CHUNK = 100  # clips at once
+
+
+def drawer(num: int, generator: torch.Generator) -> Callable[[float, float], Tensor]:
+    """What draws a number for each of `num` log-mels between two, (num, 1, 1, 1)."""
+    return lambda low, high: torch.rand(num, 1, 1, 1, generator=generator) * (high - low) + low
 
 
 class SpeechClassifier(base.Classifier):
@@ -92,10 +98,7 @@ class SpeechClassifier(base.Classifier):
         (SpecAugment, Park et al. 2019).
         """
         num, _, num_bands, num_frames = inputs.shape
-
-        def draw(low: float, high: float) -> Tensor:
-            return torch.rand(num, 1, 1, 1, generator=generator) * (high - low) + low
-
+        draw = drawer(num, generator)
         theta = torch.zeros(num, 2, 3)
         theta[:, 0, 0] = draw(0.9, 1.12).flatten()
         theta[:, 1, 1] = draw(0.88, 1.12).flatten()
@@ -168,10 +171,7 @@ def load_or_train_speech_classifier(
             f"voice {min(shared)}: in the classifier's split and in the test split; build the corpus again"
         )
     spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
-
-    def build() -> SpeechClassifier:
-        return SpeechClassifier(clips.class_names, **vars(spec))
-
+    build = partial(SpeechClassifier, clips.class_names, **vars(spec))
     of_test = test.waveforms, test.labels
     return base.load_or_train(build, clips.waveforms, clips.labels, *of_test, num_voices=num_voices, **options)
 
@@ -184,11 +184,7 @@ class VoiceClassifier(SpeechClassifier):
 
     def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Log-mels (B, 1, n_mels, T) louder or softer by up to 9 dB, on a floor of noise; the voice stays as it is."""
-        num = len(inputs)
-
-        def draw(low: float, high: float) -> Tensor:
-            return torch.rand(num, 1, 1, 1, generator=generator) * (high - low) + low
-
+        draw = drawer(len(inputs), generator)
         x = inputs.clamp(min=QUIETEST) + draw(-1, 1) + draw(0, 0.4) * torch.randn(inputs.shape, generator=generator)
         return torch.logaddexp(x, draw(QUIETEST - 1, QUIETEST / 2).expand_as(x))
 
@@ -204,10 +200,7 @@ def load_or_train_voice_classifier(
     places = {name: place for place, name in enumerate(voices)}
     labels = torch.tensor([places.get(name, -1) for name in clips.speakers])
     kept, learned = split_takes(clips, voices)
-
-    def build() -> VoiceClassifier:
-        return VoiceClassifier(tuple(voices), **vars(spec))
-
+    build = partial(VoiceClassifier, tuple(voices), **vars(spec))
     sides = [(clips.waveforms[part], labels[part]) for part in (learned, kept)]
     trained = base.load_or_train(build, *sides[0], *sides[1], num_voices=len(voices), **options)
     return trained, clips[kept]

@@ -149,9 +149,11 @@ def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step:
                 items = find_diagnostic(name)(model).items
             except InputError:
                 continue
-            for medium in items:
-                if isinstance(medium, Medium):
-                    _write(medium, folder, step, log)
+            for medium in (item for item in items if isinstance(item, Medium)):
+                path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
+                write_file(path, medium.content)
+                if medium.kind == "png":
+                    log.picture(medium.name, Image.open(io.BytesIO(medium.content), formats=["PNG"]), step)
     with _costs_a_line(step, "embeddings"):
         try:
             embeddings = condition_embeddings(model)
@@ -167,10 +169,3 @@ def _costs_a_line(step: int, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         logger.warning("step %d: no %s (%s: %s)", step, what, type(error).__name__, error)
-
-
-def _write(medium: Medium, folder: Path, step: int, log: Log) -> None:
-    path = folder / f"step_{step:07d}-{medium.name.replace(' ', '-')}.{medium.kind}"
-    write_file(path, medium.content)
-    if medium.kind == "png":
-        log.picture(medium.name, Image.open(io.BytesIO(medium.content), formats=["PNG"]), step)

@@ -266,11 +266,11 @@ def to_html(report: Report) -> str:
     environment.tests["figure"] = lambda value: value is None or isinstance(value, int | float)
     facts = Table(("", ""), list(report.facts.items()))
     page = environment.get_template("report.html.jinja")
-    return page.render(report=report, figures=headline(report.metrics), facts=facts, source=_source)
 
+    def source(medium: Medium) -> str:
+        return f"data:{MEDIA[medium.kind][1]};base64,{base64.b64encode(medium.content).decode()}"
 
-def _source(medium: Medium) -> str:
-    return f"data:{MEDIA[medium.kind][1]};base64,{base64.b64encode(medium.content).decode()}"
+    return page.render(report=report, figures=headline(report.metrics), facts=facts, source=source)
 
 
 def provenance(pipeline: Any, start: datetime, model: str = "", command: str | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe
-    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
 
 TAKES, SPEAKERS = "held-out takes", "speakers never heard"
@@ -158,7 +157,10 @@ class AudioToImageEvaluator(PictureEvaluator):
         made, real = (features_of(features, pictures) for pictures in sets)
         among = real, conditions.samples.labels, conditions.num_sounds
         metrics = retrieve_classes(made, labels, *among, self.seed) + retrieve_own(made, conditions, real, self.seed)
-        return Finding(metrics, [retrieval_section(metrics)])
+        rows = [(each.title, each.value, each.chance, each.shuffled, each.ceiling) for each in metrics]
+        columns = ("", "value", "chance", "shuffled", "real pictures")
+        section = Section("From a sound to real pictures", _RETRIEVAL, [Table(columns, rows)] if rows else [])
+        return Finding(metrics, [section])
 
     def by_stage(self) -> Finding:
         """What each stage of training has added, by the same few sounds; one model is in memory at a time."""
@@ -272,13 +274,6 @@ def speaker_sections(found: AudioToImageEvaluator) -> list[Section]:
         figure = confusion_figure(each.confusion(), found.class_names, title, sides=("heard", "taken for"))
         items.append(Medium("confusion-speakers", to_png(figure)))
     return [Section("By speaker", "The worst first.", items)] if items else []
-
-
-def retrieval_section(metrics: Sequence[Metric]) -> Section:
-    """Where the right real picture was found, beside other sounds' pictures and a random order."""
-    rows = [(each.title, each.value, each.chance, each.shuffled, each.ceiling) for each in metrics]
-    columns = ("", "value", "chance", "shuffled", "real pictures")
-    return Section("From a sound to real pictures", _RETRIEVAL, [Table(columns, rows)] if rows else [])
 
 
 _SHEET = (

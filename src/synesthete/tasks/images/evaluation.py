@@ -16,7 +16,7 @@ from synesthete.evaluation.classifiers.image import load_or_train_image_classifi
 from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import interval
-from synesthete.evaluation.metrics.set_comparison import SetComparison, features_of
+from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import sweep_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.runner import Evaluator
@@ -157,10 +157,8 @@ class ImagesEvaluator(PictureEvaluator):
         for scale in sorted({*self.guidance, default}):
             report = partial(self.progress, f"guidance {scale:g}")
             scores[scale] = self.scorer.score({"guidance_scale": scale}, asked, self.seed, progress=report)
-        ceiling = self.class_metrics[0].ceiling or 0.0
-        section = picture_guidance_section(scores, default, ceiling, self.comparison, len(self.class_names))
         found = {f"{scale:g}": score.figures() for scale, score in scores.items()}
-        return Finding(sections=[section], data={"guidance": found})
+        return Finding(sections=[picture_guidance_section(self, scores, default)], data={"guidance": found})
 
     def facts(self) -> dict[str, Any]:
         """As every evaluator."""
@@ -186,20 +184,15 @@ def dealt(pictures: Tensor, seed: int) -> Tensor:
     return pixels[:, order].view(channels, num, height, width).transpose(0, 1).contiguous()
 
 
-def picture_guidance_section(
-    scores: Mapping[float, ScoredSamples],
-    default: float,
-    accuracy_of_real: float,
-    found: SetComparison,
-    num_classes: int,
-) -> Section:
+def picture_guidance_section(of: ImagesEvaluator, scores: Mapping[float, ScoredSamples], default: float) -> Section:
     """The same classes and noise at other guidance scales, beside real pictures; default: the model's own scale."""
+    found, accuracy_of_real = of.comparison, of.class_metrics[0].ceiling or 0.0
     num, real = len(next(iter(scores.values())).samples), found.sets[found.best]
     ceilings = {"accuracy": accuracy_of_real, "precision": real.precision, "recall": real.recall}
     curves = {name: [(getattr(score, name),) * 3 for score in scores.values()] for name in ceilings}
     curves["accuracy"] = [(score.accuracy, *interval(score.accuracy, num)) for score in scores.values()]
     title = f"n = {num} at each scale, same noise; shaded: 95%"
-    figure = sweep_figure(list(scores), curves, ceilings, 1 / num_classes, title, default, "share")
+    figure = sweep_figure(list(scores), curves, ceilings, 1 / len(of.class_names), title, default, "share")
     rows: list[tuple[Any, ...]] = []
     for scale, score in scores.items():
         kid = score.accuracy, score.kid, score.kid / score.kid_floor if score.kid_floor else None
