@@ -9,22 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Assignments,
-    DataFolder,
-    Device,
-    ModelName,
-    On,
-    Overwrite,
-    check_report_folder,
-    choose_folder,
-    finish,
-    open_model,
-    progress_bar,
-    sampling_changes,
-    split_commas,
-)
+from synesthete.cli import options
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
 
 if TYPE_CHECKING:
@@ -34,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    model: ModelName,
+    model: options.ModelName,
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; RUN/diagnose or out/diagnose/MODEL by default.")
     ] = None,
@@ -46,7 +31,7 @@ def diagnose(
     reconstruct_from: Annotated[
         float, typer.Option(help="Where on the way to noise a reconstruction starts.", min=0.01, max=0.99)
     ] = 0.6,
-    data: DataFolder = None,
+    data: options.DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
     features: Annotated[
         str,
@@ -55,11 +40,11 @@ def diagnose(
             "inception, clip, a network's folder, or none."
         ),
     ] = "classifier",
-    assignments: Assignments = None,
-    device: Device = "auto",
-    on: On = "local",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    assignments: options.Assignments = None,
+    device: options.Device = "auto",
+    on: options.On = "local",
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """See what a model does: embeddings, the way from noise, classes on one noise, reconstructions, and more.
 
@@ -75,13 +60,13 @@ def diagnose(
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 
-    names = chosen(split_commas(only))
-    target = choose_folder(out, "diagnose", model)
-    check_report_folder(target, overwrite)
-    pipeline, folder, recipe, task = open_model(model, device, assignments)
-    settings = sampling_changes(recipe, assignments)
+    names = chosen(options.split_commas(only))
+    target = options.choose_folder(out, "diagnose", model)
+    options.check_report_folder(target, overwrite)
+    pipeline, folder, recipe, task = options.open_model(model, device, assignments)
+    settings = options.sampling_changes(recipe, assignments)
     pipeline.sampling_settings(**settings)
-    with working_on(on), progress_bar() as report:
+    with working_on(on), options.progress_bar() as report:
         prepared = task.prepare(recipe, data, report)
         seen_by = choose_features(features, names, prepared, folder, report)
         under_test = ModelUnderTest(
@@ -103,7 +88,7 @@ def diagnose(
     values = {"report": str(target), **found.data, "pictures": sorted(map(str, target.glob("pictures/*")))}
     lines = [f"{name}: left out; {reason}" for name, reason in found.data["left_out"].items()]
     page = f"{target}/report.html"
-    finish(as_json, values, "\n".join([*lines, page]), [page])
+    options.finish(as_json, values, "\n".join([*lines, page]), [page])
 
 
 def write_tensorboard(report: Report, embeddings: Sequence[Embedding], folder: Path) -> None:
@@ -133,14 +118,14 @@ def doctor(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a report with pictures there.")] = None,
     num: Annotated[int, typer.Option(help="Samples to look at.", min=1)] = 4,
-    data: DataFolder = None,
+    data: options.DataFolder = None,
     prepare: Annotated[
         bool,
         typer.Option("--prepare", help="Look at held-out data too, made where they are missing; so does --data."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
 ) -> None:
     """Check a run, a model or the installation: a verdict, the figure it rests on, and what to do about it.
 
@@ -159,7 +144,7 @@ def doctor(
     verdict = worst(checks)
     values: dict[str, Any] = {"verdict": verdict, "checks": list(map(vars, checks))}
     lines = [*map(str, checks), *([f"{out}/report.html"] if out else [])]
-    finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines), map(str, checks))
+    options.finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines), map(str, checks))
     if verdict == "bad":
         raise typer.Exit(1)
 
@@ -198,7 +183,7 @@ def of_model(
     # Where only a codec was trained, the denoiser stands in.
     if (place / "recipe.yaml").is_file() and not any(map(denoises, Recipe.load(place / "recipe.yaml").stages)):
         num = 0
-    with progress_bar() as report:
+    with options.progress_bar() as report:
         prepared = task.prepare(recipe_of(pipeline, place), data, report) if prepare or data else None
         return examine(
             run, pipeline, out, name=model, prepared=prepared, task=task, num=num, seed=seed, progress=report

@@ -9,22 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Assignments,
-    DataFolder,
-    Device,
-    ModelName,
-    On,
-    Overwrite,
-    check_report_folder,
-    choose_folder,
-    finish,
-    models,
-    open_model,
-    progress_bar,
-    say_skipped,
-)
+from synesthete.cli import options
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: ModelName,
+    model: options.ModelName,
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; RUN/report or out/report/MODEL by default.")
     ] = None,
@@ -44,7 +29,7 @@ def evaluate(
             min=10,
         ),
     ] = None,
-    data: DataFolder = None,
+    data: options.DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of real samples.")] = 0,
     listener: Annotated[
         str,
@@ -64,11 +49,11 @@ def evaluate(
     recorded: Annotated[
         Path | None, typer.Option(help="For an upsampler: a folder of sound recorded at the low rate that it reads.")
     ] = None,
-    assignments: Assignments = None,
-    device: Device = "auto",
-    on: On = "local",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    assignments: options.Assignments = None,
+    device: options.Device = "auto",
+    on: options.On = "local",
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Evaluate a model on what it never met: every figure beside chance, shuffled conditions and ceiling.
 
@@ -87,17 +72,17 @@ def evaluate(
     """
     from synesthete.cluster import working_on
 
-    target = choose_folder(out, "report", model)
-    check_report_folder(target, overwrite)
-    pipeline, folder, recipe, task = open_model(model, device, assignments)
+    target = options.choose_folder(out, "report", model)
+    options.check_report_folder(target, overwrite)
+    pipeline, folder, recipe, task = options.open_model(model, device, assignments)
     given: dict[str, Any] = {"listener": listener, "features": features, "recorded": recorded}
     for option, value in given.items():
         if value not in (None, "auto") and option not in task.evaluation_options:
             raise InputError(f"{model}: a model of {task.makes}, which has no --{option}; leave it out")
-    options = {option: given[option] for option in task.evaluation_options if option in given}
-    options |= {"data": data, "num": num, "seed": seed}
-    with working_on(on), progress_bar() as report:
-        found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **options)
+    chosen = {option: given[option] for option in task.evaluation_options if option in given}
+    chosen |= {"data": data, "num": num, "seed": seed}
+    with working_on(on), options.progress_bar() as report:
+        found = task.evaluate(pipeline, recipe, target, model=model, folder=folder, progress=report, **chosen)
     if Path(model).is_dir():  # one of one's own: neither shipped nor the Hub's
         from synesthete.evaluation.reporting.report import figures_text
         from synesthete.pipeline.model_card import ModelCard, write_card
@@ -109,19 +94,19 @@ def evaluate(
 
 def cycle(
     speech: Annotated[
-        str, typer.Argument(metavar="SPEECH", help="A model that speaks pictures.", autocompletion=models)
+        str, typer.Argument(metavar="SPEECH", help="A model that speaks pictures.", autocompletion=options.models)
     ],
     painter: Annotated[
-        str, typer.Argument(metavar="PAINTER", help="A model that paints sounds.", autocompletion=models)
+        str, typer.Argument(metavar="PAINTER", help="A model that paints sounds.", autocompletion=options.models)
     ],
     out: Annotated[Path | None, typer.Option(help="The report's folder; out/cycle/SPEECH-PAINTER by default.")] = None,
     num: Annotated[int, typer.Option(help="Held-out pictures that go round.", min=10)] = 200,
-    data: DataFolder = None,
+    data: options.DataFolder = None,
     seed: Annotated[int, typer.Option(help="Of noise and of the choice of pictures.")] = 0,
-    assignments: Assignments = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    assignments: options.Assignments = None,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Go from picture to speech to picture, and count what comes back as what it was.
 
@@ -139,11 +124,14 @@ def cycle(
     from synesthete.tasks.cycle import evaluate_cycle, shared_classes
 
     target = out or Path("out/cycle") / f"{Path(speech).name}-{Path(painter).name}"
-    check_report_folder(target, overwrite)
-    speaks, (paints, folder, recipe, task) = Pipeline.load(speech, device), open_model(painter, device, assignments)
+    options.check_report_folder(target, overwrite)
+    speaks, (paints, folder, recipe, task) = (
+        Pipeline.load(speech, device),
+        options.open_model(painter, device, assignments),
+    )
     shared_classes(speaks, paints)
     saved = load_classifier(folder, ImageClassifier)
-    with progress_bar() as report:
+    with options.progress_bar() as report:
         listener = load_classifier(hub.find_model(speech), SpeechClassifier)
         given: dict[str, Any] = {"classifier": saved.classifier if saved else None, "listener": listener}
         given |= {"models": (speech, painter), "num": num, "seed": seed, "progress": report}
@@ -157,11 +145,11 @@ def compare(
         typer.Argument(
             metavar="RUN RUN...",
             help="Runs or models that were evaluated, report folders or report.json.",
-            autocompletion=models,
+            autocompletion=options.models,
         ),
     ],
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("out/compare"),
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare reports metric by metric: differences from the first one, with 95% intervals, and a picture.
 
@@ -179,7 +167,7 @@ def compare(
     table = report.sections[0].items[0]
     lines = [f"{row[0]:<60.60} " + "   ".join(str(cell) for cell in row[2:-2]) for row in table.rows]  # type: ignore[union-attr]
     text = "\n".join([*lines, "", report.summary, str(page)])
-    finish(as_json, finite({**report.data, "report": str(out)}), text, lines)
+    options.finish(as_json, finite({**report.data, "report": str(out)}), text, lines)
 
 
 def print_report(found: Any, target: Path, as_json: bool) -> None:
@@ -187,8 +175,8 @@ def print_report(found: Any, target: Path, as_json: bool) -> None:
     from synesthete.evaluation.reporting.report import finite
 
     values = {"metrics": [asdict(metric) for metric in found.metrics], **found.data, "report": str(target)}
-    lines, skipped = list(map(line, found.metrics)), say_skipped(found.data.get("skipped", ()))
-    finish(as_json, finite(values), "\n".join([*lines, f"{target}/report.html"]) + skipped, lines)
+    lines, skipped = list(map(line, found.metrics)), options.say_skipped(found.data.get("skipped", ()))
+    options.finish(as_json, finite(values), "\n".join([*lines, f"{target}/report.html"]) + skipped, lines)
 
 
 def line(metric: Metric) -> str:

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Assignments,
-    On,
-    RecipeName,
-    finish,
-    progress_bar,
-    read_place,
-    recipe_names,
-    say_skipped,
-    skipped_values,
-)
+from synesthete.cli import options
 from synesthete.io import is_address
 from synesthete.types import InputError
 
@@ -29,7 +18,7 @@ if TYPE_CHECKING:
     from synesthete.config import Recipe
 
 
-def recipes(as_json: AsJson = False) -> None:
+def recipes(as_json: options.AsJson = False) -> None:
     """List the recipes.
 
     Example: `synesthete recipes`
@@ -40,17 +29,17 @@ def recipes(as_json: AsJson = False) -> None:
     lines, shipped = describe_recipes(), hub.shipped_models()
     width, ships = max(map(len, lines)), "  [model ships with the package]"
     text = [f"{name:<{width}}  {line}{ships * (name in shipped)}" for name, line in lines.items()]
-    finish(as_json, {"recipes": lines, "shipped": shipped}, "\n".join(text))
+    options.finish(as_json, {"recipes": lines, "shipped": shipped}, "\n".join(text))
 
 
 def show(
-    recipe: RecipeName,
-    assignments: Assignments = None,
+    recipe: options.RecipeName,
+    assignments: options.Assignments = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Print the resolved recipe, to be edited and trained.")] = False,
     cost: Annotated[
         bool, typer.Option("--cost", help="Predict memory and time of a step on this machine (a minute).")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what a recipe is made of, every field, and what training it needs: steps, memory, disk.
 
@@ -93,15 +82,15 @@ def show(
 
             values["sampling"] = time_engines(Pipeline.load(recipe))
         text = "\n".join([text, *map(describe_cost, costs), describe_engines(values["sampling"])])
-    finish(as_json, values, text)
+    options.finish(as_json, values, text)
 
 
 def prepare(
-    recipe: RecipeName = "",
+    recipe: options.RecipeName = "",
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=read_place,
+            parser=options.read_place,
             metavar="PLACE",
             help="Folder for corpus and shards, the cache by default; or an address to put what is trained on at.",
         ),
@@ -110,9 +99,9 @@ def prepare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Of what is prepared in it: what is done, what failed and why, and left."),
     ] = None,
-    on: On = "local",
-    assignments: Assignments = None,
-    as_json: AsJson = False,
+    on: options.On = "local",
+    assignments: options.Assignments = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Read, fit and encode a recipe's data once, speech spoken first; run again, it goes on where it stopped.
 
@@ -125,7 +114,7 @@ def prepare(
 
         steps = standings(status)
         values = {"folder": str(status), "steps": [asdict(step) | {"left": step.left} for step in steps]}
-        finish(as_json, values, "\n".join(map(str, steps)))
+        options.finish(as_json, values, "\n".join(map(str, steps)))
         return
     if not recipe:
         raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
@@ -136,15 +125,15 @@ def prepare(
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)
     address, folder = is_address(out), out or task.default_folder(found)
-    with working_on(on), progress_bar() as report:
+    with working_on(on), options.progress_bar() as report:
         prepared = task.prepare(found, None if address else folder, report)
         if address:
             from synesthete.tasks.published_data import write_prepared
 
             write_prepared(prepared, found, str(out), report)
     values, text = task.describe_prepared(prepared)
-    values = {"folder": str(folder), **values, **skipped_values(prepared)}
-    finish(as_json, values, f"{folder}: {text}" + say_skipped(prepared.skipped), [folder])
+    values = {"folder": str(folder), **values, **options.skipped_values(prepared)}
+    options.finish(as_json, values, f"{folder}: {text}" + options.say_skipped(prepared.skipped), [folder])
 
 
 def count_parameters(recipe: Any) -> dict[str, int]:
@@ -209,11 +198,12 @@ def new(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="RECIPE to begin with, one of those that fit; the likeliest by default.", autocompletion=recipe_names
+            help="RECIPE to begin with, one of those that fit; the likeliest by default.",
+            autocompletion=options.recipe_names,
         ),
     ] = None,
     cost: Annotated[bool, typer.Option(help="Try a step of each stage, to say how long training takes here.")] = True,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Look at a folder of one's own, say what can be trained on it, and write a recipe with the reasons as comments.
 
@@ -260,7 +250,7 @@ def new(
     }  # fmt: skip
     lines = [about[0], *about[2:], "What can be learned:", f"  {chosen.learns} ({out}, begun as {begun})"]
     lines += [f"  {line}" for line in others] + [f"  not: {line}" for line in refused]
-    finish(as_json, values, "\n".join([*lines, head[-1]]), [out])
+    options.finish(as_json, values, "\n".join([*lines, head[-1]]), [out])
 
 
 def time_stages(recipe: Recipe) -> tuple[list[dict[str, Any]], list[str]]:

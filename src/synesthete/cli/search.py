@@ -8,22 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Assignments,
-    DataFolder,
-    Device,
-    ModelName,
-    On,
-    choose_folder,
-    completer,
-    finish,
-    open_model,
-    parse_numbers,
-    progress_bar,
-    sampling_changes,
-    split_commas,
-)
+from synesthete.cli import options
 from synesthete.cli.options import samplers as names_of_samplers
 from synesthete.types import InputError
 
@@ -34,7 +19,7 @@ Features = Annotated[
 
 
 def sweep(
-    model: ModelName,
+    model: options.ModelName,
     out: Annotated[
         Path | None, typer.Option(help="The sweep's folder; RUN/sweep or out/sweep/MODEL by default.")
     ] = None,
@@ -59,7 +44,7 @@ def sweep(
             "--labels",
             "--label",
             help="Class names or numbers; all where not given.",
-            autocompletion=completer("labels"),
+            autocompletion=options.completer("labels"),
         ),
     ] = None,
     seeds: Annotated[
@@ -71,11 +56,11 @@ def sweep(
         typer.Option("--untrained-schedules", help="Allow schedules that the model was not trained with."),
     ] = False,
     features: Features = "auto",
-    data: DataFolder = None,
-    assignments: Assignments = None,
-    device: Device = "auto",
-    on: On = "local",
-    as_json: AsJson = False,
+    data: options.DataFolder = None,
+    assignments: options.Assignments = None,
+    device: options.Device = "auto",
+    on: options.On = "local",
+    as_json: options.AsJson = False,
 ) -> None:
     """Sample the same noise in many ways: a grid and a figure for each, one contact sheet, one table, one report.
 
@@ -94,21 +79,21 @@ def sweep(
     from synesthete.tasks.scoring import scorer_of
 
     tried = {
-        "schedules": split_commas(schedulers),
-        "samplers": split_commas(samplers),
-        "guidance": parse_numbers("--cfg", cfg, finite_number),
-        "etas": parse_numbers("--eta", eta, finite_number),
-        "steps": parse_numbers("--steps", steps, int),
+        "schedules": options.split_commas(schedulers),
+        "samplers": options.split_commas(samplers),
+        "guidance": options.parse_numbers("--cfg", cfg, finite_number),
+        "etas": options.parse_numbers("--eta", eta, finite_number),
+        "steps": options.parse_numbers("--steps", steps, int),
     }
-    own_seeds = tuple(dict.fromkeys(parse_numbers("--seeds", seeds, int))) or (0,)
-    pipeline, folder, recipe, task = open_model(model, device, assignments)
+    own_seeds = tuple(dict.fromkeys(options.parse_numbers("--seeds", seeds, int))) or (0,)
+    pipeline, folder, recipe, task = options.open_model(model, device, assignments)
     task.check_scorable(features)
     names = pipeline.class_names or list(recipe.data().class_names)
-    samples = SweepSamples(tuple(find_labels(split_commas(labels, names), names)), own_seeds, num)
-    changes = sampling_changes(recipe, assignments)
+    samples = SweepSamples(tuple(find_labels(options.split_commas(labels, names), names)), own_seeds, num)
+    changes = options.sampling_changes(recipe, assignments)
     plan = plan_sweep(pipeline, **tried, untrained=untrained_schedules, changes=changes)
-    target = choose_folder(out, "sweep", model)
-    with working_on(on), progress_bar() as report:
+    target = options.choose_folder(out, "sweep", model)
+    with working_on(on), options.progress_bar() as report:
         scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
         found = run_sweep(scorer, plan, samples, target, model=model, progress=report)
     values = {
@@ -119,7 +104,7 @@ def sweep(
 
 
 def tune(
-    model: ModelName,
+    model: options.ModelName,
     out: Annotated[
         Path | None, typer.Option(help="Folder for measurements and report; RUN/tune or out/tune/MODEL by default.")
     ] = None,
@@ -139,11 +124,11 @@ def tune(
         bool, typer.Option("--write/--no-write", help="Make a winner that is better the model's default.")
     ] = True,
     features: Features = "auto",
-    data: DataFolder = None,
-    assignments: Assignments = None,
-    device: Device = "auto",
-    on: On = "local",
-    as_json: AsJson = False,
+    data: options.DataFolder = None,
+    assignments: options.Assignments = None,
+    device: options.Device = "auto",
+    on: options.On = "local",
+    as_json: options.AsJson = False,
 ) -> None:
     """Find the best way to sample in the time that a picture may take, by measurement, and make it the default.
 
@@ -161,14 +146,14 @@ def tune(
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")
-    pipeline, folder, recipe, task = open_model(model, device, assignments)
+    pipeline, folder, recipe, task = options.open_model(model, device, assignments)
     task.check_scorable(features)
     config = SearchConfig(score, seconds_per_picture, num, minutes, seed)  # type: ignore[arg-type]
     check_config(config, pipeline)
     if write:
         check_writable(folder)
-    target = choose_folder(out, "tune", model)
-    with working_on(on), progress_bar() as report:
+    target = options.choose_folder(out, "tune", model)
+    with working_on(on), options.progress_bar() as report:
         scorer = scorer_of(pipeline, folder, recipe, report, data=data, features=features)
         changed = folder if write else None
         found = run_tune(scorer, target, model=model, folder=changed, config=config, progress=report)
@@ -183,7 +168,7 @@ def finish_search(as_json: bool, values: dict[str, Any], text: str, target: Path
 
     folder = target / "report"
     page = folder / "report.html"
-    finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{page}", [page])
+    options.finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{page}", [page])
 
 
 def finite_number(text: str) -> float:

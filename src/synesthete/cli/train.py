@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Assignments,
-    DataFolder,
-    RecipeName,
-    finish,
-    models,
-    progress_bar,
-    say_skipped,
-    skipped_values,
-)
+from synesthete.cli import options
 from synesthete.tasks.sampling import split_commas
 from synesthete.types import InputError
 
@@ -28,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: RecipeName,
+    recipe: options.RecipeName,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
-    data: DataFolder = None,
+    data: options.DataFolder = None,
     stages: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +28,8 @@ def train(
         ),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="MODEL or adapters whose weights to begin with.", autocompletion=models)
+        str | None,
+        typer.Option("--from", help="MODEL or adapters whose weights to begin with.", autocompletion=options.models),
     ] = None,
     parts: Annotated[
         str | None,
@@ -64,8 +55,8 @@ def train(
             help="Tell wandb, mlflow, trackio, aim, comet_ml, clearml, dvclive or swanlab what metrics.jsonl is told.",
         ),
     ] = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
+    assignments: options.Assignments = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train a recipe. Killed at any moment, the same command goes on from the last checkpoint, to the bit.
 
@@ -106,7 +97,7 @@ def train(
     names = None if parts is None else tuple(split_commas([parts]))
     state = processes()
     notes: list[str] = []
-    with alone_in(folder), progress_bar() as show:
+    with alone_in(folder), options.progress_bar() as show:
         open_run(found, folder)
         with state.main_process_first():
             report = show if state.is_main_process else None
@@ -140,9 +131,9 @@ def train(
         except DivergedError as error:
             raise InputError(str(error)) from None
     if state.is_main_process:
-        values = {"run": str(folder), "model": str(model), **skipped_values(prepared, notes)}
+        values = {"run": str(folder), "model": str(model), **options.skipped_values(prepared, notes)}
         text = f"{model}: done; try `synesthete evaluate {folder}`"
-        finish(as_json, values, text + say_skipped(prepared.skipped), [model])
+        options.finish(as_json, values, text + options.say_skipped(prepared.skipped), [model])
 
 
 def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json: bool) -> None:
@@ -159,13 +150,13 @@ def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json
         raise InputError(f"{folder}: there already, kept or cut short; remove it, or give another --out")
     given = None if data is None else partial(prepare, folder=data)
     try:
-        with progress_bar() as show:
+        with options.progress_bar() as show:
             found = dry_run_recipe(
                 recipe, task_of(recipe).dummy_batch, folder, prepare=given, report=lambda said: show(said, 0, 0)
             )
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    finish(as_json, report_values(found), describe_report(found))
+    options.finish(as_json, report_values(found), describe_report(found))
     if found.problems:
         raise InputError("; ".join(found.problems))

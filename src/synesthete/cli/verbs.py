@@ -12,19 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from synesthete.cli.options import (
-    AsJson,
-    Device,
-    ModelName,
-    NumbersCommand,
-    Overwrite,
-    completer,
-    finish,
-    first_models,
-    models,
-    parse_numbers,
-    progress_bar,
-)
+from synesthete.cli import options
 from synesthete.tasks.task import HELP
 from synesthete.types import InputError
 
@@ -80,10 +68,10 @@ OPTIONS: dict[str, Any] = {
     "steps": option(int | None, HELP["steps"]),
     "guidance_scale": option(float | None, HELP["guidance_scale"]),
     "assignments": option(list[str] | None, HELP["assignments"], "--set", metavar="KEY=VALUE"),
-    "device": Device,
+    "device": options.Device,
     "engine": option(str, HELP["engine"], show_default=False),
-    "overwrite": Overwrite,
-    "as_json": AsJson,
+    "overwrite": options.Overwrite,
+    "as_json": options.AsJson,
 }
 EVERYWHERE = tuple(OPTIONS)[tuple(OPTIONS).index("out") :]  # of every command
 DEFAULTS: dict[str, Any] = {
@@ -225,7 +213,7 @@ sample 5 of a label is the same whatever else is asked for.""",
 }
 
 
-class VerbCommand(NumbersCommand):
+class VerbCommand(options.NumbersCommand):
     """A command that samples. Its help is of the task of the model that is named beside --help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -258,20 +246,22 @@ def command(name: str) -> Callable[..., None]:
         files = typer.Argument(
             metavar="[FILE...]", help="Pictures or sounds, or folders of them, for a model that reads any."
         )
-        first = [parameter("model", ModelName), parameter("inputs", Annotated[list[Path] | None, files], None)]
+        first = [parameter("model", options.ModelName), parameter("inputs", Annotated[list[Path] | None, files], None)]
     elif verb.reads:
         # A strip between two sounds needs no files, nor does music; pictures are asked for by their command's usage.
         needs_none = "between" in verb.options or bool(verb.others)
         metavar = f"[MODEL] [{verb.reads.upper()}...]" if verb.others else f"[MODEL] {verb.reads.upper()}..."
         about = f"{about} {verb.reads.title()}s, or folders of them."
-        kind = Annotated[list[str] | None, typer.Argument(metavar=metavar, help=about, autocompletion=first_models)]
+        kind = Annotated[
+            list[str] | None, typer.Argument(metavar=metavar, help=about, autocompletion=options.first_models)
+        ]
         first = [parameter("arguments", kind, None) if needs_none else parameter("arguments", kind)]
     else:
-        own = typer.Argument(metavar="[MODEL]", help=about, autocompletion=models)
+        own = typer.Argument(metavar="[MODEL]", help=about, autocompletion=options.models)
         first = [parameter("model", Annotated[str, own], verb.default)]
     defaults = DEFAULTS | {"out": Path("out") / name}
     rest = [
-        parameter(name, completed(OPTIONS[name], completer(name, verb.default)), defaults.get(name))
+        parameter(name, completed(OPTIONS[name], options.completer(name, verb.default)), defaults.get(name))
         for name in (*verb.all_options, *EVERYWHERE)
     ]
     vars(run)["__signature__"] = inspect.Signature([*first, *rest])
@@ -311,9 +301,9 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
 
     loaded = load(model, device, engine)
     plan = loaded.plan(request)
-    with progress_bar() as report:
+    with options.progress_bar() as report:
         made = write_results(plan, report)
-    finish(as_json, made.values, made.text, made.values["written"])
+    options.finish(as_json, made.values, made.text, made.values["written"])
 
 
 def build_request(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
@@ -335,7 +325,7 @@ def build_request(task: Task, given: dict[str, Any], common: dict[str, Any]) -> 
             f"`synesthete {task.verb} --help` says what it takes"
         )
     if "strengths" in asked:
-        asked["strengths"] = tuple(parse_numbers("--strengths", asked["strengths"], float))
+        asked["strengths"] = tuple(options.parse_numbers("--strengths", asked["strengths"], float))
     request = kind(**common, **asked)
     request.check()
     return request

@@ -14,14 +14,7 @@ from synesthete.codecs.codec import Codec, spectrogram_images
 from synesthete.codecs.hifigan import HifiGan, without_hifigan
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
-from synesthete.nn.spectrum import (
-    bands_of,
-    check_waveform,
-    cosine_basis,
-    griffin_lim,
-    inverse_bands,
-    mel_spectrogram,
-)
+from synesthete.nn import spectrum
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:
@@ -54,13 +47,13 @@ class LogMelCodec(Codec):
     def __init__(self, spec: AudioSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.register_buffer("filterbank", bands_of(spec), persistent=False)
-        self.register_buffer("inverse", inverse_bands(spec), persistent=False)
+        self.register_buffer("filterbank", spectrum.bands_of(spec), persistent=False)
+        self.register_buffer("inverse", spectrum.inverse_bands(spec), persistent=False)
         self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
         whitening = self.config.whitening
         if not 0 <= whitening <= 1:
             raise InputError(f"codec.whitening {whitening}: give a power from 0, which is off, to 1")
-        self.register_buffer("basis", cosine_basis(spec.n_mels) if whitening else None, persistent=False)
+        self.register_buffer("basis", spectrum.cosine_basis(spec.n_mels) if whitening else None, persistent=False)
         mean = torch.tensor(-8.0)
         self.register_buffer("mean", self._rotate(mean.expand(spec.n_mels, 1)) if whitening else mean)
         self.register_buffer("scale", torch.full_like(self.mean, 4.0))
@@ -79,7 +72,7 @@ class LogMelCodec(Codec):
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Waveform (B, S) -> log-mel (B, n_mels, T), not normalised."""
         hop_length = self.spec.hop_length
-        mel = mel_spectrogram(waveform.float(), self.filterbank.float(), self.window.float(), hop_length)
+        mel = spectrum.mel_spectrogram(waveform.float(), self.filterbank.float(), self.window.float(), hop_length)
         return mel.clamp(min=self.config.floor).log()
 
     @torch.no_grad()
@@ -116,7 +109,7 @@ class LogMelCodec(Codec):
         Raises:
             InputError: longer than `num_samples`, or values that are not finite.
         """
-        check_waveform(waveform, self.config.num_samples)
+        spectrum.check_waveform(waveform, self.config.num_samples)
         waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
         return self._normalise(self.log_mel(waveform))
 
@@ -164,7 +157,7 @@ class LogMelCodec(Codec):
 
     def _griffin_lim(self, log_mel: Tensor, num_samples: int, generators: Sequence[torch.Generator] | None) -> Tensor:
         magnitude = self.magnitude((log_mel.exp() - self.config.floor).clamp(min=0))
-        return griffin_lim(
+        return spectrum.griffin_lim(
             magnitude,
             self.window.float(),
             self.spec.hop_length,

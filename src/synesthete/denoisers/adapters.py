@@ -14,14 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from synesthete.config.build import describe_nested, restore_nested
-from synesthete.denoisers.gated_attention import (
-    ADAPTER,
-    lora_places,
-    lora_settings,
-    make_processors,
-    processors,
-    set_lora_scale,
-)
+from synesthete.denoisers import gated_attention
+from synesthete.denoisers.gated_attention import ADAPTER
 from synesthete.denoisers.stable_diffusion import changed_settings, group_of
 from synesthete.hub import ADAPTERS_INDEX, check_files
 from synesthete.io import digest, read_json
@@ -55,7 +49,7 @@ def save_adapters(parts: Any, folder: Path, dtype: torch.dtype = torch.float32) 
     }
     metadata = {}
     if lora is not None:
-        settings = lora_settings(config.lora_rank, config.lora_alpha)
+        settings = gated_attention.lora_settings(config.lora_rank, config.lora_alpha)
         metadata = {METADATA: json.dumps({PREFIX + key: value for key, value in settings.items()})}
     for file, tensors in ((LORA, lora_of(unet)), (GATES, gates_of(unet)), (SOUND, sound)):
         if tensors:
@@ -110,7 +104,7 @@ def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> N
     check_base(unet, index, folder)
     tokenizer = getattr(pipeline, "tokenizer", None)
     num_text_tokens = getattr(tokenizer, "model_max_length", None)
-    made = make_processors(unet, index["num_sound_tokens"], index["gated_width"], num_text_tokens)
+    made = gated_attention.make_processors(unet, index["num_sound_tokens"], index["gated_width"], num_text_tokens)
     gates = {
         f"{PREFIX}{layer}.processor.{name}": value
         for layer, processor in made.items()
@@ -119,7 +113,7 @@ def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> N
     # All files are read before the pipeline is touched: a damaged one leaves it as it was.
     given = read(gates, Path(folder) / GATES)
     if index["lora"] is not None:
-        places = lora_places(unet, index["lora"]["rank"])
+        places = gated_attention.lora_places(unet, index["lora"]["rank"])
         read({PREFIX + name: value for name, value in places.items()}, Path(folder) / LORA)
     fill(gates, given)
     if ADAPTER in getattr(unet, "peft_config", {}):
@@ -133,8 +127,8 @@ def put_into(pipeline: Any, folder: str | Path, adapter_scale: float = 1.0) -> N
 
 def set_adapter_scale(unet: nn.Module, adapter_scale: float) -> None:
     """How strongly a plain pipeline's network, which has adapters, hears; as `StableDiffusion.adapter_scale`."""
-    set_lora_scale(unet, adapter_scale)
-    for _, processor in processors(unet):
+    gated_attention.set_lora_scale(unet, adapter_scale)
+    for _, processor in gated_attention.processors(unet):
         processor.adapter_scale = adapter_scale
 
 

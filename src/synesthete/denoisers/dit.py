@@ -11,15 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.nn.layers import (
-    ConditionedBlock,
-    TimestepEmbedding,
-    grid_positions,
-    initialise,
-    modulate,
-    patchify,
-    unpatchify,
-)
+from synesthete.nn import layers
+from synesthete.nn.layers import ConditionedBlock, TimestepEmbedding
 from synesthete.types import Condition, InputError
 
 REACH = 2  # columns to either side, in each of two layers
@@ -48,7 +41,7 @@ class PatchBoundaryRefiner(nn.Module):
         both = torch.cat([prediction, x_t.to(prediction.dtype)], dim=1)
         columns = both.flatten(1, 2).transpose(1, 2)  # (B, W, 2 * C * H)
         shift, scale = self.modulation(signal).unsqueeze(1).chunk(2, dim=-1)
-        hidden = F.gelu(modulate(self.norm(self.into(nearby(columns))), shift, scale), approximate="tanh")
+        hidden = F.gelu(layers.modulate(self.norm(self.into(nearby(columns))), shift, scale), approximate="tanh")
         return self.out(nearby(hidden)).transpose(1, 2).unflatten(1, prediction.shape[1:3])
 
 
@@ -111,7 +104,7 @@ class DiT(ConditionedDenoiser):
         self.grid = math.ceil(sample_size[0] / patch_size[0]), math.ceil(sample_size[1] / patch_size[1])
         patch_values = in_channels * patch_size[0] * patch_size[1]
         self.embed_patch = nn.Linear(patch_values, width)
-        self.register_buffer("positions", grid_positions(*self.grid, width), persistent=False)
+        self.register_buffer("positions", layers.grid_positions(*self.grid, width), persistent=False)
         self.embed_timestep = TimestepEmbedding(width)
         self.embed_pooled = None if pooled_width is None else nn.Linear(pooled_width, width)
         blocks = [ConditionedBlock(width, condition_width, num_heads, mlp_ratio) for _ in range(depth)]
@@ -127,15 +120,15 @@ class DiT(ConditionedDenoiser):
             else PatchBoundaryRefiner(in_channels * sample_size[0], boundary_width, width)
         )
         edges = () if self.boundaries is None else (self.boundaries.modulation, self.boundaries.out)
-        initialise(self, (*self.modulations, self.modulate_out, self.to_out, *edges))
+        layers.initialise(self, (*self.modulations, self.modulate_out, self.to_out, *edges))
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, C * height * width of a patch), zeros beyond the edge."""
-        return patchify(x, self.grid, self.config.patch_size).flatten(1, 2)
+        return layers.patchify(x, self.grid, self.config.patch_size).flatten(1, 2)
 
     def unpatchify(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """The inverse of `patchify`, cut to `size` (H, W)."""
-        return unpatchify(tokens.unflatten(1, self.grid), self.config.patch_size, size)
+        return layers.unpatchify(tokens.unflatten(1, self.grid), self.config.patch_size, size)
 
     def readers(self) -> Iterable[Any]:
         """Its blocks."""
@@ -153,6 +146,6 @@ class DiT(ConditionedDenoiser):
             keys_values = condition.keys_values[i] if condition.keys_values else None
             x = self.run(block, x, modulation, keys_values, condition.mask)
         shift, scale = self.modulate_out(signal).unsqueeze(1).chunk(2, dim=-1)
-        x = self.to_out(modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
+        x = self.to_out(layers.modulate(self.norm_out(x), shift, scale))  # (B, N, patch values)
         prediction = self.unpatchify(x, (x_t.shape[-2], x_t.shape[-1]))
         return prediction if self.boundaries is None else prediction + self.boundaries(prediction, x_t, signal)

@@ -11,16 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
-from synesthete.nn.layers import (
-    ConditionedBlock,
-    FeedForward,
-    TimestepEmbedding,
-    grid_positions,
-    initialise,
-    modulate,
-    patchify,
-    unpatchify,
-)
+from synesthete.nn import layers
+from synesthete.nn.layers import ConditionedBlock, FeedForward, TimestepEmbedding
 from synesthete.nn.roll import OWN_ROWS, Intervals
 from synesthete.types import Condition, InputError
 
@@ -53,7 +45,7 @@ class CellBlock(nn.Module):
         # On two cores a depthwise convolution, forwards and backwards, took 13 ms in float32 and 46 in bf16.
         with torch.autocast(x.device.type, enabled=False):
             near = self.nearby(x.to(self.nearby.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        hidden = self.mlp(modulate(self.norm(near), shift, scale).to(x.dtype))
+        hidden = self.mlp(layers.modulate(self.norm(near), shift, scale).to(x.dtype))
         return torch.addcmul(x, gate.to(x.dtype), hidden.to(x.dtype))
 
 
@@ -129,7 +121,7 @@ class Hourglass(ConditionedDenoiser):
         self.cell_offsets = nn.Parameter(torch.zeros(2 * num_cell_blocks, NUM_MODULATIONS * cell_width))
         self.merge = nn.Linear(cell_width * math.prod(merge), width)
         self.split = nn.Linear(width, cell_width * math.prod(merge))
-        self.register_buffer("positions", grid_positions(*self.token_grid, width), persistent=False)
+        self.register_buffer("positions", layers.grid_positions(*self.token_grid, width), persistent=False)
         blocks = [
             ConditionedBlock(width, condition_width, num_heads, mlp_ratio, approximate="none") for _ in range(depth)
         ]
@@ -143,7 +135,7 @@ class Hourglass(ConditionedDenoiser):
         if interval_width is not None:
             beside = max((spatial_channels or 0) - 2 * in_channels, 0)
             self.intervals = Intervals(in_channels, sample_size[0] - OWN_ROWS, interval_width, beside)
-        initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
+        layers.initialise(self, (self.modulate_cells, self.modulate_tokens, self.modulate_out, self.to_out))
 
     def readers(self) -> Iterable[Any]:
         """Its blocks."""
@@ -154,7 +146,7 @@ class Hourglass(ConditionedDenoiser):
         if condition.keys_values is None:
             condition = self.precompute(condition)
         signal = self.signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
-        cells = self.embed_cell(patchify(self.join_spatial(x_t, condition), self.grid, self.config.cell_size))
+        cells = self.embed_cell(layers.patchify(self.join_spatial(x_t, condition), self.grid, self.config.cell_size))
         cell_modulations = self.modulate_cells(signal) + self.cell_offsets[:, None]  # (blocks, B, 3 * cell width)
         half = len(self.cell_blocks) // 2
         for block, modulation in zip(self.cell_blocks[:half], cell_modulations[:half], strict=True):
@@ -169,8 +161,8 @@ class Hourglass(ConditionedDenoiser):
         for block, modulation in zip(self.cell_blocks[half:], cell_modulations[half:], strict=True):
             cells = self.run(block, cells, modulation)
         shift, scale = self.modulate_out(signal)[:, None, None].chunk(2, dim=-1)
-        cells = self.to_out(modulate(self.norm_out(cells), shift, scale))  # (B, rows, columns, values of a cell)
-        output = unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
+        cells = self.to_out(layers.modulate(self.norm_out(cells), shift, scale))  # (B, rows, columns, values of a cell)
+        output = layers.unpatchify(cells, self.config.cell_size, (x_t.shape[-2], x_t.shape[-1]))
         if self.intervals is None:
             return output
         known, key = x_t, x_t[:, :0]

@@ -16,15 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from synesthete import hub
+from synesthete.denoisers import gated_attention
 from synesthete.denoisers.denoiser import Denoiser
-from synesthete.denoisers.gated_attention import (
-    GatedAttention,
-    add_lora,
-    add_processors,
-    cross_attention_inputs,
-    processors,
-    set_lora_scale,
-)
+from synesthete.denoisers.gated_attention import GatedAttention
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
 from synesthete.types import Condition, InputError
@@ -185,9 +179,9 @@ class StableDiffusion(Denoiser):
         self.unet = make_unet(network, settings | {"cross_attention_dim": condition_width})
         if published is not None and not _without_values():
             load_unet(self.unet, published)
-        add_processors(self.unet, num_sound_tokens, gated_width if gated else None)
+        gated_attention.add_processors(self.unet, num_sound_tokens, gated_width if gated else None)
         if lora_rank is not None:
-            add_lora(self.unet, lora_rank, lora_alpha)
+            gated_attention.add_lora(self.unet, lora_rank, lora_alpha)
         self.requires_grad_(True)  # peft has frozen all but its own; a stage says what is trained
         self.adapter_scale = 1.0
 
@@ -207,7 +201,7 @@ class StableDiffusion(Denoiser):
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"sound adapter_scale {value}: give a number from 0 (the base alone); 1 is as in training")
         self._strength = float(value)
-        set_lora_scale(self.unet, self._strength)
+        gated_attention.set_lora_scale(self.unet, self._strength)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Its parameters by what a stage may train: the `base`, `lora`, and the `gates` with their attentions."""
@@ -229,7 +223,7 @@ class StableDiffusion(Denoiser):
             ValueError: no tokens. InputError: tokens of another width, or none beside the sound's.
         """
         told = self._inputs(condition)
-        pairs = (processor.keys_values(layer, told) for layer, processor in processors(self.unet))
+        pairs = (processor.keys_values(layer, told) for layer, processor in gated_attention.processors(self.unet))
         return replace(condition, keys_values=tuple(pair for layer in pairs for pair in layer))
 
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
@@ -250,7 +244,7 @@ class StableDiffusion(Denoiser):
                 f"tokens {tuple(tokens.shape[1:])} for a denoiser that reads text and then {num_sound} of sound, each "
                 f"{self.config.condition_width} wide; set condition_width and num_sound_tokens as the conditioner's"
             )
-        return cross_attention_inputs(
+        return gated_attention.cross_attention_inputs(
             tokens.to(self.unet.conv_in.weight.dtype), condition.mask, num_sound, self.adapter_scale
         )
 

@@ -21,17 +21,10 @@ from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.part import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
-from synesthete.training import checkpoint, rollback, sharding
+from synesthete.training import checkpoint, precompute, rollback, sharding
 from synesthete.training.assembly import make_parts
 from synesthete.training.models import Models, is_adapted
 from synesthete.training.optim import schedule, select_captions, set_learning_rate, set_trainable
-from synesthete.training.precompute import (
-    NUM_VIEWS,
-    measure_latents,
-    precompute_features,
-    precompute_latents,
-    precompute_pairs,
-)
 from synesthete.training.run_folder import processes, share_step
 from synesthete.training.run_log import DivergedError, RunLog, StepReport
 from synesthete.training.validation import LossByTimestep, Validator
@@ -187,7 +180,7 @@ class StageTrainer:
         if "codec" in stage.train:
             return samples.signals()
         if isinstance(self.objective, Distillation):
-            return precompute_pairs(
+            return precompute.precompute_pairs(
                 self.begin(),  # the weights may have moved since
                 vars(self.recipe.sampling),
                 samples,
@@ -202,18 +195,18 @@ class StageTrainer:
             return samples
         with sharding.gathered(self.model):
             if parts.codec.is_learned:
-                samples = precompute_latents(
+                samples = precompute.precompute_latents(
                     parts.codec,
                     samples,
                     self.folder / "latents",
-                    self.recipe.data.fields.get("num_views", NUM_VIEWS),
+                    self.recipe.data.fields.get("num_views", precompute.NUM_VIEWS),
                     self.accelerator.device,
                     partial(show, "encoding"),
                     around=processes().main_process_first,
                 )
             if stage.num_views:
                 seed, cast = seeding.derive(self.recipe.seed, stage.name), self.accelerator.autocast
-                samples = precompute_features(
+                samples = precompute.precompute_features(
                     parts.conditioner, samples, stage.num_views, seed, autocast=cast, report=partial(show, "looking")
                 )
         return samples
@@ -225,7 +218,7 @@ class StageTrainer:
             self.weights.keep_averages()
         if trains_codec and self.parts.codec.is_learned:
             with sharding.gathered(self.model):
-                measure_latents(self.parts.codec, self.prepared.train, self.accelerator.device)
+                precompute.measure_latents(self.parts.codec, self.prepared.train, self.accelerator.device)
 
     def optimise(self, batches: Iterator[tuple[int, Any]], steps: Steps) -> dict[str, float]:
         """One optimiser step over its micro-batches; the mean of each named loss."""
