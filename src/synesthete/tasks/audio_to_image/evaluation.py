@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from synesthete.codecs.codec import enlarged
 from synesthete.data.picture import to_images
 from synesthete.evaluation import steps
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
@@ -261,8 +262,7 @@ def painted_sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
 
 def enlarge_painting(picture: Image.Image) -> Image.Image:
     """A picture so large that it can be seen, every pixel a square."""
-    times = max(1, SIDE // min(picture.size))
-    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    return enlarged([picture], max(1, SIDE // min(picture.size)))[0]
 
 
 def speaker_sections(found: AudioToImageEvaluator) -> list[Section]:

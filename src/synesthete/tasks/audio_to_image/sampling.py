@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from synesthete import seeding
+from synesthete.codecs.codec import enlarged
 from synesthete.conditioning.audio_text import SoundAndText, slerp
 from synesthete.config import Recipe
 from synesthete.data.audio import as_float
@@ -224,9 +225,7 @@ def find_sounds(inputs: Sequence[Path]) -> list[Path]:
     """
 
     def listed(path: Path) -> list[Path]:
-        if path.is_file():
-            return [path]
-        return list_files(path, SUFFIXES)
+        return [path] if path.is_file() else list_files(path, SUFFIXES)
 
     return list(dict.fromkeys(sound for path in inputs for sound in find_files(path, "sound", listed)))
 
@@ -310,8 +309,9 @@ def draw_strip(plan: PaintPlan, item: Item, progress: Progress) -> PictureResult
     rows, captions, title, how = draw(plan, item, progress)
     title += f', "{request.prompt}"' if request.prompt else ""
     names = [f"seed {request.seed}, {i}" if num > 1 else "" for i in range(num)]
+    times = -(-ENLARGED // max(rows[0][0].size))
     frames = [
-        draw_sheet([[enlarge_frame(row[x]) for row in rows]], [""], captions=[[caption] * num])
+        draw_sheet([enlarged([row[x] for row in rows], times)], [""], captions=[[caption] * num])
         for x, caption in enumerate(captions)
         if request.is_gif
     ]
@@ -351,9 +351,3 @@ def at_strengths(plan: PaintPlan, item: Item, progress: Progress) -> Strip:
     how = plan.how(sound=legible(item.raw.name), strengths=strengths, num=plan.num)
     how.pop("adapter_scale")
     return rows, [f"strength {strength:g}" for strength in strengths], legible(item.raw.stem), how
-
-
-def enlarge_frame(picture: Image.Image) -> Image.Image:
-    """The picture with every pixel a square, large enough to be seen in motion."""
-    times = math.ceil(ENLARGED / max(picture.size))
-    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)

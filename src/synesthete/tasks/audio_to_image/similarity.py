@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,15 +130,13 @@ def clip_clap_scores(
     Neither was trained here, so neither can have learned what a picture made here looks like. Nothing is downloaded.
     """
     found, notes = [], []
-    for model, what in ((clip, "pictures"), (clap, "sounds")):
+    hear = partial(clap_scores, sample_rate=sample_rate)
+    for model, what, scores in ((clip, "pictures", clip_scores), (clap, "sounds", hear)):
         if hub.local_weights(model) is None:
             notes.append(f"{model} is not on this machine, so {what} are not evaluated by it")
             continue
         progress(f"{what} by {model}", 0, 1)
-        if what == "pictures":
-            found += clip_scores(model, answers, class_names)
-        else:
-            found += clap_scores(model, answers, class_names, sample_rate)
+        found += scores(model, answers, class_names)
         progress(f"{what} by {model}", 1, 1)
     return found, notes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -65,7 +65,10 @@ def gallery(found: SpeechEvaluator, places: Sequence[int]) -> Gallery:
     """Picture, spectrogram, sound and what was heard, for the samples at `places`."""
     made, names, cards = found.generated, [*found.class_names, "nothing"], []
     for place in places:
-        word, shown = names[int(found.labels[place])], picture_png(found.pictures[place])
+        word, given = names[int(found.labels[place])], found.pictures[place]
+        if given.is_floating_point():  # in [-1, 1]
+            given = (given.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+        shown = encode_png(to_images(given[None, :3].cpu())[0])
         picture = Medium(f"picture-{place}", shown, f"the picture given: {word}", pixelated=True)
         lines = [f"{name}: {names[int(answers[place])]}" for name, answers in found.heard.items()]  # -1 is the last
         called = {f"spectrogram-{place}": "", f"sound-{place}": "listen"}
@@ -173,13 +176,6 @@ def speech_codec_section(
     figure = figures.difference_figure(before, after, found.codec.spec, "a real clip")
     items.append(Medium("codec-difference", to_png(figure)))
     return Section("The codec alone", _CODEC.format(num=num), items)
-
-
-def picture_png(picture: Any) -> bytes:
-    """A picture (C, H, W) uint8, or float in [-1, 1], as a PNG file."""
-    if picture.is_floating_point():
-        picture = (picture.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    return encode_png(to_images(picture[None, :3].cpu())[0])
 
 
 _HEARD = (

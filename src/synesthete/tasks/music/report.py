@@ -20,7 +20,6 @@ from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.axes import Axes
     from torch import Tensor
 
     from synesthete.evaluation.metrics.memorization import Memorization
@@ -59,8 +58,13 @@ def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, 
     bottom.axhspan(-LIMIT_DB, LIMIT_DB, color="0.5", alpha=0.12)
     bottom.axhline(0, color="0.3", linewidth=0.8)
     bottom.set_ylabel(f"{MADE} - {HELD_OUT} (dB)")
+    shown = [edges[0].item() * 2**octave for octave in range(int(math.log2(edges[-1] / edges[0])) + 1)]
     for axes in (top, bottom):
-        mark_hertz(axes, edges[0].item(), edges[-1].item())
+        axes.set_xscale("log")
+        axes.set_xticks(shown, [f"{hertz / 1000:g}k" if hertz >= 1000 else f"{hertz:.0f}" for hertz in shown])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(edges[0].item(), edges[-1].item())
+        axes.set_xlabel("frequency (Hz)")
     return figure
 
 
@@ -68,16 +72,6 @@ def octaves_apart(descriptors: Mapping[str, AudioDescriptors]) -> list[float]:
     """How much louder each octave of what was made is than that of held-out pieces, in dB."""
     made, real = (spectra.octave_power(descriptors[name].thirds) for name in (MADE, HELD_OUT))
     return spectra.band_differences(made, real).tolist()
-
-
-def mark_hertz(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic axis of frequency with an octave's distance between marks."""
-    axes.set_xscale("log")
-    shown = [low * 2**octave for octave in range(int(math.log2(high / low)) + 1)]
-    axes.set_xticks(shown, [f"{hertz / 1000:g}k" if hertz >= 1000 else f"{hertz:.0f}" for hertz in shown])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(low, high)
-    axes.set_xlabel("frequency (Hz)")
 
 
 def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: float, first_lag: int) -> Figure:

@@ -19,7 +19,6 @@ from synesthete.evaluation.metrics.metric import interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
-from synesthete.evaluation.reporting.report import Gallery as Shown
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import Generated, drawn, encode_signals, shuffled
 from synesthete.evaluation.steps import Finding, speed
@@ -205,12 +204,11 @@ class ComposeEvaluator(Evaluator):
 
     def heard_melodies(self) -> Section:
         """Melodies with voices that were made, and as they were composed."""
-        cards: list[Card] = []
+        cards = []
         for i in range(min(NUM_HEARD // 2, len(self.melodies))):
             cards.append(self.card(f"melody {i}, harmonised", self.harmonised[i]))
             cards.append(self.card(f"melody {i}, as it was composed", self.melodies.grids[i]))
-        shown: list[Shown] = [Gallery(cards, columns=2)]
-        return Section("Melodies harmonised", _HARMONISED, shown)
+        return Section("Melodies harmonised", _HARMONISED, [Gallery(cards, columns=2)])
 
     def card(self, title: str, grid: Tensor, key: int | None = None) -> Card:
         """A piece (V, 2, T) to see and to hear, on an organ."""

@@ -66,7 +66,9 @@ class MusicScoreTask(Task):
             found.context = round(data.context * codec.spec.sample_rate / codec.spec.hop_length)
         samples["train"].jitter = stride_of(recipe, codec) // 2
         statistics = {name: value.clone() for name, value in codec.state_dict().items()}
-        notes = say_notes([*data.notes, *unplayed(samples, names)], ())
+        missing = [name for number, name in enumerate(names) if not (samples["train"].labels == number).any()]
+        silent = [f"nothing to train on is played on {', '.join(missing)}, which learn nothing"] if missing else []
+        notes = say_notes([*data.notes, *silent], ())
         return Prepared(samples["train"], samples["test"], statistics, names, notes, told=told)
 
     def default_folder(self, recipe: Recipe) -> Path:
@@ -182,12 +184,6 @@ def encode_group(codec: Any, performances: Sequence[Performance]) -> dict[str, T
         rolls.append(packed(one.score.frames(x_0.shape[-1], hop / rate, start=-one.lead)))
     lengths = torch.tensor([len(one) for one in encoded])
     return {"x_0": torch.cat(encoded), "rolls": torch.cat(rolls), "lengths": lengths}
-
-
-def unplayed(samples: dict[Split, PerformanceSamples], names: tuple[str, ...]) -> list[str]:
-    """A note where there is an instrument that nothing is played on."""
-    missing = [name for number, name in enumerate(names) if not (samples["train"].labels == number).any()]
-    return [f"nothing to train on is played on {', '.join(missing)}, which learn nothing"] if missing else []
 
 
 register(MusicScoreTask())
