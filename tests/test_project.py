@@ -91,9 +91,8 @@ def test_a_file_is_a_noun_that_says_what_it_is(trees):
     assert not [name for name, tree in trees.items() if Path(name).stem in vague or not ast.get_docstring(tree)]
 
 
-# A recipe's module has a `debug`, the facade and a command the name of what they call, and two layers that may not
-# import each other read the number of steps off a folder.
-IN_SEVERAL = {"debug", "load", "prepare", "step_of"}
+# A recipe's module has a `debug`, the facade and a command the name of what they call.
+IN_SEVERAL = {"debug", "load", "prepare"}
 
 
 def test_a_public_name_is_defined_in_one_module(trees):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.executors import LOCAL, Executor, How, Lost, attempt, single_threaded, using
 from synesthete.io import digest, read_tensor
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -65,10 +65,9 @@ class Ray:
             check_reachable(where)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # of many kinds, by what is wrong and by version
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(
-                f"{where or 'this machine'}: no cluster ({reason}); check the address, or start one there with "
-                "`ray start --head`"
+                f"{where or 'this machine'}: no cluster ({first_line(error)[:200]}); check the address, or start one "
+                "there with `ray start --head`"
             ) from None
 
     def run(

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 # What is decoded. Not PostScript and the like, which Pillow hands to other programs, whatever a file is named.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
@@ -51,8 +51,7 @@ def decode_picture(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
             f"{name}: over {max_pixels:,} pixels; make it smaller, or raise data.max_pixels (of `speak` --max-pixels)"
         ) from None
     except Exception as error:  # decoders fail in every way that there is
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: a damaged picture ({reason}); replace or remove it") from None
+        raise InputError(f"{name}: a damaged picture ({first_line(error)}); replace or remove it") from None
 
 
 @cache

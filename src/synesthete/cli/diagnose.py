@@ -69,16 +69,8 @@ def diagnose(
     with working_on(on), options.progress_bar() as report:
         prepared = task.prepare(recipe, data, report)
         seen_by = choose_features(features, names, prepared, folder, report)
-        under_test = ModelUnderTest(
-            pipeline,
-            prepared,
-            seed,
-            num,
-            reconstruct_from=reconstruct_from,
-            settings=settings,
-            features=seen_by,
-            task=task,
-        )
+        how: dict[str, Any] = {"reconstruct_from": reconstruct_from, "settings": settings, "features": seen_by}
+        under_test = ModelUnderTest(pipeline, prepared, seed, num, **how, task=task)
         embeddings = condition_embeddings(under_test) if pipeline.is_conditional else []
 
         def more(found: Report, folder: Path) -> None:

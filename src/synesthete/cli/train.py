@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,16 +111,8 @@ def train(
                 show(f"step {report.step}: {note}", 0, 0)
 
         try:
-            model = loop.train_recipe(
-                found,
-                prepared,
-                folder,
-                report=on_step,
-                start=begin,
-                start_parts=names,
-                watch=look,
-                trackers=trackers,
-            )
+            how: dict[str, Any] = {"start": begin, "start_parts": names, "watch": look, "trackers": trackers}
+            model = loop.train_recipe(found, prepared, folder, report=on_step, **how)
             wanted = classifier and state.is_main_process
             try:
                 if wanted:

@@ -103,6 +103,11 @@ class Stage:
         return any(name.partition(".")[0] == part for name in self.train)
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step of a stage that a checkpoint, a folder `step_...`, was written after."""
+    return int(checkpoint.name.removeprefix("step_"))
+
+
 @dataclass
 class Sampling:
     """How a finished model samples unless told otherwise; saved with it.

@@ -163,13 +163,10 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
         Section("How they were made", "", [fact_table(reports, names)]),
         *notes_section([note for note in map(caution, shared) if note]),
     ]
-    return Report(
-        title=f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared",
-        summary=comparison_summary(shared, names),
-        facts={name: str(report.path) for name, report in zip(names, reports, strict=True)},
-        sections=sections,
-        data={"compared": [row.to_dict(names) for row in rows]},
-    )
+    title = f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared"
+    facts = {name: str(report.path) for name, report in zip(names, reports, strict=True)}
+    data = {"compared": [row.to_dict(names) for row in rows]}
+    return Report(title, comparison_summary(shared, names), facts, sections=sections, data=data)
 
 
 def comparison_summary(rows: Sequence[Row], names: Sequence[str]) -> str:

@@ -61,10 +61,8 @@ def classification(of: Evaluator) -> Finding:
     ]
     if first.interval[0] <= first.chance:
         said.append("That is no better than guessing: this model does not follow what it is told (yet).")
-    sections = [
-        class_section(of.class_names, made, real, of.what),
-        confusion_section(of.class_names, made, real, of.one),
-    ]
+    tables = of.class_names, made, real
+    sections = [class_section(*tables, of.what), confusion_section(*tables, of.one)]
     data = {"confusion": made.tolist(), "confusion_of_real": real.tolist()}
     return Finding(of.class_metrics, sections, data, sentences=said)
 
@@ -131,13 +129,9 @@ def set_comparison(of: Evaluator) -> Finding:
             f"{num} of the {len(of.references.others)} other real {of.what}, which give the ceilings of {frechet}, "
             f"precision, recall and diversity, are training {of.what}: there are no more held-out ones."
         )
-    return Finding(
-        found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling),
-        [set_section(of)],
-        {"features": {"name": found.features, "width": found.width}, floor: found.floor},
-        notes,
-        [said],
-    )
+    metrics = found.metrics(of.what, inception=of.is_picture, floor_is_ceiling=of.floor_is_ceiling)
+    data = {"features": {"name": found.features, "width": found.width}, floor: found.floor}
+    return Finding(metrics, [set_section(of)], data, notes, [said])
 
 
 def set_section(of: Evaluator) -> Section:

@@ -45,15 +45,9 @@ def adapted(folder: Path) -> dict[str, Any]:
     ).eval()
     load_adapters(SimpleNamespace(denoiser=denoiser, conditioner=conditioner), folder)
     process, sampling = Process.of(told["process"]), told["sampling"] or vars(Sampling(**GUESSED))
-    return {
-        "codec": codec,
-        "conditioner": conditioner,
-        "denoiser": denoiser,
-        "scheduler": scheduler_for(vars(Sampling()) | sampling, process),
-        "process": told["process"],
-        "sampling": sampling,
-        "card": told["card"],
-    }
+    parts = {"codec": codec, "conditioner": conditioner, "denoiser": denoiser}
+    scheduler = scheduler_for(vars(Sampling()) | sampling, process)
+    return parts | {"scheduler": scheduler, "process": told["process"], "sampling": sampling, "card": told["card"]}
 
 
 def make_codec(described: dict[str, Any], statistics: dict[str, list[float]], folder: Path) -> Any:

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from synesthete.config import build
+from synesthete.config.recipe import step_of
 from synesthete.io import read_json, write_file
 from synesthete.training.checkpoint import latest_checkpoint, reading
 
@@ -131,11 +132,6 @@ def num_to_keep(folder: Path, step: int, patience: int | None, least: int) -> in
     if patience is None:
         return least
     return max(least, 1 + sum(step_of(path) > step - patience for path in folder.glob("step_*")))
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
-    return int(checkpoint.name.removeprefix("step_"))
 
 
 def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:

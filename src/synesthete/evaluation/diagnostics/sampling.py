@@ -56,12 +56,9 @@ def classes(model: ModelUnderTest) -> Section:
     else:
         scale = model.pipeline.sampling_settings(**model.settings)["guidance_scale"]
         untold = draw_rows(model, labels[:1], guidance_scale=0.0)
-        sheet = draw_sheet(
-            [[*null, *told] for null, told in zip(untold, table, strict=True)],
-            names,
-            ["no class", *model.names(labels)],
-            title=f"guidance {scale:g}; first column unconditional",
-        )
+        rows_of = [[*null, *told] for null, told in zip(untold, table, strict=True)]
+        title = f"guidance {scale:g}; first column unconditional"
+        sheet = draw_sheet(rows_of, names, ["no class", *model.names(labels)], title=title)
         text = f"{_CLASSES.format(scale=f'{scale:g}')} {_UNTOLD}"
     return Section("Classes", text, [Medium("classes", encode_png(sheet), "Same noise")])
 

@@ -86,14 +86,8 @@ def examine_installation() -> list[Check]:
     """Versions, processors, precision, extras, the cache and the disk; nothing is downloaded, made or changed."""
     device = find_device("auto")
     cache, larger = hub.cache_folder(), "set SYNESTHETE_CACHE to a folder on a larger disk"
-    return [
-        _versions(),
-        *_processor(device),
-        *map(_extra, EXTRAS),
-        _models(),
-        _cache(cache),
-        disk(cache, LITTLE, TOO_LITTLE, larger),
-    ]
+    found = [_versions(), *_processor(device), *map(_extra, EXTRAS), _models(), _cache(cache)]
+    return [*found, disk(cache, LITTLE, TOO_LITTLE, larger)]
 
 
 def _installed(packages: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:

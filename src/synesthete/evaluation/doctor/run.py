@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from synesthete.config import Recipe, Stage
+from synesthete.config.recipe import step_of
 from synesthete.evaluation.doctor.check import Check, check, disk, folder_size, readable
 from synesthete.evaluation.reporting.report import duration
 from synesthete.io import LOCK, read_json
@@ -135,11 +136,6 @@ def _rollbacks(path: Path) -> list[dict[str, Any]]:
     return [
         one for one in found if isinstance(one, dict) and all(isinstance(one.get(n), ROLLBACK[n]) for n in ROLLBACK)
     ]
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
-    return int(checkpoint.name.removeprefix("step_"))
 
 
 def is_written_to(folder: Path) -> bool:

@@ -82,12 +82,9 @@ def kernel(
         torch.cat([torch.ones(len(x), 1), (_orders(len(x), num_subsets, generator) < size).float()], dim=1).to(x)
         for x in (real, made)
     ]
-    found = _discrepancies(
-        _kernel_sums(real, real, chosen[0], chosen[0]),
-        _kernel_sums(made, made, chosen[1], chosen[1]),
-        _kernel_sums(real, made, *chosen),
-        *(picked.sum(dim=0) for picked in chosen),
-    )
+    within, other = (_kernel_sums(x, x, picked, picked) for x, picked in zip((real, made), chosen, strict=True))
+    sizes = (picked.sum(dim=0) for picked in chosen)
+    found = _discrepancies(within, other, _kernel_sums(real, made, *chosen), *sizes)
     return KernelDistance(found[0].item(), found[1:].std().item() if num_subsets > 1 else math.nan)
 
 

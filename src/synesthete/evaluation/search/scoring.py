@@ -166,13 +166,9 @@ class Scorer:
         made = generate_timed(pipeline, self.basis.conditions(labels), **how)
         # Samples of a model that is told nothing are of any class.
         group, features = labels if told else torch.zeros_like(labels), features_of(self.basis.features, made.signal)
-        return ScoredSamples(
-            accuracy=self._accuracy(labels, [made.signal]) if told else math.nan,
-            kid_floor=self.kid_floor(labels),
-            seconds_per_picture=made.seconds,
-            samples=made.signal,
-            **distances(real, self.basis.labels[places], features, group),
-        )
+        share = self._accuracy(labels, [made.signal]) if told else math.nan
+        found = distances(real, self.basis.labels[places], features, group) | {"kid_floor": self.kid_floor(labels)}
+        return ScoredSamples(accuracy=share, seconds_per_picture=made.seconds, samples=made.signal, **found)
 
     def reference(self, labels: Tensor) -> dict[str, float]:
         """What real held-out samples score: `accuracy`, and `precision`, `recall` and `diversity` of one half of them.

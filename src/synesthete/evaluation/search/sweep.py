@@ -233,13 +233,8 @@ def identity_of(scorer: Scorer, samples: SweepSamples, changes: Mapping[str, Any
     own = pipeline.sampling_settings(**changes)
     swept = ("sampler", "guidance_scale", "eta", "num_inference_steps")
     real = repr(tuple(basis.samples.shape)).encode() + basis.labels.numpy().tobytes()
-    return {
-        "model": digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings()),
-        "classifier": digest(basis.classifier_content),
-        "real": digest(real),
-        "features": basis.features.name,
-        "labels": [basis.class_names[label] for label in samples.labels],
-        "seeds": list(samples.seeds),
-        "num": samples.num,
-        "sampling": [f"{key}={value}" for key, value in own.items() if key not in swept],
-    }
+    model = digest(pipeline.codec, pipeline.conditioner, pipeline.denoiser, pipeline.process.settings())
+    found: dict[str, Any] = {"model": model, "classifier": digest(basis.classifier_content), "real": digest(real)}
+    found |= {"features": basis.features.name, "labels": [basis.class_names[label] for label in samples.labels]}
+    sampling = [f"{key}={value}" for key, value in own.items() if key not in swept]
+    return found | {"seeds": list(samples.seeds), "num": samples.num, "sampling": sampling}

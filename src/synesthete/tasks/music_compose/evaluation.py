@@ -66,14 +66,10 @@ class ComposeEvaluator(Evaluator):
         places = samples.draw_with_replacement(len(self.test), self.num, self.seed, "asked for")
         labels = self.test.labels[places]
         num_voices, _, num_columns = self.pipeline.codec.shape
-        raw = ScoreSketch(
-            tonic=labels % 12,
-            mode=labels // 12,
-            begins=self.test.begins[places],
-            ends=self.test.ends[places],
-            voices=torch.zeros(self.num, num_voices, 2, num_columns, dtype=torch.uint8),
-            held=torch.zeros(self.num, num_voices, num_columns, dtype=torch.bool),
-        )
+        hints = {"begins": self.test.begins[places], "ends": self.test.ends[places]}
+        voices = torch.zeros(self.num, num_voices, 2, num_columns, dtype=torch.uint8)
+        held = torch.zeros(self.num, num_voices, num_columns, dtype=torch.bool)
+        raw = ScoreSketch(tonic=labels % 12, mode=labels // 12, voices=voices, held=held, **hints)
         how: dict[str, Any] = {"seed": self.seed, "batch_size": BATCH_SIZE, "warmed": set(), "labels": labels}
         return samples.generate_timed(self.pipeline, raw, progress=partial(self.progress, "sampling"), **how)
 

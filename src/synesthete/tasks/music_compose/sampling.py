@@ -304,13 +304,8 @@ def make_window(
 ) -> Tensor:
     """What is given (B, V, 2, W) with all that is not held (V, W) made. told: values of the hints beside the key."""
     num = len(given)
-    sketch = ScoreSketch(
-        tonic=keys % 12,
-        mode=keys // 12,
-        voices=given,
-        held=held.expand(num, -1, -1),
-        **{name: torch.full((num,), value) for name, value in told.items()},
-    )
+    hints = {name: torch.full((num,), value) for name, value in told.items()}
+    sketch = ScoreSketch(tonic=keys % 12, mode=keys // 12, voices=given, held=held.expand(num, -1, -1), **hints)
     around = None
     if held.any():
         x_0 = pipeline.codec.encode(given.where(held[:, None], 0).to(pipeline.device))
