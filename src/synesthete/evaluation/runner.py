@@ -210,9 +210,8 @@ class Evaluator:
         if self.saved is not None and self.saved.classifier.knows_classes:
             yield Finding([self.saved_metric()])
         if self.trained is not None:
-            yield Finding(
-                data={"classifier": {k: getattr(self.trained, k) for k in ("accuracy", "num_test", "seconds")}}
-            )
+            known = {name: getattr(self.trained, name) for name in ("accuracy", "num_test", "seconds")}
+            yield Finding(data={"classifier": known})
 
     def saved_metric(self) -> Metric:
         """The accuracy of the classifier saved with the model on held-out samples."""

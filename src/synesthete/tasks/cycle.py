@@ -71,11 +71,6 @@ class Cycle:
         """How often what the first picture shows became each class in the last, (C, C + 1)."""
         return confusion(self.seen_first, self.seen_last, len(self.class_names))
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """The figures that are in no table of the report, as plain values."""
-        return {"class_names": list(self.class_names), "confusion": self.confusion().tolist(), "notes": self.notes}
-
 
 def evaluate_cycle(
     speech: Pipeline,
@@ -89,7 +84,7 @@ def evaluate_cycle(
     command: str | None = None,
     progress: Progress = lambda *_: None,
     **options: Any,
-) -> Cycle:
+) -> Report:
     """Go round with held-out pictures and write the report into `folder`.
 
     speech: pictures in, speech out. painter: sound in, pictures out; prepared: its data. classifier: of pictures, such
@@ -110,8 +105,9 @@ def evaluate_cycle(
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
         "pictures": f"{len(found.labels)} of {len(prepared.test.labels)} held out by the painter's data, seed {seed}",
     }
-    write_report(cycle_report(found, facts), Path(folder))
-    return found
+    report = cycle_report(found, facts)
+    write_report(report, Path(folder))
+    return report
 
 
 def go_round(
@@ -223,7 +219,8 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
     became = Section("What became what", "", [Medium("confusion", to_png(figure))])
     sections = [cycle_sheet(found), became, Section("How to read the figures", _READING), *notes]
     title = f"There and back {facts.get('model', '')}".strip()
-    return Report(title, summary, facts, found.metrics, sections, found.data)
+    data = {"class_names": list(found.class_names), "confusion": found.confusion().tolist(), "notes": found.notes}
+    return Report(title, summary, facts, found.metrics, sections, data)
 
 
 def cycle_sheet(found: Cycle) -> Section:
