@@ -38,7 +38,8 @@ class Task:
     Attributes:
         name: as recipes and models name it. verb: of the command that samples, whose default is `shipped_model`. makes:
             what comes out, as in "a model of speech". request_type: what it can be asked for, whose fields are options
-            of the command line. plan_type: what a request comes to. num_evaluated: samples that an evaluation makes
+            of the command line. plan_type: what a request comes to. input_types, input_words: what `request_for` takes
+            for the inputs of a request, in Python and in words. num_evaluated: samples that an evaluation makes
             unless told. evaluation_options: those that `evaluate` takes beside those of every task. is_scorable:
             whether `sweep` and `tune` can score what is made of a class alone. evaluator_type, saved_classifier: what
             evaluates a model, and what `train_classifier` saves, "" for nothing: MODULE:CLASS, imported when needed.
@@ -53,6 +54,8 @@ class Task:
     shipped_model: str = ""
     request_type: ClassVar[type[SampleRequest]]
     plan_type: ClassVar[type[Plan]]
+    input_types: ClassVar[tuple[type, ...]] = (str, Path)
+    input_words: str = "a path, a PIL image, or a list of them"
     num_evaluated: int = 500
     evaluation_options: tuple[str, ...] = ()
     is_scorable: bool = False
@@ -222,11 +225,12 @@ class Task:
         """The request's fields for the inputs that `synesthete.load(...)(inputs)` is called with.
 
         Raises:
-            InputError: something else than a path or a PIL image.
+            InputError: something else than the task reads: a path, and where it reads pictures a PIL image.
         """
+        pictures = self.form.get("inputs", "picture") == "picture"
         for one in inputs:
-            if not isinstance(one, str | Path) and not hasattr(one, "getbands"):  # as PIL images have
-                raise InputError(f"an input of type {type(one).__name__}; give a path, a PIL image, or a list of them")
+            if not isinstance(one, self.input_types) and not (pictures and hasattr(one, "getbands")):  # as PIL images
+                raise InputError(f"an input of type {type(one).__name__}; give {self.input_words}")
         return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
 
     def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:

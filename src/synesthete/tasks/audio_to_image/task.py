@@ -18,12 +18,12 @@ from synesthete.tasks.audio_to_image.preparation import prepare_pairs
 from synesthete.tasks.audio_to_image.sampling import STRONGEST, PaintPlan, PaintRequest
 from synesthete.tasks.images.task import Images
 from synesthete.tasks.preparation import cached
-from synesthete.tasks.task import register
-from synesthete.types import InputError, Prepared, Progress
+from synesthete.tasks.task import Task, register
 
 if TYPE_CHECKING:
     from synesthete.evaluation.runner import Evaluator
     from synesthete.pipeline import Pipeline
+    from synesthete.types import Prepared, Progress
 
 SECONDS = 1.0  # of a made-up sound; an encoder cuts or pads it to what it hears
 
@@ -37,6 +37,7 @@ class AudioToImage(Images):
     shipped_model = "audio-to-image-digits"
     request_type = PaintRequest
     plan_type = PaintPlan
+    input_words = "the path of a sound, or several"
     form: ClassVar[Any] = {"inputs": "sound", "between": "sound", "adapter_scale": (0.0, STRONGEST, 1.0)}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
@@ -86,9 +87,7 @@ class AudioToImage(Images):
 
     def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
         """Files of sound."""
-        if wrong := [one for one in inputs if not isinstance(one, str | Path)]:
-            raise InputError(f"an input of type {type(wrong[0]).__name__}; give the path of a sound, or several")
-        return {"inputs": [Path(one) for one in inputs]}
+        return Task.request_for(self, pipeline, inputs)
 
     def evaluator(
         self, pipeline: Pipeline, prepared: Prepared, recipe: Recipe, model: str, **options: Any

@@ -42,6 +42,7 @@ class MusicScoreTask(Task):
     saved_classifier = "synesthete.evaluation.classifiers.transcriber:Transcriber"
     request_type = ScoreRequest
     plan_type = ScorePlan
+    input_types, input_words = (str, Path, Score), "a path, a Score, or a list of them"
     form: ClassVar[Any] = {"inputs": "score", "instrument": CHOICE}
 
     def choices(self, pipeline: Any) -> dict[str, Sequence[Any]]:
@@ -87,13 +88,6 @@ class MusicScoreTask(Task):
             told[split] = f"{num} performances ({samples.seconds / 60:.0f} minutes, {windows} windows)"
         instruments = ", ".join(prepared.class_names)
         return values, f"{told['train']} to train on, {told['test']} held out (no piece in both), on {instruments}"
-
-    def request_for(self, pipeline: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Scores, or files of them."""
-        for one in inputs:
-            if not isinstance(one, str | Path | Score):
-                raise InputError(f"an input of type {type(one).__name__}; give a path, a Score, or a list of them")
-        return {"inputs": [Path(one) if isinstance(one, str) else one for one in inputs]}
 
     def fit_classifier(self, recipe: Recipe, prepared: Prepared, data: Path | None, **options: Any) -> Any:
         """One of performances that the model is trained on; evaluations tell what it hears in held-out ones."""
