@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,6 @@ from synesthete.config.build import describe_nested, restore_nested
 from synesthete.types import Condition, InputError, SpokenPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from PIL import Image
 
 NONE = -1  # the number of no voice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,8 +11,6 @@ from torch import Tensor
 from synesthete.types import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Denoise = Callable[[Tensor, Tensor, Condition], Tensor]
 
 __all__ = ["guided", "guided_by_two"]

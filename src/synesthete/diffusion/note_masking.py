@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +13,6 @@ from synesthete.diffusion.process import Process
 from synesthete.nn.part import Config
 from synesthete.nn.roll import known_begins, mean_of_notes, note_numbers
 from synesthete.types import Condition, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["NoteMasking", "NoteSampler"]
 

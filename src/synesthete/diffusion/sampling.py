@@ -7,6 +7,7 @@ import inspect
 import itertools
 import sys
 import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,6 @@ from synesthete.diffusion.note_masking import NoteSampler
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from synesthete.diffusion.process import Process
 
 __all__ = ["SAMPLERS", "Sampler", "make_scheduler", "sample", "samplers_of", "scheduler_for"]

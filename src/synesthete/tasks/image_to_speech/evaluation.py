@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,6 @@ from synesthete.tasks.image_to_speech.measures import Pairing, pair
 from synesthete.tasks.image_to_speech.voices import asked_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from synesthete.conditioning.speakers import SpeakerEncoder
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +18,6 @@ from synesthete.tasks.image_to_speech.measures import preprocessed, training_fea
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.speech.corpus import Clips
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +32,6 @@ from synesthete.evaluation.samples import Generated, drawn, encode_signals
 from synesthete.evaluation.steps import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
     from synesthete.data.pictures import Pictures
     from synesthete.data.rows import Rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +19,6 @@ from synesthete.evaluation.samples import Generated, first_of_each
 from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from synesthete.evaluation.audio_features.spectra import SignalDifference
     from synesthete.tasks.image_to_speech.evaluation import Curve, SpeechEvaluator
 

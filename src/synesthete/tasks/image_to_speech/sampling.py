@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,6 @@ from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_inputs, na
 from synesthete.types import InputError, Progress, SpokenPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from PIL import Image
 
     from synesthete.pipeline import Pipeline

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +21,6 @@ from synesthete.io import write_folder
 from synesthete.types import AudioSpec, InputError, Progress, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -27,9 +29,6 @@ from synesthete.training.precompute import precompute_features
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips
     from synesthete.evaluation.runner import Evaluator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,6 @@ from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech.measures import pad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from synesthete.conditioning.speakers import SpeakerEncoder
     from synesthete.data.speech.corpus import Clips
     from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator

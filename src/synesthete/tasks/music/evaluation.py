@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,9 +33,6 @@ from synesthete.tasks.music.upsampling import evaluate_upsampling
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from PIL import Image
 
     from synesthete.evaluation.audio_features.spectra import Sounds

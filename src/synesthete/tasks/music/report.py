@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,6 @@ from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Sectio
 from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from synesthete.evaluation.metrics.memorization import Memorization

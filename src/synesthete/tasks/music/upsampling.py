@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +25,6 @@ from synesthete.tasks.music.references import through_codec
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from synesthete.pipeline import Pipeline
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,6 @@ from synesthete.tasks.music_compose.sampling import Draft, choose_instrument, co
 from synesthete.types import InputError, ScoreSketch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from PIL import Image
 
     from synesthete.data.scores.corpus import ScoreSamples

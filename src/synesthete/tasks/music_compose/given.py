@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,6 @@ from synesthete.data.scores.sources import MIDI, MUSICXML, ScoreFile
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from synesthete.data.scores.score import Mode, Note, Score
 
 VOICES = ("soprano", "alto", "tenor", "bass")

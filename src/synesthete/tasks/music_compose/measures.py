@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
@@ -12,8 +13,6 @@ import numpy as np
 from synesthete.data.scores.score import BAR, COLUMNS, PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from torch import Tensor
 
 MAJOR = np.isin(np.arange(12), (0, 2, 4, 5, 7, 9, 11))  # pitch classes of a major scale, from its tonic up

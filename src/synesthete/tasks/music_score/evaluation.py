@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,6 @@ from synesthete.tasks.music_score.playing import play_rolls
 from synesthete.types import Batch, Progress, ScoreWindows, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from synesthete.config import Recipe
     from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,8 +17,6 @@ from synesthete.pipeline.canvas import Frames, find_overlap, resample
 from synesthete.types import InputError, Progress, ScoreWindows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
 
     from synesthete.data.scores.score import Score

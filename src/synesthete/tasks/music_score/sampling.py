@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,6 @@ from synesthete.tasks.sampling import Item, Plan, SampleRequest, find_inputs, sp
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.data.scores.score import Score
     from synesthete.pipeline import Pipeline
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ from synesthete.evaluation.audio_features.spectra import frame_sizes, log_mel, p
 from synesthete.types import InputError, Progress, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synesthete.data.scores.performances import Performance
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.pipeline.canvas import Frames
