@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,15 @@ def test_a_public_name_is_defined_in_one_module(trees):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(name)
     assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in IN_SEVERAL} == {}
+
+
+def test_what_a_section_says_is_there_and_is_said():
+    tables = [path.read_text(encoding="utf-8").splitlines() for path in SOURCE.rglob("sections.tsv")]
+    there = [row.split("\t")[0] for table in tables for row in table if not row.startswith("#")]
+    used = re.findall(r"SECTIONS\[f?[\"']([a-z_.]+)", "".join(path.read_text(encoding="utf-8") for path in MODULES))
+    told = {name.partition(".")[0] for name in used if name.endswith(".")}  # by a name that is put together
+    assert len(set(there)) == len(there) > 30
+    assert {name for name in there if name.partition(".")[0] not in told} == {name for name in used if name[-1] != "."}
 
 
 def test_no_secret_and_no_path_of_one_machine_is_in_the_source():

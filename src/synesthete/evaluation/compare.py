@@ -12,7 +12,8 @@ from typing import Any
 
 from synesthete.config import build
 from synesthete.evaluation.metrics.metric import METRICS, Metric
-from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, notes_section, number, spread_of
+from synesthete.evaluation.reporting import report as page
+from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, number, spread_of
 from synesthete.io import read_json
 from synesthete.types import InputError
 
@@ -157,11 +158,11 @@ def comparison_report(reports: Sequence[ReadReport]) -> Report:
     if not shared:
         raise InputError(f"{reports[0].path} and the others have no metric in common; compare models of one kind")
     sections = [
-        Section("Differences", _DIFFERENCES, [difference_table(shared, names)]),
+        Section("Differences", page.SECTIONS["compare.differences"], [difference_table(shared, names)]),
         Section("Figures side by side", "", [value_table(rows, names)]),
         Section("In one picture", _PICTURE, [Medium("comparison", comparison_figure(shared, names))]),
         Section("How they were made", "", [fact_table(reports, names)]),
-        *notes_section([note for note in map(caution, shared) if note]),
+        *page.notes_section([note for note in map(caution, shared) if note]),
     ]
     title = f"{' against '.join(reversed(names))}" if len(names) == 2 else f"{len(names)} reports compared"
     facts = {name: str(report.path) for name, report in zip(names, reports, strict=True)}
@@ -253,11 +254,6 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> bytes:
     return to_png(figure)
 
 
-_DIFFERENCES = (
-    "Each figure minus that of the first report, with the 95% interval of the difference of two independent estimates "
-    "(Newcombe 1998, from their own intervals). 'Not sure': 0 is inside. A figure without an interval is compared by "
-    "its value alone; its chance and ceiling, below, say how much a difference means."
-)
 _PICTURE = (
     "A strip a metric, each with its own scale; bars: 95%. Dotted: chance, dashed: the ceiling, of the first report."
 )

@@ -22,7 +22,7 @@ from synesthete.evaluation.metrics.classification import accuracy, accuracy_metr
 from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
-from synesthete.evaluation.reporting.report import Report, Section, notes_section, provenance, write_report
+from synesthete.evaluation.reporting.report import SECTIONS, Report, Section, notes_section, provenance, write_report
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import Finding
@@ -319,7 +319,7 @@ class Evaluator:
 
     def reading(self) -> Section:
         """What chance, shuffled and ceiling mean here."""
-        text = _READING.format(what=self.what, worst=self.worst_is, best=self.best_is)
+        text = SECTIONS["runner.reading"].format(what=self.what, worst=self.worst_is, best=self.best_is)
         return Section("How to read the figures", f"{text} {self.reading_remark}".strip())
 
 
@@ -337,10 +337,3 @@ def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str) -> 
 
 
 _GALLERY = "The first that were made, not the best ones, beside real ones that the model never saw."
-_READING = (
-    "Chance is the worst that a figure can be: for class accuracy a classifier that guesses; for what compares sets, "
-    "{worst}; for diversity one of the {what} over and over; for memorization copies of training {what}; for errors of "
-    "one step the mean of all. Shuffled: the classes, or conditions, of other {what}. The ceiling is what real {what} "
-    "score: classified; or, for what compares sets, {best}. The Fréchet distance (FID) is biased by the number of "
-    "{what}, and figures in other features are no figures of the same thing: both are in its name."
-)

@@ -17,7 +17,7 @@ from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_m
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.figures import confusion_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
-from synesthete.evaluation.reporting.report import Gallery, Medium, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import shuffled
 from synesthete.objectives.one_step import condition_sensitivity, errors_by_condition, fixed_noise, predict_x_0, split
 
@@ -146,19 +146,9 @@ def set_section(of: Evaluator) -> Section:
         f"against {found.num_held_out} held-out {of.what}; {found.features}, {found.width} numbers each; {frechet}, "
         f"precision and recall with {found.num_equal} of each set"
     )
-    text = _AS_A_SET.format(frechet=frechet, kernel=kernel, what=of.what, floor=found.floor)
+    text = SECTIONS["steps.as_a_set"].format(frechet=frechet, kernel=kernel, what=of.what, floor=found.floor)
     table = Table((*columns, "diversity over real", *more), rows, caption)
     return Section("As a set", f"{text} {of.set_remark}".strip(), [table])
-
-
-_AS_A_SET = (
-    "{frechet}: how far the mean and covariance of the features are from those of real {what} (Heusel et al. 2017; "
-    "Kilgour et al. 2019 for sound). {kernel}: how far the features' distributions are apart by a cubic kernel, "
-    "without bias (Bińkowski et al. 2018); held-out {what} score {floor:.3g} against each other, in part for having by "
-    "chance more of one class than of another. Class-balanced, every class has equal weight, so the floor is lower and "
-    "smaller faults are seen. Precision: made {what} that lie among real ones. Recall: real {what} that lie among made "
-    "ones (Kynkäänniemi et al. 2019)."
-)
 
 
 def memorization(of: Evaluator) -> Finding:
@@ -196,13 +186,7 @@ def copies_section(of: Evaluator, found: Memorization) -> Section:
     nearest = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in found.suspects.tolist()]
     columns = f"made {of.one}", f"distance in {first.space}", f"share of held-out {of.what} that are nearer"
     items += [Table(columns, nearest, "the most suspicious"), *of.suspect_items(found)]
-    return Section("Made or copied", f"{_COPIED.format(what=of.what)} {of.copy_remark}".strip(), items)
-
-
-_COPIED = (
-    "How far it is to the nearest training sample. Real held-out {what} are near to some, too, so they are the "
-    "measure: of a model that copies, many more {what} are as near as the nearest few of theirs."
-)
+    return Section("Made or copied", f"{SECTIONS['steps.copied'].format(what=of.what)} {of.copy_remark}".strip(), items)
 
 
 def speed(of: Evaluator) -> Finding:
@@ -290,7 +274,7 @@ def denoising_finding(
     curves = {name: found.mean(dim=1).tolist() for name, found in traced.items()}
     num, one = len(few.label), what.split()[-1].removesuffix("s")
     items = errors_by_timestep(TRACED, curves, f"{what}{whose}, n = {num}", mean_error, f"the mean {one}")
-    section = Section("Loss by timestep", _TRACE.format(num=num, what=what + whose), items)
+    section = Section("Loss by timestep", SECTIONS["steps.trace"].format(num=num, what=what + whose), items)
     data = {"error_by_timestep": {"fraction": list(TRACED), **curves, f"mean {one}": mean_error}}
     return Finding(metrics, [section], data)
 
@@ -338,10 +322,3 @@ def errors_by_timestep(
 def first(batch: Batch, num: int) -> Batch:
     """The first `num` samples of a batch, or all there are."""
     return replace(batch, signal=batch.signal[:num], raw=batch.raw[:num], label=batch.label[:num])
-
-
-_TRACE = (
-    "How far the network's guess of a clean sample is from it, from little noise to nearly nothing but noise, with "
-    "{num} {what}. A network that uses its condition is better with the right one than with another, and most of all "
-    "near noise."
-)

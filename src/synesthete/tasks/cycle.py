@@ -33,6 +33,7 @@ from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
 from synesthete.tasks.audio_to_image.evaluation import enlarge_painting
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
     figure = confusion_figure(found.confusion(), found.class_names, f"n = {len(found.labels)}", sides=sides)
     notes = [Section("Notes", " ".join(found.notes))] if found.notes else []
     became = Section("What became what", "", [Medium("confusion", to_png(figure))])
-    sections = [cycle_sheet(found), became, Section("How to read the figures", _READING), *notes]
+    sections = [cycle_sheet(found), became, Section("How to read the figures", SECTIONS["cycle.reading"]), *notes]
     title = f"There and back {facts.get('model', '')}".strip()
     data = {"class_names": list(found.class_names), "confusion": found.confusion().tolist(), "notes": found.notes}
     return Report(title, summary, facts, found.metrics, sections, data)
@@ -251,16 +252,5 @@ def cycle_sheet(found: Cycle) -> Section:
     title = "below: what the classifier sees in the last one, where it is something else"
     captions = [line + [""] * (len(columns) - len(line)) for line in captions]
     picture = encode_png(draw_sheet(rows, row_names, columns, captions=captions, title=title))
-    return Section("Picture, speech, picture", _SHEET, [Medium("cycle", picture, title), Gallery(cards)])
-
-
-_SHEET = (
-    "Held-out pictures, the log-mel of what the first model said of each, and what the second painted of that: the "
-    "first ones of each class, not the best."
-)
-_READING = (
-    "The classifier learned from real pictures that neither model saw. Chance is guessing; shuffled "
-    "are other first pictures; the ceiling is the same way round with a real held-out recording of the class in place "
-    "of the speech, so that what is missing to it is lost by speaking, and what is missing from there to 1 by hearing "
-    "and painting. Speech is resampled to the rate that the second model hears, and its loudest stretch taken."
-)
+    items: list[Medium | Gallery] = [Medium("cycle", picture, title), Gallery(cards)]
+    return Section("Picture, speech, picture", SECTIONS["cycle.sheet"], items)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CHOICE = "choice"
 # One line for each field of a request and each sampling setting.
 HELP: dict[str, str] = dict(tab_separated(Path(__file__).with_name("help.tsv")))
+# What the sections of their reports say, by names of their own.
+SECTIONS: dict[str, str] = dict(tab_separated(Path(__file__).with_name("sections.tsv")))
 
 
 class Task:

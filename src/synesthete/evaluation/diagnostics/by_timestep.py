@@ -15,7 +15,7 @@ from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, Model
 from synesthete.evaluation.metrics.metric import Z_95
 from synesthete.evaluation.reporting.figures import MSE, TIMESTEP, Panel, curves_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Section, Table
 from synesthete.objectives import one_step
 from synesthete.objectives.one_step import StepErrors
 from synesthete.types import Condition, InputError
@@ -59,7 +59,8 @@ def loss_by_timestep(model: ModelUnderTest) -> Section:
     losses, class_names = [errors.loss for errors in found.values()], model.prepared.class_names
     if model.pipeline.is_conditional and len(class_names) > 1:
         items.append(_gap_by_class(losses, [batch.label for batch in batches.values()], class_names))
-    return Section("Loss by timestep", f"{_LOSS} In short, {one_step.measure_gap(*losses)}.", items)
+    text = f"{SECTIONS['by_timestep.loss']} In short, {one_step.measure_gap(*losses)}."
+    return Section("Loss by timestep", text, items)
 
 
 def _gap_by_class(losses: Sequence[Tensor], labels: Sequence[Tensor], class_names: Sequence[str]) -> Table:
@@ -105,7 +106,7 @@ def sensitivity_by_timestep(model: ModelUnderTest) -> Section:
         Medium("sensitivity-by-timestep", to_png(curves_figure(panels)), "what the condition is worth by timestep"),
         Table(columns, rows, f"mean square error of x_0, n = {len(x_0)}"),
     ]
-    text = f"{_SENSITIVITY} {say_where_used(worse[SHUFFLED] / 100, FRACTIONS)}"
+    text = f"{SECTIONS['by_timestep.sensitivity']} {say_where_used(worse[SHUFFLED] / 100, FRACTIONS)}"
     return Section("Condition sensitivity by timestep", text, items)
 
 
@@ -258,7 +259,8 @@ def reconstruction(model: ModelUnderTest) -> Section:
         title=f"noised to {time}; below each: mean square error",
     )
     medium = Medium("reconstruction", encode_png(sheet), f"Held-out originals, noised to {time} and denoised back")
-    return Section("Reconstruction", _RECONSTRUCTION.format(time=time), [medium, _table(total, {fraction: found})])
+    text = SECTIONS["by_timestep.reconstruction"].format(time=time)
+    return Section("Reconstruction", text, [medium, _table(total, {fraction: found})])
 
 
 def reconstruction_sweep(model: ModelUnderTest) -> Section:
@@ -283,7 +285,7 @@ def reconstruction_sweep(model: ModelUnderTest) -> Section:
         Medium("reconstruction-error", to_png(figure), "Error against where the way back began"),
         _table(total, found),
     ]
-    return Section("Reconstruction by timestep", _RECONSTRUCTION_SWEEP, items)
+    return Section("Reconstruction by timestep", SECTIONS["by_timestep.reconstruction_sweep"], items)
 
 
 def _table(total: int, found: dict[float, Reconstructed]) -> Table:
@@ -293,27 +295,3 @@ def _table(total: int, found: dict[float, Reconstructed]) -> Table:
         means = [each.errors(name).mean().item() for name in ("back", "at_once")]
         rows.append((f"t = {fraction * total:.0f} of {total}", len(each.x_0), *means, each.mean_error))
     return Table(("from", "n", "MSE, denoised", "MSE, in one step", "MSE of the mean sample"), rows)
-
-
-_LOSS = (
-    "How wrong one step of the network is, by how noisy its input is, on the same noise for samples that it was "
-    "trained on (not augmented) and for samples held out. Where the curves part, the model knows its training samples "
-    "better than others: it over-fits. Dotted: no network, each pixel drawn towards its mean, on held-out samples; a "
-    "network has to be below."
-)
-_SENSITIVITY = (
-    "The error of x_0 of held-out samples, on the same noise, when the network is told their class (right), that of "
-    "another class (shuffled) and nothing (null). Where shuffled is no worse than right, the condition is not used; "
-    "a model without any use for it is at 0 throughout."
-)
-_RECONSTRUCTION = (
-    "Real held-out samples noised to {time} and denoised back without guidance, told their class. The lines of a "
-    "picture survive a little noise; the more there is, the more is made up. One step gives the mean of all that x_t "
-    "may have been: it is nearer to the original and blurred. An error above that of the mean sample says that what "
-    "was made up is another thing."
-)
-_RECONSTRUCTION_SWEEP = (
-    "The same from several places on the way to noise. Mean square error in x_0 space, where the data have unit "
-    "variance. Step by step is to be above one step, which is the least any guess can cost, and both are to fall to 0 "
-    "with the noise."
-)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import draw_matrix, to_png
-from synesthete.evaluation.reporting.report import Medium, Section
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Section
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def embeddings(model: ModelUnderTest) -> Section:
         items.append(Medium("embeddings-samples", to_png(figure), f"Samples among real pictures, {samples.name}"))
     if not items:
         raise InputError("embeddings: the condition has no vectors; leave this diagnostic out")
-    return Section("Embeddings", _TEXT if told else _SAMPLES, items)
+    said = [SECTIONS[f"embeddings.{name}"] for name in (*(["conditions"] if told else []), "samples")]
+    return Section("Embeddings", " ".join(said), items)
 
 
 def project(vectors: Tensor, seed: int) -> tuple[np.ndarray, str]:
@@ -161,14 +162,3 @@ def draw_embedding(axes: Axes, found: Embedding, seed: int) -> None:
         axes.set_xlabel("   ".join(said), fontsize=9)
     axes.set(xticks=[], yticks=[])
     axes.set_title(f"{found.name}: {how} (n = {len(places)})", fontsize=10)
-
-
-_SAMPLES = (
-    "What the classifier sees in samples and as many real held-out pictures. Where samples lie among real ones they "
-    "cannot be told apart by it; a cluster of samples alone is something that no real picture shows."
-)
-_TEXT = (
-    "What the conditioner says of every class and, for guidance, of none. t-SNE keeps neighbours together; distances "
-    "between far groups mean nothing, and of a dozen points their places mean little: read the cosines. Two classes "
-    "with a cosine near 1 are told apart by hardly anything. " + _SAMPLES
-)

@@ -10,7 +10,7 @@ from synesthete.evaluation.audio_features.pitch import LOWEST_VOICE, VOICED, tra
 from synesthete.evaluation.diagnostics.by_timestep import NUM_MEASURED
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import TIMESTEP, Panel, curves_figure, to_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Section, Table
 from synesthete.nn.spectrum import cosine_basis
 from synesthete.objectives.one_step import predict_x_0
 from synesthete.types import InputError
@@ -86,7 +86,7 @@ def _section(
         Medium("fine-structure", to_png(curves_figure(panels)), "what one step loses by index, and its voicing"),
         Table(columns, rows, caption),
     ]
-    return Section("Fine structure", f"{_ABOUT} {say_kept(total, voiced, real)}", items)
+    return Section("Fine structure", f"{SECTIONS['fine_structure.about']} {say_kept(total, voiced, real)}", items)
 
 
 def say_kept(total: list[float], voiced: list[float], real: float) -> str:
@@ -102,11 +102,3 @@ def say_kept(total: list[float], voiced: list[float], real: float) -> str:
         "that: whiten the codec (codec.whitening), give what x_t shows a way around the tokens (Hourglass, "
         "process.preconditioned), or train longer."
     )
-
-
-_ABOUT = (
-    "Real held-out sounds, noised, and what one step of the network makes of them, told what they are of. A DCT over "
-    "the bands of each frame splits levels into their coarse shape (low indices) and their fine structure (high ones: "
-    "the harmonics of a voice), which carries little of the variance. At low noise x_t shows it plainly, so a good "
-    "guess has it; a share of 1 is what the mean would lose."
-)

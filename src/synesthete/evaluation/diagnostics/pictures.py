@@ -15,7 +15,7 @@ from synesthete.evaluation.metrics.metric import interval
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import Panel, curves_figure, histogram_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Section, Table
 
 if TYPE_CHECKING:
     from synesthete.data.rows import Rows
@@ -93,7 +93,7 @@ def spectrum(model: ModelUnderTest) -> Section:
         for name, rings in octaves.items()
     ]
     columns = ("details of", "samples (dB)", "real (dB)", "difference (dB)", "real against real (dB)")
-    text = f"{_SPECTRUM} {say_where_apart(apart, floor)}"
+    text = f"{SECTIONS['pictures.spectrum']} {say_where_apart(apart, floor)}"
     return Section("Power spectrum", text, [medium, Table(columns, rows, "by octave")])
 
 
@@ -165,7 +165,7 @@ def neighbours(model: ModelUnderTest) -> Section:
         found = nearest_training_distance(model.features.name, *described)
         spaces.append((found, *find_nearest(described[0].unsqueeze(1), described[2], NUM_NEAREST)))
     items: list[Medium | Table] = []
-    said, rows = [_NEIGHBOURS], []
+    said, rows = [SECTIONS["pictures.neighbours"]], []
     for found, distances, places in spaces:
         items += _pictures(model, made, training, found, distances, places)
         said.append(f"In {found.space}: {say_nearest(found, count_copies(distances))}")
@@ -241,16 +241,3 @@ def say_nearest(found: NearestTrainingDistance, num_copies: int) -> str:
     if num_copies or low > QUANTILE:
         return f"{said}: look at them, the model may draw from memory."
     return f"{said}: no sign of memorisation."
-
-
-_SPECTRUM = (
-    "How much the pictures vary at each scale: coarse forms on the left, single pixels on the right; in dB, of values "
-    "from 0 to 1. Samples below real pictures are too smooth there, above too noisy. The floor is how far two sets of "
-    "real held-out pictures are apart, each of as many as there are samples."
-)
-_NEIGHBOURS = (
-    "Each row is a sample and the three training pictures nearest to it, with their distances, the most suspicious "
-    "sample first. A copy is at distance 0, or far closer to one of them than to the next. Real held-out pictures, "
-    "which cannot be copies, are what to compare with: one in twenty of them is closer than their 5th percentile. "
-    "In pixels, whatever is too smooth is close to everything; features are less easily misled."
-)

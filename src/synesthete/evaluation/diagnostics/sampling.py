@@ -11,7 +11,7 @@ from torch import Tensor
 
 from synesthete.evaluation.metrics.metric import interval_of_mean
 from synesthete.evaluation.reporting.media import draw_sheet, encode_gif, encode_png
-from synesthete.evaluation.reporting.report import Medium, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Section, Table
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -26,15 +26,6 @@ FRACTIONS = (0.998, 0.8, 0.6, 0.4, 0.2, 0.1, 0.03, 0.0)  # of the way to noise: 
 NUM_FRAMES = 30
 FINEST = 0.01  # of the way: of steps nearer to each other, the first is kept
 SCALES = (0.0, 1.0, 1.5, 3.0, 6.0, 9.0)
-HOW = (
-    "Each row is one class from one noise; from left to right guidance rises (0: told nothing, 1: off). More of it "
-    "makes a picture more like its class, and at last too bright, too dark and all alike."
-)
-FIGURES = (
-    "Against real held-out pictures: share of values at black or white, how far x_0 is beyond black or white before it "
-    "is cut (0 in real pictures), contrast (standard deviation of a picture's values), and colour (largest minus least "
-    "channel), all but the first in 8-bit levels."
-)
 # Over-guided: contrast so many times real ones', or so much larger a share of values at black or white.
 MOST_CONTRAST, MOST_ENDS = 1.15, 0.05
 
@@ -52,14 +43,14 @@ def classes(model: ModelUnderTest) -> Section:
     table, names = draw_rows(model, labels), [f"noise {i}" for i in range(rows)]
     if (folded := model.pipeline.folded_guidance) is not None:
         sheet = draw_sheet(table, names, model.names(labels), title=f"guidance {folded:g}, folded in")
-        text = _CLASSES.format(scale=f"{folded:g}, folded in")
+        text = SECTIONS["sampling.classes"].format(scale=f"{folded:g}, folded in")
     else:
         scale = model.pipeline.sampling_settings(**model.settings)["guidance_scale"]
         untold = draw_rows(model, labels[:1], guidance_scale=0.0)
         rows_of = [[*null, *told] for null, told in zip(untold, table, strict=True)]
         title = f"guidance {scale:g}; first column unconditional"
         sheet = draw_sheet(rows_of, names, ["no class", *model.names(labels)], title=title)
-        text = f"{_CLASSES.format(scale=f'{scale:g}')} {_UNTOLD}"
+        text = f"{SECTIONS['sampling.classes'].format(scale=f'{scale:g}')} {_UNTOLD}"
     return Section("Classes", text, [Medium("classes", encode_png(sheet), "Same noise")])
 
 
@@ -134,7 +125,7 @@ def denoising(model: ModelUnderTest) -> Section:
         pair = [model.images(step.x_t), model.images(step.x_0)]
         frames.append(draw_sheet(pair, ["x_t", "x_0"], names, title=f"t = {step.fraction * total:.0f} of {total}"))
     animation = Medium("denoising", encode_gif(frames), "The same as an animation: x_t above, x_0 below", "gif")
-    return Section("Denoising", _DENOISING, [*items, animation])
+    return Section("Denoising", SECTIONS["sampling.denoising"], [*items, animation])
 
 
 class Saturation(NamedTuple):
@@ -175,7 +166,7 @@ def guidance(model: ModelUnderTest) -> Section:
     sheet = draw_sheet(rows, model.names(labels), names, title="guidance")
     medium = Medium("guidance", encode_png(sheet), "the same noise under rising guidance, a class a row")
     if not model.pipeline.codec.makes_pictures:
-        return Section("Guidance", HOW, [medium])
+        return Section("Guidance", SECTIONS["sampling.how"], [medium])
     codec = model.pipeline.codec
     found = []
     for x_0 in (x_0.to(model.pipeline.device) for x_0 in made):
@@ -185,7 +176,7 @@ def guidance(model: ModelUnderTest) -> Section:
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"
     table = [real.row("real"), *(own.row(name) for name, own in zip(names, found, strict=True))]
-    text = f"{HOW} {FIGURES} {say_where_too_much(scales, found, real, own)}"
+    text = f"{SECTIONS['sampling.how']} {SECTIONS['sampling.figures']} {say_where_too_much(scales, found, real, own)}"
     return Section("Guidance", text, [medium, Table(columns, table, caption)])
 
 
@@ -211,15 +202,4 @@ def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], rea
     return f"{said}; {'its own scale is among them' if own in too_much else at_own}."
 
 
-_CLASSES = (
-    "The noise is the same in a row, the class in a column, at guidance {scale}. What is equal along a row comes of "
-    "the noise, what is equal along a column of the class. Rows of one picture repeated mean that the class is "
-    "ignored; columns of one picture repeated, that the model makes one picture a class."
-)
 _UNTOLD = "The first column is told of no class (guidance 0)."
-_DENOISING = (
-    "One sample of each class by the model's own sampler and settings, from pure noise (left) to the sample (right). "
-    "The predicted x_0 is the mean of all that x_t could become: blurred near noise, where the class decides, and "
-    "crisp near the end. A row whose x_0 is one grey for many columns says that nothing was learned near noise; rows "
-    "that are all alike there, that the class is hardly used."
-)

@@ -19,13 +19,14 @@ from typing import Any
 import torch
 
 from synesthete.evaluation.metrics.metric import Metric, by_key
-from synesthete.io import write_file, write_folder
+from synesthete.io import tab_separated, write_file, write_folder
 from synesthete.logs import visible
 from synesthete.types import InputError
 
 __all__ = ["Report", "Section", "write_report"]
 
 MISSING = "-"  # in place of a figure that there is not
+SECTIONS = dict(tab_separated(Path(__file__).with_name("sections.tsv")))  # what each says, by a name of its own
 MEDIA = {"png": ("pictures", "image/png"), "gif": ("pictures", "image/gif"), "wav": ("sounds", "audio/wav")}
 
 

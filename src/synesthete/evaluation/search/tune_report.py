@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
-from synesthete.evaluation.reporting.report import Medium, Report, Section, Table
+from synesthete.evaluation.reporting.report import SECTIONS, Medium, Report, Section, Table
 from synesthete.evaluation.search.findings import eta_section, eta_sentence, guidance_section, guidance_sentence
 from synesthete.evaluation.search.measurements import GOALS, TOLERANCE, Comparison, Measurement
 from synesthete.evaluation.search.space import name_of
@@ -130,7 +130,7 @@ class Tuning:
             guidance_section(self.guidance, self.num_asked, float(self.old["guidance_scale"])),
             Section(
                 "The search",
-                _SEARCH.format(repeats=found.comparison.num_repeats, own=real),
+                SECTIONS["tune_report.search"].format(repeats=found.comparison.num_repeats, own=real),
                 [Table(("round", "settings", "pictures each"), found.rounds)],
             ),
             Section(
@@ -218,12 +218,5 @@ _PARETO = (
     f"accuracy lost beyond the {TOLERANCE:.0%} that the goal 'balanced' allows, or the noise of so few. The line "
     "joins settings that no other beats in both quality and time. Seconds are the median over samples, in batches of "
     "32, sampling and decoding; KID and accuracy are means over all pictures of the search."
-)
-_SEARCH = (
-    "Successive halving (Jamieson & Talwalkar 2016; Li et al. 2018): a third of the settings go on from one rung to "
-    "the next, where each makes three times the pictures, from fresh noise that all in a rung share; up to a quarter "
-    "of the seats is kept for the cheapest settings that nothing beats. First settings drawn by chance, then what a "
-    "tree-structured Parzen estimator proposes (Bergstra et al. 2011). The winner and the default are then "
-    "compared {own}, on fresh noise in {repeats} repeats, with Student's interval of the differences in pairs."
 )
 _FEW_REAL = "(on the same real pictures as in the search, because there are too few to divide)"

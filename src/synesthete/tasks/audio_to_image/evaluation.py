@@ -28,6 +28,7 @@ from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, Answers,
 from synesthete.tasks.audio_to_image.sensitivity import RIGHT, adapter_finding, measure_sensitivity
 from synesthete.tasks.audio_to_image.similarity import clip_clap_scores, retrieve_classes, retrieve_own
 from synesthete.tasks.images.evaluation import PictureEvaluator
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ class AudioToImageEvaluator(PictureEvaluator):
         metrics = retrieve_classes(made, labels, *among, self.seed) + retrieve_own(made, conditions, real, self.seed)
         rows = [(each.title, each.value, each.chance, each.shuffled, each.ceiling) for each in metrics]
         columns = ("", "value", "chance", "shuffled", "real pictures")
-        section = Section("From a sound to real pictures", _RETRIEVAL, [Table(columns, rows)] if rows else [])
-        return Finding(metrics, [section])
+        items = [Table(columns, rows)] if rows else []
+        return Finding(metrics, [Section("From a sound to real pictures", SECTIONS["paint.retrieval"], items)])
 
     def by_stage(self) -> Finding:
         """What each stage of training has added, by the same few sounds; one model is in memory at a time."""
@@ -193,7 +194,7 @@ class AudioToImageEvaluator(PictureEvaluator):
             stages.append(stage)
         columns = ("after stage", "class accuracy", "95% interval", "gain", "sensitivity to sound", "validation loss")
         table = Table((*columns, "mean |tanh(gate)|"), rows, f"the same {few.num_sounds} sounds and noise")
-        sections = [Section("What each stage added", _STAGES, [table])] if rows else []
+        sections = [Section("What each stage added", SECTIONS["paint.stages"], [table])] if rows else []
         return Finding(metrics, sections, {"stages": stages})
 
     def facts(self) -> dict[str, Any]:
@@ -220,11 +221,6 @@ def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
                 break
     return found
 
-
-_STAGES = (
-    "The models that training kept after its stages, by the same sounds, captions and noise as each other. Gains "
-    "smaller than the intervals say nothing."
-)
 
 NUM_CLASSES = 20  # rows of the sheet
 NUM_SHOWN = 6  # made pictures of a class
@@ -257,7 +253,7 @@ def painted_sheet(found: AudioToImageEvaluator, answers: Answers) -> Section:
     title = f"{answers.what}; below: what the classifier sees, where it sees something else"
     medium = encode_png(draw_sheet(rows, shown, columns, captions=captions, title=title))
     items: list[Medium | Gallery] = [Medium(f"sheet-{answers.what}", medium, title), Gallery(cards)]
-    return Section(f"Heard and painted: {answers.what}", _SHEET, items)
+    return Section(f"Heard and painted: {answers.what}", SECTIONS["paint.sheet"], items)
 
 
 def enlarge_painting(picture: Image.Image) -> Image.Image:
@@ -274,16 +270,3 @@ def speaker_sections(found: AudioToImageEvaluator) -> list[Section]:
         figure = confusion_figure(each.confusion(), found.class_names, title, sides=("heard", "taken for"))
         items.append(Medium("confusion-speakers", to_png(figure)))
     return [Section("By speaker", "The worst first.", items)] if items else []
-
-
-_SHEET = (
-    "For each class a sound that was held out, what the model painted of it and of other sounds of the class (the "
-    "first ones, not the best), and a real picture that it never saw. Beside the sound it was told a caption that does "
-    "not name the class."
-)
-_RETRIEVAL = (
-    "The picture painted of a sound looks for its like among real held-out pictures, by the classifier's features: one "
-    "of each class, drawn anew for every sound, where the one of the sound's class is right; and, where sounds were "
-    "recorded with pictures, among those, where its own is right. Rank 1 is the best. Shuffled: a picture painted of "
-    "another sound looks. Ceiling: another real picture of the class looks."
-)

@@ -19,6 +19,7 @@ from synesthete.evaluation.steps import Finding, errors_by_timestep
 from synesthete.objectives.one_step import DEAD_SENSITIVITY, errors_by_condition, split
 from synesthete.tasks.audio_to_image.eval_conditions import EvalConditions, other_captions, other_class
 from synesthete.tasks.images.evaluation import encode_pictures
+from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
     from synesthete.types import Condition, Progress
@@ -92,7 +93,8 @@ class Sensitivity:
         if "text alone" in used:
             sentences.append(f"It {'uses' if used['text alone'] else 'ignores'} the text.")
         data = {"uses": used, "error_by_timestep": trace, "loss_by_timestep": losses}
-        return Finding(metrics, [Section("What is it worth to be told", _TEXT, items)], data, sentences=sentences)
+        section = Section("What is it worth to be told", SECTIONS["paint.text"], items)
+        return Finding(metrics, [section], data, sentences=sentences)
 
 
 def measure_sensitivity(pipeline: Any, conditions: EvalConditions, seed: int, progress: Progress) -> Sensitivity:
@@ -162,7 +164,8 @@ def adapter_finding(pipeline: Any, conditions: EvalConditions, seed: int) -> Fin
     strengths = {str(strength): each for strength, each in zip(STRENGTHS, moved, strict=True)}
     data = {"gates": gates, "strength": strengths, "strength_0_is_base": is_base}
     said = [] if is_base else ["At strength 0 it is not its base: something of the sound leaks."]
-    return Finding(metrics, [Section("Base, strength and gates", f"{verdict} {_BASE}", items)], data, sentences=said)
+    section = Section("Base, strength and gates", f"{verdict} {SECTIONS['paint.base']}", items)
+    return Finding(metrics, [section], data, sentences=said)
 
 
 class PlainBase:
@@ -196,16 +199,3 @@ class PlainBase:
         tokens = condition.tokens[:, : -self.num_sound].to(self.dtype)
         mask = None if condition.mask is None else condition.mask[:, : -self.num_sound]
         return self.unet(x_t, timestep.expand(len(x_t)), tokens, encoder_attention_mask=mask, return_dict=False)[0]
-
-
-_TEXT = (
-    "Real held-out pictures are noised, and one step of the network guesses them, told the right sound, one of another "
-    "class, none, and so on; always on the same noise. A network that uses what it is told guesses worse when told "
-    "something wrong, most of all near noise. Text that does not name the class has little to say beside a sound; text "
-    "alone is one that names it, where the captions have any such."
-)
-_BASE = (
-    "The base is rebuilt as diffusers has it, from its own weights and without processors and low-rank changes, told "
-    "the text alone, and paints on the same noise without guidance. At strength 0 the model must be that network; a "
-    "gate starts at 0 and lets in what tanh of it says."
-)

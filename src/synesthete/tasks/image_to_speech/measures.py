@@ -30,6 +30,7 @@ from synesthete.evaluation.reporting.figures import DECIBELS, pitch_figure, to_p
 from synesthete.evaluation.reporting.report import Medium, Section, Table
 from synesthete.evaluation.samples import Generated, drawn, encode_signals
 from synesthete.evaluation.steps import Finding
+from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
     from synesthete.data.image_speech_pairs import ImageSpeechPairs
@@ -359,7 +360,7 @@ def voices_finding(generated: Generated, sets: Sequence[Generated], codec: Any, 
         Medium("pitch", to_png(pitch_figure(features[0][0], features[1][0], against))),
         Table(columns, by_class, "by class (semitones, dB)"),
     ]
-    return Finding(metrics, [Section("Voices", _VOICES, items)], {"voice_spread": spreads})
+    return Finding(metrics, [Section("Voices", SECTIONS["speech.voices"], items)], {"voice_spread": spreads})
 
 
 def share_known(values: Tensor) -> float:
@@ -375,13 +376,3 @@ def thinned(clips: Clips, num: int, seed: int) -> Clips:
     turn = torch.zeros_like(clips.labels)
     turn[order] = turns(clips.labels[order])
     return clips[turn.argsort(stable=True)[:num].sort().values]
-
-
-_VOICES = (
-    "One picture of each class spoken with several seeds. Spread: standard deviation around the mean of the same "
-    "picture, of the median pitch and of the mean spectrum of the audible frames. A model that says everything in one "
-    "averaged voice has none. Real voices: as many clips of each class by the classifier's and the test voices, by the "
-    "same codec; the model learned from other voices, so a ratio of one is not owed to it. Periodicity is the height "
-    "of the autocorrelation at the pitch's period in the loud frames: 1 for a clear voice, about 0.3 for noise. One "
-    "below 0.5 has no pitch to speak of, it is whispered, and is left out of the pitches."
-)

@@ -17,6 +17,7 @@ from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.evaluation.samples import Generated, first_of_each
 from synesthete.tasks.image_to_speech.measures import COPY, FELLOW, GENERATED, MEAN, SHUFFLED, STRANGER
+from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
     from synesthete.evaluation.audio_features.spectra import SignalDifference
@@ -51,7 +52,7 @@ def shown_places(labels: Tensor) -> list[int]:
 
 def heard_words_section(found: SpeechEvaluator) -> list[Section]:
     """A sample of each class, and those that were misheard, the ones that most classifiers misheard first."""
-    sections = [Section("Heard", _HEARD, [gallery(found, shown_places(found.labels))])]
+    sections = [Section("Heard", SECTIONS["speech.heard"], [gallery(found, shown_places(found.labels))])]
     wrong = torch.stack([answers != found.labels for answers in found.heard.values()]).sum(dim=0)
     order = wrong.argsort(descending=True, stable=True)[:NUM_FAILURES]
     if places := [int(place) for place in order if wrong[place]]:
@@ -126,7 +127,7 @@ def transcripts(found: SpeechEvaluator) -> list[Section]:
         for label, text, answer in zip(found.labels, written, answers, strict=False)
     ][:NUM_TRANSCRIPTS]
     table = Table(("the picture shows", "Whisper wrote", "taken for"), rows)
-    return [Section("What Whisper wrote", _WHISPER.format(name=found.panel.whisper.name), [table])]
+    return [Section("What Whisper wrote", SECTIONS["speech.whisper"].format(name=found.panel.whisper.name), [table])]
 
 
 def speech_guidance_section(found: SpeechEvaluator, sweep: Mapping[float, Curve], num: int, default: float) -> Section:
@@ -151,14 +152,14 @@ def restored_section(found: SpeechEvaluator, sounds: Mapping[str, Generated]) ->
             media = sound_media(found, sound.x_0[row], sound.signal[row], called, 90)
             cards.append(Card(f"{word}, {name}", media))
         galleries.append(Gallery(cards, columns=len(cards)))
-    return Section("Generated against denoised", _RESTORED, galleries)
+    return Section("Generated against denoised", SECTIONS["speech.restored"], galleries)
 
 
 def errors(found: Mapping[str, tuple[float, float]]) -> Section:
     """The error of generation beside what real clips and averages score."""
     rows = [(name, *found[name]) for name in (COPY, MEAN, FELLOW, GENERATED, SHUFFLED, STRANGER)]
     columns = ("against a real clip of the class", "as i2m computed it (nepers squared)", "x_0, unit variance")
-    return Section("Generation error", _ERRORS, [Table(columns, rows)])
+    return Section("Generation error", SECTIONS["speech.errors"], [Table(columns, rows)])
 
 
 def speech_codec_section(
@@ -174,33 +175,7 @@ def speech_codec_section(
         items.append(Table(("real clips, heard by pocketsphinx", "accuracy", "n"), shares))
     figure = figures.difference_figure(before, after, found.codec.spec, "a real clip")
     items.append(Medium("codec-difference", to_png(figure)))
-    return Section("The codec alone", _CODEC.format(num=num), items)
+    return Section("The codec alone", SECTIONS["speech.codec"].format(num=num), items)
 
 
-_HEARD = (
-    "One picture of each class (of twenty classes where there are more), what the model said to it at its own "
-    "settings, and what each classifier heard."
-)
 _SWEEP = "The first {num} pictures again, on the same noise, at other guidance scales. Table: share right."
-_CODEC = (
-    "{num} real clips encoded and decoded, without any model: the ceiling of what it can say. A log-mel has no phase, "
-    "so the waveforms differ even where they sound alike. A neper is 8.7 dB; cells of exact digital silence, which the "
-    "decoder fills with faint noise, weigh most in the log-mel figures."
-)
-_ERRORS = (
-    "Mean square error between what was said and one real clip of its class by a voice drawn at random. Voices differ, "
-    "so real speech by another voice is far from it too, and the mean of all clips, which is no speech, is nearer: a "
-    "lower figure is not a better model. The seed compared log-mels that its sampler had clamped at -10 with clips "
-    "whose silence is -16.1, which costs 37.4 for every silent cell: even a perfect copy scores what the first line "
-    "says."
-)
-_WHISPER = (
-    "{name} is not told which words there are. A transcript is taken for the class whose phrase needs the fewest edits "
-    "a letter, and for none of them where that is more than half a letter, or where two are as near. By likelihood it "
-    "is told them: the phrase counts whose tokens it finds likeliest after the sound, on average, the end among them."
-)
-_RESTORED = (
-    "Of a few pictures: a real clip of the class by a voice that the model never heard, what the model says to the "
-    "picture from nothing but noise, and the real clip noised to t = 300, 500 and 800 of 1,000 and denoised in a "
-    "single step with the picture given. One step from little noise is easy: it says little of what is generated."
-)

@@ -22,6 +22,7 @@ from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import shuffled
 from synesthete.evaluation.steps import Finding
 from synesthete.tasks.image_to_speech.measures import pad
+from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
     from synesthete.conditioning.speakers import SpeakerEncoder
@@ -75,7 +76,8 @@ def asked_findings(of: SpeechEvaluator) -> Iterator[Finding]:
         said.append(f"Given a clip of one instead, {metrics[-1].value:.1%} are in its voice.")
     shares = per_class(asked.voice, answers, len(voices))
     table = Table(("voice", "named as asked"), list(zip(voices, shares, strict=True)), f"{len(asked)} samples")
-    section = Section("Voices asked for", _ASKED.format(num=len(real), kept=trained.num_test), [table])
+    text = SECTIONS["speech.asked"].format(num=len(real), kept=trained.num_test)
+    section = Section("Voices asked for", text, [table])
     yield Finding(metrics, [section], {"named_as_asked": dict(zip(voices, shares, strict=True))}, sentences=said)
 
 
@@ -138,15 +140,3 @@ def interval_of_correlation(value: float, num: int) -> tuple[float, float] | Non
         return None
     half = Z_95 / math.sqrt(num - 3)
     return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
-
-
-_ASKED = (
-    "Held-out pictures, each spoken in the next of the model's voices, at a pitch and a rate drawn evenly from those "
-    "that it learned. A classifier of these voices, which learned from three quarters of the training clips, names who "
-    "speaks; its ceiling is {num} of the {kept} other clips, through the codec: other takes of the same voices, from "
-    "which the model may have learned, for no other voice can be asked for by name. These same clips are given in "
-    "place of a name where the model has an encoder of speakers, which did not learn from them either. Shuffled: "
-    "voice, pitch and rate of another sample. Pitch is compared within a voice, by the median of the loud frames where "
-    "a sound has a clear one; none is asked for of voices that keep one pitch in the corpus. Rate is compared within a "
-    "word, by how short the sound is."
-)

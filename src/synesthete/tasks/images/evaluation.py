@@ -23,6 +23,7 @@ from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import Generated, References, draw_with_replacement, encode_signals, generate_timed
 from synesthete.evaluation.search.scoring import ScoredSamples, Scorer, ScoringBasis, noise_sources
 from synesthete.evaluation.steps import Finding
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import Batch, InputError
 
 if TYPE_CHECKING:
@@ -201,12 +202,5 @@ def picture_guidance_section(of: ImagesEvaluator, scores: Mapping[float, ScoredS
     share = found.over_real(real.diversity)
     rows.append(("real pictures", accuracy_of_real, None, 1.0, real.precision, real.recall, share, None))
     columns = ("guidance scale", "accuracy", "balanced KID", "over floor", "precision", "recall", "diversity over real")
-    text = _GUIDANCE.format(num=num, default=default)
+    text = SECTIONS["images.guidance"].format(num=num, default=default)
     return Section("Guidance", text, [Medium("guidance", to_png(figure)), Table((*columns, "s"), rows)])
-
-
-_GUIDANCE = (
-    "The first {num} pictures again, on the same noise, at other guidance scales: 0 is not told the class, 1 is told "
-    "it and no more, {default:g} is the model's own. More guidance shows the class more clearly, in less variety. "
-    "Balanced KID gives every class equal weight; it is no figure to compare with plain KID."
-)

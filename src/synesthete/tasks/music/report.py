@@ -17,6 +17,7 @@ from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table
 from synesthete.tasks.music.references import CODED, NOISE, REAL, WHITE
+from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,7 +161,7 @@ def bands(found: MusicEvaluator, floor: float) -> Section:
         for i, octave in enumerate(spectra.octave_names(rate))
     ]
     table = Table(("octave", *(f"{name} (dB)" for name in shown), "made - held out (dB)"), rows, "mean power by octave")
-    text = f"{_BANDS.format(floor=floor)} {say_octaves(found)}"
+    text = f"{SECTIONS['music.bands'].format(floor=floor)} {say_octaves(found)}"
     return Section("Bands", text, [Medium("octave-bands", to_png(figure)), table])
 
 
@@ -173,7 +174,7 @@ def tones(found: MusicEvaluator) -> Section:
     rows = [(measure, *(found.apart[name][measure] for name in names)) for measure in NAMES if measure != BANDS]
     rates = [(f"onsets a second, {name}", each.onsets.mean().item()) for name, each in found.descriptors.items()]
     tables = [Table(("distance from held-out pieces", *names), rows), Table(("", "mean"), rates)]
-    return Section("Rhythm and pitch", _TONES, [Medium("rhythm-and-pitch", to_png(figure)), *tables])
+    return Section("Rhythm and pitch", SECTIONS["music.tones"], [Medium("rhythm-and-pitch", to_png(figure)), *tables])
 
 
 def suspects(evaluator: MusicEvaluator, found: Memorization) -> Gallery:
@@ -197,24 +198,7 @@ def music_codec_section(found: MusicEvaluator, accuracy: Metric | None) -> Secti
         for name, waveform in zip(("as it is", "through the codec"), pair, strict=True):
             cards.append(sound_card(waveform, found.sample_rate, f"piece {number} {name}"))
     table = Table(("", "held-out pieces"), list(rows.items()), f"n = {trip.num}")
-    return Section("The codec alone", _CODEC, [table, Gallery(cards, columns=2)])
+    return Section("The codec alone", SECTIONS["music.codec"], [table, Gallery(cards, columns=2)])
 
 
 _HEARD = "The first sounds that were made, not the best ones, then real ones that the model never heard."
-_BANDS = (
-    "Mean power of all sounds in each octave, and in thirds of one in the picture. What is 80 dB under the whole of "
-    "the real pieces counts as silent. Two random halves of the held-out pieces are {floor:.2f} dB apart in their "
-    "worst octave."
-)
-_TONES = (
-    "Tempogram: after which times onsets come again, by the autocorrelation of the spectral flux. Onsets a second: how "
-    "far the sounds' own rates have to be moved to be distributed as real ones'. Pitches: the peaks of the spectrum by "
-    "semitone, then whatever the octave, then the intervals between those of a sound, whatever the key. The distance "
-    "is how much further the histograms of two sounds of different sets are apart, by total variation (0 equal, 1 "
-    "nothing in common), than those of two of one set; about 0, also below, where sets are alike. The picture shows "
-    "the means of the sets."
-)
-_CODEC = (
-    "Real held-out pieces encoded and decoded, without any model: no model of this codec's x_0 can sound better. A "
-    "guessed phase has no SNR to speak of, since its waveform is another one that sounds alike."
-)

@@ -22,6 +22,7 @@ from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.canvas import resample
 from synesthete.pipeline.cascade import check_upsampler, join_bands, upsample
 from synesthete.tasks.music.references import through_codec
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def evaluate_upsampling(
         Table(columns, rows, "log-spectral distance to the real sound"),
         Table(("", *spectra.octave_names(rate)), levels, "mean power by octave (dB)"),
     ]
-    sections = [upsampled_section("Upsampled", heard, rate), Section("Highs in figures", _TABLED, tables)]
+    sections = [
+        upsampled_section("Upsampled", heard, rate),
+        Section("Highs in figures", SECTIONS["music.tabled"], tables),
+    ]
     if low is not None:
         found, section = evaluate_recorded(pipeline, low, octaves[REAL], seed, report)
         metrics += found
@@ -199,7 +203,7 @@ def evaluate_recorded(
         for i, octave in enumerate(spectra.octave_names(rate))
     ]
     table = Table(("octave", "given (dB)", "upsampled (dB)", "held-out music (dB)"), rows, "mean power by octave")
-    return metrics, Section(section.title, _RECORDED, [*section.items, table])
+    return metrics, Section(section.title, SECTIONS["music.recorded"], [*section.items, table])
 
 
 def read_low_rate(folder: Path, low_rate: int, seconds: float, num: int, seed: int = 0) -> Tensor:
@@ -230,18 +234,4 @@ def upsampled_section(title: str, sounds: dict[str, Tensor], sample_rate: int) -
         cards.append(Card(piece, [Medium(f"{title} {i} {name}", wav, name, "wav") for name, wav in played.items()]))
     names = ", ".join(sounds)
     picture = Medium(f"{title} spectrograms", encode_png(sheet), f"log-mel, low bands at the bottom: {names}")
-    return Section(title, _SHOWN.format(names=names), [picture, Gallery(cards)])
-
-
-_SHOWN = (
-    "Left to right, and in this order below: {names}. The given band is the same in all of them; only what lies above "
-    "it is made."
-)
-_TABLED = (
-    "Lower distances are nearer to the real sound. A distance asks for the very highs that were taken away: "
-    "invented ones that sound as well lie further off than a smooth average would. Read it with the levels below."
-)
-_RECORDED = (
-    "Sound that was recorded at the low rate, so that nobody knows its highs: the level of each octave shows whether "
-    "they are about as loud as music's, and the sounds whether they fit."
-)
+    return Section(title, SECTIONS["music.shown"].format(names=names), [picture, Gallery(cards)])

@@ -25,6 +25,7 @@ from synesthete.evaluation.samples import Generated, drawn, encode_signals, shuf
 from synesthete.evaluation.steps import Finding, speed
 from synesthete.tasks.music_compose import measures
 from synesthete.tasks.music_compose.sampling import Draft, choose_instrument, compose
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError, ScoreSketch
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ComposeEvaluator(Evaluator):
         yield self.by_chords()
         yield self.as_copies()
         yield speed(self)
-        yield Finding(sections=[Section("How to read the figures", _READING)])
+        yield Finding(sections=[Section("How to read the figures", SECTIONS["compose.reading"])])
 
     def as_music(self) -> Finding:
         """The FIGURES of what was made beside those of held-out pieces, of the same in another order, and of noise."""
@@ -229,9 +230,3 @@ class ComposeEvaluator(Evaluator):
 
 _HEARD = "The first that were made, not the best ones, then held-out ones, on an organ of a few partials."
 _HARMONISED = "The highest voice was given; the others were made, and beside them stands what was composed."
-_READING = (
-    "Chance is random notes in the rhythm of held-out pieces, each from its voice's range; for chords, random triads "
-    "of the key; for copies, a piece that was learned from. Shuffled is the notes of held-out pieces in another order, "
-    "voice by voice; for the key, the keys of other pieces. The ceiling is held-out pieces themselves. A figure for "
-    "which more is not better is best where held-out pieces are."
-)

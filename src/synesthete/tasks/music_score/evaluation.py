@@ -30,6 +30,7 @@ from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.references import NOISE, WHITE, noise_like
 from synesthete.tasks.music_score import stretches
 from synesthete.tasks.music_score.playing import play_rolls
+from synesthete.tasks.task import SECTIONS
 from synesthete.types import Batch, Progress, ScoreWindows, counted
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class ScoreEvaluator(MusicEvaluator):
             f"{listener.name} finds the notes that were asked for with F1 {found[0].value:.2f}; in the same stretches "
             f"through the codec {found[0].ceiling:.2f}, against another stretch's notes {found[0].shuffled:.2f}."
         )
-        section = Section(f"Notes, by {listener.name}", _NOTES, [table])
+        section = Section(f"Notes, by {listener.name}", SECTIONS["score.notes"], [table])
         return Finding(found, [section], {f"notes_{listener.name}": data}, sentences=[said])
 
     def instruments_told(self) -> Finding:
@@ -297,9 +298,3 @@ def learn_transcriber(
     return load_or_train_transcriber(
         learned.waveforms, learned.rolls, spec.sample_rate, frame, num_steps=num_steps, progress=progress
     )
-
-
-_NOTES = (
-    "F1 of notes: one is found where a note of its pitch begins within 50 ms, and each counts once. F1 of frames: "
-    "which keys sound, every 20 ms. Held out: the performances that were asked for, as they were rendered or recorded."
-)
