@@ -327,10 +327,9 @@ def find_inputs(
     given: Sequence[Any], kind: str, listed: Callable[[Path], list[Path]]
 ) -> tuple[list[Any], list[Path], list[str]]:
     """What is given, files in place of paths, these files alone, and a stem for each of all. As `find_files`."""
-    folders = [one for one in given if isinstance(one, Path)]
     found = [one for own in given for one in (find_files(own, kind, listed) if isinstance(own, Path) else [own])]
     files = [one for one in found if isinstance(one, Path)]
-    named = map(legible, name_stems(files, folders))
+    named = map(legible, name_stems(files, [one for one in given if isinstance(one, Path)]))
     return found, files, [next(named) if isinstance(one, Path) else f"{i:03d}" for i, one in enumerate(found)]
 
 
