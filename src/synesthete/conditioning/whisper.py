@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from synesthete import hub
 from synesthete.conditioning.frozen_sound import FIELD, FrozenSound, SoundTower, read_config
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Widths of their encoders, as their config.json on the Hub say.
 KNOWN = {
@@ -22,14 +21,15 @@ KNOWN = {
     for language in ("", ".en")
 }
 MOST_SECONDS = 30  # that it was trained to hear at once
+SILENT = 1e-3  # length of a vector below which it stands for nothing heard
 
 
 class Whisper(FrozenSound):
     """Waveforms (B, S) through the encoder of a frozen Whisper -> (B, width), vectors of length 1.
 
-    The mean and the largest of what it says over time, side by side: twice its width. A sound is resampled to 16 kHz
-    and padded with silence, or cut, to `seconds`, which decide what it costs: the encoder was trained on 30 s, and its
-    places in time are the first of those.
+    The mean and the largest of what it says over time, each less what it says of silence, which is most of it, and of
+    the same length, side by side: twice its width. A sound is resampled to 16 kHz and padded with silence, or cut, to
+    `seconds`, which decide what it costs: the encoder was trained on 30 s; its places in time are the first of those.
     Source: Radford et al. 2022, section 2.2.
 
     Args:
@@ -84,12 +84,22 @@ class WhisperTower(SoundTower):
         network.embed_positions = nn.Embedding.from_pretrained(network.embed_positions.weight[:places])
         return network
 
+    @cached_property
+    def silence(self) -> Tensor:
+        """What is heard of silence, (2, D)."""
+        return self.over_time(np.zeros(0, np.float32), torch.device("cpu"))
+
     def _hear(self, samples: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+        heard = self.over_time(samples, device)
+        return F.normalize(heard - self.silence.to(heard), dim=-1, eps=SILENT).flatten()
+
+    def over_time(self, samples: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+        """A sound (S,) -> the mean and the largest of what the encoder says, (2, D) float32."""
         rate = self.extractor.sampling_rate
         read = self.extractor(self.resampled(samples, rate), sampling_rate=rate, return_tensors="pt")
         with self.exact(device) as network:
             heard = network(read["input_features"].float().to(device)).last_hidden_state[0]  # (frames, D)
-        return torch.cat([heard.mean(dim=0), heard.amax(dim=0)])
+        return torch.stack([heard.mean(dim=0), heard.amax(dim=0)])
 
 
 def read_whisper_config(model: str) -> Any:
