@@ -166,7 +166,8 @@ class Gauge:
 
     def read(self) -> int:
         """In bytes; 0 where it cannot be told."""
-        return (torch.cuda.max_memory_allocated() if self.is_cuda else in_memory("VmHWM")) - self.before
+        most = torch.cuda.max_memory_allocated() if self.is_cuda else in_memory("VmHWM")
+        return max(0, most - self.before)  # the kernel counts in steps: with nothing new it may tell a little less
 
 
 def in_memory(field: str) -> int:
