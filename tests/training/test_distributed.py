@@ -6,22 +6,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import traceback
-import warnings
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
 import pytest
 import torch
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils.launch import prepare_multi_gpu_env
 from hearing_runs import published_recipe
-from runs import QUICK, assert_same, command, environment, metrics
+from runs import FSDP, QUICK, assert_same, command, environment, forked, metrics
 from safetensors.torch import load_file
 from torch.distributed import checkpoint as dcp
 
@@ -40,12 +34,8 @@ from synesthete.types import InputError
 from tiny import debug_recipe
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that others use, a launcher waits long for its processes
-# The commands of the docs: torchrun and `accelerate launch --use_fsdp`, as modules.
+# The command of the docs, as a module.
 DDP = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-FSDP = (
-    *("-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2", "--num_machines", "1"),
-    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
-)
 WAITED_IN_VAIN = 124
 # A bias before a norm of one channel a group: its gradient is rounding, which Adam makes steps of.
 FREE = "stages.0.bias"  # of the conditioner
@@ -64,52 +54,9 @@ def launch(launcher: tuple[str, ...], cache: Path, arguments: list[str]) -> subp
     return subprocess.CompletedProcess(arguments, process.returncode, stderr=errors)
 
 
-def forked(prepared, folder: Path, *changes: str, sharded: bool = False, num: int = 2, recipe=None) -> str:
-    """What processes warn of that train the debug twin, or a recipe, as torchrun's do, or those of FSDP's launcher.
-
-    Forks, since a launcher and its processes would each import the libraries: most of what such a test takes.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(num)}
-    if sharded:
-        arguments, *_ = _validate_launch_command(launch_command_parser().parse_args([*FSDP[2:], "train.py"]))
-        told |= prepare_multi_gpu_env(arguments)
-    told |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    children = []
-    for rank in map(str, range(num)):
-        if child := os.fork():
-            children.append(child)
-            continue
-        code, said = 1, folder.parent / f"said-{rank}"
-        try:
-            os.environ |= told | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": str(num)}
-            AcceleratorState._reset_state(reset_partial_state=True)
-            GradientState._reset_state()
-            with warnings.catch_warnings(record=True) as seen:
-                warnings.simplefilter("always")
-                loop.train_recipe(recipe or debug_recipe(*QUICK, *changes), prepared, folder)
-            said.write_text("\n".join(str(one.message) for one in seen))
-            torch.distributed.destroy_process_group()
-            code = 0
-        except BaseException:
-            said.write_text(traceback.format_exc())
-        finally:
-            os._exit(code)
-    deadline, codes = time.monotonic() + 400, {}
-    while len(codes) < num and time.monotonic() < deadline:
-        time.sleep(0.02)
-        codes |= {
-            one: status for one in {*children} - {*codes} for done, status in [os.waitpid(one, os.WNOHANG)] if done
-        }
-        if any(codes.values()):
-            break
-    for one in {*children} - {*codes}:  # the other one waits for it
-        os.kill(one, signal.SIGKILL)
-        os.waitpid(one, 0)
-    warned = "".join(path.read_text() for path in folder.parent.glob("said-*"))
-    assert list(codes.values()) == [0] * num, warned
-    return warned
+def train_apart(prepared, folder: Path, recipe=None, **how) -> str:
+    """What processes warn of that train the debug twin, or a recipe."""
+    return forked(lambda: loop.train_recipe(recipe or debug_recipe(*QUICK), prepared, folder), folder.parent, **how)
 
 
 def held(folder: Path) -> dict[str, torch.Tensor]:
@@ -185,7 +132,7 @@ def test_one_process_goes_on_with_what_two_began_to_the_bit(ddp, prepared, tmp_p
 
 def test_four_processes_go_on_with_what_two_began(ddp, prepared, tmp_path):
     """Two of them repeat what the others do."""
-    forked(prepared, stopped(ddp, tmp_path / "run"), num=4)
+    train_apart(prepared, stopped(ddp, tmp_path / "run"), num=4)
     assert_close(tmp_path / "run", ddp)
 
 
@@ -252,7 +199,7 @@ def test_processes_that_are_started_again_read_nothing_of_those_before(monkeypat
 def sharded(ddp, prepared, tmp_path_factory) -> Path:
     """The same run, which FSDP took up from a checkpoint of DDP, in the middle of the first stage."""
     folder = stopped(ddp, tmp_path_factory.mktemp("sharded") / "run")
-    assert "view tensor" not in forked(prepared, folder, sharded=True)
+    assert "view tensor" not in train_apart(prepared, folder, sharded=True)
     return folder
 
 
@@ -287,7 +234,7 @@ def test_one_process_goes_on_with_pieces_and_half_written_ones_are_not_taken(sha
 @pytest.mark.slow
 def test_four_sharded_processes_go_on_with_pieces_of_two(sharded, ddp, prepared, tmp_path):
     folder = in_the_second_stage(sharded, tmp_path / "run")
-    forked(prepared, folder, sharded=True, num=4)
+    train_apart(prepared, folder, sharded=True, num=4)
     assert_close(folder, ddp)
 
 
@@ -317,7 +264,7 @@ def test_a_disk_that_is_full_for_one_process_stops_all_in_a_line(ddp, prepared, 
     with pytest.raises(
         AssertionError, match=r"InputError: .*step_0000006: cannot be written \(No space left on device\)"
     ):
-        forked(prepared, folder, sharded=True)
+        train_apart(prepared, folder, sharded=True)
     assert [path.name for path in (folder / "checkpoints/0-align").glob("step_*")] == ["step_0000003"]
     monkeypatch.undo()
     loop.train_recipe(debug_recipe(*QUICK), prepared, folder)
@@ -330,7 +277,7 @@ def test_adapters_in_pieces_leave_the_published_base_out_and_go_on(cache, tmp_pa
     base, clap = write_stable_diffusion(tmp_path / "base"), write_clap(tmp_path / "clap")
     recipe = published_recipe(tmp_path / "in", base, clap)
     data, folder = tasks.prepare(recipe, tmp_path / "prepared"), tmp_path / "pieces"
-    forked(data, folder, sharded=True, recipe=recipe)
+    train_apart(data, folder, sharded=True, recipe=recipe)
     last = folder / "checkpoints/1-lora/step_0000002"
     kept = {name.split("/")[1].removeprefix("denoiser.") for name in pieces.sizes_in(last) if "/denoiser." in name}
     whole = Pipeline.load(str(folder)).denoiser.state_dict()
@@ -341,7 +288,7 @@ def test_adapters_in_pieces_leave_the_published_base_out_and_go_on(cache, tmp_pa
         for path in (last.relative_to(folder), "model", "after-lora"):
             shutil.rmtree(tmp_path / again / path)
         if sharded:
-            forked(data, tmp_path / again, sharded=True, recipe=recipe)
+            train_apart(data, tmp_path / again, sharded=True, recipe=recipe)
         else:
             loop.train_recipe(recipe, data, tmp_path / again)
         assert_runs_close(tmp_path / again, folder)

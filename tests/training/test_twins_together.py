@@ -1,19 +1,15 @@
-"""Every system trained by two and by four processes of torchrun: what one process makes that accumulates."""
+"""Every system trained by two and by four processes: what one process makes that accumulates."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import launched_twins
 import pytest
 import torch
-from launched_twins import train_twin
-from runs import environment, metrics
+from runs import forked, metrics
 from safetensors.torch import load_file
 
-from synesthete.recipes import RECIPES
+from synesthete import tasks
+from synesthete.recipes import RECIPES, find_recipe
+from synesthete.training import loop
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that others use
 TWINS = [name for name in RECIPES if name.endswith("-debug")]
@@ -26,37 +22,45 @@ FEW = [
 LOSS, WEIGHT, FREE, ROUNDING = 1e-4, 1e-4, 5e-3, 1e-6
 
 
-def together(folder, cache, num, names):
-    """A folder of runs by `num` processes."""
-    call = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num)]
-    paths = os.pathsep.join([*sys.path])
-    ran = subprocess.run(
-        [sys.executable, *call, launched_twins.__file__, str(folder), *names],
-        env=environment(cache) | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
-    assert ran.returncode == 0, ran.stderr
+def twin(name, accumulation):
+    """A debug twin that takes three steps a stage of eight samples, in float32, and looks at itself at their end."""
+    recipe = find_recipe(name, ["sampling.num_inference_steps=2", "weights=float32"])
+    for stage in recipe.stages:
+        stage.num_steps, stage.num_warmup_steps, stage.log_every = 3, 1, 1
+        stage.checkpoint_every = stage.preview_every = 3
+        stage.batch_size, stage.gradient_accumulation_steps, stage.precision = 8, accumulation, "no"
+    return recipe
+
+
+def train_twin(name, folder, accumulation=1):
+    recipe = twin(name, accumulation)
+    loop.train_recipe(recipe, tasks.prepare(recipe), folder / name)
+
+
+def together(folder, num, names):
+    """A folder of runs by `num` processes, which find the libraries imported and the data prepared."""
+    for name in names:
+        tasks.prepare(twin(name, 1))
+    forked(lambda: [train_twin(name, folder) for name in names], folder, num=num, patience=1500)
     return folder
 
 
 @pytest.fixture(scope="module")
-def few(cache, tmp_path_factory):
+def few(tmp_path_factory):
     pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
-    return together(tmp_path_factory.mktemp("few"), cache, 2, FEW)
+    return together(tmp_path_factory.mktemp("few"), 2, FEW)
 
 
 @pytest.fixture(scope="module")
-def rest(cache, tmp_path_factory):
+def rest(tmp_path_factory):
     pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
-    return together(tmp_path_factory.mktemp("rest"), cache, 2, [name for name in TWINS if name not in FEW])
+    return together(tmp_path_factory.mktemp("rest"), 2, [name for name in TWINS if name not in FEW])
 
 
 @pytest.fixture(scope="module")
-def four(cache, tmp_path_factory):
+def four(tmp_path_factory):
     pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")
-    return together(tmp_path_factory.mktemp("four"), cache, 4, TWINS)
+    return together(tmp_path_factory.mktemp("four"), 4, TWINS)
 
 
 def tensors(folder):
