@@ -36,10 +36,8 @@ from synesthete.pipeline.long_form import fade_ends
 from synesthete.tasks import prepare
 from synesthete.tasks.demo import CHORUS, NUM_VOICES, choose_picture, choose_voices
 from synesthete.tasks.demo_page import enlarge
-from synesthete.tasks.model import load
-from synesthete.tasks.music_score.playing import Played
-from synesthete.tasks.music_score.sampling import draw_played
-from synesthete.tasks.scoring import recipe_of
+from synesthete.tasks.model import load, recipe_of
+from synesthete.tasks.music_score.sampling import Played, draw_played
 
 if TYPE_CHECKING:
     from torch import Tensor

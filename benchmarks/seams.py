@@ -27,7 +27,7 @@ from synesthete import seeding
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.recipes import find_recipe
 from synesthete.tasks.model import load
-from synesthete.tasks.music_score.playing import play_rolls
+from synesthete.tasks.music_score.sampling import play_rolls
 from synesthete.tasks.music_score.stretches import about_borders, butted, jumps, largest_of, window_borders
 
 if TYPE_CHECKING:

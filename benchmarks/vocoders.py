@@ -44,7 +44,7 @@ from synesthete.nn.part import keep_freed_memory
 from synesthete.objectives import Parts, Vocoding
 from synesthete.objectives.autoencoding import log_spectral_distance
 from synesthete.objectives.vocoding import QUIETEST, spectral_distance
-from synesthete.recipes.music_vocoder import music_vocoder
+from synesthete.recipes.music import music_vocoder
 from synesthete.types import AudioSpec, Batch
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.speech.engines import Voice
 from synesthete.evaluation.classifiers.speech import VoiceClassifier
 from synesthete.pipeline import Output, Pipeline
-from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
-from synesthete.tasks.image_to_speech.evaluation_data import SpeechData
+from synesthete.tasks.image_to_speech.evaluation import SpeechData, SpeechEvaluator
 from synesthete.tasks.image_to_speech.voices import asked_findings, correlation, durations
 
 NAMES = ("en-us-aunty", "en-gb-m3", "en-gb-scotland-mike2")

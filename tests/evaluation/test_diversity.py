@@ -11,8 +11,7 @@ from speakers import Speaker, make_speaker, pictures_of
 from synesthete.evaluation.samples import Generated
 from synesthete.pipeline import Output
 from synesthete.tasks.image_to_speech import measures
-from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
-from synesthete.tasks.image_to_speech.evaluation_data import SpeechData
+from synesthete.tasks.image_to_speech.evaluation import SpeechData, SpeechEvaluator
 from synesthete.tasks.image_to_speech.measures import (
     NUM_SEEDS,
     PITCH,

@@ -22,8 +22,7 @@ from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.image_to_speech import measures
-from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
-from synesthete.tasks.image_to_speech.evaluation_data import SpeechData, read_speech_data
+from synesthete.tasks.image_to_speech.evaluation import SpeechData, SpeechEvaluator, read_speech_data
 from synesthete.tasks.image_to_speech.measures import condition_features, thinned
 from synesthete.types import InputError
 

@@ -16,7 +16,7 @@ from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_dis
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES
 from synesthete.recipes.fit import check_fit
-from synesthete.recipes.music_vocoder import music_vocoder
+from synesthete.recipes.music import music_vocoder
 from synesthete.training import loop
 from synesthete.types import Batch, InputError
 

@@ -18,7 +18,7 @@ from synesthete.data.scores.score import Note, Score
 from synesthete.pipeline import Canvas
 from synesthete.pipeline.canvas import Frames, plan
 from synesthete.tasks.music_compose.sampling import choose_instrument
-from synesthete.tasks.music_score.playing import ModelInstruments, Passage, play_passages
+from synesthete.tasks.music_score.sampling import ModelInstruments, Passage, play_passages
 from synesthete.types import InputError
 from tiny_scores import FRAMES, HOP, NAMES, RATE, tune
 

@@ -21,7 +21,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str,
     page, address = start_studio(out / "made", runs=out / "runs")
     yield page, address, out
     page.close()
-    from synesthete.studio.trainings import Trainings
+    from synesthete.studio.train_tab import Trainings
 
     left = Trainings(out / "runs")
     for name in left.names():

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 import synesthete
 from synesthete.data.audio import write_audio
 from synesthete.studio.server import start_studio
-from synesthete.studio.trainings import Trainings
-from synesthete.tasks.scoring import seen_in
+from synesthete.studio.train_tab import Trainings
+from synesthete.tasks.model import seen_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,7 +196,7 @@ def test_a_seven_said_to_the_microphone_is_painted(launch, studio, tmp_path, sho
     page.locator("#made-audio-to-image").evaluate("made => made.scrollIntoView({ block: 'end' })")
     shoot(page, "studio-telephone")
     painted = sorted((studio[2] / "made" / "paint").glob("*/audio*.png"))  # named as what a page records
-    seen = seen_in(synesthete.load("audio-to-image-digits"), painted)
+    seen = seen_in(synesthete.load("audio-to-image-digits"), map(Image.open, painted))
     assert Counter(one.says for one in seen).most_common(1)[0][0] == "seven"
 
 

@@ -84,7 +84,7 @@ def test_a_system_from_outside_has_its_tab(shelf, own_additions, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".json", ".wav"])
 def test_settings_come_back_from_every_kind_of_file(suffix, tmp_path, forms):
-    from synesthete.studio.settings import fill_in, settings_told_by
+    from synesthete.studio.forms import fill_in, settings_told_by
 
     made: Any = Sound(torch.zeros(100), 8000, Image.new("L", (4, 4)), HOW)
     if suffix != ".wav":
@@ -98,7 +98,7 @@ def test_settings_come_back_from_every_kind_of_file(suffix, tmp_path, forms):
 
 @pytest.mark.parametrize("suffix", [".png", ".json", ".wav"])
 def test_a_file_without_settings_is_one_line(suffix, tmp_path, forms):
-    from synesthete.studio.settings import settings_told_by
+    from synesthete.studio.forms import settings_told_by
 
     path = tmp_path / f"other{suffix}"
     path.write_bytes(b"[1, 2")
@@ -194,18 +194,17 @@ def test_what_cannot_be_compared_is_one_line_and_a_way_that_cannot_be_made_costs
     assert shown.count("error") == 1 and shown.count('class="card"') == 2
 
 
-def test_pictures_are_told_by_the_classifier_beside_their_model(compare, tmp_path):
+def test_pictures_are_told_by_the_classifier_beside_their_model(compare):
     """In the table with how sure it is, and below each of them; a strip of several is not one."""
     from synesthete.studio.work import Work
-    from synesthete.tasks.scoring import seen_in
+    from synesthete.tasks.model import seen_in
 
     shown, _ = compare.make_each("", ["images-digits"], 0, filled(compare, "num_inference_steps", "10"), Work())
     assert '<th scope="col">classified</th><th scope="col">sure</th>' in shown
     assert "<td>2 x zero</td>" in shown
     assert shown.count("“zero” (") == 2 * 2  # of a card: the picture's name, and what stands below it
-    Image.new("L", (64, 32)).save(tmp_path / "strip.png")
     with compare.shelf.borrow("images-digits") as model:
-        assert seen_in(model, [tmp_path / "strip.png"]) == []
+        assert seen_in(model, [Image.new("L", (64, 32))]) == []
 
 
 def test_a_stretch_is_marked_in_the_picture_of_a_sound_that_is_not_too_long(shelf, tmp_path, monkeypatch):
@@ -255,8 +254,7 @@ def test_what_is_shown_is_no_markup(forms):
 
 def test_what_a_run_folder_tells(forms, tmp_path):
     """Figures of its last stage alone, half a line left out; a name is no path; nobody trains it."""
-    from synesthete.studio.train_tab import RunsTab, TrainTab
-    from synesthete.studio.trainings import Trainings
+    from synesthete.studio.train_tab import RunsTab, Trainings, TrainTab
 
     trainings, run = Trainings(tmp_path), tmp_path / "mine"
     run.mkdir()

@@ -162,7 +162,7 @@ def of_model(
     from synesthete.evaluation.doctor.run import read_run
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
-    from synesthete.tasks.scoring import recipe_of
+    from synesthete.tasks.model import recipe_of
     from synesthete.training.models import denoises
 
     folder = Path(model).expanduser()

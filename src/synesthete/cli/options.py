@@ -170,7 +170,7 @@ def open_model(model: str, device: str, assignments: Sequence[str] | None) -> Op
     from synesthete import hub
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
-    from synesthete.tasks.scoring import recipe_of
+    from synesthete.tasks.model import recipe_of
 
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments)

@@ -76,7 +76,7 @@ def sweep(
     from synesthete.cluster import working_on
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
-    from synesthete.tasks.scoring import scorer_of
+    from synesthete.tasks.model import scorer_of
 
     tried = {
         "schedules": options.split_commas(schedulers),
@@ -142,7 +142,7 @@ def tune(
     from synesthete.cluster import working_on
     from synesthete.evaluation.search.measurements import SearchConfig
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
-    from synesthete.tasks.scoring import scorer_of
+    from synesthete.tasks.model import scorer_of
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")

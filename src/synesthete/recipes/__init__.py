@@ -19,8 +19,13 @@ __all__ = ["RECIPES", "describe_recipes", "find_recipe", "make_recipe"]
 
 # The recipes of each module: a function of the recipe's name with underscores. `debug` there makes one its debug twin.
 MODULES = {
-    "image_to_speech": ("image-to-speech-digits", "image-to-speech-voices"),
-    "image_to_speech_photos": ("image-to-speech-photos", "image-to-speech-phrases", "image-to-speech-100"),
+    "image_to_speech": (
+        "image-to-speech-digits",
+        "image-to-speech-voices",
+        "image-to-speech-photos",
+        "image-to-speech-phrases",
+        "image-to-speech-100",
+    ),
     "image_to_speech_full": ("image-to-speech", "image-to-speech-large", "image-to-speech-imagenet-100"),
     "images": (
         "images-digits",
@@ -31,10 +36,16 @@ MODULES = {
         "images-stl10-dit",
         "images-stl10-latent",
     ),
-    "audio_to_image": ("audio-to-image",),
-    "audio_to_image_small": ("audio-to-image-digits", "audio-to-image-events"),
-    "music": ("music", "music-notes", "music-stft", "music-latent", "music-low", "music-upsampler"),
-    "music_vocoder": ("music-vocoder",),
+    "audio_to_image": ("audio-to-image", "audio-to-image-digits", "audio-to-image-events"),
+    "music": (
+        "music",
+        "music-notes",
+        "music-stft",
+        "music-latent",
+        "music-low",
+        "music-upsampler",
+        "music-vocoder",
+    ),
     "scores": ("music-compose", "music-score"),
 }
 

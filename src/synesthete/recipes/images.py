@@ -21,7 +21,7 @@ from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Autoencoding, Denoising
-from synesthete.recipes.image_to_speech_photos import PHOTOS
+from synesthete.recipes.image_to_speech import PHOTOS
 from synesthete.recipes.parts import denoise, preconditioned_flow, shrink, swatches
 
 # Kept out of what `images-emoji` learns from, so that it can be seen what it makes of words never seen together.

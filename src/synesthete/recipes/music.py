@@ -7,6 +7,7 @@ from typing import Any
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
 from synesthete.codecs.stft import StftCodec
+from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.conditioning.labels import Labels, Loudness, Unconditional
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Build, Recipe, Sampling, Stage, build
@@ -18,7 +19,7 @@ from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.denoisers.unet import UNet
 from synesthete.diffusion.process import Process
-from synesthete.objectives import Autoencoding
+from synesthete.objectives import Autoencoding, Vocoding
 from synesthete.recipes.parts import change, denoise, preconditioned_flow, shrink
 
 # Families of instruments, by the names that free sample libraries give their folders and files.
@@ -66,7 +67,14 @@ def music() -> Recipe:
         # What a whole piece shares is decided near noise: asked there as well, and stepped there.
         process=preconditioned_flow(mean=0.5, std=1.8),
         stages=[denoise(num_steps=6000, batch_size=16, learning_rate=1e-3)],
-        sampling=log_snr_sampling(20),
+        # Steps as dense where a whole piece's level is decided as where its grain is; nothing to be guided by.
+        sampling=Sampling(
+            sampler="flow-dpmsolver++",
+            num_inference_steps=20,
+            timestep_spacing="log_snr",
+            guidance_scale=1.0,
+            precision="auto",
+        ),
         weights="float16",
     )
 
@@ -110,8 +118,24 @@ def music_notes() -> Recipe:
         ),
         codec=mel(num_samples=48_000, sample_rate=24_000),
         conditioner=build(Labels, num_classes=len(FAMILIES), width=256),
-        denoiser=over_frames(94, patch=2, width=256, depth=4, told=256),
-        process=frames_process(),
+        # Tokens of two whole spectra each, from which x_0 is predicted (DESIGN law 6), more often asked near noise.
+        denoiser=build(
+            DiT,
+            sample_size=(128, 94),
+            patch_size=(128, 2),
+            width=256,
+            depth=4,
+            num_heads=8,
+            condition_width=256,
+            pooled_width=256,
+        ),
+        process=build(
+            Process,
+            prediction_type="sample",
+            loss_space="flow",
+            timestep_sampling="logit_normal",
+            timestep_mean=0.5,
+        ),
         stages=[denoise(num_steps=3000, batch_size=32, learning_rate=1e-3)],
         sampling=Sampling(sampler="flow-euler", num_inference_steps=20, guidance_scale=2.0, precision="auto"),
         weights="float16",
@@ -179,6 +203,46 @@ def music_low() -> Recipe:
     return recipe
 
 
+def music_vocoder() -> Recipe:
+    """The codec alone: a Vocos network of 9M parameters for 128-band log-mels of 4 s at 32 kHz; it does not sample.
+
+    Recipes with a `VocoderCodec` take its network by `codec.weights=RUN`. The denoiser stands in: it stays untrained.
+    """
+    return Recipe(
+        name="music-vocoder",
+        task="music",
+        data=build(Music, sources=(build(Recordings),), stride=2.0),
+        codec=build(VocoderCodec),
+        conditioner=build(Unconditional),
+        denoiser=build(
+            DiT,
+            sample_size=(128, 251),
+            patch_size=(128, 4),
+            width=32,
+            depth=1,
+            num_heads=2,
+            condition_width=None,
+            pooled_width=None,
+        ),
+        process=build(Process, schedule="flow", prediction_type="sample", loss_space="flow"),
+        stages=[
+            Stage(
+                "vocode",
+                build(Vocoding),
+                num_steps=20_000,
+                batch_size=16,
+                train=("codec",),
+                learning_rate=1e-3,
+                num_warmup_steps=200,
+                betas=(0.8, 0.99),
+                gradient_clip=10.0,
+                ema_decay=0.999,
+            )
+        ],
+        sampling=Sampling(guidance_scale=1.0),
+    )
+
+
 def recordings() -> Build:
     """A folder of recordings, in pieces that begin every half second."""
     return build(Music, sources=(build(Recordings),), stride=0.5)
@@ -199,44 +263,10 @@ def mel(num_samples: int, sample_rate: int, whitening: float = 0.0) -> Build:
     )
 
 
-def over_frames(num_frames: int, *, patch: int, width: int, depth: int, told: int) -> Build:
-    """A transformer whose tokens are `patch` whole spectra each; it predicts x_0 (DESIGN law 6)."""
-    return build(
-        DiT,
-        sample_size=(128, num_frames),
-        patch_size=(128, patch),
-        width=width,
-        depth=depth,
-        num_heads=8,
-        condition_width=told,
-        pooled_width=told,
-    )
-
-
-def frames_process() -> Build:
-    """A flow whose network says x_0, more often asked near noise."""
-    return build(
-        Process,
-        prediction_type="sample",
-        loss_space="flow",
-        timestep_sampling="logit_normal",
-        timestep_mean=0.5,
-    )
-
-
-def log_snr_sampling(num_inference_steps: int) -> Sampling:
-    """Steps as dense where a whole piece's level is decided as where its grain is; nothing to be guided by."""
-    return Sampling(
-        sampler="flow-dpmsolver++",
-        num_inference_steps=num_inference_steps,
-        timestep_spacing="log_snr",
-        guidance_scale=1.0,
-        precision="auto",
-    )
-
-
 def debug(recipe: Recipe) -> Recipe:
     """The same from the same classes in seconds, on tones it makes itself; it plays noise."""
+    if recipe.codec.target is VocoderCodec:
+        return debug_vocoder(recipe)
     recipe.data.sources = (build(Tones),)
     codec, denoiser = recipe.codec, recipe.denoiser
     latent: dict[str, Any] = {}
@@ -271,4 +301,20 @@ def debug(recipe: Recipe) -> Recipe:
         conditioner=told,
         denoiser={"sample_size": size, "num_heads": 2, **network, **latent},
         sampling={"num_inference_steps": 4},
+    )
+
+
+def debug_vocoder(recipe: Recipe) -> Recipe:
+    """`debug` of the codec alone."""
+    recipe.data.sources = (build(Tones, num=3),)
+    objective = recipe.stages[0].objective
+    objective.crop, objective.resolutions = 2048, ((256, 64, 256), (512, 128, 512))
+    sound = {"num_samples": 8000, "sample_rate": 8000, "n_fft": 256, "hop_length": 64, "n_mels": 40}
+    network = {"dim": 16, "intermediate_dim": 32, "num_layers": 2, "num_iterations": 4}
+    return shrink(
+        recipe,
+        batch_size=8,
+        data={"limit": 24},
+        codec=sound | network,
+        denoiser={"sample_size": (40, 126), "patch_size": (40, 4), "width": 16},
     )

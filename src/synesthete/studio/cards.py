@@ -6,14 +6,13 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
+
+from PIL import Image
 
 from synesthete.evaluation.reporting.media import encode_png
 from synesthete.evaluation.reporting.report import number
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 FILES = "/gradio_api/file="  # where the server gives out files of its own folder
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from synesthete.data.picture import read_picture
 from synesthete.evaluation.search.space import find_labels, plan_sweep
 from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
 from synesthete.evaluation.search.tune import write_sampling
@@ -21,11 +22,11 @@ from synesthete.studio.cards import address, draw_message, draw_section, draw_ta
 from synesthete.studio.forms import Field, listed
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.task_tab import ONE_AT_A_TIME, UNNAMED, TaskTab, watched
-from synesthete.studio.trainings import Trainings
+from synesthete.studio.train_tab import Trainings
 from synesthete.studio.work import Work, Works
 from synesthete.tasks import Task
+from synesthete.tasks.model import recipe_of, scorer_of, seen_in
 from synesthete.tasks.sampling import split_commas
-from synesthete.tasks.scoring import recipe_of, scorer_of, seen_in
 from synesthete.tasks.task import model_folder
 from synesthete.types import InputError
 
@@ -215,7 +216,7 @@ class CompareTab(TaskTab):
                 continue
             variant.settings = made.settings
             with self.shelf.borrow(variant.model) as model:
-                seen = seen_in(model, [Path(path) for path in made.values["written"]])
+                seen = seen_in(model, (read_picture(Path(path)) for path in made.values["written"]))
             made.values["said"] = made.values["said"] or list(map(asdict, seen))
             rows.append({"": variant.label} | figures_of(made.values))
             sections.append(draw_section(variant.label, made.cards, made.notes))

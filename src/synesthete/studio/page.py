@@ -11,8 +11,7 @@ import gradio as gr
 from synesthete.studio.compare_tab import CompareTab
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.task_tab import TaskTab
-from synesthete.studio.train_tab import RunsTab, TrainTab
-from synesthete.studio.trainings import Trainings
+from synesthete.studio.train_tab import RunsTab, Trainings, TrainTab
 from synesthete.studio.work import Works
 from synesthete.tasks import Task
 

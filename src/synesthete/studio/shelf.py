@@ -9,16 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from synesthete import hub
-from synesthete.tasks.model import load
+from synesthete.tasks import Task
+from synesthete.tasks.model import Model, load
 from synesthete.tasks.task import find_task, model_folder, model_task_name, task_names
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.tasks import Task
-    from synesthete.tasks.model import Model
 
 
 class Shelf:

@@ -22,8 +22,18 @@ from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.studio.cards import draw_marked, draw_message, draw_section, draw_status, written_cards
-from synesthete.studio.forms import FIRST, UPLOAD, Field, fields_of, fit, listed, make_widget, read_form
-from synesthete.studio.settings import fill_in, settings_told_by
+from synesthete.studio.forms import (
+    FIRST,
+    UPLOAD,
+    Field,
+    fields_of,
+    fill_in,
+    fit,
+    listed,
+    make_widget,
+    read_form,
+    settings_told_by,
+)
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.work import StoppedError, Work, Works
 from synesthete.tasks import Task

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -16,7 +16,7 @@ from synesthete.data.pictures import DIGITS
 from synesthete.evaluation.reporting.figures import spectrogram_figure, to_png
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, Table, provenance, to_html
 from synesthete.io import write_file
-from synesthete.tasks.model import load
+from synesthete.tasks.model import load, seen_in
 from synesthete.tasks.results import Sound
 from synesthete.types import InputError
 
@@ -88,16 +88,11 @@ def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[t
         InputError: sounds that are silent.
     """
     loaded = load(model, device)
-    kept = loaded.task.load_classifier(loaded.folder)
-    made = loaded(wavs, seed=seed)
-    if len(made) < len(wavs):
-        raise InputError(f"{model}: {len(wavs) - len(made)} of {len(wavs)} sounds cannot be heard")
-    pictures = torch.stack([torch.from_numpy(np.atleast_3d(np.array(one.image))) for one in made])
-    seen: list[str | None] = [None] * len(wavs)
-    if kept:
-        places = kept.classifier.classify(pictures.permute(0, 3, 1, 2)).tolist()
-        seen = [loaded.pipeline.class_names[place] for place in places]
-    return [(one.image, name) for one, name in zip(made, seen, strict=True)]
+    pictures = [one.image for one in loaded(wavs, seed=seed)]
+    if len(pictures) < len(wavs):
+        raise InputError(f"{model}: {len(wavs) - len(pictures)} of {len(wavs)} sounds cannot be heard")
+    seen = [one.says for one in seen_in(loaded, pictures)]
+    return list(zip_longest(pictures, seen))
 
 
 def show_systems(model: str, row: Mapping[str, Any], out: Path, seed: int, device: str) -> list[dict[str, str]]:

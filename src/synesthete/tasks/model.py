@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synesthete.tasks.sampling import Plan, SampleRequest, generate_samples
-from synesthete.tasks.task import Task, find_task, model_folder, model_task_name
-from synesthete.types import InputError
+from synesthete.tasks.task import Task, find_task, model_folder, model_task_name, task_of
+from synesthete.types import InputError, Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from synesthete.config import Recipe
+    from synesthete.evaluation.classifiers.speech import Prediction
+    from synesthete.evaluation.search.scoring import Scorer
 
 __all__ = ["Model"]
 
@@ -95,3 +103,49 @@ def load(name: str, device: str = "cpu", engine: str = "torch") -> Model:
     pipeline = task.load(name, "cpu" if device == "auto" else device)
     set_engine(pipeline, engine)
     return Model(name, task, pipeline, folder)
+
+
+def recipe_of(pipeline: Any, folder: Path, assignments: Sequence[str] | None = None) -> Recipe:
+    """The recipe a model was made by: beside it, or the one of the package that its card names."""
+    from synesthete.recipes import RECIPES, find_recipe
+
+    named = str(pipeline.config.card.get("recipe"))
+    if (folder / "recipe.yaml").is_file():
+        named = str(folder)
+    elif named not in RECIPES:
+        raise InputError(f"{folder}: no recipe.yaml in it, so its data are unknown; copy the one of its run there")
+    return find_recipe(named, assignments or ())
+
+
+def seen_in(model: Model, pictures: Iterable[Image.Image]) -> list[Prediction]:
+    """What the classifier beside a model takes pictures for, of its own size; nothing where there is none for them."""
+    import numpy as np
+    import torch
+
+    from synesthete.evaluation.classifiers.image import ImageClassifier
+    from synesthete.evaluation.classifiers.speech import recognise
+
+    trained = model.task.load_classifier(model.folder)
+    if trained is None or not isinstance(trained.classifier, ImageClassifier):
+        return []
+    config = trained.classifier.config
+    mode = "L" if config.channels == 1 else "RGB"
+    arrays = [np.atleast_3d(np.asarray(picture.convert(mode))) for picture in pictures]
+    if any(array.shape[:2] != (config.size, config.size) for array in arrays):  # a strip
+        return []
+    return recognise(trained, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
+
+
+def scorer_of(
+    pipeline: Any, folder: Path, recipe: Recipe, progress: Progress, *, data: Path | None = None, features: str = "auto"
+) -> Scorer:
+    """What scores ways of sampling a model. folder: of the model. data: as the `folder` of `Task.prepare`.
+
+    Raises:
+        InputError: data or features that cannot be had.
+    """
+    from synesthete.evaluation.search.scoring import Scorer
+
+    task = task_of(recipe)
+    prepared, saved = task.prepare(recipe, data, progress), task.load_classifier(folder)
+    return Scorer(pipeline, task.scoring_basis(pipeline, prepared, features=features, saved=saved, progress=progress))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from synesthete import seeding
+from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.evaluation import samples
 from synesthete.evaluation.audio_features.spectra import signal_difference
@@ -20,18 +22,20 @@ from synesthete.evaluation.metrics.classification import accuracy, accuracy_metr
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
 from synesthete.evaluation.recognizers.panel import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
-from synesthete.evaluation.runner import Evaluator
+from synesthete.evaluation.runner import Evaluator, check_classes
 from synesthete.evaluation.samples import Generated, drawn, first_of_each, shuffled
 from synesthete.evaluation.steps import FRACTIONS, Finding, denoising_finding, one_step
 from synesthete.tasks.image_to_speech import measures, report
-from synesthete.tasks.image_to_speech.evaluation_data import VERB, SpeechData
-from synesthete.tasks.image_to_speech.measures import Pairing, pair
+from synesthete.tasks.image_to_speech.measures import Pairing, pair, preprocessed, training_features
 from synesthete.tasks.image_to_speech.voices import asked_findings
+from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from synesthete.conditioning.speakers import SpeakerEncoder
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
+    from synesthete.data.image_speech_pairs import ImageSpeechPairs
+    from synesthete.data.speech.corpus import Clips
 
 GUIDANCE = (1.0, 1.5, 3.0, 5.0, 7.5)
 NUM_SWEPT = 200  # samples at each guidance scale
@@ -57,7 +61,7 @@ class SpeechEvaluator(Evaluator):
         InputError: a class without a real clip, clips that the codec does not hold, or a model of other classes.
     """
 
-    question, verb, what, classifier_name = "Does it speak?", VERB, "samples", "mel classifier"
+    question, verb, what, classifier_name = "Does it speak?", "names", "samples", "mel classifier"
 
     def __init__(
         self,
@@ -312,3 +316,61 @@ class SpeechEvaluator(Evaluator):
             f"{len(set(clips.speakers))} voices; {classifier.accuracy:.3f} of {classifier.num_test} real clips of "
             f"{classifier.num_voices} other voices",
         }
+
+
+@dataclass(frozen=True)
+class SpeechData:
+    """What a model is shown, and the real speech beside what it says.
+
+    pictures: (n, C, H, W) uint8 as `pipeline.preprocess` makes them, never seen in training, with labels (n,). real:
+    clips of voices that neither the model nor the classifier was trained on. clips: what the classifier is trained on.
+    words: what is said for each class, one phrase or several; its name where None. trained_on: features (k, D) and
+    labels (k,) of training pictures, for the probe that tells seeing from speaking; None leaves it out. num_there:
+    pictures that these were drawn from; none where 0. skipped: files that could not be read. spoken: clips of the
+    voices that the model can be asked for, its own training data; None where it knows no voices.
+    """
+
+    pictures: Tensor
+    labels: Tensor
+    real: Clips
+    clips: Clips
+    words: Sequence[str | Sequence[str]] | None = None
+    trained_on: tuple[Tensor, Tensor] | None = None
+    num_there: int = 0
+    skipped: tuple[str, ...] = ()
+    spoken: Clips | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.pictures):
+            raise InputError("no pictures to speak; give a test split with some")
+        if self.real.class_names != self.clips.class_names:
+            raise InputError("the splits 'test' and 'classifier' have other classes; build the corpus again")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of pictures and clips."""
+        return tuple(self.real.class_names)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know."""
+        return [f"skipped {name}" for name in self.skipped]
+
+
+def read_speech_data(
+    pipeline: Any, data: ImageSpeechPairs, corpus_folder: Path, *, num: int, seed: int, progress: Progress | None = None
+) -> SpeechData:
+    """Some of the data's test pictures, and its clips. corpus_folder: where `data.build` spoke the corpus."""
+    check_classes(pipeline, data.class_names, SpeechEvaluator.verb)
+    track = progress or (lambda *_: None)
+    pictures, labels = data.pictures("test")
+    chosen = drawn(len(pictures), num, seed, "test pictures")
+    readable = list(preprocessed(pipeline, pictures, chosen, partial(track, "pictures")))
+    if not readable:
+        raise InputError("not one readable picture to speak; give a test split with some")
+    real, clips = (data.clips(corpus_folder, split) for split in ("test", "classifier"))
+    shown = torch.cat([part for _, part in readable]), labels[[at for places, _ in readable for at in places]]
+    words = [data.words.get(name, name) for name in data.class_names]
+    seen, skipped = training_features(pipeline, data, seed, track), (*pictures.skipped, *real.skipped)
+    spoken = data.clips(corpus_folder, "train") if isinstance(pipeline.conditioner, VoicedPicture) else None
+    return SpeechData(*shown, real, clips, words, seen, len(pictures), skipped, spoken)

@@ -163,8 +163,7 @@ class ImageToSpeech(Task):
 
     def evaluator(self, pipeline: Pipeline, prepared: Any, recipe: Recipe, model: str, **options: Any) -> Evaluator:
         """What hears it beside the voices of the corpus."""
-        from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator
-        from synesthete.tasks.image_to_speech.evaluation_data import read_speech_data
+        from synesthete.tasks.image_to_speech.evaluation import SpeechEvaluator, read_speech_data
         from synesthete.tasks.image_to_speech.speakers import load_speaker_encoder
 
         drawn = {name: options[name] for name in ("num", "seed", "progress")}

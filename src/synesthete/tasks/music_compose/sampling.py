@@ -20,7 +20,7 @@ from synesthete.data.scores.score import BAR, MODES, TEMPO, Mode, Score
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.long_form import inpaint
 from synesthete.tasks.music_compose.given import read_given, voice_names
-from synesthete.tasks.music_score.playing import ModelInstruments
+from synesthete.tasks.music_score.sampling import ModelInstruments
 from synesthete.tasks.results import Composition
 from synesthete.tasks.sampling import Item, Plan, SampleRequest, split_commas
 from synesthete.tasks.task import model_folder, model_task_name

@@ -29,7 +29,7 @@ from synesthete.tasks.music import report
 from synesthete.tasks.music.evaluation import MusicEvaluator
 from synesthete.tasks.music.references import NOISE, WHITE, noise_like
 from synesthete.tasks.music_score import stretches
-from synesthete.tasks.music_score.playing import play_rolls
+from synesthete.tasks.music_score.sampling import play_rolls
 from synesthete.tasks.task import SECTIONS
 from synesthete.types import Batch, Progress, ScoreWindows, counted
 
