@@ -6,26 +6,26 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from synesthete import hub
 from synesthete.codecs.codec import Codec
 from synesthete.conditioning.conditioner import Conditioner
 from synesthete.conditioning.learned_encoders import TextTransformer
 from synesthete.config import Recipe, find_class
 from synesthete.config.build import Build
+from synesthete.config.recipe import KEEP_CHECKPOINTS
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.captions import CLASS, names_in, spell
 from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling
 from synesthete.nn.part import Undrawn
-from synesthete.training.optim import check_trainable, groups_of
+from synesthete.objectives import Parts
+from synesthete.training.optim import check_trainable, groups_of, set_trainable
 from synesthete.types import InputError, first_line
-
-if TYPE_CHECKING:
-    from synesthete.config import Recipe
 
 KINDS: dict[str, type] = {"codec": Codec, "conditioner": Conditioner, "denoiser": Denoiser, "process": Process}
 # The data of each task; what one from outside cannot use, it says itself.
@@ -228,12 +228,6 @@ def find_needs(recipe: Recipe) -> Needs:
     Raises:
         InputError: a part that cannot be made.
     """
-    from synesthete import hub
-    from synesthete.config.recipe import KEEP_CHECKPOINTS
-    from synesthete.objectives import Parts
-    from synesthete.recipes.fit import build_on_meta
-    from synesthete.training.optim import set_trainable
-
     parts = Parts(*(build_on_meta(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
     every = [p for module in parts.modules().values() for p in module.parameters()]
     num_weights = sum(p.numel() for p in every)

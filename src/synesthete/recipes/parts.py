@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synesthete.config import Build, Recipe, Sampling, Stage, build
 from synesthete.data.synthetic import Swatches
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising, Distillation
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.config import Recipe
 
 
 def denoise(num_steps: int, batch_size: int, learning_rate: float, **more: Any) -> Stage:

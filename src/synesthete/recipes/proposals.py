@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,23 +120,16 @@ def of_pictures(folder: Path) -> Proposal:
     place, data, labels = pictures_in(folder)
     is_ink, looks = look_at(data)
     order = ("images-digits", "images-photos") if is_ink else ("images-photos", "images-digits")
-    why = "grey" if is_ink else "in colour"
+    channels = (1, "grey") if is_ink else (3, "in colour")
     changes = {
         **classes_in(place),
         "data.num_classifier": (None, "a fifth is kept for the classifier that evaluates the model"),
         "conditioner.num_classes": (len(data.class_names), "as many as there are"),
-        "codec.channels": (1 if is_ink else 3, why),
-        "denoiser.in_channels": (1 if is_ink else 3, why),
+        "codec.channels": channels,
+        "denoiser.in_channels": channels,
     }
-    num = len(data.pictures("train")[0])
-    return Proposal(
-        "a class becomes a picture",
-        (*order, "images-stl10"),
-        count_labels("pictures", labels) + looks,
-        num,
-        "pictures",
-        changes,
-    )
+    found, num = count_labels("pictures", labels) + looks, len(data.pictures("train")[0])
+    return Proposal("a class becomes a picture", (*order, "images-stl10"), found, num, "pictures", changes)
 
 
 def of_spoken_pictures(folder: Path) -> Proposal:
@@ -154,16 +147,9 @@ def of_spoken_pictures(folder: Path) -> Proposal:
         "denoiser.sample_size": ([100, num_frames], "bands, and frames of as many samples"),
     }
     order = ("image-to-speech-digits", "image-to-speech-photos")[:: 1 if is_ink else -1]
-    others = ("image-to-speech-voices", "image-to-speech-100")
-    num = len(data.pictures("train")[0])
-    return Proposal(
-        "a picture says the name of its class",
-        (*order, *others),
-        count_labels("pictures", labels) + looks,
-        num,
-        "pictures",
-        changes,
-    )
+    order += ("image-to-speech-voices", "image-to-speech-100")
+    found, num = count_labels("pictures", labels) + looks, len(data.pictures("train")[0])
+    return Proposal("a picture says the name of its class", order, found, num, "pictures", changes)
 
 
 def of_pairs(folder: Path) -> Proposal:
@@ -173,15 +159,8 @@ def of_pairs(folder: Path) -> Proposal:
     labels = [picture.label for picture in found.found.pictures]
     own = f", {len(found.found.pairs)} in pairs of their own" if found.found.pairs else ""
     words = f"{count_labels('pictures', labels)} and {len(found.entries)} sounds{own}"
-    num = found.picture_parts.count("train")
-    return Proposal(
-        "a sound becomes a picture",
-        ("audio-to-image-events",),
-        words,
-        num,
-        "pictures",
-        sound_changes(folder, found.class_names),
-    )
+    num, changes = found.picture_parts.count("train"), sound_changes(folder, found.class_names)
+    return Proposal("a sound becomes a picture", ("audio-to-image-events",), words, num, "pictures", changes)
 
 
 def of_videos(folder: Path) -> Proposal:
@@ -189,15 +168,9 @@ def of_videos(folder: Path) -> Proposal:
     if not any(getattr(source, "num_frames", 0) for source in own_sources(folder)):
         raise InputError(f"{folder}: videos outside of class folders; put each class's into a folder of its name")
     labels = [path.relative_to(folder).parts[0] for path in list_files(folder, VIDEOS)]
-    names = tuple(sorted(set(labels)))
-    return Proposal(
-        "the sound of a video becomes a picture",
-        ("audio-to-image-events",),
-        count_labels("videos", labels),
-        len(labels),
-        "videos",
-        sound_changes(folder, names),
-    )
+    learns, words = "the sound of a video becomes a picture", count_labels("videos", labels)
+    changes = sound_changes(folder, sorted(set(labels)))
+    return Proposal(learns, ("audio-to-image-events",), words, len(labels), "videos", changes)
 
 
 def sound_changes(folder: Path, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
@@ -216,14 +189,8 @@ def of_performances(folder: Path) -> Proposal:
     labels = [one.instrument for part in parts.values() for one in part]
     source = [{"class": "RecordedScores", "path": str(folder.resolve())}]
     changes = {"data.sources": (source, "recordings, each beside the MIDI file of what is played")}
-    return Proposal(
-        "a score becomes sound, as it was recorded",
-        ("music-score",),
-        count_labels("recorded scores", labels),
-        len(parts["train"]),
-        "recordings",
-        changes,
-    )
+    learns, words = "a score becomes sound, as it was recorded", count_labels("recorded scores", labels)
+    return Proposal(learns, ("music-score",), words, len(parts["train"]), "recordings", changes)
 
 
 def of_scores(folder: Path) -> Proposal:
@@ -252,7 +219,7 @@ def of_rendered_scores(folder: Path) -> Proposal:
 
 def of_notes(folder: Path) -> Proposal:
     """The name of a class becomes a sound of it."""
-    root = sounds_in(folder)
+    root = part_of(folder, SoundFolders)
     changes: dict[str, tuple[Any, str]] = {}
     if find_manifests(root):
         listed: dict[str, list[str]] = {}
@@ -275,21 +242,19 @@ def of_notes(folder: Path) -> Proposal:
         data = Music(folder=str(root), classes="folders")
     if not data.class_names:
         raise InputError(f"{root}: recordings without classes; put each class's into a folder of its name")
-    entries, num = data.listing.entries, len(data.class_names)
-    changes["conditioner.num_classes"] = num, "as many as there are"
+    entries = data.listing.entries
+    changes["conditioner.num_classes"] = len(data.class_names), "as many as there are"
     seconds = sum(entry.seconds for entry in entries) / len(entries)
     if seconds > LONG:
         changes["data.stride"] = 1.0, f"recordings of {seconds:.0f} s, of which a piece begins every second"
     labels = [data.class_names[entry.label] for entry in entries]
-    words = f"{count_labels('recordings', labels)}, of {seconds:.1f} s in the mean"
-    return Proposal(
-        "a class becomes a sound", ("music-notes",), words, len(data.recordings("train")), "recordings", changes
-    )
+    words, num = f"{count_labels('recordings', labels)}, of {seconds:.1f} s in the mean", len(data.recordings("train"))
+    return Proposal("a class becomes a sound", ("music-notes",), words, num, "recordings", changes)
 
 
 def of_recordings(folder: Path) -> Proposal:
     """Four seconds of music, of nothing or of how loud it is."""
-    root = sounds_in(folder)
+    root = part_of(folder, SoundFolders)
     changes: dict[str, tuple[Any, str]] = {"data.folder": (str(root.resolve()), "recordings of one's own")}
     data = Music(folder=str(root))
     if source := shards_in(root):
@@ -297,34 +262,23 @@ def of_recordings(folder: Path) -> Proposal:
     entries = data.listing.entries
     minutes = sum(entry.seconds for entry in entries) / 60
     others = ("music", "music-stft", "music-low", "music-latent", "music-upsampler")
-    words = f"{len(entries)} recordings, {minutes:.1f} min in all"
-    return Proposal(
-        "music, from nothing or as loud as one says",
-        others,
-        words,
-        len(data.recordings("train")),
-        "recordings",
-        changes,
-    )
+    words, num = f"{len(entries)} recordings, {minutes:.1f} min in all", len(data.recordings("train"))
+    return Proposal("music, from nothing or as loud as one says", others, words, num, "recordings", changes)
 
 
 def pictures_in(folder: Path, num_classifier: int | None = None) -> tuple[Path, LabelledPictures, list[str]]:
     """The folder that holds the pictures, they as data, and the class of each, those that are held out included."""
-    place = next((Path(one.path) for one in beside(folder) if isinstance(one, ClassFolders)), folder)
+    place = part_of(folder, ClassFolders)
     data = LabelledPictures(folder=str(place), num_classifier=num_classifier)
     if source := shards_in(place):
         data = LabelledPictures((source,), num_classifier=num_classifier)
     return place, data, [label for split in SPLITS for label in list_sources(data.sources, split).labels]
 
 
-def sounds_in(folder: Path) -> Path:
-    """The folder that holds the sounds."""
-    return next((Path(str(one.path)) for one in beside(folder) if isinstance(one, SoundFolders)), folder)
-
-
-def beside(folder: Path) -> Iterable[Any]:
-    """The sources of pictures and of sounds where these lie in folders of their own."""
-    return () if find_manifests(folder) else own_sources(folder)
+def part_of(folder: Path, kind: type[ClassFolders | SoundFolders]) -> Path:
+    """The folder that holds the pictures or the sounds, where these lie in folders of their own; else all of it."""
+    sources = () if find_manifests(folder) else own_sources(folder)
+    return next((Path(str(one.path)) for one in sources if isinstance(one, kind)), folder)
 
 
 def look_at(data: LabelledPictures) -> tuple[bool, str]:
@@ -333,15 +287,9 @@ def look_at(data: LabelledPictures) -> tuple[bool, str]:
     seen = [image for _, image in pictures.read(range(0, len(pictures), math.ceil(len(pictures) / LOOKED_AT)))]
     if not seen:
         raise InputError(f"{pictures.files[0].name}: cannot be read, nor can others; give pictures that can")
-    is_ink = all(map(is_grey, seen))
+    is_ink = all(len({band.tobytes() for band in image.convert("RGB").split()}) == 1 for image in seen)
     width, height = sorted(image.size for image in seen)[len(seen) // 2]
     return is_ink and max(width, height) <= 64, f"; {width} x {height} pixels, {'grey' if is_ink else 'in colour'}"
-
-
-def is_grey(image: Any) -> bool:
-    """Whether all channels of a picture are one."""
-    red, green, blue = image.convert("RGB").split()
-    return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
 def classes_in(place: Path) -> dict[str, tuple[Any, str]]:
