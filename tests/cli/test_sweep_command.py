@@ -56,7 +56,7 @@ def test_a_sweep_is_made_resumed_and_added_to(call, model, tmp_path):
         (("--labels", "red", "purple"), ("label 'purple'", "0 to 2")),
         (("--labels", "3"), ("label '3'",)),
         (("--cfg", "0", "big"), ("'--cfg'", "'big' is no number")),
-        (("--cfg", "nan"), ("'nan' is no number",)),
+        (("--cfg", "nan"), ("nan is no finite number",)),
         (("--steps", "2.5"), ("'2.5' is no whole number",)),
         (("--num", "0"), ("'--num'",)),
         (("--set", "sampling.guidance_rescal=1"), ("sampling.guidance_rescale",)),

@@ -82,11 +82,7 @@ def options(
 
 
 def choose_level(log: str | None, verbose: int) -> str:
-    """A name of LEVELS: what --log says, else the number of -v, else SYNESTHETE_LOG, else warning.
-
-    Raises:
-        InputError: no such level.
-    """
+    """A name of LEVELS: what --log says, else the number of -v, else SYNESTHETE_LOG, else warning."""
     if log is None and verbose:
         return VERBOSE[min(verbose, len(VERBOSE)) - 1]
     level = os.environ.get("SYNESTHETE_LOG") or "warning" if log is None else log

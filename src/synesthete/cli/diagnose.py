@@ -127,29 +127,21 @@ def doctor(
     Examples: `synesthete doctor`, `synesthete doctor runs/mine --json`, `synesthete doctor image-to-speech-digits`,
     `synesthete doctor runs/mine --prepare --out out/doctor`
     """
-    from synesthete.evaluation.doctor.check import worst
+    from synesthete.evaluation.doctor.check import examine_installation, worst
+    from synesthete.evaluation.doctor.doctor import write_checks
     from synesthete.evaluation.reporting.report import check_place, finite
 
     if out:
         check_place(out)
-    checks = of_model(model, out, num, data, prepare, seed, device) if model else of_installation(out)
+    checks = of_model(model, out, num, data, prepare, seed, device) if model else examine_installation()
+    if out and not model:
+        write_checks("Doctor: installation", checks, out)
     verdict = worst(checks)
     values: dict[str, Any] = {"verdict": verdict, "checks": list(map(vars, checks))}
     lines = [*map(str, checks), *([f"{out}/report.html"] if out else [])]
     options.finish(as_json, finite(values | ({"report": str(out)} if out else {})), "\n".join(lines), map(str, checks))
     if verdict == "bad":
         raise typer.Exit(1)
-
-
-def of_installation(out: Path | None) -> list[Check]:
-    """The checks of the machine and what is installed on it."""
-    from synesthete.evaluation.doctor.check import examine_installation
-    from synesthete.evaluation.doctor.doctor import write_checks
-
-    checks = examine_installation()
-    if out:
-        write_checks("Doctor: installation", checks, out)
-    return checks
 
 
 def of_model(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -143,38 +143,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as t
 
 SECONDS_BETWEEN_LINES = 10.0
 NEGATIVE = re.compile(r"-\.?\d")  # a value, not an option
+NUMBERS = re.compile(r"[-+.,\deE]*\d[-+.,\deE]*")  # one, or several with commas between them
 
 
-class Show(Protocol):
-    """Says how far something has come; `extra` stands behind the figures."""
-
-    def __call__(self, what: str, done: int, total: int, extra: str = "") -> None:
-        """`done` of `total`, or where that is 0, `what` as a line of its own."""
-
-
-class Opened(NamedTuple):
-    """A model that was asked for, its folder, the recipe of its data, and its task."""
-
-    pipeline: Pipeline
-    folder: Path
-    recipe: Recipe
-    task: Task
-
-
-def open_model(model: str, device: str, assignments: Sequence[str] | None) -> Opened:
-    """A model with the recipe it was made by, as `recipe_of`.
-
-    Raises:
-        InputError: no such model or device, or one without a recipe.
-    """
-    from synesthete import hub
+def open_model(model: str, device: str, assignments: Sequence[str] | None) -> tuple[Pipeline, Path, Recipe, Task]:
+    """A model that was asked for, its folder, the recipe of its data as `recipe_of` finds it, and its task."""
     from synesthete.pipeline import Pipeline
     from synesthete.tasks import task_of
     from synesthete.tasks.model import recipe_of
 
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments)
-    return Opened(pipeline, folder, recipe, task_of(recipe))
+    return pipeline, folder, recipe, task_of(recipe)
 
 
 def sampling_changes(recipe: Recipe, assignments: Sequence[str] | None) -> dict[str, Any]:
@@ -191,11 +171,7 @@ def choose_folder(out: Path | None, kind: str, model: str) -> Path:
 
 
 def check_report_folder(folder: Path, overwrite: bool) -> None:
-    """Make sure that a report can be written, and that none is replaced unasked.
-
-    Raises:
-        InputError: it cannot, or there is one already.
-    """
+    """Make sure that a report can be written, and that none is replaced unasked."""
     from synesthete.evaluation.reporting.report import check_place
 
     check_place(folder)
@@ -229,11 +205,11 @@ def say_skipped(skipped: Sequence[str]) -> str:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Show]:
-    """A function that draws bars with rate and time left, on standard error.
+def progress_bar() -> Iterator[Callable[..., None]]:
+    """show(what, done, total, extra=""), which draws bars with rate and time left, `extra` behind, on standard error.
 
-    Where standard error is no terminal it writes a plain line every ten seconds and at each end instead. A total of 0
-    says `what` as a line of its own.
+    Where that is no terminal it writes a plain line every ten seconds and at each end instead. A total of 0 says `what`
+    as a line of its own.
     """
     if not sys.stderr.isatty():
         yield plain_lines()
@@ -260,7 +236,7 @@ def progress_bar() -> Iterator[Show]:
         yield show
 
 
-def plain_lines() -> Show:
+def plain_lines() -> Callable[..., None]:
     """The same for logs: a line now and then."""
     started: dict[str, tuple[float, int]] = {}
     said: dict[str, float] = {}
@@ -300,24 +276,12 @@ class ListCommand(Command):
     """A command whose repeatable options take all that follows them, up to the next option."""
 
     takes: tuple[str, ...] | None = None  # the options that do; None: all that are repeatable
-    fits: Callable[[str], bool] = staticmethod(lambda arg: True)
+    fits: Any = staticmethod(lambda arg: True)  # whether an argument is a further value
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further value, which is what click understands."""
         repeatable = [name for param in self.params if getattr(param, "multiple", False) for name in param.opts]
         return super().parse_args(ctx, spread_values(args, self.takes or repeatable, self.fits))
-
-
-def looks_like_number(arg: str) -> bool:
-    """Whether an argument is a number, or several with commas between them."""
-    return bool(re.fullmatch(r"[-+.,\deE]*\d[-+.,\deE]*", arg))
-
-
-class NumbersCommand(ListCommand):
-    """A command whose option --strengths takes all numbers that follow it; other arguments may come after them."""
-
-    takes = ("--strengths",)
-    fits = staticmethod(looks_like_number)
 
 
 def spread_values(
@@ -344,11 +308,7 @@ def spread_values(
 
 
 def parse_numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:
-    """The values of an option as numbers of a kind.
-
-    Raises:
-        typer.BadParameter: one that is none.
-    """
+    """The values of an option as numbers of a kind."""
     from synesthete.config.build import check_size
 
     found = []

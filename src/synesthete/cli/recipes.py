@@ -50,11 +50,7 @@ def show(
     from synesthete.recipes import find_recipe
 
     found = find_recipe(recipe, assignments or ())
-    from synesthete.recipes.fit import (
-        build_on_meta,  # after a wrong name was said
-        describe_needs,
-        find_needs,
-    )
+    from synesthete.recipes.fit import build_on_meta, describe_needs, find_needs  # after a wrong name was said
 
     if yaml:
         typer.echo(found.to_yaml(), nl=False)

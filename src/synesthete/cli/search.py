@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,8 +80,8 @@ def sweep(
     tried = {
         "schedules": options.split_commas(schedulers),
         "samplers": options.split_commas(samplers),
-        "guidance": options.parse_numbers("--cfg", cfg, finite_number),
-        "etas": options.parse_numbers("--eta", eta, finite_number),
+        "guidance": options.parse_numbers("--cfg", cfg, float),
+        "etas": options.parse_numbers("--eta", eta, float),
         "steps": options.parse_numbers("--steps", steps, int),
     }
     own_seeds = tuple(dict.fromkeys(options.parse_numbers("--seeds", seeds, int))) or (0,)
@@ -169,15 +168,3 @@ def finish_search(as_json: bool, values: dict[str, Any], text: str, target: Path
     folder = target / "report"
     page = folder / "report.html"
     options.finish(as_json, finite({**values, "report": str(folder)}), f"{text}\n{page}", [page])
-
-
-def finite_number(text: str) -> float:
-    """The number that the text spells.
-
-    Raises:
-        ValueError: none, or one that is not finite.
-    """
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value

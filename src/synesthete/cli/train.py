@@ -129,11 +129,7 @@ def train(
 
 
 def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json: bool) -> None:
-    """Say what training the recipe takes on this machine.
-
-    Raises:
-        InputError: a stage does not fit, and what to set; its folder is there already; as `dry_run_recipe`.
-    """
+    """Say what training the recipe takes on this machine."""
     from synesthete.tasks.task import prepare, task_of
     from synesthete.training.dry_run_report import describe_report, dry_run_recipe, report_values
 

@@ -213,8 +213,10 @@ sample 5 of a label is the same whatever else is asked for.""",
 }
 
 
-class VerbCommand(options.NumbersCommand):
-    """A command that samples. Its help is of the task of the model that is named beside --help."""
+class VerbCommand(options.ListCommand):
+    """A command that samples, whose --strengths takes all numbers that follow. Its help is of the model's task."""
+
+    takes, fits = ("--strengths",), options.NUMBERS.fullmatch
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As every command's; before help is shown, what it shows is chosen."""
@@ -277,14 +279,7 @@ def completed(annotation: Any, complete: Callable[..., list[str]] | None) -> Any
 
 
 def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
-    """Ask a model for what was given, and write it.
-
-    given: a command's arguments, by the names of the task's request and of the sampling settings. verb: the command
-    that was called, where it is for one task alone.
-
-    Raises:
-        InputError: no such model, one of another verb, or what it does not read.
-    """
+    """Ask a model for the arguments of a command, and write it. verb: the command, where it is for one task alone."""
     from synesthete.tasks.task import find_task, model_folder, model_task_name, verb_of
 
     as_json, device, engine, seed = (given.pop(name) for name in ("as_json", "device", "engine", "seed"))
@@ -307,11 +302,7 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
 
 
 def build_request(task: Task, given: dict[str, Any], common: dict[str, Any]) -> Any:
-    """The request of a task.
-
-    Raises:
-        InputError: what the task does not read, or what does not fit together.
-    """
+    """The request of a task."""
     kind = task.request_type
     asked = {
         name: value
@@ -350,11 +341,7 @@ def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[st
 
 
 def split_model(arguments: list[str], default: str) -> tuple[str, list[Path]]:
-    """The model, which is the first argument if that names one, and the files.
-
-    Raises:
-        InputError: a file that is not there.
-    """
+    """The model, which is the first argument if that names one, and the files."""
     model, files = (arguments[0], arguments[1:]) if arguments and names_model(arguments[0]) else (default, arguments)
     if missing := [file for file in files if not Path(file).exists()]:
         raise InputError(f"{missing[0]}: no such file" + (", nor a model" if missing[0] == arguments[0] else ""))

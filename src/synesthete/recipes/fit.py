@@ -223,11 +223,7 @@ class Needs:
 
 
 def find_needs(recipe: Recipe) -> Needs:
-    """What a recipe's training needs, from parts made without memory for their weights.
-
-    Raises:
-        InputError: a part that cannot be made.
-    """
+    """What a recipe's training needs, from parts made without memory for their weights."""
     parts = Parts(*(build_on_meta(recipe, name) for name in ("codec", "conditioner", "denoiser", "process")))
     every = [p for module in parts.modules().values() for p in module.parameters()]
     num_weights = sum(p.numel() for p in every)

@@ -145,11 +145,7 @@ class CompareTab(TaskTab):
                 yield status, shown, variants, gr.update(choices=labels, value=None)
 
     def values_of(self, given: Sequence[Any]) -> tuple[list[Any], list[tuple[str, list[str]]]]:
-        """The widgets' values, and the values that are compared of one or two of what the form asks for.
-
-        Raises:
-            InputError: no values, or twice the same.
-        """
+        """The widgets' values, and the values that are compared of one or two of what the form asks for."""
         *own, first, first_values, second, second_values = given
         found = []
         for name, text in ((first, first_values), (second, second_values)):
@@ -169,11 +165,7 @@ class CompareTab(TaskTab):
         return next((one.label for one in self.asked if one.name == name), name.capitalize())
 
     def variants_of(self, names: Sequence[str], varied: Sequence[tuple[str, list[str]]]) -> list[Variant]:
-        """Every way, the models one after the other, so that each is loaded once.
-
-        Raises:
-            InputError: none or too many.
-        """
+        """Every way, the models one after the other, so that each is loaded once."""
         if not names:
             raise InputError("no model to compare; choose one or several")
         found = []
@@ -190,11 +182,7 @@ class CompareTab(TaskTab):
     def make_each(
         self, drawing: str, names: Sequence[str], seed: int, given: Sequence[Any], work: Work
     ) -> tuple[str, list[Variant]]:
-        """A section of the page for each way, a table of figures above them, and the ways.
-
-        Raises:
-            InputError: not one of them can be made, or as `values_of` and `variants_of`.
-        """
+        """A section of the page for each way, a table of figures above them, and the ways."""
         own, varied = self.values_of(given)
         places = {one.name: place for place, one in enumerate(self.widget_fields)}
         variants, folder = self.variants_of(names, varied), self.new_folder("compare")
@@ -234,11 +222,7 @@ class CompareTab(TaskTab):
     def sweep_first(
         self, names: Sequence[str], seed: int, given: Sequence[Any], work: Work
     ) -> tuple[str, list[Variant]]:
-        """`synesthete sweep` of the first model: its contact sheet and its figures, and the ways.
-
-        Raises:
-            InputError: what a sweep cannot vary, or what the command would refuse.
-        """
+        """`synesthete sweep` of the first model: its contact sheet and its figures, and the ways."""
         own, varied = self.values_of(given)
         if not names:
             raise InputError("no model to sweep; choose one")
@@ -293,11 +277,7 @@ class CompareTab(TaskTab):
 
 
 def copy_model(folder: Path, run: Path) -> Path:
-    """A copy of a model as the finished one of a run that there is not yet; returns where the model is.
-
-    Raises:
-        InputError: there is such a run, or a folder that cannot be written.
-    """
+    """A copy of a model as the finished one of a run that there is not yet; returns where the model is."""
     if run.exists():
         raise InputError(f"{run}: there already; give another name")
     try:

@@ -114,11 +114,7 @@ class Field:
         return self.kind in ("int", "float") and self.name != "num" and not self.is_setting and self.start is None
 
     def read(self, given: Any) -> Any:
-        """What a widget's value asks for; None where it says nothing.
-
-        Raises:
-            InputError: no numbers where some are wanted.
-        """
+        """What a widget's value asks for; None where it says nothing."""
         if given in (None, "", [], ()) or given is False or given == self.start:
             return None
         if self.file:
@@ -237,11 +233,7 @@ def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:
 def read_form(
     task: Task, asked: Sequence[Field], given: Sequence[Any], pipeline: Any
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """The request's fields and sampling settings that a filled form asks for, and the labels of what is left out.
-
-    Raises:
-        InputError: a choice that the model does not have, or no numbers where some are wanted.
-    """
+    """The request's fields and sampling settings that a filled form asks for, and the labels of what is left out."""
     base = getattr(pipeline, "base", pipeline)
     choices, own, values = task.choices(pipeline), base.sampling_settings(), iter(given)
     request: dict[str, Any] = {}
@@ -278,11 +270,7 @@ LARGEST = 2**20  # bytes of a file that is nothing but settings
 
 
 def settings_told_by(path: Path) -> dict[str, str]:
-    """What a file tells of how it was made, every value as text. path: .png, .wav, .flac or .json.
-
-    Raises:
-        InputError: it cannot be read, or tells nothing.
-    """
+    """What a file tells of how it was made, every value as text. path: .png, .wav, .flac or .json."""
     suffix, name = path.suffix.lower(), legible(path.name)
     try:
         if suffix == ".png":
@@ -324,11 +312,7 @@ def fill_in(told: Mapping[str, str], asked: Sequence[Field]) -> tuple[dict[str, 
 
 
 def to_widget(field: Field, text: str) -> Any:
-    """A value, told as text, as its widget shows it.
-
-    Raises:
-        ValueError or TypeError: of another kind.
-    """
+    """A value, told as text, as its widget shows it."""
     if "float" in field.kind and field.kind != "float":  # several numbers
         return " ".join(f"{float(value):g}" for value in json.loads(text))
     if field.kind in ("int", "float"):

@@ -21,9 +21,6 @@ class Shelf:
     """What ships, the finished runs in a folder, and `more` models, by the task that each is of.
 
     runs: the folder. device: as `Pipeline.load`.
-
-    Raises:
-        InputError: one of `more` that is no model.
     """
 
     def __init__(self, more: Sequence[str] = (), runs: Path = Path("runs"), device: str = "cpu") -> None:
@@ -51,11 +48,7 @@ class Shelf:
 
     @contextlib.contextmanager
     def borrow(self, name: str) -> Iterator[Model]:
-        """The model, loaded, and nobody else's meanwhile; the one that was loaded before is let go of first.
-
-        Raises:
-            InputError: none of the shelf's, or damaged files.
-        """
+        """The model, loaded, and nobody else's meanwhile; the one that was loaded before is let go of first."""
         if name not in self.names:
             raise InputError(f"{name}: not a model of this studio; choose one of {', '.join(self.names)}")
         with self.lock:

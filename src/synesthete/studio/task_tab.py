@@ -208,11 +208,7 @@ class TaskTab:
         return self.out / kind / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(8)}"
 
     def write(self, drawing: str, name: str, seed: int, given: Sequence[Any], work: Work) -> str:
-        """Make and write it as the command line does; returns a section of the page.
-
-        Raises:
-            InputError: what the command line would refuse. StoppedError: it was stopped.
-        """
+        """Make and write it as the command line does; returns a section of the page."""
         made = self.sample(drawing, name, seed, given, self.new_folder(self.task.verb), work)
         title = " · ".join([name, *made.told, f"seed {seed}", f"{made.values['seconds']:.1f} s"])
         return draw_section(title, made.cards, made.notes)
@@ -221,9 +217,6 @@ class TaskTab:
         """Make and write what a filled form asks for.
 
         drawing: as `studioDrawing` of the page gives it. given: the widgets' values.
-
-        Raises:
-            InputError: what the command line would refuse, or a sound that is too long. StoppedError: it was stopped.
         """
         kind = self.task.request_type
         with self.shelf.borrow(name) as model:
@@ -332,11 +325,7 @@ def watched(model: Model, work: Work, num: int) -> Iterator[None]:
 
 
 def check_seconds(path: Path) -> None:
-    """Make sure that a sound is none of hours.
-
-    Raises:
-        InputError: it is too long, or none.
-    """
+    """Make sure that a sound is none of hours."""
     with SoundFile(path) as sound, contextlib.suppress(CutShortError):
         num = 0
         for block in sound.blocks():
@@ -346,11 +335,7 @@ def check_seconds(path: Path) -> None:
 
 
 def keep_drawing(drawing: str, path: Path) -> Path:
-    """Write a drawing that came as a `data:` address.
-
-    Raises:
-        InputError: too large, or none.
-    """
+    """Write a drawing that came as a `data:` address."""
     head, _, content = drawing.partition(",")
     if len(drawing) > LARGEST_DRAWING or head != "data:image/png;base64":
         raise InputError(NO_DRAWING)

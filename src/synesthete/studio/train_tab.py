@@ -198,11 +198,7 @@ class Trainings:
         return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def folder(self, name: str) -> Path:
-        """Where a run is.
-
-        Raises:
-            InputError: a name that could be a path.
-        """
+        """Where a run is."""
         if not re.fullmatch(NAME, name or ""):
             raise InputError(f"run {name!r}: give a name of letters, digits, '-' and '_'")
         return self.runs / name
@@ -215,9 +211,6 @@ class Trainings:
         """`synesthete train`, or the same again, which goes on from the last checkpoint; it outlives this process.
 
         data: a folder of one's own. changes: KEY=VALUE, one a line.
-
-        Raises:
-            InputError: it is going on already, or a name that could be a path.
         """
         folder = self.folder(name)
         if self.process(name) is not None:

@@ -36,11 +36,7 @@ class Work:
         self.started = self.pictured = time.monotonic()
 
     def say(self, what: str, done: int, total: int) -> None:
-        """How far it is, as every `Progress`.
-
-        Raises:
-            StoppedError: it is to stop.
-        """
+        """How far it is, as every `Progress`."""
         self.what, self.done, self.total = what, done, total
         self.check()
 
@@ -50,11 +46,7 @@ class Work:
             raise StoppedError
 
     def show(self, step: int, num_steps: int, draw: Callable[[], list[Image.Image]]) -> None:
-        """A step is made. draw: gives pictures of it, and is called now and then alone.
-
-        Raises:
-            StoppedError: it is to stop.
-        """
+        """A step is made. draw: gives pictures of it, and is called now and then alone."""
         self.check()
         self.step, self.num_steps = step, num_steps
         if time.monotonic() - self.pictured >= BETWEEN:
@@ -76,11 +68,7 @@ class Work:
         return gone / self.share - gone if self.share > 0 else None
 
     def follow(self, function: Callable[[], Any]) -> Iterator[Any]:
-        """Call the function in a thread; yields None now and then meanwhile, and last what it returned.
-
-        Raises:
-            Whatever the function does.
-        """
+        """Call the function in a thread; yields None now and then meanwhile, and last what it returned."""
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(function)
             try:

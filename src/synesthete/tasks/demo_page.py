@@ -82,11 +82,7 @@ def paint_digits(
 
 
 def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[tuple[Image.Image, str | None]]:
-    """What a model paints of each sound, and the class that its classifier sees in it; None without one.
-
-    Raises:
-        InputError: sounds that are silent.
-    """
+    """What a model paints of each sound, and the class that its classifier sees in it; None without one."""
     loaded = load(model, device)
     pictures = [one.image for one in loaded(wavs, seed=seed)]
     if len(pictures) < len(wavs):

@@ -139,11 +139,7 @@ def seen_in(model: Model, pictures: Iterable[Image.Image]) -> list[Prediction]:
 def scorer_of(
     pipeline: Any, folder: Path, recipe: Recipe, progress: Progress, *, data: Path | None = None, features: str = "auto"
 ) -> Scorer:
-    """What scores ways of sampling a model. folder: of the model. data: as the `folder` of `Task.prepare`.
-
-    Raises:
-        InputError: data or features that cannot be had.
-    """
+    """What scores ways of sampling a model. folder: of the model. data: as the `folder` of `Task.prepare`."""
     from synesthete.evaluation.search.scoring import Scorer
 
     task = task_of(recipe)

@@ -29,11 +29,7 @@ def cached(name: str) -> Path:
 
 
 def measure_codec(codec: Any, path: Path, batches: Callable[[], Iterable[Tensor]]) -> dict[str, Tensor]:
-    """The codec's weights and buffers, measured on batches that it reads; those of the file where it is there.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """The codec's weights and buffers, measured on batches that it reads; those of the file where it is there."""
 
     def measure() -> dict[str, Tensor]:
         codec.fit(batches())

@@ -129,11 +129,7 @@ def _samples(store: Store, tensors: dict[str, Tensor], recipe: Recipe, kind: str
 
 
 def _checked(name: str) -> str:
-    """A file's name that leads nowhere else.
-
-    Raises:
-        ValueError: another one.
-    """
+    """A file's name that leads nowhere else."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r}: no name of a shard")
     return name

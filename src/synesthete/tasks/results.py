@@ -88,11 +88,7 @@ class Composition(Sound):
     score: Score | None = None
 
     def save(self, path: Path | str) -> Path:
-        """As every sound, and its notes to PATH.mid.
-
-        Raises:
-            InputError: as of every sound.
-        """
+        """As every sound, and its notes to PATH.mid."""
         from synesthete.data.scores.midi import write_midi
 
         path = Path(path)

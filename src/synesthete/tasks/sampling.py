@@ -160,9 +160,6 @@ class Plan:
 
         kept: what was told of those that are made already, by stem, or None where one could not be used. A batch is
             made again whole unless all of it is kept: in another batch sums are rounded otherwise.
-
-        Raises:
-            InputError: not one input that can be used.
         """
         self.begin(progress)
         kept, num_made = kept or {}, 0

@@ -52,9 +52,6 @@ class Sounds:
     Attributes:
         pieces: (m, S), numbered as the listing numbers them; labels: (m,). used: (m,), whether each can be.
         notes, remarks: what is to be said aloud, and what need not be. skipped: a line for each that is left out.
-
-    Raises:
-        InputError: none of a class is left to train on, or none at all is held out.
     """
 
     def __init__(
@@ -116,9 +113,6 @@ class Shots:
     Attributes:
         samples: by split. order: a name for what the pictures of each show, one after the other. shown: a name for
             what those to train on show, in any order.
-
-    Raises:
-        InputError: no readable training picture of a class, no picture held out, and as `preprocess_images`.
     """
 
     def __init__(
@@ -204,11 +198,7 @@ class Shots:
 
 
 def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
-    """Gather pictures and sounds, fit the one and decode the other, measure the codec; what is there already is kept.
-
-    Raises:
-        InputError: whatever is wrong with the data, in one line.
-    """
+    """Pictures fitted, sounds decoded, the codec measured; what is there already is kept."""
     data: AudioImagePairs = recipe.data()
     codec, conditioner = recipe.codec(), recipe.conditioner()
     listing = data.pairs(place, report)

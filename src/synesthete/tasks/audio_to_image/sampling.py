@@ -101,9 +101,6 @@ class PaintPlan(Plan):
     """`num` pictures of each sound, or a strip of `num` rows; picture i of every sound begins with the same noise.
 
     folder: of the model's files, whose recipe says how long it listens.
-
-    Raises:
-        InputError: a prompt that cannot be read.
     """
 
     def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None = None) -> None:
@@ -218,11 +215,7 @@ class PaintPlan(Plan):
 
 
 def find_sounds(inputs: Sequence[Path]) -> list[Path]:
-    """Every sound among the inputs and in the folders among them, each once.
-
-    Raises:
-        InputError: an input that does not exist, or a folder without sounds.
-    """
+    """Every sound among the inputs and in the folders among them, each once."""
 
     def listed(path: Path) -> list[Path]:
         return [path] if path.is_file() else list_files(path, SUFFIXES)

@@ -178,11 +178,7 @@ def zero_shot(name: str, likeness: Tensor, labels: Tensor, answers: Answers, rea
 
 @torch.no_grad()
 def read_clap_texts(model: str, texts: Sequence[str]) -> Tensor:
-    """CLAP's vectors (n, E) of texts, of length 1.
-
-    Raises:
-        InputError: files that cannot be read.
-    """
+    """CLAP's vectors (n, E) of texts, of length 1."""
     # Imported here: most evaluations read through no CLAP.
     from transformers import AutoTokenizer, ClapTextModelWithProjection
 

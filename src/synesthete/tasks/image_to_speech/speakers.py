@@ -173,11 +173,7 @@ def tone_log_mels(encoder: SpeakerEncoder, num_frames: int) -> Tensor:
 
 
 def save_speaker_encoder(encoder: SpeakerEncoder, model: Path) -> None:
-    """Write it into a model's folder, in half precision.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """Write it into a model's folder, in half precision."""
     half = nn.Module.to(copy.deepcopy(encoder), torch.float16)
     write_folder(model / FOLDER, lambda folder: half.save_pretrained(folder))
 

@@ -202,9 +202,6 @@ def prepare_pictures(
     Each is read once; no training picture is a test picture. Where a conditioner has an `identity`, its
     `extract_features` never changes: where no augmentation changes the pictures, what it sees is kept in their place,
     in half precision. With augmentation the pixels are kept.
-
-    Raises:
-        InputError: a class without a readable training picture, and as `preprocess_images`.
     """
     conditioner = recipe.conditioner()
     listed = {split: data.pictures(split) for split in SPLITS}

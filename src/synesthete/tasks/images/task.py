@@ -51,10 +51,6 @@ class Images(Task):
         """Pictures fitted to the codec, measured on those to train on, and encoded where it is a network.
 
         No picture is in two splits.
-
-        Raises:
-            InputError: a class without a readable training picture, a conditioner of other classes, and as
-                `preprocess_images`.
         """
         data: LabelledPictures = recipe.data()
         codec = recipe.codec()
@@ -96,11 +92,7 @@ class Images(Task):
     def tell(
         self, recipe: Recipe, samples: dict[Part, PictureSamples], pictures: dict[Part, Pictures]
     ) -> dict[str, Any]:
-        """Give the samples the captions of their pictures where the conditioner learns words, and say which it knows.
-
-        Raises:
-            InputError: a caption that is too long for it.
-        """
+        """Give the samples their captions where the conditioner learns words, and say which it knows."""
         if not issubclass(recipe.conditioner.target, Words):
             return {}
         texts = {

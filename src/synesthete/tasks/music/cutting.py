@@ -294,11 +294,7 @@ class Cutting:
 def decode_recordings(
     entries: Sequence[RecordingEntry], folder: Path, sample_rate: int, progress: Progress, profiled: bool = True
 ) -> list[Waveform]:
-    """Every recording decoded, in as many threads as there are cores. profiled: as `keep_waveforms`.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """Every recording decoded, in as many threads as there are cores. profiled: as `keep_waveforms`."""
     shards, seconds = {}, {}
     for group in grouped(entries):
         recordings = [entry.recording for entry in group]

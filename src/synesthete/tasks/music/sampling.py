@@ -97,11 +97,7 @@ class MusicRequest(SampleRequest):
 
 
 class MusicPlan(Plan):
-    """`num` sounds of each label; the clip is read once.
-
-    Raises:
-        InputError: labels that the model does not know, an unreadable clip, or one that does not fit.
-    """
+    """`num` sounds of each label; the clip is read once."""
 
     unit = "sound"
     suffixes = (".wav", ".png", ".json")

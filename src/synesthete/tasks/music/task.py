@@ -53,9 +53,6 @@ class MusicTask(Task):
         """Recordings decoded and cut, the codec measured on the training pieces, which are encoded.
 
         A recipe with a stage that trains the codec gets waveforms alone, since what is encoded would change under it.
-
-        Raises:
-            InputError: whatever is wrong with the data, in one line.
         """
         data: MusicData = recipe.data()
         codec = recipe.codec()

@@ -102,11 +102,7 @@ class ComposeRequest(SampleRequest):
 
 
 class ComposePlan(Plan):
-    """`num` pieces, all on the same given notes.
-
-    Raises:
-        InputError: a score that cannot be read or does not fit, or bars or voices that it does not have.
-    """
+    """`num` pieces, all on the same given notes."""
 
     unit = "piece"
     suffixes = (".mid", ".wav", ".png", ".json")

@@ -49,11 +49,7 @@ class MusicScoreTask(Task):
         return {"instrument": (*pipeline.conditioner.instruments, ALL)}
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
-        """Performances played, the codec measured on some of them, all of them encoded beside their rolls.
-
-        Raises:
-            InputError: whatever is wrong with the data, in one line.
-        """
+        """Performances played, the codec measured on some of them, all of them encoded beside their rolls."""
         data: ScoredSounds = recipe.data()
         names, codec = data.class_names, recipe.codec()
         told = find_instruments(recipe, names)
