@@ -42,11 +42,9 @@ def encode_shards(
     folder: Path, num: int, size: int, encode: Callable[[Tensor], Tensor], what: str, report: Progress, stem: str = ""
 ) -> Rows:
     """encode(places) of `num` samples, `size` of them a shard, which are kept in numbered files of the folder."""
-
-    def place(number: int, _: Tensor) -> Path:
-        return folder / f"{stem}{number:05d}.safetensors"
-
-    return compute_rows(num, size, place, encode, partial(report, what), step=what)
+    return compute_rows(
+        num, size, lambda i, _: folder / f"{stem}{i:05d}.safetensors", encode, partial(report, what), step=what
+    )
 
 
 def accelerator() -> torch.device:

@@ -235,11 +235,8 @@ def write_results(plan: Plan, progress: Progress | None = None) -> Sampled:
 
 def name_request(plan: Plan) -> str:
     """A name for all that decides what is written: what is asked for, of which files, with which model."""
-    asked = {
-        one.name: str(getattr(plan.request, one.name))
-        for one in fields(plan.request)
-        if one.name not in ("out", "overwrite", "inputs")
-    }
+    left_out = ("out", "overwrite", "inputs")
+    asked = {name: str(value) for name, value in vars(plan.request).items() if name not in left_out}
     files = [*plan.inputs, *(path for folder in plan.models for path in list_files(folder, (".json", ".safetensors")))]
     stamps = [SourceFile(str(path.resolve())).stamp() for path in files]
     return digest(type(plan).__name__, plan.how(), asked, stamps, [[one.stem, one.key, one.how] for one in plan.items])
@@ -247,6 +244,8 @@ def name_request(plan: Plan) -> str:
 
 def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | None, left: Unfinished) -> Sampled:
     """Make and write what a plan asks for, one after the other, but for what is left whole of the same request."""
+    from synesthete.data.picture import read_picture  # with Pillow
+
     started = time.perf_counter()
     rows: dict[str, list[Image.Image]] = {}
     written: list[str] = []
@@ -273,7 +272,9 @@ def write_each(plan: Plan, out: Path, sheet: Path | None, progress: Progress | N
             seconds_made += told.seconds
         written.append(str(paths[0]))
         if sheet:
-            rows.setdefault(item.group, []).append(thumbnail(out / f"{item.stem}.png", plan.unit == "sound"))
+            rows.setdefault(item.group, []).append(small := read_picture(out / f"{item.stem}.png"))
+            if plan.unit != "sound":  # a spectrogram stays as it is
+                small.thumbnail((THUMBNAIL, THUMBNAIL))
         seconds_of_sound += told.seconds
         if told.said is not None:
             said.append(told.said)
@@ -361,16 +362,6 @@ def file_safe(names: Iterable[str]) -> list[str]:
         taken.add(stem.casefold())
         stems.append(stem)
     return stems
-
-
-def thumbnail(path: Path, is_sound: bool) -> Image.Image:
-    """A picture that was written, no larger than it needs to be on a sheet; a spectrogram as it is."""
-    from synesthete.data.picture import read_picture
-
-    small = read_picture(path)
-    if not is_sound:
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-    return small
 
 
 def write_sheet(path: Path, groups: Mapping[str, Sequence[Image.Image]]) -> None:

@@ -286,7 +286,6 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
     used = sounds.used.tolist()
     contents = [entry.content if used[i] else "" for i, entry in enumerate(sounds.listing.entries)]
     named = digest([conditioner.identity(), sounds.length, sounds.rate])
-    folder = place / f"heard-{named}"
 
     def listen(places: Tensor) -> Tensor:
         device = accelerator()  # of the machine that listens
@@ -295,7 +294,7 @@ def listen_once(conditioner: Any, sounds: Sounds, place: Path, report: Progress)
         return conditioner.extract_features(SoundAndText(sound=sound)).sound.float().cpu()
 
     def shard(_: int, places: Tensor) -> Path:
-        return folder / f"{digest([contents[i] for i in places.tolist()])}.safetensors"
+        return place / f"heard-{named}" / f"{digest([contents[i] for i in places.tolist()])}.safetensors"
 
     what = "sounds heard"
     return compute_rows(len(contents), BATCH, shard, listen, partial(report, what), step=what)

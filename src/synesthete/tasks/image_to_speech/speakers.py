@@ -45,7 +45,6 @@ def train_speaker_encoder(
     voices: Sequence[str],
     spec: AudioSpec,
     *,
-    seed: int = 0,
     num_steps: int = NUM_STEPS,
     progress: Progress | None = None,
 ) -> SpeakerEncoder:
@@ -64,17 +63,17 @@ def train_speaker_encoder(
             "two of both: add voices, words or takes"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeding.derive(seed, "speaker weights"))
+        torch.manual_seed(seeding.derive(0, "speaker weights"))
         encoder = SpeakerEncoder(tuple(voices), spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
         log_mels = all_log_mels(encoder, own.waveforms)
-        _contrast(encoder, log_mels, takes, seeding.generator(seed, "speakers"), num_steps, progress)
+        _contrast(encoder, log_mels, takes, seeding.generator(0, "speakers"), num_steps, progress)
     encoder.eval()
     found = torch.cat([encoder.encode(part)[0] for part in log_mels.split(CHUNK)])
     places = [[i for i, name in enumerate(own.speakers) if name == voice] for voice in voices]
     nobody = F.normalize(found.sum(dim=0), dim=0)
     means = [F.normalize(found[each].sum(dim=0), dim=0) if each else nobody for each in places]
     encoder.vectors.copy_(torch.stack(means))
-    _measure(encoder, all_log_mels(encoder, others.waveforms), aside, seeding.generator(seed, "held-out speakers"))
+    _measure(encoder, all_log_mels(encoder, others.waveforms), aside, seeding.generator(0, "held-out speakers"))
     return encoder
 
 

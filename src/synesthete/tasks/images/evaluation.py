@@ -146,18 +146,14 @@ class ImagesEvaluator(PictureEvaluator):
         test = self.prepared.test
         return ScoringBasis(test.pictures, test.labels, self.class_names, self.classifier, self.features)
 
-    @cached_property
-    def scorer(self) -> Scorer:
-        """Scores other settings of sampling."""
-        return Scorer(self.pipeline, self.scoring_basis, self.seed)
-
     def sweep(self) -> Finding:
         """The first pictures again, on the same noise, at other guidance scales."""
         default = self.pipeline.sampling_settings()["guidance_scale"]
         asked, scores = self.generated.labels[:NUM_SWEPT], {}
+        scorer = Scorer(self.pipeline, self.scoring_basis, self.seed)
         for scale in sorted({*self.guidance, default}):
             report = partial(self.progress, f"guidance {scale:g}")
-            scores[scale] = self.scorer.score({"guidance_scale": scale}, asked, self.seed, progress=report)
+            scores[scale] = scorer.score({"guidance_scale": scale}, asked, self.seed, progress=report)
         found = {f"{scale:g}": score.figures() for scale, score in scores.items()}
         return Finding(sections=[picture_guidance_section(self, scores, default)], data={"guidance": found})
 

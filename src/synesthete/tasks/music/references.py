@@ -18,6 +18,7 @@ from synesthete.evaluation.samples import codec_device
 CODED, REAL = "others, through the codec", "others, real"
 NOISE, WHITE = "noise of their spectrum", "white noise"
 BATCH_SIZE = 16  # pieces through the codec at once
+NUM_SHOWN = 2  # of them to be heard before and after
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ class CodecRoundTrip:
     pairs: tuple[Tensor, Tensor]
 
 
-def measure_codec_round_trip(before: Tensor, after: Tensor, sample_rate: int, num_shown: int = 2) -> CodecRoundTrip:
+def measure_codec_round_trip(before: Tensor, after: Tensor, sample_rate: int) -> CodecRoundTrip:
     """Of pieces (n, S) int16 and the same decoded again (n, S'); what is longer is cut."""
     num = min(before.shape[1], after.shape[1])
     ratios, squares, cells = [], 0.0, 0
@@ -79,6 +80,5 @@ def measure_codec_round_trip(before: Tensor, after: Tensor, sample_rate: int, nu
         squares += (levels[0] - levels[1])[heard].double().square().sum().item()
         cells += int(heard.sum())
     spectral = math.sqrt(squares / cells) if cells else math.nan
-    return CodecRoundTrip(
-        len(before), torch.tensor(ratios).median().item(), spectral, (before[:num_shown], after[:num_shown])
-    )
+    shown = before[:NUM_SHOWN], after[:NUM_SHOWN]
+    return CodecRoundTrip(len(before), torch.tensor(ratios).median().item(), spectral, shown)

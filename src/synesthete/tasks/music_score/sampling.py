@@ -74,7 +74,9 @@ class ScorePlan(Plan):
                 self.skipped.append(str(error))
                 continue
             self._say_untold(score, given)
-            chosen: list[str | None] = [*asked] or [drawn_instrument(names, request.seed, Passage(score).key)]
+            chance = seeding.generator(request.seed, "instrument", Passage(score).key)
+            drawn = names[int(torch.randint(len(names), (), generator=chance))] if names else None
+            chosen: list[str | None] = [*asked] or [drawn]
             told = {"score": legible(given.name)} if isinstance(given, Path) else {}
             for name in chosen:
                 part = Passage(score, name, request.seconds)
@@ -121,13 +123,6 @@ def asked_instruments(conditioner: Any, asked: str | None) -> list[str]:
     if not chosen:
         raise InputError(f"instrument {asked!r}: names none; give one of {', '.join(names)}, or {ALL}")
     return list(dict.fromkeys(chosen))
-
-
-def drawn_instrument(names: Sequence[str], seed: int, key: str) -> str | None:
-    """Any of the instruments, by a seed and the notes that are played; None of none."""
-    if not names:
-        return None
-    return names[int(torch.randint(len(names), (), generator=seeding.generator(seed, "instrument", key)))]
 
 
 def draw_played(pipeline: Pipeline, made: Played) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,7 +54,11 @@ class MusicScoreTask(Task):
         names, codec = data.class_names, recipe.codec()
         told = find_instruments(recipe, names)
         performances = data.performances()
-        codec.load_state_dict(measure_statistics(recipe, codec, performances["train"], folder))
+        chosen = performances["train"][:NUM_MEASURED]
+        rate, key = codec.spec.sample_rate, digest([plain(recipe.codec), [one.stamp for one in chosen]])
+        path = folder / f"statistics-{key}.safetensors"
+        played = measure_codec(codec, path, lambda: (torch.from_numpy(one.sound(rate))[None] for one in chosen))
+        codec.load_state_dict(played)
         samples = {
             split: encode(recipe, codec, found, folder, split, progress) for split, found in performances.items()
         }
@@ -120,19 +124,6 @@ def find_instruments(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:
             f"--set conditioner.instruments='{list(names)}'"
         )
     return {}
-
-
-def measure_statistics(
-    recipe: Recipe, codec: Any, performances: Sequence[Performance], folder: Path
-) -> dict[str, Tensor]:
-    """The codec's statistics on some of the training performances."""
-    chosen = performances[:NUM_MEASURED]
-    key = digest([plain(recipe.codec), [one.stamp for one in chosen]])
-
-    def batches() -> Iterator[Tensor]:
-        return (torch.from_numpy(one.sound(codec.spec.sample_rate))[None] for one in chosen)
-
-    return measure_codec(codec, folder / f"statistics-{key}.safetensors", batches)
 
 
 def stride_of(recipe: Recipe, codec: Any) -> int:
