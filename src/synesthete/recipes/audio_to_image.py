@@ -168,10 +168,7 @@ def audio_to_image_events() -> Recipe:
 
 
 def stages(num_steps: Sequence[int], unnamed: str) -> list[Stage]:
-    """A base and an ear, learned from zero, then the three stages of the full size.
-
-    num_steps: of each. unnamed: the only caption that the last three tell; the base learns from all.
-    """
+    """A base and an ear, learned from zero, then the three stages of the full size, which tell one caption alone."""
     base, align, tokens, lora, gates = num_steps
     heard: dict[str, Any] = {"batch_size": 64, "captions": (unnamed,), "ema_decay": 0.99}
     early = build(Denoising, sound_dropout=1.0)

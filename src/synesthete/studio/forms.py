@@ -290,10 +290,7 @@ def settings_told_by(path: Path) -> dict[str, str]:
 
 
 def fill_in(told: Mapping[str, str], asked: Sequence[Field]) -> tuple[dict[str, Any], list[str]]:
-    """The values of widgets, by field, that a file tells, and the names of what no widget can show.
-
-    Files that it was made of are none of them: only their names are told.
-    """
+    """The values of widgets that a file tells, by field, and the names of what none of them can show."""
     values: dict[str, Any] = {}
     fields = {field.name: field for field in asked}
     left = []

@@ -18,10 +18,7 @@ from synesthete.types import InputError
 
 
 class Shelf:
-    """What ships, the finished runs in a folder, and `more` models, by the task that each is of.
-
-    runs: the folder. device: as `Pipeline.load`.
-    """
+    """What ships, the finished runs in a folder, and `more` models, by the task that each is of."""
 
     def __init__(self, more: Sequence[str] = (), runs: Path = Path("runs"), device: str = "cpu") -> None:
         self.more, self.runs, self.device = more, runs, device

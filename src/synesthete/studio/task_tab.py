@@ -71,10 +71,7 @@ class Outcome(NamedTuple):
 
 
 class TaskTab:
-    """A form beside what is made.
-
-    shelf: the models. out: the folder of all that is made. works: what sessions are having made.
-    """
+    """A form beside what is made of it, in the folder `out`."""
 
     kind = ""  # tells its elements from those of the task's other tab
 
@@ -214,10 +211,7 @@ class TaskTab:
         return draw_section(title, made.cards, made.notes)
 
     def sample(self, drawing: str, name: str, seed: int, given: Sequence[Any], folder: Path, work: Work) -> Outcome:
-        """Make and write what a filled form asks for.
-
-        drawing: as `studioDrawing` of the page gives it. given: the widgets' values.
-        """
+        """Make and write what the widgets of a form ask for, and a drawing as `studioDrawing` gives it."""
         kind = self.task.request_type
         with self.shelf.borrow(name) as model:
             asked, settings, ignored = read_form(self.task, self.asked, given, model.pipeline)

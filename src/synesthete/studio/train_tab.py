@@ -208,10 +208,7 @@ class Trainings:
         return self.runs / f"{self.folder(name).name}.log"
 
     def start(self, recipe: str, name: str, data: str = "", changes: str = "") -> None:
-        """`synesthete train`, or the same again, which goes on from the last checkpoint; it outlives this process.
-
-        data: a folder of one's own. changes: KEY=VALUE, one a line.
-        """
+        """`synesthete train`, or the same again, which goes on; it outlives us. changes: KEY=VALUE, one a line."""
         folder = self.folder(name)
         if self.process(name) is not None:
             raise InputError(f"{folder}: is being trained already; stop it, or choose another name")

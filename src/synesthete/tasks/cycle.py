@@ -22,7 +22,6 @@ from synesthete.evaluation.audio_features.spectra import cut_or_padded, draw_spe
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
-from synesthete.evaluation.metrics.metric import Metric
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, provenance, write_report
@@ -37,6 +36,7 @@ from synesthete.types import InputError, Prepared, Progress
 if TYPE_CHECKING:
     from synesthete.data.audio_image_pairs import AudioImageSamples
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
+    from synesthete.evaluation.metrics.metric import Metric
     from synesthete.pipeline import Pipeline
 
 NUM_ROWS = 3  # pictures of a class in the sheet
@@ -116,10 +116,7 @@ def go_round(
     listener: TrainedClassifier[SpeechClassifier] | None = None,
     report: Progress = lambda *_: None,
 ) -> Cycle:
-    """Speak held-out pictures, paint what was said, and classify both; real recordings between are the ceiling.
-
-    listener: the classifier saved with `speech`.
-    """
+    """Speak held-out pictures, paint what was said, and classify both; real recordings between are the ceiling."""
     names, notes = shared_classes(speech, painter)
     samples: AudioImageSamples = prepared.test.plain()
     known = torch.tensor([name in names for name in prepared.class_names])

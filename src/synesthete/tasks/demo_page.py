@@ -57,12 +57,7 @@ def paint_digits(
     device: str,
     notes: list[str],
 ) -> dict[str, Any]:
-    """Let PAINTER paint what each digit has said, where it ships, and write all of it to demo.png.
-
-    Each row is told what was painted of it and what a classifier sees there; notes, what could not be painted.
-
-    Returns: painted_right, how many of them are seen as what they are, where anything was painted.
-    """
+    """PAINTER paints what each digit said, where it ships; all of it is demo.png. How many are seen rightly."""
     side, right = spectrograms[0].width, {}
     sheet = [[enlarge(picture, side) for picture in pictures], spectrograms[: len(rows)]]
     if PAINTER in hub.shipped_models():
@@ -92,10 +87,7 @@ def paint_spoken(model: str, wavs: list[Path], seed: int, device: str) -> list[t
 
 
 def show_systems(model: str, row: Mapping[str, Any], out: Path, seed: int, device: str) -> list[dict[str, str]]:
-    """One thing that each kind of system made: its verb, model, what it was told, and the files.
-
-    row: what `model` made of a digit, and perhaps PAINTER of that; the others of OTHERS that ship are asked here.
-    """
+    """What each kind of system made, `row` of the first: its verb, model, what it was told, and the files."""
     wav = row["wav"]
     spoken = {"verb": "speak", "model": model, "of": f"a picture of {row['picture']}"}
     told = [spoken | {"png": str(Path(wav).with_suffix(".png")), "wav": wav}]
@@ -115,10 +107,7 @@ def show_systems(model: str, row: Mapping[str, Any], out: Path, seed: int, devic
 
 
 def write_page(found: Mapping[str, Any], out: Path, pipeline: Any, start: datetime) -> Path:
-    """index.html: every digit with its sound and what was painted of it, other voices, each system, what to try.
-
-    pipeline: of the first system. start: when the work began.
-    """
+    """index.html: every digit with its sound and what was painted of it, other voices, each system, what to try."""
     digits = [
         card(
             row["picture"],

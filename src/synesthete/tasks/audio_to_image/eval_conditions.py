@@ -114,10 +114,7 @@ def choose_captions(
     draws: list[float],
     naming_draws: list[float],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Numbers (n,) of captions of pictures (n,) that name no class, and of ones that name theirs; None where one lacks.
-
-    draws: (n,) each, in [0, 1).
-    """
+    """Numbers (n,) of captions of pictures that name no class, and of ones that name theirs; None where one lacks."""
     if samples.captions is None or samples.texts is None:
         return None, None
     tells = [[names_class(text, name) for name in class_names] for text in samples.texts_read]
@@ -144,10 +141,7 @@ def other_captions(captions: Tensor, order: Tensor) -> Tensor | None:
 
 
 def other_class(labels: Tensor, order: Tensor) -> Tensor:
-    """For each sample (n,) the place of one of another class: the first on the way along `order`, which is one ring.
-
-    Where all are of one class, what `order` says.
-    """
+    """For each sample (n,) the next along the ring `order` that is of another class; `order` where all are of one."""
     if len(labels.unique()) < 2:
         return order
     places = order.clone()
@@ -189,10 +183,7 @@ class Answers:
         return replace(self, seen=seen, real=accuracy(samples.labels, real))
 
     def metric(self, classifier: str = CLASSIFIER) -> Metric:
-        """The class accuracy; shuffled: against the classes of other sounds; ceiling: of real pictures.
-
-        Its interval counts as many answers as there are different sounds.
-        """
+        """The class accuracy, its interval by number of sounds; shuffled: other sounds; ceiling: real pictures."""
         labels, num = self.conditions.labels, self.conditions.num_sounds
         told: dict[str, Any] = {"classifier": classifier, "num": f"{len(self.seen)} of {num} sounds", "what": self.what}
         told["variant"] = self.what if classifier == CLASSIFIER else f"{self.what} {classifier}"

@@ -208,10 +208,7 @@ class AudioToImageEvaluator(PictureEvaluator):
 
 
 def find_stages(run: Path, recipe: Recipe) -> dict[str, Path]:
-    """The models kept after a stage in a run folder, by the stage's name, in the order that they were trained in.
-
-    Of a published base a run keeps the adapters alone.
-    """
+    """The models kept after each stage of a run, by its name, in order; of a published base the adapters alone."""
     found = {}
     for stage in recipe.stages:
         folder = run / f"{PREFIX}{stage.name}"

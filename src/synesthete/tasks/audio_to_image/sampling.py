@@ -98,10 +98,7 @@ class PaintRequest(SampleRequest):
 
 
 class PaintPlan(Plan):
-    """`num` pictures of each sound, or a strip of `num` rows; picture i of every sound begins with the same noise.
-
-    folder: of the model's files, whose recipe says how long it listens.
-    """
+    """`num` pictures of each sound, or a strip of `num` rows; picture i of every sound begins with the same noise."""
 
     def __init__(self, pipeline: Pipeline, request: PaintRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request, folder)

@@ -169,10 +169,7 @@ def adapter_finding(pipeline: Any, conditions: EvalConditions, seed: int) -> Fin
 
 
 class PlainBase:
-    """The network that a `StableDiffusion` was put on, as diffusers has it, reading the text tokens alone.
-
-    It shares the base's weights, and has nothing of what was added.
-    """
+    """The network that a `StableDiffusion` was put on, as diffusers has it, with its weights, told the text alone."""
 
     adapter_scale = None  # it has no adapters
 

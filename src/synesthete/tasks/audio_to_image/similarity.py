@@ -79,10 +79,7 @@ def retrieve_classes(
 
 
 def retrieve_own(made: Tensor, conditions: EvalConditions, real: Tensor, seed: int) -> list[Metric]:
-    """Each painted picture looks for the real one that its sound was recorded with; nothing where nothing is so paired.
-
-    made: features (n, D). real: (m, D), of the pictures of the split.
-    """
+    """Each painted picture (n, D) looks for the real one (m, D) of its sound; nothing where nothing is so paired."""
     pairs = conditions.samples.pairs
     if pairs is None:
         return []

@@ -152,10 +152,7 @@ def nearest_metrics(codec: Any, said: Generated, other: Tensor, real: Generated,
 
 
 class Pairing(NamedTuple):
-    """For each of n samples, places of real clips: of its class; of its class by another voice; of another class.
-
-    fellow: -1 where no other voice says the class.
-    """
+    """Places (n,) of a real clip for each sample: of its class; of its class by another voice, or -1; of another."""
 
     paired: Tensor
     fellow: Tensor
@@ -249,10 +246,7 @@ def own_metrics(
 
 
 def quality_metrics(made: Generated, real: Generated, sample_rate: int, progress: Progress) -> list[Metric]:
-    """How many sounds are voiced, and how good they sound to DNSMOS where its networks are; real clips are the ceiling.
-
-    The floor of the ratings is that of noise as loud as the sounds.
-    """
+    """How many sounds are voiced, and how DNSMOS rates them where it is; ceiling: real clips; floor: noise."""
     voiced, ceiling = (share_known(track_pitch(sound.signal, sample_rate)[0]) for sound in (made, real))
     num = len(made)
     beside = (interval(voiced, num), 0.0, None, ceiling)
@@ -290,10 +284,7 @@ def timbres(log_mel: Tensor) -> Tensor:
 
 
 def spread(values: Tensor, labels: Tensor) -> float:
-    """Standard deviation of values (n,) or (n, d) around the mean of their own label, over all labels and dimensions.
-
-    NaN values are left out; NaN is returned where no label has two values.
-    """
+    """Standard deviation of values (n,) or (n, d) around their label's mean, NaN left out; NaN of no two values."""
     values = values.double().view(len(values), -1)
     kept = values.isfinite().all(dim=1)
     values, labels = values[kept], labels[kept]

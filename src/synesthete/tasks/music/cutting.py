@@ -216,10 +216,7 @@ class Cutting:
         return waveform.energy[start // hop : max(start // hop + 1, -(-end // hop))]
 
     def drop_copies(self, place: Path, progress: Progress) -> None:
-        """Name recordings that sound alike, and leave out held-out pieces that sound like one of another split.
-
-        A split of which nothing would be left stays as it is, and that is said.
-        """
+        """Name recordings that sound alike; leave out held-out pieces like one of another split unless all are."""
         seconds = self.length / self.sample_rate
         hop = self.sample_rate // FRAMES_PER_SECOND
         profiles = [waveform.profile for waveform in self.waveforms if waveform.profile is not None]

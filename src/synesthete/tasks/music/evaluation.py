@@ -126,11 +126,7 @@ class MusicEvaluator(Evaluator):
 
     @cached_property
     def references(self) -> References:
-        """Held-out pieces, and training pieces: those of one recording are alike.
-
-        Two halves of the held-out ones, which share recordings, are nearer to each other than music of other recordings
-        can be.
-        """
+        """Held-out pieces, and training pieces as others: halves of the held-out ones would share recordings."""
         return self.held_out_and_others("waveforms", references.noise_like)
 
     @cached_property

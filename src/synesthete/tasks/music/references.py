@@ -34,10 +34,7 @@ def through_codec(codec: Any, waveforms: Tensor, seed: int, progress: Callable[[
 
 
 def noise_like(waveforms: Tensor, seed: int, *, coloured: bool = True) -> Tensor:
-    """Stationary noise (n, S) int16, each as loud as the piece (n, S) in its place.
-
-    coloured: of the mean power spectrum of all pieces, so that bands are right, and nothing else; otherwise white.
-    """
+    """Noise (n, S) int16, each as loud as the piece in its place, of the mean spectrum of all if coloured, or white."""
     num_samples = waveforms.shape[1]
     power = torch.zeros(num_samples // 2 + 1)
     levels = []

@@ -33,10 +33,7 @@ NUM_SEEN = 6  # columns of the sheet, two rows each
 
 
 def bands_figure(descriptors: Mapping[str, AudioDescriptors], sample_rate: int, title: str) -> Figure:
-    """Level of each third of an octave of every set, and how much louder each octave of MADE is than of HELD_OUT.
-
-    What a model left out altogether, such as all highs, is where its curve falls away from the real one's.
-    """
+    """Level of each third of an octave of every set, and how much louder each octave of MADE is than of HELD_OUT."""
     figure = Figure(figsize=(7.4, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
     edges = spectra.third_edges(sample_rate).double()
@@ -75,10 +72,7 @@ def octaves_apart(descriptors: Mapping[str, AudioDescriptors]) -> list[float]:
 
 
 def histograms_figure(descriptors: Mapping[str, AudioDescriptors], frame_rate: float, first_lag: int) -> Figure:
-    """Tempogram, onsets a second, pitches and pitch classes of every set.
-
-    frame_rate: of onset strengths, a second. first_lag: of the tempogram, in frames.
-    """
+    """Tempogram of lags from `first_lag` frames, `frame_rate` a second, onsets a second, pitches and pitch classes."""
     figure = Figure(figsize=(9.6, 5.8), layout="constrained")
     (tempo, onsets), (pitches, classes) = figure.subplots(2, 2)
     width = 0.8 / len(descriptors)

@@ -50,10 +50,7 @@ class MusicTask(Task):
         return super().choices(base) | ({} if base.conditioner.reads == "level" else {"loudness": ()})
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
-        """Recordings decoded and cut, the codec measured on the training pieces, which are encoded.
-
-        A recipe with a stage that trains the codec gets waveforms alone, since what is encoded would change under it.
-        """
+        """Recordings decoded, cut, measured by the codec, and encoded where no stage trains the codec under them."""
         data: MusicData = recipe.data()
         codec = recipe.codec()
         entries = data.listing.entries

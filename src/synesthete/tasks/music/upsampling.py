@@ -174,10 +174,7 @@ def made_octaves(sample_rate: int, low_rate: int) -> list[tuple[int, str]]:
 def evaluate_recorded(
     pipeline: Pipeline, low: Tensor, real: Tensor, seed: int, report: Progress
 ) -> tuple[list[Metric], Section]:
-    """Sounds (n, S) recorded at the low rate, upsampled: the level of their new octaves, and what was kept of the rest.
-
-    real: power of held-out music at the full rate in each octave (m, octaves).
-    """
+    """Sounds (n, S) recorded at a low rate, upsampled: new octaves beside real ones (m, octaves), and what is kept."""
     rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     generators = seeding.sample_generators(seed, len(low))
     made = upsample(pipeline, low, low_rate, generators=generators, progress=lambda *c: report("recorded sound", *c))

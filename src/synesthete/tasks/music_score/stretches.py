@@ -60,10 +60,7 @@ def draw_stretches(
     seed: int,
     progress: Progress | None = None,
 ) -> Stretches:
-    """At most `num` stretches, EACH of a performance at most, of performances that are `seconds` long.
-
-    Each begins with a frame of the codec. Which they are depends on the seed alone.
-    """
+    """At most `num` stretches of `seconds`, EACH of a performance at most, drawn by the seed alone."""
     lengths = [length_of(one) for one in performances]
     num_samples, frame = round(seconds * sample_rate), hop_length / sample_rate
     num_frames = num_samples // hop_length + 1
