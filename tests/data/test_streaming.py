@@ -20,7 +20,7 @@ from synesthete.data.rows import Rows
 from synesthete.data.samples import Steps
 from synesthete.data.streaming import Store, StreamedShards, write_rows
 from synesthete.tasks import prepare
-from synesthete.tasks.published_data import write_prepared
+from synesthete.tasks.preparation import write_prepared
 from synesthete.training import loop
 from synesthete.types import InputError
 from tiny_pictures import tiny_recipe

@@ -10,14 +10,13 @@ from typing import Any
 
 import typer
 
-from synesthete.cli.demo import demo
+from synesthete.cli.demo import demo, studio
 from synesthete.cli.diagnose import diagnose, doctor
 from synesthete.cli.evaluate import compare, cycle, evaluate
 from synesthete.cli.export import export, push
 from synesthete.cli.options import Command, ListCommand
 from synesthete.cli.recipes import new, prepare, recipes, show
 from synesthete.cli.search import sweep, tune
-from synesthete.cli.studio import studio
 from synesthete.cli.train import train
 from synesthete.cli.verbs import VERBS, VerbCommand, command
 from synesthete.logs import LEVELS, listen, visible

@@ -124,7 +124,7 @@ def prepare(
     with working_on(on), options.progress_bar() as report:
         prepared = task.prepare(found, None if address else folder, report)
         if address:
-            from synesthete.tasks.published_data import write_prepared
+            from synesthete.tasks.preparation import write_prepared
 
             write_prepared(prepared, found, str(out), report)
     values, text = task.describe_prepared(prepared)

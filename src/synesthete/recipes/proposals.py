@@ -219,7 +219,7 @@ def of_rendered_scores(folder: Path) -> Proposal:
 
 def of_notes(folder: Path) -> Proposal:
     """The name of a class becomes a sound of it."""
-    root = part_of(folder, SoundFolders)
+    root = subfolder_of(folder, SoundFolders)
     changes: dict[str, tuple[Any, str]] = {}
     if find_manifests(root):
         listed: dict[str, list[str]] = {}
@@ -254,7 +254,7 @@ def of_notes(folder: Path) -> Proposal:
 
 def of_recordings(folder: Path) -> Proposal:
     """Four seconds of music, of nothing or of how loud it is."""
-    root = part_of(folder, SoundFolders)
+    root = subfolder_of(folder, SoundFolders)
     changes: dict[str, tuple[Any, str]] = {"data.folder": (str(root.resolve()), "recordings of one's own")}
     data = Music(folder=str(root))
     if source := shards_in(root):
@@ -268,14 +268,14 @@ def of_recordings(folder: Path) -> Proposal:
 
 def pictures_in(folder: Path, num_classifier: int | None = None) -> tuple[Path, LabelledPictures, list[str]]:
     """The folder that holds the pictures, they as data, and the class of each, those that are held out included."""
-    place = part_of(folder, ClassFolders)
+    place = subfolder_of(folder, ClassFolders)
     data = LabelledPictures(folder=str(place), num_classifier=num_classifier)
     if source := shards_in(place):
         data = LabelledPictures((source,), num_classifier=num_classifier)
     return place, data, [label for split in SPLITS for label in list_sources(data.sources, split).labels]
 
 
-def part_of(folder: Path, kind: type[ClassFolders | SoundFolders]) -> Path:
+def subfolder_of(folder: Path, kind: type[ClassFolders | SoundFolders]) -> Path:
     """The folder that holds the pictures or the sounds, where these lie in folders of their own; else all of it."""
     sources = () if find_manifests(folder) else own_sources(folder)
     return next((Path(str(one.path)) for one in sources if isinstance(one, kind)), folder)

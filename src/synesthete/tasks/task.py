@@ -79,7 +79,7 @@ class Task:
         from synesthete import seeding
 
         if isinstance(folder, str) and is_address(folder):
-            from synesthete.tasks.published_data import read_prepared
+            from synesthete.tasks.preparation import read_prepared
 
             return read_prepared(recipe, folder)
         folder = Path(folder) if folder else self.default_folder(recipe)
