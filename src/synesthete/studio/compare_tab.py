@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import itertools
 import shutil
@@ -58,6 +59,10 @@ class CompareTab(TaskTab):
     def __init__(self, task: Task, shelf: Shelf, out: Path, works: Works) -> None:
         super().__init__(task, shelf, out, works)
         self.asked.append(Field("eta", "float", is_setting=True))
+        self.is_scorable = False
+        with contextlib.suppress(InputError):
+            task.check_scorable()
+            self.is_scorable = True
 
     def build(self, moments: Sequence[Any]) -> None:
         """Put it where the page stands. moments: when it is first seen."""
@@ -108,15 +113,6 @@ class CompareTab(TaskTab):
         settle.click(self.settle, [variants, chosen, copy], [status, models], **UNNAMED, **ONE_AT_A_TIME)
         gr.on([models.input, *moments], self.show_first, models, self.widgets, **UNNAMED, **ONE_AT_A_TIME)
         gr.on(moments, self.find_models, None, models, queue=False, **UNNAMED)
-
-    @property
-    def is_scorable(self) -> bool:
-        """Whether ways of sampling can be scored."""
-        try:
-            self.task.check_scorable()
-        except InputError:
-            return False
-        return True
 
     def show_first(self, names: list[str]) -> list[Any]:
         """The form as the first of the models has it."""
@@ -213,11 +209,6 @@ class CompareTab(TaskTab):
         columns = len(varied[-1][1]) if len(varied) == 2 else min(len(variants), 4)
         shown = f'<div class="variants" style="--columns: {columns}">{"".join(sections)}</div>'
         return draw_table(rows) + shown, [one for one in variants if one.settings]
-
-    @property
-    def widget_fields(self) -> list[Field]:
-        """The field of each widget."""
-        return [one for one in self.asked for _ in range(1 if one.second is None else 2)]
 
     def sweep_first(
         self, names: Sequence[str], seed: int, given: Sequence[Any], work: Work

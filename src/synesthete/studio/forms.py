@@ -197,14 +197,13 @@ def file_widget(kind: str, label: str) -> Any:
 
 def say_help(field: Field) -> str | None:
     """What stands below its label: the help of the command line, with fields in place of options, or less."""
+
+    def on_page(option: re.Match[str]) -> str:
+        name = {"continue": "goes_on"}.get(option[1], option[1].replace("-", "_"))
+        return f"“{LABELS.get(name, name.replace('_', ' ').capitalize()).format('file')}”"
+
     text = INFOS.get(field.name) or HELP.get("steps" if field.name == "num_inference_steps" else field.name)
-    return None if text is None else re.sub(r"--([a-z-]+)", lambda found: name_on_page(found[1]), text)
-
-
-def name_on_page(option: str) -> str:
-    """What the page calls an option of the command line."""
-    name = {"continue": "goes_on"}.get(option, option.replace("-", "_"))
-    return f"“{LABELS.get(name, name.replace('_', ' ').capitalize()).format('file')}”"
+    return None if text is None else re.sub(r"--([a-z-]+)", on_page, text)
 
 
 def fit(task: Task, asked: Iterable[Field], pipeline: Any) -> list[Any]:

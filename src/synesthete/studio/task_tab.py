@@ -118,6 +118,11 @@ class TaskTab:
         gr.on(moments, self.find_models, None, model, queue=False, **UNNAMED)
 
     @property
+    def widget_fields(self) -> list[Field]:
+        """The field of each widget."""
+        return [one for one in self.asked for _ in range(1 if one.second is None else 2)]
+
+    @property
     def widgets(self) -> list[Any]:
         """Of all fields, in their order; two for two files."""
         return [one for field in self.asked for one in (field.widget, field.second) if one is not None]
@@ -289,10 +294,9 @@ class TaskTab:
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
         values, left = fill_in(told, self.asked)
-        fields = [one for field in self.asked for one in [field] * (1 if field.second is None else 2)]
         updates = [
             update | {"value": values[field.name]} if field.name in values else update
-            for field, update in zip(fields, updates, strict=True)
+            for field, update in zip(self.widget_fields, updates, strict=True)
         ]
         left = [key for key in left if key not in own or json.dumps(own[key]) != told[key] != own[key]]
         message = "The settings are back." + (f" Not in this form: {', '.join(left)}." if left else "")

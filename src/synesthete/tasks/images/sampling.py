@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -36,9 +36,8 @@ class PicturePlan(Plan):
 
     def __init__(self, pipeline: Pipeline, request: PictureRequest, folder: Path | None = None) -> None:
         super().__init__(pipeline, request, folder)
-        self.items = items_of(
-            find_subjects(pipeline, request.model, request.labels, request.prompts), request.num or NUM
-        )
+        subjects = find_subjects(pipeline, request.model, request.labels, request.prompts)
+        self.items = items_of(subjects, request.num or NUM)
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[PictureResult]:
         """A picture of each."""
@@ -47,33 +46,23 @@ class PicturePlan(Plan):
         return [PictureResult(image, self.how(**item.how)) for item, image in zip(items, images, strict=True)]
 
 
-class Subject(NamedTuple):
-    """What there are to be samples of.
-
-    stem: what the names of its files begin with. told: the label or the prompt. key: names its draws of noise, so that
-    a label's samples are the same whatever else is asked for. raw: what the conditioner reads, (1, ...).
-    """
-
-    stem: str
-    told: dict[str, str]
-    key: int | str
-    raw: Any
+NOTHING = Item("sample_", ("",), raw=torch.zeros(1, dtype=torch.int64))  # of a model that is told nothing
 
 
-NOTHING = Subject("sample_", {}, "", torch.zeros(1, dtype=torch.int64))  # of a model that is told nothing
-
-
-def items_of(subjects: Sequence[Subject], num: int) -> list[Item]:
+def items_of(subjects: Sequence[Item], num: int) -> list[Item]:
     """`num` things to make of each subject, each subject a row of the contact sheet."""
     return [
-        Item(f"{stem}{i:03d}", (key, i), {**told, "number": i}, "".join(told.values()), raw)
-        for stem, told, key, raw in subjects
+        Item(f"{one.stem}{i:03d}", (*one.key, i), {**one.how, "number": i}, "".join(one.how.values()), one.raw)
+        for one in subjects
         for i in range(num)
     ]
 
 
-def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: Sequence[str] = ()) -> list[Subject]:
-    """What each label and prompt is to the model; a class asked for twice is there once, by the first of its names."""
+def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts: Sequence[str] = ()) -> list[Item]:
+    """What each label and prompt is to the model, as the item of which `items_of` makes several.
+
+    A class asked for twice is there once, by the first of its names. raw: what the conditioner reads, (1, ...).
+    """
     from synesthete.evaluation.search.space import find_labels
 
     conditioner, class_names = pipeline.conditioner, pipeline.class_names
@@ -96,7 +85,7 @@ def find_subjects(pipeline: Pipeline, model: str, labels: Sequence[str], prompts
             chosen.setdefault(number, class_names[number] if label == "all" else label)
     # Class numbers and words of one's own come in one batch as what the encoder says of them.
     look = conditioner.extract_features if reads_text else torch.as_tensor
-    found = [Subject(name, {"label": class_names[n]}, n, look(torch.tensor([n]))) for n, name in chosen.items()]
-    found += [Subject(prompt, {"prompt": prompt}, prompt, look([prompt])) for prompt in dict.fromkeys(prompts)]
+    found = [Item(name, (n,), {"label": class_names[n]}, raw=look(torch.tensor([n]))) for n, name in chosen.items()]
+    found += [Item(text, (text,), {"prompt": text}, raw=look([text])) for text in dict.fromkeys(prompts)]
     stems = file_safe(one.stem for one in found)
-    return [one._replace(stem=f"{stem}_") for one, stem in zip(found, stems, strict=True)]
+    return [replace(one, stem=f"{stem}_") for one, stem in zip(found, stems, strict=True)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_ste
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.pipeline.cascade import upsample
 from synesthete.pipeline.long_form import decode_canvas, fade_ends
-from synesthete.tasks.images.sampling import NOTHING, Subject, find_subjects, items_of
+from synesthete.tasks.images.sampling import NOTHING, find_subjects, items_of
 from synesthete.tasks.results import Sound
 from synesthete.tasks.sampling import Item, Plan, SampleRequest
 from synesthete.types import InputError, Progress
@@ -128,7 +129,7 @@ class MusicPlan(Plan):
             self._check_upsampler()
         subjects = [NOTHING] if self.adds_highs else self._subjects(base)
         self.canvas = None if self.adds_highs else self._begin()
-        self.items = items_of([one if one.told else one._replace(stem="") for one in subjects], request.num or NUM)
+        self.items = items_of([one if one.how else replace(one, stem="") for one in subjects], request.num or NUM)
         self.inputs = [request.init] if request.init is not None else []
 
     def make(self, items: Sequence[Item], progress: Progress) -> list[Sound]:
@@ -144,13 +145,13 @@ class MusicPlan(Plan):
         """As of every plan, with what was asked for."""
         return {**super().how(**own), **self.request.told()}
 
-    def _subjects(self, base: Pipeline) -> list[Subject]:
+    def _subjects(self, base: Pipeline) -> list[Item]:
         """What there are to be sounds of: labels, or a loudness, or nothing."""
         asked = self.request
         if base.conditioner.reads == "level":
             if asked.labels:
                 raise InputError(f"{asked.model}: is told how loud, and has no labels; leave out --label")
-            return [NOTHING._replace(raw=base.conditioner.compose(1, asked.loudness))]
+            return [replace(NOTHING, raw=base.conditioner.compose(1, asked.loudness))]
         if asked.loudness is not None:
             raise InputError(f"{asked.model}: is not told how loud it is to be; leave out --loudness")
         return find_subjects(base, asked.model, asked.labels)
@@ -191,11 +192,7 @@ class MusicPlan(Plan):
 
     def _sample(self, raw: torch.Tensor, generators: list[torch.Generator], progress: Progress) -> Output:
         """The sounds of a batch of conditions."""
-
-        def count_windows(now: int, total: int) -> None:
-            progress("windows of highs", now, total)
-
-        changes, asked = self.request.settings, self.request
+        changes, asked, count_windows = self.request.settings, self.request, partial(progress, "windows of highs")
         if self.canvas is None:
             assert self.clip is not None
             low = self.clip.expand(len(raw), -1)

@@ -24,7 +24,7 @@ from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import Generated, drawn, encode_signals, shuffled
 from synesthete.evaluation.steps import Finding, speed
 from synesthete.tasks.music_compose import measures
-from synesthete.tasks.music_compose.sampling import Draft, choose_instrument, compose
+from synesthete.tasks.music_compose.sampling import choose_instrument, compose
 from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError, ScoreSketch
 
@@ -98,9 +98,8 @@ class ComposeEvaluator(Evaluator):
         known = torch.zeros(given.grids.shape[1], given.grids.shape[-1], dtype=torch.bool)
         known[0] = True
         for places in torch.arange(len(given)).split(BATCH_SIZE):
-            draft = Draft(given.grids[places], known, given.labels[places])
             generators = [seeding.generator(self.seed, "harmonise", int(place)) for place in places]
-            made.append(compose(self.pipeline, draft, generators))
+            made.append(compose(self.pipeline, given.grids[places], known, given.labels[places], generators))
             self.progress("harmonising", int(places[-1]) + 1, len(given))
         return torch.cat(made)
 

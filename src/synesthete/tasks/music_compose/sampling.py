@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from synesthete import seeding
 from synesthete.data.files import legible
 from synesthete.data.scores import score as scores
 from synesthete.data.scores.rendering import Instruments, Partials, SoundFont, render
-from synesthete.data.scores.score import BAR, MODES, TEMPO, Mode, Score
+from synesthete.data.scores.score import BAR, MODES, TEMPO, Mode
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.long_form import inpaint
 from synesthete.tasks.music_compose.given import read_given, voice_names
@@ -136,27 +137,19 @@ class ComposePlan(Plan):
         spare = [seeding.generator(0, "spare") for _ in rows[len(items) :]]
         keys = torch.tensor([items[row].raw for row in rows])
         grids = self.grid.expand(len(rows), -1, -1, -1)
-        draft, generators = Draft(grids, self.known, keys), [*self.generators(items), *spare]
-
-        def report(done: int, total: int) -> None:
-            progress("windows", done, total)
-
-        made = compose(self.pipeline, draft, generators, report, **self.request.settings)
+        told = grids, self.known, keys, [*self.generators(items), *spare], partial(progress, "windows")
+        made = compose(self.pipeline, *told, **self.request.settings)
         return [self._composition(item, grid) for item, grid in zip(items, made, strict=False)]
 
     def _composition(self, item: Item, grid: Tensor) -> Composition:
         """A piece (V, 2, T) as notes, sound and picture."""
         key = (item.raw % 12, MODES[item.raw // 12])
         score = scores.begun_at_first_note(scores.to_score(grid, key, self.tempo, item.group))
-        waveform, rate = self.sound(score, item)
+        waveform = torch.zeros(SAMPLE_RATE)
+        if score.notes:
+            waveform = torch.from_numpy(render(score, self.instruments, self.instrument, SAMPLE_RATE))
         picture = self.pipeline.codec.pictures(self.pipeline.codec.encode(grid[None].to(self.pipeline.device)))[0]
-        return Composition(waveform, rate, picture, self.how(**item.how), score=score)
-
-    def sound(self, score: Score, item: Item) -> tuple[Tensor, int]:
-        """The piece (S,) and its sample rate."""
-        if not score.notes:
-            return torch.zeros(SAMPLE_RATE), SAMPLE_RATE
-        return torch.from_numpy(render(score, self.instruments, self.instrument, SAMPLE_RATE)), SAMPLE_RATE
+        return Composition(waveform, SAMPLE_RATE, picture, self.how(**item.how), score=score)
 
     def how(self, **own: Any) -> dict[str, Any]:
         """As of every plan, with what was asked for."""
@@ -246,70 +239,42 @@ def load_player(model: str, device: str, seed: int) -> Instruments:
     return ModelInstruments(Pipeline.load(model, device), seed)
 
 
-@dataclass
-class Draft:
-    """Pieces that are not yet whole.
-
-    grids: (B, V, 2, T) uint8 as `to_grid` has them. known: (V, T), which of it is there in all of them. keys: (B,)
-    int64, 12 * mode + tonic.
-    """
-
-    grids: Tensor
-    known: Tensor
-    keys: Tensor
-
-    def __len__(self) -> int:
-        return len(self.grids)
-
-
 def compose(
     pipeline: Pipeline,
-    draft: Draft,
+    grids: Tensor,
+    known: Tensor,
+    keys: Tensor,
     generators: Sequence[torch.Generator],
     progress: Callable[[int, int], None] = lambda *_: None,
     **sampling: Any,
 ) -> Tensor:
     """The pieces (B, V, 2, T) uint8, what is known as it was; a note that is known is never held on into what is made.
 
-    generators: one a piece, so that a batch equals its singles. sampling: settings other than the model's own.
+    grids: (B, V, 2, T) as `to_grid` has them. known: (V, T), which of it is there in all of them. keys: (B,) int64, 12
+    * mode + tonic. generators: one a piece, so that a batch equals its singles. sampling: settings other than the
+    model's own.
     """
-    room = pipeline.codec.config.num_columns
-    grids, known = draft.grids.clone(), draft.known.clone()
-    total = known.shape[-1]
+    room, total, num = pipeline.codec.config.num_columns, known.shape[-1], len(grids)
     padding = max(room - total, 0)  # a piece shorter than a window rests after its end, as those of training do
-    grids, known = F.pad(grids, (0, padding)), F.pad(known, (0, padding), value=True)
+    grids, known = F.pad(grids.clone(), (0, padding)), F.pad(known.clone(), (0, padding), value=True)
     starts = plan_windows(known, room // BAR)
-    for done, bar in enumerate(starts):
+    for done, bar in enumerate(starts, 1):
         here = slice(bar * BAR, bar * BAR + room)
-        held = known[:, here]  # (V, W)
-        told = {"begins": int(bar == 0), "ends": int(here.stop >= total)}
-        grids[..., here] = make_window(pipeline, grids[..., here], held, draft.keys, told, generators, **sampling)
+        given, held = grids[..., here], known[:, here]  # (B, V, 2, W), (V, W)
+        hints = {"begins": int(bar == 0), "ends": int(here.stop >= total)}
+        told = {name: torch.full((num,), value) for name, value in hints.items()}
+        sketch = ScoreSketch(tonic=keys % 12, mode=keys // 12, voices=given, held=held.expand(num, -1, -1), **told)
+        around = None
+        if held.any():
+            x_0 = pipeline.codec.encode(given.where(held[:, None], 0).to(pipeline.device))
+            around = inpaint(pipeline.process, x_0, held[:, None].expand(num, -1, -1, -1), num_corrections=0)
+        made = pipeline(sketch, generators=generators, around=around, **sampling).signal.cpu()
+        after_held = F.pad(held[:, :-1], (1, 0)) & ~held
+        made[:, :, 1] |= (after_held & (made[:, :, 0] > 0)).to(made)  # else a held note would sound longer
+        grids[..., here] = torch.where(held[:, None], given, made)
         known[:, here] = True
-        progress(done + 1, len(starts))
+        progress(done, len(starts))
     return grids[..., :total]
-
-
-def make_window(
-    pipeline: Pipeline,
-    given: Tensor,
-    held: Tensor,
-    keys: Tensor,
-    told: dict[str, int],
-    generators: Sequence[torch.Generator],
-    **sampling: Any,
-) -> Tensor:
-    """What is given (B, V, 2, W) with all that is not held (V, W) made. told: values of the hints beside the key."""
-    num = len(given)
-    hints = {name: torch.full((num,), value) for name, value in told.items()}
-    sketch = ScoreSketch(tonic=keys % 12, mode=keys // 12, voices=given, held=held.expand(num, -1, -1), **hints)
-    around = None
-    if held.any():
-        x_0 = pipeline.codec.encode(given.where(held[:, None], 0).to(pipeline.device))
-        around = inpaint(pipeline.process, x_0, held[:, None].expand(num, -1, -1, -1), num_corrections=0)
-    made = pipeline(sketch, generators=generators, around=around, **sampling).signal.cpu()
-    after_held = F.pad(held[:, :-1], (1, 0)) & ~held
-    made[:, :, 1] |= (after_held & (made[:, :, 0] > 0)).to(made)  # else a held note would sound longer
-    return torch.where(held[:, None], given, made)
 
 
 def plan_windows(known: Tensor, room: int) -> list[int]:
