@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete import hub
 from synesthete.cli import options
+from synesthete.config import Recipe
 from synesthete.evaluation.diagnostics import DIAGNOSTICS
+from synesthete.tasks.model import recipe_of
+from synesthete.tasks.task import task_of
 
 if TYPE_CHECKING:
     from synesthete.evaluation.diagnostics.embeddings import Embedding
@@ -148,13 +152,9 @@ def of_model(
     model: str, out: Path | None, num: int, data: Path | None, prepare: bool, seed: int, device: str
 ) -> list[Check]:
     """The checks of a run, of a model, or of a run and its model."""
-    from synesthete import hub
-    from synesthete.config import Recipe
     from synesthete.evaluation.doctor.doctor import examine
     from synesthete.evaluation.doctor.run import read_run
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks import task_of
-    from synesthete.tasks.model import recipe_of
     from synesthete.training.models import denoises
 
     folder = Path(model).expanduser()

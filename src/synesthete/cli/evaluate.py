@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synesthete import hub
 from synesthete.cli import options
 from synesthete.types import InputError
 
@@ -116,7 +117,6 @@ def cycle(
 
     Example: `synesthete cycle image-to-speech-digits audio-to-image-digits --num 300`
     """
-    from synesthete import hub
     from synesthete.evaluation.classifiers.classifier import load_classifier
     from synesthete.evaluation.classifiers.image import ImageClassifier
     from synesthete.evaluation.classifiers.speech import SpeechClassifier

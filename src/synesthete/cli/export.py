@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from synesthete import hub
 from synesthete.cli.options import AsJson, ModelName, Overwrite, finish, split_commas
 
 
@@ -63,7 +64,6 @@ def push(
     Examples: `synesthete push runs/mine me/speaks-birds --license mit`,
     `synesthete push images-digits me/digits --private`
     """
-    from synesthete import hub
     from synesthete.pipeline.model_card import upload
 
     address = upload(hub.find_model(model), repository, private=private, licence=licence)

@@ -16,16 +16,18 @@ import typer
 from typer.core import TyperCommand
 
 from synesthete import hub
+from synesthete.config import Recipe
+from synesthete.config.build import check_size
 from synesthete.data.files import some
 from synesthete.io import is_address
 from synesthete.logs import visible
+from synesthete.tasks.model import recipe_of
 from synesthete.tasks.sampling import split_commas
+from synesthete.tasks.task import Task, task_of
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from synesthete.config import Recipe
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks import Task
 
 # What a shell completes names with is asked at every press of a key, so no library is loaded for it.
 SAMPLING = Path(__file__).parents[1] / "diffusion" / "sampling.py"
@@ -149,8 +151,6 @@ NUMBERS = re.compile(r"[-+.,\deE]*\d[-+.,\deE]*")  # one, or several with commas
 def open_model(model: str, device: str, assignments: Sequence[str] | None) -> tuple[Pipeline, Path, Recipe, Task]:
     """A model that was asked for, its folder, the recipe of its data as `recipe_of` finds it, and its task."""
     from synesthete.pipeline import Pipeline
-    from synesthete.tasks import task_of
-    from synesthete.tasks.model import recipe_of
 
     pipeline, folder = Pipeline.load(model, device), hub.find_model(model)
     recipe = recipe_of(pipeline, folder, assignments)
@@ -265,8 +265,6 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Look at the numbers, then run it."""
-        from synesthete.config.build import check_size
-
         for param in self.params:
             check_size(param.name or "", ctx.params.get(param.name), max(param.opts, key=len))
         return super().invoke(ctx)
@@ -309,8 +307,6 @@ def spread_values(
 
 def parse_numbers(option: str, values: Sequence[str] | None, kind: Callable[[str], Any]) -> list[Any]:
     """The values of an option as numbers of a kind."""
-    from synesthete.config.build import check_size
-
     found = []
     for value in split_commas(values):
         try:

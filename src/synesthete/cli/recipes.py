@@ -6,16 +6,19 @@ import re
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from synesthete import hub
 from synesthete.cli import options
-from synesthete.io import is_address
+from synesthete.config import Recipe
+from synesthete.config.document import annotate
+from synesthete.io import is_address, write_file
+from synesthete.recipes import describe_recipes, find_recipe
+from synesthete.tasks.task import task_of
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.config import Recipe
+from synesthete.worklist import standings
 
 
 def recipes(as_json: options.AsJson = False) -> None:
@@ -23,9 +26,6 @@ def recipes(as_json: options.AsJson = False) -> None:
 
     Example: `synesthete recipes`
     """
-    from synesthete import hub
-    from synesthete.recipes import describe_recipes
-
     lines, shipped = describe_recipes(), hub.shipped_models()
     width, ships = max(map(len, lines)), "  [model ships with the package]"
     text = [f"{name:<{width}}  {line}{ships * (name in shipped)}" for name, line in lines.items()]
@@ -47,8 +47,6 @@ def show(
     `synesthete show image-to-speech --cost --set stages.denoise.batch_size=32`,
     `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
     """
-    from synesthete.recipes import find_recipe
-
     found = find_recipe(recipe, assignments or ())
     from synesthete.recipes.fit import build_on_meta, describe_needs, find_needs  # after a wrong name was said
 
@@ -62,8 +60,6 @@ def show(
     values["recipe"] = found.to_dict()
     text = "\n".join([describe_recipe(found, counts, vocoder), *describe_needs(needs)])
     if cost:
-        from synesthete import hub
-        from synesthete.tasks import task_of
         from synesthete.training.cost import predict
         from synesthete.training.published import stand_ins
 
@@ -106,8 +102,6 @@ def prepare(
     `synesthete prepare audio-to-image --out /shared/vgg --on ray`, `synesthete prepare --status /shared/vgg`
     """
     if status is not None:
-        from synesthete.worklist import standings
-
         steps = standings(status)
         values = {"folder": str(status), "steps": [asdict(step) | {"left": step.left} for step in steps]}
         options.finish(as_json, values, "\n".join(map(str, steps)))
@@ -115,8 +109,6 @@ def prepare(
     if not recipe:
         raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
     from synesthete.cluster import working_on
-    from synesthete.recipes import find_recipe
-    from synesthete.tasks import task_of
 
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)
@@ -211,8 +203,6 @@ def new(
         raise InputError(f"{out}: no recipe's name; give --out one that ends in .yaml")
     if out.exists():
         raise InputError(f"{out}: there already; move it away, or give another --out")
-    from synesthete.config.document import annotate
-    from synesthete.io import write_file
     from synesthete.recipes.proposals import propose
 
     proposals, refused = propose(folder)
@@ -251,7 +241,6 @@ def new(
 
 def time_stages(recipe: Recipe) -> tuple[list[dict[str, Any]], list[str]]:
     """What the training of each stage takes on this machine, as values and for people."""
-    from synesthete.tasks import task_of
     from synesthete.training.cost import predict
 
     task = task_of(recipe)

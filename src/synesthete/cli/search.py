@@ -9,6 +9,7 @@ import typer
 
 from synesthete.cli import options
 from synesthete.cli.options import samplers as names_of_samplers
+from synesthete.tasks.model import scorer_of
 from synesthete.types import InputError
 
 OWN = "the model's own where not given"
@@ -75,7 +76,6 @@ def sweep(
     from synesthete.cluster import working_on
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
-    from synesthete.tasks.model import scorer_of
 
     tried = {
         "schedules": options.split_commas(schedulers),
@@ -141,7 +141,6 @@ def tune(
     from synesthete.cluster import working_on
     from synesthete.evaluation.search.measurements import SearchConfig
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
-    from synesthete.tasks.model import scorer_of
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")

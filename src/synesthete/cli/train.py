@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from synesthete.cli import options
+from synesthete.config import Recipe
+from synesthete.recipes import find_recipe
 from synesthete.tasks.sampling import split_commas
+from synesthete.tasks.task import model_folder, prepare, task_of
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.config import Recipe
 
 
 def train(
@@ -69,8 +69,6 @@ def train(
     `synesthete train image-to-speech-100 --set data.folder=my_pictures --from image-to-speech-digits --parts denoiser`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
-    from synesthete.recipes import find_recipe
-
     found = find_recipe(recipe, assignments or (), None if stages is None else split_commas([stages]))
     if dry_run:
         if start is not None:
@@ -78,7 +76,6 @@ def train(
         run_dry(found, out or Path("runs") / found.name, data, keep=keep, as_json=as_json)
         return
     # A wrong name is said before all of this is imported.
-    from synesthete.tasks.task import model_folder, task_of
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
     from synesthete.training.run_log import DivergedError, StepReport
@@ -130,7 +127,6 @@ def train(
 
 def run_dry(recipe: Recipe, out: Path, data: Path | None, *, keep: bool, as_json: bool) -> None:
     """Say what training the recipe takes on this machine."""
-    from synesthete.tasks.task import prepare, task_of
     from synesthete.training.dry_run_report import describe_report, dry_run_recipe, report_values
 
     folder = out.parent / f"{out.name}-dry-run"

@@ -8,16 +8,17 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
+from synesthete import hub
 from synesthete.cli import options
-from synesthete.tasks.task import HELP
+from synesthete.config import Sampling, read_assignment
+from synesthete.tasks.model import load
+from synesthete.tasks.sampling import write_results
+from synesthete.tasks.task import HELP, Task, find_task, model_folder, model_task_name, verb_of
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.tasks import Task
 
 OF_SOUND = ("audio_guidance_scale", "adapter_scale")  # sampling settings of models that hear
 
@@ -103,8 +104,6 @@ class Verb(NamedTuple):
 
     def of(self, args: Sequence[str]) -> Verb:
         """The verb as it is for the first argument that is a task or a model."""
-        from synesthete.tasks.task import model_folder, model_task_name
-
         for arg in args:
             if arg in self.others or Path(arg).is_dir():
                 with contextlib.suppress(InputError):
@@ -280,8 +279,6 @@ def completed(annotation: Any, complete: Callable[..., list[str]] | None) -> Any
 
 def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     """Ask a model for the arguments of a command, and write it. verb: the command, where it is for one task alone."""
-    from synesthete.tasks.task import find_task, model_folder, model_task_name, verb_of
-
     as_json, device, engine, seed = (given.pop(name) for name in ("as_json", "device", "engine", "seed"))
     settings = {name: given.pop(name, None) for name in ("sampler", "guidance_scale", *OF_SOUND)}
     settings = assigned(given.pop("assignments"), {**settings, "num_inference_steps": given.pop("steps")})
@@ -291,9 +288,6 @@ def make(model: str, given: dict[str, Any], verb: str | None = None) -> None:
     if verb not in (None, right := verb_of(name)):
         raise InputError(f"{model}: does not {verb}, it {right}s; use `synesthete {right} {model}`")
     request = build_request(find_task(name), given, common)
-    from synesthete.tasks.model import load
-    from synesthete.tasks.sampling import write_results
-
     loaded = load(model, device, engine)
     plan = loaded.plan(request)
     with options.progress_bar() as report:
@@ -330,8 +324,6 @@ def called(name: str) -> str:
 
 def assigned(assignments: list[str] | None, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given with `key=value` assignments, values read and checked as a recipe's are."""
-    from synesthete.config import Sampling, read_assignment
-
     checked, found = Sampling(), {}
     given = [(key, value) for key, value in settings.items() if value is not None]
     for key, value in [*given, *map(read_assignment, assignments or [])]:
@@ -350,8 +342,6 @@ def split_model(arguments: list[str], default: str) -> tuple[str, list[Path]]:
 
 def names_model(text: str) -> bool:
     """Whether an argument names a model: its folder, or what is no file and has no suffix."""
-    from synesthete import hub
-
     path = Path(text).expanduser()
     if path.exists():
         marks = (hub.MODEL_INDEX, f"model/{hub.MODEL_INDEX}", "recipe.yaml", hub.ADAPTERS_INDEX)

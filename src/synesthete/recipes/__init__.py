@@ -8,12 +8,9 @@ import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from synesthete.config import Recipe
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from synesthete.config import Recipe
 
 __all__ = ["RECIPES", "describe_recipes", "find_recipe", "make_recipe"]
 
@@ -88,8 +85,6 @@ def find_recipe(name: str, assignments: Sequence[str] = (), stages: Sequence[str
     if name in RECIPES:
         recipe = RECIPES[name]()
     elif path.suffix == Path(name).suffix or path.is_file():
-        from synesthete.config import Recipe
-
         recipe = Recipe.load(path)
     else:
         near = difflib.get_close_matches(name, RECIPES, n=1)
