@@ -12,10 +12,10 @@ from benchmarks import seams
 from synesthete.evaluation.metrics.metric import by_key
 from synesthete.pipeline import Canvas
 from synesthete.pipeline.canvas import Frames, plan
-from synesthete.tasks.music_score.evaluation import stretches_of
 from synesthete.tasks.music_score.stretches import (
     about_borders,
     butted,
+    draw_stretches,
     jumps,
     largest_of,
     over_elsewhere,
@@ -57,7 +57,9 @@ def test_every_figure_has_what_it_is_to_be_read_against(report):
 
 def test_stretches_are_of_the_split_and_aligned(untrained):
     data = untrained.recipe.data()
-    found, learned = (stretches_of(untrained.recipe, data.performances(), s, num=6, seed=0) for s in ("test", "train"))
+    found, learned = (
+        draw_stretches(untrained.recipe, data.performances(), s, num=6, seed=0) for s in ("test", "train")
+    )
     assert len(found) == len(learned) == 6
     assert found.waveforms.shape == learned.waveforms.shape
     assert found.rolls.shape[-1] == found.waveforms.shape[1] // HOP + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,6 @@ from synesthete.types import Batch, Progress, ScoreWindows, counted
 if TYPE_CHECKING:
     from synesthete.config import Recipe
     from synesthete.data.files import Split
-    from synesthete.data.scores.performances import Performance
     from synesthete.evaluation.classifiers.classifier import TrainedClassifier
     from synesthete.tasks.music_score.stretches import Stretches
 
@@ -83,7 +82,8 @@ class ScoreEvaluator(MusicEvaluator):
 
     def stretches(self, split: Split, num: int) -> Stretches:
         """Some of a split's, played."""
-        return stretches_of(self.recipe, self._performances, split, num=num, seed=self.seed, progress=self.progress)
+        how: dict[str, Any] = {"num": num, "seed": self.seed, "progress": self.progress}
+        return stretches.draw_stretches(self.recipe, self._performances, split, **how)
 
     @cached_property
     def asked(self) -> Stretches:
@@ -274,14 +274,6 @@ class ScoreEvaluator(MusicEvaluator):
         }
 
 
-def stretches_of(recipe: Recipe, performances: Mapping[Split, Sequence[Performance]], split: Split, **how: Any) -> Any:
-    """`Stretches` of a split of a recipe's performances, at its codec's rate and hop, as long in either split."""
-    spec = recipe.codec().spec
-    seconds = stretches.stretch_seconds([*performances["train"], *performances["test"]])
-    told = recipe.data().class_names, spec.sample_rate, spec.hop_length
-    return stretches.draw_stretches(performances[split], *told, seconds=seconds, **how)
-
-
 def learn_transcriber(
     recipe: Recipe,
     *,
@@ -292,7 +284,7 @@ def learn_transcriber(
     """What hears notes, of training performances, or of those of them that are `learned`."""
     if learned is None:
         performances = recipe.data().performances()
-        learned = stretches_of(recipe, performances, "train", num=NUM_LEARNED, seed=0, progress=progress)
+        learned = stretches.draw_stretches(recipe, performances, "train", num=NUM_LEARNED, seed=0, progress=progress)
     spec = recipe.codec().spec
     frame = spec.hop_length / spec.sample_rate
     return load_or_train_transcriber(

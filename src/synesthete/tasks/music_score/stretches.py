@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from synesthete.evaluation.audio_features.spectra import frame_sizes, log_mel, p
 from synesthete.types import InputError, Progress, counted
 
 if TYPE_CHECKING:
+    from synesthete.config import Recipe
+    from synesthete.data.files import Split
     from synesthete.data.scores.performances import Performance
     from synesthete.evaluation.audio_features.spectra import Sounds
     from synesthete.pipeline.canvas import Frames
@@ -43,28 +45,27 @@ def length_of(performance: Performance) -> float:
     return performance.lead + performance.score.seconds(performance.score.length)
 
 
-def stretch_seconds(performances: Sequence[Performance]) -> float:
-    """SECONDS, or less where many performances are shorter."""
-    lengths = sorted(map(length_of, performances))
-    return min(SECONDS, lengths[len(lengths) // 4]) if lengths else SECONDS
-
-
 def draw_stretches(
-    performances: Sequence[Performance],
-    names: Sequence[str],
-    sample_rate: int,
-    hop_length: int,
+    recipe: Recipe,
+    performances: Mapping[Split, Sequence[Performance]],
+    split: Split,
     *,
-    seconds: float,
     num: int,
     seed: int,
     progress: Progress | None = None,
 ) -> Stretches:
-    """At most `num` stretches of `seconds`, EACH of a performance at most, drawn by the seed alone."""
-    lengths = [length_of(one) for one in performances]
+    """At most `num` stretches, EACH of a performance at most, of a split of a recipe's, drawn by the seed alone.
+
+    They are of SECONDS, or less where many performances are shorter; as long in either split.
+    """
+    spec, names, chosen = recipe.codec().spec, recipe.data().class_names, performances[split]
+    sample_rate, hop_length = spec.sample_rate, spec.hop_length
+    every = sorted(length_of(one) for own in performances.values() for one in own)
+    seconds = min(SECONDS, every[len(every) // 4]) if every else SECONDS
+    lengths = [length_of(one) for one in chosen]
     num_samples, frame = round(seconds * sample_rate), hop_length / sample_rate
     num_frames = num_samples // hop_length + 1
-    order = torch.randperm(len(performances), generator=seeding.generator(seed, "stretches")).tolist()
+    order = torch.randperm(len(chosen), generator=seeding.generator(seed, "stretches")).tolist()
     fit = [place for place in order if lengths[place] >= seconds][: max(num, 1)]
     if not fit or num_frames < 2:
         raise InputError("no performances long enough to be listened to; add pieces")
@@ -72,7 +73,7 @@ def draw_stretches(
     each = [min(-(-num // len(fit)), EACH, int(lengths[place] / seconds)) for place in fit]
     report = progress and partial(progress, "performances listened to")
     for place, many in counted([*zip(fit, each, strict=True)], report):
-        one = performances[place]
+        one = chosen[place]
         sound = torch.from_numpy(one.sound(sample_rate))
         room = int((lengths[place] - seconds) / frame)
         for number in range(many):
