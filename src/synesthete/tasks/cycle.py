@@ -22,9 +22,10 @@ from synesthete.evaluation.audio_features.spectra import cut_or_padded, draw_spe
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
+from synesthete.evaluation.reporting import report as reports
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
-from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section, provenance, write_report
+from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Report, Section
 from synesthete.evaluation.samples import generate_timed, shuffled
 from synesthete.pipeline.canvas import resample
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
@@ -95,13 +96,13 @@ def evaluate_cycle(
             "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
         )
     found = go_round(speech, painter, prepared, classifier, seed=seed, report=progress, **options)
-    facts = provenance(painter, start, " -> ".join(filter(None, models)), command) | {
+    facts = reports.provenance(painter, start, " -> ".join(filter(None, models)), command) | {
         "speaks": models[0] or str(speech.config.card.get("recipe", "")),
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
         "pictures": f"{len(found.labels)} of {len(prepared.test.labels)} held out by the painter's data, seed {seed}",
     }
     report = cycle_report(found, facts)
-    write_report(report, Path(folder))
+    reports.write_report(report, folder)
     return report
 
 
@@ -203,12 +204,11 @@ def cycle_report(found: Cycle, facts: dict[str, Any]) -> Report:
         summary += " That is no better than guessing."
     sides = ("the first picture shows", "the last shows")
     figure = confusion_figure(found.confusion(), found.class_names, f"n = {len(found.labels)}", sides=sides)
-    notes = [Section("Notes", " ".join(found.notes))] if found.notes else []
     became = Section("What became what", "", [Medium("confusion", to_png(figure))])
-    sections = [cycle_sheet(found), became, Section("How to read the figures", SECTIONS["cycle.reading"]), *notes]
+    sections = [cycle_sheet(found), became, Section("How to read the figures", SECTIONS["cycle.reading"])]
     title = f"There and back {facts.get('model', '')}".strip()
     data = {"class_names": list(found.class_names), "confusion": found.confusion().tolist(), "notes": found.notes}
-    return Report(title, summary, facts, found.metrics, sections, data)
+    return Report(title, summary, facts, found.metrics, [*sections, *reports.notes_section(found.notes)], data)
 
 
 def cycle_sheet(found: Cycle) -> Section:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,10 +171,10 @@ def save_picture(path: Path, picture: Image.Image, how: dict[str, Any]) -> Path:
 
 def shown(image: Image.Image) -> str:
     """An image as HTML; a small one enlarged, every pixel a square."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
+    from synesthete.evaluation.reporting.media import encode_png
+
     width = max(image.width, min(128, 8 * image.width))
-    source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    source = f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
     return f'<img width="{width}" style="image-rendering:pixelated" src="{source}">'
 
 

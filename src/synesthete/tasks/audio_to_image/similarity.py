@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -103,9 +104,7 @@ def rank(queries: Tensor, galleries: Tensor, right: Tensor) -> Tensor:
     Pictures that are as alike share the mean of their ranks, so that pictures which are all one rank as by chance.
     """
     likeness = F.cosine_similarity(queries[:, None], galleries, dim=-1)  # (n, G)
-    own = likeness.gather(1, right[:, None])
-    better, equal = (likeness > own).sum(dim=1), (likeness == own).sum(dim=1)
-    return better + (equal + 1) / 2
+    return torch.from_numpy(rankdata(-likeness, axis=1)).float().gather(1, right[:, None]).flatten()
 
 
 def _other(places: Tensor, taken: int, generator: torch.Generator) -> int:
