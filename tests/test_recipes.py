@@ -13,7 +13,7 @@ from synesthete.data.pictures import ClassFolders
 from synesthete.data.synthetic import Swatches
 from synesthete.diffusion.sampling import make_scheduler, set_timesteps
 from synesthete.recipes import RECIPES, find_recipe
-from synesthete.recipes.image_to_speech_full import hundred_phrases
+from synesthete.recipes.image_to_speech import hundred_phrases
 from synesthete.tasks import task_of
 from synesthete.training.dry_run import DryRun
 from synesthete.types import Condition, InputError

@@ -22,8 +22,10 @@ MODULES = {
         "image-to-speech-photos",
         "image-to-speech-phrases",
         "image-to-speech-100",
+        "image-to-speech",
+        "image-to-speech-large",
+        "image-to-speech-imagenet-100",
     ),
-    "image_to_speech_full": ("image-to-speech", "image-to-speech-large", "image-to-speech-imagenet-100"),
     "images": (
         "images-digits",
         "images-emoji",
