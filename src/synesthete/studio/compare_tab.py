@@ -40,10 +40,7 @@ SWEEP_NUM = 8  # pictures of each label
 
 @dataclass
 class Variant:
-    """One way to make it. changes: values by the name of what they change, as a form's widgets have them.
-
-    settings: of the sampling, all of them, once it is made.
-    """
+    """One way to make it: changes by the name of a widget; settings of the sampling, all of them, once it is made."""
 
     model: str
     label: str

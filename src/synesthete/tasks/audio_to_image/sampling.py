@@ -45,12 +45,7 @@ ENLARGED = 256  # pixels of a picture in a GIF, at least
 
 @dataclass(frozen=True)
 class PaintRequest(SampleRequest):
-    """What is heard, what is told beside it, and whether the pictures stand in a strip.
-
-    inputs: sounds, or folders of them. prompt: beside each sound. num: pictures of each, or rows of a strip.
-    negative_prompt: what to be led away from. between: two sounds, from the one to the other in `frames` pictures.
-    strengths: of the sound, a picture each.
-    """
+    """Sounds, or folders of them, what is told beside each, or a strip; `help.tsv` says what each field is."""
 
     inputs: Sequence[Path] = ()
     prompts: Sequence[str] = ()

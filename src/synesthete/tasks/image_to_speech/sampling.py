@@ -35,12 +35,7 @@ ADD_CLASSIFIER = "run `synesthete train` on its run folder again, which adds one
 
 @dataclass(frozen=True)
 class SpeechRequest(SampleRequest):
-    """inputs: pictures, files of them, or folders of files. max_pixels: of a file; one of more is not decoded.
-
-    voice: one of the model's, or a sound file of somebody's speech, several with commas between them, or `all`; None
-    leaves it to the chance of each sample.
-    pitch (0 to 99, 50 a voice's own), rate (words a minute): None leaves them to the model.
-    """
+    """Pictures, files of them, or folders of files, and who speaks, how; `help.tsv` says what each field is."""
 
     inputs: Sequence[Path | Image.Image] = ()
     max_pixels: int = MAX_PIXELS
@@ -56,10 +51,7 @@ class SpeechRequest(SampleRequest):
 
 
 class SpeechPlan(Plan):
-    """A clip for each picture, heard by the classifier beside the model, where there is one.
-
-    The noise of a clip is a function of the seed and of the picture as the model sees it alone.
-    """
+    """A clip for each picture, whose noise is a function of the seed and of what the model sees of it."""
 
     suffixes = (".wav", ".png")
     cpu_batch_size = 4  # as fast as larger ones

@@ -84,10 +84,7 @@ def asked_findings(of: SpeechEvaluator) -> Iterator[Finding]:
 def given_clips(
     of: SpeechEvaluator, speakers: SpeakerEncoder, clips: Clips, classifier: VoiceClassifier, ceiling: float, by: str
 ) -> Metric:
-    """How often the voice of a clip is named of what the model says, given that clip and no name.
-
-    clips: from which neither the classifier nor the encoder of speakers learned. ceiling: of the clips themselves.
-    """
+    """How often the voice of a clip, which nobody learned from, is named of what is said given that clip alone."""
     pictures = of.pictures[: len(clips)]
     num = len(pictures)
     true = torch.tensor([speakers.config.voices.index(name) for name in clips.speakers[:num]])

@@ -48,10 +48,7 @@ class Images(Task):
     plan_type: ClassVar[type[Plan]] = PicturePlan
 
     def gather(self, recipe: Recipe, folder: Path, progress: Progress) -> Prepared:
-        """Pictures fitted to the codec, measured on those to train on, and encoded where it is a network.
-
-        No picture is in two splits.
-        """
+        """Pictures fitted to the codec, none in two splits, measured, and encoded where it is a network."""
         data: LabelledPictures = recipe.data()
         codec = recipe.codec()
         listed = {part: data.pictures(part) for part in PARTS}

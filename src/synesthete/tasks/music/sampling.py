@@ -32,13 +32,7 @@ LONGEST = 3600.0  # seconds of one sound
 
 @dataclass(frozen=True)
 class MusicRequest(SampleRequest):
-    """What the sound is to be, of which everything may be left out.
-
-    labels: classes, or all. loudness: in dB, of a model that is told it. num: sounds of each. seconds: its length.
-    init: a clip to vary, to mend or to go on from. strength: of a variation, in (0, 1]. gap: (start, end) of the clip's
-    seconds to be made anew. upsampler: a second model, which adds highs. overlap, num_corrections, num_resamplings: as
-    for `long_form_steps`.
-    """
+    """What the sound is to be, of which everything may be left out; `help.tsv` says what each field is."""
 
     labels: Sequence[str] = ()
     loudness: float | None = None

@@ -35,14 +35,7 @@ SOUND_FONTS = (".sf2", ".sf3")
 
 @dataclass(frozen=True)
 class ComposeRequest(SampleRequest):
-    """What the pieces are to be, of which everything may be left out.
-
-    bars: how many, an upbeat in one of its own. key: such as "D minor"; drawn where None, of `init` found by its notes.
-    num: pieces. init: a MIDI or MusicXML file. harmonise: its melody is held, and `voice` sings it. goes_on: all of it
-    is held, and gone on from. fill: bars that are made anew ("3-4"), remake: voices that are; both: these voices in
-    these bars. tempo: quarter notes a minute. instrument: what it is played on. player: a SoundFont, or a model
-    that plays scores, in place of our own instruments.
-    """
+    """What the pieces are to be, of which everything may be left out; `help.tsv` says what each field is."""
 
     bars: int | None = None
     key: str | None = None

@@ -36,10 +36,7 @@ MARGIN, SCALE = 3, 2  # of the picture: semitones beyond the highest and lowest 
 
 @dataclass(frozen=True)
 class ScoreRequest(SampleRequest):
-    """inputs: scores, MIDI or MusicXML files, or folders of these. seconds: of each, from its beginning.
-
-    instrument: one of the model's, several with commas between them, or `all`; None leaves it to chance.
-    """
+    """Scores, MIDI or MusicXML files, or folders of these, and who plays them; `help.tsv` says what each field is."""
 
     inputs: Sequence[Path | Score] = ()
     instrument: str | None = None
