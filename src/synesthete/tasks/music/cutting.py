@@ -78,16 +78,14 @@ def find_alike(
     projected = F.normalize(probe @ projection)
     found: set[tuple[int, int]] = set()
     total, done = sum(num_places(track, width) for track in tracks), 0
-    for numbers, places in windows(tracks, width):
-        prints = torch.cat([fingerprints(tracks[n].profile, p, width) for n, p in zip(numbers, places, strict=True)])
-        whose = torch.cat([torch.full_like(p, n) for n, p in zip(numbers, places, strict=True)])
+    for whose, prints in windows(tracks, width):
         near = projected @ F.normalize(prints @ projection).T > ALIKE - MARGIN  # (probes, windows)
         near &= owner[:, None] != whose
         for row, column in near.nonzero().tolist():
             pair = (int(owner[row]), int(whose[column]))
             if (min(pair), max(pair)) not in found and probe[row] @ prints[column] > ALIKE:
                 found.add((min(pair), max(pair)))
-        done += sum(map(len, places))
+        done += len(whose)
         report(done, total)
     return sorted(found)
 
@@ -97,27 +95,23 @@ def alike_pieces(track: Track, others: Sequence[Track], seconds: float) -> Tenso
     width = window_frames(seconds)
     mine = fingerprints(track.profile, track.frames, width)
     alike = torch.zeros(len(mine), dtype=torch.bool)
-    for numbers, places in windows(others, width):
-        prints = torch.cat([fingerprints(others[n].profile, p, width) for n, p in zip(numbers, places, strict=True)])
+    for _, prints in windows(others, width):
         alike |= (mine @ prints.T > SAME).any(1)
     return alike
 
 
-def windows(tracks: Sequence[Track], width: int) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Every place of every recording, about CHUNK at a time: numbers of recordings and, of each, first frames (n,)."""
-    numbers: list[int] = []
-    places: list[Tensor] = []
+def windows(tracks: Sequence[Track], width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every place of every recording, about CHUNK at a time: whose it is (n,), and its fingerprint (n, D)."""
+    whose, prints = list[Tensor](), list[Tensor]()
     for number, track in enumerate(tracks):
-        if not num_places(track, width):
-            continue
-        for part in torch.arange(num_places(track, width)).split(CHUNK):
-            numbers.append(number)
-            places.append(part)
-            if sum(map(len, places)) >= CHUNK:
-                yield numbers, places
-                numbers, places = [], []
-    if numbers:
-        yield numbers, places
+        for places in torch.arange(num_places(track, width)).split(CHUNK) if len(track.frames) else ():
+            whose.append(torch.full_like(places, number))
+            prints.append(fingerprints(track.profile, places, width))
+            if sum(map(len, whose)) >= CHUNK:
+                yield torch.cat(whose), torch.cat(prints)
+                whose, prints = [], []
+    if whose:
+        yield torch.cat(whose), torch.cat(prints)
 
 
 def num_places(track: Track, width: int) -> int:
