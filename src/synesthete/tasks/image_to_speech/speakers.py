@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def train_speaker_encoder(
         torch.manual_seed(seeding.derive(0, "speaker weights"))
         encoder = SpeakerEncoder(tuple(voices), spec.sample_rate, spec.n_fft, spec.hop_length, spec.n_mels)
         log_mels = all_log_mels(encoder, own.waveforms)
-        _contrast(encoder, log_mels, takes, seeding.generator(0, "speakers"), num_steps, progress)
+        TRAINING.fit(encoder.train(), contrast(encoder, log_mels, takes), num_steps, progress, "speakers")
     encoder.eval()
     found = torch.cat([encoder.encode(part)[0] for part in log_mels.split(CHUNK)])
     places = [[i for i, name in enumerate(own.speakers) if name == voice] for voice in voices]
@@ -77,17 +77,11 @@ def train_speaker_encoder(
     return encoder
 
 
-def _contrast(
-    encoder: SpeakerEncoder,
-    log_mels: Tensor,
-    takes: Takes,
-    chance: torch.Generator,
-    num_steps: int,
-    progress: Progress | None,
-) -> None:
+def contrast(encoder: SpeakerEncoder, log_mels: Tensor, takes: Takes) -> Callable[[], Tensor]:
+    """The loss of takes and tones, drawn anew at every call."""
+    chance = seeding.generator(0, "speakers")
     tones = tone_log_mels(encoder, NUM_JOINED * log_mels.shape[2])
     most = min(NUM_JOINED, *(len(words) // 2 for words in takes.values()))
-    encoder.train()
 
     def loss() -> Tensor:
         num = int(torch.randint(1, most + 1, (), generator=chance))
@@ -100,7 +94,7 @@ def _contrast(
         sides = [SHARPNESS * a @ torch.cat([b, nobody]).T for a, b in ((first, second), (second, first))]
         return F.cross_entropy(torch.cat(sides), own.repeat(2))
 
-    TRAINING.fit(encoder, loss, num_steps, progress, "speakers")
+    return loss
 
 
 def _measure(encoder: SpeakerEncoder, log_mels: Tensor, takes: Takes, chance: torch.Generator) -> None:

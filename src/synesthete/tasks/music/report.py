@@ -183,14 +183,15 @@ def suspects(evaluator: MusicEvaluator, found: Memorization) -> Gallery:
 
 def music_codec_section(found: MusicEvaluator, accuracy: Metric | None) -> Section:
     """What the codec alone costs, with pairs to hear. accuracy: of the classifier through it."""
-    trip, cards = found.round_trip, []
+    trip, rate = found.round_trip, found.sample_rate
     rows: dict[str, Any] = {"SNR of the waveform (dB, median)": trip.snr_db}
     rows["log-spectral distance (dB)"] = trip.spectral_db
     if accuracy is not None:
         rows |= {"class accuracy": accuracy.value, "class accuracy of the pieces as they are": accuracy.ceiling}
-    for number, pair in enumerate(zip(*trip.pairs, strict=True)):
-        for name, waveform in zip(("as it is", "through the codec"), pair, strict=True):
-            cards.append(sound_card(waveform, found.sample_rate, f"piece {number} {name}"))
+    sides = dict(zip(("as it is", "through the codec"), trip.pairs, strict=True))
+    cards = [
+        sound_card(x[i], rate, f"piece {i} {name}") for i in range(len(trip.pairs[0])) for name, x in sides.items()
+    ]
     table = Table(("", "held-out pieces"), list(rows.items()), f"n = {trip.num}")
     return Section("The codec alone", SECTIONS["music.codec"], [table, Gallery(cards, columns=2)])
 

@@ -199,10 +199,9 @@ class ComposeEvaluator(Evaluator):
 
     def heard_melodies(self) -> Section:
         """Melodies with voices that were made, and as they were composed."""
-        cards = []
-        for i in range(min(NUM_HEARD // 2, len(self.melodies))):
-            cards.append(self.card(f"melody {i}, harmonised", self.harmonised[i]))
-            cards.append(self.card(f"melody {i}, as it was composed", self.melodies.grids[i]))
+        sides = {"harmonised": self.harmonised, "as it was composed": self.melodies.grids}
+        num = min(NUM_HEARD // 2, len(self.melodies))
+        cards = [self.card(f"melody {i}, {name}", grids[i]) for i in range(num) for name, grids in sides.items()]
         return Section("Melodies harmonised", _HARMONISED, [Gallery(cards, columns=2)])
 
     def card(self, title: str, grid: Tensor, key: int | None = None) -> Card:
