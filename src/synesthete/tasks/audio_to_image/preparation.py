@@ -220,23 +220,24 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
                     [plain(recipe.codec), plain(recipe.data.augmentation), pictures.shown, pictures.order[part]]
                 )
                 found.x_0 = encode_pictures_once(codec, found, place / f"latents-{part}-{named}", part, report)
-    told = Told(data, listing, pictures, conditioner)
+    choices, texts, read, remarks = fitting_captions(data, listing, pictures, conditioner)
+    templates = () if isinstance(data.captions, str) else data.captions
     heard = None
     if conditioner.has_fixed_features:
         heard = listen_once(conditioner, sounds, place, report)
         if data.sound_augmentation:
             notes.append("data.sound_augmentation is left out, since the encoder is frozen and sounds are heard once")
-    notes += told.notes
+    notes += remarks
 
     def samples(part: PairPart) -> AudioImageSamples:
         own = pictures.samples[part]
         chosen = sounds.places(part)
         shown = own.pictures, own.labels, sounds.pieces.take(chosen), sounds.labels[chosen], SoundAndText, own.x_0
-        how: dict[str, Any] = {"pairs": pictures.pairs(part, chosen), "sample_rate": rate, "templates": told.templates}
+        how: dict[str, Any] = {"pairs": pictures.pairs(part, chosen), "sample_rate": rate, "templates": templates}
         how |= {"heard": heard.take(chosen) if heard else None, "augmentation": own.augmentation}
         how["sound_augmentation"] = data.sound_augmentation if part == "train" and heard is None else None
         how["speakers"] = tuple(listing.found.sounds[i].speaker or "" for i in chosen.tolist())
-        return AudioImageSamples(*shown, told.choices.get(part), told.texts, told.read, **how)
+        return AudioImageSamples(*shown, choices.get(part), texts, read, **how)
 
     train = samples("train")
     skipped = (*listing.found.skipped, *sounds.skipped, *pictures.skipped)
@@ -247,35 +248,27 @@ def prepare_pairs(recipe: Recipe, place: Path, report: Progress) -> Prepared:
     return Prepared(*sides, statistics, listing.class_names, said, skipped, **beside)
 
 
-class Told:
-    """What may be said of each picture: token ids (k, L) of every caption, and which of them fit the picture (n, T)."""
-
-    def __init__(self, data: AudioImagePairs, listing: PairListing, pictures: Shots, conditioner: Any) -> None:
-        self.notes: list[str] = []
-        self.texts: Tensor | None = None
-        self.read: tuple[str, ...] = ()
-        self.templates: tuple[str, ...] = () if isinstance(data.captions, str) else data.captions
-        self.choices: dict[PairPart, Tensor] = {}
-        if not data.captions or conditioner.reads != "audio_text":
-            return
-        samples = {part: found for part, found in pictures.samples.items() if part != "classifier"}
-        if data.captions == "text":
-            own = {part: [listing.found.pictures[i].text or "" for i in pictures.numbers[part]] for part in samples}
-            self.read = tuple(sorted({text for texts in own.values() for text in texts}))
-            if self.read == ("",):
-                raise InputError(
-                    "data.captions 'text': no line of the manifest has a 'text'; give captions of your own"
-                )
-            number = {text: place for place, text in enumerate(self.read)}
-            self.choices = {part: torch.tensor([number[t] for t in texts])[:, None] for part, texts in own.items()}
-        else:
-            captions = Captions(data.captions, listing.class_names)
-            captions.fit(samples["train"].pictures, samples["train"].labels)
-            self.read = captions.texts
-            self.choices = {part: captions.choose(found.pictures, found.labels) for part, found in samples.items()}
-        if named := [text for text in self.read if any(names_class(text, name) for name in listing.class_names)]:
-            self.notes.append(class_note(named))
-        self.texts = conditioner.compose(prompts=self.read).text
+def fitting_captions(
+    data: AudioImagePairs, listing: PairListing, pictures: Shots, conditioner: Any
+) -> tuple[dict[PairPart, Tensor], Tensor | None, tuple[str, ...], list[str]]:
+    """Which captions fit each picture (n, T) by split, token ids (k, L) of them all, how these read, and notes."""
+    if not data.captions or conditioner.reads != "audio_text":
+        return {}, None, (), []
+    samples: dict[PairPart, Any] = {part: found for part, found in pictures.samples.items() if part != "classifier"}
+    if data.captions == "text":
+        own = {part: [listing.found.pictures[i].text or "" for i in pictures.numbers[part]] for part in samples}
+        read = tuple(sorted({text for texts in own.values() for text in texts}))
+        if read == ("",):
+            raise InputError("data.captions 'text': no line of the manifest has a 'text'; give captions of your own")
+        number = {text: place for place, text in enumerate(read)}
+        choices = {part: torch.tensor([number[t] for t in texts])[:, None] for part, texts in own.items()}
+    else:
+        captions = Captions(data.captions, listing.class_names)
+        captions.fit(samples["train"].pictures, samples["train"].labels)
+        read = captions.texts
+        choices = {part: captions.choose(found.pictures, found.labels) for part, found in samples.items()}
+    named = [text for text in read if any(names_class(text, name) for name in listing.class_names)]
+    return choices, conditioner.compose(prompts=read).text, read, [class_note(named)] if named else []
 
 
 @torch.no_grad()
