@@ -125,10 +125,8 @@ def cycle(
 
     target = out or Path("out/cycle") / f"{Path(speech).name}-{Path(painter).name}"
     options.check_report_folder(target, overwrite)
-    speaks, (paints, folder, recipe, task) = (
-        Pipeline.load(speech, device),
-        options.open_model(painter, device, assignments),
-    )
+    speaks = Pipeline.load(speech, device)
+    paints, folder, recipe, task = options.open_model(painter, device, assignments)
     shared_classes(speaks, paints)
     saved = load_classifier(folder, ImageClassifier)
     with options.progress_bar() as report:

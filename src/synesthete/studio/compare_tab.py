@@ -24,7 +24,7 @@ from synesthete.studio.forms import Field, listed
 from synesthete.studio.shelf import Shelf
 from synesthete.studio.task_tab import ONE_AT_A_TIME, UNNAMED, TaskTab, watched
 from synesthete.studio.train_tab import Trainings
-from synesthete.studio.work import Work, Works
+from synesthete.studio.work import Work, Works, errors_shown
 from synesthete.tasks import Task
 from synesthete.tasks.model import recipe_of, scorer_of, seen_in
 from synesthete.tasks.sampling import split_commas
@@ -95,15 +95,7 @@ class CompareTab(TaskTab):
             settle = gr.Button("Make this the default", elem_id=f"settle-{self.name}")
         given = [variants, drawing, models, seed, *self.widgets, *varied]
         shown = [status, results, variants, chosen]
-        go.click(
-            self.compare,
-            given,
-            shown,
-            js=self.take_drawing(),
-            show_progress="hidden",
-            api_visibility="private",
-            **ONE_AT_A_TIME,
-        )
+        go.click(self.compare, given, shown, js=self.take_drawing(), **UNNAMED, **ONE_AT_A_TIME)
         if self.is_scorable:
             sweep.click(self.sweep, given, shown, **UNNAMED, **ONE_AT_A_TIME)
         stop.click(self.works.stop, None, status, queue=False, **UNNAMED)
@@ -245,21 +237,19 @@ class CompareTab(TaskTab):
         picture = f'<img class="sheet" src="{sheet}" alt="{html.escape(", ".join(one.label for one in variants))}">'
         return draw_table(rows) + links + picture, variants
 
+    @errors_shown()
     def settle(self, variants: Sequence[Variant], chosen: str | None, copy: str) -> tuple[str, Any]:
         """Make a way of sampling its model's own, or that of a copy of it."""
-        try:
-            variant = next((one for one in variants if one.label == chosen), None)
-            if variant is None:
-                raise InputError("nothing is chosen; compare something, and choose one of what was made")
-            name, folder = variant.model, model_folder(variant.model)
-            with self.shelf.borrow(name) as model:
-                process = getattr(model.pipeline, "base", model.pipeline).process
-            if copy.strip():
-                target = copy_model(folder, Trainings(self.shelf.runs).folder(copy.strip()))
-                name, folder = str(target.parent), target
-            write_sampling(folder, variant.settings, process)
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        variant = next((one for one in variants if one.label == chosen), None)
+        if variant is None:
+            raise InputError("nothing is chosen; compare something, and choose one of what was made")
+        name, folder = variant.model, model_folder(variant.model)
+        with self.shelf.borrow(name) as model:
+            process = getattr(model.pipeline, "base", model.pipeline).process
+        if copy.strip():
+            target = copy_model(folder, Trainings(self.shelf.runs).folder(copy.strip()))
+            name, folder = str(target.parent), target
+        write_sampling(folder, variant.settings, process)
         self.shelf.forget(name)
         return draw_message(f"{name} samples so from now on: {variant.label}."), self.find_models()
 

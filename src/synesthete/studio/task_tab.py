@@ -35,7 +35,7 @@ from synesthete.studio.forms import (
     settings_told_by,
 )
 from synesthete.studio.shelf import Shelf
-from synesthete.studio.work import StoppedError, Work, Works
+from synesthete.studio.work import StoppedError, Work, Works, errors_shown
 from synesthete.tasks import Task
 from synesthete.tasks.model import Model
 from synesthete.tasks.sampling import write_results
@@ -246,13 +246,11 @@ class TaskTab:
             notes = [note.replace(str(path), path.name) for note in notes]  # where an upload lies is no matter
         return Outcome(made.values, plan.suffixes, notes, told, own)
 
+    @errors_shown()
     def show_model(self, name: str) -> list[Any]:
         """The form as a model has it."""
-        try:
-            with self.shelf.borrow(name) as model:
-                return fit(self.task, self.asked, model.pipeline)
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        with self.shelf.borrow(name) as model:
+            return fit(self.task, self.asked, model.pipeline)
 
     def show_given(self, path: str | None, name: str) -> str:
         """A sound or a score as picture, in which what is to be made anew can be marked; an error as a line."""
@@ -281,18 +279,16 @@ class TaskTab:
         codec = model.pipeline.codec
         return codec.pictures(codec.encode(plan.grid[None].to(model.pipeline.device)))[0], plan.grid.shape[-1] // BAR
 
+    @errors_shown()
     def bring_back(self, path: str, name: str) -> list[Any]:
         """The form as it was when a file was made, but for files that it was made of; first a line that says so."""
-        try:
-            told = settings_told_by(Path(path))
-            of_name = [one for one in self.shelf.of(self.task) if Path(one).name == told["model"]]
-            if not of_name:
-                raise InputError(f"made by {told['model']}, which is none of the models of this tab")
-            with self.shelf.borrow(of_name[0] if name not in of_name else name) as model:
-                updates = fit(self.task, self.asked, model.pipeline)
-                own = getattr(model.pipeline, "base", model.pipeline).sampling_settings()
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        told = settings_told_by(Path(path))
+        of_name = [one for one in self.shelf.of(self.task) if Path(one).name == told["model"]]
+        if not of_name:
+            raise InputError(f"made by {told['model']}, which is none of the models of this tab")
+        with self.shelf.borrow(of_name[0] if name not in of_name else name) as model:
+            updates = fit(self.task, self.asked, model.pipeline)
+            own = getattr(model.pipeline, "base", model.pipeline).sampling_settings()
         values, left = fill_in(told, self.asked)
         updates = [
             update | {"value": values[field.name]} if field.name in values else update

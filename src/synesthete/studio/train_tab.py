@@ -20,6 +20,7 @@ from synesthete.io import LOCK, machine, read_json
 from synesthete.recipes import describe_recipes
 from synesthete.studio.cards import draw_message, embed
 from synesthete.studio.task_tab import UNNAMED
+from synesthete.studio.work import errors_shown
 from synesthete.types import InputError
 
 EVERY = 2.0  # seconds between looks
@@ -84,20 +85,16 @@ class TrainTab:
         going = None if name else next((one for one in names if self.trainings.process(one) is not None), None)
         return gr.update(choices=names, value=going) if going else gr.update(choices=names)  # what is typed stays
 
+    @errors_shown()
     def start(self, recipe: str, name: str, data: str, changes: str) -> tuple[Any, Any]:
         """Start it, or go on with it."""
-        try:
-            self.trainings.start(recipe, name or recipe, data, changes)
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        self.trainings.start(recipe, name or recipe, data, changes)
         return self.look(name or recipe), gr.update(choices=self.trainings.names(), value=name or recipe)
 
+    @errors_shown()
     def stop(self, name: str) -> Any:
         """Interrupt it."""
-        try:
-            stopped = bool(name) and self.trainings.stop(name)
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        stopped = bool(name) and self.trainings.stop(name)
         return draw_message("Stopping; the same button goes on." if stopped else "There is nothing to stop.")
 
     def look(self, name: str | None) -> Any:

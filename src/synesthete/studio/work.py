@@ -13,8 +13,18 @@ import gradio as gr
 from PIL import Image
 
 from synesthete.studio.cards import draw_message
+from synesthete.types import InputError
 
 BETWEEN = 0.25  # seconds between two looks at how far it is
+
+
+@contextlib.contextmanager
+def errors_shown() -> Iterator[None]:
+    """What the user gave wrong is a message of the page."""
+    try:
+        yield
+    except InputError as error:
+        raise gr.Error(str(error), print_exception=False) from None
 
 
 class StoppedError(Exception):
