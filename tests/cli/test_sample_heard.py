@@ -21,7 +21,7 @@ from synesthete.cli.options import spread_values
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
-from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Sampling

@@ -10,7 +10,7 @@ from claps import RATE, WIDTH, write_clap
 from stable_diffusion_texts import write_texts
 
 from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
-from synesthete.conditioning.clap import Clap, ClapTower
+from synesthete.conditioning.frozen_sound import Clap, ClapTower
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from synesthete import hub
-from synesthete.conditioning.clap import KNOWN, Clap, ClapTower
+from synesthete.conditioning.frozen_sound import Clap, ClapTower
 from synesthete.types import InputError
 
 MOST = RATE * SECONDS
@@ -172,14 +172,14 @@ def test_it_asks_for_no_gradient_and_copies_share_it(folders):
         assert torch.equal(clap.embed(clip(0.5)[None]), found)
 
 
-@pytest.mark.parametrize("model", list(KNOWN))
+@pytest.mark.parametrize("model", list(ClapTower.known))
 def test_a_known_model_is_made_without_a_look_at_the_disk(model, monkeypatch):
     def deaf(*_, **__):
         raise AssertionError("the disk was asked")
 
     for asked in ("find_weights", "local_weights", "download"):
         monkeypatch.setattr(hub, asked, deaf)
-    assert Clap(model).width == KNOWN[model]
+    assert Clap(model).width == ClapTower.known[model]
 
 
 def test_it_is_found_by_its_hub_id(folders, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from synesthete.conditioning.whisper import KNOWN, Whisper
+from synesthete.conditioning.frozen_sound import Whisper, WhisperTower
 from synesthete.types import InputError
 
 RATE, WIDTH = 16_000, 16
@@ -101,9 +101,9 @@ def test_it_is_not_trained_nor_saved(folder):
     assert again.width == 2 * WIDTH and "folder" not in again.tower.__dict__  # no file was asked for
 
 
-@pytest.mark.parametrize("model", list(KNOWN))
+@pytest.mark.parametrize("model", list(WhisperTower.known))
 def test_a_known_model_is_made_without_a_look_at_the_disk(model):
-    assert Whisper(model).width == 2 * KNOWN[model]
+    assert Whisper(model).width == WhisperTower.known[model]
 
 
 @pytest.mark.parametrize(

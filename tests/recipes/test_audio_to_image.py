@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from synesthete.conditioning import trial_towers
-from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.data.captions import names_class, spell
 from synesthete.data.synthetic import ToneSounds

@@ -16,7 +16,7 @@ from denoisers.tiny_diffusion import write_stable_diffusion
 from paired_files import write_classes
 from synesthete import tasks
 from synesthete.cli.app import app
-from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.frozen_sound import Clap
 from synesthete.config import Recipe, build
 from synesthete.objectives import Alignment, Denoising
 from synesthete.pipeline import Pipeline

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from synesthete import hub
-from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.frozen_encoder import one_line, read_network
+from synesthete.conditioning.frozen_sound import ClapTower
 from synesthete.conditioning.vision import VisionTower
 from synesthete.evaluation.audio_features.spectra import band_statistics, log_mel, parts
 from synesthete.evaluation.classifiers.image import check_pictures

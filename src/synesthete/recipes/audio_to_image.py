@@ -9,7 +9,7 @@ from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.audio_text import AudioTextConditioner
-from synesthete.conditioning.clap import Clap
+from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
 from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, Sampling, Stage, build

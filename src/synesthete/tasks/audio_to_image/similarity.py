@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synesthete import hub, seeding
-from synesthete.conditioning.clap import ClapTower
 from synesthete.conditioning.clip_text import TextTower
 from synesthete.conditioning.frozen_encoder import one_line, read_network
+from synesthete.conditioning.frozen_sound import ClapTower
 from synesthete.data.captions import spoken
 from synesthete.evaluation.features import CLAP, CLIP, ClipFeatures
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
