@@ -18,8 +18,7 @@ from typing import Any
 
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.tasks import task_of
-from synesthete.training.cost import Gauge, clock, predict
-from synesthete.training.dry_run import DryRun, micro_batch
+from synesthete.training.cost import DryRun, Gauge, clock, micro_batch, predict
 
 # Seconds above which a step is its own warm-up.
 LONG = 20.0

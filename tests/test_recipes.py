@@ -15,7 +15,7 @@ from synesthete.diffusion.sampling import make_scheduler, set_timesteps
 from synesthete.recipes import RECIPES, find_recipe
 from synesthete.recipes.image_to_speech import hundred_phrases
 from synesthete.tasks import task_of
-from synesthete.training.dry_run import DryRun
+from synesthete.training.cost import DryRun
 from synesthete.types import Condition, InputError
 
 FULL = [name for name in RECIPES if not name.endswith("-debug")]

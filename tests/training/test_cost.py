@@ -16,8 +16,7 @@ from synesthete.config import build
 from synesthete.recipes import find_recipe
 from synesthete.tasks import task_of
 from synesthete.training import cost
-from synesthete.training.cost import Ledger, predict, predict_memory, time_step
-from synesthete.training.dry_run import DryRun, micro_batch
+from synesthete.training.cost import DryRun, Ledger, micro_batch, predict, predict_memory, time_step
 from tiny import DEBUG, debug_recipe
 
 FLOAT = 4  # bytes

@@ -27,7 +27,7 @@ from synesthete import tasks
 from synesthete.config import Stage, build
 from synesthete.objectives import Denoising
 from synesthete.pipeline import Pipeline
-from synesthete.training import loop, pieces
+from synesthete.training import loop, sharding
 from synesthete.training.run_folder import share_step, store_of_this_start
 from synesthete.training.run_log import write_environment
 from synesthete.types import InputError
@@ -71,9 +71,10 @@ def held(folder: Path) -> dict[str, torch.Tensor]:
             found |= {f"{place.parent}/{kind}/{name}": value for name, value in load_file(path).items()}
     for folder_of in {path.parent for path in folder.rglob("shard-*.safetensors")}:
         kept = {
-            name: torch.empty(one.size, dtype=one.properties.dtype) for name, one in pieces.sizes_in(folder_of).items()
+            name: torch.empty(one.size, dtype=one.properties.dtype)
+            for name, one in sharding.sizes_in(folder_of).items()
         }
-        pieces.fill_from(folder_of, kept)
+        sharding.fill_from(folder_of, kept)
         kept = {name: value[0] if name.endswith("/step") else value for name, value in kept.items()}
         found |= {f"{folder_of.relative_to(folder)}/{name}": value for name, value in kept.items()}
     return found
@@ -279,7 +280,7 @@ def test_adapters_in_pieces_leave_the_published_base_out_and_go_on(cache, tmp_pa
     data, folder = tasks.prepare(recipe, tmp_path / "prepared"), tmp_path / "pieces"
     train_apart(data, folder, sharded=True, recipe=recipe)
     last = folder / "checkpoints/1-lora/step_0000002"
-    kept = {name.split("/")[1].removeprefix("denoiser.") for name in pieces.sizes_in(last) if "/denoiser." in name}
+    kept = {name.split("/")[1].removeprefix("denoiser.") for name in sharding.sizes_in(last) if "/denoiser." in name}
     whole = Pipeline.load(str(folder)).denoiser.state_dict()
     assert kept == {name for name in whole if ".lora_" in name or ".processor." in name}
     assert not (last / "model.safetensors").exists() and len([*last.glob("*.safetensors")]) == 2

@@ -19,7 +19,7 @@ from synesthete.objectives import Autoencoding
 from synesthete.pipeline import Pipeline
 from synesthete.recipes import RECIPES
 from synesthete.tasks import task_of
-from synesthete.training import assembly, dry_run, loop, precompute
+from synesthete.training import assembly, cost, loop, precompute
 from synesthete.training.checkpoint import latest_checkpoint
 from tiny_pictures import tiny_prepared, tiny_recipe
 
@@ -139,7 +139,7 @@ def test_a_step_of_each_stage_can_be_run_dry():
     """What `show --cost` runs: sounds for the codec, x_0 for the denoiser."""
     recipe = latent_recipe()
     for stage in recipe.stages:
-        dry_run.DryRun(recipe, stage, task_of(recipe).dummy_batch(recipe, stage, 8)).step(8)
+        cost.DryRun(recipe, stage, task_of(recipe).dummy_batch(recipe, stage, 8)).step(8)
 
 
 def test_pictures_go_through_latents_as_well(tmp_path):

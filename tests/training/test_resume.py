@@ -550,9 +550,9 @@ def test_a_model_without_voices_lends_its_eyes_to_one_with_voices(pipeline, prep
 def test_fine_tuning_trains_every_stage_from_the_models_weights(uninterrupted, prepared, tmp_path, monkeypatch):
     """The first stage begins with them; the later ones with those of the stage before."""
     seen = []
-    real = loop.load_start_weights
+    real = assembly.load_start_weights
     monkeypatch.setattr(
-        loop, "load_start_weights", lambda parts, start, **k: seen.append(start) or real(parts, start, **k)
+        assembly, "load_start_weights", lambda parts, start, **k: seen.append(start) or real(parts, start, **k)
     )
     sets = (*QUICK, "stages.align.num_steps=1", "stages.denoise.num_steps=1")
     loop.train_recipe(debug_recipe(*sets), prepared, tmp_path / "run", start=uninterrupted[0] / "model")

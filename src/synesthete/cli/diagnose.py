@@ -155,7 +155,7 @@ def of_model(
     from synesthete.evaluation.doctor.doctor import examine
     from synesthete.evaluation.doctor.run import read_run
     from synesthete.pipeline import Pipeline
-    from synesthete.training.models import denoises
+    from synesthete.training.assembly import denoises
 
     folder = Path(model).expanduser()
     is_run = (folder / "recipe.yaml").is_file() and not (folder / hub.MODEL_INDEX).is_file()

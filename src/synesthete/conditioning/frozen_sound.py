@@ -95,7 +95,7 @@ class FrozenSound(Part):
 
     is_frozen = True
 
-    def __init__(self, tower: SoundTower, width: int | None) -> None:
+    def __init__(self, tower: Any, width: int | None) -> None:
         super().__init__()
         self.tower = tower
         if width is None:

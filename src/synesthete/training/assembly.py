@@ -1,9 +1,10 @@
-"""The parts of a recipe made, loaded, and put together into a pipeline."""
+"""The parts of a recipe made, loaded, put together into a pipeline, and written into the model folders of a run."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,21 @@ import torch
 from safetensors.torch import load_file
 
 from synesthete import seeding
+from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.io import read_json
+from synesthete.io import read_json, write_folder
 from synesthete.objectives import Denoising, Distillation, Parts
 from synesthete.objectives.distillation import few_steps
 from synesthete.pipeline import Pipeline
-from synesthete.training.checkpoint import reading
-from synesthete.training.pieces import are_in, read_model
+from synesthete.training.checkpoint import latest_checkpoint, reading
+from synesthete.training.optim import groups_of
+from synesthete.training.run_folder import stage_folder
+from synesthete.training.sharding import are_pieces_in, read_model
 from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
+    from synesthete.training.weights import Weights
 
 __all__ = ["make_parts", "make_pipeline"]
 
@@ -36,6 +41,7 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     return parts
 
 
+ADAPTERS = "adapters"  # in a model's folder: those alone
 BASE = "base"  # in a checkpoint's state: what its base is, where its weights are left out
 STARTED = ("conditioner", "denoiser")  # the parts that a training can begin with
 
@@ -80,6 +86,23 @@ def load_start_weights(
                 "or train without --from"
             )
         own.load_state_dict(others)
+
+
+def begin_stage(
+    recipe: Recipe,
+    prepared: Prepared,
+    folder: Path,
+    number: int,
+    start: Path | None = None,
+    names: tuple[str, ...] | None = None,
+) -> Parts:
+    """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
+    parts = make_parts(recipe, prepared)
+    if number and (latest := latest_checkpoint(stage_folder(folder, recipe, number - 1))):
+        load_checkpoint(parts, latest)
+    elif start is not None:
+        load_start_weights(parts, start, same_base=is_adapted(recipe), names=names, as_teacher=begins_distilled(recipe))
+    return parts
 
 
 def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
@@ -139,9 +162,8 @@ def distilled(recipe: Recipe, stage: Stage | None = None) -> Distillation | None
     """The objective by which the denoiser learned few steps, up to a stage (None: the last); None where by none."""
     found = None
     for one in recipe.stages:
-        target = one.objective.target
-        if one.trains("denoiser") and inspect.isclass(target) and issubclass(target, Denoising):
-            found = one.objective() if issubclass(target, Distillation) else None
+        if one.trains("denoiser") and denoises(one):
+            found = one.objective() if issubclass(one.objective.target, Distillation) else None
         if one is stage:
             break
     return found
@@ -163,7 +185,7 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
 
 def saved_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """What a checkpoint holds of an objective's weights, whole, by name; inside `reading`."""
-    return read_model(checkpoint) if are_in(checkpoint) else load_file(checkpoint / "model.safetensors")
+    return read_model(checkpoint) if are_pieces_in(checkpoint) else load_file(checkpoint / "model.safetensors")
 
 
 def base_names(parts: Parts) -> frozenset[str]:
@@ -199,3 +221,78 @@ def load_state(parts: Parts, state: Mapping[str, torch.Tensor], left_out: frozen
         stay = {k: v for k, v in module.state_dict().items() if f"{name}.{k}" in left_out}
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         module.load_state_dict({**stay, **own})
+
+
+def denoises(stage: Stage) -> bool:
+    """Whether a stage learns to denoise, whichever weights it moves."""
+    target = stage.objective.target
+    return inspect.isclass(target) and issubclass(target, Denoising)
+
+
+def is_adapted(recipe: Recipe) -> bool:
+    """Whether a published base is trained by adapters alone, so that they are all there is to keep."""
+    target = recipe.denoiser.target
+    if not (inspect.isclass(target) and issubclass(target, Denoiser) and target.has_base):
+        return False
+    if recipe.denoiser.network is not None:
+        return False
+    return not any(name in ("denoiser", "denoiser.base") for stage in recipe.stages for name in stage.train)
+
+
+class Models:
+    """What a stage of a run writes of what it has learned.
+
+    `model`, whole, at every checkpoint, with `adapters` in it where a published base was adapted. Where several stages
+    denoise, `after-<stage>` as well, at the end of each: a whole model, or adapters alone.
+
+    Attributes:
+        are_made: whether the stage writes any; an alignment leaves a denoiser that has learned nothing.
+        go_on: whether stages follow that build on what these folders hold, the averaged weights.
+    """
+
+    def __init__(self, recipe: Recipe, stage: Stage, folder: Path, class_names: tuple[str, ...]) -> None:
+        self.recipe, self.stage, self.folder, self.class_names = recipe, stage, folder, class_names
+        making = [one for one in recipe.stages if denoises(one) or one.trains("denoiser") or one is recipe.stages[-1]]
+        self.are_made = any(one is stage for one in making)
+        self._is_last = making[-1] is stage
+        several = sum(map(denoises, recipe.stages)) > 1
+        self.go_on = several and stage is not recipe.stages[-1]
+        self._end = folder / f"after-{stage.name}" if several and denoises(stage) else None
+
+    def write(self, weights: Weights, now: bool = True, at_end: bool = False) -> None:
+        """The model by the averaged weights where there are some: `now` as it is, `at_end` as the stage leaves it.
+
+        The latter where several stages denoise.
+
+        Raises:
+            InputError: a full disk; what was there before is kept.
+        """
+        if not (now or at_end):
+            return
+        with weights.averaged() as parts:
+            if parts is not None and now:
+                write_folder(self.folder / "model", partial(self._fill, parts))
+            if parts is not None and at_end and self._end is not None:
+                alone = is_adapted(self.recipe) and set(groups_of(parts.conditioner)) <= {"sound"}
+                write_folder(self._end, partial(self._fill, parts, whole=not alone))
+
+    def mend(self, weights: Weights) -> None:
+        """Write what the finished stage has to leave and somebody has removed.
+
+        Raises:
+            InputError: as `write`.
+        """
+        now = self._is_last and not (self.folder / "model").is_dir()
+        self.write(weights, now, at_end=self._end is not None and not self._end.is_dir())
+
+    def _fill(self, parts: Parts, folder: Path, whole: bool = True) -> None:
+        """The pipeline and its adapters, and the recipe that it can be evaluated and repeated by."""
+        dtype = getattr(torch, self.recipe.weights)
+        pipeline = make_pipeline(self.recipe, parts, self.class_names, self.stage)
+        if whole:
+            pipeline.save(folder, dtype)
+        if is_adapted(self.recipe):
+            from synesthete.denoisers.adapters import save_adapters  # with diffusers' networks, which few models are of
+
+            save_adapters(pipeline, folder / ADAPTERS if whole else folder, dtype)
+        (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")

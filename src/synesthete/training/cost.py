@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import math
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,21 +23,22 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from synesthete import seeding
 from synesthete.config import Recipe, Stage
-from synesthete.training.dry_run import DryRun, micro_batch
+from synesthete.data.samples import Samples, Steps
+from synesthete.nn.part import keep_freed_memory
+from synesthete.objectives import Parts
 from synesthete.training.run_folder import processes
-from synesthete.types import InputError, first_line
+from synesthete.training.trainer import StageTrainer
+from synesthete.types import InputError, Prepared, first_line
 
-if TYPE_CHECKING:
-    from synesthete.data.samples import Samples
-
-    # As `Task.dummy_batch`.
-    Dummies = Callable[[Recipe, Stage, int], Samples]
+Dummies = Callable[[Recipe, Stage, int], Samples]  # as `Task.dummy_batch`
 
 # A step that works in fewer bytes than this is dry_run_batch as it is.
 SMALL = 2 * 10**9
 # Seconds from which a step is its own warm-up, and up to which three are run.
 LONG, SHORT = 8.0, 1.0
+NOWHERE = Path("dry-run")  # never written to: a dry run saves nothing
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,37 @@ class Cost:
     memory: Memory
     seconds: float | None = None
     dry_run_batch: int | None = None
+
+
+class DryRun:
+    """Optimiser steps of a stage with fresh weights, grey pictures and noise for sound.
+
+    Args:
+        samples: grey pictures as the stage sees them, from `Task.dummy_batch`; at least as many as a micro-batch takes.
+        trainer: of the stage, one that writes; None makes one that does not.
+    """
+
+    def __init__(self, recipe: Recipe, stage: Stage, samples: Samples, trainer: StageTrainer | None = None) -> None:
+        keep_freed_memory()
+        self.samples = samples
+        if trainer is None:
+            torch.manual_seed(seeding.derive(recipe.seed, "weights"))
+            parts = Parts(recipe.codec(), recipe.conditioner(), recipe.denoiser(), recipe.process())
+            prepared = Prepared(samples, None, {}, ())
+            trainer = StageTrainer(recipe, replace(stage), prepared, NOWHERE, NOWHERE, lambda: parts)
+        self.trainer, self.stage = trainer, trainer.stage
+        self.trainer.model.train()
+
+    def step(self, batch_size: int, accumulation: int = 1) -> None:
+        """One optimiser step: the batches made, the losses, their gradients, the update and the averages."""
+        self.trainer.accumulation = accumulation
+        steps = Steps(self.samples, batch_size * accumulation, 0, accumulation=accumulation)
+        self.trainer.optimise(((item, steps[item]) for item in itertools.count()), steps)
+
+
+def micro_batch(stage: Stage) -> int:
+    """Samples that one process pushes through the network at once."""
+    return stage.batch_size // stage.gradient_accumulation_steps
 
 
 def predict(recipe: Recipe, stage: Stage, dummies: Dummies, most: int | None = None) -> Cost:

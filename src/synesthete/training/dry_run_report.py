@@ -16,8 +16,8 @@ from synesthete import seeding
 from synesthete.config import Recipe
 from synesthete.pipeline import Pipeline
 from synesthete.training import cost
-from synesthete.training.dry_run import DryRun, micro_batch
-from synesthete.training.loop import begin_stage
+from synesthete.training.assembly import begin_stage
+from synesthete.training.cost import DryRun, micro_batch
 from synesthete.training.published import missing_weights, stand_ins
 from synesthete.training.run_folder import open_run, processes, stage_folder
 from synesthete.training.trainer import StageTrainer

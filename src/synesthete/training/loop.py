@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.nn.part import keep_freed_memory
-from synesthete.training.assembly import begins_distilled, load_checkpoint, load_start_weights, make_parts
-from synesthete.training.checkpoint import latest_checkpoint
-from synesthete.training.models import is_adapted
+from synesthete.training.assembly import begin_stage, begins_distilled
 from synesthete.training.run_folder import alone_in, open_run, processes, stage_folder
 from synesthete.training.trackers import Trackers
 from synesthete.training.trainer import StageTrainer
@@ -18,7 +16,6 @@ from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe
-    from synesthete.objectives import Parts
     from synesthete.training.run_log import StepReport
     from synesthete.training.validation import Watch
     from synesthete.types import Prepared
@@ -69,20 +66,3 @@ def train_recipe(
             if told:
                 told.finish()
     return folder / "model"
-
-
-def begin_stage(
-    recipe: Recipe,
-    prepared: Prepared,
-    folder: Path,
-    number: int,
-    start: Path | None = None,
-    names: tuple[str, ...] | None = None,
-) -> Parts:
-    """The parts as a stage begins with them, made anew: the stage before may have cut its own into pieces."""
-    parts = make_parts(recipe, prepared)
-    if number and (latest := latest_checkpoint(stage_folder(folder, recipe, number - 1))):
-        load_checkpoint(parts, latest)
-    elif start is not None:
-        load_start_weights(parts, start, same_base=is_adapted(recipe), names=names, as_teacher=begins_distilled(recipe))
-    return parts

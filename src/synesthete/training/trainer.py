@@ -22,8 +22,7 @@ from synesthete.logs import DETAIL
 from synesthete.nn.part import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
 from synesthete.training import checkpoint, precompute, rollback, sharding
-from synesthete.training.assembly import make_parts
-from synesthete.training.models import Models, is_adapted
+from synesthete.training.assembly import Models, is_adapted, make_parts
 from synesthete.training.optim import schedule, select_captions, set_learning_rate, set_trainable
 from synesthete.training.run_folder import processes, share_step
 from synesthete.training.run_log import DivergedError, RunLog, StepReport

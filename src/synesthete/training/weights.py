@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 from synesthete.io import read_json
-from synesthete.training import checkpoint, pieces, sharding
+from synesthete.training import checkpoint, sharding
 from synesthete.training.assembly import BASE, base_names, base_of, check_same_digests, load_state
 from synesthete.training.optim import make_optimiser
 
@@ -126,7 +126,7 @@ class Weights:
             self.model, self.optimiser = accelerator.prepare(objective, optimiser)
         self.trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
         self.ema = self._average()
-        self.pieces = pieces.PieceWriter() if self.sharded and pieces.can_be_written() else None
+        self.pieces = sharding.PieceWriter() if self.sharded and sharding.can_be_written() else None
 
     @cached_property
     def base(self) -> dict[str, str] | None:
@@ -225,8 +225,8 @@ class Weights:
             state = read_json(folder / "state.json")
             check_same_digests(self.base, state, folder)
             optimiser, averages = self.optimiser.optimizer, self.ema.tensors if self.ema else []
-            if pieces.are_in(folder):
-                pieces.take_up(self.model, optimiser, averages, folder, self.left_out)
+            if sharding.are_pieces_in(folder):
+                sharding.take_up_pieces(self.model, optimiser, averages, folder, self.left_out)
             else:
                 checkpoint.restore(self.model, optimiser, folder, self.left_out)
                 kept = load_file(folder / "ema.safetensors") if self.ema else {}
