@@ -44,7 +44,7 @@ class AudioCrossAttentionInputs:
 
 
 def cross_attention_inputs(
-    tokens: Tensor, mask: Tensor | None, num_sound: int, adapter_scale: float, keys_values: KeysValues | None = None
+    tokens: Tensor, mask: Tensor | None, num_sound: int, adapter_scale: float
 ) -> AudioCrossAttentionInputs:
     """Tokens (B, L, D), of which the last `num_sound` are sound, and their mask (B, L), as the layers take them.
 
@@ -55,13 +55,13 @@ def cross_attention_inputs(
     if adapter_scale == 0:
         text, kept = tokens[:, :num_text].contiguous(), None if mask is None else mask[:, :num_text]
         bias = None if kept is None or bool(kept.all()) else _bias(text, kept)
-        return AudioCrossAttentionInputs(text, 0, adapter_scale, bias=bias, keys_values=keys_values)
+        return AudioCrossAttentionInputs(text, 0, adapter_scale, bias=bias)
     bias = None if mask is None and adapter_scale == 1 else _bias(tokens, mask)
     if adapter_scale != 1:
         assert bias is not None
         bias[..., num_text:] += math.log(adapter_scale)
     heard = None if mask is None else mask[:, num_text:]
-    return AudioCrossAttentionInputs(tokens, num_sound, adapter_scale, heard, bias, keys_values)
+    return AudioCrossAttentionInputs(tokens, num_sound, adapter_scale, heard, bias)
 
 
 def _bias(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -183,12 +183,6 @@ def processors(unet: Any) -> list[tuple[Any, SoundProcessor]]:
     """The layers of a network that hear, with their processors, in their order."""
     layers = (module for module in unet.modules() if isinstance(getattr(module, "processor", None), SoundProcessor))
     return sorted(((layer, layer.processor) for layer in layers), key=lambda pair: pair[1].index)
-
-
-def add_processors(unet: Any, num_sound: int, gated_width: int | None, num_text_tokens: int | None = None) -> None:
-    """Let every cross-attention layer of a `UNet2DConditionModel` hear; as `make_processors`."""
-    for name, processor in make_processors(unet, num_sound, gated_width, num_text_tokens).items():
-        unet.get_submodule(name).set_processor(processor)
 
 
 def make_processors(

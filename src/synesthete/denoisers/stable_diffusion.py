@@ -179,7 +179,9 @@ class StableDiffusion(Denoiser):
         self.unet = make_unet(network, settings | {"cross_attention_dim": condition_width})
         if published is not None and not _without_values():
             load_unet(self.unet, published)
-        gated_attention.add_processors(self.unet, num_sound_tokens, gated_width if gated else None)
+        made = gated_attention.make_processors(self.unet, num_sound_tokens, gated_width if gated else None)
+        for name, processor in made.items():
+            self.unet.get_submodule(name).set_processor(processor)
         if lora_rank is not None:
             gated_attention.add_lora(self.unet, lora_rank, lora_alpha)
         self.requires_grad_(True)  # peft has frozen all but its own; a stage says what is trained

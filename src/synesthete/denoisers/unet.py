@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from synesthete.denoisers.denoiser import ConditionedDenoiser
 from synesthete.nn.layers import CrossAttention, SelfAttention, TimestepEmbedding
@@ -126,25 +125,11 @@ class GridAttention(nn.Module):
 
 
 class UNetBlock(nn.Module):
-    """A modulated residual, followed by attention where `attends`."""
+    """A modulated residual, followed by attention where there is one."""
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels: int,
-        signal_width: int,
-        *,
-        attends: bool,
-        condition_width: int | None,
-        num_heads: int,
-        dropout: float = 0.0,
-        squeeze_excitation: bool = False,
-    ) -> None:
+    def __init__(self, residual: ModulatedResidual, attention: GridAttention | None) -> None:
         super().__init__()
-        self.residual = ModulatedResidual(
-            channels_in, channels, signal_width, dropout, squeeze_excitation=squeeze_excitation
-        )
-        self.attention = GridAttention(channels, condition_width, num_heads) if attends else None
+        self.residual, self.attention = residual, attention
 
     @property
     def reader(self) -> CrossAttention | None:
@@ -215,21 +200,30 @@ class UNet(ConditionedDenoiser):
         squeeze_excitation: bool = False,
     ) -> None:
         super().__init__()
-        _check(channels, num_blocks, attention_levels, num_heads, patch_size, condition_width)
+        if not channels or num_blocks < 1 or patch_size < 1:
+            raise InputError(
+                f"denoiser.channels {tuple(channels)}, num_blocks {num_blocks}, patch_size {patch_size}: give at least "
+                "one"
+            )
+        for level in attention_levels:
+            if not 0 <= level < len(channels):
+                raise InputError(f"denoiser.attention_levels: no level {level}; give 0 to {len(channels) - 1}")
+            if channels[level] % num_heads:
+                raise InputError(
+                    f"denoiser.channels {channels[level]} do not divide into {num_heads} heads; change "
+                    "denoiser.num_heads"
+                )
+        if condition_width is not None and not attention_levels:
+            raise InputError("denoiser.attention_levels is empty, so nothing would read the tokens; name a level")
         finest, coarsest, signal_width = channels[0], channels[-1], 4 * channels[0]
         self.cell = patch_size * 2 ** (len(channels) - 1)
 
         def block(level: int, channels_in: int, *, attends: bool = True) -> UNetBlock:
-            return UNetBlock(
-                channels_in,
-                channels[level],
-                signal_width,
-                attends=attends and level in attention_levels,
-                condition_width=condition_width,
-                num_heads=num_heads,
-                dropout=dropout,
-                squeeze_excitation=squeeze_excitation,
+            width, attends = channels[level], attends and level in attention_levels
+            residual = ModulatedResidual(
+                channels_in, width, signal_width, dropout, squeeze_excitation=squeeze_excitation
             )
+            return UNetBlock(residual, GridAttention(width, condition_width, num_heads) if attends else None)
 
         self.embed_timestep = TimestepEmbedding(signal_width)
         self.embed_pooled = None if pooled_width is None else nn.Linear(pooled_width, signal_width)
@@ -244,7 +238,6 @@ class UNet(ConditionedDenoiser):
         self.up = nn.ModuleList(Upsample(coarse, fine) for coarse, fine in itertools.pairwise(channels[::-1]))
         self.norm_out = GroupNorm(finest)
         self.conv_out = start_at_zero(nn.Conv2d(finest, in_channels * patch_size**2, 3, padding=1))
-        self.gradient_checkpointing = False
         self.to(memory_format=torch.channels_last)
 
     def readers(self) -> Iterable[Any]:
@@ -259,19 +252,25 @@ class UNet(ConditionedDenoiser):
         keys_values = iter(condition.keys_values or ())
         signal = self.signal(timestep.expand(x_t.shape[0]), condition)  # (B, D)
         x, skips = self._enter(x_t, condition), []
+
+        def run(block: Any, x: Tensor) -> Tensor:
+            """A block's output; one that reads tokens takes the next keys and values."""
+            own = next(keys_values) if block.reader is not None else None
+            return self.run(block, x, signal, own, condition.mask)
+
         for level, blocks in enumerate(self._by_level(self.down_blocks)):
             if level:
                 x = self.down[level - 1](x)
             for block in blocks:
-                x = self._run(block, x, signal, keys_values, condition.mask)
+                x = run(block, x)
                 skips.append(x)
         for block in self.mid_blocks:
-            x = self._run(block, x, signal, keys_values, condition.mask)
+            x = run(block, x)
         for level, blocks in enumerate(self._by_level(self.up_blocks)):
             if level:
                 x = self.up[level - 1](x)
             for block in blocks:
-                x = self._run(block, torch.cat([x, skips.pop()], dim=1), signal, keys_values, condition.mask)
+                x = run(block, torch.cat([x, skips.pop()], dim=1))
         x = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.config.patch_size)
         return x[..., : x_t.shape[-2], : x_t.shape[-1]].contiguous()
 
@@ -287,40 +286,3 @@ class UNet(ConditionedDenoiser):
         """The blocks of one level after the other, in the order they run."""
         for i in range(0, len(blocks), self.config.num_blocks):
             yield tuple(blocks)[i : i + self.config.num_blocks]
-
-    def _run(
-        self,
-        block: nn.Module,
-        x: Tensor,
-        signal: Tensor,
-        keys_values: Iterator[tuple[Tensor, Tensor]],
-        mask: Tensor | None,
-    ) -> Tensor:
-        """A block's output; one that reads tokens takes the next keys and values."""
-        own = next(keys_values) if block.reader is not None else None
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, signal, own, mask, use_reentrant=False)
-        return block(x, signal, own, mask)
-
-
-def _check(
-    channels: tuple[int, ...],
-    num_blocks: int,
-    attention_levels: tuple[int, ...],
-    num_heads: int,
-    patch_size: int,
-    condition_width: int | None,
-) -> None:
-    if not channels or num_blocks < 1 or patch_size < 1:
-        raise InputError(
-            f"denoiser.channels {tuple(channels)}, num_blocks {num_blocks}, patch_size {patch_size}: give at least one"
-        )
-    for level in attention_levels:
-        if not 0 <= level < len(channels):
-            raise InputError(f"denoiser.attention_levels: no level {level}; give 0 to {len(channels) - 1}")
-        if channels[level] % num_heads:
-            raise InputError(
-                f"denoiser.channels {channels[level]} do not divide into {num_heads} heads; change denoiser.num_heads"
-            )
-    if condition_width is not None and not attention_levels:
-        raise InputError("denoiser.attention_levels is empty, so nothing would read the tokens; name a level")
