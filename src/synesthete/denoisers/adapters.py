@@ -19,6 +19,7 @@ from synesthete.denoisers.gated_attention import ADAPTER
 from synesthete.denoisers.stable_diffusion import changed_settings, group_of
 from synesthete.hub import ADAPTERS_INDEX, check_files
 from synesthete.io import digest, read_json
+from synesthete.nn.part import first_misfit
 from synesthete.types import Condition, InputError
 
 LORA, GATES, SOUND = "lora.safetensors", "gates.safetensors", "sound.safetensors"
@@ -239,13 +240,10 @@ def read(own: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
         given = load_file(file) if file.is_file() else {}
     except (OSError, SafetensorError):
         raise InputError(f"{file}: damaged; copy the adapters again") from None
-    for name in sorted({**own, **given}):
-        here, there = (tuple(held[name].shape) if name in held else None for held in (own, given))
-        if here != there:
-            raise InputError(
-                f"{file}: {name} is {there or 'not'} there, {here or 'not'} here; set gated, gated_width and the "
-                "conditioner as these adapters were trained with"
-            )
+    if misfit := first_misfit(own, given):
+        raise InputError(
+            f"{file}: {misfit}; set gated, gated_width and the conditioner as these adapters were trained with"
+        )
     return given
 
 

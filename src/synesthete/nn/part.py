@@ -179,15 +179,19 @@ class Part(nn.Module):
         if not (folder / WEIGHTS).is_file():  # no other form is read
             raise InputError(f"{folder}: no {WEIGHTS} in it; train or copy the model again")
         saved, wanted = hub.read_weights(folder), part.state_dict()
-        for key in (*wanted, *saved):
-            problem = "lacks" if key not in saved else "has" if key not in wanted else ""
-            if problem:
-                raise InputError(f"{folder}: {problem} {key}; made by another version, train again")
-            if saved[key].shape != wanted[key].shape:
-                sizes = " and not ".join(str(tuple(tensor.shape)) for tensor in (saved[key], wanted[key]))
-                raise InputError(f"{folder}: {key} is {sizes}; made by another version, train again")
+        if misfit := first_misfit(wanted, saved):
+            raise InputError(f"{folder}: {misfit}; made by another version, train again")
         part.load_state_dict({key: value.to(wanted[key].dtype) for key, value in saved.items()}, assign=True)
         return (part if torch_dtype is None else nn.Module.to(part, torch_dtype)).eval()
+
+
+def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
+    """`to_out.weight is (32, 64) there, (32, 32) here`, or None where all names and shapes are equal."""
+    for key in {**wanted, **given}:
+        there, here = (f"({', '.join(map(str, w[key].shape))})" if key in w else "not" for w in (given, wanted))
+        if there != here:
+            return f"{key} is {there} there, {here} here"
+    return None
 
 
 def keeping_fields(init: Callable[..., None]) -> Callable[..., None]:

@@ -15,6 +15,7 @@ from synesthete import seeding
 from synesthete.denoisers.denoiser import Denoiser
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.io import read_json, write_folder
+from synesthete.nn.part import first_misfit
 from synesthete.objectives import Denoising, Distillation, Parts
 from synesthete.objectives.distillation import few_steps
 from synesthete.pipeline import Pipeline
@@ -120,15 +121,6 @@ def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
             f"{model}: trained beside {named}, and the recipe's base {denoiser.config.model} is another; "
             "--set denoiser.model to that one, or train without --from"
         )
-
-
-def first_misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
-    """`to_out.weight is (32, 64) there, (32, 32) here`, or None where all names and shapes are equal."""
-    for key in {**wanted, **given}:
-        there, here = (f"({', '.join(map(str, w[key].shape))})" if key in w else "not" for w in (given, wanted))
-        if there != here:
-            return f"{key} is {there} there, {here} here"
-    return None
 
 
 def make_pipeline(recipe: Recipe, parts: Parts, class_names: tuple[str, ...], stage: Stage | None = None) -> Pipeline:
