@@ -104,11 +104,7 @@ class Ray:
                 yield name, self.result(reference)
 
     def result(self, reference: Any) -> Any:
-        """What came of a job.
-
-        Raises:
-            InputError: no such package on the machine that was to do it.
-        """
+        """What came of a job."""
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:

@@ -36,11 +36,7 @@ class Unfinished:
                 self.made[name] = (files, told)
 
     def begin(self) -> None:
-        """Write the mark, without lines that cannot be read.
-
-        Raises:
-            InputError: a full disk, or a folder that cannot be written.
-        """
+        """Write the mark, without lines that cannot be read."""
         lines = [self.request, *(json.dumps([name, *facts]) for name, facts in self.made.items()), ""]
         write_file(self.mark, "\n".join(lines))
 
@@ -53,11 +49,7 @@ class Unfinished:
             return None
 
     def record(self, name: str, paths: Sequence[Path], told: Any) -> None:
-        """Keep that a thing is made. paths: its files, whole. told: plain values, not None.
-
-        Raises:
-            InputError: a full disk, or a folder that cannot be written.
-        """
+        """Keep that a thing is made. paths: its files, whole. told: plain values, not None."""
         files = {path.relative_to(self.folder).as_posix(): digest(path, size=12) for path in paths}
         self.made[name] = (files, told)
         try:

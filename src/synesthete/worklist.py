@@ -21,11 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Worklist:
-    """The files that a step makes in a folder. Each is whole once it is there, so nothing need say that it is done.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """The files that a step makes in a folder. Each is whole once it is there, so nothing need say that it is done."""
 
     def __init__(self, folder: Path, step: str, files: Iterable[Path]) -> None:
         self.folder, self.failures = folder, folder / PLACE / f"{step}.failed.jsonl"
@@ -95,11 +91,7 @@ def standings(folder: Path) -> list[Standing]:
 
 
 def standing_of(plan: Path) -> Standing:
-    """How far the step of a plan has come.
-
-    Raises:
-        InputError: a damaged plan.
-    """
+    """How far the step of a plan has come."""
     folder, began = plan.parent.parent, plan.stat().st_mtime
     try:
         values = dict(read_json(plan))

@@ -230,7 +230,7 @@ def test_killed_beside_its_last_checkpoint_the_model_is_the_last_one(prepared, u
 
 
 def test_killed_while_the_run_folder_was_made_it_goes_on(prepared, tmp_path, monkeypatch):
-    for number, (module, where) in enumerate(((run_folder, "write_environment"), (loop, "make_parts"))):
+    for number, (module, where) in enumerate(((run_folder, "write_environment"), (assembly, "make_parts"))):
         folder = tmp_path / str(number)
         with monkeypatch.context() as patch, pytest.raises(StoppedError):
             patch.setattr(module, where, lambda *_: (_ for _ in ()).throw(StoppedError))

@@ -30,11 +30,7 @@ KNOWN = {
 
 
 def find_text_widths(model: str) -> tuple[int, int]:
-    """The widths of an encoder's tokens and pooled vector by Hub id or folder: known, or read from its config.json.
-
-    Raises:
-        InputError: neither on this machine nor to be had, or no CLIP with a text encoder.
-    """
+    """The widths of an encoder's tokens and pooled vector by Hub id or folder: known, or read from its config.json."""
     if model in KNOWN:
         return KNOWN[model], KNOWN[model]
     config, projected = read_text_config(model, hub.find_weights(model, ("config.json",), field=FIELD))
@@ -82,9 +78,6 @@ class TextTower(FrozenEncoder):
         """Of each prompt (1 + l, E) float32 on the CPU: the pooled vector, then its l tokens, the end of text last.
 
         E is the wider of tokens and pooled vector; the narrower end in zeros. Prompts said before are not read again.
-
-        Raises:
-            InputError: a prompt of more than max_tokens tokens, or files that are missing or damaged.
         """
 
         def read(places: list[int]) -> Iterator[Tensor]:

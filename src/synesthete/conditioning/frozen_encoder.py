@@ -97,11 +97,7 @@ def read_network(
 
 
 def find_folder(model: str, field: str) -> Path:
-    """Where an encoder's files are; safetensors are preferred, a published `.bin` is read as tensors alone.
-
-    Raises:
-        InputError: neither on this machine nor to be had.
-    """
+    """Where an encoder's files are; safetensors are preferred, a published `.bin` is read as tensors alone."""
     local = hub.local_weights(model) or hub.local_weights(model, hub.PICKLED)
     folder = local or hub.find_weights(model, field=field)
     if any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", "*.bin")):

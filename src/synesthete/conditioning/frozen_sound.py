@@ -50,11 +50,7 @@ class SoundTower(FrozenEncoder):
 
     @cached_property
     def config(self) -> Any:
-        """The settings in the model's folder, a small file.
-
-        Raises:
-            InputError: damaged, or those of another kind of model.
-        """
+        """The settings in the model's folder, a small file."""
         import transformers
 
         folder = trial_towers.find_trial(self.model) or hub.find_weights(self.model, ("config.json",), field=FIELD)

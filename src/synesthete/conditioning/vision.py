@@ -126,11 +126,7 @@ KNOWN = {
 
 
 def find_vision_geometry(model: str) -> Geometry:
-    """The geometry of an encoder by Hub id or folder: from the table, else from its settings, which are small files.
-
-    Raises:
-        InputError: neither on this machine nor to be had, or a model without a vision encoder that is known here.
-    """
+    """The geometry of an encoder by Hub id or folder: from the table, else from its settings, which are small files."""
     if model in KNOWN:
         return KNOWN[model]
     folder = hub.find_weights(model, SETTINGS, field=FIELD)

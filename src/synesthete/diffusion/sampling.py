@@ -190,11 +190,7 @@ def check_eta(scheduler: Any, eta: float) -> None:
 
 
 def set_timesteps(scheduler: Any, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
-    """Timesteps from the terminal one down, evenly in time or in log SNR; the last step lands on clean data.
-
-    Raises:
-        InputError: fewer timesteps in the schedule than steps, or a single step that would begin at clean data.
-    """
+    """Timesteps from the terminal one down, evenly in time or in log SNR; the last step lands on clean data."""
     if getattr(scheduler, "even_in_log_snr", False):
         space_by_log_snr(scheduler, num_inference_steps, device)
         return
@@ -298,9 +294,6 @@ def enter(scheduler: Any, x_T: Tensor, start: Tensor | None = None, strength: fl
 
     start: clean data that is noised by x_T and walked back over the last `strength` of the steps (SDEdit, Meng et al.
     2022), as `find_first` counts them. At 1, as without it, the walk begins with x_T alone.
-
-    Raises:
-        InputError: a strength out of range.
     """
     first = find_first(scheduler, strength)
     if start is None or not first:

@@ -49,11 +49,7 @@ class OnnxNetwork:
         self._weights = ""
 
     def __call__(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        """As `Denoiser.forward`.
-
-        Raises:
-            InputError: a graph has to be made, and its libraries are not installed or its weights are too large.
-        """
+        """As `Denoiser.forward`."""
         inputs = {"x_t": x_t, "timestep": timestep.float(), **dict(condition._parts())}
         inputs = {name: value for name, value in inputs.items() if value is not None}
         plain = flattened(inputs)
@@ -119,11 +115,7 @@ def time_engines(pipeline: Any, num: int = 8) -> dict[str, float]:
 
 
 def set_engine(made: Any, engine: str) -> None:
-    """Let a pipeline, or both of a cascade, be computed by an engine.
-
-    Raises:
-        InputError: no such engine, or one that cannot compute here.
-    """
+    """Let a pipeline, or both of a cascade, be computed by an engine."""
     if engine not in get_args(Engine):
         raise InputError(f"engine {engine!r}: there are {', '.join(get_args(Engine))}")
     pipelines = (made.base, made.upsampler) if isinstance(made, Cascade) else (made,)

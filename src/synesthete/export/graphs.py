@@ -241,11 +241,7 @@ class ConvISTFT(nn.Module):
 
 
 def decoder_graph(codec: Any) -> Graph:
-    """x_0 -> "pictures", "waveform", or what a phase is still to be guessed for: "magnitude" or "log_mel".
-
-    Raises:
-        InputError: a codec that has no graph yet.
-    """
+    """x_0 -> "pictures", "waveform", or what a phase is still to be guessed for: "magnitude" or "log_mel"."""
     output, module = network_of(codec)
     x_0 = torch.randn(BATCH, *codec.shape, generator=torch.Generator().manual_seed(0))
     return Graph(

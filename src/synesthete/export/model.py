@@ -128,11 +128,7 @@ def export_model(
 
 
 def check_installed(*names: str) -> None:
-    """Make sure that libraries are there.
-
-    Raises:
-        InputError: one is not.
-    """
+    """Make sure that libraries are there."""
     if missing := [name for name in names if importlib.util.find_spec(name) is None]:
         raise InputError(f"{' and '.join(missing)} not installed; pip install 'synesthete[export]'")
 

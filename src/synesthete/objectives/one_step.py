@@ -60,7 +60,8 @@ def step_errors(
 ) -> StepErrors:
     """The errors at x_0 (B, ...) under one noise (B, ...) at every fraction of the way to it.
 
-    fractions: 0.3 is t = 300 of 1000. at_once: samples that go through the denoiser together; None: all.
+    fractions: 0.3 is t = 300 of 1000. at_once, here and below: samples that go through the denoiser together; None:
+    all. What is drawn for a sample does not depend on it.
     """
     found = []
     for run in split(len(x_0), at_once):
@@ -117,19 +118,13 @@ def fixed_error(
     seed: int = 0,
     at_once: int | None = None,
 ) -> Tensor:
-    """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by.
-
-    at_once: as `step_errors`; what is drawn for a sample does not depend on it.
-    """
+    """x_0-space error of each sample at fixed noise and timesteps, (fractions, B): the figure to compare runs by."""
     return step_errors(parts, x_0, fixed_noise(x_0, seed), condition, fractions, at_once).x_0
 
 
 @torch.no_grad()
 def fixed_loss(parts: Parts, batch: Batch, at_once: int | None = None) -> Tensor:
-    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space.
-
-    at_once: as `fixed_error`.
-    """
+    """The loss of each sample at fixed noise and timesteps, (fractions, B), in the process' loss space."""
     x_0, condition = batch.encode(parts.codec), parts.conditioner.encode(batch.raw)
     return step_errors(parts, x_0, fixed_noise(x_0, 0), condition, GAP_FRACTIONS, at_once).loss
 
@@ -140,7 +135,6 @@ def condition_sensitivity(parts: Parts, batch: Batch, seed: int = 0, at_once: in
 
     Each sample is shown the condition of another class' sample (a shift through the batch sorted by class). Returns
     {"right", "wrong", "sensitivity"}: mean x_0 errors and their difference, over fixed noise and timesteps.
-    at_once: as `fixed_error`.
     """
     x_0, condition = batch.encode(parts.codec), parts.conditioner.encode(batch.raw)
     right, wrong = (
@@ -164,7 +158,6 @@ def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> 
     """Mean `fixed_loss` of a model that reads text and sound, told less than it might be; empty for any other.
 
     no_sound, other_sound (of a sample of another class), no_text: which of these are told in place of the whole.
-    at_once: as `fixed_error`.
     """
     raw = batch.raw
     if parts.conditioner.reads != "audio_text" or raw.sound is None:
@@ -217,8 +210,5 @@ def measure_gap(seen: Tensor, held_out: Tensor) -> Gap:
 
 
 def generalisation_gap(parts: Parts, seen: Batch, held_out: Batch, at_once: int | None = None) -> Gap:
-    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps.
-
-    at_once: as `fixed_error`.
-    """
+    """How much better the model does on samples that it was trained on, on the same fixed noise and timesteps."""
     return measure_gap(*(fixed_loss(parts, batch, at_once) for batch in (seen, held_out)))

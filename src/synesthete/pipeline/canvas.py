@@ -61,11 +61,7 @@ def silent_frames(codec: Any, num_frames: int) -> Tensor:
 
 
 def encode_whole(codec: Any, waveform: Tensor) -> Tensor:
-    """Waveform (B, S) of any length -> x_0 (B, C, H, T), T as `Frames.covering`: what one encoding of it would be.
-
-    Raises:
-        InputError: as the codec's `encode`.
-    """
+    """Waveform (B, S) of any length -> x_0 (B, C, H, T), T as `Frames.covering`: what one encoding of it would be."""
     frames = Frames.of(codec)
     total = frames.covering(waveform.shape[-1])
     pieces, done = [], 0

@@ -38,12 +38,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def check_index(index: Mapping[str, Any]) -> None:
-    """Make sure that what a model_index.json says beside its parts is of the right types.
-
-    Raises:
-        InputError: it is not.
-        TypeError, ValueError: what stands where a table belongs is none.
-    """
+    """Make sure that what a model_index.json says beside its parts is of the right types."""
     process, sampling, card = (dict(index.get(key) or {}) for key in ("process", "sampling", "card"))
     kind, arguments = Process.kind_of(process)
     build(kind, **arguments)

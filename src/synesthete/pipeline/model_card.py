@@ -64,11 +64,7 @@ def write_card(folder: Path, card: ModelCard | None = None, name: str = "") -> N
 
 
 def render_card(folder: Path, card: ModelCard, name: str = "") -> str:
-    """The card of the model in a folder, Markdown below YAML.
-
-    Raises:
-        InputError: damaged, or a model of another kind.
-    """
+    """The card of the model in a folder, Markdown below YAML."""
     index = read_index(folder)
     told = dict(index.get("card") or {})
     task, classes = str(told.get("task", "")), list(told.get("class_names", []))

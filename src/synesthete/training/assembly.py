@@ -107,11 +107,7 @@ def begin_stage(
 
 
 def check_same_base(denoiser: Any, other: Any, model: Path) -> None:
-    """Make sure that what was trained beside one base does not go on beside another.
-
-    Raises:
-        InputError: another base, or none.
-    """
+    """Make sure that what was trained beside one base does not go on beside another."""
     from synesthete.denoisers.adapters import base_digests  # with diffusers' networks, which most models are not of
 
     own, others = (base_digests(one.unet) if one.has_base else {} for one in (denoiser, other))
@@ -162,11 +158,7 @@ def distilled(recipe: Recipe, stage: Stage | None = None) -> Distillation | None
 
 
 def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
-    """The weights of a checkpoint of any stage into the parts.
-
-    Raises:
-        InputError: damaged files, or weights of another shape.
-    """
+    """The weights of a checkpoint of any stage into the parts."""
     with reading(checkpoint):
         state, left_out = read_json(checkpoint / "state.json"), frozenset[str]()
         if state.get(BASE):
@@ -199,9 +191,6 @@ def check_same_digests(own: Mapping[str, str] | None, state: Mapping[str, Any], 
     """Make sure that a checkpoint that left its base out is gone on from beside the same one.
 
     own: of the base at hand. state: what the checkpoint says.
-
-    Raises:
-        InputError: another base.
     """
     if state.get(BASE) != own:
         raise InputError(f"{checkpoint}: trained beside another base than denoiser.model is now; give it that one back")
@@ -255,9 +244,6 @@ class Models:
         """The model by the averaged weights where there are some: `now` as it is, `at_end` as the stage leaves it.
 
         The latter where several stages denoise.
-
-        Raises:
-            InputError: a full disk; what was there before is kept.
         """
         if not (now or at_end):
             return
@@ -269,11 +255,7 @@ class Models:
                 write_folder(self._end, partial(self._fill, parts, whole=not alone))
 
     def mend(self, weights: Weights) -> None:
-        """Write what the finished stage has to leave and somebody has removed.
-
-        Raises:
-            InputError: as `write`.
-        """
+        """Write what the finished stage has to leave and somebody has removed."""
         now = self._is_last and not (self.folder / "model").is_dir()
         self.write(weights, now, at_end=self._end is not None and not self._end.is_dir())
 

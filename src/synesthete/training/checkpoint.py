@@ -62,11 +62,7 @@ def save_checkpoint(
 
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Whatever a damaged checkpoint makes the libraries say, in one line.
-
-    Raises:
-        InputError: a file is missing, damaged, or of another shape.
-    """
+    """Whatever a damaged checkpoint makes the libraries say becomes an InputError of one line."""
     try:
         yield
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -77,11 +73,7 @@ def reading(folder: Path) -> Iterator[None]:
 def restore(
     model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, left_out: frozenset[str] = frozenset()
 ) -> None:
-    """Put a checkpoint's weights and optimiser state back. left_out: weights that it lacks, which stay as they are.
-
-    Raises:
-        InputError: damaged files, or weights of another shape.
-    """
+    """Put a checkpoint's weights and optimiser state back. left_out: weights that it lacks, which stay as they are."""
     with reading(folder):
         how = SOME if left_out else FULL
         found = set_model_state_dict(model, load_file(folder / "model.safetensors"), options=how)

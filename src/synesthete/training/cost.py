@@ -139,9 +139,6 @@ def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) ->
     """A step's memory from its shapes: every tensor is made without values and counted while it lives.
 
     size: samples of a micro-batch.
-
-    Raises:
-        InputError: parts whose step cannot be followed by shapes alone.
     """
     samples = dummies(recipe, stage, 1)
     ledger = Ledger()

@@ -201,11 +201,7 @@ def run_stage(
 
 @torch.no_grad()
 def check_read_back(trainer: StageTrainer, written: Path) -> None:
-    """Make sure that what a stage trains comes back from its checkpoint to the bit.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Make sure that what a stage trains comes back from its checkpoint to the bit."""
     before = {name: value.clone() for name, value in trainer.trained.items()}
     for value in trainer.trained.values():
         value.zero_()

@@ -66,11 +66,7 @@ def groups_of(part: Any) -> dict[str, list[nn.Parameter]]:
 
 
 def check_trainable(stage: Stage, known: Mapping[str, Iterable[str]]) -> None:
-    """Make sure that there is what a stage is to train. known: the names of each part.
-
-    Raises:
-        InputError: a group that its part does not declare.
-    """
+    """Make sure that there is what a stage is to train. known: the names of each part."""
     for name in stage.train:
         part = name.partition(".")[0]
         if name not in known[part]:
@@ -78,11 +74,7 @@ def check_trainable(stage: Stage, known: Mapping[str, Iterable[str]]) -> None:
 
 
 def set_trainable(parts: Parts, stage: Stage) -> None:
-    """Let what the stage trains learn, and freeze all else.
-
-    Raises:
-        InputError: a group that its part does not declare.
-    """
+    """Let what the stage trains learn, and freeze all else."""
     modules = parts.modules()
     groups = {f"{name}.{group}": own for name, part in modules.items() for group, own in groups_of(part).items()}
     known = {name: [name, *(group for group in groups if group.startswith(f"{name}."))] for name in modules}
@@ -95,11 +87,7 @@ def set_trainable(parts: Parts, stage: Stage) -> None:
 
 
 def select_captions(prepared: Prepared, captions: tuple[str, ...] | None) -> Prepared:
-    """The data with those captions alone, where the stage names some.
-
-    Raises:
-        InputError: captions that the data do not have.
-    """
+    """The data with those captions alone, where the stage names some."""
     if captions is None:
         return prepared
     known = {name: getattr(prepared, name) for name in ("train", "test", "speakers")}

@@ -177,9 +177,6 @@ def stand_ins(recipe: Recipe, folder: Path) -> Iterator[list[str]]:
     """Random weights, laid out as published and found as if they were, for what a recipe would download; their names.
 
     folder: to write them to, new. What this machine has is used as it is.
-
-    Raises:
-        OSError: a full disk.
     """
     variable, before = "SYNESTHETE_WEIGHTS", hub.weights_folder()
     missing = missing_weights(recipe)

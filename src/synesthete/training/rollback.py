@@ -92,11 +92,7 @@ class Rollback(Spike):
 
 
 def read_rollbacks(folder: Path) -> list[Rollback]:
-    """The rollbacks of a stage so far, the first one first. folder: that of its checkpoints.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """The rollbacks of a stage so far, the first one first. folder: that of its checkpoints."""
     path = folder / FILE
     if not path.is_file():
         return []
@@ -135,11 +131,7 @@ def num_to_keep(folder: Path, step: int, patience: int | None, least: int) -> in
 
 
 def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:
-    """The checkpoint to go on from, and the rollbacks so far; what they have left behind is deleted.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """The checkpoint to go on from, and the rollbacks so far; what they have left behind is deleted."""
     rollbacks = read_rollbacks(folder)
     if rollbacks:
         remove_rolled_back(folder, rollbacks)

@@ -49,11 +49,7 @@ def store_of_this_start() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder for as long as the context lasts.
-
-    Raises:
-        InputError: there is one in it, or a folder that cannot be made.
-    """
+    """Keep other trainings out of a run folder for as long as the context lasts."""
     with locked(folder) if processes().is_main_process else contextlib.nullcontext():
         yield
 

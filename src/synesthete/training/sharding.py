@@ -157,11 +157,7 @@ class PieceWriter:
         left_out: frozenset[str],
         done: Callable[[], None],
     ) -> None:
-        """Begin a checkpoint with what the tensors are now. state: what JSON holds. done(): in the main process.
-
-        Raises:
-            InputError: the one before could not be written.
-        """
+        """Begin a checkpoint with what the tensors are now. state: what JSON holds. done(): in the main process."""
         self.settle()
         tensors = {f"{MODEL}/{name}": v for name, v in get_model_state_dict(model).items() if name not in left_out}
         for name, weight in parameters_by_name(model):
@@ -188,11 +184,7 @@ class PieceWriter:
         self.folder, self.pending = folder, self.thread.submit(finish)
 
     def settle(self) -> None:
-        """Wait until what was begun is on the disk.
-
-        Raises:
-            InputError: it could not be written.
-        """
+        """Wait until what was begun is on the disk."""
         pending, self.pending = self.pending, None
         if pending is None:
             return
@@ -209,11 +201,7 @@ def take_up_pieces(
     folder: Path,
     left_out: frozenset[str],
 ) -> None:
-    """Put back what a checkpoint of pieces holds, each process the part that it has; the averages in place.
-
-    Raises:
-        ValueError: pieces are missing, or of other shapes.
-    """
+    """Put back what a checkpoint of pieces holds, each process the part that it has; the averages in place."""
     state: dict[str, Any] = get_model_state_dict(model)
     weights = dict(parameters_by_name(model))
     wanted = {f"{MODEL}/{name}": value for name, value in state.items() if name not in left_out}
@@ -234,11 +222,7 @@ def take_up_pieces(
 
 
 def read_model(folder: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint of pieces, whole.
-
-    Raises:
-        ValueError: pieces are missing.
-    """
+    """The weights of a checkpoint of pieces, whole."""
     found = {
         key: torch.empty(kept.size, dtype=kept.properties.dtype)
         for key, kept in sizes_in(folder).items()

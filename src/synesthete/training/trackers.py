@@ -27,11 +27,7 @@ PACKAGES = {"comet_ml": "comet-ml"}  # where a package is called otherwise than 
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Make sure that there are such trackers, and that their packages are installed.
-
-    Raises:
-        InputError: no tracker of the name, or its package is missing.
-    """
+    """Make sure that there are such trackers, and that their packages are installed."""
     available = {str(kind) for kind in get_available_trackers()} | LOGGER_TYPE_TO_CLASS.keys() - set(LoggerType.list())
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:

@@ -265,11 +265,7 @@ class StageTrainer:
         return latest
 
     def _roll_back(self, spike: rollback.Spike) -> str:
-        """Go back to the last state from before the spike, from where other batches and other noise follow.
-
-        Raises:
-            DivergedError: the run has gone back from here `max_rollbacks` times.
-        """
+        """Go back to the last state from before the spike, from where other batches and other noise follow."""
         stage, at = self.stage, self.step
         assert self.spikes
         self.weights.settle()

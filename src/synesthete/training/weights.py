@@ -207,20 +207,12 @@ class Weights:
             done()
 
     def settle(self) -> None:
-        """Wait until the last checkpoint is on the disk; every process has to call it.
-
-        Raises:
-            InputError: it could not be written.
-        """
+        """Wait until the last checkpoint is on the disk; every process has to call it."""
         if self.pieces:
             self.pieces.settle()
 
     def restore(self, folder: Path) -> dict[str, Any]:
-        """Go on from a checkpoint; the state that was written with it.
-
-        Raises:
-            InputError: damaged files, or weights of another shape.
-        """
+        """Go on from a checkpoint; the state that was written with it."""
         with checkpoint.reading(folder):
             state = read_json(folder / "state.json")
             check_same_digests(self.base, state, folder)
