@@ -16,8 +16,8 @@ from runs import StoppedError, assert_same, metrics
 
 from synesthete import seeding
 from synesthete.objectives import Denoising
-from synesthete.training import loop, rollback
-from synesthete.training.rollback import SpikeWatch
+from synesthete.training import checkpoint, loop
+from synesthete.training.checkpoint import SpikeWatch
 from synesthete.training.run_log import DivergedError
 from synesthete.types import InputError
 from tiny_pictures import tiny_prepared, tiny_recipe
@@ -111,7 +111,7 @@ def data(cache):
 def patch():
     """Patches of the module; a run's level is that of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollback, "SpikeWatch", partial(SpikeWatch, window=8))
+        patch.setattr(checkpoint, "SpikeWatch", partial(SpikeWatch, window=8))
         yield patch
 
 
@@ -254,7 +254,7 @@ def test_killed_amid_a_rollback_it_is_the_same_run_to_the_bit(data, tmp_path, wh
         if moment == "before the rollback is written":
             patch.setattr(os, "replace", replace)
         else:
-            patch.setattr(rollback, "remove_rolled_back", half_delete if moment == "amid deleting" else kill)
+            patch.setattr(checkpoint, "remove_rolled_back", half_delete if moment == "amid deleting" else kill)
         train(data, tmp_path / "run")
     train(data, tmp_path / "run")
     assert_same(tmp_path / "run", whole)
@@ -266,7 +266,7 @@ def test_rollbacks_of_other_types_are_one_line(tmp_path, damage):
     values = {"figure": "loss", "level": 0.1, "reached": 1.0, "step": 3, "to": 2} | damage
     (tmp_path / "rollbacks.json").write_text(json.dumps([values]))
     with pytest.raises(InputError, match=r"^.*rollbacks\.json: cannot be loaded") as caught:
-        rollback.read_rollbacks(tmp_path)
+        checkpoint.read_rollbacks(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_from_before_the_steps_in_question_is_kept(data, tmp_path):
 
 
 def test_rollbacks_are_counted_while_a_run_gets_no_further():
-    made = [rollback.Rollback("loss", 0.1, 1.0, step, step - 10) for step in (100, 1000, 1010, 1005)]
-    assert rollback.num_at_same_place(made, 1020, 50) == 3
-    assert rollback.num_at_same_place(made, 1100, 50) == 0
-    assert rollback.num_at_same_place(made[:1], 130, 50) == 1
+    made = [checkpoint.Rollback("loss", 0.1, 1.0, step, step - 10) for step in (100, 1000, 1010, 1005)]
+    assert checkpoint.num_at_same_place(made, 1020, 50) == 3
+    assert checkpoint.num_at_same_place(made, 1100, 50) == 0
+    assert checkpoint.num_at_same_place(made[:1], 130, 50) == 1

@@ -12,8 +12,7 @@ from accelerate import tracking
 from accelerate.utils import LoggerType
 
 from synesthete.training.loop import train_recipe
-from synesthete.training.run_log import RunLog
-from synesthete.training.trackers import IDS, Trackers
+from synesthete.training.run_log import IDS, RunLog, Trackers
 from synesthete.types import InputError
 from tiny import debug_recipe
 from tiny_pictures import tiny_prepared, tiny_recipe

@@ -78,8 +78,7 @@ def train(
     # A wrong name is said before all of this is imported.
     from synesthete.training import loop
     from synesthete.training.run_folder import alone_in, open_run, processes
-    from synesthete.training.run_log import DivergedError, StepReport
-    from synesthete.training.trackers import check_trackers
+    from synesthete.training.run_log import DivergedError, StepReport, check_trackers
 
     check_trackers(trackers := split_commas(tracker))
     look = None

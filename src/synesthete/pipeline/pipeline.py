@@ -23,8 +23,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import check_sampling, sample, scheduler_for
 from synesthete.logs import PACKAGE
 from synesthete.nn.part import CastOnce, Config, autocast, find_device
-from synesthete.pipeline.index import PIPELINE, find_part_class, read_index
-from synesthete.pipeline.model_card import upload, write_card
+from synesthete.pipeline.model_card import PIPELINE, find_part_class, read_index, upload, write_card
 from synesthete.types import Condition, InputError, first_line
 
 if TYPE_CHECKING:

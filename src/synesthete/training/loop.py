@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synesthete.nn.part import keep_freed_memory
 from synesthete.training.assembly import begin_stage, begins_distilled
 from synesthete.training.run_folder import alone_in, open_run, processes, stage_folder
-from synesthete.training.trackers import Trackers
+from synesthete.training.run_log import Trackers
 from synesthete.training.trainer import StageTrainer
 from synesthete.types import InputError
 
@@ -37,12 +37,12 @@ def train_recipe(
     """Train every stage of a recipe into a run folder and return the folder of the finished pipeline.
 
     Run again on the same folder it goes on from the last checkpoint, to the bit (one process, CPU). A loss that rises
-    far above its level and stays there takes the run back to its last good state (`training.rollback`).
+    far above its level and stays there takes the run back to its last good state (`training.checkpoint`).
 
     start: the model folder whose weights to begin with, for fine-tuning; start_parts: those of these parts alone
     (`assembly.STARTED`). watch(pipeline, prepared, folder, step, log)
     is called in the main process after each preview, with the averaged weights in place, to add pictures of its own to
-    both. trackers: names of `training.trackers`, told what metrics.jsonl is told.
+    both. trackers: names of accelerate's, told what metrics.jsonl is told.
 
     Raises:
         InputError: a folder that holds a run of another recipe or is in use, a full disk, a batch that does not divide.

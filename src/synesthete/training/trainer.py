@@ -21,7 +21,7 @@ from synesthete.data.samples import Samples, Steps
 from synesthete.logs import DETAIL
 from synesthete.nn.part import multiplies_bf16
 from synesthete.objectives import Autoencoding, Denoising, Distillation, Objective, Parts
-from synesthete.training import checkpoint, precompute, rollback, sharding
+from synesthete.training import checkpoint, precompute, sharding
 from synesthete.training.assembly import Models, is_adapted, make_parts
 from synesthete.training.optim import schedule, select_captions, set_learning_rate, set_trainable
 from synesthete.training.run_folder import processes, share_step
@@ -32,7 +32,7 @@ from synesthete.types import InputError, Prepared
 
 if TYPE_CHECKING:
     from synesthete.config import Recipe, Stage
-    from synesthete.training.trackers import Trackers
+    from synesthete.training.run_log import Trackers
     from synesthete.training.validation import Watch
 
 logger = logging.getLogger(__name__)
@@ -86,8 +86,8 @@ class StageTrainer:
         self.step, self.seconds = 0, 0.0
         self.validator = Validator(self)
         self.by_timestep = LossByTimestep(parts.process.num_train_timesteps)
-        self.spikes = rollback.SpikeWatch(stage.spike_patience) if stage.spike_patience else None
-        self.rollbacks: list[rollback.Rollback] = []
+        self.spikes = checkpoint.SpikeWatch(stage.spike_patience) if stage.spike_patience else None
+        self.rollbacks: list[checkpoint.Rollback] = []
 
     def _objective(self, parts: Parts) -> Objective:
         """The objective over the parts; what weights it has of its own depend on the seed alone."""
@@ -250,28 +250,30 @@ class StageTrainer:
         self.weights.follow()
         return {**total, "gradient_norm": float(norm)}
 
-    def _spike(self, losses: dict[str, float]) -> rollback.Spike | None:
+    def _spike(self, losses: dict[str, float]) -> checkpoint.Spike | None:
         """The spike that this step completes; the same one in all processes."""
         if self.spikes is None:
             return None
-        return self.spikes.add(self._over_processes({name: losses[name] for name in rollback.TIMES if name in losses}))
+        return self.spikes.add(
+            self._over_processes({name: losses[name] for name in checkpoint.TIMES if name in losses})
+        )
 
     def _go_to_last_good(self) -> Path | None:
         """Take up the state of the last good checkpoint, if there is one."""
         with processes().main_process_first():  # the main one deletes what a rollback has left behind
-            latest, self.rollbacks = rollback.last_good(self.checkpoints)
+            latest, self.rollbacks = checkpoint.last_good(self.checkpoints)
         if latest:
             self._restore(latest)
         return latest
 
-    def _roll_back(self, spike: rollback.Spike) -> str:
+    def _roll_back(self, spike: checkpoint.Spike) -> str:
         """Go back to the last state from before the spike, from where other batches and other noise follow."""
         stage, at = self.stage, self.step
         assert self.spikes
         self.weights.settle()
-        times = rollback.num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
+        times = checkpoint.num_at_same_place(self.rollbacks, at, stage.checkpoint_every + self.spikes.patience)
         if self.accelerator.is_main_process:
-            rollback.add_rollback(self.checkpoints, spike, at, self.spikes.patience)
+            checkpoint.add_rollback(self.checkpoints, spike, at, self.spikes.patience)
         self.accelerator.wait_for_everyone()
         latest = self._go_to_last_good()
         if not latest:  # the state that the stage began with
@@ -358,7 +360,7 @@ class StageTrainer:
         self.weights.save(self.checkpoints / f"step_{self.step:07d}", state, partial(self._saved, self.step))
 
     def _saved(self, step: int) -> None:
-        keep = rollback.num_to_keep(self.checkpoints, step, self.stage.spike_patience, KEEP_CHECKPOINTS)
+        keep = checkpoint.num_to_keep(self.checkpoints, step, self.stage.spike_patience, KEEP_CHECKPOINTS)
         checkpoint.remove_old(self.checkpoints, keep)
         logger.log(DETAIL, "stage %s, step %d: checkpoint written", self.stage.name, step)
 
