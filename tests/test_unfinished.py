@@ -6,7 +6,7 @@ import pytest
 
 from synesthete.io import LOCK, write_file
 from synesthete.types import InputError
-from synesthete.unfinished import UNFINISHED, going_on
+from synesthete.worklist import UNFINISHED, going_on
 
 
 def test_the_same_request_goes_on_after_a_kill_and_no_other_does(tmp_path):

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.executors import LOCAL, Executor, How, Lost, attempt, single_threaded, using
+from synesthete.executors import LOCAL, How, Local, Lost, attempt, single_threaded, using
 from synesthete.io import digest, read_tensor
 from synesthete.types import InputError, first_line
 
@@ -29,7 +29,7 @@ NO_RAY = "--on ray: Ray is not installed; pip install synesthete[cluster]"
 logger = logging.getLogger(__name__)
 
 
-def working_on(name: str) -> AbstractContextManager[Executor]:
+def working_on(name: str) -> AbstractContextManager[Local]:
     """Divided work is done by what is named as long as the context lasts: local, ray, or ray://HOST:PORT.
 
     Raises:
@@ -40,7 +40,7 @@ def working_on(name: str) -> AbstractContextManager[Executor]:
     return using(LOCAL if name == "local" else Ray(None if name == "ray" else name))
 
 
-class Ray:
+class Ray(Local):
     """Every core of a cluster; one that joins is used, what was done on one that is lost is done again.
 
     Args:

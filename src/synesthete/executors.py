@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from synesthete.types import InputError
 
@@ -40,10 +40,10 @@ class Lost(NamedTuple):
     error: InputError | None = None
 
 
-class Executor(Protocol):
-    """Does jobs."""
+class Local:
+    """Does jobs by the calling process, and others or threads beside it; base of all that do them elsewhere."""
 
-    name: str
+    name = "local"
 
     def run(
         self, work: Callable[[Any], Any], jobs: Mapping[Any, Any], how: How, at_most: int | None = None
@@ -51,20 +51,8 @@ class Executor(Protocol):
         """(name, work(job)) of each job, in any order; of one that is lost a `Lost`, or nothing at all.
 
         `work` goes to every worker once, with the network or the voices that it holds, and then serves all its jobs.
-        at_most: workers, where they are this machine's.
+        at_most: workers, where they are this machine's; as many as there are cores where None.
         """
-        ...
-
-
-class Local:
-    """By the calling process, and others or threads beside it."""
-
-    name = "local"
-
-    def run(
-        self, work: Callable[[Any], Any], jobs: Mapping[Any, Any], how: How, at_most: int | None = None
-    ) -> Iterator[tuple[Any, Any]]:
-        """As every executor; as many workers as there are cores where `at_most` is None."""
         num = at_most or os.cpu_count() or 1
         if num <= 1 or how in ("alone", "network"):
             for name, job in jobs.items():
@@ -164,16 +152,16 @@ def _work_on(job: Any) -> Any:
 
 
 LOCAL = Local()
-_chosen: ContextVar[Executor] = ContextVar("executor", default=LOCAL)
+_chosen: ContextVar[Local] = ContextVar("executor", default=LOCAL)
 
 
-def executor() -> Executor:
+def executor() -> Local:
     """The one that was chosen."""
     return _chosen.get()
 
 
 @contextlib.contextmanager
-def using(chosen: Executor) -> Iterator[Executor]:
+def using(chosen: Local) -> Iterator[Local]:
     """Divided work is done by `chosen` as long as the context lasts."""
     token = _chosen.set(chosen)
     try:
@@ -214,7 +202,7 @@ def divide(
 ) -> Iterator[tuple[Name, Any]]:
     """(name, work(job)) of every job, each once, as they are done by the chosen executor.
 
-    A job that is lost with its worker is done again, after those that are left. at_most: as `Executor.run`. fail(name,
+    A job that is lost with its worker is done again, after those that are left. at_most: as `Local.run`. fail(name,
     why) is called of each that is lost or refused.
 
     Raises:

@@ -337,8 +337,8 @@ def _snapshot(
     )
 
 
-def open_network(path: Path, inner: str | None = None) -> Any:
-    """An ONNX file as a session of onnxruntime, quiet and on one thread: many processes compute at once.
+def open_network(path: Path, inner: str | None = None, num_threads: int = 1) -> Any:
+    """An ONNX file as a session of onnxruntime on the CPU, quiet and on one thread: many processes compute at once.
 
     inner: the name of a tensor within the network, to be given out after its own outputs.
 
@@ -348,7 +348,7 @@ def open_network(path: Path, inner: str | None = None) -> Any:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
     options.log_severity_level = 4
     try:
         source = str(path) if inner is None else path.read_bytes() + _as_output(inner)

@@ -54,13 +54,20 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: a full disk, or a folder that cannot be written.
     """
+    with _making(path) as partial:
+        yield partial / path.name
+        _let_read(partial / path.name, partial.stat().st_mode & 0o666)
+        os.replace(partial / path.name, path)
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which is gone when the context ends; what cannot be written is said in one line."""
     partial = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
-        yield partial / path.name
-        _let_read(partial / path.name, partial.stat().st_mode & 0o666)
-        os.replace(partial / path.name, path)
+        yield partial
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from None
     finally:
@@ -116,23 +123,15 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         InputError: a full disk, or a place that cannot be written; what was there before is kept.
     """
-    partial = _beside(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _making(folder) as partial:
         remove_leftovers(folder.parent, deep=False)
-        partial.mkdir()
         fill(partial)
         for path in partial.rglob("*"):
             if path.is_file():
                 _let_read(path, partial.stat().st_mode & 0o666)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        _put(partial, folder)
-    except (OSError, SafetensorError) as error:
-        raise cannot_write(folder, error) from None
-    finally:
-        _remove(partial)  # after an exchange it is what was there before
-        writing.discard(partial.name)
+        _put(partial, folder)  # after an exchange what was there before is in its place
 
 
 def recover_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime", reason="the export extra is not installed")
 import onnx
 
 import synesthete.export.sampling
-from synesthete import seeding
+from synesthete import hub, seeding
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import MelCodec
@@ -230,7 +230,7 @@ def test_networks_of_codecs_become_files(name, tmp_path):
 
 
 def run_decoder(path, x_0):
-    return model.make_session(path).run(None, {"x_0": x_0})[0]
+    return hub.open_network(path).run(None, {"x_0": x_0})[0]
 
 
 def test_a_low_band_is_an_input_of_its_own():

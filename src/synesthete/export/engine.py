@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from synesthete import hub
 from synesthete.export.graphs import BATCH, TOLERANCE, Graph, Predict, flattened
-from synesthete.export.model import NEEDED, OPSET, check_installed, compared, make_session, write_part
+from synesthete.export.model import NEEDED, OPSET, check_installed, compared, write_part
 from synesthete.io import digest
 from synesthete.logs import PACKAGE
 from synesthete.nn.part import CastOnce, autocast
@@ -70,7 +70,7 @@ class OnnxNetwork:
         if not is_sound(graph, path):
             check_installed(*NEEDED)
             write_part(graph, path, {"part": "denoiser"})
-        session = make_session(path)
+        session = hub.open_network(path, num_threads=torch.get_num_threads())
         return session, [one.name for one in session.get_inputs()]
 
 

@@ -17,11 +17,12 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from synesthete import hub
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.export.graphs import Graph, conditioner_graph, decoder_graph, denoiser_graph, flattened
 from synesthete.io import digest, replacing
 from synesthete.types import InputError
-from synesthete.unfinished import going_on
+from synesthete.worklist import going_on
 
 if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
@@ -196,7 +197,7 @@ def quiet() -> Iterator[None]:
 @torch.no_grad()
 def compared(graph: Graph, file: Path, path: Path) -> Written:
     """Run the file at other batch sizes than it was made with, and compare."""
-    session = make_session(file)
+    session = hub.open_network(file, num_threads=torch.get_num_threads())
     largest = 0.0
     for batch in CHECKED_BATCHES:
         inputs = tree_map(lambda value, num=batch: value[torch.arange(num) % len(value)], graph.inputs)
@@ -213,13 +214,3 @@ def compared(graph: Graph, file: Path, path: Path) -> Written:
         )
     takes, gives = ({one.name: one.shape for one in side} for side in (session.get_inputs(), session.get_outputs()))
     return Written(path, takes, gives, largest, graph.tolerance)
-
-
-def make_session(file: Path) -> Any:
-    """A file opened by onnxruntime, on the CPU and quiet."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -16,7 +16,7 @@ from synesthete.io import digest
 from synesthete.logs import DETAIL
 from synesthete.tasks.results import PictureResult, Results, Sound
 from synesthete.types import InputError, Progress
-from synesthete.unfinished import Unfinished, going_on
+from synesthete.worklist import Unfinished, going_on
 
 if TYPE_CHECKING:
     from PIL import Image

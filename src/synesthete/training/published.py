@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from accelerate.utils import patch_environment
 
 from synesthete import hub
 from synesthete.conditioning.trial_towers import write_tokenizer
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 class Network:
     """A network of a published repository.
 
-    kind, config: MODULE:CLASS, of the network and of what takes its `fields`; "" where the network itself does.
-    num_parameters: that it has as published. source: where that and the fields are written. file: of its weights in the
-    repository, beside which its config.json lies; "" for one that no training waits for.
+    kind: MODULE:CLASS. fields: of it, or of the configuration that it takes. num_parameters: that it has as published.
+    source: where that and the fields are written. file: of its weights in the repository, beside which its config.json
+    lies; "" for one that no training waits for.
     """
 
     kind: str
     fields: Mapping[str, Any]
     num_parameters: int
     source: str
-    config: str = ""
     file: str = ""
 
     def make(self) -> Any:
         """It, without memory for its weights."""
         import torch  # the table does without
 
-        kind, config = pkgutil.resolve_name(self.kind), self.config and pkgutil.resolve_name(self.config)
+        kind = pkgutil.resolve_name(self.kind)
+        config = getattr(kind, "config_class", None)  # of transformers' classes
         with torch.device("meta"):
             return kind(config(**self.fields)) if config else kind(**self.fields)
 
@@ -98,7 +98,6 @@ PUBLISHED: dict[str, Published] = {
                 },
                 123_060_480,
                 "text_encoder/config.json, openai/clip-vit-large-patch14",
-                f"{TRANSFORMERS}:CLIPTextConfig",
                 "text_encoder/model.safetensors",
             ),
         ),
@@ -113,7 +112,6 @@ PUBLISHED: dict[str, Published] = {
                 {"audio_config": {"hidden_size": 1024, "patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2]}},
                 193_913_882,
                 "config.json; the sizes as diffusers' scripts/convert_original_audioldm2_to_diffusers.py has them",
-                f"{TRANSFORMERS}:ClapConfig",
                 "model.safetensors",
             ),
         ),
@@ -152,7 +150,6 @@ PUBLISHED: dict[str, Published] = {
                 },
                 13_926_017,
                 "config_v1.json; Kong et al. 2020, table 1: 13.92M",
-                f"{TRANSFORMERS}:SpeechT5HifiGanConfig",
             ),
         )
     ),
@@ -178,8 +175,7 @@ def stand_ins(recipe: Recipe, folder: Path) -> Iterator[list[str]]:
 
     folder: to write them to, new. What this machine has is used as it is.
     """
-    variable, before = "SYNESTHETE_WEIGHTS", hub.weights_folder()
-    missing = missing_weights(recipe)
+    before, missing = hub.weights_folder(), missing_weights(recipe)
     for name in missing:
         lay_out_repository(PUBLISHED[name], folder / name)
     for there in before.glob("*/*"):
@@ -187,19 +183,15 @@ def stand_ins(recipe: Recipe, folder: Path) -> Iterator[list[str]]:
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(there.resolve())
-    was = os.environ.get(variable)
-    os.environ[variable] = str(folder)
-    try:
+    with patch_environment(SYNESTHETE_WEIGHTS=folder):
         yield missing
-    finally:
-        os.environ.pop(variable) if was is None else os.environ.__setitem__(variable, was)
 
 
 def lay_out_repository(published: Published, folder: Path) -> None:
     """Write what a repository holds, its weights random."""
     for network in published.networks:
         made, file = network.make(), folder / network.file
-        settings = made.config.to_dict() if network.config else dict(made.config)
+        settings = dict(made.config if isinstance(made.config, dict) else made.config.to_dict())
         settings |= {"_class_name": type(made).__name__, "architectures": [type(made).__name__]}
         write_file(file.parent / "config.json", json.dumps(settings, default=str))
         write_random(file, {name: tuple(value.shape) for name, value in made.state_dict().items()})
