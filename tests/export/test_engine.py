@@ -14,8 +14,8 @@ pytest.importorskip("onnxscript", reason="the export extra is not installed")
 pytest.importorskip("onnxruntime", reason="the export extra is not installed")
 
 from synesthete import seeding
-from synesthete.export import engine
-from synesthete.export.engine import CACHE, OnnxNetwork, set_engine
+from synesthete.export import model as exporting
+from synesthete.export.model import CACHE, OnnxNetwork, set_engine
 from synesthete.types import InputError
 
 # A U-Net by a sampler that draws noise, guided in an interval; a transformer by one of second order, guided throughout.
@@ -76,7 +76,7 @@ def test_a_graph_is_made_once_and_again_where_its_file_is_damaged_or_the_weights
         written.append(path)
         path.write_bytes(kept[written[0]])
 
-    monkeypatch.setattr(engine, "write_part", write)
+    monkeypatch.setattr(exporting, "write_part", write)
     draw_one()
     assert written == []
     for path, content in kept.items():
@@ -90,7 +90,7 @@ def test_a_graph_is_made_once_and_again_where_its_file_is_damaged_or_the_weights
 
 
 def test_a_step_is_timed_by_both_engines():
-    found = engine.time_engines(pictures())
+    found = exporting.time_engines(pictures())
     assert list(found) == ["torch", "onnx"] and min(found.values()) > 0
 
 

@@ -69,7 +69,7 @@ def show(
         values["cost"] = [{**asdict(one), "bytes": one.memory.total} for one in costs]
         values["sampling"] = None
         if not assignments and (recipe in hub.shipped_models() or (Path(recipe) / "model" / hub.MODEL_INDEX).is_file()):
-            from synesthete.export.engine import time_engines
+            from synesthete.export.model import time_engines
             from synesthete.pipeline import Pipeline
 
             values["sampling"] = time_engines(Pipeline.load(recipe))

@@ -250,11 +250,7 @@ class Words(Conditioner):
         return self.text.tokenise([self.readable(prompt) for prompt in raw])
 
     def readable(self, prompt: str) -> str:
-        """The words of a prompt that are known; the others are named in a warning.
-
-        Raises:
-            InputError: as `extract_features`.
-        """
+        """The words of a prompt that are known; the others are named in a warning."""
         words, vocabulary = words_of(spelled(prompt)), self.text.vocabulary
         if len(words) >= self.config.num_tokens:
             most = self.config.num_tokens - 1

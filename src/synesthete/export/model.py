@@ -1,4 +1,7 @@
-"""A pipeline to ONNX files: written beside, checked against torch, and renamed; each says enough to sample it."""
+"""A pipeline to ONNX files: written beside, checked against torch, and renamed; each says enough to sample it.
+
+And a denoiser that onnxruntime runs in place of torch, inside the one loop of sampling.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,43 @@ import copy
 import importlib.util
 import json
 import logging
+import statistics
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from synesthete import hub
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.export.graphs import Graph, conditioner_graph, decoder_graph, denoiser_graph, flattened
+from synesthete.export.graphs import (
+    BATCH,
+    TOLERANCE,
+    Graph,
+    Predict,
+    conditioner_graph,
+    decoder_graph,
+    denoiser_graph,
+    flattened,
+)
 from synesthete.io import digest, replacing
-from synesthete.types import InputError
+from synesthete.logs import PACKAGE
+from synesthete.nn.part import CastOnce, autocast
+from synesthete.pipeline.cascade import Cascade
+from synesthete.types import Condition, InputError
 from synesthete.worklist import going_on
 
 if TYPE_CHECKING:
     from synesthete.pipeline import Pipeline
 
+Engine = Literal["torch", "onnx"]
+CACHE = "onnx"  # in the cache folder
 STATISTICS = ("mean", "scale")  # buffers of codecs, by the last part of their names
 PARTS: dict[str, Callable[[Pipeline], Graph | None]] = {
     "conditioner": conditioner_graph,
@@ -214,3 +234,93 @@ def compared(graph: Graph, file: Path, path: Path) -> Written:
         )
     takes, gives = ({one.name: one.shape for one in side} for side in (session.get_inputs(), session.get_outputs()))
     return Written(path, takes, gives, largest, graph.tolerance)
+
+
+class OnnxNetwork:
+    """A denoiser on the CPU that onnxruntime computes, in float32: it is called as the denoiser is.
+
+    A graph is of the sizes that it was first called with, any batch; it is kept in the cache by the name of weights and
+    sizes, and compared with torch whenever it is opened. The keys and values of a condition, computed once, are inputs.
+
+    Raises:
+        InputError: onnxruntime is not installed, or a denoiser on another device.
+    """
+
+    name: Engine = "onnx"
+    dtype = torch.float32
+
+    def __init__(self, denoiser: Any) -> None:
+        check_installed("onnxruntime")
+        if denoiser.device.type != "cpu":
+            raise InputError(f"engine onnx: computes on the CPU, not on {denoiser.device.type}; give --device cpu")
+        self.denoiser = denoiser
+        self._sessions: dict[Any, Any] = {}
+        self._weights = ""
+
+    def __call__(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """As `Denoiser.forward`."""
+        inputs = {"x_t": x_t, "timestep": timestep.float(), **dict(condition._parts())}
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        plain = flattened(inputs)
+        sizes = (self.denoiser.adapter_scale, {name: list(value.shape[1:]) for name, value in plain.items()})
+        key = repr(sizes)
+        if key not in self._sessions:
+            self._sessions[key] = self._open(inputs, sizes)
+        session, takes = self._sessions[key]
+        (prediction,) = session.run(None, {name: plain[name].contiguous().numpy() for name in takes})
+        return torch.from_numpy(prediction)
+
+    def _open(self, inputs: dict[str, Any], sizes: tuple[Any, ...]) -> tuple[Any, list[str]]:
+        """A session for inputs of such sizes, and the names of what it takes."""
+        self._weights = self._weights or digest(self.denoiser)
+        kind = type(self.denoiser).__name__, dict(self.denoiser.config), version(PACKAGE), torch.__version__, OPSET
+        path = hub.cache_folder() / CACHE / f"{digest(self._weights, kind, sizes)}.onnx"
+        module, rows = Predict(self.denoiser), torch.arange(BATCH)
+        example = tree_map(lambda value: value[rows % len(value)].clone(), inputs)
+        graph = Graph(module, example, ("prediction",), TOLERANCE, oracle=module)
+        if not is_sound(graph, path):
+            check_installed(*NEEDED)
+            write_part(graph, path, {"part": "denoiser"})
+        session = hub.open_network(path, num_threads=torch.get_num_threads())
+        return session, [one.name for one in session.get_inputs()]
+
+
+def is_sound(graph: Graph, path: Path) -> bool:
+    """Whether a file is there that onnxruntime opens and that says what torch says."""
+    if path.is_file():
+        with contextlib.suppress(Exception):  # whatever a damaged file makes onnxruntime say: it is written again
+            compared(graph, path, path)
+            return True
+    return False
+
+
+@torch.no_grad()
+def time_engines(pipeline: Any, num: int = 8) -> dict[str, float]:
+    """Seconds that the network takes for a step of `num` samples, guided where it is, by each engine there is."""
+    settings = pipeline.sampling_settings()
+    rows = num * (1 if settings["guidance_scale"] in (0.0, 1.0) else 2)
+    x_t, timestep = torch.randn(rows, *pipeline.codec.shape), torch.full((rows,), 500.0)
+    engines = ["torch", *(["onnx"] if all(map(importlib.util.find_spec, NEEDED)) else [])]
+    found = {}
+    for engine in engines:
+        precision: Any = settings["precision"] if engine == "torch" else "no"
+        with autocast(pipeline.device, precision):
+            condition = pipeline.denoiser.precompute(pipeline.conditioner.null(rows))
+            network = CastOnce(pipeline.denoiser) if engine == "torch" else OnnxNetwork(pipeline.denoiser)
+            network(x_t, timestep, condition)
+            times = []
+            for _ in range(5):
+                started = time.perf_counter()
+                network(x_t, timestep, condition)
+                times.append(time.perf_counter() - started)
+        found[engine] = statistics.median(times)
+    return found
+
+
+def set_engine(made: Any, engine: str) -> None:
+    """Let a pipeline, or both of a cascade, be computed by an engine."""
+    if engine not in get_args(Engine):
+        raise InputError(f"engine {engine!r}: there are {', '.join(get_args(Engine))}")
+    pipelines = (made.base, made.upsampler) if isinstance(made, Cascade) else (made,)
+    for one in pipelines:
+        one.network = None if engine == "torch" else OnnxNetwork(one.denoiser)

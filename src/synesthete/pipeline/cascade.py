@@ -195,11 +195,8 @@ class Cascade:
         """Samples for a batch of the base's raw conditions: the waveform at `sample_rate`, and its x_0.
 
         generators: one a sample, of seed 0 where None; the upsampler goes on with them. canvas: what the base is to
-            make, of any length; its own clip where None. how: as for `long_form_steps`; sampling settings are the
-            base's, the upsampler samples as it was saved.
-
-        Raises:
-            InputError: as `long_form_steps`.
+            make, of any length; its own clip where None. how: as for `long_form_steps`, whose errors these are;
+            sampling settings are the base's, the upsampler samples as it was saved.
         """
         generators = list(generators or seeding.sample_generators(0, len(raw)))
         canvas = canvas or Canvas.unconditional(self.base.codec, len(raw))

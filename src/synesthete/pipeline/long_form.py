@@ -189,11 +189,7 @@ def crossfade(before: Tensor, after: Tensor) -> Tensor:
 def sample_long_form(
     pipeline: Pipeline, raw: Any, canvas: Canvas, *, generators: Sequence[torch.Generator] | None = None, **how: Any
 ) -> Output:
-    """The sound (B, num_samples) of a canvas once all of it is made. Arguments as for `long_form_steps`.
-
-    Raises:
-        InputError: as `long_form_steps`.
-    """
+    """The sound (B, num_samples) of a canvas once all of it is made. Arguments and errors as of `long_form_steps`."""
     generators = list(generators or seeding.sample_generators(0, len(canvas)))
     for _ in long_form_steps(pipeline, raw, canvas, generators=generators, **how):
         pass

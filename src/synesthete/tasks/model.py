@@ -98,7 +98,7 @@ def load(name: str, device: str = "cpu", engine: str = "torch") -> Model:
     task = find_task(model_task_name(folder))
     if engine == "torch":
         return Model(name, task, task.load(name, device), folder)
-    from synesthete.export.engine import set_engine  # with the codecs' networks, which most models are not of
+    from synesthete.export.model import set_engine  # with the codecs' networks, which most models are not of
 
     pipeline = task.load(name, "cpu" if device == "auto" else device)
     set_engine(pipeline, engine)
