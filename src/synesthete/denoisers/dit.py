@@ -88,10 +88,6 @@ class DiT(ConditionedDenoiser):
         boundary_width: int | None = None,
     ) -> None:
         super().__init__()
-        if width % num_heads:
-            raise InputError(
-                f"denoiser.width {width} does not divide into {num_heads} heads; change denoiser.num_heads"
-            )
         if not 1 <= num_modulation_networks <= depth:
             raise InputError(
                 f"denoiser.num_modulation_networks {num_modulation_networks}: give 1 to {depth} (denoiser.depth)"

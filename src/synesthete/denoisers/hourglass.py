@@ -96,10 +96,6 @@ class Hourglass(ConditionedDenoiser):
         interval_width: int | None = None,
     ) -> None:
         super().__init__()
-        if width % num_heads:
-            raise InputError(
-                f"denoiser.width {width} does not divide into {num_heads} heads; change denoiser.num_heads"
-            )
         cell_values = math.prod(cell_size)
         if in_channels * cell_values > cell_width:
             raise InputError(

@@ -19,6 +19,7 @@ from synesthete.codecs.pixels import LEVEL, PixelCodec
 from synesthete.codecs.stft import LOUDEST_DB, StftCodec
 from synesthete.codecs.vocos import LOUDEST, Vocos
 from synesthete.conditioning.labels import Labels
+from synesthete.denoisers.denoiser import READ_BY
 from synesthete.types import Condition, InputError
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
 BATCH = 2  # of examples: torch takes sizes of 0 and 1 for constants
 TOLERANCE = 1e-3  # of float32 sums in another order, through all layers
-# The parts of a condition, and the field of a denoiser that says whether it reads them.
-READ_BY = {
-    "tokens": "condition_width",
-    "mask": "condition_width",
-    "pooled": "pooled_width",
-    "spatial": "spatial_channels",
-}
 
 
 @dataclass(frozen=True)
@@ -110,9 +104,9 @@ def denoiser_graph(pipeline: Pipeline) -> Graph:
         "x_t": torch.randn(BATCH, *pipeline.codec.shape, generator=generator),
         "timestep": torch.linspace(0.2, 0.9, BATCH) * pipeline.process.num_train_timesteps,
     }
-    for part, width in READ_BY.items():
+    for part in ("tokens", "mask", "pooled", "spatial"):
         told = getattr(null, part)
-        if told is not None and denoiser.config.get(width) is not None:
+        if told is not None and denoiser.config.get(READ_BY["tokens" if part == "mask" else part]) is not None:
             # A row of keys that are all masked has no softmax.
             inputs[part] = torch.ones_like(told) if part == "mask" else torch.randn(told.shape, generator=generator)
     module = Predict(denoiser, pipeline.process)

@@ -141,6 +141,10 @@ class ConditionedBlock(nn.Module):
         approximate: str = "tanh",
     ) -> None:
         super().__init__()
+        if width % num_heads:
+            raise InputError(
+                f"denoiser.width {width} does not divide into {num_heads} heads; change denoiser.num_heads"
+            )
         self.norm_self = nn.LayerNorm(width, elementwise_affine=False)
         self.norm_mlp = nn.LayerNorm(width, elementwise_affine=False)
         self.self_attention = SelfAttention(width, num_heads)
