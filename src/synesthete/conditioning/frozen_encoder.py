@@ -74,8 +74,8 @@ class FrozenEncoder:
 
     def read(self, kind: Any, config: Any, may_lack: str | None = None, **settings: Any) -> Any:
         """`read_network` of its folder."""
-        how = {"config": config, "field": self.field, "may_lack": may_lack} | settings
-        return read_network(kind, self.model, self.folder, self.kind, **how)
+        own = (self.model, self.folder, self.kind)
+        return read_network(kind, *own, field=self.field, may_lack=may_lack, config=config, **settings)
 
 
 def read_network(

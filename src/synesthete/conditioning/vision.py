@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Family(NamedTuple):
-    """How encoders of one build are asked.
+    """How an encoder is asked.
 
-    width: of a token, by the encoder's configuration. cell: side of the square of pixels that a token stands for.
-    read: the network and normalised pictures (B, C, H, W) -> (B, 1 + L, width), the pooled vector before the tokens.
+    width: of a token. cell: side of the square of pixels that it stands for. read: the network and normalised pictures
+    (B, C, H, W) -> (B, 1 + L, width), the pooled vector before the tokens.
     """
 
-    width: Callable[[Any], int]
-    cell: Callable[[Any], int]
+    width: int
+    cell: int
     read: Callable[[Any, Tensor], Tensor]
 
 
@@ -67,21 +67,14 @@ def qwen_patches(x: Tensor, config: Any) -> tuple[Tensor, Tensor]:
     return x.flatten(0, 4).flatten(1), torch.tensor([[1, rows, columns]] * len(x), device=x.device)
 
 
-TRANSFORMER = Family(lambda config: config.hidden_size, lambda config: config.patch_size, read_transformer)
-QWEN = Family(
-    lambda config: config.out_hidden_size, lambda config: config.patch_size * config.spatial_merge_size, read_qwen
-)
-FAMILIES = {"qwen3_vl_vision": QWEN, "qwen3_vl_moe_vision": QWEN}
-
-
 def family_of(model: str, config: Any) -> Family:
     """How an encoder is asked, by the `model_type` of its configuration's class; any plain ViT without an entry."""
     kind = type(config).model_type  # published towers write that of the model they are part of
-    if kind in FAMILIES:
-        return FAMILIES[kind]
+    if kind in ("qwen3_vl_vision", "qwen3_vl_moe_vision"):
+        return Family(config.out_hidden_size, config.patch_size * config.spatial_merge_size, read_qwen)
     sizes = (getattr(config, name, None) for name in ("hidden_size", "patch_size", "image_size"))
     if all(isinstance(size, int) for size in sizes):
-        return TRANSFORMER
+        return Family(config.hidden_size, config.patch_size, read_transformer)
     raise InputError(
         f"{model}: a {kind} is no vision transformer that can be read here; "
         f"give CLIP, SigLIP, DINOv2 or Qwen3-VL with --set {FIELD}=ID"
@@ -130,10 +123,9 @@ def find_vision_geometry(model: str) -> Geometry:
     if model in KNOWN:
         return KNOWN[model]
     folder = hub.find_weights(model, SETTINGS, field=FIELD)
-    config = read_vision_config(model, folder)
-    family = family_of(model, config)
+    width, cell, _ = family_of(model, read_vision_config(model, folder))
     own = own_size(read_processor(model, folder))
-    return Geometry(family.width(config), family.cell(config), own, own=own is not None)
+    return Geometry(width, cell, own, own=own is not None)
 
 
 class VisionTower(FrozenEncoder):
