@@ -299,7 +299,7 @@ def test_the_places_of_a_lora_are_known_before_and_after_it_is_there(folder, pla
         ({"lora_alpha": 16}, r"its lora_alpha is 32(\.0)?, here 16"),
         ({"num_sound_tokens": 4}, "its num_sound_tokens is 3, here 4"),
         ({"gated": False}, r"gates.safetensors: .* is .* there, not here; set gated, gated_width"),
-        ({"gated_width": 4}, r"gates.safetensors: .* is \(8, 16\) there, \(4, 16\) here; set gated, gated_width"),
+        ({"gated_width": 4}, r"gates.safetensors: .* is \(8, 8\) there, \(4, 8\) here; set gated, gated_width"),
     ],
 )
 def test_adapters_of_another_make_are_refused_and_nothing_is_lost(folder, tmp_path, settings, message):
