@@ -288,11 +288,6 @@ def filled(kind: type, values: dict[str, Any], where: str) -> Any:
         raise InputError(f"{where}: {error}") from None
 
 
-def item_name(item: Any) -> str:
-    """What an item of a list is called in `--set`: a stage's name, or a build's class in lower case."""
-    return item.target.__name__.lower() if isinstance(item, Build) else str(getattr(item, "name", ""))
-
-
 def read_assignment(assignment: str) -> tuple[str, Any]:
     """`key=value` taken apart, the value read as YAML.
 
@@ -313,9 +308,13 @@ def read_assignment(assignment: str) -> tuple[str, Any]:
 
 
 def children(holder: Any) -> dict[str, Any]:
-    """What can be reached from a build, a stage, a recipe, or a list, whose items have a place and a name."""
+    """What can be reached from a build, a stage, a recipe, or a list.
+
+    An item of a list is called by its place, and by a stage's name or a build's class in lower case.
+    """
     if isinstance(holder, Build):
         return holder.fields
     if isinstance(holder, list | tuple):
-        return {name: item for i, item in reversed([*enumerate(holder)]) for name in (item_name(item), str(i))}
+        names = [i.target.__name__.lower() if isinstance(i, Build) else str(getattr(i, "name", "")) for i in holder]
+        return {name: item for i, item in reversed([*enumerate(holder)]) for name in (names[i], str(i))}
     return {f.name: getattr(holder, f.name) for f in fields(holder)} if is_dataclass(holder) else {}

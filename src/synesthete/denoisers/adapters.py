@@ -84,7 +84,15 @@ def load_adapters(parts: Any, folder: str | Path) -> None:
     index = read_adapter_index(folder)
     unet = parts.denoiser.unet
     check_base(unet, index, folder)
-    check_make(parts.denoiser.config, index, folder)
+    config, lora = parts.denoiser.config, index["lora"] or {"rank": None}
+    for field, here, there in (
+        ("lora_rank", config.lora_rank, lora["rank"]),
+        ("lora_alpha", config.lora_alpha, lora.get("alpha", config.lora_alpha)),
+        ("num_sound_tokens", config.num_sound_tokens, index["num_sound_tokens"]),
+    ):
+        if here != there:
+            said = "null" if there is None else there
+            raise InputError(f"{folder}: its {field} is {said}, here {here}; --set denoiser.{field}={said}")
     wanted = {LORA: lora_of(unet), GATES: gates_of(unet), SOUND: sound_parameters(parts.conditioner)}
     given = {file: read(own, Path(folder) / file) for file, own in wanted.items()}
     for file, own in wanted.items():
@@ -219,19 +227,6 @@ def read_adapter_index(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path}: damaged; copy the adapters again") from None
     return index
-
-
-def check_make(config: Any, index: Mapping[str, Any], folder: str | Path) -> None:
-    """Make sure that a denoiser of these settings hears as adapters were trained to be heard."""
-    lora = index["lora"] or {"rank": None}
-    for field, here, there in (
-        ("lora_rank", config.lora_rank, lora["rank"]),
-        ("lora_alpha", config.lora_alpha, lora.get("alpha", config.lora_alpha)),
-        ("num_sound_tokens", config.num_sound_tokens, index["num_sound_tokens"]),
-    ):
-        if here != there:
-            said = "null" if there is None else there
-            raise InputError(f"{folder}: its {field} is {said}, here {here}; --set denoiser.{field}={said}")
 
 
 def read(own: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:

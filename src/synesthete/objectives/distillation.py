@@ -64,7 +64,8 @@ class Distillation(Denoising):
         """As every objective."""
         if not parts.process.is_gaussian:
             raise InputError("few steps are learned of walks without chance, and notes are drawn by chance; leave it")
-        self.grids = [timesteps_of(parts.process, num) for num in self.steps]
+        walks = [scheduler_for(few_steps(parts.process, num), parts.process) for num in self.steps]
+        self.grids = [torch.as_tensor(walk.timesteps) for walk in walks]
         return super().attach(parts)
 
     def draw_timesteps(self, num: int, generator: torch.Generator) -> Tensor:
@@ -120,8 +121,3 @@ def without_chance(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {**settings, "eta": 0.0}
     solver = "flow-dpmsolver++" if SAMPLERS[name].family == "flow" else "dpmsolver++"
     return {**settings, "sampler": solver, "solver_order": None, "eta": 0.0}
-
-
-def timesteps_of(process: Process, num: int) -> Tensor:
-    """The timesteps (num,) of a walk in few steps."""
-    return torch.as_tensor(scheduler_for(few_steps(process, num), process).timesteps)

@@ -51,9 +51,17 @@ def upsample(
         InputError: a model that is no upsampler, a sound of 0 samples or not finite, or of a rate that it cannot use.
     """
     check_upsampler(pipeline)
-    rate = pipeline.codec.spec.sample_rate
+    rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
     sounds = torch.atleast_2d(waveform.detach().cpu().float())  # (B, S)
-    check_sound(sounds, sample_rate, pipeline)
+    if not sounds.numel():
+        raise InputError("a sound of 0 samples to upsample; record it again")
+    if not torch.isfinite(sounds).all():
+        raise InputError("a sound with NaN or infinite samples to upsample; mend it")
+    if not LEAST * low_rate <= sample_rate < rate:
+        why = "it has these highs already" if sample_rate >= rate else "too little is left of it"
+        raise InputError(
+            f"a sound at {sample_rate} Hz: {why}; this model makes {rate} Hz of {low_rate} Hz, resample to that first"
+        )
     given = resample(sounds, sample_rate, rate)
     generators = list(generators or seeding.sample_generators(0, len(given)))
     x_0 = make_frames(pipeline, given, generators, batch_size, progress, **sampling)
@@ -71,20 +79,6 @@ def check_upsampler(pipeline: Pipeline) -> None:
     if pipeline.conditioner.reads != "sound" or "low_rate" not in pipeline.conditioner.config:
         kind = type(pipeline.conditioner).__name__
         raise InputError(f"this model reads {kind}, not a low-rate sound; give an upsampler, such as music-upsampler")
-
-
-def check_sound(sounds: Tensor, sample_rate: int, pipeline: Pipeline) -> None:
-    """Raise InputError where sounds (B, S) cannot be upsampled by this model."""
-    rate, low_rate = pipeline.codec.spec.sample_rate, pipeline.conditioner.config.low_rate
-    if not sounds.numel():
-        raise InputError("a sound of 0 samples to upsample; record it again")
-    if not torch.isfinite(sounds).all():
-        raise InputError("a sound with NaN or infinite samples to upsample; mend it")
-    if not LEAST * low_rate <= sample_rate < rate:
-        why = "it has these highs already" if sample_rate >= rate else "too little is left of it"
-        raise InputError(
-            f"a sound at {sample_rate} Hz: {why}; this model makes {rate} Hz of {low_rate} Hz, resample to that first"
-        )
 
 
 def make_frames(

@@ -234,7 +234,8 @@ def long_form_steps(
             raise InputError(f"{name} {number}: give 0 or more")
     windows = plan(canvas.known, frames, find_overlap(frames, overlap), is_loop=canvas.is_loop)
     rounds = [strength] + num_resamplings * [RESAMPLING_STRENGTH]
-    each = [count_steps(pipeline, share, **sampling) for share in rounds]
+    scheduler = scheduler_for(pipeline.sampling_settings(**sampling), pipeline.process)
+    each = [len(scheduler.timesteps) - find_first(scheduler, share) for share in rounds]
     total, done = len(windows) * sum(each), 0
     for window in windows:
         index = torch.arange(window.start, window.start + frames.whole) % canvas.x_0.shape[-1]
@@ -256,12 +257,6 @@ def long_form_steps(
         weight = ((new - first + 1) / (window.first - first + 1)).clamp(max=1)
         canvas.x_0[..., places] = torch.lerp(canvas.x_0[..., places], made[..., new - window.start], weight)
         canvas.known[places] = True
-
-
-def count_steps(pipeline: Pipeline, strength: float, **sampling: Any) -> int:
-    """How many x_t a trajectory yields."""
-    scheduler = scheduler_for(pipeline.sampling_settings(**sampling), pipeline.process)
-    return len(scheduler.timesteps) - find_first(scheduler, strength)
 
 
 def framed(codec: Any, canvas: Canvas, index: Tensor) -> tuple[Tensor, Tensor]:

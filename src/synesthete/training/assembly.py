@@ -164,12 +164,10 @@ def load_checkpoint(parts: Parts, checkpoint: Path) -> None:
         if state.get(BASE):
             check_same_digests(base_of(parts), state, checkpoint)
             left_out = base_names(parts)
-        load_state(parts, saved_weights(checkpoint), left_out)
-
-
-def saved_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """What a checkpoint holds of an objective's weights, whole, by name; inside `reading`."""
-    return read_model(checkpoint) if are_pieces_in(checkpoint) else load_file(checkpoint / "model.safetensors")
+        if are_pieces_in(checkpoint):
+            load_state(parts, read_model(checkpoint), left_out)
+        else:
+            load_state(parts, load_file(checkpoint / "model.safetensors"), left_out)
 
 
 def base_names(parts: Parts) -> frozenset[str]:

@@ -234,11 +234,3 @@ def num_to_keep(folder: Path, step: int, patience: int | None, least: int) -> in
     if patience is None:
         return least
     return max(least, 1 + sum(step_of(path) > step - patience for path in folder.glob("step_*")))
-
-
-def last_good(folder: Path) -> tuple[Path | None, list[Rollback]]:
-    """The checkpoint to go on from, and the rollbacks so far; what they have left behind is deleted."""
-    rollbacks = read_rollbacks(folder)
-    if rollbacks:
-        remove_rolled_back(folder, rollbacks)
-    return latest_checkpoint(folder), rollbacks

@@ -260,7 +260,13 @@ class Trackers:
                 continue
             kind = LOGGER_TYPE_TO_CLASS[name]
             places = [str(folder)] if kind.requires_logging_directory else []
-            given, made = {"wandb": _wandb, "mlflow": _mlflow}.get(name, lambda *_: ({}, None))(folder, ids.get(name))
+            there = ids.get(name)
+            made = there or uuid.uuid4().hex[:8] if name == "wandb" else None
+            given: dict[str, Any] = {}
+            if name == "wandb":
+                given = {"name": folder.name, "id": made, "resume": "allow"}
+            elif name == "mlflow":
+                given = {"run_id": there} if there else {"run_name": folder.name}
             try:
                 tracker = kind(PACKAGE, *places, **given)
                 getattr(tracker, "start", lambda: None)()
@@ -300,12 +306,3 @@ def flat(values: Any, where: str = "") -> dict[str, Any]:
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         found |= flat(value, f"{where}.{key}".strip("."))
     return found
-
-
-def _wandb(folder: Path, there: str | None) -> tuple[dict[str, Any], str | None]:
-    made = there or uuid.uuid4().hex[:8]
-    return {"name": folder.name, "id": made, "resume": "allow"}, made
-
-
-def _mlflow(folder: Path, there: str | None) -> tuple[dict[str, Any], str | None]:
-    return ({"run_id": there} if there else {"run_name": folder.name}), None

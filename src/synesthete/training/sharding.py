@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
@@ -34,16 +33,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from synesthete.io import PARTIAL, cannot_write, read_json
 from synesthete.nn.layers import ConditionedBlock
-from synesthete.training.run_folder import processes
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from synesthete.objectives import Objective
-
-
-def is_asked() -> bool:
-    """Whether the launcher was told to shard, and there are processes to share the pieces."""
-    return parse_flag_from_env("ACCELERATE_USE_FSDP") and processes().num_processes > 1
 
 
 def shard(objective: Objective, accelerator: Accelerator) -> None:

@@ -261,7 +261,10 @@ class StageTrainer:
     def _go_to_last_good(self) -> Path | None:
         """Take up the state of the last good checkpoint, if there is one."""
         with processes().main_process_first():  # the main one deletes what a rollback has left behind
-            latest, self.rollbacks = checkpoint.last_good(self.checkpoints)
+            self.rollbacks = checkpoint.read_rollbacks(self.checkpoints)
+            if self.rollbacks:
+                checkpoint.remove_rolled_back(self.checkpoints, self.rollbacks)
+            latest = checkpoint.latest_checkpoint(self.checkpoints)
         if latest:
             self._restore(latest)
         return latest

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
@@ -112,7 +113,7 @@ class Weights:
     ) -> None:
         self.parts, self.stage, self.accelerator, self.make = parts, stage, accelerator, make
         self.left_out = base_names(parts) if is_adapted else frozenset()
-        self.sharded = sharding.is_asked()
+        self.sharded = parse_flag_from_env("ACCELERATE_USE_FSDP") and accelerator.num_processes > 1
         if self.sharded:
             _ = self.base  # while it is whole
             sharding.shard(objective, accelerator)
