@@ -62,7 +62,8 @@ class Ray(Local):
             return
         where = address or os.environ.get("RAY_ADDRESS", "")
         try:
-            check_reachable(where)
+            if found := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", where):  # Ray would wait for minutes
+                socket.create_connection((found[1], int(found[2])), timeout=10).close()
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # of many kinds, by what is wrong and by version
             raise InputError(
@@ -118,17 +119,6 @@ class Ray(Local):
             why = type(error).__name__
             logger.warning("a worker died (%s); what it was doing is done again", why)
             return Lost(why)
-
-
-def check_reachable(address: str) -> None:
-    """Make sure that something listens at HOST:PORT, for which Ray would wait for minutes.
-
-    Raises:
-        OSError: nothing does.
-    """
-    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)
-    if found:
-        socket.create_connection((found[1], int(found[2])), timeout=10).close()
 
 
 # What a worker process holds: the token of the work that it was sent last, and the work.

@@ -200,18 +200,14 @@ class Process:
         alpha, sigma = self.alpha_sigma(timestep)
         return alpha * x_0 + sigma * noise
 
-    def preconditioning(self, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """c_skip, c_out and c_in at timesteps (B,), each (B, 1, 1, 1)."""
-        alpha, sigma = self.alpha_sigma(timestep)
-        power = alpha**2 + sigma**2  # of x_t
-        return alpha / power, sigma * power.rsqrt(), power.rsqrt()
-
     def predict(self, denoiser: Any, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """The prediction at x_t (B, C, H, W) and timesteps (B,), in `prediction_type`, float32."""
         # Weights kept in half precision take no other input; x_t and what follows stay float32.
         if not self.preconditioned:
             return denoiser(x_t.to(denoiser.dtype), timestep, condition).float()
-        c_skip, c_out, c_in = self.preconditioning(timestep)
+        alpha, sigma = self.alpha_sigma(timestep)
+        power = alpha**2 + sigma**2  # of x_t
+        c_skip, c_out, c_in = alpha / power, sigma * power.rsqrt(), power.rsqrt()
         output = denoiser((c_in * x_t).to(denoiser.dtype), timestep, condition).float()
         return c_skip * x_t + c_out * output
 

@@ -190,7 +190,15 @@ class Canvas:
         frames = Frames.of(codec)
         if num_samples is None:
             num_samples = frames.whole * frames.hop if is_loop else codec.config.num_samples
-        num_frames = count_frames(codec, num_samples, is_loop=is_loop)
+        if num_samples < 1:
+            raise InputError("a sound of 0 samples: give a longer one")
+        # A window at least, and a whole number of hops around a loop.
+        num_frames = round(num_samples / frames.hop) if is_loop else max(covered(codec, num_samples), frames.whole)
+        if num_frames < frames.whole:
+            raise InputError(
+                f"a loop of {num_samples / frames.sample_rate:.2f} s: shorter than this model's window; "
+                f"give at least {frames.seconds(frames.whole):.3f} s"
+            )
         x_0 = silent_frames(codec, num_frames).expand(batch_size, -1, -1, -1).clone()
         return cls(x_0, torch.zeros(num_frames, dtype=torch.bool), num_samples, is_loop)
 
@@ -283,19 +291,3 @@ def covered(codec: Any, num_samples: int) -> int:
     """Frames of a sound, no more than a window's for one that a window holds."""
     frames = Frames.of(codec)
     return frames.whole if num_samples <= codec.config.num_samples else frames.covering(num_samples)
-
-
-def count_frames(codec: Any, num_samples: int, *, is_loop: bool) -> int:
-    """Frames of a canvas: a window at least, and a whole number of hops around a loop."""
-    frames = Frames.of(codec)
-    if num_samples < 1:
-        raise InputError("a sound of 0 samples: give a longer one")
-    if not is_loop:
-        return max(covered(codec, num_samples), frames.whole)
-    num_frames = round(num_samples / frames.hop)
-    if num_frames < frames.whole:
-        raise InputError(
-            f"a loop of {num_samples / frames.sample_rate:.2f} s: shorter than this model's window; "
-            f"give at least {frames.seconds(frames.whole):.3f} s"
-        )
-    return num_frames
