@@ -11,10 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from synesthete import executors
-from synesthete.cluster import package_identity, serve, working_on
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import split_voices
-from synesthete.executors import Local
+from synesthete.executors import Local, package_identity, serve, working_on
 from synesthete.types import InputError
 from synesthete.worklist import standings
 
@@ -69,7 +68,7 @@ class OnNodes(Local):
         util = SimpleNamespace(get_node_ip_address=lambda: self.node)
         loads = SimpleNamespace(loads=lambda packed: packed)
         monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(util=util, get=lambda held: held, cloudpickle=loads))
-        monkeypatch.setattr("synesthete.cluster.single_threaded", lambda: None)
+        monkeypatch.setattr("synesthete.executors.single_threaded", lambda: None)
 
         def write_unless_full(path, content):
             if self.node == self.full:

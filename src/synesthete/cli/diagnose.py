@@ -59,10 +59,10 @@ def diagnose(
     `synesthete diagnose runs/mine --only denoising,classes --seed 3 --set sampling.guidance_scale=4 --out out/mine`,
     `synesthete diagnose runs/mine --on ray`
     """
-    from synesthete.cluster import working_on
     from synesthete.evaluation.diagnostics.diagnosis import choose_features, chosen, run_diagnostics
     from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
     from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
+    from synesthete.executors import working_on
 
     names = chosen(options.split_commas(only))
     target = options.choose_folder(out, "diagnose", model)

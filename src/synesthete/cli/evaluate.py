@@ -71,7 +71,7 @@ def evaluate(
     `synesthete evaluate runs/images-digits --num 1000 --features classifier`,
     `synesthete evaluate runs/audio-to-image-digits --num 300`
     """
-    from synesthete.cluster import working_on
+    from synesthete.executors import working_on
 
     target = options.choose_folder(out, "report", model)
     options.check_report_folder(target, overwrite)

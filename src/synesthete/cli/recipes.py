@@ -108,7 +108,7 @@ def prepare(
         return
     if not recipe:
         raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
-    from synesthete.cluster import working_on
+    from synesthete.executors import working_on
 
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)

@@ -73,9 +73,9 @@ def sweep(
     `synesthete sweep images-digits --cfg 1,2,4 --steps 10,20 --num 8 --out out/sweep`,
     `synesthete sweep runs/mine --cfg 1 2 4 --steps 10 20 --out /shared/sweep --on ray`
     """
-    from synesthete.cluster import working_on
     from synesthete.evaluation.search.space import find_labels, plan_sweep
     from synesthete.evaluation.search.sweep import SweepSamples, run_sweep
+    from synesthete.executors import working_on
 
     tried = {
         "schedules": options.split_commas(schedulers),
@@ -138,9 +138,9 @@ def tune(
     Examples: `synesthete tune runs/mine --seconds-per-picture 0.1`,
     `synesthete tune images-digits --no-write --out out/tune --minutes 5`
     """
-    from synesthete.cluster import working_on
     from synesthete.evaluation.search.measurements import SearchConfig
     from synesthete.evaluation.search.tune import check_config, check_writable, run_tune
+    from synesthete.executors import working_on
 
     if any(assignment.startswith("sampling.") for assignment in assignments or ()):
         raise InputError("--set sampling...: sampling is what is searched here; leave it out")
