@@ -200,10 +200,7 @@ def write_embedding(folder: Path, name: str, vectors: Tensor, metadata: Mapping[
 
 
 def write_environment(folder: Path, num_processes: int) -> None:
-    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders.
-
-    num_processes: that the run begins with.
-    """
+    """Versions and processor, for whoever wants to repeat the run; no names of users, machines or folders."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -105,10 +105,7 @@ def piece_of(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def whole_state(model: nn.Module, averages: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """The state of a sharded model in whole tensors on the CPU, some replaced by their averages.
-
-    Every process has to call it; those with keep=False get nothing.
-    """
+    """A sharded model's state, averages in place, whole on the CPU where `keep`; every process has to call it."""
     state = {}
     for name, value in model.state_dict().items():
         tensor = whole(averages.get(name, value))
