@@ -118,10 +118,7 @@ def modules_of(work: Any) -> set[str]:
 
 @contextlib.contextmanager
 def without_main(work: Callable[[Any], Any]) -> Iterator[None]:
-    """Start processes that do not run the caller's script again, as they would one without a main guard.
-
-    Work that is defined in that script needs it, guard and all.
-    """
+    """Start processes that do not run the caller's script again; work that is defined in it needs it, guard and all."""
     main = sys.modules["__main__"]
     hidden = {} if "__main__" in modules_of(work) else {"__file__": None, "__spec__": None}
     kept = {name: getattr(main, name) for name in hidden if hasattr(main, name)}

@@ -105,11 +105,7 @@ def tab_separated(path: Path) -> list[list[str]]:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file whole, or not at all; text as UTF-8.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """Write a file whole, or not at all, as `replacing`; text as UTF-8."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 

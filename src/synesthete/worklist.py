@@ -82,11 +82,7 @@ class Standing:
 
 
 def standings(folder: Path) -> list[Standing]:
-    """How far the steps in a folder and those below it have come, in the order of their beginnings.
-
-    Raises:
-        InputError: no such folder, or nothing was ever prepared in it.
-    """
+    """How far the steps in a folder and those below it have come, in the order of their beginnings."""
     plans = [path for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + f"{PLACE}/*.json")]
     found = [standing_of(path) for path in sorted(plans, key=lambda path: path.stat().st_mtime_ns)]
     if not found:

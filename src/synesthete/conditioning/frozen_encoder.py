@@ -107,10 +107,7 @@ def find_folder(model: str, field: str) -> Path:
 
 @contextlib.contextmanager
 def one_line(model: str, kind: str, field: str = FIELD) -> Iterator[None]:
-    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `kind`.
-
-    field: of the recipe, which the model came from.
-    """
+    """Transformers without its bars and reports; whatever it raises becomes an InputError: model is not `kind`."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -25,10 +25,7 @@ SILENT = 1e-3  # length of a vector of Whisper's below which it stands for nothi
 
 
 class SoundTower(FrozenEncoder):
-    """A frozen encoder of sounds at `sample_rate` Hz, each of which goes through alone.
-
-    settings: what else decides its vectors.
-    """
+    """A frozen encoder of sounds at `sample_rate` Hz, one at a time; settings: what else decides its vectors."""
 
     cache: ClassVar[str]  # the folder of the cache
     build: ClassVar[str]  # as the names of transformers' classes begin

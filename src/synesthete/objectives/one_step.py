@@ -170,10 +170,7 @@ def losses_by_source(parts: Parts, batch: Batch, at_once: int | None = None) -> 
 
 @dataclass(frozen=True)
 class Gap:
-    """The mean loss of samples trained on and of samples held out; the difference as a share of the former.
-
-    low, high: the share's 95% interval.
-    """
+    """Mean losses of samples trained on and held out; the difference as a share of the former, and its 95% interval."""
 
     training: float
     held_out: float

@@ -111,10 +111,7 @@ class ModelCard:
 
 
 def write_card(folder: Path, card: ModelCard | None = None, name: str = "") -> None:
-    """Write README.md into a model's folder, unless there is one that somebody changed.
-
-    name: by which the model is loaded in its examples; the recipe's where empty.
-    """
+    """Write a model's README.md, its `name` in examples or the recipe's, unless there is one that somebody changed."""
     path = folder / hub.CARD
     if not path.is_file() or OURS in path.read_text(encoding="utf-8"):
         write_file(path, render_card(folder, card or ModelCard(), name))

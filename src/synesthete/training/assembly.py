@@ -186,10 +186,7 @@ def base_of(parts: Parts) -> dict[str, str]:
 
 
 def check_same_digests(own: Mapping[str, str] | None, state: Mapping[str, Any], checkpoint: Path) -> None:
-    """Make sure that a checkpoint that left its base out is gone on from beside the same one.
-
-    own: of the base at hand. state: what the checkpoint says.
-    """
+    """Make sure that a checkpoint (its `state`) that left its base out is gone on from beside the same one, `own`."""
     if state.get(BASE) != own:
         raise InputError(f"{checkpoint}: trained beside another base than denoiser.model is now; give it that one back")
 
@@ -239,10 +236,7 @@ class Models:
         self._end = folder / f"after-{stage.name}" if several and denoises(stage) else None
 
     def write(self, weights: Weights, now: bool = True, at_end: bool = False) -> None:
-        """The model by the averaged weights where there are some: `now` as it is, `at_end` as the stage leaves it.
-
-        The latter where several stages denoise.
-        """
+        """The model by its averages: `now` as it is, `at_end` as the stage leaves it, where several stages denoise."""
         if not (now or at_end):
             return
         with weights.averaged() as parts:

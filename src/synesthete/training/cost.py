@@ -136,10 +136,7 @@ def in_own_process(run: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def predict_memory(recipe: Recipe, stage: Stage, size: int, dummies: Dummies) -> Memory:
-    """A step's memory from its shapes: every tensor is made without values and counted while it lives.
-
-    size: samples of a micro-batch.
-    """
+    """The memory of a step of `size` samples: every tensor is made without values and counted while it lives."""
     samples = dummies(recipe, stage, 1)
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True), ledger, staying():

@@ -139,10 +139,7 @@ def dry_run_recipe(
 
 
 def prepare_sample(values: dict[str, Any], dummies: cost.Dummies, folder: Path) -> Preparation | None:
-    """Encode a picture and hear a sound where frozen networks do so before training; keep the codec as measured.
-
-    None where there are no such networks.
-    """
+    """What frozen networks take before training for a picture and a sound, or None; the codec is kept as measured."""
     recipe = Recipe.from_dict(values)
     samples: Any = dummies(recipe, recipe.stages[0], 1)
     if getattr(samples, "heard", None) is not None:

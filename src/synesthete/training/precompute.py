@@ -53,10 +53,7 @@ NUM_VIEWS = 4  # of a picture that is augmented: itself, and three more
 
 @torch.no_grad()
 def measure_latents(codec: Any, samples: Samples, device: torch.device) -> None:
-    """Measure the latents of a codec that has learned, so that x_0 has about zero mean and unit spread.
-
-    samples: those it was trained on.
-    """
+    """Measure the latents of a codec on what it has learned from: x_0 gets about zero mean and unit spread."""
     codec.eval()
     samples = samples.signals().plain()
     drawn = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:NUM_MEASURED].sort().values

@@ -103,11 +103,7 @@ def num_begun(folder: Path) -> int | None:
 
 
 def open_run(recipe: Recipe, folder: Path) -> None:
-    """Make the run folder, or make sure that it holds this very recipe, or one whose last stage this one extends.
-
-    Raises:
-        InputError: a run of another recipe, another thing, or a folder that cannot be made.
-    """
+    """Make the run folder, or make sure that it holds this very recipe, or one whose last stage this one extends."""
     path = folder / "recipe.yaml"
     with processes().main_process_first():  # else one process takes what another is writing for a strange folder
         begun = (folder / "checkpoints").exists() or (folder / "metrics.jsonl").exists()

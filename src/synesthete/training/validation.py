@@ -231,10 +231,7 @@ class LossByTimestep:
             self.bins.zero_()
 
     def take(self, accelerator: Accelerator) -> list[float | None]:
-        """In the main process, the mean of each bin over all, None where nothing fell; then all are empty.
-
-        [] where nothing fell at all.
-        """
+        """In the main process, the mean of each bin, None where nothing fell, [] of none; then all are empty."""
         self.gather(accelerator)
         if not self.bins[1].any():
             return []
