@@ -25,7 +25,7 @@ from synesthete.tasks import task_of
 from synesthete.training import cost, dry_run_report, published
 from synesthete.training.cost import Cost, Memory
 from synesthete.training.dry_run_report import dry_run_recipe, what_to_set
-from synesthete.training.published import PUBLISHED, Network, Published, stand_ins
+from synesthete.training.published import PUBLISHED, Network, stand_ins
 from synesthete.training.weights import Weights
 from synesthete.types import InputError
 from tiny import DEBUG, debug_recipe
@@ -52,8 +52,8 @@ def dry_run(folder, **changes):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_are_as_large_as_published(name):
-    found = [sum(p.numel() for p in network.make().parameters()) for network in PUBLISHED[name].networks]
-    assert found == [network.num_parameters for network in PUBLISHED[name].networks]
+    found = [sum(p.numel() for p in network.make().parameters()) for network in PUBLISHED[name]]
+    assert found == [network.num_parameters for network in PUBLISHED[name]]
     known = hub.PRETRAINED.get(name)
     if known and known.num_bytes:
         assert 4 * sum(found) == pytest.approx(known.num_bytes, rel=0.002)
@@ -61,13 +61,13 @@ def test_published_networks_are_as_large_as_published(name):
 
 def test_what_is_built_is_what_was_published():
     """The defaults and tables of our readers are the values of the repositories."""
-    unet, vae, _ = PUBLISHED[BASE].networks
+    unet, vae, _ = PUBLISHED[BASE]
     assert {**changed_settings(unet.fields), "cross_attention_dim": 768} == {**KNOWN[BASE], "cross_attention_dim": 768}
     ours, downsampling, channels = make_autoencoder(STABLE_DIFFUSION)
     shapes = {key: value.shape for key, value in vae.make().state_dict().items()}
     assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
     assert (downsampling, channels) == (8, 4)
-    (vocos,) = PUBLISHED["charactr/vocos-mel-24khz"].networks
+    (vocos,) = PUBLISHED["charactr/vocos-mel-24khz"]
     assert Vocos().fields == vocos.fields
     length, _, width = published.KOKORO["voice"]
     assert (published.KOKORO["sample_rate"], width) == (kokoro.SAMPLE_RATE, kokoro.STYLE_SIZE)
@@ -79,7 +79,7 @@ def test_random_weights_are_found_as_if_they_were_published(tmp_path, monkeypatc
     """And what is on the machine stays as it is; afterwards nothing is changed."""
     fields = {key: value for key, value in SMALL_AUTOENCODER.items() if key != "kind"}
     small = Network("diffusers:AutoencoderKL", fields, 0, "", file=published.WEIGHTS)
-    monkeypatch.setitem(PUBLISHED, VAE, Published((small,)))
+    monkeypatch.setitem(PUBLISHED, VAE, (small,))
     monkeypatch.setenv("SYNESTHETE_WEIGHTS", str(tmp_path / "own"))
     (tmp_path / "own/somebody/model").mkdir(parents=True)
     recipe = find_recipe("images-stl10")

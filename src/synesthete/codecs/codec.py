@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from synesthete.nn.part import Part
 from synesthete.types import InputError
@@ -57,10 +57,6 @@ class Codec(Part):
         self.mean.copy_(mean)
         self.scale.copy_(deviation)
         return self
-
-    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Its parameters by what a stage can train alone; none where it is trained whole."""
-        return {}
 
     @property
     def vocoder_in_use(self) -> str | None:

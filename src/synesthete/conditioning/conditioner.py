@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -97,10 +97,6 @@ class Conditioner(Part):
     def identity(self) -> dict[str, Any] | None:
         """What decides the features of a raw condition; None where they change in training, so that none are kept."""
         return None
-
-    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Its parameters by what a stage can train alone; none where it is trained whole."""
-        return {}
 
     def freeze(self, frozen: bool = True) -> None:
         """From now on `extract_features` learns nothing more and always gives the same, until it is freed again.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -36,10 +36,6 @@ class Denoiser(Part):
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
         raise NotImplementedError
-
-    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        """Its parameters by what a stage can train alone; none where it is trained whole."""
-        return {}
 
     @property
     def gates(self) -> dict[str, float]:

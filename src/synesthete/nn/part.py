@@ -13,7 +13,7 @@ import functools
 import inspect
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -94,6 +94,10 @@ class Part(nn.Module):
     def device(self) -> torch.device:
         """Of its first tensor."""
         return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+    def groups(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Its parameters by what a stage can train alone; none where it is trained whole."""
+        return {}
 
     def enable_gradient_checkpointing(self) -> None:
         """Let its blocks compute their activations twice, to hold fewer.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from pydantic import Field
 
+from synesthete.config.recipe import Count, Fraction  # noqa: TC001 (read when a recipe's field is set)
 from synesthete.diffusion.sampling import SAMPLERS, scheduler_for
 from synesthete.objectives.denoising import Denoising
 from synesthete.types import Batch, Condition, InputError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
     from synesthete.objectives.denoising import Objective, Parts
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Step = Annotated[int, Field(ge=1, le=16)]
 
 
@@ -50,7 +49,7 @@ class Distillation(Denoising):
         steps: tuple[Step, ...] = (1, 2, 4),
         num_inference_steps: Step | None = None,
         num_pairs: Count = 4096,
-        own_share: Share = 0.5,
+        own_share: Fraction = 0.5,
     ) -> None:
         super().__init__(condition_dropout=0.0)
         if not steps:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +46,6 @@ class Network:
             return kind(config(**self.fields)) if config else kind(**self.fields)
 
 
-@dataclass(frozen=True)
-class Published:
-    """A repository: its networks, and what writes the rest that their readers need into its folder."""
-
-    networks: tuple[Network, ...]
-    rest: Callable[[Path], Any] = field(default=lambda folder: None)
-
-
 def write_extractor(folder: Path) -> None:
     """What makes log-mels for CLAP, as its preprocessor_config.json has it: unfused, from 50 Hz up."""
     from transformers import ClapFeatureExtractor
@@ -72,87 +64,81 @@ def autoencoder(file: str, source: str) -> Network:
     return Network("diffusers:AutoencoderKL", fields, 83_653_863, source, file=file)
 
 
-TRANSFORMERS = "transformers"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PUBLISHED: dict[str, Published] = {
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": Published(
-        (
-            # Its other values are the defaults of the class, which was written for it.
-            Network(
-                "diffusers:UNet2DConditionModel",
-                {"sample_size": 64, "cross_attention_dim": 768},
-                859_520_964,
-                "unet/config.json",
-                file=f"unet/{WEIGHTS}",
-            ),
-            autoencoder(f"vae/{WEIGHTS}", "vae/config.json"),
-            Network(
-                f"{TRANSFORMERS}:CLIPTextModel",
-                {
-                    "hidden_size": 768,
-                    "intermediate_size": 3072,
-                    "num_hidden_layers": 12,
-                    "num_attention_heads": 12,
-                    "projection_dim": 768,
-                    "vocab_size": 49_408,
-                },
-                123_060_480,
-                "text_encoder/config.json, openai/clip-vit-large-patch14",
-                "text_encoder/model.safetensors",
-            ),
+PUBLISHED: dict[str, tuple[Network, ...]] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": (
+        # Its other values are the defaults of the class, which was written for it.
+        Network(
+            "diffusers:UNet2DConditionModel",
+            {"sample_size": 64, "cross_attention_dim": 768},
+            859_520_964,
+            "unet/config.json",
+            file=f"unet/{WEIGHTS}",
         ),
-        lambda folder: write_tokenizer(folder / "tokenizer"),
-    ),
-    "stabilityai/sd-vae-ft-mse": Published((autoencoder(WEIGHTS, "config.json"),)),
-    "laion/larger_clap_music_and_speech": Published(
-        (
-            Network(
-                f"{TRANSFORMERS}:ClapModel",
-                # HTSAT-base; text and projections are the defaults of the class.
-                {"audio_config": {"hidden_size": 1024, "patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2]}},
-                193_913_882,
-                "config.json; the sizes as diffusers' scripts/convert_original_audioldm2_to_diffusers.py has them",
-                "model.safetensors",
-            ),
+        autoencoder(f"vae/{WEIGHTS}", "vae/config.json"),
+        Network(
+            "transformers:CLIPTextModel",
+            {
+                "hidden_size": 768,
+                "intermediate_size": 3072,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 12,
+                "projection_dim": 768,
+                "vocab_size": 49_408,
+            },
+            123_060_480,
+            "text_encoder/config.json, openai/clip-vit-large-patch14",
+            "text_encoder/model.safetensors",
         ),
-        write_extractor,
     ),
-    "charactr/vocos-mel-24khz": Published(
-        (
-            Network(
-                "synesthete.codecs.vocos:Vocos",
-                {
-                    "sample_rate": 24_000,
-                    "n_fft": 1024,
-                    "hop_length": 256,
-                    "n_mels": 100,
-                    "dim": 512,
-                    "intermediate_dim": 1536,
-                    "num_layers": 8,
-                    "padding": "center",
-                },
-                13_531_650,
-                "config.yaml",
-            ),
-        )
+    "stabilityai/sd-vae-ft-mse": (autoencoder(WEIGHTS, "config.json"),),
+    "laion/larger_clap_music_and_speech": (
+        Network(
+            "transformers:ClapModel",
+            # HTSAT-base; text and projections are the defaults of the class.
+            {"audio_config": {"hidden_size": 1024, "patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2]}},
+            193_913_882,
+            "config.json; the sizes as diffusers' scripts/convert_original_audioldm2_to_diffusers.py has them",
+            "model.safetensors",
+        ),
     ),
-    "jik876/hifi-gan": Published(
-        (
-            Network(
-                f"{TRANSFORMERS}:SpeechT5HifiGan",
-                {
-                    "model_in_dim": 80,
-                    "upsample_initial_channel": 512,
-                    "upsample_rates": [8, 8, 2, 2],
-                    "upsample_kernel_sizes": [16, 16, 4, 4],
-                    "resblock_kernel_sizes": [3, 7, 11],
-                    "resblock_dilation_sizes": [[1, 3, 5]] * 3,
-                },
-                13_926_017,
-                "config_v1.json; Kong et al. 2020, table 1: 13.92M",
-            ),
-        )
+    "charactr/vocos-mel-24khz": (
+        Network(
+            "synesthete.codecs.vocos:Vocos",
+            {
+                "sample_rate": 24_000,
+                "n_fft": 1024,
+                "hop_length": 256,
+                "n_mels": 100,
+                "dim": 512,
+                "intermediate_dim": 1536,
+                "num_layers": 8,
+                "padding": "center",
+            },
+            13_531_650,
+            "config.yaml",
+        ),
     ),
+    "jik876/hifi-gan": (
+        Network(
+            "transformers:SpeechT5HifiGan",
+            {
+                "model_in_dim": 80,
+                "upsample_initial_channel": 512,
+                "upsample_rates": [8, 8, 2, 2],
+                "upsample_kernel_sizes": [16, 16, 4, 4],
+                "resblock_kernel_sizes": [3, 7, 11],
+                "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+            },
+            13_926_017,
+            "config_v1.json; Kong et al. 2020, table 1: 13.92M",
+        ),
+    ),
+}
+# What writes the rest that their readers need into a repository's folder.
+REST: dict[str, Callable[[Path], Any]] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": lambda folder: write_tokenizer(folder / "tokenizer"),
+    "laion/larger_clap_music_and_speech": write_extractor,
 }
 # Of hexgrad/Kokoro-82M, which runs as ONNX: config.json, and the shape of a file of voices/.
 KOKORO = {"sample_rate": 24_000, "style_dim": 128, "voice": (510, 1, 256), "n_token": 178}
@@ -163,9 +149,8 @@ def missing_weights(recipe: Recipe) -> list[str]:
     named = json.dumps(recipe.to_dict())
     return [
         name
-        for name, published in PUBLISHED.items()
-        if f'"{name}"' in named
-        and any(one.file and not hub.local_weights(name, (one.file,)) for one in published.networks)
+        for name, networks in PUBLISHED.items()
+        if f'"{name}"' in named and any(one.file and not hub.local_weights(name, (one.file,)) for one in networks)
     ]
 
 
@@ -177,7 +162,7 @@ def stand_ins(recipe: Recipe, folder: Path) -> Iterator[list[str]]:
     """
     before, missing = hub.weights_folder(), missing_weights(recipe)
     for name in missing:
-        lay_out_repository(PUBLISHED[name], folder / name)
+        lay_out_repository(name, folder / name)
     for there in before.glob("*/*"):
         place = folder / there.relative_to(before)
         if not place.exists():
@@ -187,15 +172,15 @@ def stand_ins(recipe: Recipe, folder: Path) -> Iterator[list[str]]:
         yield missing
 
 
-def lay_out_repository(published: Published, folder: Path) -> None:
+def lay_out_repository(name: str, folder: Path) -> None:
     """Write what a repository holds, its weights random."""
-    for network in published.networks:
+    for network in PUBLISHED[name]:
         made, file = network.make(), folder / network.file
         settings = dict(made.config if isinstance(made.config, dict) else made.config.to_dict())
         settings |= {"_class_name": type(made).__name__, "architectures": [type(made).__name__]}
         write_file(file.parent / "config.json", json.dumps(settings, default=str))
         write_random(file, {name: tuple(value.shape) for name, value in made.state_dict().items()})
-    published.rest(folder)
+    REST.get(name, lambda folder: None)(folder)
 
 
 def write_random(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
