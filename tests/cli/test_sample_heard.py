@@ -21,9 +21,9 @@ from synesthete.cli.options import spread_values
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning.audio_text import AudioTextConditioner
+from synesthete.conditioning.clip_text import ClipPrompts
 from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Sampling
 from synesthete.denoisers.adapters import save_adapters
 from synesthete.denoisers.stable_diffusion import StableDiffusion

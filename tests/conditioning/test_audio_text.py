@@ -10,10 +10,10 @@ from claps import RATE, WIDTH, write_clap
 from stable_diffusion_texts import write_texts
 
 from synesthete.conditioning.audio_text import AudioTextConditioner, SoundAndText
+from synesthete.conditioning.clip_text import ClipPrompts
 from synesthete.conditioning.frozen_sound import Clap, ClapTower
 from synesthete.conditioning.labels import Labels
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, build
 from synesthete.config.build import plain, resolved
 from synesthete.types import InputError

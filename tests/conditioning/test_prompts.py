@@ -13,8 +13,9 @@ from text_towers import write_text_tower
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from synesthete import hub
-from synesthete.conditioning import prompts
-from synesthete.conditioning.prompts import BASES, FIELD, PATTERNS, ClipPrompts, PromptTower
+from synesthete.conditioning import clip_text
+from synesthete.conditioning.clip_text import BASES, PATTERNS, ClipPrompts, PromptTower
+from synesthete.conditioning.clip_text import PROMPT_FIELD as FIELD
 from synesthete.types import InputError
 
 PROMPTS = ["a cat", "a photo of a small dog", "", "of"]
@@ -66,7 +67,7 @@ def test_numbers_of_captions_are_their_prompts(folder):
 def test_a_prompt_is_read_once_and_a_few_hundred_are_remembered(folder, monkeypatch):
     reader, read = make(folder), []
     true = PromptTower._state
-    monkeypatch.setattr(prompts, "REMEMBERED", 3)
+    monkeypatch.setattr(clip_text, "REMEMBERED", 3)
     monkeypatch.setattr(PromptTower, "_state", lambda self, ids, device: read.append(1) or true(self, ids, device))
     ids = reader.tokenise(["a", "b", "c", "d"])
     for rows, count in ((ids[[0, 0, 1]], 2), (ids[:3], 3), (ids, 4), (ids[1:], 4), (ids[:1], 5)):

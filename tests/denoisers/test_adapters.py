@@ -15,9 +15,9 @@ from torch import nn
 
 from denoisers.tiny_diffusion import NETWORK, NUM_TEXT, draw, inputs, make_denoiser, told, wake, write_stable_diffusion
 from synesthete.conditioning.audio_text import AudioTextConditioner
+from synesthete.conditioning.clip_text import ClipPrompts
 from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.learned_encoders import TextTransformer
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import register_class
 from synesthete.denoisers.adapters import (
     PREFIX,

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from synesthete.conditioning import trial_towers
+from synesthete.conditioning.clip_text import ClipPrompts
 from synesthete.conditioning.frozen_sound import Clap
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.data.captions import names_class, spell
 from synesthete.data.synthetic import ToneSounds
 from synesthete.data.videos import EIGHT

@@ -9,9 +9,9 @@ from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.conditioning import trial_towers
 from synesthete.conditioning.audio_text import AudioTextConditioner
+from synesthete.conditioning.clip_text import ClipPrompts
 from synesthete.conditioning.frozen_sound import Clap
 from synesthete.conditioning.learned_encoders import SoundEncoder, TextTransformer
-from synesthete.conditioning.prompts import ClipPrompts
 from synesthete.config import Recipe, Sampling, Stage, build
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.augmentation import Affine, AudioAugmentation, FlipCrop
