@@ -16,8 +16,7 @@ from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import make_scheduler, sample
 from synesthete.export.model import plain_steps
 from synesthete.nn.roll import PARALLEL, Intervals, PitchConv, known_begins, mean_of_notes, note_numbers
-from synesthete.objectives.denoising import Parts
-from synesthete.objectives.distillation import Distillation
+from synesthete.objectives.denoising import Distillation, Parts
 from synesthete.pipeline import Pipeline
 from synesthete.pipeline.long_form import inpaint
 from synesthete.types import InputError

@@ -10,7 +10,7 @@ from synesthete.conditioning.labels import Unconditional
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import sample, scheduler_for
 from synesthete.objectives import Distillation, Parts
-from synesthete.objectives.distillation import few_steps
+from synesthete.objectives.denoising import few_steps
 from synesthete.types import Batch, Condition, InputError
 
 SPREAD, NUM_BINS = 0.5, 20

@@ -2,8 +2,7 @@
 
 from synesthete.objectives.alignment import Alignment
 from synesthete.objectives.autoencoding import Autoencoding
-from synesthete.objectives.denoising import Denoising, Objective, Parts
-from synesthete.objectives.distillation import Distillation
+from synesthete.objectives.denoising import Denoising, Distillation, Objective, Parts
 from synesthete.objectives.vocoding import Vocoding
 
 __all__ = ["Alignment", "Autoencoding", "Denoising", "Distillation", "Objective", "Parts", "Vocoding"]

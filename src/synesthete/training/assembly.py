@@ -17,7 +17,7 @@ from synesthete.diffusion.sampling import scheduler_for
 from synesthete.io import read_json, write_folder
 from synesthete.nn.part import first_misfit
 from synesthete.objectives import Denoising, Distillation, Parts
-from synesthete.objectives.distillation import few_steps
+from synesthete.objectives.denoising import few_steps
 from synesthete.pipeline import Pipeline
 from synesthete.training.checkpoint import latest_checkpoint, reading
 from synesthete.training.optim import groups_of

@@ -16,7 +16,7 @@ from synesthete import seeding
 from synesthete.data.rows import compute_rows
 from synesthete.data.samples import Samples
 from synesthete.io import digest
-from synesthete.objectives.distillation import without_chance
+from synesthete.objectives.denoising import without_chance
 from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition
 
