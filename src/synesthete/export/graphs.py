@@ -137,27 +137,6 @@ class Decode(nn.Module):
         return made if self.after is None else self.after(made)
 
 
-def pictures(codec: PixelCodec, x_0: Tensor) -> Tensor:
-    """x_0 of pixels (B, C, H, W) -> pictures of the same shape, uint8."""
-    return (codec.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)
-
-
-def restored_pictures(codec: AutoencoderCodec, x_0: Tensor) -> Tensor:
-    """x_0 of a published autoencoder's latents (B, c, h, w) -> pictures (B, C, H, W) uint8."""
-    unit = codec._decode(x_0 * codec.scale + codec.mean)
-    return (unit * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def magnitude(codec: StftCodec, x_0: Tensor) -> Tensor:
-    """x_0 (B, 1, num_bins, T) -> |STFT| as Griffin-Lim takes it, (B, n_fft / 2 + 1, num_frames)."""
-    return codec.whole(codec.magnitude(x_0), codec.spec.num_frames(codec.config.num_samples))
-
-
-def restored(codec: LatentCodec, x_0: Tensor) -> Tensor:
-    """x_0 of latents (B, c, h, w) -> that of the base codec (B, C, H, W)."""
-    return codec.restore(x_0 * codec.scale + codec.mean, codec.base.shape[2])
-
-
 class Vocode(nn.Module):
     """x_0 of a log-mel -> waveform by the network that decodes it."""
 
@@ -251,18 +230,24 @@ def network_of(codec: Any) -> tuple[str, nn.Module]:
     """The name of a decoder's output, and the network."""
     if isinstance(codec, LatentCodec):
         output, base = network_of(codec.base)
-        return output, Decode(codec, restored, base)
+        return output, Decode(codec, lambda own, x_0: own.restore(x_0 * own.scale + own.mean, own.base.shape[2]), base)
     if isinstance(codec, LogMelCodec):
         vocos = codec._find_vocoder()
         if not isinstance(vocos, Vocos):  # Griffin-Lim, or a HiFi-GAN, which has no graph yet
             return "log_mel", Decode(codec, LogMelCodec.denormalise)
         return "waveform", Vocode(codec, vocos.to("cpu"))
     if isinstance(codec, StftCodec):
-        if codec.config.kind == "magnitude":
-            return "magnitude", Decode(codec, magnitude)
-        return "waveform", Play(codec)
+        if codec.config.kind == "complex":
+            return "waveform", Play(codec)
+        num_frames = codec.spec.num_frames(codec.config.num_samples)
+        return "magnitude", Decode(codec, lambda own, x_0: own.whole(own.magnitude(x_0), num_frames))
     if isinstance(codec, PixelCodec):
-        return "pictures", Decode(codec, pictures)
+        return "pictures", Decode(codec, lambda own, x_0: as_bytes(own.denormalise(x_0) / LEVEL))
     if isinstance(codec, AutoencoderCodec):
-        return "pictures", Decode(codec, restored_pictures)
+        return "pictures", Decode(codec, lambda own, x_0: as_bytes(own._decode(x_0 * own.scale + own.mean) * 255))
     raise InputError(f"{type(codec).__name__} has no ONNX decoder yet; export the other parts with --part denoiser")
+
+
+def as_bytes(levels: Tensor) -> Tensor:
+    """Levels of 0 to 255 as uint8."""
+    return levels.round().clamp(0, 255).to(torch.uint8)
