@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,6 @@ class Denoiser(Part):
         adapter_scale: how much the network listens to a sound, 1 as it was trained; None of one that hears none.
     """
 
-    _supports_gradient_checkpointing = True
     has_base: bool = False
     adapter_scale: float | None = None
 
@@ -36,6 +36,15 @@ class Denoiser(Part):
     def forward(self, x_t: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         """x_t: (B, C, H, W). timestep: (B,) in 0..1000, 0 = clean. Returns the prediction, shaped as x_t."""
         raise NotImplementedError
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Let its blocks compute their activations twice, to hold fewer."""
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                block: Any = module
+                block.gradient_checkpointing = True
+                # What diffusers' blocks ask for.
+                block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     @property
     def gates(self) -> dict[str, float]:

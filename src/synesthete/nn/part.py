@@ -23,7 +23,6 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
 
 from synesthete import hub
 from synesthete.config.build import checked
@@ -55,8 +54,6 @@ class Part(nn.Module):
     A subclass writes an `__init__` with named arguments of plain values, and nothing else for that. What is learned or
     measured is a parameter or a persistent buffer; other buffers are computed by the constructor.
     """
-
-    _supports_gradient_checkpointing = False
 
     _config: Config
 
@@ -99,21 +96,6 @@ class Part(nn.Module):
         """Its parameters by what a stage can train alone; none where it is trained whole."""
         return {}
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Let its blocks compute their activations twice, to hold fewer.
-
-        Raises:
-            ValueError: a part without blocks that can.
-        """
-        if not self._supports_gradient_checkpointing:
-            raise ValueError(f"{type(self).__name__} has no blocks that could be computed twice")
-        for module in self.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                block: Any = module
-                block.gradient_checkpointing = True
-                # What diffusers' blocks ask for.
-                block._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
-
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Write the folder: config.json, and every parameter and persistent buffer."""
         from safetensors.torch import save_file
@@ -144,7 +126,7 @@ class Part(nn.Module):
             raise InputError(f"{path}: damaged; train or copy the model again") from None
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], **changes: Any) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The part that a config describes, its weights new.
 
         Raises:
@@ -152,10 +134,10 @@ class Part(nn.Module):
         """
         fields = {name: value for name, value in config.items() if not name.startswith("_")}
         try:
-            inspect.signature(cls).bind(**{**fields, **changes})
+            inspect.signature(cls).bind(**fields)
         except TypeError as error:
             raise InputError(f"{cls.__name__}: {error}; saved by another version, train again") from None
-        return cls(**{name: checked(cls, name, value) for name, value in fields.items()} | changes)
+        return cls(**{name: checked(cls, name, value) for name, value in fields.items()})
 
     @classmethod
     def from_pretrained(
