@@ -25,13 +25,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
 
 from synesthete.config import build
 from synesthete.config.recipe import step_of
@@ -41,11 +35,6 @@ from synesthete.types import InputError, first_line
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # An alignment has no gradient for the null condition, and so no optimiser state.
 SOME = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)
-
-
-def gather(model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Whole state dictionaries of the model and of the optimiser; every process has to call it."""
-    return get_model_state_dict(model, options=FULL), get_optimizer_state_dict(model, optimiser, options=FULL)
 
 
 def save_checkpoint(

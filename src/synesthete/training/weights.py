@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import set_model_state_dict
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict, set_model_state_dict
 
 from synesthete.io import read_json
 from synesthete.training import checkpoint, sharding
@@ -200,7 +200,8 @@ class Weights:
         if self.pieces:
             self.pieces.save(folder, self.model, optimiser, averages, state, self.left_out, done)
             return
-        model_state, optimiser_state = checkpoint.gather(self.model, optimiser)
+        model_state: dict[str, Any] = get_model_state_dict(self.model, options=checkpoint.FULL)
+        optimiser_state: Any = get_optimizer_state_dict(self.model, optimiser, options=checkpoint.FULL)
         model_state = {name: value for name, value in model_state.items() if name not in self.left_out}
         wholes = {f"{i:05d}": sharding.whole(average).cpu().contiguous() for i, average in enumerate(averages)}
         if self.accelerator.is_main_process:
