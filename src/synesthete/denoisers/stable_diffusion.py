@@ -177,7 +177,8 @@ class StableDiffusion(Denoiser):
             self.register_to_config(network=network)  # saved with a model: loading it asks for no file of the base
         settings = {"sample_size": list(sample_size), "in_channels": in_channels, "out_channels": in_channels}
         self.unet = make_unet(network, settings | {"cross_attention_dim": condition_width})
-        if published is not None and not _without_values():
+        probe = torch.empty(0)  # has no values where a recipe is checked or its memory counted
+        if published is not None and type(probe) is Tensor and not probe.is_meta:
             load_unet(self.unet, published)
         made = gated_attention.make_processors(self.unet, num_sound_tokens, gated_width if gated else None)
         for name, processor in made.items():
@@ -256,9 +257,3 @@ def group_of(name: str) -> str:
     if ".lora_" in name:
         return "lora"
     return "gates" if ".processor." in name else "base"
-
-
-def _without_values() -> bool:
-    """Whether tensors are made without values, as where a recipe is checked or its memory counted."""
-    probe = torch.empty(0)
-    return probe.is_meta or type(probe) is not torch.Tensor
