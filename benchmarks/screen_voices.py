@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.data.speech.engines import split_voices
 from synesthete.data.speech.espeak import Espeak
-from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
+from synesthete.evaluation.recognizers import GrammarRecognizer
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
 from synesthete.data.synthetic import Tones
 from synesthete.diffusion.process import Process
-from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, normalise
+from synesthete.evaluation.recognizers import GrammarRecognizer, normalise
 from synesthete.nn.part import keep_freed_memory
 from synesthete.objectives import Parts, Vocoding
 from synesthete.objectives.autoencoding import log_spectral_distance

@@ -18,7 +18,7 @@ from synesthete.data.speech.corpus import load_clips
 from synesthete.evaluation.classifiers.classifier import TrainedClassifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier
 from synesthete.evaluation.metrics.metric import METRICS, MetricRow, register_metric, slug
-from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
+from synesthete.evaluation.recognizers import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting.report import Report, to_html
 from synesthete.evaluation.samples import shuffled
 from synesthete.tasks.image_to_speech import measures
@@ -176,7 +176,7 @@ def test_whisper_is_heard_with_its_floors_and_ceiling(real, evaluator, monkeypat
             found[7] = -torch.inf  # no sound
             return found
 
-    monkeypatch.setattr("synesthete.evaluation.recognizers.panel.WhisperRecognizer", Parrot)
+    monkeypatch.setattr("synesthete.evaluation.recognizers.WhisperRecognizer", Parrot)
     labels = torch.full((8,), real.class_names.index("two"))
     heard = evaluator(make_speaker(real, looks=True), labels, num=8, listener="some/whisper")
     found = heard.classification()

@@ -61,7 +61,7 @@ def show_digits(
     signal, x_0 = (torch.cat([getattr(one, name) for one in made]) for name in ("signal", "x_0"))
     # What else is made takes longer to import than the first word to say.
     from synesthete.evaluation.classifiers.speech import recognise
-    from synesthete.evaluation.recognizers.grammar import GrammarRecognizer
+    from synesthete.evaluation.recognizers import GrammarRecognizer
     from synesthete.tasks import demo_page
 
     notes: list[str] = []

@@ -20,7 +20,7 @@ from synesthete.evaluation.classifiers.speech import load_or_train_speech_classi
 from synesthete.evaluation.metrics import classification
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import Metric, interval, metric
-from synesthete.evaluation.recognizers.panel import LISTENER, WHISPER, X_0, RecognizerPanel
+from synesthete.evaluation.recognizers import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes
 from synesthete.evaluation.samples import Generated, drawn, first_of_each, shuffled

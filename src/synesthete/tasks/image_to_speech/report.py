@@ -10,7 +10,7 @@ from torch import Tensor
 
 from synesthete.data.picture import to_images
 from synesthete.evaluation.classifiers.speech import log_mel_of
-from synesthete.evaluation.recognizers.panel import DECODED, LISTENER, X_0
+from synesthete.evaluation.recognizers import DECODED, LISTENER, X_0
 from synesthete.evaluation.reporting import figures
 from synesthete.evaluation.reporting.figures import to_png
 from synesthete.evaluation.reporting.media import encode_png, encode_wav

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synesthete.evaluation.recognizers.grammar import nearest_class, normalise, phrases_of
+from synesthete.evaluation.recognizers import nearest_class, normalise, phrases_of
 
 PHRASES = phrases_of(["two", ("seven", "the number seven"), "A goldfish, bright orange fish"])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from synesthete.data.speech.espeak import Espeak
-from synesthete.evaluation.recognizers.grammar import GrammarRecognizer, phones_of
+from synesthete.evaluation.recognizers import GrammarRecognizer, phones_of
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")

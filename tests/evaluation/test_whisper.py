@@ -13,8 +13,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from synesthete.evaluation.recognizers.grammar import level
-from synesthete.evaluation.recognizers.panel import AT_HAND, WhisperRecognizer, local_whisper
+from synesthete.evaluation.recognizers import AT_HAND, WhisperRecognizer, level, local_whisper
 from synesthete.types import InputError
 
 SAMPLE_RATE = 24_000

@@ -1,1 +1,0 @@
-"""What recognises speech, made by others or here: which words were said."""
