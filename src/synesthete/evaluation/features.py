@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -35,89 +35,66 @@ SOUND_CHOICES = ("auto", "classifier", "spectrum", "clap")
 class InceptionFeatures:
     """The 2048 features of FID and KID; grey pictures are read as colour ones.
 
-    Args:
-        model: an id, a folder, or the file of the weights. device: where it is computed.
+    model: an id, a folder, or the file of the weights.
     """
 
     name = "inception"
 
-    def __init__(self, model: str | Path = MODEL, device: str = "auto") -> None:
-        self.device = find_device(device)
+    def __init__(self, model: str | Path = MODEL) -> None:
+        self.device = find_device("auto")
         self.network = read_inception(find_inception(str(model))).to(self.device)
 
     @torch.no_grad()
     def __call__(self, samples: Tensor | Rows) -> Tensor:
-        """Pictures (n, C, H, W) uint8 -> (n, 2048).
-
-        Raises:
-            InputError: no uint8 pictures.
-        """
+        """Pictures (n, C, H, W) uint8 -> (n, 2048)."""
         found = [self.network(part.to(self.device)).cpu() for part in coloured(samples)]
-        return torch.cat(found) if found else torch.zeros(0, WIDTH)
+        return torch.cat([torch.zeros(0, WIDTH), *found])
 
 
 class ClipFeatures:
     """The picture's vector in the space that CLIP shares between pictures and text (Radford et al. 2021).
 
-    Args:
-        model: a Hub id, or a folder with config.json, preprocessor_config.json and weights. device: where it is
-            computed.
+    model: a Hub id, or a folder with config.json, preprocessor_config.json and weights.
 
     Raises:
         InputError: weights that are neither here nor to be had, or of another kind.
     """
 
-    def __init__(self, model: str | Path = CLIP, device: str = "auto") -> None:
+    def __init__(self, model: str | Path = CLIP) -> None:
+        from transformers import AutoConfig, CLIPVisionModelWithProjection  # which most evaluations do without
+
         model = str(model)
         self.tower, self.name = VisionTower(model), Path(model).name
-        self.network = read_clip(model, self.tower.folder).to(find_device(device))
+        folder = self.tower.folder
+        with one_line(model, "a CLIP"):
+            whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            if whole.model_type not in ("clip", "clip_vision_model"):
+                raise InputError(f"a {whole.model_type}")
+            config = getattr(whole, "vision_config", whole)
+            config.projection_dim = self.width = whole.projection_dim
+        network = read_network(CLIPVisionModelWithProjection, model, folder, "a CLIP", config=config)
+        self.network = network.to(find_device("auto"))
         self.tower.processor  # noqa: B018 - read now, so that what is missing is said now
 
     @torch.no_grad()
     def __call__(self, samples: Tensor | Rows) -> Tensor:
-        """Pictures (n, C, H, W) uint8 -> (n, D).
-
-        Raises:
-            InputError: no uint8 pictures.
-        """
-        found = []
+        """Pictures (n, C, H, W) uint8 -> (n, D)."""
+        found = [torch.zeros(0, self.width)]
         for part in coloured(samples):
             images = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in part]
             x = self.tower.normalise(self.tower.preprocess(images)).to(self.network.device)
             found.append(self.network(pixel_values=x).image_embeds.float().cpu())
-        return torch.cat(found) if found else torch.zeros(0, self.network.config.projection_dim)
-
-
-def read_clip(model: str, folder: Path) -> Any:
-    """The vision encoder of a CLIP's folder with its projection, frozen, in float32."""
-    # Imported here: most evaluations look through no CLIP.
-    from transformers import AutoConfig, CLIPVisionModelWithProjection
-
-    with one_line(model, "a CLIP"):
-        whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if whole.model_type not in ("clip", "clip_vision_model"):
-            raise InputError(f"a {whole.model_type}")
-        config = getattr(whole, "vision_config", whole)
-        config.projection_dim = whole.projection_dim
-    return read_network(CLIPVisionModelWithProjection, model, folder, "a CLIP", config=config)
+        return torch.cat(found)
 
 
 def coloured(pictures: Tensor | Rows) -> Iterator[Tensor]:
-    """Pictures (n, 1 or 3, H, W) uint8 in colour, (b, 3, H, W), CHUNK after CHUNK.
-
-    Raises:
-        InputError: no uint8 pictures.
-    """
+    """Pictures (n, 1 or 3, H, W), uint8 or refused, in colour, (b, 3, H, W), CHUNK after CHUNK."""
     check_pictures(pictures)
     return (pictures[first : first + CHUNK].expand(-1, 3, -1, -1) for first in range(0, len(pictures), CHUNK))
 
 
 class SpectrumFeatures:
-    """Mean and deviation over time of every band of a log-mel, standardised over real pieces: no network at all.
-
-    Args:
-        sample_rate: in Hz. real: pieces (n, S), at least 2, that a feature is 0 +- 1 over.
-    """
+    """Mean and deviation over time of every band of a log-mel, 0 +- 1 over the real pieces (n, S): no network."""
 
     name = "log-mel statistics"
 
@@ -137,18 +114,12 @@ class SpectrumFeatures:
 class ClapFeatures:
     """The sound's vector in the space that CLAP shares between sounds and text (Wu et al. 2023), of length 1.
 
-    Sounds are resampled to CLAP's own rate; what is longer than it listens to (10 s) is cut.
-
-    Args:
-        sample_rate: in Hz, of the sounds. model: a Hub id, or a folder with config.json, preprocessor_config.json and
-            weights. device: where it is computed.
-
-    Raises:
-        InputError: weights that are neither here nor to be had, or of another kind.
+    Sounds are resampled to CLAP's own rate; what is longer than it listens to (10 s) is cut. model, Raises: as of
+    `ClipFeatures`.
     """
 
-    def __init__(self, sample_rate: int, model: str | Path = CLAP, device: str = "auto") -> None:
-        self.tower, self.name, self.device = ClapTower(str(model), sample_rate), Path(model).name, find_device(device)
+    def __init__(self, sample_rate: int, model: str | Path = CLAP) -> None:
+        self.tower, self.name, self.device = ClapTower(str(model), sample_rate), Path(model).name, find_device("auto")
         self.tower.extractor, self.tower.network  # noqa: B018 - read now, so that what is missing is said now
 
     def __call__(self, samples: Sounds) -> Tensor:
@@ -156,25 +127,8 @@ class ClapFeatures:
         return torch.cat([self.tower.embed_audio(part.to(self.device)).cpu() for part in parts(samples)])
 
 
-class Features(Protocol):
-    """n samples -> (n, D) float32 on the CPU; a sample has the same row in any company.
-
-    Samples are pictures (n, C, H, W) uint8, or sounds (n, S), int16 or float in [-1, 1]. name: for reports, part of the
-    title of every figure that is computed on them.
-    """
-
-    name: str
-
-    def __call__(self, samples: Any) -> Tensor:
-        """N samples -> (n, D)."""
-        ...
-
-
 class ClassifierFeatures:
-    """What a classifier's last layer reads, standardised over the real samples that it learned from.
-
-    Figures on them compare models of one data set only: another data set has another classifier.
-    """
+    """What a classifier's last layer reads: figures on it compare models of one data set only."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
@@ -194,8 +148,12 @@ def check_image_features(choice: str) -> None:
 
 def find_features(
     choice: str, classifier: Classifier | None, *, sample_rate: int | None = None, real: Sounds | None = None
-) -> Features:
+) -> Any:
     """The features called `choice`, one of the kind's choices, a folder or file of weights, or a Hub id.
+
+    They have a `name`, which stands in the title of every figure that is computed on them, and take n samples, pictures
+    (n, C, H, W) uint8 or sounds (n, S), int16 or float in [-1, 1], to (n, D) float32 on the CPU, a sample to the same
+    row in any company.
 
     sample_rate: in Hz, of sounds; None for pictures. real: sounds (n, S) that "spectrum" is standardised over. "auto"
     downloads nothing: of pictures it is Inception where its weights are on this machine, else the classifier; of sounds

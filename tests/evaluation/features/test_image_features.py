@@ -57,7 +57,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def inception(weights) -> InceptionFeatures:
-    return InceptionFeatures(weights, device="cpu")
+    return InceptionFeatures(weights)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def clip(tmp_path_factory) -> dict[str, Path]:
 
 def test_clip_features_are_its_picture_vectors(clip):
     shown = pictures(3, height=32, width=32)
-    features = ClipFeatures(clip["whole"], device="cpu")
+    features = ClipFeatures(clip["whole"])
     assert features.name == "tiny-whole"
     whole = CLIPModel.from_pretrained(clip["whole"]).eval()
     mean, std = (torch.tensor(PREPROCESSOR[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))

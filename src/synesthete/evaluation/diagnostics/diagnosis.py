@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -19,15 +19,13 @@ from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_tra
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
 from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
-from synesthete.evaluation.features import Features, find_features
+from synesthete.evaluation.features import find_features
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, provenance, write_report
 from synesthete.executors import LOCAL, divide, executor
 from synesthete.io import write_file
 from synesthete.types import InputError, Prepared, Progress
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from synesthete.evaluation.diagnostics import Diagnostic
     from synesthete.pipeline import Pipeline
 
@@ -102,7 +100,7 @@ def chosen(only: Sequence[str]) -> list[str]:
 
 def choose_features(
     choice: str, names: Sequence[str], prepared: Prepared, folder: Path, progress: Progress | None = None
-) -> Features | None:
+) -> Any:
     """What the diagnostics called `names` are to compare pictures by, or None where none of them does.
 
     choice: as `find_features`, or NONE. folder: the model's; the classifier in it is taken, or one is trained now.
@@ -126,18 +124,8 @@ AT_PREVIEWS = ("embeddings", "denoising", "classes", "reconstruction", "reconstr
 logger = logging.getLogger(__name__)
 
 
-class Log(Protocol):
-    """What a run is told of its pictures."""
-
-    def picture(self, name: str, image: Image.Image, step: int) -> None:
-        """A picture of a step."""
-
-    def embedding(self, name: str, vectors: Tensor, metadata: Mapping[str, Sequence[str]]) -> None:
-        """Vectors (n, D) and what each is."""
-
-
-def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: Log) -> None:
-    """Write what the diagnostics see to `folder/step_N-NAME.png` (and .gif) and to the log.
+def show_diagnostics(pipeline: Pipeline, prepared: Prepared, folder: Path, step: int, log: Any) -> None:
+    """Write what the diagnostics see to `folder/step_N-NAME.png` (and .gif) and to the run's log.
 
     A diagnostic that cannot look at this model is left out; one that fails, or a picture that cannot be written, costs
     a line, never the run.

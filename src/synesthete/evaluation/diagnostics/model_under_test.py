@@ -17,7 +17,6 @@ from synesthete.types import Batch, InputError, Prepared
 if TYPE_CHECKING:
     from PIL import Image
 
-    from synesthete.evaluation.features import Features
     from synesthete.tasks import Task
 
 BATCH_SIZE = 64
@@ -29,11 +28,10 @@ class ModelUnderTest:
     """A model and its data, looked at by every diagnostic in turn; the same seed shows the same noise and pictures.
 
     num: samples and held-out pictures for figures. num_shown: held-out pictures beside each other. num_seeds: samples
-    of a class below each other. num_steps: of the whole way from noise in a reconstruction.
-    reconstruct_from: which fraction of the way to noise a single one starts from. settings: sampling settings that
-    differ from the model's own. features: of pictures (n, C, H, W) uint8, as a classifier sees them; None
-    where there is no classifier. task: draws samples; where None the codec does. progress(done, total) counts samples
-    as they are made.
+    of a class below each other. num_steps: of the whole way from noise in a reconstruction. reconstruct_from: which
+    fraction of the way to noise a single one starts from. settings: sampling settings that differ from the model's own.
+    features: of pictures, as `find_features` has them; None without a classifier. task: draws samples; where None the
+    codec does. progress(done, total) counts samples as they are made.
     """
 
     pipeline: Pipeline
@@ -45,7 +43,7 @@ class ModelUnderTest:
     num_steps: int = 50
     reconstruct_from: float = 0.6
     settings: dict[str, Any] = field(default_factory=dict)
-    features: Features | None = None
+    features: Any = None
     task: Task | None = None
     progress: Callable[[int, int], None] | None = None
     _samples: Output | None = field(default=None, init=False, repr=False)

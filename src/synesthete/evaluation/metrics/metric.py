@@ -26,9 +26,8 @@ class Metric:
     """A figure with what it is to be read against.
 
     title: says the classifier and n. interval: 95%. chance: by guessing. shuffled: with the conditions of other
-    samples.
-    ceiling: of real data. key: the same in every report, whatever n, so that figures of two reports can be joined.
-    unit: "share" is from 0 to 1, "" has none. higher_is_better: None where neither is.
+    samples. ceiling: of real data. key: the same in every report, whatever n, so that figures of two reports can be
+    joined. unit: "share" is from 0 to 1, "" has none. higher_is_better: None where neither is.
     """
 
     title: str
