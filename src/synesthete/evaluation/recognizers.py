@@ -210,8 +210,6 @@ class WhisperRecognizer:
             raise InputError(f"{folder}: no Whisper as transformers saves it ({reason}); give another") from None
         self.model.eval()
         self.name = name
-        # English-only models refuse to be told a language.
-        self.knows_languages = bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     @torch.no_grad()
     def recognize_all(self, waveforms: Tensor, sample_rate: int, progress: Count | None = None) -> list[str]:
@@ -254,6 +252,11 @@ class WhisperRecognizer:
             best = mean.view(-1, 2).amax(dim=1)
             rows.append(best if len(sound) else torch.full_like(best, -torch.inf))
         return torch.stack(rows) if rows else torch.zeros(0, len(phrases))
+
+    @property
+    def knows_languages(self) -> bool:
+        """Whether it has to be told that it hears English, which English-only models refuse."""
+        return bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     def _features(self, waveforms: Tensor, sample_rate: int) -> tuple[list[np.ndarray], Tensor]:
         """Waveforms (n, S) as listeners take them, and what the encoder reads of them, (n, n_mels, T)."""
