@@ -19,7 +19,7 @@ from torch import Tensor
 from synesthete.data.files import some
 from synesthete.evaluation import steps
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
+from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
 from synesthete.evaluation.reporting.report import SECTIONS, Report, Section, notes_section, provenance, write_report
@@ -299,7 +299,7 @@ class Evaluator:
         """What else is known of each set, by column and set."""
         return {}
 
-    def suspect_items(self, found: Memorization) -> Sequence[Gallery]:
+    def suspect_items(self, found: NearestTrainingDistance) -> Sequence[Gallery]:
         """What else the report shows of samples that may be copies."""
         return ()
 

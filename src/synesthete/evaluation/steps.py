@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.evaluation.metrics.classification import confusion
-from synesthete.evaluation.metrics.memorization import WATCHED, Memorization
+from synesthete.evaluation.metrics.memorization import WATCHED, NearestTrainingDistance
 from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.figures import confusion_figure, timestep_figure, to_png
@@ -153,39 +153,42 @@ def set_section(of: Evaluator) -> Section:
 
 def memorization(of: Evaluator) -> Finding:
     """How near to training samples the made ones come, beside held-out ones."""
-    found = Memorization(list(of.distances()), of.references.training, of.num_suspects)
-    first, (*_, watched) = found.distances[0], WATCHED
+    found, (*_, watched) = list(of.distances()), WATCHED
+    first = found[0]
     low, _ = interval(first.closer(watched), len(first.made))
     copies = "which looks like copying, or blur" if low > watched else "which is no sign of copying"
     share = (
         f"{first.closer(watched):.1%} are nearer to a training {of.one} than the nearest {watched:.0%} of real "
         f"held-out ones, {copies}."
     )
-    metrics = [each for one in found.distances for each in one.metrics()]
+    metrics = [each for one in found for each in one.metrics()]
     return Finding(metrics, [copies_section(of, found)], sentences=[share])
 
 
-def copies_section(of: Evaluator, found: Memorization) -> Section:
+def copies_section(of: Evaluator, found: Sequence[NearestTrainingDistance]) -> Section:
     """The distances as a table, the nearest as strips, and the most suspicious."""
     rows = []
-    for each in found.distances:
+    for each in found:
         shares = (value for share in WATCHED for value in (each.limit(share), each.closer(share)))
         rows.append((each.space, each.made.median().item(), each.held_out.median().item(), *shares))
     watched = [name for share in WATCHED for name in (f"{share:.0%} of held-out are below", "of made")]
     items: list[Table | Medium | Gallery] = [Table(("distance in", "median, made", "median, held out", *watched), rows)]
-    first, draw = found.distances[0], of.thumbnails
+    first, draw, training = found[0], of.thumbnails, of.references.training
     strips = (
-        ("made", of.generated.signal, found.suspects, found.copies, first.made),
-        ("held out", of.references.held_out, found.real_suspects, found.real_copies, first.held_out),
+        ("made", of.generated.signal, first.made, first.places),
+        ("held out", of.references.held_out, first.held_out, first.held_out_places),
     )
-    for name, samples, places, copies, distances in strips:
-        captions = [[f"{distances[place]:.3f}" for place in places.tolist()], [""] * len(places)]
-        sheet = draw_sheet([draw(samples[places]), draw(copies)], [name, "training"], captions=captions)
+    for name, samples, distances, nearest in strips:
+        shown = distances.argsort(stable=True)[: of.num_suspects]
+        captions = [[f"{distance:.3f}" for distance in distances[shown].tolist()], [""] * len(shown)]
+        rows_of = [draw(samples[shown]), draw(training[nearest[shown]])]
+        sheet = draw_sheet(rows_of, [name, "training"], captions=captions)
         caption = f"{name}: the nearest to training, and below what they are near"
         items.append(Medium(f"nearest-{name}", encode_png(sheet), caption))
-    nearest = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in found.suspects.tolist()]
+    suspects = first.suspects(of.num_suspects).tolist()
+    listed = [(of.name_of(place), first.made[place].item(), first.nearer(place)) for place in suspects]
     columns = f"made {of.one}", f"distance in {first.space}", f"share of held-out {of.what} that are nearer"
-    items += [Table(columns, nearest, "the most suspicious"), *of.suspect_items(found)]
+    items += [Table(columns, listed, "the most suspicious"), *of.suspect_items(first)]
     return Section("Made or copied", f"{SECTIONS['steps.copied'].format(what=of.what)} {of.copy_remark}".strip(), items)
 
 

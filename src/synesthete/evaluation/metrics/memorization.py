@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,23 +66,6 @@ class NearestTrainingDistance:
             figures = value, interval(value, num), 1.0, None, share
             found.append(metric("memorization_share", *figures, share=f"{share:.0%}", **told))
         return found
-
-
-class Memorization:
-    """How near to training samples a model's come, in one space after the other.
-
-    suspects, real_suspects: places of the made and of the held-out samples that are nearest, by the first of the
-    distances. copies, real_copies: the training samples (k, ...) that they are nearest to. training: all (n, ...).
-    """
-
-    def __init__(
-        self, distances: Sequence[NearestTrainingDistance], training: Tensor | Rows, num_suspects: int
-    ) -> None:
-        self.distances, first = distances, distances[0]
-        self.suspects = first.suspects(num_suspects)
-        self.real_suspects = first.held_out.argsort(stable=True)[:num_suspects]
-        self.copies = training[first.places[self.suspects]]
-        self.real_copies = training[first.held_out_places[self.real_suspects]]
 
 
 def nearest_training_distance(

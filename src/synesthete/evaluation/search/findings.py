@@ -26,11 +26,7 @@ FEWEST_PICTURES = 24
 
 
 class Questions(NamedTuple):
-    """What there is time to ask. num: pictures of each repeat.
-
-    eta: settings at eta 0 and at eta 1, of each number of steps; none where DDIM cannot walk the model. guidance: by
-    scale; none for a model that is told nothing.
-    """
+    """What there is time to ask, of `num` pictures a repeat: pairs at eta 0 and 1, and settings by guidance scale."""
 
     eta: list[tuple[Settings, Settings]]
     guidance: dict[float, Settings]
@@ -45,10 +41,7 @@ class Questions(NamedTuple):
 def afford(
     space: Space, cost: Callable[[Settings], float], seconds: float, num: int, fewest: int = FEWEST_PICTURES
 ) -> Questions:
-    """The questions that the time allows: most steps of DDIM go first, then scales.
-
-    cost(settings) -> seconds per picture. num, fewest: pictures, at most and at least.
-    """
+    """The questions that the seconds allow, by cost(settings) of a picture, of `num` down to `fewest` pictures each."""
     pairs, spared = [], 0
     for steps in ETA_STEPS:
         ddim = {"sampler": "ddim", "num_inference_steps": steps}
@@ -61,7 +54,7 @@ def afford(
         affordable = int(seconds / max(total * NUM_REPEATS, 1e-12))
         if affordable >= fewest or (len(pairs) <= 2 and spared == len(SPARED)):
             return questions._replace(num=min(num, max(fewest, affordable)))
-        if len(pairs) > 2:
+        if len(pairs) > 2:  # most steps of DDIM go first, then scales
             pairs.pop()
         else:
             spared += 1
@@ -79,10 +72,7 @@ def guidance_settings(space: Space, num_spared: int = 0) -> dict[float, Settings
 def compare_findings(
     questions: Questions, final: Measurements, seed: Callable[..., int], count: Callable[[], None]
 ) -> tuple[list[Comparison], list[Comparison]]:
-    """The comparisons of eta and of guidance, each repeat of fresh noise that all share; count() after each measured.
-
-    seed(*names): of the noise for a purpose.
-    """
+    """The comparisons of eta and of guidance, each repeat of fresh noise that all share; count() after each."""
     several, seeds = questions.settings, [seed("finding", i) for i in range(NUM_REPEATS)]
     repeats = dict(zip(map(name_of, several), final.repeats(several, questions.num, seeds, count), strict=True))
     pairs = [*questions.eta, *((questions.guidance[ASKED], settings) for settings in questions.guidance.values())]
@@ -104,14 +94,12 @@ def eta_sentence(found: Sequence[Comparison]) -> str:
     """What the eta table says, in words."""
     if not found:
         return "This model walks a flow, where a sampler adds no noise: there is no eta to ask about."
-    worse = [f"{steps_of(f)}" for f in found if f.kid.low > 0]
-    better = [f"{steps_of(f)}" for f in found if f.kid.high < 0]
-    open_ = [f"{steps_of(f)}" for f in found if not f.kid.is_clear]
-    verdicts = {
-        "a higher KID (worse)": worse,
-        "a lower KID (better)": better,
-        "a KID that differs by no more than noise": open_,
+    verdicts: dict[str, list[str]] = {
+        kind: [] for kind in ("higher KID (worse)", "lower KID (better)", "KID that differs by no more than noise")
     }
+    worse, better, open_ = verdicts.values()
+    for f in found:
+        (worse if f.kid.low > 0 else better if f.kid.high < 0 else open_).append(f"{steps_of(f)}")
     if worse and better:
         answer = "It depends on the number of steps"
     elif worse:
@@ -120,7 +108,7 @@ def eta_sentence(found: Sequence[Comparison]) -> str:
         answer = "Eta 0 is not worse than eta 1: it is better" + (" or no different" if open_ else "")
     else:
         answer = "Eta 0 is not measurably worse than eta 1"
-    said = "; ".join(f"{verdict} at {', '.join(steps)} steps" for verdict, steps in verdicts.items() if steps)
+    said = "; ".join(f"a {verdict} at {', '.join(steps)} steps" for verdict, steps in verdicts.items() if steps)
     return f"{answer}. At equal steps and on the same noise, eta 0 has {said}."
 
 

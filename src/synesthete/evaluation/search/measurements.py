@@ -55,9 +55,8 @@ class Measurement(Figures):
 def together(measurements: Sequence[Measurement]) -> Measurement:
     """Several measurements of the same settings as one, of all their pictures.
 
-    accuracy, kid: means, weighted by pictures; the KID is unbiased, so samples of any size may be joined. precision,
-    recall, diversity, kid_floor: means over the largest samples alone, since they depend on the size.
-    seconds_per_picture: the median.
+    accuracy and kid, which is unbiased: means weighted by pictures. seconds_per_picture: the median. Others: means over
+    the largest samples alone, since they depend on the size.
     """
     num, most = sum(m.num for m in measurements), max(m.num for m in measurements)
     figures: dict[str, Any] = {
@@ -73,11 +72,9 @@ class Measurements:
     """Measures settings, and never twice the same.
 
     Args:
-        scorer: does the measuring. classes: numbers (k,) of the classes to sample; every sample has as many pictures of
-            each as can be, and two at least if the KID is to be unbiased.
-        folder: where a file for each measurement is kept. subject: names what is measured by content (see `digest`), so
-            that another model, classifier or machine finds nothing of this one's.
-        progress(what, done, total): of what is measured elsewhere.
+        classes: numbers (k,) of those to sample, every time as many pictures of each as can be. folder: of a file for
+            each measurement. subject: names what is measured by content (see `digest`), so that another model,
+            classifier or machine finds nothing of this one's. progress(what, done, total): of what workers measure.
     """
 
     def __init__(
@@ -90,11 +87,7 @@ class Measurements:
         self.fewest = 2 * len(classes)  # pictures that a sample needs
 
     def measure(self, settings: Mapping[str, Any], num: int, seed: int) -> Measurement:
-        """The figures of `num` pictures; read where they are kept, else measured and kept.
-
-        Raises:
-            InputError: settings that the model cannot be sampled with, or a folder that cannot be written.
-        """
+        """The figures of `num` pictures; read where they are kept, else measured and kept."""
         path, key = self.job(settings, num, seed)
         figures = read_figures(path)
         if figures is None:
@@ -181,9 +174,7 @@ class SearchConfig:
     def lost_accuracy(self, aggregates: Sequence[Measurement]) -> list[float]:
         """How much accuracy each has lost beyond what the goal allows; 0 if it keeps enough, or accuracy is no matter.
 
-        Allowed is TOLERANCE, or two standard errors where few pictures make a larger difference of nothing, below the
-        best of them or below `ceiling` where that is lower: pictures that the classifier knows better than real ones
-        are no gain.
+        Allowed is TOLERANCE, or two standard errors of so few pictures, below the best of them or below `ceiling`.
         """
         if self.goal != "balanced" or not aggregates:
             return [0.0] * len(aggregates)
@@ -199,24 +190,17 @@ class SearchConfig:
         return [place for place, less in enumerate(self.lost_accuracy(aggregates)) if less == 0]
 
     def ranked(self, aggregates: Sequence[Measurement]) -> list[int]:
-        """Places of the settings, the best first, by the goal; then those that lose accuracy, the least first.
-
-        Those that take longer than the budget are last.
-        """
+        """Places of the settings, the best first, by the goal; those that lose accuracy, those over budget."""
         each = zip(aggregates, self.lost_accuracy(aggregates), self.losses(aggregates), strict=True)
         keys = [(own.seconds_per_picture > self.budget, lost, loss, own.kid) for own, lost, loss in each]
         return sorted(range(len(aggregates)), key=keys.__getitem__)
 
     def decide(self, found: Comparison) -> tuple[bool, str]:
-        """Whether the first, a search's winner, is better than the second, the default, by the goal; and the reason.
-
-        balanced: a winner that loses more than a point is not. Where the default has lost more than a point against it,
-        a clear gain in accuracy decides; otherwise a clearly lower KID.
-        """
+        """Whether the first, a search's winner, is better than the second, the default, by the goal; and the reason."""
         if found.first.settings == found.second.settings:
             return False, "the search found nothing better than it"
         by_accuracy = self.goal == "accuracy"
-        if self.goal == "balanced":
+        if self.goal == "balanced":  # a default that lost more than a point is beaten by accuracy, others by their KID
             least = min(max(found.first.accuracy, found.second.accuracy), self.ceiling) - TOLERANCE
             if found.first.accuracy < least:
                 return False, f"it loses more than a point of accuracy: {found.accuracy}"
@@ -229,10 +213,7 @@ class SearchConfig:
 
 
 def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:
-    """Places of the points that no other point beats: none costs no more and loses no more, and one of them less.
-
-    In order of rising cost; of equal points the first.
-    """
+    """Places of the points that no other beats in both, by rising cost; of equal points the first."""
     # Optuna's front is that of a study's trials; this one is also asked for while they run, and of the default.
     found: list[int] = []
     for place in sorted(range(len(costs)), key=lambda i: (costs[i], losses[i], i)):

@@ -37,11 +37,6 @@ BATCH_SIZE = 64
 logger = logging.getLogger(__name__)
 
 
-def as_they_are(labels: Tensor) -> Tensor:
-    """Labels for a model that is told just these; with a name, since it goes to other processes."""
-    return labels
-
-
 @dataclass(frozen=True)
 class ScoringBasis:
     """What a model's samples are scored by; a task gives one for a model of its kind.
@@ -57,7 +52,7 @@ class ScoringBasis:
     class_names: tuple[str, ...]
     classifier: Any
     features: Any
-    conditions: Callable[[Tensor], Any] = as_they_are
+    conditions: Callable[[Tensor], Any] = torch.as_tensor  # the labels themselves, by what goes to other processes
     thumbnails: Callable[[Tensor], Sequence[Image.Image]] = to_images
 
     def __len__(self) -> int:
@@ -111,10 +106,7 @@ class ScoredSamples(Figures):
 
 
 def read_figures(path: Path) -> dict[str, float] | None:
-    """The figures in a JSON file, where they lie under "figures" as `finite` has them.
-
-    None where there is no file, or a damaged one, which is said.
-    """
+    """The `finite` figures in a JSON file; None where there is none, or a damaged one, which is said."""
     try:
         kept = read_json(path)["figures"]
         return {name: math.nan if kept[name] is None else float(kept[name]) for name in FIGURES}
@@ -128,16 +120,13 @@ def read_figures(path: Path) -> dict[str, float] | None:
 class Scorer:
     """Scores sampling settings of one model; what does not depend on them is computed once and kept.
 
-    Args:
-        pipeline: the model. basis: what its samples are scored by.
-        seed: of the choice of real samples and of the halves that they are divided into.
-        batch_size: samples made at once.
+    seed: of the choice of real samples and of the halves that they are divided into. batch_size: samples made at once.
     """
 
     def __init__(self, pipeline: Pipeline, basis: ScoringBasis, seed: int = 0, batch_size: int = BATCH_SIZE) -> None:
         self.pipeline, self.basis, self.seed, self.batch_size = pipeline, basis, seed, batch_size
         self._real: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        self._floors: dict[tuple[tuple[int, ...], int], float] = {}
+        self._floors: dict[tuple[int, tuple[int, ...]], float] = {}
         self._warmed: dict[int, set[int]] = {}  # sizes of batches, by pipeline
 
     def score(
@@ -186,17 +175,14 @@ class Scorer:
 
     def kid_floor(self, labels: Tensor) -> float:
         """How far the KID of as many samples as there are labels strays from 0 if they are as good as real."""
-        n, key = len(labels), (tuple(labels.unique().tolist()), len(labels))
+        n, classes = key = len(labels), tuple(labels.unique().tolist())
         if key not in self._floors:
             places, real = self._real_features(labels)
-            if self.pipeline.is_conditional:
-                pairs = n > len(key[0])  # else every class has one sample
-                own = self.basis.labels[places]
-                floor = distribution.balanced_floor(real, own, n, seed=self.seed) if pairs else math.nan
-            else:
-                enough = len(real) >= 4 and n >= 2
-                floor = distribution.kernel_floor(real, n, seed=self.seed) if enough else math.nan
-            self._floors[key] = floor
+            self._floors[key] = math.nan
+            if self.pipeline.is_conditional and n > len(classes):  # else every class has one sample
+                self._floors[key] = distribution.balanced_floor(real, self.basis.labels[places], n, seed=self.seed)
+            elif not self.pipeline.is_conditional and len(real) >= 4 and n >= 2:
+                self._floors[key] = distribution.kernel_floor(real, n, seed=self.seed)
         return self._floors[key]
 
     def _real_features(self, labels: Tensor) -> tuple[Tensor, Tensor]:

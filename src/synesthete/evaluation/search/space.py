@@ -99,9 +99,7 @@ WALK = ("sampler", "num_inference_steps", "timestep_shift", "timestep_spacing", 
 class Space:
     """Every mixture of the settings searched that the model's process can be walked with.
 
-    Args:
-        process: of the model. default: the model's own sampling settings, in full; what is not searched stays so.
-        guidance: whether the model can be guided: it is told something, and has no guidance folded in.
+    default: the model's own sampling settings, in full, as what is not searched stays. guidance: whether it has any.
     """
 
     def __init__(self, process: Process, default: Mapping[str, Any], guidance: bool = True) -> None:
@@ -119,11 +117,7 @@ class Space:
         }
 
     def evaluations(self, settings: Mapping[str, Any]) -> int:
-        """How many times the network is asked for one picture; where it is guided, twice a step.
-
-        Raises:
-            InputError: settings that do not fit each other or the process.
-        """
+        """How many times the network is asked for a picture, by settings that fit; twice a step where it is guided."""
         key = repr([settings[name] for name in WALK])
         if key not in self._timesteps:
             self._timesteps[key] = torch.as_tensor(scheduler_for(settings, self.process).timesteps).float()
@@ -136,8 +130,7 @@ class Space:
     def settled(self, settings: Mapping[str, Any]) -> Settings | None:
         """The settings with what has no effect in them set to its plainest; None where they cannot be sampled with."""
         found = self.default | plain_settings(settings)
-        sampler = SAMPLERS.get(found["sampler"])
-        if sampler is None:
+        if (sampler := SAMPLERS.get(found["sampler"])) is None:
             return None
         if found["guidance_scale"] == 1.0:
             found["guidance_interval"] = [0.0, 1.0]

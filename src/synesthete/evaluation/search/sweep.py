@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -49,11 +50,7 @@ class Made:
 class SweepFolder:
     """The folder of one sweep: OUT/{schedule}/ holds a grid, a mosaic and the figures of every cell that is done.
 
-    Args:
-        path: the folder. identity: the model, and all that must be the same for two cells to be compared.
-
-    Raises:
-        InputError: a folder that holds something else, or a sweep of another identity.
+    identity: the model, and all that must be the same for two cells to be compared, or the folder is refused.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -65,12 +62,13 @@ class SweepFolder:
                 raise InputError(f"{path}: holds something that is no sweep; choose another --out")
             write_file(path / IDENTITY, json.dumps(identity, indent=1) + "\n")
             return
-        there = json_or_none(path / IDENTITY)
-        if there is None:
+        if (there := json_or_none(path / IDENTITY)) is None:
             raise InputError(f"{path / IDENTITY}: damaged; remove the folder, or choose another --out")
         for name, value in identity.items():
             if there.get(name) != value:
-                words = WORDS.get(name) or f"other {name} ({_shown(there.get(name))}; now {_shown(value)})"
+                shown = [", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in (there.get(name), value)]
+                old, new = (text if len(text) <= 60 else f"{text[:57]}..." for text in shown)
+                words = WORDS.get(name) or f"other {name} ({old}; now {new})"
                 raise InputError(f"{path}: a sweep of {words}; choose another --out")
 
     def place(self, cell: Cell, kind: str) -> Path:
@@ -88,12 +86,10 @@ class SweepFolder:
         found = []
         for path in self.path.glob("*/cell_*.json"):
             values, figures = json_or_none(path), read_figures(path)
-            try:
+            with contextlib.suppress(TypeError, KeyError, ValueError):  # damaged: made again
                 cell = Cell(**values["cell"])
                 if figures and all(self.place(cell, kind).is_file() for kind in ("grid", "mosaic")):
                     found.append(Made(cell, figures, int(values["num"]), str(values["device"])))
-            except (TypeError, KeyError, ValueError):  # damaged: made again
-                continue
 
         ranks = attrgetter("schedule", "sampler", "eta", "num_inference_steps", "guidance_scale")
         return sorted(found, key=lambda made: (not made.cell.trained, *ranks(made.cell)))
@@ -117,12 +113,6 @@ def json_or_none(path: Path) -> Any:
         return read_json(path)
     except (OSError, ValueError):
         return None
-
-
-def _shown(value: Any) -> str:
-    """A value in an error's line."""
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
@@ -215,8 +205,8 @@ def make_cells(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: Sw
 def make_cell(scorer: Scorer, plan: SweepPlan, samples: SweepSamples, place: SweepFolder, cell: Cell) -> Made:
     """Make and keep a cell."""
     labels, names, draw = samples.all_labels(), scorer.basis.class_names, scorer.basis.thumbnails
-    walk = plan.pipelines[cell.schedule]
-    score = scorer.score({**plan.changes, **cell.settings()}, labels, samples.all_seeds(), pipeline=walk)
+    settings, walk = {**plan.changes, **cell.settings()}, plan.pipelines[cell.schedule]
+    score = scorer.score(settings, labels, samples.all_seeds(), pipeline=walk)
     made = Made(cell, score.figures(), len(labels), device_name(scorer.pipeline.device))
     pictures = samples.arranged(score.samples)
     rows = [names[label] if scorer.pipeline.is_conditional else "unconditional" for label in samples.labels]

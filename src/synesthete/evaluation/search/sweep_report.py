@@ -66,16 +66,12 @@ class Findings:
     def best(self, name: str) -> Made | None:
         """The cell with the best figure, of equal ones the fastest; None where no cell has it."""
         known = [made for made in self.cells if math.isfinite(self.merit(name, made.figures[name]))]
-        return max(
-            known,
-            key=lambda made: (self.merit(name, made.figures[name]), -made.figures["seconds_per_picture"]),
-            default=None,
-        )
+        ranks = [(self.merit(name, made.figures[name]), -made.figures["seconds_per_picture"]) for made in known]
+        return known[ranks.index(max(ranks))] if known else None
 
     def quickest(self) -> Made | None:
         """The fastest cell whose KID is no more than its floor above the lowest: better ones are so by luck."""
-        lowest = self.best("kid")
-        if lowest is None:
+        if (lowest := self.best("kid")) is None:
             return None
         limit = lowest.figures["kid"] + lowest.figures["kid_floor"]
         equal = [made for made in self.cells if made.figures["kid"] <= limit]
@@ -92,9 +88,8 @@ class Findings:
 def sweep_report(place: SweepFolder, found: Findings, facts: dict[str, Any]) -> Report:
     """The report on a sweep's folder."""
     cells = found.cells
-    sheet = Medium(
-        "contact sheet", (place.path / CONTACT_SHEET).read_bytes(), f"every cell, the same noise; {CONTACT_SHEET}"
-    )
+    content = (place.path / CONTACT_SHEET).read_bytes()
+    sheet = Medium("contact sheet", content, f"every cell, the same noise; {CONTACT_SHEET}")
     maps = [Medium(f"map {name}", to_png(map_figure(found, name)), found.named(name)) for name in NAMES]
     foreign = sorted({made.cell.schedule for made in cells if not made.cell.trained})
     marked = f" The model was not trained with: {', '.join(foreign)}." if foreign else ""
@@ -223,7 +218,7 @@ def best_grids(place: SweepFolder, found: Findings) -> Gallery:
 
 
 def draw_grid(
-    samples: Tensor, class_names: Sequence[str], seeds: Sequence[int], title: str, draw: Thumbnails = to_images
+    samples: Tensor, class_names: Sequence[str], seeds: Sequence[int], title: str, draw: Thumbnails
 ) -> Image.Image:
     """A row for each class, columns for seeds: of each seed the first ones, GRID_COLUMNS in a row at most.
 

@@ -88,10 +88,8 @@ def run_tune(
     """Search the sampling settings of a model, and write the report into `out / "report"`.
 
     What is measured is kept in `out / "measured"` and not measured again: a search that was killed goes on, with the
-    same outcome. scorer: of the model and its data; real samples held out are divided, one half to search on. model:
-    how the report calls it. folder: the model's, whose default becomes the winner if that is better beyond noise; None
-    writes nothing there. config: goal, budget, pictures, minutes, seed; the ceiling is measured.
-    progress(what, done, total).
+    same outcome. scorer: of the model and its data. model: how the report calls it. folder: the model's, whose default
+    becomes the winner if that is better beyond noise; None writes nothing there. config: its ceiling is measured.
 
     Raises:
         InputError: config that this model cannot meet, or a folder that must not or cannot be written.
@@ -107,11 +105,8 @@ def run_tune(
         config = replace(config, ceiling=scorer.reference(classes)["accuracy"])
         space = Space(pipeline.process, pipeline.sampling_settings(), pipeline.can_be_guided)
         searched, compared = parts = halves(basis, config.seed)
-        scorers = (Scorer(pipeline, part, config.seed, BATCH_SIZE) for part in parts)
-        subjects = (subject_of(pipeline, part, config.seed) for part in parts)
         trials, final = (
-            Measurements(own, classes, out / MEASURED, subject, report)
-            for own, subject in zip(scorers, subjects, strict=True)
+            measurements_on(part, pipeline, classes, config.seed, out / MEASURED, report) for part in parts
         )
         tuning = tune_measured(space, trials, final, config, report)
         tuning.features, tuning.num_classes = basis.features.name, len(basis.class_names)
@@ -184,9 +179,12 @@ def halves(basis: ScoringBasis, seed: int) -> tuple[ScoringBasis, ScoringBasis]:
     return basis.part(order[~second].sort().values), basis.part(order[second].sort().values)
 
 
-def subject_of(pipeline: Pipeline, basis: ScoringBasis, seed: int) -> str:
-    """A name for what is measured: model, classifier, features, the real samples by class and the machine."""
+def measurements_on(
+    basis: ScoringBasis, pipeline: Pipeline, classes: Tensor, seed: int, folder: Path, progress: Progress
+) -> Measurements:
+    """Measurements of a model by these samples, named by it, classifier, features, samples by class and machine."""
     modules: list[Any] = [pipeline.codec, pipeline.conditioner, pipeline.denoiser, basis.classifier_content]
     machine = [str(pipeline.device), torch.get_num_threads() if executor() is LOCAL else 1]  # a worker has one thread
     values = [pipeline.process.settings(), basis.features.name, basis.labels.tolist(), seed, machine]
-    return digest(*modules, values, size=12)
+    subject = digest(*modules, values, size=12)
+    return Measurements(Scorer(pipeline, basis, seed, BATCH_SIZE), classes, folder, subject, progress)

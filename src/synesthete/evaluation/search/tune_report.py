@@ -31,9 +31,8 @@ class Tuning:
     """A search's outcome.
 
     old: the default before, in full. eta, guidance: the two findings; num_asked: pictures of each of their repeats.
-    num_new: measurements made now, not kept from before. features: what the distances were measured on. fresh: whether
-    the comparison had real pictures of its own. written: whether the winner is the model's default now; remark: why, in
-    words.
+    num_new: measurements made now. features: what the distances were measured on. fresh: whether the comparison had
+    real pictures of its own. written: whether the winner is the model's default now; remark: why, in words.
     """
 
     found: SearchResult
@@ -119,30 +118,19 @@ class Tuning:
         real = "on real pictures that the search did not see" if self.fresh else _FEW_REAL
         order = sorted(found.aggregates, key=lambda s: (-s.num, s.kid))
         rest = len(order) - NUM_LISTED
+        listed = f"The {NUM_LISTED} with most pictures; {rest} more are in report.json."
+        goal = f"Goal {config.goal!r}: {GOALS[config.goal]}. {self.remark}"
+        search = SECTIONS["tune_report.search"].format(repeats=found.comparison.num_repeats, own=real)
         sections = [
-            Section(
-                "Settings",
-                f"Goal {config.goal!r}: {GOALS[config.goal]}. {self.remark}",
-                [Table(("setting", "old default", "winner"), settings)],
-            ),
+            Section("Settings", goal, [Table(("setting", "old default", "winner"), settings)]),
             Section("Score over seconds", _PARETO, [pareto, table_of(found.front, "The front")]),
             eta_section(self.eta, self.num_asked),
             guidance_section(self.guidance, self.num_asked, float(self.old["guidance_scale"])),
-            Section(
-                "The search",
-                SECTIONS["tune_report.search"].format(repeats=found.comparison.num_repeats, own=real),
-                [Table(("round", "settings", "pictures each"), found.rounds)],
-            ),
-            Section(
-                "Settings tried",
-                f"The {NUM_LISTED} with most pictures; {rest} more are in report.json." if rest > 0 else "",
-                [table_of(order[:NUM_LISTED])],
-            ),
+            Section("The search", search, [Table(("round", "settings", "pictures each"), found.rounds)]),
+            Section("Settings tried", listed if rest > 0 else "", [table_of(order[:NUM_LISTED])]),
         ]
-        title = f"Tuned sampling: {provenance.get('model', '')}".strip(": ")
-        return Report(
-            title, self.summary(), {**provenance, **own, **facts}, self.metrics(), sections, data=self.to_dict()
-        )
+        title, known = f"Tuned sampling: {provenance.get('model', '')}".strip(": "), {**provenance, **own, **facts}
+        return Report(title, self.summary(), known, self.metrics(), sections, data=self.to_dict())
 
 
 def table_of(aggregates: Sequence[Measurement], caption: str = "") -> Table:
@@ -152,11 +140,7 @@ def table_of(aggregates: Sequence[Measurement], caption: str = "") -> Table:
 
 
 def pareto_figure(found: SearchResult, figure_of_merit: str, budget: float) -> Figure:
-    """Every settings tried, over the seconds that a picture takes.
-
-    figure_of_merit: "kid" or "accuracy", up the side. Those that the front cannot be made of (few pictures, or accuracy
-    lost) are drawn hollow. The area of a point grows with its pictures.
-    """
+    """Every settings tried, by "kid" or "accuracy" over seconds a picture, those not kept hollow, larger of more."""
     aggregates, by_kid = found.aggregates, figure_of_merit == "kid"
     figure = Figure(figsize=(8.0, 5.2), layout="constrained")
     axes = figure.add_subplot()

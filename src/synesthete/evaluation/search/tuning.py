@@ -35,9 +35,9 @@ OVER = 1.15  # a setting that is foretold to take this much more than the budget
 class SearchResult:
     """What a search found.
 
-    comparison: of the winner with the default; better: whether the winner is, by the goal and beyond noise; reason:
-    why, or why not, in words. aggregates: of every settings tried. kept: those measured well enough, with accuracy
-    enough, to be on the front. front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
+    comparison: of the winner with the default; better: whether it is, by the goal and beyond noise; reason: why, in
+    words. aggregates: of every settings tried. kept: those measured well enough, with accuracy enough, to be on the
+    front. front: in order of seconds. rounds: (what, settings, pictures of each) for every rung.
     """
 
     comparison: Comparison
@@ -57,9 +57,7 @@ class SearchResult:
 class Search:
     """A search of a space of settings.
 
-    Args:
-        space: what may be tried. trials: measure while searching. final: measure the winner, on other real pictures
-            where there are enough. progress(what, done, total) counts settings measured.
+    trials: measure while searching. final: measure the winner, on other real pictures where there are enough.
     """
 
     def __init__(
@@ -82,15 +80,10 @@ class Search:
         self.cost = 0.0, 0.0  # seconds per picture, whatever the settings, and per evaluation; until it is measured
 
     def run(self) -> SearchResult:
-        """Search, and compare the winner with the default.
-
-        Raises:
-            InputError: a budget that nothing keeps.
-        """
+        """Search, and compare the winner with the default; InputError of a budget that nothing keeps."""
         self.cost = self.measure_cost()
         winner = self.first_in_time(self.search())
-        comparison = self.compared(winner)
-        aggregates = self.trials.aggregates()
+        comparison, aggregates = self.compared(winner), self.trials.aggregates()
         # Measured on enough pictures to be on the front and, where accuracy counts, with enough of it.
         fewest = min(pictures for _, _, pictures in self.rounds[1::NUM_RUNGS])
         enough = [aggregate for aggregate in aggregates if aggregate.num >= fewest]
@@ -162,18 +155,17 @@ class Search:
     def search(self) -> list[Settings]:
         """Those that were measured in every rung of the last round, the best first; the default is among them.
 
-        Settings are drawn by chance, then proposed by a tree-structured Parzen estimator (Bergstra et al. 2011). The
-        study is in memory: proposals depend on the seed and on what was measured alone, which is on disk, so that a
-        search that was killed proposes the same again and measures none of it twice. The second round has the time
-        that the first one left.
+        Settings are drawn by chance, then, in the time left, proposed by a tree-structured Parzen estimator (Bergstra
+        et al. 2011). Proposals depend on the seed and on what was measured alone, which is on disk: a search that was
+        killed proposes the same again and measures none of it twice.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=self.seed("proposals") % 2**32)
         study, most = optuna.create_study(sampler=sampler), MOST_SETTINGS
         left: list[Settings] = []
         rounds = (("drawn", FEWEST_SETTINGS, SEARCH * 2 / 3), ("proposed", FEWEST_SETTINGS // 2, SEARCH))
+        fixed, per_evaluation = self.cost
         for what, fewest, share in rounds:
-            fixed, per_evaluation = self.cost
             # Where the cheapest settings take too long, thousands of draws would find none that do not.
             quickest = fixed + min(self.space.knobs["num_inference_steps"]) * per_evaluation
             trials = self.draw(study, most) if quickest <= self.config.budget * OVER else []
@@ -202,9 +194,8 @@ class Search:
     ) -> tuple[list[Settings], dict[str, list[float]]]:
         """Those left after the last rung, the best first, and by name what each was worth in its rungs, lower better.
 
-        Successive halving: Jamieson & Talwalkar 2016, figure 1, with the proportion kept as in Li et al. 2018,
-        algorithm 1. A round as a whole and not by Optuna's pruner, which compares with what came before: as proposals
-        get better half of them go on, at twice the pictures planned, and no seats can be kept for the front.
+        Successive halving: Jamieson & Talwalkar 2016, figure 1, with the proportion kept as in Li et al. 2018. Not by
+        Optuna's pruner, which compares with what came before, so that better proposals all go on.
         """
         found: dict[str, list[Measurement]] = {}
         values: dict[str, list[float]] = {}
@@ -233,9 +224,8 @@ class Search:
     def promoted(self, aggregates: Sequence[Measurement], num: int) -> list[int]:
         """Places of about `num` aggregates to go on with, the best first.
 
-        A quarter of the seats is for the cheapest of those that nothing beats in both quality and evaluations, so that
-        the front is measured all along; evaluations and not seconds, so that a seed decides and no clock. The default
-        is always among them.
+        A quarter of the seats is for the cheapest of those that nothing beats in both quality and evaluations (not
+        seconds: a seed decides, no clock), so that the front is measured all along. The default is always among them.
         """
         order = self.config.ranked(aggregates)
         able = [i for i in self.config.allowed(aggregates) if aggregates[i].seconds_per_picture <= self.config.budget]
@@ -278,6 +268,6 @@ class Search:
         self.progress("settings", min(self._done, self._total), self._total)
 
 
-def rungs_of(num: int, num_rungs: int = NUM_RUNGS, smallest: int = 1) -> tuple[int, ...]:
+def rungs_of(num: int, smallest: int = 1) -> tuple[int, ...]:
     """Pictures in each rung, three times as many from one to the next; the last has `num`."""
-    return tuple(min(num, max(smallest, round(num / FACTOR**i))) for i in reversed(range(num_rungs)))
+    return tuple(min(num, max(smallest, round(num / FACTOR**i))) for i in reversed(range(NUM_RUNGS)))

@@ -20,7 +20,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES,
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.memorization import Memorization, NearestTrainingDistance, nearest_training_distance
+from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
@@ -186,7 +186,7 @@ class MusicEvaluator(Evaluator):
         """Spectrograms."""
         return spectra.draw_spectrograms(samples, self.sample_rate)
 
-    def suspect_items(self, found: Memorization) -> Sequence[Gallery]:
+    def suspect_items(self, found: NearestTrainingDistance) -> Sequence[Gallery]:
         """The sounds that are nearest to a training piece, with it, to hear."""
         return [report.suspects(self, found)]
 

@@ -22,7 +22,7 @@ from synesthete.tasks.task import SECTIONS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from synesthete.evaluation.metrics.memorization import Memorization
+    from synesthete.evaluation.metrics.memorization import NearestTrainingDistance
     from synesthete.evaluation.metrics.metric import Metric
     from synesthete.tasks.music.evaluation import MusicEvaluator
 
@@ -171,11 +171,11 @@ def tones(found: MusicEvaluator) -> Section:
     return Section("Rhythm and pitch", SECTIONS["music.tones"], [Medium("rhythm-and-pitch", to_png(figure)), *tables])
 
 
-def suspects(evaluator: MusicEvaluator, found: Memorization) -> Gallery:
+def suspects(evaluator: MusicEvaluator, found: NearestTrainingDistance) -> Gallery:
     """The sounds that are nearest to a training piece, each with it, to hear."""
-    cards, rate = [], evaluator.sample_rate
-    for place, copy in zip(found.suspects.tolist(), found.copies, strict=True):
-        said = f"{found.distances[0].nearer(place):.0%} of held-out pieces are nearer to a training piece"
+    cards, rate, places = [], evaluator.sample_rate, found.suspects(evaluator.num_suspects)
+    for place, copy in zip(places.tolist(), evaluator.references.training[found.places[places]], strict=True):
+        said = f"{found.nearer(place):.0%} of held-out pieces are nearer to a training piece"
         cards.append(sound_card(evaluator.generated.signal[place], rate, f"suspect {place}", said))
         cards.append(sound_card(copy, rate, f"nearest to {place}"))
     return Gallery(cards, columns=2)
