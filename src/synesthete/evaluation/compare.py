@@ -72,18 +72,14 @@ class Row:
         return without_n(self.known.title)
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
-        """The row as plain values, by the names of the reports."""
+        """As plain values, by the names of the reports."""
         values = {name: asdict(metric) for name, metric in zip(names, self.metrics, strict=True) if metric}
         differences = {name: asdict(each) for name, each in zip(names[1:], self.differences, strict=True) if each}
         return {"key": self.key, "title": self.title, "values": values, "differences": differences}
 
 
 def read_report(run: str | Path) -> ReadReport:
-    """Read a report: a report.json, a folder that holds one, or a run or model that was evaluated.
-
-    Raises:
-        InputError: there is none, it is damaged, or its metrics have no keys.
-    """
+    """Read a report: a report.json, a folder that holds one, or a run or model that was evaluated."""
     given = Path(run).expanduser()
     places = (given, given / REPORT, given / "report" / REPORT, Path("out/report") / given.name / REPORT)
     path = next((place for place in places if place.is_file()), None)
@@ -121,11 +117,9 @@ def join(reports: Sequence[ReadReport]) -> list[Row]:
 
 
 def metric_difference(first: Metric, other: Metric) -> Difference:
-    """The other minus the first.
+    """The other minus the first, with the interval of two independent estimates (Newcombe 1998, method 10).
 
-    The interval is that of two independent estimates, from the arms of their own (Newcombe 1998, method 10): exact
-    enough for shares near 0 and 1 too. Samples of one seed share their noise, for which it is too wide rather than too
-    narrow.
+    It holds near 0 and 1 too. Of samples of one seed, which share their noise, it is too wide rather than too narrow.
     """
     value, spread = other.value - first.value, None
     if first.interval and other.interval:
@@ -145,11 +139,7 @@ def without_n(title: str) -> str:
 
 
 def comparison_report(reports: Sequence[ReadReport]) -> Report:
-    """The report on two or more reports, the first of which the others are held against.
-
-    Raises:
-        InputError: fewer than two, or reports that have no metric in common.
-    """
+    """The report on two or more reports with a metric in common, the first of which the others are held against."""
     if len(reports) < 2:
         raise InputError("one report has nothing to be compared with; give two or more")
     rows, names = join(reports), [report.name for report in reports]
@@ -208,9 +198,7 @@ def value_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
     """Every figure with its interval, and what the first report that has it says of chance and ceiling."""
 
     def said(metric: Metric | None) -> str | None:
-        if metric is None:
-            return None
-        return f"{number(metric.value)} ({spread_of(metric)})" if metric.interval else number(metric.value)
+        return f"{number(metric.value)} ({spread_of(metric)})".removesuffix(" ()") if metric else None
 
     found = [(row.key, row.title, *map(said, row.metrics), row.known.chance, row.known.ceiling) for row in rows]
     return Table(("key", "metric", *names, "chance", "ceiling"), found)

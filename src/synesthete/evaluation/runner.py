@@ -40,17 +40,16 @@ OTHERS, WORST = "other real ones", "as bad as chance"
 
 
 class Evaluator:
-    """How a kind of model is evaluated; one instance evaluates one model.
+    """How a kind of model is evaluated, which overrides what differs; one instance evaluates one model.
 
-    A kind of its own overrides what differs. `findings` says what is measured, in the report's order; `shared_findings`
-    are those that every kind has.
+    `findings` says what is measured, in the report's order; `shared_findings` are those that every kind has.
 
     Args:
-        pipeline: the model. prepared: its data, `test` of which it never saw. num: samples to make. seed: of noise and
-            of the choice of real samples. features: by what sets are compared, as `find_features` reads it.
-        classifier: a trained one with its `accuracy`, in place of the one that is trained on `prepared.classifier` or
-            found in the cache. saved: the one saved with the model, which is then measured as well, and stands in where
-            there is no data for one. task: what is asked for samples and references where no method here is overridden.
+        prepared: the model's data, `test` of which it never saw. num: samples to make. seed: of noise and of the choice
+            of real samples. features: by what sets are compared, as `find_features` reads it. classifier: a trained one
+            with its `accuracy`, in place of that of `train_classifier`. saved: the one saved with the model, which is
+            then measured as well, and stands in where there is no data for one. task: what is asked for samples and
+            references where no method here is overridden.
 
     Raises:
         InputError: a model of other classes than the data's.
@@ -171,9 +170,7 @@ class Evaluator:
         return tuple(self.classifier.classify(x).cpu() for x in (self.generated.signal, self.references.held_out))
 
     def evaluate(self, folder: Path, *, model: str = "", command: str | None = None) -> Report:
-        """Measure everything and write the report into `folder`.
-
-        model, command: how the report calls them; the command line of this process where None.
+        """Measure everything and write the report into `folder`; model, command: as `provenance`.
 
         Raises:
             InputError: too few real samples, unknown features, and as `write_report`.
@@ -187,11 +184,7 @@ class Evaluator:
         return found
 
     def measure(self) -> Report:
-        """Every figure of the model, each with its floor and its ceiling, on fixed noise and timesteps.
-
-        Raises:
-            InputError: too few real samples.
-        """
+        """Every figure of the model, each with its floor and its ceiling, on fixed noise and timesteps."""
         found = [*self.findings(), *self.about_classifiers()]
         notes = [*(note for each in found for note in each.notes), *self.notes]
         data: dict[str, Any] = {"class_names": list(self.class_names)}
@@ -238,8 +231,7 @@ class Evaluator:
     def held_out_and_others(self, signal: str, worst: Callable[[Tensor, int], Tensor]) -> References:
         """References of what the splits of the data call `signal`; worst(others, seed): what is as bad as chance.
 
-        The others are held out too, and where these run out of the training samples; all are of those where real
-        samples of one split are too alike to be a floor.
+        The others are held out too, then of training; all of training where those of one split are too alike.
         """
         test, train, alike = self.prepared.test, self.prepared.train, not self.floor_is_ceiling
         places = draw_places(len(test.labels), len(train.labels), self.num, self.seed, self.what, from_training=alike)

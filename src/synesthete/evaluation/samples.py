@@ -43,8 +43,8 @@ def shuffled(num: int, seed: int) -> Tensor:
 class Generated:
     """Samples as the pipeline gave them, (n, ...) on the CPU, and the classes (n,) that were asked for.
 
-    batch_seconds: what each batch took, sampling and decoding. x_0: (n, C, H, W) float32 that the samples were decoded
-    from; None where it was not kept. counts: what was mended, and how often, for report.json.
+    batch_seconds: of sampling and decoding. x_0: (n, C, H, W) float32 that the samples were decoded from, if it was
+    kept. counts: what was mended, and how often, for report.json.
     """
 
     signal: Tensor
@@ -98,10 +98,9 @@ def generate_timed(
     """A sample of each raw condition (n, ...); sample i draws the same noise whatever it and the others are told.
 
     generators: one a sample; by `seed` and place where None. labels: the classes asked for; the conditions themselves
-    where None. warmed: sizes of batches that were run before: the first forward of a size chooses kernels and takes
-    memory, which is not the sampler's doing, so one step of every other size comes first, untimed. None: of no size.
-    progress(done, n). sampling: settings that differ from the model's own. The executor that was chosen divides the
-    batches.
+    where None. warmed: sizes of batches that ran before: of others one step comes first, untimed, since the first
+    forward of a size chooses kernels. None: of no size. sampling: settings that differ from the model's own. The
+    executor that was chosen divides the batches.
     """
     num, done = len(raw), 0
     generators = generators or seeding.sample_generators(seed, num)
@@ -168,10 +167,9 @@ def draw_places(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Places of at most `num` held-out samples, and of as many others: held-out ones (k,) and training ones (l,).
 
-    All are drawn at random: as many of each class would be too alike. The kernel distance, which leaves every sample's
-    pair with itself out, then has fewer pairs of one class within a set than across two, and comes out below 0 for
-    equal distributions. from_training: whether the others are all training samples; held-out ones first otherwise.
-    what: the samples are, in the plural.
+    All are drawn at random: with as many of each class there are fewer pairs of one class within a set than across two,
+    and the kernel distance of equal distributions comes out below 0. from_training: whether the others are all training
+    samples; held-out ones first otherwise. what: the samples are, in the plural.
 
     Raises:
         InputError: fewer than FEWEST held-out samples, or of others.

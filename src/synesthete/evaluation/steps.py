@@ -37,10 +37,7 @@ NUM_SHOWN = 8  # samples of a class, made and real each
 
 @dataclass
 class Finding:
-    """What one measurement found: metrics, what the page shows of it, and further figures for report.json.
-
-    notes: what a reader has to know. sentences: of the summary.
-    """
+    """What one measurement found: metrics, sections, figures for report.json, notes, and sentences of the summary."""
 
     metrics: Sequence[Metric] = ()
     sections: Sequence[Section] = ()
@@ -70,7 +67,7 @@ def classification(of: Evaluator) -> Finding:
 def class_section(class_names: Sequence[str], made: Tensor, real: Tensor, what: str) -> Section:
     """The share right of each class, the worst first, beside that of real ones, and what it is mistaken for.
 
-    made, real: counts (C, C + 1) as `distances.confusion` makes them. what: they are of, in the plural.
+    made, real: counts (C, C + 1) as `confusion` makes them. what: they are of, in the plural.
     """
     rows = []
     for label, name in enumerate(class_names):
@@ -83,18 +80,13 @@ def class_section(class_names: Sequence[str], made: Tensor, real: Tensor, what: 
             rows.append((name, num, right / num, share, mistaken))
     rows.sort(key=lambda row: row[2])
     columns = ("class", "n", "share right", f"share right of real {what}", "most often taken for")
-    return Section(
-        "By class", "Share that the classifier sees as their class, the worst first.", [Table(columns, rows)]
-    )
+    return Section("By class", _BY_CLASS, [Table(columns, rows)])
 
 
 def confusion_section(
     class_names: Sequence[str], made: Tensor, real: Tensor, one: str, shows: str = "shows"
 ) -> Section:
-    """What was made, then real ones: where both are confused, it is the classifier.
-
-    made, real: as of `by_class`. one, shows: what is looked at, in the singular, and how it tells its class.
-    """
+    """What was made, then real ones, as of `class_section`. one, shows: what is looked at, and how it tells."""
     titles = (f"made, n = {int(made.sum())}", f"real, held out, n = {int(real.sum())}")
     sides = (("asked for", "taken for"), (f"the {one} {shows}", "taken for"))
     items = [
@@ -210,23 +202,18 @@ def plain_gallery(sides: Sequence[Any], draw: Draw) -> Medium:
 def class_gallery(halves: Sequence[tuple[Any, Tensor, Tensor]], class_names: Sequence[str], draw: Draw) -> Medium:
     """A row a class: what was made, captioned where the classifier sees something else, and real held-out samples.
 
-    halves: samples (n, ...), their classes (n,), and what the classifier takes them for (n,), made and real. draw: a
-    picture of each.
+    halves: samples (n, ...), their classes (n,), and what the classifier takes them for (n,), made and real.
     """
     classes = halves[0][1].unique()[:NUM_CLASSES].tolist()
-    rows: list[list[Image.Image | None]] = []
-    captions = []
-    for label in classes:
-        row: list[Image.Image | None] = []
-        said: list[str] = []
+    rows: list[list[Image.Image | None]] = [[] for _ in classes]
+    captions: list[list[str]] = [[] for _ in classes]
+    for label, row, said in zip(classes, rows, captions, strict=True):
         for number, (samples, labels, answers) in enumerate(halves):
             places = (labels == label).nonzero().flatten()[:NUM_SHOWN]
             gap = [None] * (NUM_SHOWN - len(places) + 1 - number)
             row += [*draw(samples[places]), *gap]
             seen = answers[places].tolist()
             said += ["" if answer == label else class_names[answer] for answer in seen] + [""] * len(gap)
-        rows.append(row)
-        captions.append(said)
     title = "left: made; right: real, held out; below: what the classifier sees, where it sees something else"
     sheet = draw_sheet(rows, [class_names[label] for label in classes], captions=captions, title=title)
     return Medium("gallery", encode_png(sheet), title)
@@ -250,10 +237,9 @@ def denoising_finding(
 ) -> Finding:
     """Errors told the right condition, another one, and none: at FRACTIONS as metrics, by timestep as curves.
 
-    pairs: held-out x_0 (n, C, H, W) with their raw conditions and labels; the first `of.num_traced` for the curves.
-    mean_of: x_0 whose mean stands in place of a network; of the pairs where None. num_sensed: pairs that the
-    sensitivity to the condition is measured on; as for the curves where None. what: the pairs are, in the plural;
-    whose: more of that, for the section.
+    pairs: held-out x_0 with their raw conditions and labels; the first `of.num_traced` for the curves. mean_of: x_0
+    whose mean stands in place of a network; the pairs where None. num_sensed: pairs for the sensitivity to the
+    condition; as for the curves where None. what: the pairs are, in the plural; whose: more of that, for the section.
     """
     pipeline: Any = of.pipeline
     seed, few, what = of.seed, first(pairs, of.num_traced), what or f"held-out {of.what}"
@@ -285,10 +271,7 @@ def denoising_finding(
 def denoising_errors(
     pipeline: Any, pairs: Batch, fractions: Sequence[float], seed: int, progress: Progress
 ) -> dict[str, Tensor]:
-    """x_0 errors (fractions, n) told the right conditions, those of other samples, and none, on one noise.
-
-    The last alone where the model is told nothing.
-    """
+    """x_0 errors (fractions, n) told the right conditions and others, if any, and none, on one noise."""
     x_0, other = pairs.signal, shuffled(len(pairs.label), seed)
     size = max(1, min(BATCH_SIZE, CELLS // x_0[0].numel()))
     runs = split(len(x_0), size)
@@ -325,3 +308,6 @@ def errors_by_timestep(
 def first(batch: Batch, num: int) -> Batch:
     """The first `num` samples of a batch, or all there are."""
     return replace(batch, signal=batch.signal[:num], raw=batch.raw[:num], label=batch.label[:num])
+
+
+_BY_CLASS = "Share that the classifier sees as their class, the worst first."
