@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from synesthete.evaluation.audio_features.pitch import track_pitch
+from synesthete.evaluation.audio_features.audio_descriptors import track_pitch
 
 SAMPLE_RATE = 24_000
 

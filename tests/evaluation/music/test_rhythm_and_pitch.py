@@ -12,6 +12,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     BANDS,
     CLASSES,
     INTERVALS,
+    LOWEST,
     NAMES,
     ONSETS,
     PITCHES,
@@ -22,7 +23,6 @@ from synesthete.evaluation.audio_features.audio_descriptors import (
     earth_mover,
     energy_distance,
 )
-from synesthete.evaluation.audio_features.pitch import LOWEST, pitch_classes
 from synesthete.evaluation.audio_features.spectra import frame_sizes
 from synesthete.tasks.music.references import noise_like
 
@@ -59,10 +59,10 @@ def test_another_tempo_is_found_by_tempo_and_onsets_alone():
 
 @pytest.mark.parametrize(("hertz", "number"), [(110.0, 45), (261.63, 60), (440.0, 69), (1318.5, 88)])
 def test_a_tone_is_its_semitone(hertz, number):
-    pitches = describe_sounds(chord(hertz), RATE).pitches
-    assert pitches[0, number - LOWEST] > 0.9
-    assert pitch_classes(pitches)[0].argmax() == number % 12
-    assert pitches.sum(dim=1).tolist() == pytest.approx([1, 1])
+    found = describe_sounds(chord(hertz), RATE)
+    assert found.pitches[0, number - LOWEST] > 0.9
+    assert found.pitch_classes[0].argmax() == number % 12
+    assert found.pitches.sum(dim=1).tolist() == pytest.approx([1, 1])
 
 
 def test_another_octave_another_key_and_another_chord():

@@ -44,22 +44,16 @@ class Dnsmos:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        found = folder or find_dnsmos()
-        if found is None:
-            raise InputError(
-                f"no DNSMOS: pip install 'synesthete[quality]', or put {P835} and {P808} into "
-                f"{hub.weights_folder() / FOLDER}"
-            )
+        if (found := folder or find_dnsmos()) is None:
+            place = hub.weights_folder() / FOLDER
+            raise InputError(f"no DNSMOS: pip install 'synesthete[quality]', or put {P835} and {P808} into {place}")
         self.folder = found
 
     @torch.no_grad()
     def rate(
         self, waveforms: Tensor, sample_rate: int, progress: Callable[[int, int], None] | None = None
     ) -> dict[str, Tensor]:
-        """Ratings (n,) of sounds (n, S) in [-1, 1], 1 to 5: `overall`, `signal`, `background` (P.835) and `p808`.
-
-        As the authors' script has it: a rating is the mean over windows of 9.01 s.
-        """
+        """Ratings (n,) of sounds (n, S) in [-1, 1], 1 to 5: `overall`, `signal`, `background` (P.835) and `p808`."""
         sounds = (waveform.float().cpu().numpy() for waveform in counted(waveforms, progress))
         rows = [self._rate_one(soxr.resample(sound, sample_rate, SAMPLE_RATE)) for sound in sounds]
         ratings = torch.tensor(rows).reshape(-1, 4)
@@ -79,9 +73,8 @@ class Dnsmos:
             p835, p808 = self._networks
             said = p835.run(None, {p835.get_inputs()[0].name: window[None]})[0][0]
             rated = [float(np.polyval(curve, x)) for curve, x in zip(_TO_RATING.values(), said, strict=True)]
-            power = librosa.feature.melspectrogram(
-                y=window[:-160], sr=SAMPLE_RATE, n_fft=321, hop_length=160, n_mels=120
-            )
+            frames = {"sr": SAMPLE_RATE, "n_fft": 321, "hop_length": 160, "n_mels": 120}
+            power = librosa.feature.melspectrogram(y=window[:-160], **frames)
             mel = (librosa.power_to_db(power, ref=np.max) + 40) / 40
             heard = p808.run(None, {p808.get_inputs()[0].name: mel.T[None].astype(np.float32)})[0]
             found.append([*rated, float(np.ravel(heard)[0])])

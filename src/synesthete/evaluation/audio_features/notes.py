@@ -30,11 +30,7 @@ class Heard:
 
 
 class NoteListener(Protocol):
-    """Anything that hears notes.
-
-    Attributes:
-        name: for reports. thresholds: from which on a key sounds, and begins.
-    """
+    """Anything that hears notes. name: for reports. thresholds: from which on a key sounds, and begins."""
 
     name: str
     thresholds: tuple[float, float]
@@ -86,10 +82,8 @@ def f1(num_right: int, num_heard: int, num_asked: int) -> float:
 
 def note_f1(heard: Heard, asked: Tensor, threshold: float) -> Tensor:
     """F1 (n,) of the notes' beginnings; asked as `asked_keys` has it."""
-    found = []
-    for likely, wanted in zip(heard.begins, asked[:, 1], strict=True):
-        begun = beginnings(likely, threshold)
-        found.append(f1(matched(begun, wanted), int(begun.sum()), int(wanted.sum())))
+    pairs = [(beginnings(likely, threshold), own) for likely, own in zip(heard.begins, asked[:, 1], strict=True)]
+    found = [f1(matched(begun, wanted), int(begun.sum()), int(wanted.sum())) for begun, wanted in pairs]
     return torch.tensor(found, dtype=torch.float64)
 
 
@@ -116,10 +110,7 @@ INPUT, OUTPUTS = "serving_default_input_2:0", ("StatefulPartitionedCall:1", "Sta
 
 
 class BasicPitch:
-    """A `NoteListener` by the network of the basic-pitch package.
-
-    Args:
-        path: `nmp.onnx`, or a folder with it in it or below.
+    """A `NoteListener` by the network of the basic-pitch package. path: `nmp.onnx`, or a folder with it in it or below.
 
     Raises:
         InputError: no such file, one that is none, or without onnxruntime.
@@ -145,8 +136,7 @@ class BasicPitch:
 
     def _run(self, window: np.ndarray) -> np.ndarray:
         """Samples (SIZE,) -> (2, T, NUM_KEYS): sounds, begins."""
-        made = self.session.run(list(OUTPUTS), {INPUT: window[None, :, None]})
-        return np.stack(made)[:, 0]
+        return np.stack(self.session.run(list(OUTPUTS), {INPUT: window[None, :, None]}))[:, 0]
 
     def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
         """As of every `NoteListener`."""

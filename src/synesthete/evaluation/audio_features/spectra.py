@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from synesthete.data.rows import Pieces, Rows
 
     Sounds: TypeAlias = Tensor | Rows | Pieces
-    from torch import Tensor
 
 __all__ = ["SignalDifference", "signal_difference"]
 
@@ -131,10 +130,7 @@ def profile(power: Tensor, least: float = 0.0) -> Tensor:
 
 
 def band_differences(made: Tensor, real: Tensor) -> Tensor:
-    """How much louder each band of a set (n, k) is than that of the real one (m, k), in dB, (k,).
-
-    What is LEAST_DB below the whole of the real sounds counts as equally silent.
-    """
+    """How much louder each band of a set (n, k) is than the real one's (m, k), in dB, (k,); silent under LEAST_DB."""
     least = real.mean(dim=0).sum().item() * 10 ** (LEAST_DB / 10)
     return profile(made, least) - profile(real, least)
 
@@ -168,8 +164,7 @@ def spectra(waveforms: Tensor, sample_rate: int) -> Tensor:
 def spectral_distances(real: Tensor, made: Tensor, sample_rate: int, low_rate: int) -> dict[str, Tensor]:
     """Log-spectral distance (n,) in dB of each sound (n, S), above the band's end, in all, and below where it is given.
 
-    The root mean square over bins of the difference in level, no lower than FLOOR_DB, then the mean over frames
-    (Gray & Markel 1976).
+    The root mean square over bins of the difference in level, then the mean over frames (Gray & Markel 1976).
     """
     frequency, band = torch.fft.rfftfreq(frame_sizes(sample_rate)[0], 1 / sample_rate), low_rate / 2
     parts = {"above": frequency >= band, "all": frequency >= 0, "below": frequency < CROSSING[0] * band}
@@ -194,10 +189,7 @@ def mean_spectrum(waveforms: Tensor, sample_rate: int) -> Tensor:
 
 
 def spectral_copy(given: Tensor, sample_rate: int, low_rate: int, tilt: Tensor) -> Tensor:
-    """Sounds (n, S) with the upper half of their band copied upwards, again and again, scaled by a mean spectrum.
-
-    tilt: as `mean_spectrum` has it (F,).
-    """
+    """Sounds (n, S) with the upper half of their band copied upwards again and again, scaled by a `mean_spectrum`."""
     n_fft, hop_length = frame_sizes(sample_rate)
     end = int(CROSSING[1] * low_rate / 2 * n_fft / sample_rate)
     first = end // 2
@@ -227,11 +219,7 @@ class SignalDifference:
 
 
 def signal_difference(reference: Tensor, estimate: Tensor) -> SignalDifference:
-    """The figures of a round trip; both of one shape.
-
-    Raises:
-        InputError: other shapes, or no values.
-    """
+    """The figures of a round trip; InputError of other shapes, or of no values."""
     if reference.shape != estimate.shape or not reference.numel():
         raise InputError(f"cannot compare {tuple(reference.shape)} with {tuple(estimate.shape)}; give equal shapes")
     a, b = reference.double().flatten(), estimate.double().flatten()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.audio_features.pitch import LOWEST_VOICE, VOICED, track_pitch
+from synesthete.evaluation.audio_features.audio_descriptors import LOWEST_VOICE, VOICED, track_pitch
 from synesthete.evaluation.diagnostics.by_timestep import NUM_MEASURED
 from synesthete.evaluation.diagnostics.model_under_test import BATCH_SIZE, ModelUnderTest
 from synesthete.evaluation.reporting.figures import TIMESTEP, Panel, curves_figure, to_png

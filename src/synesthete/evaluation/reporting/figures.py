@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import librosa
 import numpy as np
 from matplotlib.figure import Figure
+
+from synesthete.nn.spectrum import mel_edges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -254,7 +255,7 @@ def _spectrogram(axes: Axes, values: Tensor, spec: AudioSpec, **colours: Any) ->
     shown = colours or {"cmap": "magma", "vmin": QUIETEST * DECIBELS, "vmax": LOUDEST * DECIBELS}
     extent = (-half, end + half, -0.5, num_bands - 0.5)
     image = axes.imshow(table, origin="lower", aspect="auto", interpolation="nearest", extent=extent, **shown)
-    centres = librosa.mel_frequencies(num_bands + 2, fmin=0, fmax=spec.sample_rate / 2, htk=True)[1:-1]
+    centres = mel_edges(spec.sample_rate, num_bands)[1:-1]
     marked = [f for f in FREQUENCIES if centres[0] <= f <= centres[-1]]
     axes.set_yticks(np.interp(marked, centres, np.arange(num_bands)), [f"{f / 1000:g}" for f in marked])
     axes.set(xlabel="time (s)", ylabel="frequency (kHz)")

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from synesthete import seeding
 from synesthete.data.labelled import turns
+from synesthete.evaluation.audio_features.audio_descriptors import track_pitch
 from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
-from synesthete.evaluation.audio_features.pitch import track_pitch
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.metric import METRICS, Metric, interval, interval_of_mean, metric

@@ -14,7 +14,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.audio import as_float
-from synesthete.evaluation.audio_features.pitch import track_pitch
+from synesthete.evaluation.audio_features.audio_descriptors import track_pitch
 from synesthete.evaluation.classifiers.speech import VoiceClassifier, load_or_train_voice_classifier
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, per_class
 from synesthete.evaluation.metrics.metric import Z_95, Metric, metric

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from synesthete.evaluation.audio_features import audio_descriptors, spectra
-from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, AudioDescriptors
-from synesthete.evaluation.audio_features.pitch import LOWEST
+from synesthete.evaluation.audio_features.audio_descriptors import BANDS, LOWEST, NAMES, AudioDescriptors
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.figures import COLOURS, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav
