@@ -33,10 +33,7 @@ FACTS = "classifier.json"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a kind of classifier is trained: AdamW under a one-cycle schedule, of which `warmup` is the rise.
-
-    A sample is seen `num_passes` times, in `fewest_steps` at least and `most_steps` at most.
-    """
+    """How a kind is trained: AdamW under a one-cycle schedule, of which `warmup` is the rise; passes within steps."""
 
     batch_size: int
     learning_rate: float
@@ -53,7 +50,7 @@ class TrainingSettings:
         return min(max(self.num_passes * num_samples // self.batch_size, self.fewest_steps), self.most_steps)
 
     def few(self, num_steps: int) -> int | None:
-        """`num_steps` of a model that trains for so few that its classifier shall too; else None, which is its own."""
+        """`num_steps` of a model that trains for so few that its classifier shall too; else None, its own number."""
         return num_steps if num_steps < self.fewest_steps else None
 
     def fit(
@@ -61,9 +58,8 @@ class TrainingSettings:
     ) -> None:
         """Make the loss smaller that is drawn anew at every step. progress(what, step, num_steps)."""
         optimiser = torch.optim.AdamW(network.parameters(), weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.learning_rate, total_steps=num_steps, pct_start=self.warmup
-        )
+        how: dict[str, Any] = {"total_steps": num_steps, "pct_start": self.warmup}
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, **how)
         for step in range(1, num_steps + 1):
             optimiser.zero_grad()
             loss().backward()
@@ -76,12 +72,9 @@ class TrainingSettings:
 class Classifier(Part):
     """Samples -> the class of each, how probable each class is, and features.
 
-    Batch norm uses what it learned in training, so a sample is classified alike whatever it comes with. A kind defines
-    `layers` and `head`, what it reads (`inputs`), what the head reads (`pooled`), and views of a sample (`augmented`).
-
-    training_settings: how it is trained. chunk_size: samples at once. memory_format: of the weights in training.
-    standardised: whether its features are 0 +- 1 over what it learned from: x'x / D is about 1 there, which is the
-    scale that the kernel of `distribution.kernel` is made for.
+    A kind defines `layers` and `head`, what it reads (`inputs`), what the head reads (`pooled`), and views of a sample
+    (`augmented`). chunk_size: samples at once. memory_format: of the weights in training. standardised: whether its
+    features are 0 +- 1 over what it learned from, which is the scale that `distribution.kernel` is made for.
     """
 
     training_settings: ClassVar[TrainingSettings]
@@ -100,11 +93,7 @@ class Classifier(Part):
         self.register_buffer("feature_scale", torch.ones(width))
 
     def inputs(self, samples: Any) -> Iterator[Tensor]:
-        """Samples as `pooled` reads them, a chunk at a time.
-
-        Raises:
-            InputError: samples that it cannot read.
-        """
+        """Samples as `pooled` reads them, a chunk at a time; InputError of what it cannot read."""
         raise NotImplementedError
 
     def training_inputs(self, samples: Any) -> Tensor:
@@ -186,10 +175,9 @@ def train_classifier(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> C:
-    """A classifier trained on real samples, each augmented anew every time; on the CPU when it is done.
+    """A classifier of `build`, trained on real samples, each augmented anew every time; on the CPU when it is done.
 
-    build: makes one that has learned nothing. labels: (n,) places in its class_names. num_steps: None is the kind's own
-    for so many samples. progress("classifier", step, num_steps).
+    labels: (n,) places in its class_names. num_steps: None is the kind's own for so many samples.
     """
     if len(samples) < 2:
         raise InputError(f"{len(samples)} samples to train a classifier on; keep more of the data for it")
@@ -226,9 +214,8 @@ class TrainingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class TrainedClassifier(Generic[C]):
-    """A classifier, and how good it is.
+    """A classifier, and its accuracy on `num_test` real samples that neither it nor the model met; NaN without classes.
 
-    accuracy: on `num_test` real samples that it never met, nor the model beside it; NaN where it knows no classes.
     num_voices: of those samples, where they are spoken. words: what is said for each class, one phrase or several.
     seconds: that its training took.
     """
@@ -262,11 +249,8 @@ def load_or_train(
 ) -> TrainedClassifier[C]:
     """The classifier for these samples: from the cache, where one was trained on the same in the same way.
 
-    build, options: as `train_classifier`. samples, labels: what it learns from, which no generator is
-    trained on. test, test_labels: real samples that its accuracy is measured on. num_voices: of those.
-
-    Raises:
-        InputError: samples that nothing can be learned from, or a cache that cannot be written.
+    samples, labels: what it learns from, which no generator is trained on. test, test_labels: real samples that its
+    accuracy is measured on. num_voices: of those. options: as `train_classifier`.
     """
     untrained = build()
     name = digest(
@@ -294,8 +278,7 @@ def load_cached(name: str, kind: type[C], train: Callable[[], TrainedClassifier[
             if found := load_classifier(place, kind):
                 return found
         start = time.perf_counter()
-        trained = train()
-        trained = replace(trained, seconds=time.perf_counter() - start)
+        trained = replace(train(), seconds=time.perf_counter() - start)
         write_classifier(trained, place)
     return trained
 
@@ -310,8 +293,7 @@ def measure(classifier: Classifier, samples: Samples, labels: Tensor) -> float:
 def fingerprint(build: Callable[[], C], samples: Samples) -> list[list[int]]:
     """What front end, augmentation and layers make of two samples before anything is learned, in hundredths.
 
-    It stands for their code in the name of a cached classifier: one that computes something else is another, however
-    it is written. Coarse, so that another number of threads names the same.
+    It stands for their code in the name of a cached classifier. Coarse, so that other numbers of threads name the same.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -326,11 +308,7 @@ def fingerprint(build: Callable[[], C], samples: Samples) -> list[list[int]]:
 def save_classifier(
     trained: TrainedClassifier[C], model: Path, test: Samples, test_labels: Tensor
 ) -> TrainedClassifier[C]:
-    """Write it into a model's folder in half precision; what was written, with the accuracy that it then has on `test`.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """Write it into a model's folder in half precision; what was written, with the accuracy it then has on `test`."""
     half = nn.Module.to(copy.deepcopy(trained.classifier), torch.float16)
     rounded = nn.Module.to(copy.deepcopy(half), torch.float32)
     kept = replace(trained, classifier=rounded, accuracy=measure(rounded, test, test_labels), seconds=0.0)
@@ -339,13 +317,9 @@ def save_classifier(
 
 
 def write_classifier(trained: TrainedClassifier[C], model: Path) -> None:
-    """Write weights, configuration and how good it is into a model's folder, whole, over one that is there.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
-    facts: dict[str, Any] = {"accuracy": None if math.isnan(trained.accuracy) else trained.accuracy}
-    facts |= {"num_test": trained.num_test}
+    """Write weights, configuration and how good it is into a model's folder, whole, over one that is there."""
+    accuracy = None if math.isnan(trained.accuracy) else trained.accuracy
+    facts: dict[str, Any] = {"accuracy": accuracy, "num_test": trained.num_test}
     facts |= {key: getattr(trained, key) for key in ("num_voices", "words", "seconds") if getattr(trained, key)}
 
     def fill(folder: Path) -> None:

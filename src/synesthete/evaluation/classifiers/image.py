@@ -23,7 +23,7 @@ INNER = 32  # side in pixels that larger pictures are brought down to by the fir
 
 
 class Residual(nn.Module):
-    """(B, width, H, W) -> the same: two convolutions beside the identity (He et al. 2016)."""
+    """Two convolutions beside the identity (He et al. 2016)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,11 +37,8 @@ class Residual(nn.Module):
 class ImageClassifier(base.Classifier):
     """Pictures (B, channels, H, W) uint8 of SMALLEST pixels or more -> logits (B, num_classes).
 
-    Its features are the mean over the picture of what the last layer reads.
-
-    Args:
-        class_names: in the order of the logits. channels: 1 or 3. size: side in pixels of the pictures it is for.
-        width: channels of the first convolution; the last ones have four times as many, which are the features.
+    Its features are the mean over the picture of what the last layer reads. class_names: in the order of the logits.
+    channels: 1 or 3. size: side in pixels of the pictures it is for. width: a quarter of the features.
     """
 
     training_settings = TrainingSettings(64, 4e-3, 0.05, 0.1, 0.25, num_passes=32, fewest_steps=500, most_steps=3000)
@@ -59,11 +56,7 @@ class ImageClassifier(base.Classifier):
         self.end_in(4 * width, len(class_names))
 
     def inputs(self, samples: Tensor | Rows) -> Iterator[Tensor]:
-        """Pictures (n, C, H, W) uint8, a chunk at a time.
-
-        Raises:
-            InputError: not uint8, other channels than its own, or too small.
-        """
+        """Pictures (n, C, H, W) uint8 of its own channels, a chunk at a time."""
         check_pictures(samples, self.config.channels)
         return (samples[first : first + self.chunk_size] for first in range(0, len(samples), self.chunk_size))
 
@@ -92,11 +85,7 @@ def check_pictures(pictures: Tensor | Rows, channels: int | None = None) -> None
 def load_or_train_image_classifier(
     samples: PictureSamples, test: PictureSamples, class_names: Sequence[str], **options: Unpack[base.TrainingOptions]
 ) -> base.TrainedClassifier[ImageClassifier]:
-    """The classifier for these pictures, as `load_or_train`; its accuracy is measured on `test`.
-
-    Raises:
-        InputError: nothing to train on, or pictures that no classifier can read.
-    """
+    """The classifier for these pictures, as `load_or_train`; its accuracy is measured on `test`."""
     pictures = samples.pictures
     check_pictures(pictures)
     build = partial(ImageClassifier, tuple(class_names), pictures.shape[1], min(pictures.shape[2:]))

@@ -36,12 +36,8 @@ def drawer(num: int, generator: torch.Generator) -> Callable[[float, float], Ten
 class SpeechClassifier(base.Classifier):
     """Log-mel (B, 1, n_mels, T), not normalised -> logits (B, num_classes).
 
-    Its own fixed range (QUIETEST to LOUDEST) stands in for any codec's statistics, so that generators with other
-    statistics are evaluated alike. Every convolution strides, the first one by 4: it trains in seconds on two cores.
-
-    Args:
-        class_names: in the order of the logits. sample_rate, n_fft, hop_length, n_mels, mel_scale, fmax: of the log-mel
-            it reads. width: channels of the first convolution; the later ones have two and four times as many.
+    Its own fixed range (QUIETEST to LOUDEST) stands in for any codec's statistics, so that all are evaluated alike.
+    class_names: in the order of the logits. width: channels of the first convolution. Others: as of `AudioSpec`.
     """
 
     training_settings = base.TrainingSettings(
@@ -62,11 +58,9 @@ class SpeechClassifier(base.Classifier):
         fmax: float | None = None,
     ) -> None:
         super().__init__()
-        sizes: tuple[Any, ...] = (
-            (1, width, 8, 4, 4),
-            (width, 2 * width, 3, 2, 1),
-            (2 * width, 4 * width, 3, (2, 1), 1),
-        )
+        # Every convolution strides, the first one by 4: it trains in seconds on two cores.
+        first, middle = (1, width, 8, 4, 4), (width, 2 * width, 3, 2, 1)
+        sizes: tuple[Any, ...] = (first, middle, (2 * width, 4 * width, 3, (2, 1), 1))
         layers = ((nn.Conv2d(*size), nn.BatchNorm2d(size[1]), nn.ReLU()) for size in sizes)
         self.layers = nn.Sequential(*(layer for three in layers for layer in three))
         # Where in the spectrum matters, and roughly when in the word: kept, the rest averaged away.
@@ -93,9 +87,8 @@ class SpeechClassifier(base.Classifier):
     def augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Log-mels (B, 1, n_mels, T) as other speakers, rooms and recordings would have them.
 
-        Level within 9 dB, up to 0.1 of the frames later or earlier, the spectrum stretched by up to 12% (other vocal
-        tracts) and tilted by up to 9 dB, grain on every cell, a floor of noise, and bands and frames wiped out
-        (SpecAugment, Park et al. 2019).
+        Louder, later, stretched (other vocal tracts) and tilted in frequency, grain on every cell, a floor of noise,
+        and bands and frames wiped out (SpecAugment, Park et al. 2019).
         """
         num, _, num_bands, num_frames = inputs.shape
         draw = drawer(num, generator)
@@ -133,10 +126,7 @@ class Prediction:
 
 
 def recognise(trained: base.TrainedClassifier[Any], samples: Tensor) -> list[Prediction]:
-    """What each sample is: its class' phrase, or the class' name if it has several or none.
-
-    samples: sounds (n, S) in [-1, 1], or of a classifier of pictures (n, C, H, W) uint8.
-    """
+    """What each sample, a sound (S,) or a picture (C, H, W), is: its class' phrase, or else name."""
     classifier = trained.classifier
     words = trained.words or [()] * len(classifier.class_names)
     names = [own[0] if len(own) == 1 else name for own, name in zip(words, classifier.class_names, strict=True)]
@@ -167,9 +157,7 @@ def load_or_train_speech_classifier(
 ) -> base.TrainedClassifier[SpeechClassifier]:
     """The classifier for this corpus, as `load_or_train`; its accuracy is that on `test`, whose voices are others."""
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
-        raise InputError(
-            f"voice {min(shared)}: in the classifier's split and in the test split; build the corpus again"
-        )
+        raise InputError(f"voice {min(shared)}: in the classifier's split and the test split; build the corpus again")
     spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
     build = partial(SpeechClassifier, clips.class_names, **vars(spec))
     of_test = test.waveforms, test.labels
@@ -192,11 +180,7 @@ class VoiceClassifier(SpeechClassifier):
 def load_or_train_voice_classifier(
     clips: Clips, voices: Sequence[str], spec: AudioSpec, **options: Unpack[base.TrainingOptions]
 ) -> tuple[base.TrainedClassifier[VoiceClassifier], Clips]:
-    """The classifier of these voices, as `load_or_train`, and the clips that it did not learn from, one in SHARE_KEPT.
-
-    The labels of those are places among `voices`; clips of other voices are left out. Kept are other takes of the same
-    voices, drawn at random, so no word, pitch or rate is.
-    """
+    """The classifier of these voices, as `load_or_train`, and the clips it did not learn from, as `split_takes`."""
     places = {name: place for place, name in enumerate(voices)}
     labels = torch.tensor([places.get(name, -1) for name in clips.speakers])
     kept, learned = split_takes(clips, voices)

@@ -37,16 +37,13 @@ class Transcriber(Part):
     A spectrum of three bins a semitone, its harmonics in channels (after Bittner et al. 2022, "A lightweight
     instrument-agnostic model"), then five convolutions, of which the second makes three bins one key.
 
-    Args:
-        sample_rate: in Hz, of the sounds that it is for. width: channels. thresholds: from which likelihood on a key
-            sounds, and begins; found in training.
+    sample_rate: in Hz, of the sounds that it is for. width: channels. thresholds: from which likelihood on a key
+    sounds, and begins; found in training.
     """
 
     name = "transcriber"
     knows_classes = False  # as far as evaluations ask: it tells notes
-    training_settings: ClassVar = TrainingSettings(
-        8, 3e-3, 0.01, 0.0, 0.25, num_passes=32, fewest_steps=200, most_steps=600
-    )
+    training_settings: ClassVar = TrainingSettings(8, 3e-3, 0.01, 0.0, 0.25, 32, fewest_steps=200, most_steps=600)
 
     def __init__(
         self, sample_rate: int = 24_000, width: int = 16, thresholds: tuple[float, float] = (0.5, 0.5)
@@ -85,10 +82,8 @@ class Transcriber(Part):
     @torch.no_grad()
     def hear(self, waveforms: Tensor, sample_rate: int, progress: Any = None) -> Heard:
         """As of every `NoteListener`."""
-        if sample_rate != self.config.sample_rate:
-            raise InputError(
-                f"sounds at {sample_rate} Hz for a transcriber of {self.config.sample_rate}; train another"
-            )
+        if sample_rate != (own := self.config.sample_rate):
+            raise InputError(f"sounds at {sample_rate} Hz for a transcriber of {own}; train another")
         self.eval()
         found = []
         for waveform in counted(waveforms, progress):
@@ -99,10 +94,7 @@ class Transcriber(Part):
 
 
 def key_bank(sample_rate: int, n_fft: int) -> Tensor:
-    """Triangles (bins, n_fft / 2 + 1), BINS a semitone, from an octave below the lowest key to its highest harmonic.
-
-    Each is as wide as the spectrum can tell at least; above half the sample rate there is nothing.
-    """
+    """Triangles (bins, n_fft / 2 + 1), BINS a semitone, from an octave below the lowest key to its highest harmonic."""
     num = BINS * (NUM_KEYS + math.ceil(12 * math.log2(HARMONICS[-1] / HARMONICS[0])) + 1)
     pitches = LOWEST - 12 + (torch.arange(num, dtype=torch.float64) - BINS // 2) / BINS
     centres = (440 * 2 ** ((pitches - 69) / 12))[:, None]
@@ -122,10 +114,7 @@ def train_transcriber(
     num_steps: int | None = None,
     progress: Progress | None = None,
 ) -> Transcriber:
-    """One that learned from sounds (n, S), int16 or float, and what is played in them, (n, 2, 128, T).
-
-    frame_seconds: of the rolls. num_steps: its own for so many sounds where None. progress("transcriber", step, steps).
-    """
+    """One that learned from sounds (n, S), int16 or float, and what is played, (n, 2, 128, T) of frame_seconds."""
     if len(waveforms) < 2:
         raise InputError(f"{len(waveforms)} sounds to learn to transcribe from; give more")
     settings, generator = Transcriber.training_settings, seeding.generator(seed, "transcriber")
@@ -163,8 +152,7 @@ def load_or_train_transcriber(
     name = digest("transcriber", asdict(Transcriber.training_settings), given, fresh, waveforms, rolls)
 
     def train() -> TrainedClassifier[Any]:
-        return TrainedClassifier(
-            train_transcriber(waveforms, rolls, sample_rate, frame_seconds, **options), math.nan, 0
-        )
+        trained = train_transcriber(waveforms, rolls, sample_rate, frame_seconds, **options)
+        return TrainedClassifier(trained, math.nan, 0)
 
     return load_cached(name, Transcriber, train)
