@@ -107,13 +107,7 @@ class MixedBlock(Chain):
 
 
 class Inception(Chain):
-    """Pictures (B, 3, H, W) uint8 -> the mean over the last block's places, (B, 2048).
-
-    shapes: of the convolutions' weights, by the convolutions' names.
-
-    Raises:
-        KeyError: one lacks.
-    """
+    """Pictures (B, 3, H, W) uint8 -> (B, 2048). shapes: of the convolutions' weights by name, or KeyError."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__(STEM, shapes)
@@ -137,7 +131,7 @@ def resize(x: Tensor, side: int) -> Tensor:
 
 
 def _sampling(size: int, side: int) -> Tensor:
-    """Matrix (side, size): place i of the resized side is at i * size / side, between two pixels or on the last."""
+    """Matrix (side, size): place i is at i * size / side, between two pixels or on the last."""
     places = torch.arange(side, dtype=torch.float32) * torch.tensor(size / side, dtype=torch.float32)
     low = places.long()
     share = (places - low)[:, None]
@@ -174,8 +168,7 @@ def read_inception(weights: Path) -> Inception:
 def local_inception(name: str = MODEL) -> Path | None:
     """The weights' file by its own path, a folder's, or an id, where it is on this machine; else None.
 
-    An id is looked for in SYNESTHETE_WEIGHTS and the Hugging Face cache. The published file is also looked for where
-    pytorch-fid and torch-fidelity leave it, in the cache of `torch.hub`.
+    The published file is also looked for where pytorch-fid and torch-fidelity leave it, in the cache of `torch.hub`.
     """
     path = Path(name).expanduser()
     if path.is_file():

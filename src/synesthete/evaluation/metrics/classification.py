@@ -35,8 +35,7 @@ def accuracy_metric(
 ) -> Metric:
     """Share of answers (n,) that are right, as a metric of the row `key`.
 
-    shuffled: (n,) classes of other samples. independent: how many of the answers are; all where None. title: as of
-    `metric`, which also has a place for num, n unless given.
+    shuffled: (n,) classes of other samples. independent: how many answers are; all where None. title: as of `metric`.
     """
     share = accuracy(true, answers)
     wrong = None if shuffled is None else accuracy(shuffled, answers)
@@ -50,10 +49,7 @@ def per_class(labels: Tensor, answers: Tensor, num_classes: int) -> list[float]:
 
 
 def confusion(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """How often each class was taken for each: (num_classes, num_classes + 1) int64.
-
-    Row: what it was. Column: what it was taken for; the last one counts answers of -1 (none).
-    """
+    """How often each class (rows) was taken for each, and in the last column for none (-1): (C, C + 1) int64."""
     column = predicted.where(predicted >= 0, torch.full_like(predicted, num_classes))
     places = true * (num_classes + 1) + column
     return torch.bincount(places, minlength=num_classes * (num_classes + 1)).view(num_classes, num_classes + 1)

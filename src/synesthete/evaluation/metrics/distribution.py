@@ -48,13 +48,13 @@ def frechet(real: Tensor, made: Tensor) -> float:
     """Fréchet distance of the Gaussians with the features' means and covariances; on Inception features the FID.
 
     Heusel et al. 2017, section 2: |m - w|^2 + Tr(C + E - 2 (C E)^(1/2)). It is biased upwards, the more the fewer
-    samples there are, so compare only figures of equal n. The root's trace is the sum of the singular values of
-    R S' where C = R'R and E = S'S: no covariance is formed and no root of a rounded negative number taken, so fewer
-    samples than dimensions do no harm.
+    samples there are, so compare only figures of equal n.
 
     Raises:
         InputError: fewer than two samples in a set, or features of other widths.
     """
+    # The root's trace is the sum of the singular values of R S' where C = R'R and E = S'S: no covariance is formed and
+    # no root of a rounded negative number taken, so fewer samples than dimensions do no harm.
     _check(real, made)
     (mean, root), (other_mean, other_root) = _moments(real), _moments(made)
     shared = torch.linalg.svdvals(root @ other_root.T).sum()
@@ -67,9 +67,8 @@ def kernel(
 ) -> KernelDistance:
     """Squared maximum mean discrepancy under the kernel (x'y / D + 1)^3, unbiased; on Inception features the KID.
 
-    Bińkowski et al. 2018, section 3. The value is the estimate on all samples, which has the expectation of the
-    mean over subsets and less noise; the std is over `num_subsets` random subsets of `subset_size` of each set (None:
-    half the smaller set, at most 1000).
+    Bińkowski et al. 2018, section 3, on all samples, which has the expectation of the mean over subsets and less noise;
+    the std over `num_subsets` random subsets of `subset_size` (None: half the smaller set, at most 1000).
     """
     _check(real, made)
     smaller = min(len(real), len(made))
@@ -91,9 +90,8 @@ def kernel(
 def kernel_floor(real: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: int = 0) -> float:
     """How far `kernel(real, made).value` strays from 0 where n made samples are as good as real ones.
 
-    The root mean square of the same estimate between disjoint random halves of the real samples. Its spread under
-    equal distributions goes with 1/n + 1/m (Gretton et al. 2012, theorem 12), by which it is carried over from the
-    halves' size to `len(real)` against n.
+    The root mean square of the same estimate between random halves of the real samples, carried over to `len(real)`
+    against n by its spread, which goes with 1/n + 1/m (Gretton et al. 2012, theorem 12).
     """
     _check(real, real)
     if len(real) < 4 or n < 2:
@@ -111,8 +109,8 @@ def kernel_floor(real: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: in
 def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
     """Share of made samples inside the real ones' manifold, and of real ones inside the made ones'.
 
-    The manifold of a set is the union of balls around its samples, each reaching to the k-th nearest other sample of
-    the set (Kynkäänniemi et al. 2019, section 3). Both grow with n, so compare only figures of equal n.
+    That is the union of balls around a set's samples, each reaching to the k-th nearest other (Kynkäänniemi et al.
+    2019, section 3). Both grow with n, so compare only figures of equal n.
     """
     _check(real, made)
     if not 1 <= k < min(len(real), len(made)):
@@ -127,10 +125,7 @@ def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> Coverage:
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:
-    """Mean distance between two samples of a class, averaged over the classes (n,) that have two; NaN where none has.
-
-    It says nothing alone: noise is diverse. Read it beside the same figure of real samples.
-    """
+    """Mean distance between two samples of a class, averaged over the classes that have two; NaN where none has."""
     found = []
     for label in labels.unique():
         own = features[labels == label]
@@ -231,8 +226,7 @@ def balanced_kernel(real: Tensor, real_labels: Tensor, made: Tensor, made_labels
     """Squared maximum mean discrepancy of the mixtures of all classes, each of equal weight, under (x'y / D + 1)^3.
 
     Features (m, D) and (n, D) with labels (m,) and (n,); one label for all is the usual estimate. Unbiased (Bińkowski
-    et al. 2018, section 3, with each class a stratum), but for a class of one sample, whose other samples are taken
-    to be as alike as those of the other classes; NaN where every class has one.
+    et al. 2018, section 3, by strata), but for classes of one sample; NaN where every class has one.
     """
     # The usual estimate takes the samples for independent draws. In a set with equally many of each class two of them
     # are less often of one class than a sample of one set and one of the other, and real samples score below 0 against
@@ -245,9 +239,7 @@ def balanced_kernel(real: Tensor, real_labels: Tensor, made: Tensor, made_labels
 def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NUM_SPLITS, seed: int = 0) -> float:
     """How far `balanced_kernel` strays from 0 where n made samples are as good as real ones.
 
-    The root mean square of the same estimate between disjoint random halves of each class of real samples (at most
-    MAX_SPLIT in all), carried over from the halves' size to `len(real)` against n as `kernel_floor` does.
-    NaN where a class has fewer than four.
+    As `kernel_floor`, by halves of each class of at most MAX_SPLIT real samples; NaN where a class has fewer than four.
     """
     classes = labels.unique()
     num = min(MAX_SPLIT // len(classes), int(torch.bincount(labels)[classes].min()))
@@ -277,7 +269,8 @@ def balanced_floor(real: Tensor, labels: Tensor, n: int, *, num_splits: int = NU
 def _mixture(labels: Tensor, sums: Callable[[Tensor], Tensor]) -> tuple[Tensor, float]:
     """Weights (n, 1) of samples in a mixture of their classes, and the mean similarity of two different ones of it.
 
-    sums: of the similarities of different samples, by columns (n, s) that choose or weigh both, (s,).
+    sums: of similarities of different samples, by columns (n, s) that choose or weigh both, (s,). Of a class of one
+    they are taken to be as alike as in the other classes.
     """
     _, places, counts = labels.unique(return_inverse=True, return_counts=True)
     weights = 1 / (len(counts) * counts[places, None].double())

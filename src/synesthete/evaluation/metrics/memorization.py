@@ -20,10 +20,9 @@ WATCHED = (0.01, 0.05)  # shares of held-out samples that are nearer to training
 
 @dataclass(frozen=True)
 class NearestTrainingDistance:
-    """Distance to the nearest training sample, of what was made (n,) and of real held-out samples (m,).
+    """Distance to the nearest of `num_training` samples in a space, of what was made (n,) and was held out (m,).
 
-    space: what the distance is measured in. places, held_out_places: of the nearest training sample. num_training:
-    how many there are. what: what they are, in words.
+    places, held_out_places: of the nearest training sample. what: they are, in words.
     """
 
     space: str
@@ -78,10 +77,9 @@ def nearest_training_distance(
     mirrored: tuple[Tensor, Tensor] | None = None,
     what: str = "samples",
 ) -> NearestTrainingDistance:
-    """Distances in units of `unit`, between features (n, D) or samples (n, ...).
+    """Distances in units of `unit`, between features (n, D) or samples (n, ...) that are `what`.
 
-    mirrored: made and held out the other way round, where training samples were learned both ways round; the nearer
-    one counts. what: what they are, in words.
+    mirrored: made and held out the other way round, where training samples were learned so too; the nearer one counts.
     """
     found = []
     for number, queries in enumerate((made, held_out)):

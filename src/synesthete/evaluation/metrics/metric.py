@@ -45,9 +45,8 @@ class Metric:
 class MetricRow:
     """A kind of figure: its key, the title with places for what differs, unit, and which way is better.
 
-    depends_on_num: whether its expectation does, so that only figures of equal n can be compared.
-    compute: value of a set of samples beside real ones, (real, made) -> float, for what every evaluation computes by
-    itself, of what was made, of chance and of real samples; None where an evaluation knows more than sets.
+    depends_on_num: whether its expectation does, so that only figures of equal n can be compared. compute: its value by
+    sets alone, (real, made) -> float, which every evaluation then asks for; None where it takes more than sets.
     """
 
     key: str
@@ -60,12 +59,11 @@ class MetricRow:
 
 def by_key(metrics: Sequence[Metric], key: str) -> Metric:
     """The metric of that key."""
-    for metric in metrics:
-        if metric.key == key:
-            return metric
-    keys = [metric.key for metric in metrics]
-    near = ", ".join(difflib.get_close_matches(key, keys, n=3, cutoff=0.3)) or ", ".join(keys) or "there are none"
-    raise InputError(f"no metric '{key}'; there are: {near}")
+    found = {metric.key: metric for metric in reversed(metrics)}
+    if key in found:
+        return found[key]
+    near = difflib.get_close_matches(key, found, n=3, cutoff=0.3) or [metric.key for metric in metrics]
+    raise InputError(f"no metric '{key}'; there are: {', '.join(near) or 'there are none'}")
 
 
 METRICS: dict[str, MetricRow] = {

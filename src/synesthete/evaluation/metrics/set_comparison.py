@@ -37,11 +37,10 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class SetMetrics:
-    """A set of samples against real held-out ones, in features.
+    """A set of samples against real held-out ones, in features; frechet, precision, recall at equal numbers of both.
 
-    frechet, precision, recall: at equal numbers of both. kernel, spread: the kernel distance and its deviation over
-    subsets. balanced: the kernel distance with every class of equal weight, whatever its share; NaN where the sets have
-    other classes. diversity: mean distance within a class.
+    kernel, spread: the kernel distance and its deviation over subsets. balanced: the same with every class of equal
+    weight; NaN where the sets have other classes. diversity: mean distance within a class.
     """
 
     frechet: float
@@ -69,9 +68,9 @@ def compare_set(held_out: SampleSet, other: SampleSet, num_equal: int, seed: int
 def registered_metrics(
     held_out: SampleSet, made: SampleSet, *, real: SampleSet, worst: SampleSet, against: str
 ) -> list[Metric]:
-    """The metrics that were registered with a `compute`: of what was made, of other real samples, and of chance.
+    """The metrics that were registered with a `compute`; one that fails is said and left out.
 
-    Each beside held-out samples. One that fails is said and left out. against: the features and n, for the titles.
+    against: the features and n, for the titles.
     """
     found, sets = [], {MADE: made, "chance": worst, "other real samples": real}
     for key, row in METRICS.items():
@@ -94,16 +93,13 @@ class SetComparison:
     """Sets of samples, by name, against real ones that were held out, in features.
 
     Attributes:
-        sets: of MADE, `best`, `worst` and others. features, width: by what samples are described, and D of that.
-            num, num_held_out: samples; num_equal: of each set for the Fréchet distance, precision and recall. floor: of
-            the kernel distance, the root mean square between real sets; balanced_floor: of the class-balanced one, NaN
-            without classes or with too few of one. real_diversity: of the held-out samples themselves. registered:
-            metrics that are computed of sets and were added to the table from outside.
+        sets: of MADE, `best`, `worst` and others. features, width: by what samples are described, and D of that. num,
+            num_held_out: samples; num_equal: of each set for the Fréchet distance, precision and recall. floor,
+            balanced_floor: of the kernel distances, NaN where there are too few. real_diversity: of the held-out ones.
 
     Args:
-        features: samples -> (n, D), with a `name`. sets: samples (n, ...) and labels (n,), those to compare with as
-            HELD_OUT. best, worst: those as good as can be, and as bad as chance. within: what diversity is measured
-            within.
+        features: as of `find_features`. sets: samples (n, ...) and labels (n,), those to compare with as HELD_OUT.
+            best, worst: those as good as can be, and as bad as chance. within: what diversity is measured within.
     """
 
     def __init__(
@@ -152,9 +148,8 @@ class SetComparison:
     def metrics(self, what: str, *, inception: bool = False, floor_is_ceiling: bool = True) -> list[Metric]:
         """Every figure with that of the worst as chance and that of real samples as ceiling.
 
-        what: the samples are, in the plural. inception: whether the distances are called as those of pictures, FID and
-        KID. floor_is_ceiling: whether the expectation of the kernel distance is 0 for other real samples, so that its
-        ceiling is how far it strays from that; otherwise the ceiling is what the best score.
+        what: the samples are. inception: whether the distances are called FID and KID. floor_is_ceiling: whether other
+        real samples have the expectation 0, so that the ceiling is how far the kernel distance strays from that.
         """
         equal, against = f"{self.features}, n = {self.num_equal}", self.against
         made, best, worst = self.made, self.sets[self.best], self.sets[self.worst]
