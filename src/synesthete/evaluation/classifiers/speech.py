@@ -157,7 +157,9 @@ def load_or_train_speech_classifier(
 ) -> base.TrainedClassifier[SpeechClassifier]:
     """The classifier for this corpus, as `load_or_train`; its accuracy is that on `test`, whose voices are others."""
     if shared := set(clips.speakers) & set(test.speakers) - {""}:
-        raise InputError(f"voice {min(shared)}: in the classifier's split and the test split; build the corpus again")
+        raise InputError(
+            f"voice {min(shared)}: in the classifier's split and in the test split; build the corpus again"
+        )
     spec, num_voices = spec or AudioSpec(), len(set(test.speakers))
     build = partial(SpeechClassifier, clips.class_names, **vars(spec))
     of_test = test.waveforms, test.labels

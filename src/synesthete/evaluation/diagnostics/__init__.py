@@ -37,25 +37,16 @@ DIAGNOSTICS: dict[str, str | Diagnostic] = {
 
 
 def register_diagnostic(name: str, diagnostic: Diagnostic) -> None:
-    """Make a diagnostic known by its name, from anywhere: `diagnose` uses it and names it.
-
-    Raises:
-        InputError: another diagnostic has the name.
-    """
+    """Make a diagnostic known by its name, which no other has, from anywhere: `diagnose` uses it and names it."""
     if DIAGNOSTICS.setdefault(name, diagnostic) is not diagnostic:
         raise InputError(f"there is a diagnostic {name!r} already; give yours another name")
 
 
 def find_diagnostic(name: str) -> Diagnostic:
-    """A diagnostic by its name.
-
-    Raises:
-        InputError: an unknown one, with the nearest that there is.
-    """
+    """A diagnostic by its name; InputError of an unknown one names the nearest that there is."""
     if name not in DIAGNOSTICS:
         raise InputError(f"diagnose has no diagnostic {name!r}{suggestion(name, list(DIAGNOSTICS))}")
-    found = DIAGNOSTICS[name]
-    if isinstance(found, str):
+    if isinstance(found := DIAGNOSTICS[name], str):
         module, _, function = found.partition(":")
         found = getattr(importlib.import_module(f"{__name__}.{module}"), function)
     return found

@@ -152,11 +152,7 @@ def trace(
 
 @torch.no_grad()
 def trace_without_network(model: ModelUnderTest, x_0: Tensor) -> StepErrors:
-    """The errors of a guess that takes no network: every pixel of x_t, by itself, drawn towards its mean.
-
-    That is the process' best guess from that pixel alone, by mean and variance over training samples. At noise it is
-    the mean sample.
-    """
+    """The errors of a guess without a network, the best from each pixel of x_t alone; at noise the mean sample's."""
     process = model.pipeline.process
     known = model.x_0(model.training(NUM_MEASURED))
     mean, variance = known.mean(dim=0), known.var(dim=0, correction=0)  # (C, H, W)
@@ -184,10 +180,7 @@ def loss_gain(process: Process, timestep: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """Held-out samples and what became of them, each (n, C, H, W) on the CPU; names: their classes.
-
-    x_t: noised. back: denoised step by step. at_once: in a single step.
-    """
+    """Held-out samples by class name, and noised, denoised step by step and at once, (n, C, H, W) on the CPU."""
 
     names: list[str]
     x_0: Tensor
@@ -215,8 +208,7 @@ def denoise_from(
 ) -> tuple[Tensor, Tensor]:
     """x_t (n, C, H, W) at `fraction` of the way to noise -> (walked back, guessed in one step), each (n, C, H, W).
 
-    The walk is deterministic, DDIM at eta 0 (Song et al. 2021, eq. 12), which on a flow is Euler's method, whatever
-    the model's own sampler, so that models can be compared. No guidance.
+    By DDIM at eta 0 (Song et al. 2021, eq. 12), on a flow Euler's method, whatever the model's sampler; no guidance.
     """
     process, denoiser = model.pipeline.process, model.pipeline.denoiser
     timesteps = process.at(torch.linspace(fraction, 0, num_steps + 1)[:-1]).to(x_t.device)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from synesthete.data.files import some
 from synesthete.evaluation.classifiers.classifier import load_classifier
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.diagnostics import DIAGNOSTICS, find_diagnostic
@@ -21,6 +20,7 @@ from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import find_features
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, provenance, write_report
+from synesthete.evaluation.samples import check_classes
 from synesthete.executors import LOCAL, divide, executor
 from synesthete.io import write_file
 from synesthete.types import InputError, Prepared, Progress
@@ -46,15 +46,11 @@ def run_diagnostics(
     """Look at a model through every diagnostic and write the report into `folder`.
 
     name: what the report calls the model. only: names of diagnostics; all where empty. progress(diagnostic, done,
-    total). The executor that was chosen divides the diagnostics. more: writes what else belongs to the report into its
-    folder. A diagnostic that cannot look at this model is left out, which the report says.
+    total). more: writes what else belongs to the report into its folder. The executor that was chosen divides the
+    diagnostics. One that cannot look at this model is left out, which the report says.
     """
-    names, pipeline, class_names = chosen(only), model.pipeline, model.prepared.class_names
-    if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
-        raise InputError(
-            f"the model names {some(pipeline.class_names, 12)}, the data {some(class_names, 12)}; "
-            "diagnose it on the data of its own recipe"
-        )
+    names, pipeline = chosen(only), model.pipeline
+    check_classes(pipeline, model.prepared.class_names, "names", "diagnose")
     pipeline.sampling_settings(**model.settings)
     start, report = datetime.now(UTC), progress or (lambda *_: None)
     found: dict[str, Section | InputError] = {}
@@ -88,11 +84,7 @@ def look_through(model: ModelUnderTest, progress: Progress | None, job: tuple[st
 
 
 def chosen(only: Sequence[str]) -> list[str]:
-    """The names of the diagnostics to use, in their order.
-
-    Raises:
-        InputError: an unknown one, with the nearest that there is.
-    """
+    """The names of the diagnostics to use, all of them known, in their order."""
     for name in only:
         find_diagnostic(name)
     return [name for name in DIAGNOSTICS if not only or name in only]
@@ -113,9 +105,8 @@ def choose_features(
         return find_features(choice, None)
     kept = load_classifier(folder, ImageClassifier)
     if kept is None and len(prepared.classifier):
-        kept = load_or_train_image_classifier(
-            prepared.classifier, prepared.test, prepared.class_names, progress=progress
-        )
+        sides = prepared.classifier, prepared.test, prepared.class_names
+        kept = load_or_train_image_classifier(*sides, progress=progress)
     return find_features(choice, kept.classifier if kept else None)
 
 

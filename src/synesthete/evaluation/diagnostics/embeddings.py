@@ -45,13 +45,7 @@ class Embedding:
 
 @torch.no_grad()
 def condition_embeddings(model: ModelUnderTest) -> list[Embedding]:
-    """The pooled vector and the mean token of every class and of the null; many a class where the condition varies.
-
-    None of a condition that has neither, such as a spectrogram.
-
-    Raises:
-        InputError: a model that is told nothing.
-    """
+    """The pooled vector and the mean token, if any, of every class and of the null; many a class where they vary."""
     model.check("embeddings", "condition")
     conditioner, names = model.pipeline.conditioner, list(model.prepared.class_names)
     raw = torch.arange(len(names))

@@ -50,9 +50,8 @@ class ModelUnderTest:
 
     def __post_init__(self) -> None:
         if not 0 < self.reconstruct_from < 1:
-            raise InputError(
-                f"reconstruction from {self.reconstruct_from:g} of the way: give a number between 0 and 1, such as 0.6"
-            )
+            of = f"reconstruction from {self.reconstruct_from:g} of the way"
+            raise InputError(f"{of}: give a number between 0 and 1, such as 0.6")
 
     def check(self, diagnostic: str, need: Literal["condition", "pictures"]) -> None:
         """Make sure that the model is told something, or makes pictures."""
@@ -67,10 +66,7 @@ class ModelUnderTest:
         return self.pipeline.conditioner.reads in ("label", "nothing")
 
     def classes(self) -> Tensor:
-        """Numbers (k,) of the classes to show: all, or NUM_CLASSES evenly from first to last; 0 if there are none.
-
-        Where a model is told held-out samples, only classes that have some.
-        """
+        """Numbers (k,) of the classes to show that have samples where a model is told those, NUM_CLASSES at most."""
         num = len(self.prepared.class_names)
         if not self.pipeline.is_conditional or not num:
             return torch.zeros(1, dtype=torch.int64)
@@ -104,10 +100,7 @@ class ModelUnderTest:
         return samples.batch(torch.tensor(places), seeding.generator(self.seed, "raw")).raw
 
     def draw(self, labels: Tensor, *, generators: Sequence[torch.Generator] | None = None, **settings: Any) -> Tensor:
-        """x_0 (n, C, H, W) of one sample a label (n,), in batches, on the CPU.
-
-        generators: this object's own where None. settings: in place of this object's, then of the model's.
-        """
+        """x_0 (n, C, H, W) of one sample a label (n,), on the CPU. settings: in place of this object's."""
         generators = list(generators or self.generators(len(labels)))
         made = []
         for first in range(0, len(labels), BATCH_SIZE):
@@ -153,9 +146,7 @@ class ModelUnderTest:
 
     def pictures(self, batch: Batch) -> Tensor:
         """The pictures of a batch (n, C, H, W) uint8 on the CPU, through the codec where only x_0 was kept."""
-        if not batch.encoded:
-            return batch.signal.cpu()
-        return self.pipeline.codec.decode(self.x_0(batch)).cpu()
+        return (self.pipeline.codec.decode(self.x_0(batch)) if batch.encoded else batch.signal).cpu()
 
     def real_pictures(self, num: int) -> Tensor:
         """Of `num` held-out pictures (n, C, H, W) uint8 those that are of the classes that samples are made of."""

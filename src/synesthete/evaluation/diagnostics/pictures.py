@@ -42,9 +42,8 @@ class Spectrum(NamedTuple):
 def measure_spectrum(pictures: Tensor) -> Spectrum:
     """The radially averaged power spectrum of pictures (n, C, H, W), uint8 or float in [0, 1]; channels are averaged.
 
-    Each channel less its mean, under a Hann window, whose own power is divided out: without it the picture's borders,
-    which do not meet, fill all frequencies along both axes. White noise of variance s^2 is s^2 at every frequency. A
-    ring is 1 / min(H, W) wide; beyond half a cycle per pixel, in the corners, there is none.
+    Each channel less its mean, under a Hann window, since the picture's borders do not meet. White noise of variance
+    s^2 is s^2 at every frequency. A ring is 1 / min(H, W) wide; beyond half a cycle per pixel there is none.
     """
     values = pictures.float() / (255 if pictures.dtype == torch.uint8 else 1)
     height, width = values.shape[-2:]
@@ -62,11 +61,7 @@ def measure_spectrum(pictures: Tensor) -> Spectrum:
 
 
 def spectrum(model: ModelUnderTest) -> Section:
-    """Figure by frequency, table by octave and a sentence on samples against real held-out pictures.
-
-    Raises:
-        InputError: a model that makes no pictures.
-    """
+    """Figure by frequency, table by octave and a sentence on samples against real held-out pictures."""
     model.check("spectrum", "pictures")
     made, real = map(measure_spectrum, (model.samples().signal, model.real_pictures(4 * NUM_REAL)[:NUM_REAL]))
     frequencies, num = made.frequencies, len(made.power)
@@ -147,11 +142,7 @@ def say_where_apart(apart: dict[str, float], floor: dict[str, float]) -> str:
 
 
 def neighbours(model: ModelUnderTest) -> Section:
-    """A strip, a histogram and a row of figures in pixels, and in features where the model has some.
-
-    Raises:
-        InputError: a model that makes no pictures.
-    """
+    """A strip, a histogram and a row of figures in pixels, and in features where the model has some."""
     model.check("neighbours", "pictures")
     made, held_out, training = model.samples().signal, model.real_pictures(NUM_HELD_OUT), model.prepared.train.pictures
     # A picture that was learned from both ways round counts both ways round.
@@ -213,10 +204,7 @@ def _pictures(
 
 
 def find_nearest(views: Tensor, references: Tensor | Rows, num: int) -> tuple[Tensor, Tensor]:
-    """Distances (n, k) to the k = num nearest references (m, ...) and their places (n, k), by the nearest view each.
-
-    views: (n, views, ...), such as a picture and its mirror image.
-    """
+    """Distances and places (n, num) of the nearest references (m, ...), by the nearest of views (n, views, ...)."""
     queries, found = views.flatten(2).double(), []  # (n, views, D)
     for first in range(0, len(references), CHUNK):
         own = references[first : first + CHUNK].flatten(1).double()
