@@ -16,30 +16,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from synesthete.data.files import some
 from synesthete.evaluation import steps
 from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
 from synesthete.evaluation.metrics.metric import Metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
 from synesthete.evaluation.reporting.report import SECTIONS, Report, Section, notes_section, provenance, write_report
-from synesthete.evaluation.samples import (
-    BATCH_SIZE,
-    Generated,
-    References,
-    check_classes,
-    draw_places,
-    encode_signals,
-    shuffled,
-)
+from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled
 from synesthete.evaluation.search.scoring import ScoringBasis
 from synesthete.evaluation.steps import Finding
+from synesthete.types import Batch, InputError, Progress
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.evaluation.reporting.report import Gallery, Medium
     from synesthete.pipeline import Pipeline
-    from synesthete.types import Batch, Progress
 
 __all__ = ["Evaluator"]
 
@@ -324,6 +317,15 @@ class Evaluator:
 
 def unseen(what: str, done: int, total: int) -> None:
     """Progress that nobody is shown."""
+
+
+def check_classes(pipeline: Pipeline, class_names: Sequence[str], verb: str, task: str = "evaluate") -> None:
+    """Make sure that a model meets data of its own classes. verb: what it does with a class. task: with it, here."""
+    if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
+        raise InputError(
+            f"the model {verb} {some(pipeline.class_names, 12)}, the data hold "
+            f"{some(class_names, 12) or 'no classes'}; {task} it on the data of its own recipe"
+        )
 
 
 _GALLERY = "The first that were made, not the best ones, beside real ones that the model never saw."

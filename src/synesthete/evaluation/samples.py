@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.data.files import some
 from synesthete.executors import divide
 from synesthete.types import InputError
 
@@ -185,15 +184,6 @@ def draw_places(
     if len(rest) + len(training) < FEWEST:
         raise InputError(f"{len(training)} training {what} to compare held-out ones with; give {FEWEST} or more")
     return chosen, rest, training
-
-
-def check_classes(pipeline: Any, class_names: Sequence[str], verb: str, task: str = "evaluate") -> None:
-    """Make sure that a model meets data of its own classes. verb: what it does with a class. task: with it, here."""
-    if pipeline.class_names and tuple(pipeline.class_names) != tuple(class_names):
-        raise InputError(
-            f"the model {verb} {some(pipeline.class_names, 12)}, the data hold "
-            f"{some(class_names, 12) or 'no classes'}; {task} it on the data of its own recipe"
-        )
 
 
 def draw_with_replacement(num_there: int, num: int, seed: int, what: str) -> Tensor:

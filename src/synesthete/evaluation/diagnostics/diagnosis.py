@@ -20,7 +20,7 @@ from synesthete.evaluation.diagnostics.embeddings import condition_embeddings
 from synesthete.evaluation.diagnostics.model_under_test import ModelUnderTest
 from synesthete.evaluation.features import find_features
 from synesthete.evaluation.reporting.report import Medium, Report, Section, Table, provenance, write_report
-from synesthete.evaluation.samples import check_classes
+from synesthete.evaluation.runner import check_classes
 from synesthete.executors import LOCAL, divide, executor
 from synesthete.io import write_file
 from synesthete.types import InputError, Prepared, Progress
