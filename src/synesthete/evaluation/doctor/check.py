@@ -33,10 +33,7 @@ LITTLE, TOO_LITTLE = 5e9, 1e9  # bytes free
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, and how it is.
-
-    found: the figure in words. advice: what to do where the verdict is not "ok". figures: those the verdict rests on.
-    """
+    """What was looked at, and how it is: the figure in words, what to do, and the figures that the verdict rests on."""
 
     name: str
     verdict: Verdict
@@ -49,17 +46,9 @@ class Check:
         return f"{self.verdict:<4}  {self.name}: {self.found}" + (f"\n      {self.advice}" if self.advice else "")
 
 
-def check(
-    name: str,
-    found: str,
-    *,
-    bad: bool = False,
-    warn: bool = False,
-    advice: str = "",
-    figures: dict[str, Any] | None = None,
-) -> Check:
+def check(name: str, found: str, *, bad: bool = False, warn: bool = False, advice: str = "", **more: Any) -> Check:
     """A check that is bad, or a warning, or neither, and then needs no advice."""
-    return Check(name, "bad" if bad else "warn" if warn else "ok", found, advice if bad or warn else "", figures)
+    return Check(name, "bad" if bad else "warn" if warn else "ok", found, advice if bad or warn else "", **more)
 
 
 def worst(checks: Iterable[Check]) -> Verdict:
@@ -115,16 +104,12 @@ def _processor(device: torch.device) -> list[Check]:
         found += f" with {readable(memory)}, {torch.cuda.device_count()} of them"
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     variables = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OMP_NUM_THREADS or OMP_PROC_BIND"
+    said, idle = f"{threads} for matrix products, {cores} cores", threads == 1 < cores and device.type == "cpu"
+    advice, figures = f"unset {variables}: one core alone computes", {"threads": threads, "cores": cores}
     precision = "bf16 in hardware, which precision=auto takes" if fast else "float32; no bf16 in hardware"
     return [
         check("device", found, figures={"device": str(device)}),
-        check(
-            "threads",
-            f"{threads} for matrix products, {cores} cores",
-            warn=threads == 1 < cores and device.type == "cpu",
-            advice=f"unset {variables}: one core alone computes",
-            figures={"threads": threads, "cores": cores},
-        ),
+        check("threads", said, warn=idle, advice=advice, figures=figures),
         check("precision", precision, figures={"bf16": fast}),
     ]
 
@@ -135,9 +120,8 @@ def _extra(name: str) -> Check:
     if not missing:
         return check(f"extra {name}", ", ".join(f"{key} {number}" for key, number in found.items()), figures=found)
     advice = f"for {purpose}: pip install 'synesthete[{name}]'"  # also where nothing is wrong
-    return Check(
-        f"extra {name}", "warn" if name in NEEDED else "ok", f"{', '.join(missing)} not installed", advice, found
-    )
+    verdict: Verdict = "warn" if name in NEEDED else "ok"
+    return Check(f"extra {name}", verdict, f"{', '.join(missing)} not installed", advice, found)
 
 
 def _models() -> Check:

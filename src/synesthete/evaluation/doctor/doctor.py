@@ -21,7 +21,6 @@ from synesthete import seeding
 from synesthete.evaluation.doctor import run as runs
 from synesthete.evaluation.doctor.check import Check, check, table, worst
 from synesthete.evaluation.doctor.curve import curve_checks
-from synesthete.evaluation.doctor.run import RunRecord, StageRecord
 from synesthete.evaluation.reporting.figures import COLOURS, Panel, curves_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png
 from synesthete.evaluation.reporting.report import Medium, Report, Section, provenance, write_report
@@ -54,11 +53,13 @@ def examine_model(
     """Every check of a model, and the x_0 of `num` samples; None where weights are not finite, or num is 0.
 
     A num of 0 leaves out whatever asks the denoiser, for a model whose denoiser was never trained. prepared: its data,
-    where they are at hand. run: that it is of, whose last weights its averages are compared with. progress(what, done,
-    total).
+    where they are at hand. run: that it is of, whose last weights its averages are compared with.
     """
-    report, held_out = progress or (lambda *_: None), _held_out(prepared, pipeline)
-    checks = [_weights(pipeline)]
+    report, checks, held_out = progress or (lambda *_: None), [_weights(pipeline)], None
+    if prepared is not None:
+        generator = seeding.generator(0, "doctor")
+        places = torch.randperm(len(prepared.test), generator=generator)[:NUM_HELD_OUT]
+        held_out = prepared.test.batch(places, generator).to(pipeline.device)
     if pipeline.codec.spec is not None:
         checks.append(_silence(pipeline.codec))
     if checks[0].verdict == "bad" or not num:
@@ -73,7 +74,6 @@ def examine_model(
     signal = pipeline.codec.decode(x_0, generators) if torch.isfinite(x_0).all() else None
     report("samples", num, num)
     known: DataRange | None
-    # Samples are held against data, what a run wrote of them, or the most that the codec can be given.
     if held_out:
         known, where = data_range(pipeline.codec, held_out.encode(pipeline.codec)), "against held-out data"
     elif run and (known := run.data_range):
@@ -90,14 +90,6 @@ def examine_model(
     return checks, x_0
 
 
-def _held_out(prepared: Prepared | None, pipeline: Pipeline) -> Batch | None:
-    if prepared is None:
-        return None
-    generator = seeding.generator(0, "doctor")
-    places = torch.randperm(len(prepared.test), generator=generator)[:NUM_HELD_OUT]
-    return prepared.test.batch(places, generator).to(pipeline.device)
-
-
 def _weights(pipeline: Pipeline) -> Check:
     for name in ("codec", "conditioner", "denoiser"):
         for key, value in getattr(pipeline, name).state_dict().items():
@@ -110,10 +102,7 @@ def _weights(pipeline: Pipeline) -> Check:
 
 
 def some_conditions(pipeline: Pipeline, num: int) -> Any:
-    """Raw conditions (num, ...) of what a model reads: its classes in turn, words, noise as pictures or as sound.
-
-    None where only its data tell what those are like.
-    """
+    """Raw conditions (num, ...) of what a model reads: its classes in turn, words, noise; None where only data tell."""
     conditioner, generator = pipeline.conditioner, torch.Generator().manual_seed(0)
     config, reads = conditioner.config, conditioner.reads
     if reads == "sound":
@@ -262,8 +251,7 @@ def examine(
 ) -> list[Check]:
     """Every check of a run, of a model, or of both; a report with pictures in `folder` where one is given.
 
-    name: what the report calls it. prepared: the model's data, where they are at hand. task: draws the samples, the
-    codec where None. num: samples.
+    name: what the report calls it. task: draws the samples, the codec where None. Others: as of `examine_model`.
     """
     start, x_0 = datetime.now(UTC), None
     checks = [*runs.examine_run(run), *curve_checks(run)] if run else []
@@ -298,11 +286,10 @@ def write_checks(
 
 def _pictures(run: RunRecord) -> list[Medium]:
     found = []
-    for record in run.stages:
+    for record, name in ((record, record.stage.name) for record in run.stages):
         if record.series("loss")[1]:
-            name = f"loss {record.stage.name}"
-            found.append(Medium(name, to_png(loss_figure(record)), "Loss and gradient norm by step."))
+            found.append(Medium(f"loss {name}", to_png(loss_figure(record)), "Loss and gradient norm by step."))
         if figure := timestep_losses_figure(record):
-            name = f"loss by timestep {record.stage.name}"
-            found.append(Medium(name, to_png(figure), "Loss by timestep: at first, halfway and now."))
+            said = "Loss by timestep: at first, halfway and now."
+            found.append(Medium(f"loss by timestep {name}", to_png(figure), said))
     return found

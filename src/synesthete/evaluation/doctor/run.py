@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Collection, Iterator
@@ -129,13 +130,10 @@ def _is_figure(value: object) -> bool:
 
 
 def _rollbacks(path: Path) -> list[dict[str, Any]]:
-    try:
-        found = list(read_json(path))
-    except (OSError, ValueError, TypeError):
-        return []
-    return [
-        one for one in found if isinstance(one, dict) and all(isinstance(one.get(n), ROLLBACK[n]) for n in ROLLBACK)
-    ]
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        found = [one for one in read_json(path) if isinstance(one, dict)]
+        return [one for one in found if all(isinstance(one.get(name), kind) for name, kind in ROLLBACK.items())]
+    return []
 
 
 def is_written_to(folder: Path) -> bool:

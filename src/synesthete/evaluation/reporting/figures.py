@@ -49,10 +49,7 @@ def spectrogram_figure(
 
 
 def difference_figure(reference: Tensor, estimate: Tensor, spec: AudioSpec, title: str = "") -> Figure:
-    """Two log-mels (n_mels, T) above each other and, below, the signed difference: red where the estimate is louder.
-
-    What is below the quietest shown level in both is counted as equal: nobody can hear it.
-    """
+    """Two log-mels (n_mels, T) above each other, and the signed difference of what is heard: red where it is louder."""
     width, height = _spectrogram_size(reference, spec)
     figure = Figure(figsize=(width, 2.6 * height), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
@@ -76,10 +73,7 @@ def confusion_figure(
     title: str = "",
     sides: tuple[str, str] = ("the picture shows", "heard as"),
 ) -> Figure:
-    """Counts (C, C + 1) as `distances.confusion` makes them, shaded by the share of each row; sides: rows, columns.
-
-    Of more than NUM_CONFUSED classes the most confused ones are shown; a column counts what was heard as any other.
-    """
+    """Counts (C, C + 1) of `confusion`, of the NUM_CONFUSED classes confused most, shaded by the share of each row."""
     table, rows = _array(counts), list(class_names)
     if len(rows) > NUM_CONFUSED:
         table, rows = _most_confused(table, rows)

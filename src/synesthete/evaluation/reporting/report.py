@@ -88,11 +88,7 @@ class Report:
     data: dict[str, Any] = field(default_factory=dict)
 
     def metric(self, key: str) -> Metric:
-        """The metric of that key.
-
-        Raises:
-            InputError: there is none.
-        """
+        """The metric of that key."""
         return by_key(self.metrics, key)
 
 
@@ -100,9 +96,7 @@ def number(value: Any) -> str:
     """A figure as it is printed: whole numbers whole, others to thousandths, below 0.01 three digits that count."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int) or math.isinf(value):
+    if not isinstance(value, float) or math.isinf(value):
         return str(value)
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
@@ -145,9 +139,7 @@ def notes_section(notes: Sequence[str]) -> list[Section]:
 
 
 def write_report(report: Report, folder: Path, more: Callable[[Path], None] | None = None) -> Path:
-    """Write the report; returns report.html. An older one in `folder` stays until this one is whole.
-
-    more: writes what else belongs to it into the folder that becomes `folder`, whole with it or not there.
+    """Write the report; returns report.html. An older one in `folder` stays until this one is whole, with `more` in it.
 
     Raises:
         InputError: two metrics of one key, a full disk, a folder that cannot be written or holds something else.
@@ -173,9 +165,8 @@ def write_report(report: Report, folder: Path, more: Callable[[Path], None] | No
 def media(report: Report) -> list[Medium]:
     """Every picture and sound, in order."""
     items = [item for section in report.sections for item in section.items]
-    galleries = [item for item in items if isinstance(item, Gallery)]
-    alone = [item for item in items if isinstance(item, Medium)]
-    return alone + [medium for gallery in galleries for card in gallery.cards for medium in card.media]
+    cards = [card for item in items if isinstance(item, Gallery) for card in item.cards]
+    return [item for item in items if isinstance(item, Medium)] + [medium for card in cards for medium in card.media]
 
 
 def place(medium: Medium) -> str:
@@ -260,9 +251,8 @@ def to_html(report: Report) -> str:
     # Jinja is loaded where a page is written: nobody else waits for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"number": number, "kind": lambda item: type(item).__name__}
     environment.tests["figure"] = lambda value: value is None or isinstance(value, int | float)
     facts = Table(("", ""), list(report.facts.items()))
@@ -275,11 +265,7 @@ def to_html(report: Report) -> str:
 
 
 def provenance(pipeline: Any, start: datetime, model: str = "", command: str | None = None) -> dict[str, Any]:
-    """The facts that every report on a model begins with.
-
-    start: when the work began. model: what the report calls it; its recipe where empty. command: the command line of
-    this process where None.
-    """
+    """The facts that every report on a model begins with; command: the command line of this process where None."""
     return {
         "model": model or pipeline.config.card.get("recipe", ""),
         "recipe": pipeline.config.card.get("recipe", ""),
@@ -297,9 +283,8 @@ def device_name(device: torch.device) -> str:
     """The processor as a reader would call it, and how many threads it is used with."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    name = models[0] if models else platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads"
