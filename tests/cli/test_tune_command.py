@@ -10,7 +10,7 @@ import pytest
 
 from synesthete import hub
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.search import findings, space, tuning
+from synesthete.evaluation.search import space, tune, tuning
 from tiny_pictures import tiny_pipeline, tiny_recipe
 
 FEW = ("--num", 24, "--minutes", 0.01, "--seconds-per-picture", 30, "--features", "classifier", "--score", "kid")
@@ -32,12 +32,12 @@ def model(tmp_path):
 
 def test_a_model_is_tuned(run, model, tmp_path, monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3))
-    monkeypatch.setattr(findings, "ETA_STEPS", (2, 3))
-    monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
+    monkeypatch.setattr(tune, "ETA_STEPS", (2, 3))
+    monkeypatch.setattr(tune, "SCALES", (1.0, 6.0))
     monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 6)
     monkeypatch.setattr(tuning, "NUM_REPEATS", 2)
-    monkeypatch.setattr(findings, "NUM_REPEATS", 2)
-    monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr(tune, "NUM_REPEATS", 2)
+    monkeypatch.setattr(tune, "FEWEST_PICTURES", 8)
     monkeypatch.setattr(ImageClassifier, "training_settings", replace(ImageClassifier.training_settings, most_steps=2))
     before = (model / hub.MODEL_INDEX).read_bytes()
     code, out, _ = run(model, "--out", tmp_path / "tuned", *FEW, "--no-write", "--json")

@@ -17,7 +17,7 @@ from scored import basis_of
 from synesthete import hub
 from synesthete.config import Recipe, Sampling
 from synesthete.evaluation.classifiers.image import ImageClassifier
-from synesthete.evaluation.search import findings, space, tuning
+from synesthete.evaluation.search import space, tune, tuning
 from synesthete.evaluation.search.measurements import SearchConfig
 from synesthete.evaluation.search.scoring import Scorer
 from synesthete.evaluation.search.space import Space
@@ -69,11 +69,11 @@ def model(tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(space, "NUM_STEPS", (2, 3, 4))
-    monkeypatch.setattr(findings, "ETA_STEPS", (2, 4))
-    monkeypatch.setattr(findings, "SCALES", (1.0, 6.0))
-    monkeypatch.setattr("synesthete.evaluation.search.tune.FEWEST_PICTURES", 8)
+    monkeypatch.setattr(tune, "ETA_STEPS", (2, 4))
+    monkeypatch.setattr(tune, "SCALES", (1.0, 6.0))
+    monkeypatch.setattr(tune, "FEWEST_PICTURES", 8)
     monkeypatch.setattr(tuning, "FEWEST_SETTINGS", 6)
-    for module in (tuning, findings):
+    for module in (tuning, tune):
         monkeypatch.setattr(module, "NUM_REPEATS", 3)
 
 

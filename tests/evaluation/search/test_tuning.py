@@ -16,15 +16,6 @@ from synesthete import seeding
 from synesthete.config import Sampling
 from synesthete.diffusion.process import Process
 from synesthete.diffusion.sampling import scheduler_for
-from synesthete.evaluation.search.findings import (
-    ETA_STEPS,
-    afford,
-    eta_sentence,
-    guidance_sentence,
-    guidance_settings,
-    scale_of,
-    steps_of,
-)
 from synesthete.evaluation.search.measurements import (
     Comparison,
     Measurement,
@@ -39,7 +30,8 @@ from synesthete.evaluation.search.measurements import (
 )
 from synesthete.evaluation.search.scoring import ScoredSamples
 from synesthete.evaluation.search.space import Space, name_of
-from synesthete.evaluation.search.tune import tune_measured
+from synesthete.evaluation.search.tune import ETA_STEPS, afford, guidance_settings, tune_measured
+from synesthete.evaluation.search.tune_report import eta_sentence, guidance_sentence, scale_of, steps_of
 from synesthete.evaluation.search.tuning import Search, rungs_of
 from synesthete.executors import using
 from synesthete.types import InputError

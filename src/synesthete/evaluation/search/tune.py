@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,10 @@ from synesthete.config import Recipe, Sampling
 from synesthete.data.labelled import in_turn, turns
 from synesthete.diffusion.sampling import scheduler_for
 from synesthete.evaluation.reporting.report import check_place, provenance, write_report
-from synesthete.evaluation.search.findings import FEWEST_PICTURES, afford, compare_findings
-from synesthete.evaluation.search.findings import NUM_REPEATS as NUM_ASKED
-from synesthete.evaluation.search.measurements import GOALS, Measurements, SearchConfig
+from synesthete.evaluation.search.measurements import GOALS, Measurements, SearchConfig, compare_repeats
 from synesthete.evaluation.search.scoring import Scorer, ScoringBasis
-from synesthete.evaluation.search.space import Space
-from synesthete.evaluation.search.tune_report import Tuning
+from synesthete.evaluation.search.space import Space, name_of
+from synesthete.evaluation.search.tune_report import ASKED, Tuning
 from synesthete.evaluation.search.tuning import BATCH_SIZE, Search
 from synesthete.executors import LOCAL, executor
 from synesthete.io import digest, locked, read_json, write_file
@@ -34,10 +32,17 @@ if TYPE_CHECKING:
     from synesthete.diffusion.process import Process
     from synesthete.pipeline import Pipeline
 
+    Settings = dict[str, Any]
+
 RECIPE = "recipe.yaml"
 SCHEDULER = "scheduler"
 MEASURED, REPORT = "measured", "report"
 MOST_CLASSES = 50  # that are sampled; two pictures of each is the least that can be measured
+NUM_REPEATS = 4  # of what two findings of an earlier system are asked again by, each of FEWEST_PICTURES at least
+FEWEST_PICTURES = 24
+ETA_STEPS = (5, 10, 20, 50)
+SCALES = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 8.0)
+SPARED = (4.5, 1.5, 3.0)  # scales that are left out, one after the other, where there is no time for all
 FEWEST_REAL = 100  # real pictures in each half, where the held-out ones are divided
 
 
@@ -117,20 +122,66 @@ def run_tune(
     return tuning
 
 
+class Questions(NamedTuple):
+    """What there is time to ask, of `num` pictures a repeat: pairs at eta 0 and 1, and settings by guidance scale."""
+
+    eta: list[tuple[Settings, Settings]]
+    guidance: dict[float, Settings]
+    num: int
+
+    @property
+    def settings(self) -> list[Settings]:
+        """All that have to be measured."""
+        return [*(settings for pair in self.eta for settings in pair), *self.guidance.values()]
+
+
+def afford(
+    space: Space, cost: Callable[[Settings], float], seconds: float, num: int, fewest: int = FEWEST_PICTURES
+) -> Questions:
+    """The questions that the seconds allow, by cost(settings) of a picture, of `num` down to `fewest` pictures each."""
+    pairs, spared = [], 0
+    for steps in ETA_STEPS:
+        ddim = {"sampler": "ddim", "num_inference_steps": steps}
+        without, with_noise = (space.settled(space.default | ddim | {"eta": eta}) for eta in (0.0, 1.0))
+        if without and with_noise:
+            pairs.append((without, with_noise))
+    while True:
+        questions = Questions(pairs, guidance_settings(space, spared), num)
+        total = sum(map(cost, questions.settings))
+        affordable = int(seconds / max(total * NUM_REPEATS, 1e-12))
+        if affordable >= fewest or (len(pairs) <= 2 and spared == len(SPARED)):
+            return questions._replace(num=min(num, max(fewest, affordable)))
+        if len(pairs) > 2:  # most steps of DDIM go first, then scales
+            pairs.pop()
+        else:
+            spared += 1
+
+
+def guidance_settings(space: Space, num_spared: int = 0) -> dict[float, Settings]:
+    """The model's default at every guidance scale but those spared; none for a model that is told nothing."""
+    if len(space.knobs["guidance_scale"]) == 1:
+        return {}
+    scales = sorted({*SCALES, float(space.default["guidance_scale"])}.difference(SPARED[:num_spared]))
+    found = {scale: space.settled(space.default | {"guidance_scale": scale}) for scale in scales}
+    return {scale: settings for scale, settings in found.items() if settings}
+
+
 def tune_measured(
     space: Space, trials: Measurements, final: Measurements, config: SearchConfig, progress: Progress
 ) -> Tuning:
-    """The search, the comparison and the two findings; nothing is written but measurements."""
+    """The search, the comparison and the two findings on shared noise; nothing is written but measurements."""
     search = Search(space, trials, final, config, progress)
     found = search.run()
-    fewest = max(FEWEST_PICTURES, final.fewest)
-    questions = afford(space, search.foretold, search.left(1.0), config.num, fewest)
-    asked, total = itertools.count(1), NUM_ASKED * len(questions.settings)
-    eta, guidance = compare_findings(
-        questions, final, search.seed, lambda: progress("two findings", next(asked), total)
-    )
+    asked = afford(space, search.foretold, search.left(1.0), config.num, max(FEWEST_PICTURES, final.fewest))
+    several, seeds, done = asked.settings, [search.seed("finding", i) for i in range(NUM_REPEATS)], itertools.count(1)
+    total = NUM_REPEATS * len(several)
+    measured = final.repeats(several, asked.num, seeds, lambda: progress("two findings", next(done), total))
+    repeats = dict(zip(map(name_of, several), measured, strict=True))
+    pairs = [*asked.eta, *((asked.guidance[ASKED], settings) for settings in asked.guidance.values())]
+    compared = [compare_repeats(*(repeats[name_of(settings)] for settings in pair)) for pair in pairs]
+    eta, guidance = compared[: len(asked.eta)], compared[len(asked.eta) :]
     measurements, num_new = [*trials.all(), *final.all()], trials.num_new + final.num_new
-    return Tuning(found, config, space.default, eta, guidance, questions.num, measurements, num_new)
+    return Tuning(found, config, space.default, eta, guidance, asked.num, measurements, num_new)
 
 
 def settle(tuning: Tuning, pipeline: Pipeline, folder: Path | None) -> None:
