@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 
 from benchmarks.peers.side import FINISHED, SIDES
-from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import kernel
+from synesthete.evaluation.metrics.metric import accuracy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synesthete.evaluation.metrics.classification import confusion, per_class
+from synesthete.evaluation.metrics.metric import confusion, per_class
 from synesthete.evaluation.recognizers import X_0
 from synesthete.evaluation.reporting.report import Card, Gallery, Report, Section, to_html
 from synesthete.tasks.image_to_speech.report import NUM_PAIRS, NUM_SHOWN, by_class, confusions, shown_places

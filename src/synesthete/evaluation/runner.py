@@ -18,9 +18,8 @@ from torch import Tensor
 
 from synesthete.data.files import some
 from synesthete.evaluation import steps
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
-from synesthete.evaluation.metrics.metric import Metric, metric
+from synesthete.evaluation.metrics.metric import Metric, accuracy, accuracy_metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE, PooledFeatures, SetComparison
 from synesthete.evaluation.reporting.report import SECTIONS, Report, Section, notes_section, provenance, write_report
 from synesthete.evaluation.samples import BATCH_SIZE, Generated, References, draw_places, encode_signals, shuffled

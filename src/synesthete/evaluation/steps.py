@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from synesthete import seeding
-from synesthete.evaluation.metrics.classification import confusion
 from synesthete.evaluation.metrics.memorization import WATCHED, NearestTrainingDistance
-from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, confusion, interval, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import MADE
 from synesthete.evaluation.reporting.figures import confusion_figure, timestep_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png

@@ -21,7 +21,7 @@ from synesthete.data.rows import loudest_stretch
 from synesthete.evaluation.audio_features.spectra import cut_or_padded, draw_spectrograms
 from synesthete.evaluation.classifiers.image import ImageClassifier, load_or_train_image_classifier
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, recognise
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, confusion
 from synesthete.evaluation.reporting import report as reports
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav

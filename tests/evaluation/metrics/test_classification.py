@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from synesthete.evaluation.audio_features.spectra import signal_difference
-from synesthete.evaluation.metrics.classification import accuracy, confusion
-from synesthete.evaluation.metrics.metric import interval, interval_of_mean
+from synesthete.evaluation.metrics.metric import accuracy, confusion, interval, interval_of_mean
 from synesthete.types import InputError
 
 

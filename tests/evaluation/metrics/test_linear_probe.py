@@ -10,7 +10,7 @@ from PIL import Image
 
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import Pictures
-from synesthete.evaluation.metrics.classification import fit_linear_probe
+from synesthete.evaluation.metrics.metric import fit_linear_probe
 from synesthete.tasks.image_to_speech.measures import condition_features, preprocessed, seeing_metrics
 from synesthete.types import Condition
 

@@ -16,8 +16,8 @@ from synesthete.evaluation.classifiers.sound import (
     load_or_train_sound_classifier,
 )
 from synesthete.evaluation.features import ClassifierFeatures
-from synesthete.evaluation.metrics.classification import accuracy
 from synesthete.evaluation.metrics.distribution import frechet
+from synesthete.evaluation.metrics.metric import accuracy
 from synesthete.recipes import RECIPES
 from synesthete.tasks import find_task
 from synesthete.tasks.music.references import noise_like

@@ -17,7 +17,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.picture import to_images
 from synesthete.evaluation.metrics import distribution
-from synesthete.evaluation.metrics.classification import accuracy
+from synesthete.evaluation.metrics.metric import accuracy
 from synesthete.evaluation.metrics.set_comparison import CHUNK, NEIGHBOURS, features_of
 from synesthete.evaluation.samples import generate_timed
 from synesthete.io import read_json

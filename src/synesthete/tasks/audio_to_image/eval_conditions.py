@@ -13,7 +13,7 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.captions import names_class
 from synesthete.data.labelled import in_turn
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion, fit_linear_probe
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, confusion, fit_linear_probe
 from synesthete.evaluation.samples import Generated, generate_timed, shuffled
 
 if TYPE_CHECKING:

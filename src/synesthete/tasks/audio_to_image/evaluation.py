@@ -14,8 +14,7 @@ from synesthete.data.picture import to_images
 from synesthete.evaluation import steps
 from synesthete.evaluation.audio_features.spectra import draw_spectrograms
 from synesthete.evaluation.features import ClassifierFeatures
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, confusion
-from synesthete.evaluation.metrics.metric import interval_of_mean
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, confusion, interval_of_mean
 from synesthete.evaluation.metrics.set_comparison import features_of
 from synesthete.evaluation.reporting.figures import confusion_figure, to_png
 from synesthete.evaluation.reporting.media import draw_sheet, encode_png, encode_wav

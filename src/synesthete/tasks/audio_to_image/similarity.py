@@ -17,8 +17,7 @@ from synesthete.conditioning.frozen_encoder import one_line, read_network
 from synesthete.conditioning.frozen_sound import ClapTower
 from synesthete.data.captions import spoken
 from synesthete.evaluation.features import CLAP, CLIP, ClipFeatures
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import Metric, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import Metric, accuracy, accuracy_metric, interval, interval_of_mean, metric
 from synesthete.evaluation.samples import shuffled
 
 if TYPE_CHECKING:

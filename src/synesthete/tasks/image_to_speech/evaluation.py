@@ -18,8 +18,7 @@ from synesthete.evaluation import samples
 from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
 from synesthete.evaluation.metrics import classification
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import Metric, interval, metric
+from synesthete.evaluation.metrics.metric import Metric, accuracy, accuracy_metric, interval, metric
 from synesthete.evaluation.recognizers import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
 from synesthete.evaluation.runner import Evaluator, check_classes

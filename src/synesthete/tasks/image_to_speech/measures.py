@@ -23,8 +23,15 @@ from synesthete.data.labelled import turns
 from synesthete.evaluation.audio_features.audio_descriptors import track_pitch
 from synesthete.evaluation.audio_features.dnsmos import Dnsmos, find_dnsmos
 from synesthete.evaluation.classifiers.speech import QUIETEST, log_mel_of
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import METRICS, Metric, interval, interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import (
+    METRICS,
+    Metric,
+    accuracy,
+    accuracy_metric,
+    interval,
+    interval_of_mean,
+    metric,
+)
 from synesthete.evaluation.metrics.set_comparison import PooledFeatures, SampleSet, features_of, registered_metrics
 from synesthete.evaluation.reporting.figures import DECIBELS, pitch_figure, to_png
 from synesthete.evaluation.reporting.report import Medium, Section, Table

@@ -16,8 +16,7 @@ from synesthete.conditioning.voices import VoicedPicture
 from synesthete.data.audio import as_float
 from synesthete.evaluation.audio_features.audio_descriptors import track_pitch
 from synesthete.evaluation.classifiers.speech import VoiceClassifier, load_or_train_voice_classifier
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, per_class
-from synesthete.evaluation.metrics.metric import Z_95, Metric, metric
+from synesthete.evaluation.metrics.metric import Z_95, Metric, accuracy, accuracy_metric, metric, per_class
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import shuffled
 from synesthete.evaluation.steps import Finding

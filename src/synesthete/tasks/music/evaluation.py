@@ -19,9 +19,8 @@ from synesthete.evaluation.audio_features import audio_descriptors, spectra
 from synesthete.evaluation.audio_features.audio_descriptors import BANDS, NAMES, AudioDescriptors, apart
 from synesthete.evaluation.classifiers.sound import load_or_train_sound_classifier
 from synesthete.evaluation.features import ClassifierFeatures, find_features
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
 from synesthete.evaluation.metrics.memorization import NearestTrainingDistance, nearest_training_distance
-from synesthete.evaluation.metrics.metric import metric
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.runner import Evaluator
 from synesthete.evaluation.samples import Generated, References, draw_with_replacement, encode_signals, generate_timed

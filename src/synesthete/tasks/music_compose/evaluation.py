@@ -15,8 +15,7 @@ from synesthete import seeding
 from synesthete.data.scores.rendering import render
 from synesthete.data.scores.score import MODES, TEMPO, to_score
 from synesthete.evaluation import samples
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric
-from synesthete.evaluation.metrics.metric import interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.media import encode_png, encode_wav
 from synesthete.evaluation.reporting.report import Card, Gallery, Medium, Section, Table

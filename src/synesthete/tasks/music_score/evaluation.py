@@ -18,8 +18,7 @@ from synesthete.evaluation.audio_features.audio_descriptors import BANDS
 from synesthete.evaluation.audio_features.notes import BasicPitch, NoteListener, asked_keys, frame_f1, note_f1
 from synesthete.evaluation.classifiers.transcriber import Transcriber, load_or_train_transcriber
 from synesthete.evaluation.features import find_features
-from synesthete.evaluation.metrics.classification import accuracy, accuracy_metric, fit_linear_probe
-from synesthete.evaluation.metrics.metric import interval_of_mean, metric
+from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, fit_linear_probe, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.report import Section, Table
 from synesthete.evaluation.samples import Generated, References, codec_device, drawn, shuffled
