@@ -266,10 +266,8 @@ def reconstruction_sweep(model: ModelUnderTest) -> Section:
         captions=[[""] * len(first.names[:shown]), *(each.said("back", shown) for each in found.values())],
         title=f"denoised back from t of {total}; below each: mean square error",
     )
-    curves = {
-        label: [each.errors(name).mean().item() for each in found.values()]
-        for label, name in (("denoised step by step", "back"), ("in one step", "at_once"))
-    }
+    sides = {"denoised step by step": "back", "in one step": "at_once"}
+    curves = {label: [r.errors(name).mean().item() for r in found.values()] for label, name in sides.items()}
     curves["the mean sample"] = [first.mean_error] * len(found)
     figure = timestep_figure(list(found), curves, f"held-out samples, n = {len(first.x_0)}")
     items: list[Table | Medium] = [

@@ -47,8 +47,7 @@ def measure_spectrum(pictures: Tensor) -> Spectrum:
     """
     values = pictures.float() / (255 if pictures.dtype == torch.uint8 else 1)
     height, width = values.shape[-2:]
-    hann = [torch.hann_window(side, periodic=True) for side in (height, width)]
-    window = hann[0][:, None] * hann[1]
+    window = torch.outer(torch.hann_window(height), torch.hann_window(width))
     mean = (values * window).sum(dim=(-2, -1), keepdim=True) / window.sum()
     transform = torch.fft.fft2((values - mean) * window)
     power = transform.abs().square().mean(dim=1).flatten(1).double() / window.square().sum()  # (n, H * W)
@@ -77,11 +76,9 @@ def spectrum(model: ModelUnderTest) -> Section:
     floors = {"real against real": margin, "_below": -margin}
     sides: dict[str, Any] = {"log_x": True}
     sides["ticks"] = {1 / size: f"1/{size}" for size in (64, 32, 16, 8, 4, 2) if 1 / size >= frequencies[0]}
-    x, labels = frequencies.tolist(), ("cycles per pixel", "dB")
-    panels = [
-        Panel("power", *labels, x, levels, **sides),
-        Panel("samples minus real", *labels, x, {"samples": ours - theirs}, floors, **sides),
-    ]
+    labels = "cycles per pixel", "dB", frequencies.tolist()
+    apart_by = Panel("samples minus real", *labels, {"samples": ours - theirs}, floors, **sides)
+    panels = [Panel("power", *labels, levels, **sides), apart_by]
     medium = Medium("spectrum", to_png(curves_figure(panels)), "power by spatial frequency, samples and real pictures")
     rows = [
         (name, *(in_decibels(mean[rings].mean()).item() for mean in means.values()), apart[name], floor[name])
@@ -222,10 +219,9 @@ def say_nearest(found: NearestTrainingDistance, num_copies: int) -> str:
     """Whether samples come from memory, in plain words."""
     share, num = found.closer(QUANTILE), len(found.made)
     low, high = interval(share, num)
-    said = (
+    suspect = num_copies or low > QUANTILE
+    return (
         f"{share:.0%} of {num} samples (95%: {low:.0%} to {high:.0%}) are closer to a training picture than 95% of "
-        f"held-out ones are, where {QUANTILE:.0%} is expected, and {num_copies} are copies"
+        f"held-out ones are, where {QUANTILE:.0%} is expected, and {num_copies} are copies: "
+        f"{'look at them, the model may draw from memory' if suspect else 'no sign of memorisation'}."
     )
-    if num_copies or low > QUANTILE:
-        return f"{said}: look at them, the model may draw from memory."
-    return f"{said}: no sign of memorisation."

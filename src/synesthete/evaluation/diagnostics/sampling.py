@@ -167,11 +167,8 @@ def guidance(model: ModelUnderTest) -> Section:
     medium = Medium("guidance", encode_png(sheet), "the same noise under rising guidance, a class a row")
     if not model.pipeline.codec.makes_pictures:
         return Section("Guidance", SECTIONS["sampling.how"], [medium])
-    codec = model.pipeline.codec
-    found = []
-    for x_0 in (x_0.to(model.pipeline.device) for x_0 in made):
-        levels = codec.levels(x_0)
-        found.append(measure_saturation(codec.decode(x_0).cpu(), levels))
+    codec, on_device = model.pipeline.codec, [x_0.to(model.pipeline.device) for x_0 in made]
+    found = [measure_saturation(codec.decode(x_0).cpu(), codec.levels(x_0)) for x_0 in on_device]
     real = measure_saturation(model.pictures(model.held_out()))
     columns = ("guidance", "at black or white", "beyond", "contrast", "95% interval", "colour")
     caption = f"n = {len(labels)} a scale, {len(real.ends)} real"
@@ -181,10 +178,7 @@ def guidance(model: ModelUnderTest) -> Section:
 
 
 def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], real: Saturation, own: float) -> str:
-    """From which scale on pictures are over-guided, and whether the model's own scale is among them.
-
-    What is too much without guidance as well is not guidance's doing: compared with real ones and with scale 1.
-    """
+    """From which scale on pictures are over-guided, beside real ones and scale 1; and whether the model's own is so."""
     real_contrast = real.contrast.mean().clamp(min=1e-6)
     contrast = {scale: (s.contrast.mean() / real_contrast).item() for scale, s in zip(scales, found, strict=True)}
     ends = {scale: (s.ends.mean() - real.ends.mean()).item() for scale, s in zip(scales, found, strict=True)}
@@ -195,10 +189,8 @@ def say_where_too_much(scales: Sequence[float], found: Sequence[Saturation], rea
     if not too_much:
         return f"None of these scales is too much; {at_own}."
     first = too_much[0]
-    said = (
-        f"Over-guided from {first:g} on: contrast {contrast[first]:.2f} of real ones', share of values at black or "
-        f"white {100 * ends[first]:+.1f} points"
-    )
+    said = f"Over-guided from {first:g} on: contrast {contrast[first]:.2f} of real ones', share of values at black or"
+    said = f"{said} white {100 * ends[first]:+.1f} points"
     return f"{said}; {'its own scale is among them' if own in too_much else at_own}."
 
 
