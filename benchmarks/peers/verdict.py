@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.task import Task
     from synesthete.evaluation.classifiers.image import ImageClassifier
-    from synesthete.evaluation.features import Features
 
 # Whether more of a row is better.
 ROWS = {
@@ -34,7 +33,7 @@ HEAD = ("side, sampler", "KID", "accuracy", "pictures/s", "samples/s", "memory",
 
 
 def evaluate_sides(
-    folder: Path, task: Task, classifier: ImageClassifier, features: Features, real: Tensor
+    folder: Path, task: Task, classifier: ImageClassifier, features: Any, real: Tensor
 ) -> dict[str, dict[str, Any]]:
     """The figures of every side that has finished; kid and class_accuracy (None where it was told no class) added."""
     sides: dict[str, dict[str, Any]] = {}

@@ -49,12 +49,9 @@ class ScheduleAdapter(Pipeline):
             )
         kept = ("guidance_scale", "guidance_interval", "guidance_rescale", "num_inference_steps", "precision")
         own, flow = pipeline.sampling_settings(), schedule == "flow"
-        process = Process(  # a flow, or a beta schedule that ends in pure noise as a flow does
-            schedule=schedule,  # type: ignore[arg-type]
-            prediction_type="flow" if flow else "v_prediction",
-            num_train_timesteps=trained.num_train_timesteps,
-            zero_terminal_snr=not flow,
-        )
+        how: dict[str, Any] = {"schedule": schedule, "prediction_type": "flow" if flow else "v_prediction"}
+        how |= {"num_train_timesteps": trained.num_train_timesteps, "zero_terminal_snr": not flow}
+        process = Process(**how)  # a flow, or a beta schedule that ends in pure noise as a flow does
         parts = {name: getattr(pipeline, name) for name in ("codec", "conditioner", "denoiser", "scheduler")}
         sampling = vars(Sampling(sampler=DEFAULT_SAMPLER[schedule])) | {name: own[name] for name in kept}
         walk = ScheduleAdapter(process=process.settings(), sampling=sampling, card=dict(pipeline.config.card), **parts)
@@ -220,8 +217,7 @@ class Cell:
 class SweepPlan:
     """The cells in order, each with the evaluations of the network that a picture takes, where guidance takes two.
 
-    pipelines: that walk each schedule. changes: sampling settings that are the same in all cells. notes: what was left
-    out and why, a line each.
+    pipelines: that walk each schedule. changes: settings that are the same in all cells. notes: what was left out.
     """
 
     cells: Mapping[Cell, int]
@@ -243,8 +239,7 @@ def plan_sweep(
 ) -> SweepPlan:
     """Every combination that means something; where nothing is given, the model's own setting alone.
 
-    A sampler without eta is tried once, whatever the etas. untrained: let the model walk schedules that it was not
-    trained with. changes: other sampling settings, the same in every cell.
+    untrained: let the model walk schedules that it was not trained with. changes: settings, the same in every cell.
     """
     changes = dict(changes or {})
     own, own_schedule = pipeline.sampling_settings(**changes), pipeline.process.schedule

@@ -167,9 +167,9 @@ def run_sweep(
         write_picture(folder / page.CONTACT_SHEET, page.draw_contact_sheet(place, cells))
         real = scorer.reference(labels) | {"kid_floor": scorer.kid_floor(labels)}
         found = page.Findings(cells, real, len(basis.class_names), basis.features.name, plan.notes)
+        seeds = f"seeds {', '.join(map(str, samples.seeds))}"
         facts = provenance(scorer.pipeline, start, model) | {
-            "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, seeds "
-            f"{', '.join(map(str, samples.seeds))}, {samples.num} of both",
+            "pictures in a cell": f"{len(samples)}: {len(samples.labels)} classes, {seeds}, {samples.num} of both",
             "features": basis.features.name,
             "changed in every cell": ", ".join(f"{key} {value}" for key, value in plan.changes.items()) or "nothing",
         }

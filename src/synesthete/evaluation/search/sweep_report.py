@@ -94,19 +94,8 @@ def sweep_report(place: SweepFolder, found: Findings, facts: dict[str, Any]) -> 
     foreign = sorted({made.cell.schedule for made in cells if not made.cell.trained})
     marked = f" The model was not trained with: {', '.join(foreign)}." if foreign else ""
     sections = [
-        Section(
-            "All cells at a glance",
-            "Columns: guidance scale (1 is off, 0 is without the condition). Rows: everything else." + marked,
-            [sheet],
-        ),
-        Section(
-            "Figures of every cell",
-            f"{MARK.strip()} is the best of its column; of diversity, the nearest to real pictures'. In KID all "
-            "classes weigh the same, and differences smaller than the floor are noise. Precision, recall and diversity "
-            "of real pictures are those of one half of them against the other. The same as comma-separated values: "
-            f"{TABLE}.",
-            [figures_table(found)],
-        ),
+        Section("All cells at a glance", _GLANCE + marked, [sheet]),
+        Section("Figures of every cell", _FIGURES, [figures_table(found)]),
         Section("Maps", "The darker the better, the best framed. An empty place was not made.", maps),
         Section("The best cells' pictures", "Rows are classes, columns seeds.", [best_grids(place, found)]),
     ]
@@ -243,3 +232,11 @@ def draw_mosaic(samples: Tensor, draw: Thumbnails = to_images) -> Image.Image:
     for place, tile in enumerate(tiles):
         mosaic.paste(tile, (place % columns * width, place // columns * height))
     return mosaic
+
+
+_GLANCE = "Columns: guidance scale (1 is off, 0 is without the condition). Rows: everything else."
+_FIGURES = (
+    f"{MARK.strip()} is the best of its column; of diversity, the nearest to real pictures'. In KID all classes weigh "
+    "the same, and differences smaller than the floor are noise. Precision, recall and diversity of real pictures are "
+    f"those of one half of them against the other. The same as comma-separated values: {TABLE}."
+)

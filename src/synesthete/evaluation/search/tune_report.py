@@ -57,11 +57,10 @@ class Tuning:
             return f"The model's default, {default.name}, stays: {reason}. {self.remark}"
         verdict = "is better than" if self.found.better else "is not measurably better than"
         late = ", more than the budget" if default.seconds_per_picture > budget else ""
+        took = f"{winner.seconds_per_picture:.3g} s, by the default {default.seconds_per_picture:.3g} s{late}"
         return (
             f"Best within {budget:g} s a picture: {winner.name}. It {verdict} the model's default, {default.name} "
-            f"({reason}; fresh noise, {compared.num_repeats} repeats). A picture takes "
-            f"{winner.seconds_per_picture:.3g} s, by the default {default.seconds_per_picture:.3g} s{late}. "
-            f"{self.remark}"
+            f"({reason}; fresh noise, {compared.num_repeats} repeats). A picture takes {took}. {self.remark}"
         )
 
     def metrics(self) -> list[Metric]:
@@ -148,8 +147,8 @@ def pareto_figure(found: SearchResult, figure_of_merit: str, budget: float) -> F
     def places(shown: Sequence[Measurement]) -> tuple[list[float], list[float]]:
         return [s.seconds_per_picture for s in shown], [getattr(s, figure_of_merit) for s in shown]
 
-    def areas(shown: Sequence[Measurement]) -> np.ndarray:
-        return 6 + 1.2 * np.sqrt(np.array([s.num for s in shown], dtype=float)) ** 1.2
+    def areas(shown: Sequence[Measurement]) -> list[float]:
+        return [6 + 1.2 * s.num**0.6 for s in shown]
 
     own = {aggregate.name for aggregate in found.kept}
     solid, hollow = ([s for s in aggregates if (s.name in own) is kept] for kept in (True, False))
@@ -164,11 +163,9 @@ def pareto_figure(found: SearchResult, figure_of_merit: str, budget: float) -> F
     axes.plot(*places(found.front), color=COLOURS[0], linewidth=1.4, label="front: nothing beats these")
     # As the search had them, to be drawn among the others of the search.
     tried, compared = {aggregate.name: aggregate for aggregate in aggregates}, found.comparison
-    styles: tuple[tuple[Measurement, str, dict[str, Any]], ...] = (
-        (compared.second, "default", {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": "black"}),
-        (compared.first, "winner", {"marker": "*", "s": 230, "facecolors": COLOURS[1], "edgecolors": COLOURS[1]}),
-    )
-    for each, name, style in styles:
+    default: dict[str, Any] = {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": "black"}
+    winner: dict[str, Any] = {"marker": "*", "s": 230, "color": COLOURS[1]}
+    for each, name, style in ((compared.second, "default", default), (compared.first, "winner", winner)):
         place = places([tried.get(each.name, each)])
         axes.scatter(*place, linewidths=1.6, zorder=4, label=f"{name}: {each.name}", **style)
     axes.axvline(budget, color=COLOURS[2], linestyle="--", linewidth=1, label=f"budget: {budget:g} s")
@@ -182,12 +179,11 @@ def pareto_figure(found: SearchResult, figure_of_merit: str, budget: float) -> F
         # Between the two logarithms there is room for 0 alone.
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if not 0 < abs(value) < linear else "")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xscale("log")
+    quality = "KID (lower is better)" if by_kid else "accuracy (higher is better)"
+    axes.set(xscale="log", xlabel="seconds per picture", ylabel=quality)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("seconds per picture")
-    axes.set_ylabel("KID (lower is better)" if by_kid else "accuracy (higher is better)")
     axes.grid(alpha=0.25, which="both")
     figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
     return figure
