@@ -143,7 +143,7 @@ def make_batch(
 @torch.no_grad()
 def encode_signals(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
     """x_0 (n, C, H, W) float32 of signals (n, ...), on the CPU, wherever the codec is."""
-    where = codec_device(codec)
+    where = codec.device
     return torch.cat([codec.encode(part.to(where)).float().cpu() for part in signals.split(batch_size)])
 
 
@@ -151,15 +151,10 @@ def encode_signals(codec: Any, signals: Tensor, batch_size: int = BATCH_SIZE) ->
 def decode(codec: Any, x_0: Tensor, seed: int, batch_size: int = BATCH_SIZE) -> Tensor:
     """Signals (n, ...) of x_0 (n, C, H, W), on the CPU; sample i always draws the same."""
     parts = [
-        codec.decode(part.to(codec_device(codec)), seeding.sample_generators(seed, len(part), i * batch_size)).cpu()
+        codec.decode(part.to(codec.device), seeding.sample_generators(seed, len(part), i * batch_size)).cpu()
         for i, part in enumerate(x_0.split(batch_size))
     ]
     return torch.cat(parts)
-
-
-def codec_device(codec: torch.nn.Module) -> torch.device:
-    """Where a codec is; one without numbers of its own is wherever its input is."""
-    return next((value.device for value in (*codec.parameters(), *codec.buffers())), torch.device("cpu"))
 
 
 def draw_places(

@@ -146,7 +146,7 @@ def codec_range(codec: Any, device: torch.device) -> DataRange | None:
 
 def _silence(codec: Any) -> Check:
     """Nothing in, nothing out: what a codec makes of silence, which is the padding of every clip."""
-    silence = torch.zeros(1, codec.config.num_samples, device=next(iter(codec.buffers())).device)
+    silence = torch.zeros(1, codec.config.num_samples, device=codec.device)
     back = codec.decode(codec.encode(silence), seeding.sample_generators(0, 1))
     level = 20 * math.log10(max(back.square().mean().sqrt().item(), 1e-9))
     found, figures = f"comes back at {level:.0f} dB of full scale", {"decibels": level}

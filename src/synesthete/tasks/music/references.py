@@ -13,7 +13,6 @@ from torch import Tensor
 from synesthete import seeding
 from synesthete.data.audio import as_float, to_int16
 from synesthete.evaluation.audio_features.spectra import CHUNK, FLOOR_DB, log_mel, parts, signal_difference
-from synesthete.evaluation.samples import codec_device
 
 CODED, REAL = "others, through the codec", "others, real"
 NOISE, WHITE = "noise of their spectrum", "white noise"
@@ -24,7 +23,7 @@ NUM_SHOWN = 2  # of them to be heard before and after
 @torch.no_grad()
 def through_codec(codec: Any, waveforms: Tensor, seed: int, progress: Callable[[int, int], None]) -> Tensor:
     """Real pieces (n, S) int16, encoded and decoded: (n, S') int16, wherever the codec is."""
-    found, device = [], codec_device(codec)
+    found, device = [], codec.device
     for first in range(0, len(waveforms), BATCH_SIZE):
         part = as_float(waveforms[first : first + BATCH_SIZE].cpu())
         x_0 = codec.encode(part.to(device))

@@ -21,7 +21,7 @@ from synesthete.evaluation.features import find_features
 from synesthete.evaluation.metrics.metric import accuracy, accuracy_metric, fit_linear_probe, interval_of_mean, metric
 from synesthete.evaluation.metrics.set_comparison import HELD_OUT, MADE
 from synesthete.evaluation.reporting.report import Section, Table
-from synesthete.evaluation.samples import Generated, References, codec_device, drawn, shuffled
+from synesthete.evaluation.samples import Generated, References, drawn, shuffled
 from synesthete.evaluation.steps import Finding
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.tasks.music import report
@@ -137,7 +137,7 @@ class ScoreEvaluator(MusicEvaluator):
         generators = seeding.sample_generators(seeding.derive(self.seed, "codec"), len(waveforms))
         report = partial(self.progress, "codec")
         for waveform, generator in counted([*zip(waveforms, generators, strict=True)], report):
-            x_0 = encode_whole(codec, as_float(waveform[None]).to(codec_device(codec)))
+            x_0 = encode_whole(codec, as_float(waveform[None]).to(codec.device))
             found.append(to_int16(codec.decode(x_0, [generator], num_samples=len(waveform)).cpu()))
         return torch.cat(found)
 
