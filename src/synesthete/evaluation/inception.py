@@ -152,16 +152,12 @@ def read_inception(weights: Path) -> Inception:
             network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     except (KeyError, RuntimeError, ValueError) as error:  # one that is not there, or of another width
         raise InputError(lacking.format(error.args[0])) from None
-    weights_by_name = {}
-    for name, value in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # older files have none, and nothing is trained here
-            weights_by_name[name] = torch.zeros(())
-        elif name in given and given[name].shape == value.shape:
-            weights_by_name[name] = given[name].float()
-        else:
-            raise InputError(lacking.format(f"{name} {tuple(value.shape)}"))
-    # What is left over is the layer that names classes, which no distance needs.
-    network.load_state_dict(weights_by_name, assign=True)
+    own = network.state_dict()  # what is left over names classes, which no distance needs
+    # Older files do not count batches, and nothing is trained here.
+    given |= {name: torch.zeros(()) for name in own if name.endswith("num_batches_tracked")}
+    if wrong := [name for name, value in own.items() if name not in given or given[name].shape != value.shape]:
+        raise InputError(lacking.format(f"{wrong[0]} {tuple(own[wrong[0]].shape)}"))
+    network.load_state_dict({name: given[name].float() for name in own}, assign=True)
     return network.eval().requires_grad_(False)
 
 

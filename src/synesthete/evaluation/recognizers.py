@@ -81,8 +81,7 @@ def normalise(phrase: str) -> str:
 def _number(value: int) -> str:
     if value < len(SMALL):
         return SMALL[value]
-    tens, ones = TENS[value // 10 - 2], value % 10
-    return f"{tens} {SMALL[ones]}" if ones else tens
+    return f"{TENS[value // 10 - 2]} {SMALL[value % 10]}".removesuffix(" zero")
 
 
 def nearest_class(transcript: str, phrases: Sequence[Sequence[str]]) -> int:
@@ -97,10 +96,9 @@ def nearest_class(transcript: str, phrases: Sequence[Sequence[str]]) -> int:
 
 
 class GrammarRecognizer:
-    """pocketsphinx with its own English model and a grammar of the given words: it hears one of them, or nothing.
+    """pocketsphinx with its own English model and a grammar of words or phrases: it hears one of them, or nothing.
 
-    What it hears in a clip does not depend on what it heard before. A word may be a phrase; they are heard as
-    `normalise` writes them.
+    What it hears in a clip does not depend on what it heard before.
 
     Raises:
         InputError: pocketsphinx is not installed, no words, or one that its dictionary lacks and nobody can say.
@@ -117,12 +115,11 @@ class GrammarRecognizer:
         if not self.words:
             raise InputError("a listener without words; give it at least one")
         self._decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", lm=None, bestpath=False)
-        for phrase in self.words:
-            for word in phrase.split() or [phrase]:
-                if not word or not self._knows(word):
-                    raise InputError(
-                        f"{word!r} is not in pocketsphinx's dictionary; spell it as English words in data.words"
-                    )
+        for word in (word for phrase in self.words for word in phrase.split() or [phrase]):
+            if not word or not self._knows(word):
+                raise InputError(
+                    f"{word!r} is not in pocketsphinx's dictionary; spell it as English words in data.words"
+                )
         grammar = " | ".join(dict.fromkeys(self.words))
         self._decoder.add_jsgf_string("words", f"#JSGF V1.0; grammar words; public <words> = {grammar};")
         self._decoder.activate_search("words")
@@ -152,13 +149,10 @@ class GrammarRecognizer:
         # each clip it understood 0.93 of 294 real ones; after hearing the clip itself once 0.95, as many as after all
         # the clips before it.
         self._decoder.reinit_feat()
-        self._understand(content)
-        return self._understand(content)
-
-    def _understand(self, content: bytes) -> str | None:
-        self._decoder.start_utt()
-        self._decoder.process_raw(content, full_utt=True)
-        self._decoder.end_utt()
+        for _ in range(2):
+            self._decoder.start_utt()
+            self._decoder.process_raw(content, full_utt=True)
+            self._decoder.end_utt()
         heard = self._decoder.hyp()
         return heard.hypstr or None if heard else None
 
@@ -235,9 +229,8 @@ class WhisperRecognizer:
     ) -> Tensor:
         """How likely the decoder finds each phrase, given each of (n, S) and all its tokens before: (n, num_phrases).
 
-        The mean log-likelihood of its tokens, that of the end among them, so that phrases of more tokens are not put
-        back. Each is written as Whisper writes, ` seven` or ` Seven.`, of which the likelier counts. -inf where there
-        is no sound.
+        The mean log-likelihood of its tokens, the end among them, written as Whisper writes, ` seven` or ` Seven.`, of
+        which the likelier counts. -inf where there is no sound.
         """
         texts = [text for phrase in phrases for text in (f" {phrase}", f" {phrase[:1].upper()}{phrase[1:]}.")]
         tokens, labels = self._texts(texts)
@@ -286,13 +279,9 @@ BATCH_SIZE = 50  # sounds that are encoded at once
 class RecognizerPanel:
     """The classifier and, where there are such, the recognisers; phrases: what may be said for each class.
 
-    Args:
-        codec: of the sounds. trained: the classifier. words: what is said for each class, one phrase or several.
-        listener: "auto", pocketsphinx and whichever Whisper is on this machine; "pocketsphinx" alone; "none"; or the
-            folder or Hub id of a Whisper, beside pocketsphinx. notes say where pocketsphinx cannot be part of it.
-
-    Raises:
-        InputError: a named Whisper that cannot be had.
+    codec: of the sounds. words: what is said for each class, one phrase or several. listener: "auto", pocketsphinx and
+    whichever Whisper is on this machine; "pocketsphinx" alone; "none"; or the folder or Hub id of a Whisper, which must
+    be had, beside pocketsphinx. notes say where pocketsphinx cannot be part of it.
     """
 
     def __init__(

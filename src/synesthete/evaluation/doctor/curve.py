@@ -28,10 +28,8 @@ def curve_points(record: StageRecord, ends: Sequence[int] = ()) -> list[dict[str
 
     ends: the last steps of the windows; NUM_POINTS of equal length where there are none.
     """
-    steps, losses = record.series("loss")
-    last = record.stage.num_steps
+    (steps, losses), last, first = record.series("loss"), record.stage.num_steps, 0
     found: list[dict[str, Any]] = []
-    first = 0
     for end in ends or [round(last * (i + 1) / NUM_POINTS) for i in range(NUM_POINTS)]:
         own = [loss for step, loss in zip(steps, losses, strict=True) if first < step <= end]
         if len(own) >= 2 and steps[-1] >= end:
@@ -58,8 +56,7 @@ def curve_checks(run: RunRecord) -> list[Check]:
     checks = []
     for record in run.stages:
         curve = [line for line in lines if line["stage"] == record.stage.name]
-        own = curve_points(record, [line["step"] for line in curve])
-        if not own:
+        if not (own := curve_points(record, [line["step"] for line in curve])):
             continue
         now = own[-1]
         then = next(line for line in curve if line["step"] == now["step"])
@@ -71,9 +68,8 @@ def curve_checks(run: RunRecord) -> list[Check]:
             f"model; {duration(now['seconds'])}, {duration(then['seconds'])} of that one's"
         )
         easier = "fewer or easier data than that one's, or it began with trained weights"
-        advice = "it learns worse than that one did" if higher else easier
-        if not higher and not lower:
-            advice = f"{slower:.1f} times as slow; see `synesthete doctor` for threads and precision"
+        slow = f"{slower:.1f} times as slow; see `synesthete doctor` for threads and precision"
+        advice = "it learns worse than that one did" if higher else easier if lower else slow
         advice += f" ({data})" if data else ""
         name = "curve" if len(run.stages) == 1 else f"{record.stage.name}: curve"
         figures = {"loss": now["loss"], "low": then["low"], "high": then["high"], "times_as_slow": slower}

@@ -111,14 +111,11 @@ def read_run(folder: Path) -> RunRecord:
 def _lines(path: Path) -> list[dict[str, Any]]:
     found = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
+        with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError):
             line = dict(json.loads(text))
-            stage, step = str(line["stage"]), int(line["step"])
-        except (ValueError, TypeError, KeyError, OverflowError):
-            continue
-        if 0 <= step < MOST:
-            # A file of a run may be anybody's: what is no figure is left out.
-            found.append({name: v for name, v in line.items() if _is_figure(v)} | {"stage": stage, "step": step})
+            own: dict[str, Any] = {"stage": str(line["stage"]), "step": int(line["step"])}
+            if 0 <= own["step"] < MOST:  # a file of a run may be anybody's: what is no figure is left out
+                found.append({name: value for name, value in line.items() if _is_figure(value)} | own)
     return found
 
 
@@ -284,7 +281,7 @@ def _previews(record: StageRecord) -> Iterator[Check]:
         yield check("over-fitting", found, warn=share > LARGE_GAP, advice=advice, figures={"share": share})
 
 
-def range_check(found: Range, where: str = "") -> Check:
+def range_check(found: Range, where: str) -> Check:
     """The values that a model puts out."""
     advice = {
         "ok": "",
@@ -292,8 +289,7 @@ def range_check(found: Range, where: str = "") -> Check:
         "bad": "the network has diverged, or is sampled as another kind than it was trained; lower learning_rate or "
         "set process.prediction_type=sample, in a new --out",
     }[found.verdict]
-    said = f"{found} ({where})" if where else str(found)
-    return Check("output range", found.verdict, said, advice, found.figures())
+    return Check("output range", found.verdict, f"{found} ({where})", advice, found.figures())
 
 
 def condition_check(shares: list[float], *, finished: bool = True) -> Check:

@@ -170,10 +170,11 @@ class Search:
             quickest = fixed + min(self.space.knobs["num_inference_steps"]) * per_evaluation
             trials = self.draw(study, most) if quickest <= self.config.budget * OVER else []
             if not trials and not left:
-                raise InputError(
-                    f"no settings take {self.config.budget:g} s a picture or less here: two steps take "
-                    f"{fixed + 2 * per_evaluation:.2g} s; raise --seconds-per-picture"
+                asked, two = (
+                    f"no settings take {self.config.budget:g} s a picture or less here",
+                    fixed + 2 * per_evaluation,
                 )
+                raise InputError(f"{asked}: two steps take {two:.2g} s; raise --seconds-per-picture")
             always = list({name_of(s): s for s in (self.default, *left[:NUM_LEADERS])}.values())
             num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share))
             for trial, settings in trials[num:]:
@@ -244,10 +245,8 @@ class Search:
             if aggregates[place].seconds_per_picture <= self.config.budget:
                 return aggregates[place].settings
         least = min(aggregate.seconds_per_picture for aggregate in aggregates)
-        raise InputError(
-            f"no settings keep {self.config.budget:g} s a picture (the quickest took {least:.2g} s); "
-            "raise --seconds-per-picture"
-        )
+        kept = f"no settings keep {self.config.budget:g} s a picture (the quickest took {least:.2g} s)"
+        raise InputError(f"{kept}; raise --seconds-per-picture")
 
     def compared(self, winner: Settings) -> Comparison:
         """Winner and default on the same fresh noise, NUM_REPEATS times, on as many pictures as there is time for."""
