@@ -30,7 +30,7 @@ from synesthete.types import Batch, InputError, Progress
 if TYPE_CHECKING:
     from PIL import Image
 
-    from synesthete.evaluation.reporting.report import Gallery, Medium
+    from synesthete.evaluation.reporting.report import Gallery
     from synesthete.pipeline import Pipeline
 
 __all__ = ["Evaluator"]
@@ -129,7 +129,7 @@ class Evaluator:
 
     def findings(self) -> Iterator[Finding]:
         """What is measured, in the report's order."""
-        yield Finding(sections=[Section("Made and real", _GALLERY, [self.gallery()])])
+        yield Finding(sections=[Section("Made and real", _GALLERY, [steps.gallery(self)])])
         yield from self.shared_findings()
 
     def facts(self) -> dict[str, Any]:
@@ -298,15 +298,6 @@ class Evaluator:
         """A made sample's number, and its class where it was asked for one."""
         told = f", {self.class_names[int(self.generated.labels[place])]}" if self.is_told else ""
         return f"{place}{told}"
-
-    def gallery(self) -> Medium:
-        """Made samples beside real held-out ones, class by class where a classifier sees them."""
-        made, real = self.generated, self.references
-        sides = ((made.signal, made.labels), (real.held_out, real.labels))
-        if not self.is_classified:
-            return steps.plain_gallery([samples for samples, _ in sides], self.thumbnails)
-        halves = [(*side, answers) for side, answers in zip(sides, self.answers, strict=True)]
-        return steps.class_gallery(halves, self.class_names, self.thumbnails)
 
     def reading(self) -> Section:
         """What chance, shuffled and ceiling mean here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from synesthete.evaluation.runner import Evaluator
     from synesthete.types import Batch, Progress
-
-    Draw = Callable[[Any], Sequence[Image.Image]]
 
 __all__ = ["Finding"]
 
@@ -192,17 +190,14 @@ def speed(of: Evaluator) -> Finding:
     return Finding([metric("seconds_per_sample", seconds, sample=one, how=how)], data={f"seconds_per_{one}": seconds})
 
 
-def plain_gallery(sides: Sequence[Any], draw: Draw) -> Medium:
-    """The first made samples above the first real ones; draw: a picture of each."""
-    rows = [draw(samples[: 2 * NUM_SHOWN]) for samples in sides]
-    return Medium("gallery", encode_png(draw_sheet(rows, ["made", "real"])), "above: made; below: real, held out")
-
-
-def class_gallery(halves: Sequence[tuple[Any, Tensor, Tensor]], class_names: Sequence[str], draw: Draw) -> Medium:
-    """A row a class: what was made, captioned where the classifier sees something else, and real held-out samples.
-
-    halves: samples (n, ...), their classes (n,), and what the classifier takes them for (n,), made and real.
-    """
+def gallery(of: Evaluator) -> Medium:
+    """The first made samples beside the first real held-out ones, a row a class where a classifier sees them."""
+    made, real, draw, class_names = of.generated, of.references, of.thumbnails, of.class_names
+    sides = ((made.signal, made.labels), (real.held_out, real.labels))
+    if not of.is_classified:
+        sheet = draw_sheet([draw(samples[: 2 * NUM_SHOWN]) for samples, _ in sides], ["made", "real"])
+        return Medium("gallery", encode_png(sheet), "above: made; below: real, held out")
+    halves = [(*side, answers) for side, answers in zip(sides, of.answers, strict=True)]
     classes = halves[0][1].unique()[:NUM_CLASSES].tolist()
     rows: list[list[Image.Image | None]] = [[] for _ in classes]
     captions: list[list[str]] = [[] for _ in classes]

@@ -170,10 +170,8 @@ class Search:
             quickest = fixed + min(self.space.knobs["num_inference_steps"]) * per_evaluation
             trials = self.draw(study, most) if quickest <= self.config.budget * OVER else []
             if not trials and not left:
-                asked, two = (
-                    f"no settings take {self.config.budget:g} s a picture or less here",
-                    fixed + 2 * per_evaluation,
-                )
+                asked = f"no settings take {self.config.budget:g} s a picture or less here"
+                two = fixed + 2 * per_evaluation
                 raise InputError(f"{asked}: two steps take {two:.2g} s; raise --seconds-per-picture")
             always = list({name_of(s): s for s in (self.default, *left[:NUM_LEADERS])}.values())
             num, rungs = self.in_time(always, [settings for _, settings in trials], fewest, self.left(share))
@@ -211,16 +209,12 @@ class Search:
             for [measured] in self.trials.repeats(left, pictures, [seed], self._count):
                 found.setdefault(measured.name, []).append(measured)
             aggregates = [together(found[name_of(settings)]) for settings in left]
-            for aggregate, value in zip(aggregates, self.values(aggregates), strict=True):
-                values.setdefault(aggregate.name, []).append(value)
+            lost = zip(aggregates, self.config.losses(aggregates), self.config.lost_accuracy(aggregates), strict=True)
+            for each, loss, less in lost:  # above the loss comes accuracy lost, above that being over the budget
+                late = each.seconds_per_picture > self.config.budget
+                values.setdefault(each.name, []).append(loss + ACCURACY * less + LATE * late)
             left = [left[place] for place in self.promoted(aggregates, [*seats, len(left)][rung])]
         return left, values
-
-    def values(self, aggregates: Sequence[Measurement]) -> list[float]:
-        """What the sampler is to make small: the loss, above it accuracy lost, above that being over the budget."""
-        late = [aggregate.seconds_per_picture > self.config.budget for aggregate in aggregates]
-        each = zip(self.config.losses(aggregates), self.config.lost_accuracy(aggregates), late, strict=True)
-        return [own + ACCURACY * less + LATE * over for own, less, over in each]
 
     def promoted(self, aggregates: Sequence[Measurement], num: int) -> list[int]:
         """Places of about `num` aggregates to go on with, the best first.
