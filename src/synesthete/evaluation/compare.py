@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -218,26 +219,23 @@ def comparison_figure(rows: Sequence[Row], names: Sequence[str]) -> bytes:
 
     from synesthete.evaluation.reporting.figures import COLOURS, to_png
 
-    shown = rows[:MOST_DRAWN]
+    shown, colours = rows[:MOST_DRAWN], list(itertools.islice(itertools.cycle(COLOURS), len(names)))
     figure = Figure(figsize=(8.0, 0.8 + 0.55 * len(shown)), layout="constrained")
     strips = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, row in zip(strips, shown, strict=True):
-        for place, metric in enumerate(row.metrics):
-            if metric is None or not math.isfinite(metric.value):
-                continue
-            low, high = metric.interval or (metric.value, metric.value)
-            spread = [[max(metric.value - low, 0)], [max(high - metric.value, 0)]]
-            colour = COLOURS[place % len(COLOURS)]
-            axes.errorbar(metric.value, -place, xerr=spread, fmt="o", markersize=4, capsize=2, color=colour)
+        for place, (metric, colour) in enumerate(zip(row.metrics, colours, strict=True)):
+            if metric and math.isfinite(metric.value):
+                low, high = metric.interval or (metric.value, metric.value)
+                spread = [[max(metric.value - low, 0)], [max(high - metric.value, 0)]]
+                axes.errorbar(metric.value, -place, xerr=spread, fmt="o", markersize=4, capsize=2, color=colour)
         for value, style in ((row.known.chance, ":"), (row.known.ceiling, "--")):
             if value is not None and math.isfinite(value):
                 axes.axvline(value, color="0.6", linestyle=style, linewidth=1)
-        axes.set_ylim(-len(names) + 0.4, 0.6)
-        axes.set_yticks([])
+        axes.set(ylim=(-len(names) + 0.4, 0.6), yticks=[])
         axes.tick_params(labelsize=7)
         axes.set_ylabel(row.title, rotation=0, ha="right", va="center", fontsize=7)
-    for place, name in enumerate(names):
-        strips[0].plot([], [], "o", color=COLOURS[place % len(COLOURS)], label=name)
+    for name, colour in zip(names, colours, strict=True):
+        strips[0].plot([], [], "o", color=colour, label=name)
     figure.legend(fontsize=8, loc="outside upper center", ncols=min(len(names), 4), frameon=False)
     return to_png(figure)
 

@@ -184,7 +184,12 @@ class Evaluator:
 
     def measure(self) -> Report:
         """Every figure of the model, each with its floor and its ceiling, on fixed noise and timesteps."""
-        found = [*self.findings(), *self.about_classifiers()]
+        found = list(self.findings())
+        if self.saved is not None and self.saved.classifier.knows_classes:
+            found.append(Finding([self.saved_metric()]))
+        if self.trained is not None:
+            known = {name: getattr(self.trained, name) for name in ("accuracy", "num_test", "seconds")}
+            found.append(Finding(data={"classifier": known}))
         notes = [*(note for each in found for note in each.notes), *self.notes]
         data: dict[str, Any] = {"class_names": list(self.class_names)}
         for each in found:
@@ -196,14 +201,6 @@ class Evaluator:
             sections=[*(section for each in found for section in each.sections), *notes_section(notes)],
             data=data | {"notes": notes, "skipped": self.skipped, "num_skipped": len(self.skipped)},
         )
-
-    def about_classifiers(self) -> Iterator[Finding]:
-        """How good the saved classifier is, and how the other one came to be."""
-        if self.saved is not None and self.saved.classifier.knows_classes:
-            yield Finding([self.saved_metric()])
-        if self.trained is not None:
-            known = {name: getattr(self.trained, name) for name in ("accuracy", "num_test", "seconds")}
-            yield Finding(data={"classifier": known})
 
     def saved_metric(self) -> Metric:
         """The accuracy of the classifier saved with the model on held-out samples."""

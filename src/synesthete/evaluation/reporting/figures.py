@@ -59,7 +59,7 @@ def difference_figure(reference: Tensor, estimate: Tensor, spec: AudioSpec, titl
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("")
     figure.colorbar(image, ax=[top, middle], label="magnitude (dB)", pad=0.02)
-    limit = max(6.0, float(np.ceil(np.quantile(np.abs(_array(b - a)), 0.995))))
+    limit = max(6.0, float(np.ceil(np.quantile(np.abs((b - a).numpy(force=True)), 0.995))))
     image = _spectrogram(bottom, b - a, spec, cmap="RdBu_r", vmin=-limit, vmax=limit)
     bottom.set_title("through the codec minus real", fontsize=9)
     figure.colorbar(image, ax=bottom, label="difference (dB)", pad=0.02, extend="both")
@@ -74,7 +74,7 @@ def confusion_figure(
     sides: tuple[str, str] = ("the picture shows", "heard as"),
 ) -> Figure:
     """Counts (C, C + 1) of `confusion`, of the NUM_CONFUSED classes confused most, shaded by the share of each row."""
-    table, rows = _array(counts), list(class_names)
+    table, rows = counts.numpy(force=True), list(class_names)
     if len(rows) > NUM_CONFUSED:
         table, rows = _most_confused(table, rows)
         title = f"{title}\nthe {len(rows)} most confused of {len(class_names)} classes".strip()
@@ -142,8 +142,7 @@ def histogram_figure(sets: Mapping[str, Any], edges: Sequence[float], xlabel: st
 
 def pitch_figure(generated: Tensor, real: Tensor, title: str = "") -> Figure:
     """How often each median pitch (n,), in semitones over 100 Hz, is spoken and is real; NaN has no pitch."""
-    both = {"generated": _array(generated), "real voices": _array(real)}
-    both = {name: values[np.isfinite(values)] for name, values in both.items()}
+    both = {name: v[v.isfinite()].numpy(force=True) for name, v in (("generated", generated), ("real voices", real))}
     everything = np.concatenate(list(both.values()))
     low, high = (np.floor(everything.min()), np.ceil(everything.max())) if len(everything) else (0, 1)
     figure = histogram_figure(both, np.arange(low, high + 2).tolist(), "median pitch (Hz)", title)
@@ -201,8 +200,7 @@ def curves_figure(panels: Sequence[Panel], *, legend_below: bool = False) -> Fig
         if panel.ticks is not None:
             axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
             axes.minorticks_off()
-        axes.set_ylim(panel.least, panel.most)
-        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, ylim=(panel.least, panel.most))
         axes.grid(alpha=0.25)
         if not legend_below:
             axes.legend(fontsize=8, frameon=False)
@@ -224,9 +222,8 @@ def sweep_figure(
     """A share against guidance scale. curves: name -> (value, low, high) at each scale; ceilings by the same names."""
     shown = {name: np.transpose(points) for name, points in curves.items()}
     beside, ticks = ({f"chance ({chance:.3f})": chance}, ceilings), {scale: f"{scale:g}" for scale in guidance}
-    how: dict[str, Any] = {"mark": default, "ticks": ticks, "least": -0.02, "most": 1.04}
-    panel = Panel(title, "guidance scale (1 = off)", measure, guidance, shown, *beside, **how)
-    return curves_figure([panel], legend_below=True)
+    told = title, "guidance scale (1 = off)", measure, guidance, shown, *beside
+    return curves_figure([Panel(*told, mark=default, ticks=ticks, least=-0.02, most=1.04)], legend_below=True)
 
 
 def timestep_figure(
@@ -243,7 +240,7 @@ def timestep_figure(
 
 def _spectrogram(axes: Axes, values: Tensor, spec: AudioSpec, **colours: Any) -> Any:
     """Values (n_mels, T) with seconds and kHz along the sides; in magnitudes' colours where none are given."""
-    table = _array(values)
+    table = values.numpy(force=True)
     num_bands, num_frames = table.shape
     half, end = (frames * spec.hop_length / spec.sample_rate for frames in (0.5, num_frames - 1))
     shown = colours or {"cmap": "magma", "vmin": QUIETEST * DECIBELS, "vmax": LOUDEST * DECIBELS}
@@ -257,9 +254,4 @@ def _spectrogram(axes: Axes, values: Tensor, spec: AudioSpec, **colours: Any) ->
 
 
 def _spectrogram_size(log_mel: Tensor, spec: AudioSpec) -> tuple[float, float]:
-    seconds = log_mel.shape[-1] * spec.hop_length / spec.sample_rate
-    return min(3.4 + 1.8 * seconds, 11.0), 2.8
-
-
-def _array(values: Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy()
+    return min(3.4 + 1.8 * log_mel.shape[-1] * spec.hop_length / spec.sample_rate, 11.0), 2.8
