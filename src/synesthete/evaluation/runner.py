@@ -129,7 +129,7 @@ class Evaluator:
 
     def findings(self) -> Iterator[Finding]:
         """What is measured, in the report's order."""
-        yield Finding(sections=[Section("Made and real", _GALLERY, [steps.gallery(self)])])
+        yield Finding(sections=[Section("Made and real", _GALLERY, [steps.made_and_real(self)])])
         yield from self.shared_findings()
 
     def facts(self) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def speed(of: Evaluator) -> Finding:
     return Finding([metric("seconds_per_sample", seconds, sample=one, how=how)], data={f"seconds_per_{one}": seconds})
 
 
-def gallery(of: Evaluator) -> Medium:
+def made_and_real(of: Evaluator) -> Medium:
     """The first made samples beside the first real held-out ones, a row a class where a classifier sees them."""
     made, real, draw, class_names = of.generated, of.references, of.thumbnails, of.class_names
     sides = ((made.signal, made.labels), (real.held_out, real.labels))
