@@ -156,8 +156,8 @@ def find_features(
     row in any company.
 
     sample_rate: in Hz, of sounds; None for pictures. real: sounds (n, S) that "spectrum" is standardised over. "auto"
-    downloads nothing: of pictures it is Inception where its weights are on this machine, else the classifier; of sounds
-    the classifier where there is one, else the spectrum.
+    downloads nothing: of pictures it is Inception where its weights are here, else the classifier; of sounds the
+    classifier where there is one, else the spectrum.
     """
     of_sound = sample_rate is not None
     choices, named = (SOUND_CHOICES, {"clap": CLAP}) if of_sound else (IMAGE_CHOICES, {"clip": CLIP})

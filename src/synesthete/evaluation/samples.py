@@ -66,9 +66,9 @@ class Generated:
 class References:
     """Two sets of real samples (m, ...) without one in common, with their labels (m,).
 
-    held_out: never seen in training; places: theirs in the test split. others: what the first set is compared with to
-    find what real samples score; num_training of them the model was trained on. worst: as many that are as bad as
-    chance. training: all that the model was trained on, to look for copies; None leaves that out.
+    held_out, places: never seen in training, and where in the test split. others: what these are compared with, of
+    which num_training were seen. worst: as many that are as bad as chance. training: all, to look for copies; None: do
+    not.
     """
 
     held_out: Tensor

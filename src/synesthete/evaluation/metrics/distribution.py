@@ -136,10 +136,7 @@ def diversity(features: Tensor, labels: Tensor) -> float:
 
 
 def nearest(queries: Tensor, references: Tensor | Rows) -> tuple[Tensor, Tensor]:
-    """Euclidean distance (n,) float64 of each query to the nearest reference, and its place (n,) int64 among them.
-
-    Both (n, ...) of any one shape and type: features, or pictures in pixels. A copy is at distance 0 exactly.
-    """
+    """Euclidean distance (n,) of each query to the nearest reference of its shape, 0 of a copy, and its place (n,)."""
     if not len(references) or queries.shape[1:] != references.shape[1:]:
         raise InputError(
             f"nearest of {tuple(queries.shape)} among {tuple(references.shape)}; give equal shapes and at least one"

@@ -187,7 +187,7 @@ def features_of(features: Any, samples: Any, report: Callable[[int, int], None] 
 
 
 class PooledFeatures:
-    """Samples (n, ...) as the means of at most 64 stretches of their values: what needs no classifier."""
+    """Samples (n, ...) as the means of 64 stretches of their values: what needs no classifier."""
 
     name = "means of 64 stretches"
 

@@ -156,8 +156,8 @@ def labels_of(num: int, classes: Tensor, seed: int) -> Tensor:
 class SearchConfig:
     """What is asked of a search, and which of the settings measured are better by it.
 
-    budget: seconds per picture, at most. num: pictures of each setting in the last rung, at most. minutes: for
-    everything. ceiling: accuracy of the classifier on real pictures.
+    budget: most seconds per picture. num: most pictures of a setting in the last rung. minutes: for everything.
+    ceiling: accuracy of the classifier on real pictures.
     """
 
     goal: Goal = "balanced"

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from synesthete.pipeline import Pipeline
 
-    Progress = Callable[[int, int], None]
-
 __all__ = ["ScoringBasis"]
 
 BATCH_SIZE = 64
@@ -41,10 +39,9 @@ logger = logging.getLogger(__name__)
 class ScoringBasis:
     """What a model's samples are scored by; a task gives one for a model of its kind.
 
-    samples: real held-out ones (m, ...), in memory or on disk, as the pipeline's `signal` has them. labels: their
-    classes (m,). class_names: of all classes. classifier: `classify` tells the class of samples; None where nothing
-    does. features: samples -> (n, D), with a `name`. conditions: labels (n,) -> what the pipeline is told (n, ...).
-    thumbnails: a picture of each sample.
+    samples, labels: real held-out ones (m, ...), in memory or on disk, as the pipeline's `signal` has them, and their
+    classes (m,). classifier: `classify` tells the class of samples; None where nothing does. features: as of
+    `find_features`. conditions: labels (n,) -> what the pipeline is told (n, ...). thumbnails: a picture of each.
     """
 
     samples: Any
@@ -75,11 +72,9 @@ class ScoringBasis:
 class Figures:
     """What samples made with some sampling settings are worth; NaN where there are too few samples for a figure.
 
-    accuracy: share that the classifier takes for the class they were asked for; NaN where the model is not told a class
-    or nothing classifies. kid: to real held-out samples of the same classes, each of equal weight (`balanced_kernel`);
-    kid_floor: how far that strays from 0, at this n, for samples as good as real. precision, recall: shares in [0, 1]
-    (Kynkäänniemi et al. 2019). diversity: mean distance of features within a class. seconds_per_picture: of sampling
-    and decoding one in batches, nothing else.
+    accuracy: share that the classifier takes for the class asked for; NaN without classes. kid: `balanced_kernel` to
+    real held-out samples of the same classes; kid_floor: how far that strays from 0, at this n, for samples as good as
+    real. precision, recall, diversity: as of `distribution`. seconds_per_picture: of sampling and decoding in batches.
     """
 
     accuracy: float
@@ -136,7 +131,7 @@ class Scorer:
         seed: int | Sequence[int] = 0,
         *,
         pipeline: Pipeline | None = None,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> ScoredSamples:
         """Make a sample of each label and score them all.
 
