@@ -17,7 +17,7 @@ from synesthete.data.image_speech_pairs import ImageSpeechSamples
 from synesthete.evaluation import samples
 from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
-from synesthete.evaluation.metrics import classification
+from synesthete.evaluation.metrics import metric as figures
 from synesthete.evaluation.metrics.metric import Metric, accuracy, accuracy_metric, interval, metric
 from synesthete.evaluation.recognizers import LISTENER, WHISPER, X_0, RecognizerPanel
 from synesthete.evaluation.reporting.figures import QUIETEST
@@ -159,7 +159,7 @@ class SpeechEvaluator(Evaluator):
         if self.prepared.trained_on is None:
             return None
         features, labels = self.prepared.trained_on
-        probe = classification.fit_linear_probe(features, labels, self.seed)
+        probe = figures.fit_linear_probe(features, labels, self.seed)
         return probe.classify(measures.condition_features(self.pipeline, self.pictures))
 
     @cached_property
@@ -216,8 +216,8 @@ class SpeechEvaluator(Evaluator):
             )
         names = self.class_names
         metrics += measures.nearest_metrics(self.codec, self.generated, self.other, self.rebuilt, self.prepared.clips)
-        tables = {name: classification.confusion(labels, own, len(names)) for name, own in self.heard.items()}
-        shares = {name: classification.per_class(labels, own, len(names)) for name, own in self.heard.items()}
+        tables = {name: figures.confusion(labels, own, len(names)) for name, own in self.heard.items()}
+        shares = {name: figures.per_class(labels, own, len(names)) for name, own in self.heard.items()}
         over = {name: each.value / each.ceiling if each.ceiling else None for name, each in self.accuracies.items()}
         data = {"confusion": {name: table.tolist() for name, table in tables.items()}, "share_of_ceiling": over}
         sections = [report.by_class(names, labels, shares, self.seen), report.confusions(names, tables)]
