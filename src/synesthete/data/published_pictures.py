@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synesthete import hub, seeding
-from synesthete.config.build import shorten
+from synesthete import hub
 from synesthete.data.files import Split, list_folders
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.packed import IMAGE, TableFile
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
-from synesthete.io import replacing, write_file
 from synesthete.types import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 NAMES = {phrase.wnid: phrase.name for phrase in PHRASES}
 FIRST_TEN = tuple(NAMES)
@@ -199,7 +193,6 @@ NUM_BYTES = 3 * SIZE * SIZE
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 CLASS_FILE, FOLD_FILE, UNLABELED = "class_names.txt", "fold_indices.txt", "unlabeled"
 WHERE = "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
-NUM_FOLDS, FOLD_SHARE = 10, 5
 
 
 def read_part(folder: Path, part: Split) -> Pictures:
@@ -270,76 +263,3 @@ def check_file(path: Path) -> None:
     """Say where a missing file is to be had."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; STL-10's are in {WHERE} (2.6 GB)")
-
-
-def write_stl10(
-    pictures: Iterable[Image.Image],
-    labels: Sequence[str] | None,
-    folder: Path,
-    split: Split = "train",
-    class_names: Sequence[str] | None = None,
-) -> None:
-    """Write pictures, each 96x96, as one part of STL-10; `Stl10` reads them back to the pixel.
-
-    Writes `SPLIT_X.bin`, `SPLIT_y.bin` and `class_names.txt`, and with the training split `fold_indices.txt`: ten
-    folds, each with a fifth of every class, as published. Pictures are taken one by one and converted to RGB.
-
-    Args:
-        pictures: the pictures; `Pictures.images` reads them from any source.
-        labels: the class name of each; None writes `unlabeled_X.bin` alone.
-        folder: made where it is missing.
-        split: which part.
-        class_names: in the order of their numbers; None keeps the folder's own, or takes the labels' in order of name.
-    """
-    part = UNLABELED if labels is None else split
-    if labels is not None:
-        kept = read_names(folder) if (folder / CLASS_FILE).is_file() else tuple(sorted(set(labels)))
-        names = tuple(class_names) if class_names is not None else kept
-        check_class_names(names)
-        if unknown := sorted(set(labels) - set(names)):
-            raise InputError(
-                f"class {shorten(unknown[0])} is not among {', '.join(names)}; give class_names with every class"
-            )
-    write_pixels(folder / f"{part}_X.bin", pictures, None if labels is None else len(labels))
-    if labels is None:
-        return
-    numbers = np.array([names.index(label) + 1 for label in labels], np.uint8)
-    write_file(folder / f"{part}_y.bin", numbers.tobytes())
-    write_file(folder / CLASS_FILE, "".join(f"{name}\n" for name in names))
-    if part == "train":
-        folds = [" ".join(str(i) for i in draw_fold(numbers, fold)) for fold in range(NUM_FOLDS)]
-        write_file(folder / FOLD_FILE, "".join(f"{line}\n" for line in folds))
-
-
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Refuse class names that cannot be read back."""
-    if len(names) > 255:
-        raise InputError(f"{len(names)} classes: a label of STL-10's layout is one byte; give at most 255")
-    odd = [name for name in names if not name or name.splitlines() != [name.strip()] or names.count(name) > 1]
-    if odd:
-        raise InputError(f"class name {shorten(odd[0])} is empty, padded, of several lines or there twice; rename it")
-
-
-def write_pixels(path: Path, pictures: Iterable[Image.Image], num: int | None) -> None:
-    """Write the pixels of pictures, one after the other, whole or not at all. num: how many labels there are."""
-    count = 0
-    with replacing(path) as partial:
-        with partial.open("wb") as file:
-            for count, picture in enumerate(pictures, 1):
-                if picture.size != (SIZE, SIZE):
-                    width, height = picture.size
-                    raise InputError(f"picture {count - 1} is {width}x{height}; STL-10's are 96x96: resize it before")
-                file.write(np.asarray(picture.convert("RGB")).transpose(2, 1, 0).tobytes())
-        if not count or num not in (None, count):
-            labels = "no" if num is None else str(num)
-            raise InputError(f"{path}: {count} pictures and {labels} labels; give pictures, and one label for each")
-
-
-def draw_fold(numbers: np.ndarray, fold: int) -> list[int]:
-    """A fifth of every class, at least one of it: their places, always the same."""
-    random = np.random.default_rng(seeding.derive(0, "fold", fold))
-    chosen: list[int] = []
-    for number in np.unique(numbers):
-        places = random.permutation(np.flatnonzero(numbers == number))
-        chosen += places[: max(1, len(places) // FOLD_SHARE)].tolist()
-    return sorted(chosen)
