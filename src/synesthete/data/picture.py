@@ -43,19 +43,12 @@ class Picture(Protocol):
     @property
     def name(self) -> str:
         """Where it lies, for people."""
-        ...
 
     def stamp(self) -> str:
         """What is another whenever the picture has changed, found without decoding it."""
-        ...
 
     def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
-        """The picture, whole and decoded, of 8 bits a channel.
-
-        Raises:
-            InputError: it cannot be read, or has more pixels.
-        """
-        ...
+        """The picture, whole and decoded, of 8 bits a channel; InputError if it cannot be read or has more pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +127,7 @@ def list_pictures(path: Path) -> list[Path]:
 
 
 def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> Path:
-    """Write a PNG, whole or not at all. text: what it tells of itself, a text chunk each.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
-    """
+    """Write a PNG, whole or not at all. text: what it tells of itself, a text chunk each."""
     chunks = PngInfo()
     for key, value in (text or {}).items():
         chunks.add_text(key, value)

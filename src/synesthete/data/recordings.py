@@ -27,54 +27,31 @@ HASHED_BYTES = 2**21  # of a file, by which its content is told from others'
 
 
 class Recording(Protocol):
-    """A recording that is not in memory."""
+    """A recording that is not in memory; InputError where it cannot be read or decoded."""
 
     @property
     def name(self) -> str:
         """Where it lies, for people."""
-        ...
 
     @property
     def place(self) -> str:
         """Its path within its source, with forward slashes; its class is found by it."""
-        ...
 
     def stamp(self) -> str:
         """What is another whenever the recording has changed, found without reading it."""
-        ...
 
     def content(self) -> str:
-        """A name for its content: the same for a copy under another name.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        ...
+        """A name for its content: the same for a copy under another name."""
 
     @property
     def sample_rate(self) -> int:
-        """Its own, in Hz.
-
-        Raises:
-            InputError: not a sound.
-        """
-        ...
+        """Its own, in Hz."""
 
     def num_samples(self) -> int:
-        """Of each channel, all that can be decoded; a file is decoded for it, since many a header only estimates.
-
-        Raises:
-            InputError: not a sound, or 0 samples.
-        """
-        ...
+        """Of each channel, all that can be decoded; a file is decoded for it, since many a header only estimates."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Its samples (n, C) float32 from the first to the last, about `BLOCK` at once, at its own rate.
-
-        Raises:
-            InputError: what comes next cannot be decoded, or is missing; all before was given.
-        """
-        ...
+        """Its samples (n, C) float32 at its own rate, about `BLOCK` at once; before an InputError all there are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from synesthete.data.files import Split, some
 from synesthete.data.samples import Samples
 from synesthete.data.scores.score import BAR, KEY_NAMES, MODES, find_key, to_grid
-from synesthete.data.scores.sources import ScoreEntry, ScoreFolder, ScoreSources
+from synesthete.data.scores.sources import ScoreFolder, ScoreSources
 from synesthete.io import digest, load_or_compute
 from synesthete.types import Batch, InputError, Progress, ScoreSketch
 
@@ -213,7 +213,7 @@ def melody_share(pitches: Sequence[int]) -> float:
     return int(digest([b - a for a, b in pairwise(pitches[: TUNE + 1])]), 16) / 16**12
 
 
-def read_pieces(entries: list[ScoreEntry], progress: Progress) -> dict[str, Any]:
+def read_pieces(entries: list[Any], progress: Progress) -> dict[str, Any]:
     """The pieces of the entries as tensors, copies once, and JSON of names and notes as bytes."""
     grids, keys, names = [], [], []
     left_out: dict[str, list[str]] = {}

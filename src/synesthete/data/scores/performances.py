@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +12,18 @@ import soxr
 
 from synesthete import seeding
 from synesthete.config import is_a
-from synesthete.data.files import Split, legible, list_files, some
-from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.files import SourceFile, Split, legible, list_files, some
+from synesthete.data.recordings import Recordings
 from synesthete.data.scores.corpus import melody_share
 from synesthete.data.scores.midi import read_midi
-from synesthete.data.scores.rendering import Instruments, render
+from synesthete.data.scores.rendering import render
 from synesthete.data.scores.sources import MIDI, ScoreSources
 from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from synesthete.data.scores.score import Score
 
@@ -35,9 +35,9 @@ LONGEST_LEAD = 0.5  # seconds of silence before a rendered piece
 class Performance:
     """A score, and what it sounds like.
 
-    Attributes:
-        name: for people. score: at its tempo. lead: seconds of the sound before it begins. instrument: by name. split:
-            that of the piece in all its keys. stamp: another whenever score or sound are.
+    name: for people. score: at its tempo. lead: seconds of the sound before it begins. instrument: by name. split: that
+    of the piece in all its keys. stamp: another whenever score or sound are. sound(sample_rate): (S,) float32 in
+    [-1, 1], always the same, or InputError.
     """
 
     name: str
@@ -46,41 +46,17 @@ class Performance:
     instrument: str
     split: Split
     stamp: str
-
-    def sound(self, sample_rate: int) -> np.ndarray:
-        """(S,) float32 in [-1, 1] at a rate in Hz.
-
-        Raises:
-            InputError: it cannot be made or read.
-        """
-        raise NotImplementedError
+    sound: Callable[[int], np.ndarray] = field(repr=False)
 
 
-@dataclass
-class RenderedPerformance(Performance):
-    """A score played by instruments whenever it is asked for, always the same."""
-
-    instruments: Instruments = field(repr=False)
-
-    def sound(self, sample_rate: int) -> np.ndarray:
-        """Rendered anew."""
-        return render(self.score, self.instruments, self.instrument, sample_rate, self.lead)
-
-
-@dataclass
-class RecordedPerformance(Performance):
-    """A recording and what was played in it."""
-
-    path: str
-
-    def sound(self, sample_rate: int) -> np.ndarray:
-        """Mono, resampled."""
-        with SoundFile(self.path) as file:
-            sound, rate = np.concatenate([block.mean(axis=1) for block in file.blocks()]), file.sample_rate
-        if not np.isfinite(sound).all():
-            raise InputError(f"{legible(self.path)}: NaN or infinite samples; mend or remove it")
-        moved = sound if rate == sample_rate else soxr.resample(sound, rate, sample_rate)
-        return np.clip(moved, -1, 1).astype(np.float32)
+def read_performance(path: Path, sample_rate: int) -> np.ndarray:
+    """A recording, mono, (S,) float32 in [-1, 1]."""
+    with SoundFile(path) as file:
+        sound, rate = np.concatenate([block.mean(axis=1) for block in file.blocks()]), file.sample_rate
+    if not np.isfinite(sound).all():
+        raise InputError(f"{file.name}: NaN or infinite samples; mend or remove it")
+    moved = sound if rate == sample_rate else soxr.resample(sound, rate, sample_rate)
+    return np.clip(moved, -1, 1).astype(np.float32)
 
 
 class RenderedScores:
@@ -162,7 +138,7 @@ class RenderedScores:
         self.notes = [f"{len(unread)} scores left out: {some(unread, 3)}"] if unread else []
         return pieces
 
-    def _take(self, content: str, score: Score, split: Split, number: int) -> RenderedPerformance:
+    def _take(self, content: str, score: Score, split: Split, number: int) -> Performance:
         """One of the takes of a piece; what is drawn depends on the piece and its number alone."""
         draw = np.random.default_rng(seeding.derive(self.seed, "take", content, number))
         name = self.names[draw.integers(len(self.names))]
@@ -176,7 +152,8 @@ class RenderedScores:
         lead = float(draw.uniform(0, LONGEST_LEAD))
         stamp = digest([self._identities[place], written(played), lead, name])
         title = f"{score.title or content}, take {number + 1}, {name}"
-        return RenderedPerformance(title, played, lead, name, split, stamp, self.instruments[place])
+        sound = partial(render, played, self.instruments[place], name, lead=lead)
+        return Performance(title, played, lead, name, split, stamp, sound)
 
 
 class RecordedScores:
@@ -221,18 +198,12 @@ class RecordedScores:
         """
         read = [(name, path, read_midi(midi)) for name, path, midi in self._pairs]
         splits = divide_pieces([score for *_, score in read], self.test_share)
-        return [
-            RecordedPerformance(
-                legible(str(path)),
-                score,
-                0.0,
-                name,
-                split,
-                digest([RecordingFile(str(path), path.name).stamp(), written(score)]),
-                str(path),
-            )
-            for (name, path, score), split in zip(read, splits, strict=True)
-        ]
+        found = []
+        for (name, path, score), split in zip(read, splits, strict=True):
+            stamp = digest([SourceFile(str(path)).stamp(), written(score)])
+            sound = partial(read_performance, path)
+            found.append(Performance(legible(str(path)), score, 0.0, name, split, stamp, sound))
+        return found
 
 
 def written(score: Score) -> Any:

@@ -33,15 +33,12 @@ class Instruments(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """What the instruments are called, in the order of their numbers."""
-        ...
 
     def identity(self) -> Any:
         """Plain values that are others whenever the same notes would sound different."""
-        ...
 
     def play(self, score: Score, name: str, num_samples: int, sample_rate: int) -> np.ndarray:
         """The score from its beginning on one instrument: (num_samples,) float32, of any loudness, always the same."""
-        ...
 
 
 def render(score: Score, instruments: Instruments, name: str, sample_rate: int, lead: float = 0.0) -> np.ndarray:

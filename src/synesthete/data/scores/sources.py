@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 
@@ -22,29 +22,9 @@ MIDI = (".mid", ".midi")
 MUSICXML = (".mxl", ".musicxml", ".xml")
 PACKAGE = "music21"
 
-# What fields of a recipe can be set to.
+# What fields of a recipe can be set to: scores() lists entries, each with a name, a stamp() that is another whenever it
+# has changed, and read() -> Score.
 ScoreSources = tuple[Annotated[Any, is_a("source of scores", "scores")], ...]
-
-
-class ScoreEntry(Protocol):
-    """A score that is not in memory."""
-
-    @property
-    def name(self) -> str:
-        """Where it lies, for people."""
-        ...
-
-    def stamp(self) -> str:
-        """What is another whenever the score has changed, found without reading it."""
-        ...
-
-    def read(self) -> Score:
-        """All of it.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        ...
 
 
 class ScoreFile(SourceFile):

@@ -27,31 +27,19 @@ class Engine(Protocol):
 
     def identity(self) -> str:
         """The engine, its version and what else decides its sound but the name of a voice."""
-        ...
 
     def split_voices(self) -> Mapping[str, tuple[Voice, ...]]:
         """The voices to speak with, by split (train, classifier, test); no voice is in two."""
-        ...
 
     def check_voice(self, voice: str, pitch: int = 50, semitones: float = 0.0) -> None:
-        """Make sure that there is such a voice, and that it reaches that pitch.
-
-        Raises:
-            InputError: there is none, or it does not.
-        """
-        ...
+        """Make sure that there is such a voice, and that it reaches that pitch; InputError else."""
 
     def speak(self, text: str, voice: str, rate: int, pitch: int, semitones: float = 0.0) -> tuple[Tensor, int]:
         """The waveform (S,) float32 in [-1, 1], and its sample rate in Hz.
 
         rate in words a minute, at the same pitch. pitch 0 to 99, 50 the voice's own. semitones: higher than that, at
-        the same duration.
-
-        Raises:
-            InputError: no such voice, or a rate or pitch out of reach.
-            RuntimeError: the engine failed, or the text left nothing to say.
+        the same duration. InputError: as `check_voice`, or a rate out of reach. RuntimeError: nothing was said.
         """
-        ...
 
     def keeps_pitch(self, voice: str) -> bool:
         """Whether everything is said at the voice's own pitch, whatever pitch is drawn."""
