@@ -273,11 +273,7 @@ def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.
 
 
 def load_autoencoder(network: nn.Module, model: str) -> None:
-    """The published weights of `model` into its network.
-
-    Raises:
-        InputError: weights that are damaged or do not fit.
-    """
+    """The published weights of `model` into its network."""
     folder = find_autoencoder(model)
     if isinstance(network, TinyAutoencoder):
         tensors = {f"{half}.{name}": value for half in TINY_FILES for name, value in read_tiny(folder, half).items()}

@@ -39,9 +39,6 @@ class LogMelCodec(Codec):
 
     Those derived from it have the fields num_samples, floor, num_iterations (of Griffin-Lim) and whitening beside the
     spec's, and say by `_find_vocoder` what decodes.
-
-    Raises:
-        InputError: a whitening that is no power from 0 to 1.
     """
 
     def __init__(self, spec: AudioSpec) -> None:

@@ -123,11 +123,7 @@ def load_vocoder(network: Vocos, name: str) -> None:
 
 
 def find_vocoder(name: str) -> Path:
-    """The folder with the weights of a vocoder: that of a model's codec, or of the network alone.
-
-    Raises:
-        InputError: none of these.
-    """
+    """The folder with the weights of a vocoder: that of a model's codec, or of the network alone."""
     folder = hub.local_weights(name, hub.WEIGHTS)
     if folder is not None and (folder / "config.json").is_file():
         return folder

@@ -31,9 +31,6 @@ class Vocos(Part):
     Args:
         dim, intermediate_dim: width of the backbone, and inside its blocks.
         padding: of the frames: "center" (T frames are (T - 1) hops of sound) or "same" (T hops).
-
-    Raises:
-        InputError: another padding, or frames that cannot be laid over one another.
     """
 
     def __init__(

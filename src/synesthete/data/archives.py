@@ -140,11 +140,7 @@ def locate(archive: Path) -> list[Entry]:
 
 
 def unpack(archive: Path, target: Path) -> list[Entry]:
-    """The pictures of a compressed tar, laid one after the other into `target`, in one go through it.
-
-    Raises:
-        InputError: not a tar, a damaged one, or a full disk.
-    """
+    """The pictures of a compressed tar, laid one after the other into `target`, in one go through it."""
     entries: list[Entry] = []
     with replacing(target) as partial, partial.open("wb") as file, walk_tar(archive, "r|*") as members:
         for name, _, head, rest in pictures_among(members):
@@ -168,11 +164,7 @@ def pictures_among(members: Iterator[Member]) -> Iterator[tuple[str, tarfile.Tar
 
 @contextmanager
 def walk_tar(archive: Path, mode: Literal["r:", "r|*"] = "r:") -> Iterator[Iterator[Member]]:
-    """The files of a tar as they come, without hidden ones. mode: of a plain one, or of one that may be compressed.
-
-    Raises:
-        InputError: not a tar, or not a whole one.
-    """
+    """The files of a tar as they come, without hidden ones. mode: of a plain one, or of one that may be compressed."""
     try:
         with tarfile.open(archive, mode) as tar:
             yield list_members(tar)

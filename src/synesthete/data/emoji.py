@@ -53,11 +53,7 @@ class Svg:
         return digest([self.body, self.sides, self.size, self.hue, self.background])
 
     def read(self, max_pixels: int = MAX_PIXELS) -> Image.Image:
-        """The picture, opaque where there is a background.
-
-        Raises:
-            InputError: no graphic that can be drawn, or nothing to be seen on it, or no `resvg_py`.
-        """
+        """The picture, opaque where there is a background."""
         picture = draw_svg(self.body, self.sides, self.size, self.name)
         if self.hue is not None and (main := main_hue(picture)) is not None:
             picture = turned(picture, main, HUES[self.hue])

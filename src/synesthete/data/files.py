@@ -77,9 +77,6 @@ def list_files(folder: Path, suffixes: Collection[str] | None = None) -> list[Pa
 
     Links are followed, but not upwards. What is there twice by links is listed once; a link that leads nowhere is
     listed, so that whoever reads it says so.
-
-    Raises:
-        InputError: a folder that cannot be read.
     """
     found: list[Path] = []
     above = {folder.absolute(), *folder.absolute().parents, *folder.resolve().parents}

@@ -92,11 +92,7 @@ class HubPictures(PictureSource):
         return check_whole(folder)
 
     def _by_split(self, folder: Path) -> dict[str, list[Path]]:
-        """The files of each split that the data set has, by what it calls it.
-
-        Raises:
-            InputError: no training split, or several subsets.
-        """
+        """The files of each split that the data set has, by what it calls it."""
         files: dict[str, list[Path]] = {}
         subsets = set()
         for file in sorted(folder.rglob("*.parquet")):

@@ -45,11 +45,7 @@ class Slice:
         return self.stored
 
     def load(self) -> bytes:
-        """The bytes.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
+        """The bytes."""
         try:
             return map_file(self.file, self.changed)[self.first : self.first + self.size]
         except (OSError, ValueError) as error:
@@ -87,11 +83,7 @@ class TableCell:
         return f"{self.file} {self.changed} {self.group} {self.row}{column}"
 
     def load(self) -> bytes:
-        """The bytes; a Parquet file's group is read as a whole and kept for the next.
-
-        Raises:
-            InputError: a damaged file, or a row that names a file instead of holding it.
-        """
+        """The bytes; a Parquet file's group is read as a whole and kept for the next."""
         with in_one_line(Path(self.file)):
             value = read_group(self.file, self.changed, self.group, self.column)[self.row].as_py()
             content = bytes((value.get("bytes") if isinstance(value, dict) else value) or b"")
@@ -127,11 +119,7 @@ class RecordingBytes(RecordingFile):
 
 
 class TableFile:
-    """A Parquet file, or an Arrow file as `datasets` saves it. What is encoded in it is not read.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """A Parquet file, or an Arrow file as `datasets` saves it. What is encoded in it is not read."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.changed = file, file.stat().st_mtime_ns
@@ -180,9 +168,6 @@ class TableFile:
 
         A number goes by itself where the file tells no names. None, empty text, and a number below 0, which is how a
         hidden label is published, are None. field: of the source, that names the column.
-
-        Raises:
-            InputError: neither text nor whole numbers, or a number beyond the names.
         """
         told = self.features.get(column)
         names = told.get("names") if isinstance(told, dict) else None
@@ -235,11 +220,7 @@ def read_group(file: str, changed: int, group: int, column: str) -> Any:
 
 
 def open_table(file: str, changed: int) -> Any:
-    """A Parquet file, open, or the whole table of an Arrow file.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """A Parquet file, open, or the whole table of an Arrow file."""
     if file.lower().endswith(ARROW):
         return map_table(file, changed)
     from pyarrow import parquet

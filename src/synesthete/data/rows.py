@@ -97,9 +97,6 @@ def compute_rows(
     path_of(number, places): the shard's file, whose name has to change with whatever decides its values. report(done,
     total) in items. around: is entered while a shard is read or computed, as the turn of one process among many.
     step: under which the files are listed as a worklist.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written.
     """
     shards = []
     jobs = [(path_of(number, places), places) for number, places in enumerate(torch.arange(num).split(size))]

@@ -165,11 +165,7 @@ def holds_shards(path: Path) -> bool:
 
 
 def read_tar(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[Sample]:
-    """The samples of a WebDataset tar: members that follow each other and are called alike up to the first dot.
-
-    Raises:
-        InputError: not a whole tar, or a member of text that is none.
-    """
+    """The samples of a WebDataset tar: members that follow each other and are called alike up to the first dot."""
     changed = file.stat().st_mtime_ns
     with walk_tar(file) as members:
         for key, own in groupby(members, lambda one: legible(str(one[0].with_name(one[0].name.partition(".")[0])))):
@@ -216,11 +212,7 @@ def told_of(sample: Sample, what: str, told: Mapping[str, Any], names: tuple[str
 
 
 def read_columns(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[Sample]:
-    """The rows of a Parquet or Arrow file; encoded pictures and sounds are not read.
-
-    Raises:
-        InputError: a damaged file, or one without a column of pictures or sounds.
-    """
+    """The rows of a Parquet or Arrow file; encoded pictures and sounds are not read."""
     table = TableFile(file)
     columns = {what: column for what in called if (column := find_column(table, what, called[what]))}
     encoded = {what: column for what, column in columns.items() if what not in TOLD}
@@ -238,11 +230,7 @@ def read_columns(file: Path, called: Mapping[str, tuple[str, ...]]) -> Iterator[
 
 
 def find_column(table: TableFile, what: str, names: tuple[str, ...]) -> str | None:
-    """The column of pictures, sounds, classes, ...: by name, or by what Hugging Face's metadata say that it is.
-
-    Raises:
-        InputError: it is named, and not there or of another kind.
-    """
+    """The column of pictures, sounds, classes, ...: by name, or by what Hugging Face's metadata say that it is."""
     if names != NAMES[what]:
         return table.checked(names[0], what, encoded=what not in TOLD)
     kinds = {name: told.get("_type") for name, told in table.features.items() if isinstance(told, dict)}

@@ -118,11 +118,7 @@ class SoundFile:
             raise failure
 
     def num_samples(self) -> int:
-        """How many samples of each channel can be decoded.
-
-        Raises:
-            InputError: none.
-        """
+        """How many samples of each channel can be decoded."""
         num = 0
         try:
             for frame in self._frames():

@@ -45,11 +45,7 @@ def content_name(content: bytes, stem: str) -> str:
 
 
 class Store:
-    """A folder at an fsspec address. What is fetched is kept on this machine; of all addresses, the newest so used.
-
-    Raises:
-        InputError: an address of no known kind, or one that needs a package that is not installed.
-    """
+    """A folder at an fsspec address. What is fetched is kept on this machine; of all addresses, the newest so used."""
 
     def __init__(self, address: str) -> None:
         from fsspec.core import url_to_fs
@@ -65,11 +61,7 @@ class Store:
         self.is_local = "file" in self.files.protocol  # a name, or several
 
     def read(self, name: str) -> bytes:
-        """A whole file.
-
-        Raises:
-            InputError: it is not there, or cannot be had in TRIES tries of SECONDS each.
-        """
+        """A whole file."""
         why = ""
         for _ in range(TRIES):
             if why:
@@ -94,11 +86,7 @@ class Store:
         return content, ""
 
     def path(self, shard: Shard) -> Path:
-        """Where a shard lies on this machine; fetched where it is missing or of another length.
-
-        Raises:
-            InputError: as `read`, or a full disk.
-        """
+        """Where a shard lies on this machine; fetched where it is missing or of another length."""
         if self.is_local:
             path = Path(self.root) / shard.name
             if path.is_file() and path.stat().st_size == shard.num_bytes:
@@ -175,11 +163,7 @@ class StreamedShards(Sequence[Tensor]):
         return self._mapped(number)
 
     def map(self, shard: Shard) -> Tensor:
-        """The rows of a shard, mapped; fetched where they are missing.
-
-        Raises:
-            InputError: as `Store.path`, or what is there are not these rows.
-        """
+        """The rows of a shard, mapped; fetched where they are missing."""
         path = self.store.path(shard)
         with contextlib.suppress(SafetensorError, KeyError):
             values = load_file(path)["values"]

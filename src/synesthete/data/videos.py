@@ -140,11 +140,7 @@ def cut_or_reason(folder: Path, num_frames: int, seconds: float, clip: Clip) -> 
 
 
 def cut_files(clip: Clip, folder: Path, num_frames: int, seconds: float) -> tuple[Path, list[Path]]:
-    """Where the sound and the frames of a clip are, or will be.
-
-    Raises:
-        CutError: the video cannot be read.
-    """
+    """Where the sound and the frames of a clip are, or will be."""
     try:
         status = clip.path.stat()
     except OSError as error:

@@ -112,9 +112,6 @@ def keep_waveforms(
 
     report(seconds) is called as sound is decoded, and once where it was there already. profiled: with their profiles;
     a shard without them is made again.
-
-    Raises:
-        InputError: a full disk, or a folder that cannot be written; nothing is left of the shard then.
     """
     if path.is_file():
         try:

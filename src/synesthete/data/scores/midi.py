@@ -202,9 +202,6 @@ def write_midi(score: Score, path: Path | str) -> None:
     """A MIDI file of format 1: tempos, metre and key in a track of their own, then a track a voice.
 
     Times are rounded to 480ths of a quarter note.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     told: list[tuple[int, bytes]] = [(0, _meta(NAME, score.title.encode()[:127]))]
     if score.upbeat:

@@ -32,9 +32,6 @@ class CorpusPlan:
     """The arguments of a corpus, checked; `draw` tells the clips they make.
 
     phrases: by class. voices: by split. rates in words a minute, pitches from 0 to 99, both ends included.
-
-    Raises:
-        InputError: arguments that no corpus can be made of.
     """
 
     phrases: Mapping[str, tuple[str, ...]]

@@ -186,11 +186,7 @@ class Espeak(Engine):
             )
 
     def _shifted(self, voice: str, pitch: int, semitones: float) -> tuple[int, int]:
-        """The pitch and range parameters that multiply both the base and the range of a voice alike.
-
-        Raises:
-            InputError: out of the engine's reach.
-        """
+        """The pitch and range parameters that multiply both the base and the range of a voice alike."""
         first, second = self._own_pitches(voice)
         factor = 2 ** (semitones / 12)
         ratio = _LOWERED * (second - first) * _RANGE_UNITS / ((first - 9) * _BASE_UNITS)
