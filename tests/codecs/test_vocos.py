@@ -219,11 +219,15 @@ def without(name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("weights", "config", "named"),
     [
-        (without("backbone.norm.bias"), CONFIG, "lacks backbone.norm.bias; give another"),
-        (without("backbone.convnext.1"), CONFIG, r"lacks backbone.convnext.1.dwconv.bias and 8 others; give another"),
-        (published_weights(**SIZES) | {"head.in.bias": torch.ones(1)}, CONFIG, "has head.in.bias; give another"),
-        (published_weights(**SIZES | {"dim": 8}), CONFIG, r"backbone.\S+ is \[8.*its settings ask for \[16"),
-        (None, changed("backbone", num_layers=3), "lacks backbone.convnext.2"),
+        (without("backbone.norm.bias"), CONFIG, r"Missing key.*backbone.norm.bias.*; give another"),
+        (without("backbone.convnext.1"), CONFIG, r"Missing key.*backbone.convnext.1.dwconv.bias.*; give another"),
+        (
+            published_weights(**SIZES) | {"head.in.bias": torch.ones(1)},
+            CONFIG,
+            "Unexpected key",
+        ),
+        (published_weights(**SIZES | {"dim": 8}), CONFIG, r"size mismatch for backbone"),
+        (None, changed("backbone", num_layers=3), "Missing key.*backbone.convnext.2"),
         (None, changed("backbone", adanorm_num_embeddings=4), "not a Vocos of log-mels"),
         (None, changed("head", hop_length=320), "cut frames in two ways"),
         (None, changed("head", padding="same"), "cut frames in two ways"),

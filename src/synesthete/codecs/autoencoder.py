@@ -14,7 +14,7 @@ from synesthete.codecs.codec import Codec
 from synesthete.codecs.pixels import PixelCodec
 from synesthete.io import read_json
 from synesthete.nn.layers import load_weights
-from synesthete.types import InputError, first_line
+from synesthete.types import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,14 +86,6 @@ class TinyAutoencoder(nn.Module):
             decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
         self.decoder = nn.Sequential(*decoder, Block(pools=False), nn.Conv2d(WIDTH, 3, 3, padding=1))
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> latents."""
-        return self.encoder(pictures)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> (B, 3, H, W), about [0, 1]."""
-        return self.decoder(latents)
-
 
 def read_layout(encoder: Mapping[str, Tensor]) -> dict[str, int | bool]:
     """Arguments of the `TinyAutoencoder` whose encoder has these weights."""
@@ -131,9 +123,7 @@ class AutoencoderCodec(Codec):
         InputError: no such model, another kind of one, or sides that its network does not divide.
     """
 
-    caches_latents = True
-
-    makes_pictures = True
+    caches_latents = makes_pictures = True
 
     def __init__(
         self,
@@ -203,7 +193,7 @@ class AutoencoderCodec(Codec):
         Raises:
             InputError: as `PixelCodec.encode`.
         """
-        return (self._latents(pictures) - self.mean.float()) / self.scale.float()
+        return self.normalise(self._latents(pictures))
 
     @torch.no_grad()
     def decode(self, x_0: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
@@ -215,7 +205,7 @@ class AutoencoderCodec(Codec):
             InputError: another shape, or values that are not finite.
         """
         self.check(x_0)
-        latents = (x_0.float() * self.scale.float() + self.mean.float()).to(self.dtype)
+        latents = self.denormalise(x_0).to(self.dtype)
         found = [self._decode(part).float() for part in latents.split(self.num_at_once)]
         return (torch.cat(found) * 255).round().clamp(0, 255).to(torch.uint8)
 
@@ -230,12 +220,12 @@ class AutoencoderCodec(Codec):
 
     def _encode(self, unit: Tensor) -> Tensor:
         if isinstance(self.autoencoder, TinyAutoencoder):
-            return self.autoencoder.encode(unit)
+            return self.autoencoder.encoder(unit)
         return self.autoencoder.encode(2 * unit - 1).latent_dist.mode()
 
     def _decode(self, latents: Tensor) -> Tensor:
         if isinstance(self.autoencoder, TinyAutoencoder):
-            return self.autoencoder.decode(latents)
+            return self.autoencoder.decoder(latents)
         return (self.autoencoder.decode(latents).sample + 1) / 2
 
 
@@ -299,8 +289,4 @@ def find_autoencoder(model: str) -> Path:
 
 def read_tiny(folder: Path, half: str) -> dict[str, Tensor]:
     """The weights of a tiny autoencoder's encoder or decoder, read as tensors alone."""
-    file = sorted(folder.glob(TINY_FILES[half]))[0]
-    try:
-        return {name: value.float() for name, value in torch.load(file, map_location="cpu", weights_only=True).items()}
-    except Exception as error:  # pickle, zip and torch each have their own
-        raise InputError(f"{file}: cannot be read as weights ({first_line(error)}); download it again") from None
+    return {name: value.float() for name, value in hub.read_tensors(min(folder.glob(TINY_FILES[half]))).items()}

@@ -58,6 +58,14 @@ class Codec(Part):
         self.scale.copy_(deviation)
         return self
 
+    def normalise(self, values: Tensor) -> Tensor:
+        """What x_0 stands for -> x_0, float32."""
+        return (values - self.mean.float()) / self.scale.float()
+
+    def denormalise(self, x_0: Tensor) -> Tensor:
+        """x_0 -> what it stands for, of the same shape, float32, nothing cut: pixels 0 to 1, cells, or latents."""
+        return x_0.float() * self.scale.float() + self.mean.float()
+
     @property
     def vocoder_in_use(self) -> str | None:
         """What turns x_0 into sound where more than an inverse transform is needed, in words; None elsewhere."""

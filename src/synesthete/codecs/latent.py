@@ -66,6 +66,7 @@ class LatentCodec(Codec):
             )
         self.base: Any = restore_nested(base, "codec.base", "codec", ("encode", "decode", "shape"), "StftCodec")
         self.register_to_config(base=describe_nested(self.base))
+        self.spec, self.makes_pictures = self.base.spec, self.base.makes_pictures
         cells = self.base.shape[0] * patch_size**2
         self.autoencoder: Any = AutoencoderKL(
             in_channels=cells,
@@ -86,16 +87,6 @@ class LatentCodec(Codec):
         if name == "base":  # a module gives the parts of that name, and not its fields
             return self.__dict__["_modules"][name]
         return super().__getattr__(name)
-
-    @property
-    def spec(self) -> Any:
-        """As the base's."""
-        return self.base.spec
-
-    @property
-    def makes_pictures(self) -> bool:  # type: ignore[override]
-        """As the base's."""
-        return bool(self.base.makes_pictures)
 
     @property
     def vocoder_in_use(self) -> str | None:
@@ -138,7 +129,7 @@ class LatentCodec(Codec):
     def silence(self) -> Tensor:
         """x_0 of silence (c, h, w)."""
         quiet = torch.as_tensor(self.base.silence).to(self.mean).expand(self.base.shape)
-        return self._whitened(self.latents(quiet[None]))[0]
+        return self.normalise(self.latents(quiet[None]))[0]
 
     def fit(self, signals: Iterable[Tensor]) -> LatentCodec:
         """Measure the base on batches of signals; the latents are measured by `whiten`, when there is what to measure.
@@ -165,7 +156,7 @@ class LatentCodec(Codec):
         Raises:
             InputError: as the base's `encode`.
         """
-        return self._whitened(self.latents(self.signal_grid(signal)))
+        return self.normalise(self.latents(self.signal_grid(signal)))
 
     @torch.no_grad()
     def decode(
@@ -194,7 +185,7 @@ class LatentCodec(Codec):
             InputError: other channels or rows, or values that are not finite.
         """
         self.check(x_0, any_number_of="columns")
-        latents = x_0.float() * self.scale.float() + self.mean.float()
+        latents = super().denormalise(x_0)
         columns = self.base.shape[2] if x_0.shape[-1] == self.shape[2] else x_0.shape[-1] * self.downsampling
         return torch.cat([self.restore(part, columns).float() for part in latents.split(CHUNK)])
 
@@ -217,6 +208,3 @@ class LatentCodec(Codec):
         """Latents (B, c, h, w) -> x_0 of the base (B, C, H, columns), with nothing on the output; gradients flow."""
         x = F.pixel_shuffle(self.autoencoder.decode(latents.to(self.dtype)).sample, self.config.patch_size)
         return x[..., : self.base.shape[1], :columns].contiguous()
-
-    def _whitened(self, latents: Tensor) -> Tensor:
-        return (latents - self.mean.float()) / self.scale.float()

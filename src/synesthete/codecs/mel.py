@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synesthete.codecs.codec import Codec, spectrogram_images
+from synesthete.codecs.codec import Codec, measure_channels, spectrogram_images
 from synesthete.codecs.hifigan import HifiGan, without_hifigan
 from synesthete.codecs.vocos import Vocos, check_vocos
 from synesthete.hub import PICKLED, find_weights, local_weights
@@ -75,14 +75,9 @@ class LogMelCodec(Codec):
     @torch.no_grad()
     def fit(self, waveforms: Iterable[Tensor]) -> Self:
         """Measure `mean` and `scale` (the standard deviation, or what whitening makes of it) on waveforms (B, S)."""
-        num, total, squares = 0, torch.zeros(1).double(), torch.zeros(1).double()
-        for batch in waveforms:
-            values = self._rotate(self.log_mel(batch).double())  # (B, n_mels, T)
-            rows = values.transpose(0, 1).flatten(1) if self.config.whitening else values.reshape(1, -1)
-            num += rows.shape[1]
-            total, squares = total + rows.sum(1), squares + rows.square().sum(1)
-        mean, power = total / num, self.config.whitening
-        spread = (squares / num - mean**2).clamp(min=0).sqrt().clamp(min=LEAST_SPREAD)
+        power = self.config.whitening
+        rows = (self._rotate(self.log_mel(batch).double()) for batch in waveforms)  # (B, n_mels, T)
+        mean, spread = measure_channels((one if power else one.unsqueeze(1) for one in rows), LEAST_SPREAD)
         together = spread.pow(1 - power).square().mean().sqrt()
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_((spread**power * together).view_as(self.scale))
@@ -142,7 +137,14 @@ class LogMelCodec(Codec):
         log_mel = self.denormalise(x_0).clamp(max=8.0)  # (B, n_mels, T)
         vocoder = self._find_vocoder()
         if vocoder is None:
-            return self._griffin_lim(log_mel, num_samples, generators)
+            return spectrum.griffin_lim(
+                self.magnitude((log_mel.exp() - self.config.floor).clamp(min=0)),
+                self.window.float(),
+                self.spec.hop_length,
+                num_samples=num_samples,
+                num_iterations=self.config.num_iterations,
+                generators=generators,
+            )
         floor, missing = math.log(self.config.floor), self.spec.num_frames(num_samples) - log_mel.shape[-1]
         log_mel = F.pad(log_mel.clamp(min=floor), (0, missing), value=floor)  # (B, n_mels, T)
         with torch.autocast(log_mel.device.type, enabled=False):
@@ -151,17 +153,6 @@ class LogMelCodec(Codec):
     def _find_vocoder(self) -> nn.Module | None:
         """The network that decodes; None for Griffin-Lim."""
         raise NotImplementedError
-
-    def _griffin_lim(self, log_mel: Tensor, num_samples: int, generators: Sequence[torch.Generator] | None) -> Tensor:
-        magnitude = self.magnitude((log_mel.exp() - self.config.floor).clamp(min=0))
-        return spectrum.griffin_lim(
-            magnitude,
-            self.window.float(),
-            self.spec.hop_length,
-            num_samples=num_samples,
-            num_iterations=self.config.num_iterations,
-            generators=generators,
-        )
 
     def pictures(self, x_0: Tensor, scale: int = 2) -> list[Image.Image]:
         """Each x_0 of (B, 1, n_mels, T) as a picture, low bands at the bottom, silence dark, `scale` pixels a cell."""

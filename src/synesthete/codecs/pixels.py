@@ -82,11 +82,7 @@ class PixelCodec(Codec):
         Raises:
             InputError: another shape or type, or values that are not finite or not in [0, 1].
         """
-        return (self.unit(pictures) - self.mean.float()) / self.scale.float()
-
-    def denormalise(self, x_0: Tensor) -> Tensor:
-        """x_0 (B, C, H, W) -> the picture it stands for, black 0 and white 1, not clamped."""
-        return x_0.float() * self.scale.float() + self.mean.float()
+        return self.normalise(self.unit(pictures))
 
     @torch.no_grad()
     def levels(self, x_0: Tensor) -> Tensor:

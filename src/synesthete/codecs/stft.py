@@ -141,13 +141,9 @@ class StftCodec(Codec):
             x_0 = (cells - (low + high) / 2) / ((high - low) / 2).clamp(min=1e-6)
             x_0 = x_0.where(high > low, self.silence.to(x_0))
         else:
-            x_0 = (cells - self.mean.float()) / self.scale.float()
+            x_0 = self.normalise(cells)
         missing = self._grid[1] - x_0.shape[-1]
         return torch.cat([x_0, self.silence.to(x_0).expand(len(x_0), *self.shape[:2], missing)], dim=-1)
-
-    def denormalise(self, x_0: Tensor) -> Tensor:
-        """x_0 (B, C, num_bins, T) -> dB, or compressed real and imaginary parts, of the same shape."""
-        return x_0.float() * self.scale.float() + self.mean.float()
 
     def decibels(self, x_0: Tensor) -> Tensor:
         """x_0 (B, C, num_bins, T) -> the level of each cell in dB (B, num_bins, T), `floor_db` where it is silent."""

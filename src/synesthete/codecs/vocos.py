@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from synesthete.config.document import read_yaml_file
 from synesthete.hub import read_weights
 from synesthete.io import read_json
+from synesthete.nn.layers import load_weights
 from synesthete.nn.part import Part
 from synesthete.types import AudioSpec, InputError
 
@@ -54,10 +55,7 @@ class Vocos(Part):
         self.head = ISTFTHead(dim, n_fft, hop_length, padding)
 
     def forward(self, log_mel: Tensor, num_samples: int | None = None) -> Tensor:
-        """log_mel (B, n_mels, T) -> (B, num_samples); None: as many samples as the frames stand for.
-
-        num_samples may be up to a hop more than that: the last frame reaches so far.
-        """
+        """log_mel (B, n_mels, T) -> (B, num_samples), as `InverseSTFT`."""
         return self.head(self.backbone(log_mel), num_samples)  # (B, S)
 
     @classmethod
@@ -74,20 +72,8 @@ class Vocos(Part):
         except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{folder}: its settings make no Vocos ({reason}); download them again") from None
-        wanted = vocos.state_dict()
-        for what, names in (("lacks", wanted.keys() - weights.keys()), ("has", weights.keys() - wanted.keys())):
-            if names:
-                others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-                raise InputError(
-                    f"{folder}: its weights are not Vocos': {what} {min(names)}{others}; give another folder"
-                )
-        for name, value in weights.items():
-            if value.shape != wanted[name].shape:
-                raise InputError(
-                    f"{folder}: {name} is {list(value.shape)}, its settings ask for {list(wanted[name].shape)}; "
-                    "take weights and settings from one place"
-                )
-        vocos.load_state_dict(weights, assign=True)
+        vocos.to_empty(device="cpu")
+        load_weights(vocos, weights, f"{folder}: its weights do not fit its settings ({{}}); give another folder")
         return vocos.eval().requires_grad_(False)
 
 
