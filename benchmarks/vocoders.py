@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from synesthete import seeding, tasks
-from synesthete.codecs.vocoder import VocoderCodec
+from synesthete.codecs.mel import VocoderCodec
 from synesthete.config import build
 from synesthete.data.audio import as_float, write_audio
 from synesthete.data.pictures import DIGITS

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from synesthete.codecs.hifigan import HifiGan
 from synesthete.codecs.mel import MelCodec
+from synesthete.codecs.vocoders import HifiGan
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from synesthete import seeding
-from synesthete.codecs.mel import MelCodec
-from synesthete.codecs.vocoder import VocoderCodec
-from synesthete.codecs.vocos import ConvNeXtBlock
+from synesthete.codecs.mel import MelCodec, VocoderCodec
+from synesthete.codecs.vocoders import ConvNeXtBlock
 from synesthete.types import InputError
 
 RATE, HOP, BANDS = 8000, 64, 40

@@ -18,7 +18,7 @@ from synesthete import hub
 from synesthete.cli.app import main
 from synesthete.codecs import mel
 from synesthete.codecs.mel import MelCodec
-from synesthete.codecs.vocos import InverseSTFT, ISTFTHead, Vocos, check_vocos, read_settings
+from synesthete.codecs.vocoders import InverseSTFT, ISTFTHead, Vocos, check_vocos, read_settings
 from synesthete.types import AudioSpec, InputError
 
 if TYPE_CHECKING:

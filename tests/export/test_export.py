@@ -22,9 +22,8 @@ import synesthete.export.sampling
 from synesthete import hub, seeding
 from synesthete.codecs.autoencoder import AutoencoderCodec
 from synesthete.codecs.latent import LatentCodec
-from synesthete.codecs.mel import MelCodec
+from synesthete.codecs.mel import MelCodec, VocoderCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.export import export_model, model
 from synesthete.export.graphs import conditioner_graph, decoder_graph, denoiser_graph
 from synesthete.export.sampling import ExportedModel

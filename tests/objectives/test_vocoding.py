@@ -8,8 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from synesthete import seeding, tasks
-from synesthete.codecs.mel import MelCodec
-from synesthete.codecs.vocoder import VocoderCodec
+from synesthete.codecs.mel import MelCodec, VocoderCodec
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Parts, Vocoding
 from synesthete.objectives.vocoding import SpectrogramDiscriminator, feature_distance, hinge, spectral_distance

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from synesthete import hub
 from synesthete.codecs.autoencoder import AutoencoderCodec, make_autoencoder
-from synesthete.codecs.vocos import Vocos
+from synesthete.codecs.vocoders import Vocos
 from synesthete.config import Stage, build
 from synesthete.data.speech import kokoro
 from synesthete.denoisers.stable_diffusion import KNOWN, changed_settings

@@ -17,7 +17,7 @@ from synesthete.codecs.latent import LatentCodec
 from synesthete.codecs.mel import LogMelCodec
 from synesthete.codecs.pixels import LEVEL, PixelCodec
 from synesthete.codecs.stft import LOUDEST_DB, StftCodec
-from synesthete.codecs.vocos import LOUDEST, Vocos
+from synesthete.codecs.vocoders import LOUDEST, Vocos
 from synesthete.conditioning.labels import Labels
 from synesthete.denoisers.denoiser import READ_BY
 from synesthete.types import Condition, InputError

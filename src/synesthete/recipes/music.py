@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from synesthete.codecs.latent import LatentCodec
-from synesthete.codecs.mel import MelCodec
+from synesthete.codecs.mel import MelCodec, VocoderCodec
 from synesthete.codecs.stft import StftCodec
-from synesthete.codecs.vocoder import VocoderCodec
 from synesthete.conditioning.labels import Labels, Loudness, Unconditional
 from synesthete.conditioning.low_band import LowBand
 from synesthete.config import Build, Recipe, Sampling, Stage, build

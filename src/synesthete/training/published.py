@@ -104,7 +104,7 @@ PUBLISHED: dict[str, tuple[Network, ...]] = {
     ),
     "charactr/vocos-mel-24khz": (
         Network(
-            "synesthete.codecs.vocos:Vocos",
+            "synesthete.codecs.vocoders:Vocos",
             {
                 "sample_rate": 24_000,
                 "n_fft": 1024,
