@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from synesthete.codecs.mel import MelCodec
 from synesthete.conditioning.score_roll import ScoreRoll
 from synesthete.config import Recipe, Sampling, Stage, build
-from synesthete.data.scores.performances import RenderedScores
+from synesthete.data.scores.performances import RenderedScores, ScoredSounds
 from synesthete.data.scores.rendering import Partials
 from synesthete.data.scores.score import Note, Score
-from synesthete.data.scores.scored_sounds import ScoredSounds
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
 from synesthete.objectives import Denoising

@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from synesthete.config import build, plain
 from synesthete.config.build import resolved
-from synesthete.data.hub_pictures import HubPictures, place_of
 from synesthete.data.labelled import LabelledPictures
+from synesthete.data.published_pictures import HubPictures, place_of
 from synesthete.types import InputError
 
 NAME = "somebody/animals"

@@ -8,8 +8,8 @@ import soundfile
 import torch
 
 from sound_files import melody, write, write_melody
+from synesthete.data import audio as audio_module
 from synesthete.data import recordings as recordings_module
-from synesthete.data import sound_file as sound_file_module
 from synesthete.data.audio import as_float
 from synesthete.data.recordings import RecordingFile, Recordings, open_recording, open_recordings
 from synesthete.data.synthetic import TIMBRES, Tones
@@ -83,7 +83,7 @@ def test_any_format_rate_and_channels_become_mono_at_the_rate(tmp_path, suffix, 
 def test_the_resampling_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", melody(2.0, 44_100), 44_100, subtype="FLOAT")
     whole, _ = decode(path)
-    monkeypatch.setattr(sound_file_module, "BLOCK", 1000)
+    monkeypatch.setattr(audio_module, "BLOCK", 1000)
     parts, _ = decode(path)
     np.testing.assert_array_equal(whole, parts)
 
@@ -95,7 +95,7 @@ def test_a_long_recording_is_never_whole_in_memory(tmp_path, monkeypatch):
     with soundfile.SoundFile(path, "w", rate, 6) as file:
         for _ in range(seconds // 100):
             file.write(np.tile(second, (100, 1)))
-    monkeypatch.setattr(sound_file_module, "BLOCK", 2**14)
+    monkeypatch.setattr(audio_module, "BLOCK", 2**14)
     sizes = []
 
     class Watched(RecordingFile):

@@ -25,12 +25,12 @@ from data.packed_files import (
     table,
     write_tar,
 )
+from synesthete.data.audio import SoundFile
 from synesthete.data.audio_image_pairs import AudioImagePairs
 from synesthete.data.labelled import LabelledPictures
 from synesthete.data.music import Music
 from synesthete.data.recordings import open_recordings
 from synesthete.data.sample_shards import SampleShards
-from synesthete.data.sound_file import SoundFile
 from synesthete.types import InputError
 
 MADE = pytest.mark.parametrize("make", [as_tars, as_parquet, as_saved])

@@ -30,10 +30,8 @@ from benchmarks.sounds_vs_ffmpeg import (
 
 from sound_files import melody, write
 from synesthete.data import audio as audio_module
-from synesthete.data import sound_file as sound_file_module
-from synesthete.data.audio import read_audio
+from synesthete.data.audio import SoundFile, missing_pages, read_audio
 from synesthete.data.recordings import RecordingFile
-from synesthete.data.sound_file import SoundFile, missing_pages
 from synesthete.data.waveforms import keep_waveforms
 from synesthete.types import InputError
 
@@ -51,7 +49,7 @@ def least_decibels(kind):
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=list(KINDS))
 def test_a_file_is_the_same_whole_and_in_blocks_as_it_was_written(tmp_path, number, monkeypatch):
     """And as ffmpeg decodes it, where that is installed."""
-    monkeypatch.setattr(sound_file_module, "BLOCK", 3000)
+    monkeypatch.setattr(audio_module, "BLOCK", 3000)
     kind = list(KINDS)[number]
     path, written = make_file(tmp_path, kind, number, seed=0)
     right, said = judge(path, shutil.which("ffmpeg"))
@@ -157,7 +155,7 @@ def test_sound_is_found_by_its_content_under_any_name(tmp_path):
 def test_what_is_too_long_to_be_read_whole_is_refused_before_it_is(tmp_path, monkeypatch):
     path = write(tmp_path / "a.flac", melody(3.0))
     monkeypatch.setattr(audio_module, "MOST", 8000)
-    monkeypatch.setattr(sound_file_module, "BLOCK", 1000)
+    monkeypatch.setattr(audio_module, "BLOCK", 1000)
     with pytest.raises(InputError, match="longer than can be read whole"):
         read_audio(path, 8000)
     assert RecordingFile(str(path), "").num_samples() == 24_000

@@ -11,10 +11,17 @@ from synesthete import tasks
 from synesthete.config import build
 from synesthete.data.scores.corpus import Scores
 from synesthete.data.scores.midi import write_midi
-from synesthete.data.scores.performances import RecordedScores, content_of, divide_pieces
+from synesthete.data.scores.performances import (
+    PerformanceSamples,
+    RecordedScores,
+    content_of,
+    divide_pieces,
+    packed,
+    place_windows,
+    unpacked,
+)
 from synesthete.data.scores.rendering import Partials, render
 from synesthete.data.scores.score import Note, Score
-from synesthete.data.scores.scored_sounds import PerformanceSamples, packed, place_windows, unpacked
 from synesthete.data.scores.sources import SyntheticChorales
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.types import InputError

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.config.build import shorten
+from synesthete.data.audio import SoundFile
 from synesthete.data.files import legible
 from synesthete.data.recordings import RecordingFile
-from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError

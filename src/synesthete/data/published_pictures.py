@@ -1,21 +1,158 @@
-"""Published sets of pictures as they are kept: ImageNet in folders of WordNet ids or Parquet files, and STL-10."""
+"""Published sets of pictures as they are kept: Parquet files of the Hugging Face Hub, ImageNet, and STL-10."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from synesthete import hub
-from synesthete.data.files import Split, list_folders
+from synesthete.data.files import SPLITS, Split, list_folders
 from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.packed import IMAGE, TableFile
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
 from synesthete.data.speech.phrases import PHRASES
 from synesthete.types import InputError
+
+HUB_FIELD = "data.sources.hubpictures.name"
+# What data sets call their splits, the likelier first.
+CALLED: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation", "valid", "dev")}
+# `plain_text/train-00000-of-00002.parquet`, some with a hash after it; or `plain_text/train/0000.parquet`.
+SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?")
+
+
+@dataclass(eq=False)
+class HubPictures(PictureSource):
+    """A data set of the Hugging Face Hub that keeps pictures and their classes in Parquet files.
+
+    A class goes by the name that the files tell for its number, by its text, or else by its number. Rows without a
+    class, as in a test split whose labels are kept secret, are left out. The test split is the data set's own, its
+    validation split where there is no other, or else taken out of the training one. Every picture is decoded when it
+    is needed, from where it lies.
+
+    Args:
+        name: the data set's id (owner/name), or a folder of such files.
+        image, label: the columns of encoded pictures and of their classes.
+        splits: "train" and "test" -> what the data set calls them, where it is not train and test or validation.
+        subset: the folder of the files, where the data set has several.
+        num_test: pictures held out where there is no test split; None holds out a tenth.
+
+    Raises:
+        InputError: a split that is neither train nor test.
+    """
+
+    name: str
+    image: str = IMAGE
+    label: str = "label"
+    splits: dict[str, str] | None = None
+    subset: str | None = None
+    num_test: int | None = None
+
+    def __post_init__(self) -> None:
+        if wrong := [own for own in self.splits or () if own not in SPLITS]:
+            raise InputError(
+                f"splits of {self.name}: no split {wrong[0]!r} here; name the data set's own for train and test"
+            )
+
+    def listing(self) -> FoundPairs:
+        """Every picture with a class, in the order of the files.
+
+        Raises:
+            InputError: no such data set, no connection, a gated one, files of another layout, no such column, or no
+                picture with a class.
+        """
+        return self._listing
+
+    @cached_property
+    def _listing(self) -> FoundPairs:
+        folder, listing = self._find(), FoundPairs()
+        files = self._by_split(folder)
+        for own in SPLITS:
+            self._read(listing, folder, files, own)
+            if own == "train" and not listing.pictures:
+                raise InputError(f"{self.name}: no row of its training split has a class; set label to another column")
+        return listing
+
+    def _called(self, own: Split) -> tuple[str, ...]:
+        """What the data set may call a split."""
+        given = (self.splits or {}).get(own)
+        return (given,) if given else CALLED[own]
+
+    def _find(self) -> Path:
+        """The folder of the files, all of those that their names count."""
+        folder = Path(self.name).expanduser()
+        if not folder.is_dir():
+            above = f"*{self.subset}/" if self.subset else ""
+            patterns = [f"{above}*{called}*.parquet" for own in SPLITS for called in self._called(own)]
+            folder = hub.find_weights(self.name, patterns, field=HUB_FIELD, kind="dataset")
+            with suppress(InputError):
+                return check_whole(folder)
+            # The last download was killed.
+            folder = hub.download(self.name, patterns=patterns, field=HUB_FIELD, kind="dataset")
+        return check_whole(folder)
+
+    def _by_split(self, folder: Path) -> dict[str, list[Path]]:
+        """The files of each split that the data set has, by what it calls it."""
+        files: dict[str, list[Path]] = {}
+        subsets = set()
+        for file in sorted(folder.rglob("*.parquet")):
+            split, subset = place_of(file.relative_to(folder))
+            if self.subset in (None, subset):
+                files.setdefault(split, []).append(file)
+                subsets.add(subset)
+        if len(subsets) > 1:
+            raise InputError(f"{self.name}: several subsets; set subset to one of {', '.join(sorted(subsets))}")
+        if not any(called in files for called in self._called("train")):
+            missing, there = " or ".join(map(repr, self._called("train"))), ", ".join(sorted(files)) or "none"
+            raise InputError(f"{self.name}: no Parquet files of split {missing}; set splits to what it has: {there}")
+        if (given := (self.splits or {}).get("test")) and given not in files:
+            raise InputError(f"{self.name}: no split {given!r}; there: {', '.join(sorted(files))}")
+        return files
+
+    def _read(self, listing: FoundPairs, folder: Path, files: dict[str, list[Path]], own: Split) -> None:
+        """Add the rows with a class of the first of the split's names that has any."""
+        for called in self._called(own):
+            found, without = list[ImageEntry](), 0
+            for file in files.get(called, ()):
+                above, table = file.relative_to(folder).as_posix(), TableFile(file)
+                cells, labels = table.pictures(self.image), table.labels(table.checked(self.label, "label"))
+                without += labels.count(None)
+                # Placed by file and row: the paths that rows tell need not differ.
+                found += [
+                    ImageEntry(cell, label, f"{above}/{cell.group}/{cell.row}", own)
+                    for cell, label in zip(cells, labels, strict=True)
+                    if label is not None
+                ]
+            if without:
+                listing.notes.append(f"{self.name}: {without} rows of split {called} without a class left out")
+            if found:
+                listing.pictures += found
+                return
+
+
+def check_whole(folder: Path) -> Path:
+    """The folder; refused where files of a series are missing."""
+    named = [(file.parent, found) for file in folder.rglob("*.parquet") if (found := SHARD.fullmatch(file.stem))]
+    for (place, split, total), num in Counter((place, one["split"], one["total"]) for place, one in named).items():
+        if num != int(total):
+            raise InputError(f"{place}: {num} of {int(total)} Parquet files of {split!r}; download the others")
+    return folder
+
+
+def place_of(path: Path) -> tuple[str, str]:
+    """The split that a file's path tells, and the subset: the folder above it, "." where there is none."""
+    if path.stem.isdigit():
+        return path.parent.name, path.parent.parent.as_posix()
+    named = SHARD.fullmatch(path.stem)
+    return named["split"] if named else path.stem, path.parent.as_posix()
+
 
 NAMES = {phrase.wnid: phrase.name for phrase in PHRASES}
 FIRST_TEN = tuple(NAMES)
@@ -26,6 +163,7 @@ ROOTS = (".", "ILSVRC/Data/CLS-LOC")
 FIELD = "data.sources.imagenet.path"
 
 
+@dataclass(eq=False)
 class ImageNet(PictureSource):
     """ImageNet (Deng et al. 2009): `train/<wnid>/*.JPEG`, or the Parquet files of a Hub data set.
 
@@ -41,16 +179,11 @@ class ImageNet(PictureSource):
         num_test: pictures held out where there is no validation split; None holds out a tenth.
     """
 
-    def __init__(
-        self,
-        path: str | None = None,
-        classes: tuple[str, ...] | None = FIRST_TEN,
-        names: dict[str, str] | None = None,
-        repository: str = "ILSVRC/imagenet-1k",
-        num_test: int | None = None,
-    ) -> None:
-        self.path, self.classes, self.names = path, classes, names or {}
-        self.repository, self.num_test = repository, num_test
+    path: str | None = None
+    classes: tuple[str, ...] | None = FIRST_TEN
+    names: dict[str, str] | None = None
+    repository: str = "ILSVRC/imagenet-1k"
+    num_test: int | None = None
 
     def listing(self) -> FoundPairs:
         """All pictures of the classes.
@@ -103,7 +236,7 @@ class ImageNet(PictureSource):
         return {wnid: label for wnid, label in labels.items() if self._wants(wnid, mapping)}
 
     def _label(self, wnid: str, mapping: dict[str, str]) -> str:
-        return self.names.get(wnid) or NAMES.get(wnid) or mapping.get(wnid, wnid)
+        return (self.names or {}).get(wnid) or NAMES.get(wnid) or mapping.get(wnid, wnid)
 
     def _wants(self, wnid: str, mapping: dict[str, str]) -> bool:
         return self.classes is None or wnid in self.classes or self._label(wnid, mapping) in self.classes
@@ -118,6 +251,7 @@ def read_mapping(folder: Path) -> dict[str, str]:
     return {wnid: names.partition(",")[0].strip() for wnid, names in pairs if WNID.fullmatch(wnid) and names.strip()}
 
 
+@dataclass(eq=False)
 class Stl10(PictureSource):
     """STL-10 (Coates, Ng & Lee 2011): 5,000 training and 8,000 test pictures of ten classes, 96x96, 100,000 of none.
 
@@ -133,14 +267,10 @@ class Stl10(PictureSource):
             split, or `num_test`.
     """
 
-    def __init__(
-        self,
-        path: str | None = None,
-        fold: int | None = None,
-        num_test: int | None = None,
-        unlabeled: bool = False,
-    ) -> None:
-        self.path, self.fold, self.num_test, self.unlabeled = path, fold, num_test, unlabeled
+    path: str | None = None
+    fold: int | None = None
+    num_test: int | None = None
+    unlabeled: bool = False
 
     def pictures(self, split: Split) -> Pictures:
         """The split's pictures, in the order of the files.
@@ -149,7 +279,12 @@ class Stl10(PictureSource):
             InputError: no folder, a missing file, one of another size, labels that no class has, an unknown fold, or
                 more pictures to hold out than there are.
         """
-        folder = find_stl10(self.path)
+        if self.path is None:
+            raise InputError(f"STL-10: no folder given; unpack {WHERE} (2.6 GB) and give the path of its stl10_binary")
+        folder = Path(self.path)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; unpack {WHERE} (2.6 GB) there")
+        folder = folder / "stl10_binary" if (folder / "stl10_binary").is_dir() else folder
         if self.unlabeled:
             if self.fold is not None:
                 raise InputError("STL-10's folds are of pictures with a class; leave out either fold or unlabeled")
@@ -174,16 +309,6 @@ class Stl10(PictureSource):
         if not 0 <= num_test <= num:
             raise InputError(f"num_test {num_test}: STL-10's files hold {num} pictures to hold out; give 0 to {num}")
         return split_indices(num, num_test, split)
-
-
-def find_stl10(path: str | None) -> Path:
-    """The folder that holds the binary files."""
-    if path is None:
-        raise InputError(f"STL-10: no folder given; unpack {WHERE} (2.6 GB) and give the path of its stl10_binary")
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; unpack {WHERE} (2.6 GB) there")
-    return folder / "stl10_binary" if (folder / "stl10_binary").is_dir() else folder
 
 
 SIZE = 96
@@ -232,8 +357,7 @@ def read_names(folder: Path) -> tuple[str, ...]:
     path = folder / CLASS_FILE
     if not path.is_file():
         return CLASSES
-    names = tuple(name.strip() for name in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return tuple(name for name in names if name)
+    return tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines())))
 
 
 def read_fold(path: Path, fold: int, num: int) -> list[int]:

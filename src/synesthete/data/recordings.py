@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from synesthete import seeding
+from synesthete.data.audio import SoundFile
 from synesthete.data.files import SourceFile, list_files
-from synesthete.data.sound_file import SoundFile
 from synesthete.executors import divide
 from synesthete.io import append_to, digest
 from synesthete.types import InputError

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from synesthete import seeding
+from synesthete.data.audio import BLOCK
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, PairSource
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource
-from synesthete.data.sound_file import BLOCK
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from synesthete.data.audio import SoundFile
 from synesthete.data.files import find_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.recordings import RecordingFile
-from synesthete.data.sound_file import SoundFile
 from synesthete.executors import divide
 from synesthete.io import digest, replacing
 from synesthete.types import InputError, Progress

@@ -24,8 +24,7 @@ from synesthete.data.recordings import SUFFIXES as RECORDINGS
 from synesthete.data.recordings import Recordings
 from synesthete.data.sample_shards import SampleShards, holds_shards
 from synesthete.data.scores.corpus import Scores
-from synesthete.data.scores.performances import RecordedScores
-from synesthete.data.scores.scored_sounds import ScoredSounds
+from synesthete.data.scores.performances import RecordedScores, ScoredSounds
 from synesthete.data.scores.sources import MIDI, MUSICXML
 from synesthete.data.videos import SUFFIXES as VIDEOS
 from synesthete.recipes import RECIPES

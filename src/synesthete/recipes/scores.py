@@ -7,9 +7,8 @@ from synesthete.codecs.roll import RollCodec
 from synesthete.conditioning.score_roll import ScoreRoll, SketchedScore
 from synesthete.config import Recipe, Sampling, build
 from synesthete.data.scores.corpus import Scores
-from synesthete.data.scores.performances import RenderedScores
+from synesthete.data.scores.performances import RenderedScores, ScoredSounds
 from synesthete.data.scores.rendering import Partials, SoundFont
-from synesthete.data.scores.scored_sounds import ScoredSounds
 from synesthete.data.scores.sources import BachChorales, SyntheticChorales
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.note_masking import NoteMasking

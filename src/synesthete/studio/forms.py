@@ -16,8 +16,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from synesthete.data.audio import SoundFile
 from synesthete.data.files import legible
-from synesthete.data.sound_file import SoundFile
 from synesthete.diffusion.sampling import SAMPLERS, samplers_of
 from synesthete.tasks import Task
 from synesthete.tasks.model import ALSO

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import gradio as gr
 from PIL import Image
 
-from synesthete.data.audio import read_audio
+from synesthete.data.audio import CutShortError, SoundFile, read_audio
 from synesthete.data.scores.score import BAR
-from synesthete.data.sound_file import CutShortError, SoundFile
 from synesthete.io import write_file
 from synesthete.pipeline.canvas import encode_whole
 from synesthete.studio.cards import draw_marked, draw_message, draw_section, draw_status, written_cards

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from synesthete.data.scores.musicxml import read_musicxml
 from synesthete.data.scores.score import Note
+from synesthete.data.scores.sources import read_musicxml
 from synesthete.types import InputError
 
 DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 3.0 Partwise//EN" "http://example.org/none.dtd">'

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
+from synesthete.data.audio import SoundFile
 from synesthete.data.files import legible, list_files
 from synesthete.data.recordings import SUFFIXES
 from synesthete.data.scores.rendering import MAX_PITCH, lay_notes, released
-from synesthete.data.sound_file import SoundFile
 from synesthete.io import digest
 from synesthete.types import InputError
 

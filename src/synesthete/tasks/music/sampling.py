@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from synesthete import hub
-from synesthete.data.audio import read_audio
+from synesthete.data.audio import SoundFile, read_audio
 from synesthete.data.files import legible
-from synesthete.data.sound_file import SoundFile
 from synesthete.pipeline import Canvas, Cascade, Output, Pipeline, long_form_steps
 from synesthete.pipeline.canvas import Frames, encode_whole, find_overlap
 from synesthete.pipeline.cascade import upsample

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from synesthete.config import Recipe, Stage, plain
 from synesthete.data.files import SPLITS, Split
+from synesthete.data.scores.performances import PerformanceSamples, ScoredSounds, packed, place_windows
 from synesthete.data.scores.score import Score
-from synesthete.data.scores.scored_sounds import PerformanceSamples, ScoredSounds, packed, place_windows
 from synesthete.io import digest, load_or_compute
 from synesthete.pipeline.canvas import encode_whole, silent_frames
 from synesthete.tasks.music_score.sampling import ALL, ScorePlan, ScoreRequest
