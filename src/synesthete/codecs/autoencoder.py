@@ -248,9 +248,8 @@ def make_autoencoder(network: Mapping[str, Any], channels: int = 3) -> tuple[nn.
         made = made.to(memory_format=torch.channels_last)
         takes, downsampling, latent_channels = 3, made.downsampling, made.latent_channels
     elif network.get(KIND) == KL:
-        from diffusers import (
-            AutoencoderKL,  # imported here: it takes longer than torch, and most models have no such network
-        )
+        # Imported here: it takes longer than torch, and most models have no such network.
+        from diffusers import AutoencoderKL
 
         made = AutoencoderKL.from_config(settings)
         takes, latent_channels = made.config.in_channels, made.config.latent_channels

@@ -54,9 +54,8 @@ class LatentCodec(Codec):
         num_blocks: int = 1,
         patch_size: int = 2,
     ) -> None:
-        from diffusers import (
-            AutoencoderKL,  # imported here: it takes longer than torch, and most models have no such network
-        )
+        # Imported here: it takes longer than torch, and most models have no such network.
+        from diffusers import AutoencoderKL
 
         super().__init__()
         if not channels or min(*channels, latent_channels, num_blocks, patch_size) < 1:

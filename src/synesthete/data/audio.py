@@ -204,11 +204,7 @@ def missing_pages(content: bytes | mmap.mmap) -> str:
     num_missing = 0
     place, size = 0, len(content)
     while (place := content.find(b"OggS", place)) >= 0 and place + 27 <= size:
-        flags, serial, number = (
-            content[place + 5],
-            content[place + 14 : place + 18],
-            content[place + 18 : place + 22],
-        )
+        flags, serial, number = content[place + 5], content[place + 14 : place + 18], content[place + 18 : place + 22]
         end = place + 27 + content[place + 26]
         end += sum(content[place + 27 : end])
         now, is_first = int.from_bytes(number, "little"), flags & 2
@@ -288,27 +284,20 @@ def read_audio(path: Path | str, sample_rate: int, *, mono: bool = True) -> torc
     """
     blocks: list[np.ndarray] = []
     with SoundFile(path) as file:
-        for block in warned(file.blocks()):
-            blocks.append(block.mean(axis=1, keepdims=True) if mono else block)  # (n, C)
-            if sum(part.size for part in blocks) > MOST:
-                minutes = MOST / file.sample_rate / 60
-                raise InputError(
-                    f"{file.name}: longer than can be read whole, {minutes:.0f} min in one channel; cut it"
-                )
+        try:
+            for block in file.blocks():
+                blocks.append(block.mean(axis=1, keepdims=True) if mono else block)  # (n, C)
+                if sum(part.size for part in blocks) > MOST:
+                    most = f"{MOST / file.sample_rate / 60:.0f} min in one channel"
+                    raise InputError(f"{file.name}: longer than can be read whole, {most}; cut it")
+        except CutShortError as error:
+            logger.warning("%s", error)
         samples = np.concatenate(blocks)  # (S, C)
         if not np.isfinite(samples).all():
             raise InputError(f"{file.name}: NaN or infinite samples; write it again as 16-bit PCM, or remove it")
         if file.sample_rate != sample_rate:
             samples = soxr.resample(samples, file.sample_rate, sample_rate)
     return torch.from_numpy(np.ascontiguousarray(samples[:, 0] if mono else samples.T))
-
-
-def warned(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The blocks of a sound; of one that seems cut short a warning is said at its end."""
-    try:
-        yield from blocks
-    except CutShortError as error:
-        logger.warning("%s", error)
 
 
 def write_audio(path: Path | str, waveform: torch.Tensor, sample_rate: int, comment: str = "") -> Path:

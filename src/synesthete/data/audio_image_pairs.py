@@ -126,7 +126,10 @@ class AudioImagePairs:
         for what, listed in (("pictures", found.pictures), ("sounds", found.sounds)):
             if not listed:
                 raise InputError(NO_PAIRS.format(what, give_sources(sources)))
-        found, entries = self._opened(found, folder)
+        opened = open_recordings([sound.recording for sound in found.sounds], "sounds", folder / OPENED)
+        found.skipped += [reason for reason in opened if isinstance(reason, str)]
+        entries = [entry for entry in opened if not isinstance(entry, str)]
+        found = found.keep([True] * len(found.pictures), [not isinstance(one, str) for one in opened])
         names = self._classes(found)
         in_classes = [[item.label in names for item in listed] for listed in (found.pictures, found.sounds)]
         entries = [entry for entry, kept in zip(entries, in_classes[1], strict=True) if kept]
@@ -145,18 +148,15 @@ class AudioImagePairs:
         parts = [part for part, chosen in zip(picture_parts, kept, strict=True) if chosen]
         return PairListing(left, parts, entries, sound_parts, names, found.notes)
 
-    def _opened(self, found: FoundPairs, folder: Path) -> tuple[FoundPairs, list[RecordingEntry]]:
-        """What is left when sounds that cannot be opened are left out, and each of the others opened."""
-        opened = open_recordings([sound.recording for sound in found.sounds], "sounds", folder / OPENED)
-        found.skipped += [reason for reason in opened if isinstance(reason, str)]
-        entries = [entry for entry in opened if not isinstance(entry, str)]
-        return found.keep([True] * len(found.pictures), [not isinstance(one, str) for one in opened]), entries
-
     def _classes(self, found: FoundPairs) -> tuple[str, ...]:
         shown, heard = {p.label for p in found.pictures}, {s.label for s in found.sounds}
         names = self.class_names or tuple(sorted(shown | heard))
         for name in names:
-            check_class(name, name in shown, name in heard)
+            if name not in shown | heard:
+                raise InputError(f"class {shorten(name)} of data.class_names: no picture and no sound; add some")
+            if name not in shown & heard:
+                has = "pictures but no sound" if name in shown else "sounds but no picture"
+                raise InputError(f"class {shorten(name)}: {has}; add some, or leave it out of data.class_names")
         return names
 
     def _take_for_classifier(self, found: FoundPairs, parts: list[PairPart], names: tuple[str, ...]) -> None:
@@ -181,15 +181,6 @@ class AudioImagePairs:
             for place in order[: self.limit].tolist():
                 kept[places[place]] = True
         return kept
-
-
-def check_class(name: str, shown: bool, heard: bool) -> None:
-    """Refuse a class that has not both pictures and sounds."""
-    if shown != heard:
-        has, lacks = ("pictures", "sound") if shown else ("sounds", "picture")
-        raise InputError(f"class {shorten(name)}: {has} but no {lacks}; add some, or leave it out of data.class_names")
-    if not shown:
-        raise InputError(f"class {shorten(name)} of data.class_names: no picture and no sound; add some or take it out")
 
 
 def give_sources(sources: Sequence[PairSource]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
@@ -108,11 +109,6 @@ def channels(picture: Image.Image) -> tuple[np.ndarray, ...]:
     return hue * 360, saturation, value, np.asarray(picture.getchannel("A"), float) / 255
 
 
-def name_hue(hue: float) -> str:
-    """The colour that a hue is nearest to."""
-    return min(HUES, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
-
-
 @lru_cache(maxsize=4)
 def read_emoji(folder: str) -> list[dict[str, Any]]:
     """Every emoji of a folder's icon sets, without skin tones, as emojibase has it, and `code`, `svg`, `colour`."""
@@ -149,7 +145,7 @@ def find_colour(svg: Svg) -> str | None:
         hue = main_hue(draw_svg(svg.body, svg.sides, 24, svg.name))
     except InputError:
         return None
-    return None if hue is None else name_hue(hue)
+    return None if hue is None else min(HUES, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
 
 
 class Emoji(PictureSource):
@@ -207,26 +203,17 @@ class Emoji(PictureSource):
 
 def draw_held_out(emoji: Sequence[dict[str, Any]], num: int) -> set[str]:
     """The codes of up to `num` emoji, as many of each group, whose words, two at least, are in names that stay."""
-    left: dict[str, int] = {}
-    named = {one["code"]: (one["group"], words_in(one["label"])) for one in emoji}
-    for _, words in named.values():
-        for word in words:
-            left[word] = left.get(word, 0) + 1
-    taken: dict[int, int] = {}
+    named = {one["code"]: (one["group"], set(re.findall(r"\w+", one["label"].lower()))) for one in emoji}
+    left, taken = Counter(word for _, words in named.values() for word in words), Counter[int]()
     held_out: set[str] = set()
     for code in sorted(named, key=lambda code: seeding.derive(0, "held out", code)):
         group, words = named[code]
         fits = len(words) > 1 and all(left[word] > 1 for word in words)
-        if fits and len(held_out) < num and taken.get(group, 0) < num / (len(GROUPS) - 2):
+        if fits and len(held_out) < num and taken[group] < num / (len(GROUPS) - 2):
             held_out.add(code)
-            taken[group] = taken.get(group, 0) + 1
-            left |= {word: left[word] - 1 for word in words}
+            taken[group] += 1
+            left.subtract(words)
     return held_out
-
-
-def words_in(label: str) -> set[str]:
-    """The words of a name."""
-    return set(re.findall(r"\w+", label.lower()))
 
 
 def keyed(label: str, tags: Sequence[str], draw: int) -> list[str]:

@@ -215,7 +215,9 @@ class MusicSamples(Samples):
         """The pieces at `indices` (B,), each in a view or an augmentation of its own, drawn by `generator`."""
         labels = self.labels[indices]
         if self.x_0 is None:
-            sounds = self._varied(indices, generator) if self.augmentation else self.waveform(indices)
+            sounds = self.waveform(indices)
+            if self.augmentation:
+                sounds = torch.stack([self._augmented(place, generator) for place in indices.tolist()])
             return Batch(signal=sounds, raw=sounds if self.reads == "sound" else self.told(indices), label=labels)
         x_0, chosen = draw_view(self.x_0, indices, generator, None if self.augmentation else 1)
         raw = self.views(indices, chosen) if self.reads == "sound" else self.told(indices)
@@ -244,12 +246,9 @@ class MusicSamples(Samples):
                 sounds[row] = self._augmented(place, seeding.generator(self.seed, "view", number, place))
         return sounds
 
-    def _varied(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.stack([self._augmented(place, generator) for place in indices.tolist()])
-
     def _augmented(self, place: int, generator: torch.Generator) -> Tensor:
         assert self.augmentation is not None
-        if isinstance(self.waveforms, Pieces):
-            return self.augmentation(self.waveforms, place, self.sample_rate, generator)
-        alone = Pieces.of(self.waveforms[torch.tensor([place])])
-        return self.augmentation(alone, 0, self.sample_rate, generator)
+        pieces = self.waveforms
+        if not isinstance(pieces, Pieces):
+            pieces, place = Pieces.of(pieces[torch.tensor([place])]), 0
+        return self.augmentation(pieces, place, self.sample_rate, generator)

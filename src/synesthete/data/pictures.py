@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,13 +111,7 @@ class LazyImages(Sequence["Image.Image"]):
     def __len__(self) -> int:
         return len(self._files)
 
-    @overload
-    def __getitem__(self, index: int) -> Image.Image: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Image.Image]: ...
-
-    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
+    def __getitem__(self, index: Any) -> Any:
         """Decode the picture at a place, or those of a slice."""
         if isinstance(index, slice):
             return [file.read(self._max_pixels) for file in self._files[index]]

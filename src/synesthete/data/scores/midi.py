@@ -29,9 +29,8 @@ CUT_SHORT = "cut short or damaged; export it again"
 class _Contents:
     """What the tracks of a file hold, times in ticks."""
 
-    notes: list[tuple[int, int, int, int, tuple[int, int]]] = field(
-        default_factory=list
-    )  # pitch, start, end, loudness, voice
+    # pitch, start, end, loudness, voice
+    notes: list[tuple[int, int, int, int, tuple[int, int]]] = field(default_factory=list)
     tempos: dict[int, float] = field(default_factory=dict)
     metres: dict[int, float] = field(default_factory=dict)
     key: tuple[int, Mode] | None = None

@@ -70,6 +70,7 @@ class NoteSamples:
     def __init__(self, path: str | None = None, instruments: dict[str, tuple[str, ...]] | None = None) -> None:
         self.path, self.instruments = path, instruments
         self._played: dict[tuple[str, int, int], np.ndarray] = {}
+        self._read: dict[str, list[list[RecordedNote]]] = {}
 
     @cached_property
     def folders(self) -> Mapping[str, tuple[Path, ...]]:
@@ -129,14 +130,9 @@ class NoteSamples:
         return next(near, None) or min(choices, key=lambda note: abs(note.pitch - pitch))
 
     def _notes(self, name: str) -> list[list[RecordedNote]]:
-        found = self._read.get(name)
-        if found is None:
-            found = self._read[name] = [read_notes(folder) for folder in self.folders[name]]
-        return found
-
-    @cached_property
-    def _read(self) -> dict[str, list[list[RecordedNote]]]:
-        return {}
+        if name not in self._read:
+            self._read[name] = [read_notes(folder) for folder in self.folders[name]]
+        return self._read[name]
 
 
 def read_notes(folder: Path) -> list[RecordedNote]:

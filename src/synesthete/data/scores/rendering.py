@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -177,6 +177,7 @@ class SoundFont:
 
     def __init__(self, path: str | None = None, programs: dict[str, tuple[tuple[int, int], ...]] | None = None) -> None:
         self.path, self.programs = path, programs or PROGRAMS
+        self._loaded: dict[int, tuple[Any, int]] = {}
         for name, ranges in self.programs.items():
             if not ranges or not all(0 <= number < 128 for pair in ranges for number in pair):
                 raise InputError(f"SoundFont.programs {name!r}: give pairs of the lowest pitch and a program, 0 to 127")
@@ -249,10 +250,6 @@ class SoundFont:
                     f"{legible(str(path))}: not a SoundFont, or damaged; give a .sf2 or .sf3 file"
                 ) from None
         return self._loaded[sample_rate]
-
-    @cached_property
-    def _loaded(self) -> dict[int, tuple[Any, int]]:
-        return {}
 
 
 def generate(synth: Any, num_samples: int) -> np.ndarray:

@@ -113,8 +113,9 @@ class Espeak(Engine):
             InputError: no such voice, or a rate, pitch or melody outside the engine's limits.
             RuntimeError: the engine failed, or the text left nothing to say.
         """
-        _check_range("rate", rate, MIN_RATE, MAX_RATE)
-        _check_range("pitch", pitch, MIN_PITCH, MAX_PITCH)
+        for name, value, low, high in (("rate", rate, MIN_RATE, MAX_RATE), ("pitch", pitch, MIN_PITCH, MAX_PITCH)):
+            if not low <= value <= high:
+                raise InputError(f"{name} {value}: outside what the speech engine takes; give {low} to {high}")
         pieces: list[bytes] = []
 
         def gather(samples: Any, num_samples: int, _events: Any) -> int:
@@ -166,7 +167,7 @@ class Espeak(Engine):
                     raise InputError(f"{self.data_path}: no data of the speech engine; reinstall espeakng-loader")
                 # It seeds its own noise from the clock and takes the rest from the C library.
                 library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
-                _c_library().srand(_SEED)
+                (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).srand(_SEED)
                 try:
                     yield library
                 finally:
@@ -206,15 +207,6 @@ class Espeak(Engine):
             if found := re.search(r"^\s*pitch\s+(\d+)\s+(\d+)", text, re.MULTILINE):
                 return int(found[1]), int(found[2])
         return _OWN_PITCHES
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{name} {value}: outside what the speech engine takes; give {low} to {high}")
-
-
-def _c_library() -> ctypes.CDLL:
-    return ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
 
 
 @contextlib.contextmanager

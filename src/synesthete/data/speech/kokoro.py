@@ -175,9 +175,8 @@ class Kokoro:
                     said = said.replace(theirs, ours)
                 pieces.append(f"{' ' if pieces else ''}{said.replace('^', '').strip()}")
         said = "".join(pieces)
-        return (
-            said if "ˈ" in said else said.replace("ˌ", "ˈ", 1)
-        )  # a lone "one" has but the stress it has in a sentence
+        # A lone "one" has but the stress it has in a sentence.
+        return said if "ˈ" in said else said.replace("ˌ", "ˈ", 1)
 
     @cached_property
     def _files(self) -> list[Path]:
@@ -207,10 +206,8 @@ class Kokoro:
         """The number of each symbol."""
         for name in ("tokenizer.json", "config.json", "vocab.json"):
             for path in self._files:
-                if path.name == name:
-                    found = _read_symbols(path)
-                    if found:
-                        return found
+                if path.name == name and (found := _read_symbols(path)):
+                    return found
         raise InputError(
             f"{self.folder or REPOSITORY}: no symbols of Kokoro; put the tokenizer.json of "
             f"https://huggingface.co/{REPOSITORY} there"
