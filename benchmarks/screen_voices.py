@@ -14,8 +14,7 @@ import argparse
 from itertools import product
 from typing import TYPE_CHECKING
 
-from synesthete.data.speech.engines import split_voices
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak, split_voices
 from synesthete.evaluation.recognizers import GrammarRecognizer
 from synesthete.types import InputError
 

@@ -18,8 +18,7 @@ from synesthete.data.audio import write_audio
 from synesthete.data.files import read_manifest
 from synesthete.data.rows import Rows
 from synesthete.data.speech.corpus import build_speech_corpus, load_clips
-from synesthete.data.speech.engines import Voice, split_voices
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak, Voice, split_voices
 from synesthete.types import InputError
 
 if TYPE_CHECKING:

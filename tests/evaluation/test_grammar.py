@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak
 from synesthete.evaluation.recognizers import GrammarRecognizer, phones_of
 from synesthete.types import InputError
 

@@ -15,8 +15,10 @@ from synesthete.data.pictures import DIGITS
 from synesthete.data.recordings import RecordingFile, Recordings
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus
-from synesthete.data.speech.engines import EngineChoice  # noqa: TC001 (read when a recipe's field is set)
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import (
+    EngineChoice,
+    Espeak,
+)
 from synesthete.types import AudioSpec, InputError, Progress
 
 # Of a spoken corpus: the voices of its classifier are more to learn from, those of its test are never heard.

@@ -15,7 +15,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from synesthete import hub
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak
 from synesthete.evaluation.classifiers.speech import SpeechClassifier, log_mel_of
 from synesthete.evaluation.samples import Generated, encode_signals
 from synesthete.io import tab_separated

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak
 from synesthete.evaluation.audio_features.dnsmos import P808, P835, SAMPLE_RATE, Dnsmos, find_dnsmos
 from synesthete.types import InputError
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synesthete.data.audio import fit_length, peak_normalise, trim_silence, write_audio
 from synesthete.data.files import Entry
-from synesthete.data.speech.espeak import MAX_PITCH, MIN_PITCH, MIN_RATE
+from synesthete.data.speech.engines import MAX_PITCH, MIN_PITCH, MIN_RATE
 from synesthete.seeding import generator
 from synesthete.types import InputError
 

@@ -25,7 +25,7 @@ from synesthete.data.audio import as_float, fit_length, read_audio, to_int16
 from synesthete.data.files import MANIFEST_NAME, Entry, SourceFile, read_manifest, write_manifest
 from synesthete.data.rows import Rows
 from synesthete.data.speech.clips import CorpusPlan, Job, Variation, count_targets, few_targets, speak_job
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import Espeak
 from synesthete.executors import divide
 from synesthete.io import append_to, digest, load_or_compute, read_json, write_file
 from synesthete.types import AudioSpec, InputError

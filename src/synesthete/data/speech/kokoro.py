@@ -16,8 +16,7 @@ import torch
 
 from synesthete import hub
 from synesthete.data.audio import fit_length
-from synesthete.data.speech.engines import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, SPLITS, Voice, split_voices
-from synesthete.data.speech.espeak import Espeak
+from synesthete.data.speech.engines import OWN_PITCH, OWN_RATE, SEMITONES_A_STEP, SPLITS, Espeak, Voice, split_voices
 from synesthete.data.speech.piper import check_split, shift_pitch
 from synesthete.io import digest, read_json
 from synesthete.types import InputError
