@@ -188,11 +188,7 @@ class AutoencoderCodec(Codec):
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, c, h, w) float32.
-
-        Raises:
-            InputError: as `PixelCodec.encode`.
-        """
+        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, c, h, w) float32."""
         return self.normalise(self._latents(pictures))
 
     @torch.no_grad()
@@ -200,9 +196,6 @@ class AutoencoderCodec(Codec):
         """x_0 (B, c, h, w) -> pictures (B, C, H, W) uint8.
 
         generators: taken as every codec takes them; nothing is drawn.
-
-        Raises:
-            InputError: another shape, or values that are not finite.
         """
         self.check(x_0)
         latents = self.denormalise(x_0).to(self.dtype)

@@ -22,6 +22,10 @@ class Codec(Part):
     generator a sample for what is drawn, fit(signals), which measures a corpus, and pictures(x_0), to be looked at; one
     of pictures has preprocess(pictures) -> (B, C, H, W) uint8 as well.
 
+    Raises:
+        InputError: (its methods) a signal or an x_0 of another shape or type, too long, or with values that are not
+            finite, or of pictures not in [0, 1]; nothing to measure.
+
     Attributes:
         spec: of a codec of sound the `AudioSpec` by which it is sampled and cut into frames; None of one of pictures.
         makes_pictures: whether the signal is pictures (B, C, H, W) uint8; of what is neither sound nor that, both are

@@ -131,30 +131,18 @@ class LatentCodec(Codec):
         return self.normalise(self.latents(quiet[None]))[0]
 
     def fit(self, signals: Iterable[Tensor]) -> LatentCodec:
-        """Measure the base on batches of signals; the latents are measured by `whiten`, when there is what to measure.
-
-        Raises:
-            InputError: as the base's `fit`.
-        """
+        """Measure the base on batches of signals; latents are measured by `whiten`, when there is what to measure."""
         self.base.fit(signals)
         return self
 
     @torch.no_grad()
     def whiten(self, signals: Iterable[Tensor]) -> LatentCodec:
-        """Measure each channel's `mean` and `scale` (the standard deviation) on batches of signals.
-
-        Raises:
-            InputError: no signals, or any that the base refuses.
-        """
+        """Measure each channel's `mean` and `scale` (the standard deviation) on batches of signals."""
         return self.measure((self.latents(self.signal_grid(batch)) for batch in signals), LEAST_DEVIATION)
 
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Tensor:
-        """Signal, as the base takes it -> x_0 (B, c, h, w) float32.
-
-        Raises:
-            InputError: as the base's `encode`.
-        """
+        """Signal, as the base takes it -> x_0 (B, c, h, w) float32."""
         return self.normalise(self.latents(self.signal_grid(signal)))
 
     @torch.no_grad()
@@ -164,9 +152,6 @@ class LatentCodec(Codec):
         """x_0 (B, c, h, w) of any number of columns -> signal, as the base decodes it.
 
         generators: one a sample, for what the base draws. num_samples: of sound; None leaves it to the base.
-
-        Raises:
-            InputError: other channels or rows, values that are not finite, and as the base's `decode`.
         """
         length = {} if num_samples is None else {"num_samples": num_samples}
         return self.base.decode(self.grid(x_0), generators, **length)

@@ -98,11 +98,7 @@ class LogMelCodec(Codec):
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, S), shorter ones padded with silence -> x_0 (B, 1, n_mels, num_frames).
-
-        Raises:
-            InputError: longer than `num_samples`, or values that are not finite.
-        """
+        """Waveform (B, S), shorter ones padded with silence -> x_0 (B, 1, n_mels, num_frames)."""
         spectrum.check_waveform(waveform, self.config.num_samples)
         waveform = F.pad(waveform, (0, self.config.num_samples - waveform.shape[-1]))
         return self._normalise(self.log_mel(waveform))

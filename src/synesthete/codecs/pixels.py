@@ -67,21 +67,13 @@ class PixelCodec(Codec):
 
     @torch.no_grad()
     def fit(self, pictures: Iterable[Tensor]) -> PixelCodec:
-        """Measure each channel's `mean` and `scale` (the standard deviation) on batches of pictures (B, C, H, W).
-
-        Raises:
-            InputError: no pictures, or any that `encode` refuses.
-        """
+        """Measure each channel's `mean` and `scale` (the standard deviation) on batches of pictures (B, C, H, W)."""
         # A channel that is everywhere the same keeps its levels apart.
         return self.measure((self.unit(batch, torch.float64) for batch in pictures), LEVEL)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, C, H, W) float32.
-
-        Raises:
-            InputError: another shape or type, or values that are not finite or not in [0, 1].
-        """
+        """Pictures (B, C, H, W), uint8 or float in [0, 1] -> x_0 (B, C, H, W) float32."""
         return self.normalise(self.unit(pictures))
 
     @torch.no_grad()
@@ -93,9 +85,6 @@ class PixelCodec(Codec):
         """x_0 (B, C, H, W) -> pictures (B, C, H, W) uint8, clamped here and nowhere before; exact for encoded uint8.
 
         generators: taken as every codec takes them; nothing is drawn.
-
-        Raises:
-            InputError: another shape, or values that are not finite.
         """
         self.check(x_0)
         return (self.denormalise(x_0) / LEVEL).round().clamp(0, 255).to(torch.uint8)

@@ -49,11 +49,7 @@ class RollCodec(Codec):
         return self
 
     def encode(self, voices: Tensor) -> Tensor:
-        """(B, V, 2, T) -> x_0 (B, V, R, T) float32.
-
-        Raises:
-            InputError: a pitch that has no row, or another number of voices.
-        """
+        """(B, V, 2, T) -> x_0 (B, V, R, T) float32."""
         if voices.ndim != 4 or voices.shape[1:3] != (self.config.num_voices, 2):
             raise InputError(f"voices of shape {tuple(voices.shape)}, not (B, {self.config.num_voices}, 2, T)")
         return to_roll(voices, self.config.lowest, self.config.num_pitches)

@@ -112,9 +112,6 @@ class StftCodec(Codec):
 
         Of complex cells the mean is 0, and stays so. With scaling "sample" they are the centre and half the width of
         the mean range instead.
-
-        Raises:
-            InputError: no waveforms, or any that `encode` refuses.
         """
         mean, scale = measure_channels(map(self._measured, waveforms), least=0.0)
         if self.config.scaling == "sample":
@@ -130,11 +127,7 @@ class StftCodec(Codec):
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, S), shorter ones padded with silence -> x_0 (B, C, num_bins, num_frames).
-
-        Raises:
-            InputError: no waveforms, longer than `num_samples`, or values that are not finite.
-        """
+        """Waveform (B, S), shorter ones padded with silence -> x_0 (B, C, num_bins, num_frames)."""
         cells = self._cells(waveform)  # (B, C, num_bins, T)
         if self.config.scaling == "sample":
             low, high = self._range(cells)
@@ -160,9 +153,6 @@ class StftCodec(Codec):
 
         generators: one a sample, for the phases that Griffin-Lim starts from. num_samples: None is the codec's own for
             the codec's own number of frames, else as many as the frames hold.
-
-        Raises:
-            InputError: other channels or bins, or values that are not finite.
         """
         self.check(x_0, any_number_of="frames")
         if num_samples is None:

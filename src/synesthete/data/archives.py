@@ -53,11 +53,7 @@ class ClassTar(PictureSource):
         self.path, self.num_test, self.classes = path, num_test, classes
 
     def pictures(self, split: Split) -> Pictures:
-        """The pictures of a split, in order of name.
-
-        Raises:
-            InputError: a class that the archive has not, or as `listing` and `divide_pictures`.
-        """
+        """The pictures of a split, in order of name."""
         listing = self.listing()
         found = divide_pictures(listing, self.num_test, split)
         if self.path is None or self.classes is None:
@@ -69,11 +65,7 @@ class ClassTar(PictureSource):
         return kept
 
     def listing(self) -> FoundPairs:
-        """Every picture of the archive, in order of name.
-
-        Raises:
-            InputError: no such file, not a tar, damaged, or without pictures in class folders.
-        """
+        """Every picture of the archive, in order of name."""
         if self.path is None:
             return FoundPairs()
         archive = Path(self.path)

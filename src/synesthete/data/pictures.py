@@ -158,7 +158,7 @@ class PictureSource(PairSource):
         """All pictures, in a fixed order, with the split of each where the source tells; none is read.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: nothing is there, it is damaged or laid out otherwise, or it has no pictures of a class.
         """
         raise NotImplementedError
 
@@ -213,11 +213,7 @@ class Mnist(PictureSource):
         self.path, self.num_test = path, num_test
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's digits, classes named "zero" to "nine".
-
-        Raises:
-            InputError: no such file, or not an archive of that layout.
-        """
+        """The split's digits, classes named "zero" to "nine"."""
         if self.path is None:
             return Pictures()
         path = Path(self.path)
@@ -273,11 +269,7 @@ class ClassFolders(PictureSource):
         self.path, self.num_test = path, num_test
 
     def listing(self) -> FoundPairs:
-        """All pictures, class by class.
-
-        Raises:
-            InputError: no such folder, no class in it, a class without pictures, or as `read_manifest`.
-        """
+        """All pictures, class by class."""
         folder = Path(self.path)
         if not folder.is_dir():
             what = "a file, and no folder; unpack it, or" if folder.is_file() else "no such folder;"

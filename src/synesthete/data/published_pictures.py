@@ -62,12 +62,7 @@ class HubPictures(PictureSource):
             )
 
     def listing(self) -> FoundPairs:
-        """Every picture with a class, in the order of the files.
-
-        Raises:
-            InputError: no such data set, no connection, a gated one, files of another layout, no such column, or no
-                picture with a class.
-        """
+        """Every picture with a class, in the order of the files."""
         return self._listing
 
     @cached_property
@@ -186,11 +181,7 @@ class ImageNet(PictureSource):
     num_test: int | None = None
 
     def listing(self) -> FoundPairs:
-        """All pictures of the classes.
-
-        Raises:
-            InputError: no such folder, none of that layout, a class that is not in it, or a gated data set.
-        """
+        """All pictures of the classes."""
         if self.path is not None and not Path(self.path).is_dir():
             raise InputError(f"{self.path}: no such folder; give the one that holds ImageNet's train/<wnid>")
         patterns = ("data/train-*.parquet", "data/validation-*.parquet")
@@ -273,12 +264,7 @@ class Stl10(PictureSource):
     unlabeled: bool = False
 
     def pictures(self, split: Split) -> Pictures:
-        """The split's pictures, in the order of the files.
-
-        Raises:
-            InputError: no folder, a missing file, one of another size, labels that no class has, an unknown fold, or
-                more pictures to hold out than there are.
-        """
+        """The split's pictures, in the order of the files."""
         if self.path is None:
             raise InputError(f"STL-10: no folder given; unpack {WHERE} (2.6 GB) and give the path of its stl10_binary")
         folder = Path(self.path)

@@ -86,11 +86,7 @@ class SampleShards(PictureSource):
         self._called = {what: (name,) if name else NAMES[what] for what, name in given.items()}
 
     def listing(self) -> FoundPairs:
-        """Every picture and sound of a class, in order of the files.
-
-        Raises:
-            InputError: no such files, a damaged one, or no sample with a class.
-        """
+        """Every picture and sound of a class, in order of the files."""
         found, num_without = FoundPairs(), 0
         for split, label, sample in self._samples():
             if label is None:
