@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from synesthete.data.audio import read_audio, warned
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.types import InputError
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     Raises:
         InputError: it is refused.
     """
-    recording = RecordingFile(str(path), path.name)
+    recording = Recording(str(path), path.name)
     whole = read_audio(path, recording.sample_rate, mono=False).numpy().T
     blocks = np.concatenate(list(warned(recording.blocks())))
     return whole.ravel(), blocks.ravel(), recording.num_samples()

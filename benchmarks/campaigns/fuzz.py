@@ -39,7 +39,7 @@ from synesthete.data.audio import read_audio
 from synesthete.data.files import read_manifest
 from synesthete.data.picture import read_picture
 from synesthete.data.pictures import ClassFolders, Mnist
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.evaluation.compare import comparison_report, read_report
 from synesthete.evaluation.doctor.doctor import examine
 from synesthete.evaluation.doctor.run import read_run
@@ -250,7 +250,7 @@ def read_folder(path: Path) -> None:
 def read_recording(path: Path) -> None:
     """The sound whole, and in blocks."""
     read_audio(path, 16_000)
-    for _ in RecordingFile(str(path), path.name).blocks():
+    for _ in Recording(str(path), path.name).blocks():
         pass
 
 

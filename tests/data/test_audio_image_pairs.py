@@ -16,7 +16,7 @@ from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, divi
 from synesthete.data.pair_sources import Fsdd, PairManifest, SoundFolders
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS, ClassFolders
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.types import InputError
 
 PARTS = ("train", "classifier", "test", "speakers")
@@ -112,7 +112,7 @@ def test_a_class_without_a_sound_is_refused():
 
 def unit(label, number, group=None, speaker=None, split=None):
     group = group or f"{label}{number}"
-    return AudioEntry(RecordingFile(f"{label}{number}.wav", f"{label}{number}.wav"), label, group, speaker, split)
+    return AudioEntry(Recording(f"{label}{number}.wav", f"{label}{number}.wav"), label, group, speaker, split)
 
 
 def test_what_belongs_together_is_in_one_split():

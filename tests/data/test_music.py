@@ -11,7 +11,7 @@ from synesthete.config import build
 from synesthete.data.augmentation import AudioAugmentation
 from synesthete.data.labelled import PARTS
 from synesthete.data.music import Music, MusicSamples
-from synesthete.data.recordings import RecordingEntry, RecordingFile, Recordings, divide_recordings
+from synesthete.data.recordings import Recording, RecordingEntry, Recordings, divide_recordings
 from synesthete.data.rows import Pieces, cut_starts
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder, measure_energy, measure_profile
@@ -26,9 +26,7 @@ def places(data, part):
 
 
 def entries(*seconds):
-    return [
-        RecordingEntry(RecordingFile(str(i), ""), f"content {i}", float(length)) for i, length in enumerate(seconds)
-    ]
+    return [RecordingEntry(Recording(str(i), ""), f"content {i}", float(length)) for i, length in enumerate(seconds)]
 
 
 def counts(parts):
@@ -184,7 +182,7 @@ def test_a_copy_is_found_under_another_level_length_rate_and_format(tmp_path):
     import soundfile
 
     soundfile.write(tmp_path / "copy.mp3", 0.3 * sounds[2][7500:], 16_000)
-    copy = np.concatenate(list(Decoder(RecordingFile(str(tmp_path / "copy.mp3"), ""), 16_000))) / 32768
+    copy = np.concatenate(list(Decoder(Recording(str(tmp_path / "copy.mp3"), ""), 16_000))) / 32768
     tracks = [track(sound, 16_000) for sound in (*sounds, copy)]
     assert find_alike(tracks, seconds=2.0) == [(2, 6)]
     assert alike_pieces(tracks[6], [tracks[2]], seconds=2.0).float().mean() > 0.7

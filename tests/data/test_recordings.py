@@ -11,7 +11,7 @@ from sound_files import melody, write, write_melody
 from synesthete.data import audio as audio_module
 from synesthete.data import recordings as recordings_module
 from synesthete.data.audio import as_float
-from synesthete.data.recordings import RecordingFile, Recordings, open_recording, open_recordings
+from synesthete.data.recordings import Recording, Recordings, open_recording, open_recordings
 from synesthete.data.synthetic import TIMBRES, Tones
 from synesthete.data.waveforms import Decoder, keep_waveforms, read_shard
 from synesthete.types import InputError
@@ -21,7 +21,7 @@ RATE = 8000
 
 def decode(path, sample_rate=RATE):
     """(samples int16, the decoder with what it found)."""
-    decoder = Decoder(RecordingFile(str(path), path.name), sample_rate)
+    decoder = Decoder(Recording(str(path), path.name), sample_rate)
     return np.concatenate([np.zeros(0, np.int16), *decoder]), decoder
 
 
@@ -98,7 +98,7 @@ def test_a_long_recording_is_never_whole_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(audio_module, "BLOCK", 2**14)
     sizes = []
 
-    class Watched(RecordingFile):
+    class Watched(Recording):
         def blocks(self):
             for block in super().blocks():
                 sizes.append(block.nbytes)
@@ -128,7 +128,7 @@ def test_what_is_no_sound_is_told_in_one_line(tmp_path, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        RecordingFile(str(path), "a.wav").num_samples()
+        Recording(str(path), "a.wav").num_samples()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     samples, decoder = decode(path)
@@ -143,7 +143,7 @@ def test_of_a_truncated_file_what_can_be_decoded_is_used(tmp_path, suffix):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 6 // 10])
     samples, decoder = decode(path, rate)
-    assert len(samples) == RecordingFile(str(path), path.name).num_samples()
+    assert len(samples) == Recording(str(path), path.name).num_samples()
     assert str(path) in decoder.note
     assert 3 < len(samples) / rate < 6
     np.testing.assert_allclose(np.abs(samples[: 2 * rate]).max() / 32768, np.abs(melody(8.0, rate)).max(), rtol=0.2)
@@ -174,7 +174,7 @@ def test_copies_have_one_content_and_a_changed_sample_another(tmp_path, monkeypa
     a = write_melody(tmp_path / "a.wav", seed=1)
     (tmp_path / "b.wav").write_bytes(a.read_bytes())
     write_melody(tmp_path / "c.wav", seed=2)
-    contents = [RecordingFile(str(tmp_path / f"{name}.wav"), "").content() for name in "abc"]
+    contents = [Recording(str(tmp_path / f"{name}.wav"), "").content() for name in "abc"]
     assert contents[0] == contents[1] != contents[2]
 
 
@@ -182,7 +182,7 @@ def test_a_shard_is_kept_until_it_is_damaged(tmp_path):
     files = [write_melody(tmp_path / f"{name}.wav", 1.0) for name in "ab"]
     (tmp_path / "no.wav").write_text("words")
     files.insert(1, tmp_path / "no.wav")
-    recordings = [RecordingFile(str(path), path.name) for path in files]
+    recordings = [Recording(str(path), path.name) for path in files]
     shard = tmp_path / "kept" / "shard.safetensors"
     made = keep_waveforms(shard, recordings, RATE)
     assert [len(waveform.samples) for waveform in made] == [RATE, 0, RATE]
@@ -201,7 +201,7 @@ def test_a_shard_is_kept_until_it_is_damaged(tmp_path):
 def test_profiles_are_there_where_they_are_asked_for(tmp_path):
     """Whichever was asked for first: a shard without them is made again, one with them is good for both."""
     path = write_melody(tmp_path / "a.wav", 1.0)
-    shard, recordings = tmp_path / "shard.safetensors", [RecordingFile(str(path), path.name)]
+    shard, recordings = tmp_path / "shard.safetensors", [Recording(str(path), path.name)]
     [without] = keep_waveforms(shard, recordings, RATE, profiled=False)
     small = shard.stat().st_size
     [asked] = keep_waveforms(shard, recordings, RATE)
@@ -222,7 +222,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("synesthete.data.waveforms.measure_energy", full)
     shard = tmp_path / "kept" / "shard.safetensors"
     with pytest.raises(InputError, match=r"cannot be written \(.*No space left.*\); free some space") as caught:
-        keep_waveforms(shard, [RecordingFile(str(path), path.name)], RATE)
+        keep_waveforms(shard, [Recording(str(path), path.name)], RATE)
     assert "\n" not in str(caught.value)
     assert list(shard.parent.iterdir()) == []
     assert path.is_file()
@@ -234,7 +234,7 @@ def test_a_shard_opens_in_other_programs(tmp_path):
 
     path = write_melody(tmp_path / "a.wav", 1.0)
     shard = tmp_path / "shard.safetensors"
-    keep_waveforms(shard, [RecordingFile(str(path), path.name)], RATE)
+    keep_waveforms(shard, [Recording(str(path), path.name)], RATE)
     tensors = load_file(shard)
     assert tensors["samples"].shape == (RATE,)
     assert torch.equal(tensors["samples"], read_shard(shard)[0].samples)

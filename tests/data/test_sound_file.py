@@ -31,7 +31,7 @@ from benchmarks.sounds_vs_ffmpeg import (
 from sound_files import melody, write
 from synesthete.data import audio as audio_module
 from synesthete.data.audio import SoundFile, missing_pages, read_audio
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.data.waveforms import keep_waveforms
 from synesthete.types import InputError
 
@@ -70,7 +70,7 @@ def test_a_file_is_the_same_whole_and_in_blocks_as_it_was_written(tmp_path, numb
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if any(word in kind for word in BROKEN[:4])])
 def test_what_is_left_of_a_broken_file_is_given_before_it_is_said(tmp_path, kind):
     path, _ = make_file(tmp_path, kind, 5, seed=2)
-    recording, num = RecordingFile(str(path), ""), 0
+    recording, num = Recording(str(path), ""), 0
     try:
         for block in recording.blocks():
             num += len(block)
@@ -112,7 +112,7 @@ def test_what_seems_cut_short_is_read_and_said(tmp_path, caplog, make, harm, wor
     found = read_audio(path, 16_000)
     [line] = [record.getMessage() for record in caplog.records]
     assert f"{path}: seems cut short, {len(found) / 16_000:.1f} s are there (" in line and words in line
-    [waveform] = keep_waveforms(tmp_path / "shard", [RecordingFile(str(path), "a")], 16_000)
+    [waveform] = keep_waveforms(tmp_path / "shard", [Recording(str(path), "a")], 16_000)
     assert waveform.note == line and len(waveform.samples) == len(found)
 
 
@@ -128,7 +128,7 @@ def test_pages_that_are_missing_are_counted_also_of_joined_files(tmp_path):
 def test_a_promise_in_a_header_costs_nothing(tmp_path):
     path = tmp_path / "a.flac"
     written = changed(path, np.random.default_rng(0), flac, partial(with_total, 2**36 - 1))
-    assert RecordingFile(str(path), "").num_samples() == len(written)
+    assert Recording(str(path), "").num_samples() == len(written)
     with pytest.raises(InputError, match=r"cut short or damaged, \d\.\d of \d+\.\d s can be decoded; copy it"):
         read_audio(path, 24_000)
 
@@ -158,7 +158,7 @@ def test_what_is_too_long_to_be_read_whole_is_refused_before_it_is(tmp_path, mon
     monkeypatch.setattr(audio_module, "BLOCK", 1000)
     with pytest.raises(InputError, match="longer than can be read whole"):
         read_audio(path, 8000)
-    assert RecordingFile(str(path), "").num_samples() == 24_000
+    assert Recording(str(path), "").num_samples() == 24_000
 
 
 @pytest.mark.parametrize("rate", [0, 3, 2**31 - 1])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from synesthete.config.build import shorten
 from synesthete.data.audio import SoundFile
 from synesthete.data.files import legible
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.io import digest
 from synesthete.picture_decoder import MAX_PIXELS, decode_picture
 from synesthete.types import InputError
@@ -100,7 +100,7 @@ Packed = Slice | TableCell  # an encoded sound, or a picture, as which it is rea
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingBytes(RecordingFile):
+class RecordingBytes(Recording):
     """An encoded sound. path: its name."""
 
     where: Packed

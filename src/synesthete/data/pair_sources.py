@@ -12,7 +12,7 @@ from synesthete.data.files import find_classes, legible, read_manifest
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
 from synesthete.data.pictures import DIGITS
-from synesthete.data.recordings import RecordingFile, Recordings
+from synesthete.data.recordings import Recording, Recordings
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import (
@@ -80,7 +80,7 @@ class PairManifest(PairSource):
                 sounds[entry.audio, label] = len(found.sounds)
                 speaker = entry.speaker or first_group(self.speaker, entry.audio)
                 group = first_group(self.group, entry.audio) or entry.audio
-                sound = RecordingFile(str(root / entry.audio), entry.audio)
+                sound = Recording(str(root / entry.audio), entry.audio)
                 found.sounds.append(AudioEntry(sound, label, group, speaker, entry.split))
             if self.pairing == "fixed":
                 found.pairs.append((pictures[str(entry.image), label], sounds[str(entry.audio), label]))
@@ -217,7 +217,7 @@ class SpokenWords(PairSource):
         for entry in read_manifest(corpus):
             # None: which takes are held out is drawn with all other sounds of the class.
             split = None if VOICE_SPLITS[str(entry.split)] == "train" else VOICE_SPLITS[str(entry.split)]
-            recording = RecordingFile(str(corpus / str(entry.audio)), str(entry.audio))
+            recording = Recording(str(corpus / str(entry.audio)), str(entry.audio))
             found.sounds.append(AudioEntry(recording, entry.label, recording.place, entry.speaker, split))
         return found
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from synesthete import seeding
 from synesthete.data.audio import SoundFile
@@ -26,37 +26,12 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".oga", ".opus", ".aif", ".aiff")
 HASHED_BYTES = 2**21  # of a file, by which its content is told from others'
 
 
-class Recording(Protocol):
-    """A recording that is not in memory; InputError where it cannot be read or decoded."""
-
-    @property
-    def name(self) -> str:
-        """Where it lies, for people."""
-
-    @property
-    def place(self) -> str:
-        """Its path within its source, with forward slashes; its class is found by it."""
-
-    def stamp(self) -> str:
-        """What is another whenever the recording has changed, found without reading it."""
-
-    def content(self) -> str:
-        """A name for its content: the same for a copy under another name."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Its own, in Hz."""
-
-    def num_samples(self) -> int:
-        """Of each channel, all that can be decoded; a file is decoded for it, since many a header only estimates."""
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Its samples (n, C) float32 at its own rate, about `BLOCK` at once; before an InputError all there are."""
-
-
 @dataclass(frozen=True, slots=True)
-class RecordingFile(SourceFile):
-    """A recording in a file of any kind that `SoundFile` reads: wav, flac, ogg, mp3, opus, aiff."""
+class Recording(SourceFile):
+    """A recording that is not in memory: a file of any kind that `SoundFile` reads, or what is derived from this.
+
+    place: its path within its source, with forward slashes; its class is found by it. InputError: it cannot be read.
+    """
 
     place: str
 
@@ -66,22 +41,22 @@ class RecordingFile(SourceFile):
 
     @property
     def sample_rate(self) -> int:
-        """As the file says."""
+        """Its own, in Hz, as the file says."""
         with self.opened() as file:
             return file.sample_rate
 
     def num_samples(self) -> int:
-        """What can be decoded, found by doing so."""
+        """Of each channel, all that can be decoded; found by doing so, since many a header only estimates."""
         with self.opened() as file:
             return file.num_samples()
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The samples (n, C) float32, block by block."""
+        """Its samples (n, C) float32 at its own rate, about `BLOCK` at once; before an InputError all there are."""
         with self.opened() as file:
             yield from file.blocks()
 
     def content(self) -> str:
-        """A hash of the file; of a very long one, of its size and of 64 parts from all over it."""
+        """A name for its content, the same for a copy: of a very long file, by its size and 64 parts all over it."""
         try:
             size = Path(self.path).stat().st_size
             num_parts = 1 if size <= HASHED_BYTES else 64
@@ -116,7 +91,7 @@ class Recordings:
             return []
         root = Path(self.path)
         if root.is_file():
-            return [RecordingFile(str(root), root.name)]
+            return [Recording(str(root), root.name)]
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; give one with recordings in it ({', '.join(SUFFIXES[:4])})")
         places = sorted(path.relative_to(root).as_posix() for path in list_files(root, SUFFIXES))
@@ -127,7 +102,7 @@ class Recordings:
             raise InputError(
                 f"{root}: none of {len(places)} recordings fits {', '.join(self.patterns)}; mend the patterns"
             )
-        return [RecordingFile(str(root / place), place) for place in chosen]
+        return [Recording(str(root / place), place) for place in chosen]
 
 
 SPARE = 1.25  # how far a split may be filled beyond its share

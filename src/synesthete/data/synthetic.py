@@ -14,11 +14,11 @@ from synesthete.data.audio import BLOCK
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, PairSource
 from synesthete.data.picture import PictureArray
 from synesthete.data.pictures import Pictures, PictureSource
+from synesthete.data.recordings import Recording
 from synesthete.types import InputError, Progress
 
 if TYPE_CHECKING:
     from synesthete.data.files import Split
-    from synesthete.data.recordings import Recording
 
 Timbre = Literal["plucked", "organ", "drum", "noise"]
 TIMBRES: tuple[Timbre, ...] = get_args(Timbre)
@@ -27,41 +27,39 @@ ORGAN = (1.0, 0.7, 0.4, 0.3, 0.0, 0.25, 0.0, 0.15)  # amplitudes of the harmonic
 
 
 @dataclass(frozen=True, slots=True)
-class Tone:
+class Tone(Recording):
     """A melody of one timbre, synthesised when it is read: the same each time."""
 
     timbre: Timbre
     number: int
     seconds: float
-    sample_rate: int
+    rate: int
 
     @property
-    def name(self) -> str:
-        """What it is."""
-        return f"{self.timbre} tones {self.number}"
-
-    @property
-    def place(self) -> str:
-        """As a file in the folder of its timbre."""
-        return f"{self.timbre}/{self.number:03d}.wav"
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.rate
 
     def stamp(self) -> str:
         """All that decides the sound."""
-        return f"{self.timbre} {self.number} {self.seconds} {self.sample_rate}"
+        return f"{self.timbre} {self.number} {self.seconds} {self.rate}"
 
-    def content(self) -> str:
-        """The stamp."""
-        return self.stamp()
+    content = stamp
 
     def num_samples(self) -> int:
         """Of its one channel."""
-        return round(self.seconds * self.sample_rate)
+        return round(self.seconds * self.rate)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The samples (n, 1) float32."""
         samples = synthesise(self)[:, None].astype(np.float32)
         for first in range(0, len(samples), BLOCK):
             yield samples[first : first + BLOCK]
+
+
+def tone(timbre: Timbre, number: int, seconds: float, rate: int) -> Tone:
+    """A melody as a file in the folder of its timbre."""
+    return Tone(f"{timbre} tones {number}", f"{timbre}/{number:03d}.wav", timbre, number, seconds, rate)
 
 
 class Tones:
@@ -82,16 +80,16 @@ class Tones:
     def recordings(self) -> list[Recording]:
         """`num` of each timbre."""
         return [
-            Tone(timbre, number, self.seconds, self.sample_rate)
+            tone(timbre, number, self.seconds, self.sample_rate)
             for timbre in self.timbres
             for number in range(self.num)
         ]
 
 
-def synthesise(tone: Tone) -> np.ndarray:
+def synthesise(melody: Tone) -> np.ndarray:
     """The samples (S,) of a melody, at most 0.9 in size."""
-    draw = np.random.default_rng(seeding.derive(tone.number, "tones", tone.timbre))
-    num, rate = tone.num_samples(), tone.sample_rate
+    draw = np.random.default_rng(seeding.derive(melody.number, "tones", melody.timbre))
+    num, rate = melody.num_samples(), melody.rate
     spacing = draw.uniform(0.2, 0.5)  # seconds between the beginnings of notes
     root = 110 * 2 ** draw.uniform(0, 2)  # Hz
     length = int(2.5 * spacing * rate) + 1
@@ -100,7 +98,7 @@ def synthesise(tone: Tone) -> np.ndarray:
         if first and draw.random() < 0.15:
             continue  # a rest
         frequency = root * 2 ** (draw.choice(PENTATONIC) / 12)
-        mixed[first : first + length] += draw.uniform(0.5, 1) * note(tone.timbre, frequency, length, rate, draw)
+        mixed[first : first + length] += draw.uniform(0.5, 1) * note(melody.timbre, frequency, length, rate, draw)
     mixed = mixed[:num]
     return mixed * (draw.uniform(0.3, 0.9) / max(np.abs(mixed).max(), 1e-9))
 
@@ -149,8 +147,8 @@ class ToneSounds(PairSource):
         found = FoundPairs()
         for number, name in enumerate(self.class_names):
             for i in range(self.num):
-                tone = Tone(TIMBRES[number % len(TIMBRES)], APART * number + i, self.seconds, self.sample_rate)
-                found.sounds.append(AudioEntry(tone, name, f"{name}/{i:03d}.wav"))
+                heard = tone(TIMBRES[number % len(TIMBRES)], APART * number + i, self.seconds, self.sample_rate)
+                found.sounds.append(AudioEntry(heard, name, f"{name}/{i:03d}.wav"))
         return found
 
 

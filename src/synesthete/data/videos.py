@@ -16,7 +16,7 @@ from synesthete.data.audio import SoundFile
 from synesthete.data.files import find_classes, list_files
 from synesthete.data.found_pairs import AudioEntry, FoundPairs, ImageEntry, PairSource
 from synesthete.data.picture import PictureFile
-from synesthete.data.recordings import RecordingFile
+from synesthete.data.recordings import Recording
 from synesthete.executors import divide
 from synesthete.io import digest, replacing
 from synesthete.types import InputError, Progress
@@ -116,7 +116,7 @@ def cut_clips(clips: Sequence[Clip], folder: Path, num_frames: int, seconds: flo
             found.skipped.append(made)
             continue
         sound, frames = made
-        heard = RecordingFile(str(sound), clip.place)
+        heard = Recording(str(sound), clip.place)
         found.sounds.append(AudioEntry(heard, clip.label, clip.group, split=clip.split))
         for number, frame in enumerate(frames):
             found.pairs.append((len(found.pictures), len(found.sounds) - 1))

@@ -8,7 +8,7 @@ import torch
 
 from synesthete.data.audio import to_int16
 from synesthete.data.music import MusicSamples
-from synesthete.data.synthetic import TIMBRES, Tone, synthesise
+from synesthete.data.synthetic import TIMBRES, synthesise, tone
 from synesthete.pipeline import Output, Pipeline
 from synesthete.recipes import RECIPES
 from synesthete.training.assembly import make_parts, make_pipeline
@@ -29,7 +29,7 @@ PIECES = 2  # of a recording
 
 def tones(timbre: str, numbers: Sequence[int], seconds: float = 1.0) -> Tensor:
     """Melodies (n, S) int16 of one timbre."""
-    found = [torch.from_numpy(synthesise(Tone(timbre, number, seconds, RATE))) for number in numbers]
+    found = [torch.from_numpy(synthesise(tone(timbre, number, seconds, RATE))) for number in numbers]
     return to_int16(torch.stack(found))
 
 

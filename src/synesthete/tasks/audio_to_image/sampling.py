@@ -20,7 +20,7 @@ from synesthete.config import Recipe
 from synesthete.data.audio import as_float
 from synesthete.data.files import legible, list_files
 from synesthete.data.picture import to_images
-from synesthete.data.recordings import SUFFIXES, Recording, RecordingFile
+from synesthete.data.recordings import SUFFIXES, Recording
 from synesthete.data.rows import Pieces, loudest_start
 from synesthete.data.waveforms import LEVELS_PER_SECOND, keep_waveforms
 from synesthete.evaluation.reporting.media import draw_sheet
@@ -260,7 +260,7 @@ class Listening(NamedTuple):
             InputError: it cannot be read, is silent, or has samples that are not finite where it is listened to.
         """
         if isinstance(recording, Path | str):
-            recording = RecordingFile(str(recording), Path(recording).name)
+            recording = Recording(str(recording), Path(recording).name)
         with TemporaryDirectory(prefix="synesthete-") as place:
             path = Path(place) / "sound.safetensors"
             [waveform] = keep_waveforms(path, [recording], self.sample_rate, profiled=False)
