@@ -7,7 +7,7 @@ import torch
 
 from synesthete import tasks
 from synesthete.data.augmentation import Affine
-from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
+from synesthete.data.labelled import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.pictures import DIGITS, BuiltInDigits
 from synesthete.data.samples import Steps
 from synesthete.types import InputError

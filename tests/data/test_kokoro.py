@@ -10,7 +10,7 @@ import torch
 
 from synesthete.config import build
 from synesthete.data.files import read_manifest
-from synesthete.data.image_speech_pairs import ImageSpeechPairs
+from synesthete.data.labelled import ImageSpeechPairs
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import Espeak, Mixed, named_engine
 from synesthete.data.speech.kokoro import BRISKER, FADE, FRAME, FRAMES_NAME, KOKORO_VOICES, STEP, Kokoro, end_of_speech

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from synesthete.config import Recipe
-from synesthete.data.image_speech_pairs import ImageSpeechPairs
+from synesthete.data.labelled import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS
 from synesthete.data.speech.phrases import PHRASES, phrases_by_class, phrases_for, read_words, spoken_name
 from synesthete.types import InputError

@@ -14,7 +14,7 @@ from synesthete import tasks
 from synesthete.conditioning.pictures import PictureStem
 from synesthete.config import build
 from synesthete.data.augmentation import FlipCrop
-from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.data.labelled import ImageSpeechSamples
 from synesthete.tasks import find_task
 from synesthete.tasks.image_to_speech import task
 from synesthete.tasks.image_to_speech.task import repeated_targets

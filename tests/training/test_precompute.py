@@ -9,7 +9,7 @@ import torch
 
 from synesthete.conditioning.pictures import PictureStem, ResidualStem
 from synesthete.data.augmentation import FlipCrop
-from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.data.labelled import ImageSpeechSamples
 from synesthete.training.precompute import choose_view, precompute_features
 from synesthete.types import InputError
 

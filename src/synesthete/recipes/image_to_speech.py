@@ -12,7 +12,7 @@ from synesthete.conditioning.voices import VoicedPicture
 from synesthete.config import Recipe, Stage, build
 from synesthete.data.archives import ClassTar
 from synesthete.data.augmentation import Affine, FlipCrop
-from synesthete.data.image_speech_pairs import ImageSpeechPairs
+from synesthete.data.labelled import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.published_pictures import ImageNet
 from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase

@@ -21,7 +21,7 @@ from synesthete.pipeline import Pipeline
 from synesthete.types import Batch, Condition
 
 if TYPE_CHECKING:
-    from synesthete.data.image_speech_pairs import ImageSpeechSamples
+    from synesthete.data.labelled import ImageSpeechSamples
     from synesthete.data.rows import Rows
     from synesthete.objectives import Parts
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from synesthete import seeding
 from synesthete.conditioning.voices import VoicedPicture
-from synesthete.data.image_speech_pairs import ImageSpeechSamples
+from synesthete.data.labelled import ImageSpeechSamples
 from synesthete.evaluation import samples
 from synesthete.evaluation.audio_features.spectra import signal_difference
 from synesthete.evaluation.classifiers.speech import load_or_train_speech_classifier, log_mel_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from synesthete.conditioning.speakers import SpeakerEncoder
 
     Curve = dict[str, tuple[float, float, float]]  # by classifier: share right, low, high
-    from synesthete.data.image_speech_pairs import ImageSpeechPairs
+    from synesthete.data.labelled import ImageSpeechPairs
     from synesthete.data.speech.corpus import Clips
 
 GUIDANCE = (1.0, 1.5, 3.0, 5.0, 7.5)

@@ -40,7 +40,7 @@ from synesthete.evaluation.steps import Finding
 from synesthete.tasks.task import SECTIONS
 
 if TYPE_CHECKING:
-    from synesthete.data.image_speech_pairs import ImageSpeechPairs
+    from synesthete.data.labelled import ImageSpeechPairs
     from synesthete.data.pictures import Pictures
     from synesthete.data.rows import Rows
     from synesthete.data.speech.corpus import Clips

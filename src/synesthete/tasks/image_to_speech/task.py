@@ -17,7 +17,7 @@ from synesthete.conditioning.voices import ALL, NONE, PITCHES, RATES, VoicedPict
 from synesthete.config import Recipe, Stage, build, plain
 from synesthete.data.audio import as_float
 from synesthete.data.files import SPLITS, Split, some
-from synesthete.data.image_speech_pairs import ImageSpeechPairs, ImageSpeechSamples
+from synesthete.data.labelled import ImageSpeechPairs, ImageSpeechSamples
 from synesthete.data.preprocessed import preprocess_images
 from synesthete.data.speech.clips import few_targets
 from synesthete.data.speech.engines import OWN_PITCH, split_voices
