@@ -9,6 +9,7 @@ one line. Without the program on the PATH the files are only made and read.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import struct
 import subprocess
@@ -21,7 +22,7 @@ import av
 import numpy as np
 import soundfile
 
-from synesthete.data.audio import read_audio, warned
+from synesthete.data.audio import CutShortError, read_audio
 from synesthete.data.recordings import Recording
 from synesthete.types import InputError
 
@@ -230,8 +231,11 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """
     recording = Recording(str(path), path.name)
     whole = read_audio(path, recording.sample_rate, mono=False).numpy().T
-    blocks = np.concatenate(list(warned(recording.blocks())))
-    return whole.ravel(), blocks.ravel(), recording.num_samples()
+    blocks: list[np.ndarray] = []
+    with contextlib.suppress(CutShortError):
+        for block in recording.blocks():
+            blocks.append(block)
+    return whole.ravel(), np.concatenate(blocks).ravel(), recording.num_samples()
 
 
 def judge(path: Path, program: str | None) -> tuple[bool, str]:
