@@ -19,7 +19,7 @@ from synesthete.data.packed import Slice
 from synesthete.data.picture import HEAD, SUFFIXES, UNREAD_SUFFIXES, is_picture
 from synesthete.data.pictures import PictureSource, divide_pictures
 from synesthete.io import digest, read_json, replacing, write_file
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 if TYPE_CHECKING:
     from synesthete.data.files import Split
@@ -154,13 +154,14 @@ def walk_tar(archive: Path, mode: Literal["r:", "r|*"] = "r:") -> Iterator[Itera
     try:
         with tarfile.open(archive, mode) as tar:
             yield list_members(tar)
-            if mode == "r:":
-                check_end(tar, archive)
+            if mode == "r:" and tar.fileobj is not None:  # what is cut short is read without a word
+                tar.fileobj.seek(tar.offset)
+                if tar.fileobj.read(tarfile.BLOCKSIZE).count(0) < tarfile.BLOCKSIZE:
+                    raise InputError(f"{archive}: cut short or damaged after {tar.offset} bytes; copy it again")
     except InputError:
         raise
     except DAMAGES as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{archive}: not a whole tar ({reason}); copy it again, or leave it out") from None
+        raise InputError(f"{archive}: not a whole tar ({first_line(error)}); copy it again, or leave it out") from None
 
 
 def list_members(tar: tarfile.TarFile) -> Iterator[Member]:
@@ -172,11 +173,3 @@ def list_members(tar: tarfile.TarFile) -> Iterator[Member]:
             file = tar.extractfile(member)
             assert file is not None  # which it is of links alone
             yield path, member, file
-
-
-def check_end(tar: tarfile.TarFile, archive: Path) -> None:
-    """Make sure that a plain tar, read to its end, ends as one does: what is cut short is read without a word."""
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE).count(0) < tarfile.BLOCKSIZE:
-        raise InputError(f"{archive}: cut short or damaged after {tar.offset} bytes; copy it again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -107,18 +108,12 @@ def find_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     for path in list_files(folder):
         if path.suffix.lower() in UNREAD_SUFFIXES:
             unread.append(path)
-        elif is_picture(path.name, b"") or is_picture(path.name, read_head(path)):
+        elif is_picture(path.name, b""):
             found.append(path)
+        else:
+            with suppress(OSError), path.open("rb") as file:
+                found += [path] if is_picture(path.name, file.read(HEAD)) else []
     return found, unread
-
-
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file; none of one that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
-    except OSError:
-        return b""
 
 
 def list_pictures(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from synesthete.data.rows import Rows
 from synesthete.executors import How, divide_ahead
 from synesthete.io import digest, load_or_compute, locked
 from synesthete.picture_decoder import MAX_PIXELS
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 from synesthete.worklist import Worklist
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Preprocessor:
         try:
             self.conditioner.preprocess([pictures.files[0].read(self.max_pixels)])
         except Exception as error:
-            return " ".join(str(error).split()) or type(error).__name__
+            return first_line(error)
         return f"{pictures.files[0].name}: readable now, run again"
 
     def _fit(self, file: Picture) -> tuple[Tensor, bytes] | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from synesthete import hub
 from synesthete.io import digest, write_file
-from synesthete.types import InputError
+from synesthete.types import InputError, first_line
 
 SHARD_BYTES = 2**23  # of a shard: enough for an object store, and little enough for a window of them to be mapped
 WINDOW = 16  # shards whose samples are mixed, and which are in memory with as many that come next
@@ -56,7 +56,7 @@ class Store:
         except ImportError as error:  # names the package
             raise InputError(f"{address}: {error}") from None
         except Exception as error:  # every kind of address has its own
-            raise InputError(f"{address}: no address that can be read ({_line(error)})") from None
+            raise InputError(f"{address}: no address that can be read ({first_line(error)})") from None
         self.folder = hub.cache_folder() / "streamed"
         self.is_local = "file" in self.files.protocol  # a name, or several
 
@@ -80,7 +80,7 @@ class Store:
         except FileNotFoundError:
             raise InputError(f"{self.address}/{name}: not there; give the address of `prepare --out ADDRESS`") from None
         except Exception as error:  # every kind of address has its own
-            return b"", f"cannot be read ({_line(error)})"
+            return b"", f"cannot be read ({first_line(error)})"
         if name not in (INDEX, content_name(content, name.rpartition("-")[0])):
             return b"", f"cut short or changed ({len(content)} bytes)"
         return content, ""
@@ -118,7 +118,7 @@ class Store:
                 self.files.makedirs(self.root, exist_ok=True)
                 self.files.pipe_file(place, content)
         except Exception as error:  # every kind of address has its own
-            raise InputError(f"{self.address}/{name}: cannot be written ({_line(error)})") from None
+            raise InputError(f"{self.address}/{name}: cannot be written ({first_line(error)})") from None
 
 
 def make_room(folder: Path, kept: Path) -> None:
@@ -269,7 +269,3 @@ def rows_in_shard(columns: Sequence[Any]) -> int:
 def draw_windows(num_shards: int, generator: torch.Generator) -> Tensor:
     """(num_shards,), the number of each shard's window: WINDOW of them, drawn at random, come one after the other."""
     return torch.randperm(num_shards, generator=generator) // WINDOW
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -105,7 +105,13 @@ def build_speech_corpus(
             engine.check_voice(voice.name, pitch, semitones)
     planned = plan.draw()
     drawn = [entry for entries in planned.values() for entry in entries]
-    _check_diversity(drawn, allow_few_targets)
+    # The other splits teach no model to speak.
+    if reason := few_targets(count_targets(entry for entry in drawn if entry.split == "train")):
+        if not allow_few_targets:
+            raise InputError(
+                f"training corpus of {reason}; to speak it all the same, --set data.allow_few_targets=true"
+            )
+        logger.warning("training corpus of %s", reason)
     keep_settings(folder, {"engine": engine.identity()} | plan.settings())
     done = _whole_clips(folder, plan.num_samples, plan.sample_rate)
     kept = {path: done[path] for entry in drawn if (path := str(entry.audio)) in done}
@@ -141,39 +147,23 @@ def build_speech_corpus(
     )
 
 
-def _check_diversity(drawn: Sequence[Entry], allowed: bool) -> None:
-    """Refuse, or warn of, a training split whose sounds are too few; the other splits teach no model to speak."""
-    reason = few_targets(count_targets(entry for entry in drawn if entry.split == "train"))
-    if reason and not allowed:
-        raise InputError(f"training corpus of {reason}; to speak it all the same, --set data.allow_few_targets=true")
-    if reason:
-        logger.warning("training corpus of %s", reason)
-
-
 def _whole_clips(folder: Path, num_samples: int, sample_rate: int) -> dict[str, Entry]:
     """The clips of an earlier run that are on the disk whole, by path; its last line may be cut short."""
     found: dict[str, Entry] = {}
     if (folder / MANIFEST_NAME).is_file():
         found |= {str(entry.audio): entry for entry in read_manifest(folder)}
-    found |= {str(entry.audio): entry for entry in _read_journal(folder / JOURNAL_NAME)}
-    return {path: entry for path, entry in found.items() if _is_whole(folder / path, num_samples, sample_rate)}
-
-
-def _read_journal(path: Path) -> Iterator[Entry]:
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError, TypeError, KeyError):  # killed in the middle of a line
-            values = json.loads(line)
-            yield Entry(label=values.pop("class"), **values)
-
-
-def _is_whole(path: Path, num_samples: int, sample_rate: int) -> bool:
-    try:
-        found = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError):
-        return False
-    return (found.frames, found.samplerate, found.channels) == (num_samples, sample_rate, 1)
+    with contextlib.suppress(FileNotFoundError):
+        for line in (folder / JOURNAL_NAME).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # killed in the middle of a line
+                values = json.loads(line)
+                found[str(values["audio"])] = Entry(label=values.pop("class"), **values)
+    whole = {}
+    for path, entry in found.items():
+        with contextlib.suppress(soundfile.LibsndfileError, OSError):
+            there = soundfile.info(folder / path)
+            if (there.frames, there.samplerate, there.channels) == (num_samples, sample_rate, 1):
+                whole[path] = entry
+    return whole
 
 
 def _speak_all(

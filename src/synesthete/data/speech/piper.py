@@ -231,7 +231,8 @@ def split_by_speaker(names: Iterable[str]) -> dict[str, tuple[Voice, ...]]:
     the test, chosen by name, so that a voice more moves few of the rest.
     """
     best: dict[str, str] = {}
-    for name in sorted(names, key=_quality):
+    rank = {quality: place for place, quality in enumerate(QUALITIES)}
+    for name in sorted(names, key=lambda name: (rank.get(name.rpartition("-")[2], len(rank)), name)):
         best.setdefault(speaker_of(name), name)
     known = {speaker_of(name): split for split, group in PIPER_VOICES.items() for name in group}
     shared: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -263,8 +264,3 @@ def check_split(voices: Mapping[str, Iterable[str]]) -> dict[str, tuple[Voice, .
     if unknown := [split for split in voices if split not in SPLITS]:
         raise InputError(f"data.engine.voices: no split {unknown[0]!r}; there are {', '.join(SPLITS)}")
     return {split: tuple(map(Voice, voices[split])) for split in SPLITS}
-
-
-def _quality(name: str) -> tuple[int, str]:
-    quality = name.rpartition("-")[2]
-    return (QUALITIES.index(quality) if quality in QUALITIES else len(QUALITIES)), name
