@@ -111,20 +111,26 @@ def write_index(archive: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); set SYNESTHETE_CACHE elsewhere") from None
-    entries: list[Entry] = []
-    if is_plain(archive):
-        with walk_tar(archive) as members:
-            entries = [
-                (name, one.offset_data, one.size if head else 0) for name, one, head, _ in pictures_among(members)
-            ]
-    else:
-        with replacing(folder / CONTENT) as made, made.open("wb") as file, walk_tar(archive, "r|*") as members:
-            for name, _, head, rest in pictures_among(members):
-                size = file.write(head + rest.read()) if head else 0
-                entries.append((name, file.tell() - size, size))
+    entries = locate(archive) if is_plain(archive) else unpack(archive, folder / CONTENT)
     if not any(size for _, _, size in entries):
         raise InputError(f"{archive}: no pictures in class folders ({', '.join(SUFFIXES[:3])}, ...); give another tar")
     write_file(folder / INDEX, json.dumps(entries))
+
+
+def locate(archive: Path) -> list[Entry]:
+    """The pictures of a plain tar: name, first byte and number of bytes of each."""
+    with walk_tar(archive) as members:
+        return [(name, one.offset_data, one.size if head else 0) for name, one, head, _ in pictures_among(members)]
+
+
+def unpack(archive: Path, target: Path) -> list[Entry]:
+    """The pictures of a compressed tar, laid one after the other into `target`, in one go through it."""
+    entries: list[Entry] = []
+    with replacing(target) as partial, partial.open("wb") as file, walk_tar(archive, "r|*") as members:
+        for name, _, head, rest in pictures_among(members):
+            size = file.write(head + rest.read()) if head else 0
+            entries.append((name, file.tell() - size, size))
+    return entries
 
 
 def is_plain(archive: Path) -> bool:
