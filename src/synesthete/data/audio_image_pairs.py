@@ -20,7 +20,7 @@ from synesthete.data.pair_sources import PairManifest, SoundFolders
 from synesthete.data.pictures import ClassFolders
 from synesthete.data.recordings import RecordingEntry, open_recordings
 from synesthete.data.sample_shards import SampleShards, holds_shards
-from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, draw_view
+from synesthete.data.samples import ChangesPictures, ChangesSounds, PairSources, Samples, picture_batch
 from synesthete.data.videos import SUFFIXES, Videos
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import Batch, InputError, Progress
@@ -260,7 +260,7 @@ class AudioImageSamples(Samples):
                 raise InputError(f"class number {label}: pictures but no sound; add some or take the class out")
 
     def __len__(self) -> int:
-        return len(self.pictures) if self.order is None else len(self.order)
+        return len(self.labels) if self.order is None else len(self.order)
 
     @property
     def num_speakers(self) -> int:
@@ -299,18 +299,11 @@ class AudioImageSamples(Samples):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each with a sound, a caption and a view drawn by `generator`."""
         places = indices if self.order is None else self.order[indices]
-        labels = self.labels[places]
         draws = torch.rand(2, len(places), generator=generator)
         fitting = [self.partners(place) for place in places.tolist()]
         sounds = torch.tensor([own[int(draw * len(own))] for own, draw in zip(fitting, draws[0].tolist(), strict=True)])
         raw = self.tell(self.listened(sounds, generator), self._told(places, draws[1]), self.heard is not None)
-        if self.x_0 is not None:
-            x_0, _ = draw_view(self.x_0, places, generator)
-            return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
-        pictures = self.pictures[places]
-        if self.augmentation is not None:
-            pictures = self.augmentation(pictures, generator)
-        return Batch(signal=pictures, raw=raw, label=labels)
+        return picture_batch(self, places, raw, generator)
 
     def listened(self, sounds: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Sounds by number (B,), as the conditioner reads them: vectors (B, E) or waveforms (B, S) in [-1, 1]."""

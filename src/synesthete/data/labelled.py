@@ -14,7 +14,7 @@ from torch import Tensor
 from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS, Split
 from synesthete.data.pictures import ClassFolders, Pictures, PictureSource, list_sources
-from synesthete.data.samples import ChangesPictures, PictureSources, Samples, draw_view
+from synesthete.data.samples import ChangesPictures, PictureSources, Samples, picture_batch
 from synesthete.data.speech.clips import SHARES, Variation
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
 from synesthete.data.speech.engines import OWN_PITCH, Engine, EngineChoice
@@ -170,20 +170,9 @@ class PictureSamples(Samples):
         if len(self.pictures) != len(self.labels) or (self.x_0 is not None and len(self.x_0) != len(self.labels)):
             raise ValueError(f"{len(self.pictures)} pictures with {len(self.labels)} labels")
 
-    def __len__(self) -> int:
-        return len(self.pictures)
-
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The pictures at `indices` (B,), each augmented by its own draw of `generator`."""
-        labels = self.labels[indices]
-        raw = self.told(indices, generator)
-        if self.x_0 is not None:
-            x_0, _ = draw_view(self.x_0, indices, generator)
-            return Batch(signal=x_0, raw=raw, label=labels, encoded=True)
-        pictures = self.pictures[indices]
-        if self.augmentation is not None:
-            pictures = self.augmentation(pictures, generator)
-        return Batch(signal=pictures, raw=raw, label=labels)
+        return picture_batch(self, indices, self.told(indices, generator), generator)
 
     def told(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """What the conditioner reads of the pictures at `indices` (B,): labels, or a caption, drawn or the first."""
@@ -316,9 +305,6 @@ class ImageSpeechSamples(Samples):
         for label in self.labels.unique().tolist():
             if not len(self._clips[label]):
                 raise InputError(f"class number {label}: pictures but no clip; build the corpus with that class")
-
-    def __len__(self) -> int:
-        return len(self.pictures)
 
     def signals(self) -> ImageSpeechSamples:
         """These very samples: of their clips, what was encoded is all that is kept."""

@@ -188,9 +188,6 @@ class MusicSamples(Samples):
         if len(lengths) > 1 or (self.x_0 is not None and len(self.x_0) not in lengths):
             raise ValueError(f"{len(self.waveforms)} pieces with {len(self.labels)} labels")
 
-    def __len__(self) -> int:
-        return len(self.waveforms)
-
     @property
     def num_recordings(self) -> int:
         """How many recordings the pieces are of."""

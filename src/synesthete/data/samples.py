@@ -54,7 +54,7 @@ class Samples:
     augmentations: ClassVar[tuple[str, ...]] = ("augmentation",)
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.labels)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The samples at `indices` (B,); whatever is drawn is drawn by `generator`."""
@@ -134,6 +134,17 @@ def draw_view(x_0: Tensor | Rows, places: Tensor, generator: torch.Generator, nu
     views = x_0[places]
     chosen = torch.randint(num_views or views.shape[1], (len(views),), generator=generator)
     return views[torch.arange(len(views)), chosen].float(), chosen
+
+
+def picture_batch(samples: Any, places: Tensor, raw: Any, generator: torch.Generator) -> Batch:
+    """The pictures at some places (B,): one of the views that were encoded, or themselves augmented, each by a draw."""
+    labels = samples.labels[places]
+    if samples.x_0 is not None:
+        return Batch(signal=draw_view(samples.x_0, places, generator)[0], raw=raw, label=labels, encoded=True)
+    pictures = samples.pictures[places]
+    if samples.augmentation is not None:
+        pictures = samples.augmentation(pictures, generator)
+    return Batch(signal=pictures, raw=raw, label=labels)
 
 
 class Steps(Dataset["Batch"]):

@@ -43,9 +43,6 @@ class ScoreSamples(Samples):
     augmentation: Any = None
     x_0: None = None
 
-    def __len__(self) -> int:
-        return len(self.grids)
-
     def take(self, places: Tensor) -> ScoreSamples:
         """These windows alone, by number or mask."""
         parts = ("grids", "labels", "begins", "ends", "shifts", "pieces")

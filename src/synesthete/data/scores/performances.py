@@ -324,9 +324,6 @@ class PerformanceSamples(Samples):
     x_0: None = None
     augmentations: ClassVar[tuple[str, ...]] = ("jitter",)
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
     @property
     def seconds(self) -> float:
         """Of all performances."""
