@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from synesthete import hub
 from synesthete.data.published_pictures import FIRST_TEN, ImageNet
-from synesthete.data.speech.phrases import PHRASES
+from synesthete.data.speech.clips import PHRASES
 from synesthete.types import InputError
 
 OTHERS = {"n02012849": "crane, bird", "n02123045": "tabby, tabby cat"}

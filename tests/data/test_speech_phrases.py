@@ -10,7 +10,7 @@ import yaml
 from synesthete.config import Recipe
 from synesthete.data.labelled import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS
-from synesthete.data.speech.phrases import PHRASES, phrases_by_class, phrases_for, read_words, spoken_name
+from synesthete.data.speech.clips import PHRASES, phrases_by_class, phrases_for, read_words, spoken_name
 from synesthete.types import InputError
 from tiny import debug_recipe
 

@@ -10,10 +10,9 @@ import torch
 from melody import median_pitch, seconds, semitones_between
 
 from synesthete.data.files import read_manifest
-from synesthete.data.speech.clips import Variation
+from synesthete.data.speech.clips import PHRASES, Variation
 from synesthete.data.speech.corpus import build_speech_corpus
 from synesthete.data.speech.engines import Espeak, Voice, split_voices
-from synesthete.data.speech.phrases import PHRASES
 from synesthete.types import InputError
 
 pytest.importorskip("espeakng_loader", reason="the speech extra is not installed")

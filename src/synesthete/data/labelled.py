@@ -15,10 +15,9 @@ from synesthete.config.build import shorten
 from synesthete.data.files import SPLITS, Split
 from synesthete.data.pictures import ClassFolders, Pictures, PictureSource, list_sources
 from synesthete.data.samples import ChangesPictures, PictureSources, Samples, picture_batch
-from synesthete.data.speech.clips import SHARES, Variation
+from synesthete.data.speech.clips import SHARES, Variation, Words, phrases_by_class
 from synesthete.data.speech.corpus import Clips, build_speech_corpus, load_clips
 from synesthete.data.speech.engines import OWN_PITCH, Engine, EngineChoice
-from synesthete.data.speech.phrases import Words, phrases_by_class
 from synesthete.picture_decoder import MAX_PIXELS
 from synesthete.types import AudioSpec, Batch, InputError, SpokenPictures
 
@@ -195,7 +194,7 @@ class ImageSpeechPairs(LabelledPictures):
             place of the sources and their classes.
         words: class name -> what is said for it, a phrase or several in turn; a class without an entry is called by its
             name. In a recipe also the path of a YAML or JSON file that holds this, or imagenet-10 for the phrases of
-            `speech.phrases`. None: all by name.
+            `speech.clips`. None: all by name.
         class_names: the classes, in the order of their numbers; None takes all that the sources have, by name.
         num_samples: length of every clip, in samples at `sample_rate` Hz.
         takes: clips of a word by a voice. rates (words a minute), pitches (0 to 99): drawn evenly between these.

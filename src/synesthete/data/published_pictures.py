@@ -18,7 +18,7 @@ from synesthete.data.found_pairs import FoundPairs, ImageEntry
 from synesthete.data.packed import IMAGE, TableFile
 from synesthete.data.picture import PictureArray, list_pictures
 from synesthete.data.pictures import Pictures, PictureSource, in_folder, split_indices
-from synesthete.data.speech.phrases import PHRASES
+from synesthete.data.speech.clips import PHRASES
 from synesthete.types import InputError
 
 HUB_FIELD = "data.sources.hubpictures.name"

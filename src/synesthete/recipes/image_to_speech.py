@@ -15,7 +15,7 @@ from synesthete.data.augmentation import Affine, FlipCrop
 from synesthete.data.labelled import ImageSpeechPairs
 from synesthete.data.pictures import DIGITS, BuiltInDigits, Mnist
 from synesthete.data.published_pictures import ImageNet
-from synesthete.data.speech.phrases import PHRASES, TABLE, Phrase
+from synesthete.data.speech.clips import PHRASES, TABLE, Phrase
 from synesthete.denoisers.dit import DiT
 from synesthete.denoisers.hourglass import Hourglass
 from synesthete.diffusion.process import Process
