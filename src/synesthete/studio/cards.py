@@ -74,10 +74,7 @@ def written_cards(values: Mapping[str, Any], suffixes: Sequence[str]) -> list[st
 
 
 def draw_marked(picture: Image.Image, length: float, unit: str, field: str, label: str) -> str:
-    """A picture of a sound or a score in which a stretch can be marked.
-
-    length: that it shows, in its unit, "s" or "bars". field: the id of the element whose text the stretch becomes.
-    """
+    """A picture of `length` "s" or "bars"; a stretch marked in it becomes the text of the element `field`."""
     name = html.escape(f"{label}: drag over the picture, or write them above; the picture shows {length:.3g} {unit}")
     return (
         f'<div class="mark" data-field="{html.escape(field)}" data-length="{length}" data-unit="{unit}" title="{name}">'

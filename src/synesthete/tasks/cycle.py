@@ -31,6 +31,7 @@ from synesthete.pipeline.canvas import resample
 from synesthete.tasks.audio_to_image.eval_conditions import CLASSIFIER, choose_captions
 from synesthete.tasks.audio_to_image.evaluation import enlarge_painting
 from synesthete.tasks.image_to_speech.evaluation import BATCH_SIZE
+from synesthete.tasks.images.evaluation import NO_CLASSIFIER
 from synesthete.tasks.task import SECTIONS
 from synesthete.types import InputError, Prepared, Progress
 
@@ -77,7 +78,6 @@ def evaluate_cycle(
     models: tuple[str, str] = ("", ""),
     seed: int = 0,
     classifier: ImageClassifier | None = None,
-    command: str | None = None,
     progress: Progress = lambda *_: None,
     **options: Any,
 ) -> Report:
@@ -92,11 +92,9 @@ def evaluate_cycle(
         pictures = (prepared.classifier, prepared.test, prepared.class_names)
         classifier = load_or_train_image_classifier(*pictures, progress=progress).classifier
     if classifier is None:
-        raise InputError(
-            "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
-        )
+        raise InputError(NO_CLASSIFIER)
     found = go_round(speech, painter, prepared, classifier, seed=seed, report=progress, **options)
-    facts = reports.provenance(painter, start, " -> ".join(filter(None, models)), command) | {
+    facts = reports.provenance(painter, start, " -> ".join(filter(None, models))) | {
         "speaks": models[0] or str(speech.config.card.get("recipe", "")),
         "paints": models[1] or str(painter.config.card.get("recipe", "")),
         "pictures": f"{len(found.labels)} of {len(prepared.test.labels)} held out by the painter's data, seed {seed}",

@@ -238,11 +238,7 @@ def text_metrics(pipeline: Any, classifier: Any, heard: Answers, num: int, progr
 
 
 def hearing_metrics(pipeline: Any, train: AudioImageSamples, splits: Sequence[Answers], seed: int) -> list[Metric]:
-    """What is lost to hearing and what to drawing; nothing of a conditioner that has no vectors of sounds.
-
-    A linear probe learns from the vectors of training sounds, as they are. Of each split: its accuracy on the sounds,
-    and how often the picture shows what it heard.
-    """
+    """What is lost to hearing, and what to drawing, by a linear probe on vectors of sounds, where there are any."""
     if pipeline.conditioner.reads != "audio_text":
         return []
     order = torch.randperm(len(train.sound_labels), generator=seeding.generator(seed, "ear"))[:NUM_TRAINING]

@@ -276,11 +276,7 @@ class Listening(NamedTuple):
 
 
 class HeardSound(NamedTuple):
-    """What is heard of a recording.
-
-    waveform: (S,) float32 in [-1, 1], its loudest stretch, or all of it with silence behind. seconds: of the whole
-    recording. note: what was wrong with it, though it can be used.
-    """
+    """Of a recording its loudest stretch (S,) in [-1, 1], silence behind; the seconds of all of it; what was wrong."""
 
     waveform: Tensor
     seconds: float

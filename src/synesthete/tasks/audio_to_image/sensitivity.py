@@ -98,10 +98,7 @@ class Sensitivity:
 
 
 def measure_sensitivity(pipeline: Any, conditions: EvalConditions, seed: int, progress: Progress) -> Sensitivity:
-    """Noise the real pictures beside the sounds, and let one step of the network guess, told this and that.
-
-    Beside sound stands a caption that does not name the class; alone stands one that does, where the data have any.
-    """
+    """Noise the real pictures beside the sounds, and let one step of the network guess, told this and that."""
     x_0 = encode_pictures(pipeline.codec, conditions.samples, conditions.pictures)
     draws = [(x_0[run], seeding.generator(seed, "sensitivity", run.start)) for run in split(len(x_0), BATCH_SIZE)]
     noise = torch.cat([torch.randn(part.shape, generator=generator) for part, generator in draws])

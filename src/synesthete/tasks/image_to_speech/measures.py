@@ -102,11 +102,7 @@ def seeing_metrics(
     num_classes: int,
     real_heard: Mapping[str, float],
 ) -> list[Metric]:
-    """The probe's accuracy, and how often what each classifier heard (n,) is what the probe saw (n,).
-
-    The first of the classifiers has the plain name. real_heard: the share of real clips that each hears rightly, the
-    most that speaking can reach.
-    """
+    """The probe's accuracy, and how often what a classifier heard (n,) is what it saw (n,); real_heard is the most."""
     other_seen, other_labels, chance = seen[other], labels[other], 1 / num_classes
     beside = chance, other_labels, 1.0
     found = [accuracy_metric("probe_accuracy", labels, seen, *beside, title="seeing", what="condition")]
@@ -234,11 +230,7 @@ def own_metrics(
     through_codec: Callable[[Tensor, Tensor], Generated],
     seed: int,
 ) -> list[Metric]:
-    """The metrics that were registered with a `compute`, of waveforms (n, S) beside those of real clips.
-
-    The ceiling is of other real clips, as many of those that the classifier learned from, through the same codec; for
-    chance their values are dealt out at random. None of it is made where nothing was registered.
-    """
+    """The metrics registered with a `compute`, of waveforms (n, S); ceiling: other clips; chance: these dealt out."""
     if all(row.compute is None for row in METRICS.values()):
         return []
     places, features = drawn(len(clips), len(real), seed, "other clips"), PooledFeatures()
@@ -304,10 +296,7 @@ def spread(values: Tensor, labels: Tensor) -> float:
 
 
 def draw_real(clips: list[Clips], classes: Tensor, num: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Two sets of real clips without a clip in common, `num` of each class in `classes`, from all voices there are.
-
-    Returns waveforms (k, S) int16 and labels (k,) of each; fewer than `num` where a class has less than twice as many.
-    """
+    """Two sets (waveforms (k, S) int16, labels (k,)) without a clip in common, at most `num` of each of the classes."""
     generator = seeding.generator(seed, "voices")
     waveforms, labels = torch.cat([c.waveforms[:] for c in clips]), torch.cat([c.labels for c in clips])
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])

@@ -96,10 +96,7 @@ def given_clips(
 
 
 def ask(conditioner: VoicedPicture, pictures: Tensor, clips: Clips, seed: int) -> SpokenPictures:
-    """Each picture (n, C, H, W) in the next voice, at a pitch and a rate drawn evenly from those learned.
-
-    Of a voice whose clips are all of one pitch, no pitch is asked for.
-    """
+    """Each picture (n, C, H, W) in the next voice, at a rate, and a pitch where it has several, of those learned."""
     num, chance = len(pictures), seeding.generator(seed, "asked pitches and rates")
     raw = conditioner.compose(pictures)
     pitch, rate = (torch.rand(num, generator=chance) * (high - low) + low for low, high in conditioner.ranges)

@@ -33,6 +33,7 @@ GUIDANCE = (0.0, 1.0, 1.5, 2.0, 4.0, 6.0)
 NUM_SWEPT = 200  # pictures at each guidance scale
 BATCH_SIZE = 64
 ENCODED = 100  # pictures that are encoded at once
+NO_CLASSIFIER = "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
 OTHERS, DEALT = "other real pictures", "pixels of real pictures, at random"
 
 
@@ -54,9 +55,7 @@ class PictureEvaluator(Evaluator):
         if data.classifier is not None and len(data.classifier):
             return load_or_train_image_classifier(data.classifier, data.test, data.class_names, progress=self.progress)
         if self.pipeline.is_conditional and self.saved is None:
-            raise InputError(
-                "no pictures for a classifier in the data and none with the model; --set data.num_classifier=400"
-            )
+            raise InputError(NO_CLASSIFIER)
         return None
 
     def find_features(self, name: str) -> Any:

@@ -91,10 +91,7 @@ def count_leaps(pitch: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Harmony:
-    """Which chords the pieces learned from have under each note of a melody.
-
-    chords: by mode and by the melody's pitch class above the tonic, how many pieces have a chord.
-    """
+    """By mode and a melody's pitch class above the tonic, how many pieces learned from have each chord there."""
 
     chords: dict[tuple[int, int], Counter[Chord]]
 
@@ -142,10 +139,7 @@ def random_chords(grid: Tensor, key: int, rng: np.random.Generator) -> Tensor:
 
 
 def nearest_shares(made: Tensor, others: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Of each piece (n, V, 2, T) the largest share of notes' sixteenths that one of `others` has too, in any key.
-
-    Returns (n,) shares and (n,) which of the others.
-    """
+    """Of each piece (n, V, 2, T) the largest share (n,) of its notes that one of `others` has in any key, and which."""
     theirs = others[:, :, 0].numpy().astype(np.int16)  # (m, V, T)
     there = theirs > 0
     shares, places = [], []
