@@ -15,7 +15,6 @@ from synesthete.cli import options
 from synesthete.config import Recipe
 from synesthete.config.document import annotate
 from synesthete.io import is_address, write_file
-from synesthete.recipes import describe_recipes, find_recipe
 from synesthete.tasks.task import task_of
 from synesthete.types import InputError
 from synesthete.worklist import standings
@@ -26,6 +25,8 @@ def recipes(as_json: options.AsJson = False) -> None:
 
     Example: `synesthete recipes`
     """
+    from synesthete.recipes import describe_recipes
+
     lines, shipped = describe_recipes(), hub.shipped_models()
     width, ships = max(map(len, lines)), "  [model ships with the package]"
     text = [f"{name:<{width}}  {line}{ships * (name in shipped)}" for name, line in lines.items()]
@@ -47,6 +48,8 @@ def show(
     `synesthete show image-to-speech --cost --set stages.denoise.batch_size=32`,
     `synesthete show image-to-speech-digits --set denoiser.depth=6 --yaml > mine.yaml`
     """
+    from synesthete.recipes import find_recipe
+
     found = find_recipe(recipe, assignments or ())
     from synesthete.recipes.fit import build_on_meta, describe_needs, find_needs  # after a wrong name was said
 
@@ -109,6 +112,7 @@ def prepare(
     if not recipe:
         raise typer.BadParameter("name one, or give --status FOLDER", param_hint="RECIPE")
     from synesthete.executors import working_on
+    from synesthete.recipes import find_recipe
 
     found = find_recipe(recipe, assignments or ())
     task = task_of(found)

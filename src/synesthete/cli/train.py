@@ -11,7 +11,6 @@ import typer
 
 from synesthete.cli import options
 from synesthete.config import Recipe
-from synesthete.recipes import find_recipe
 from synesthete.tasks.sampling import split_commas
 from synesthete.tasks.task import model_folder, prepare, task_of
 from synesthete.types import InputError
@@ -69,6 +68,8 @@ def train(
     `synesthete train image-to-speech-100 --set data.folder=my_pictures --from image-to-speech-digits --parts denoiser`,
     `torchrun --standalone --nproc_per_node 2 -m synesthete train image-to-speech-digits`
     """
+    from synesthete.recipes import find_recipe
+
     found = find_recipe(recipe, assignments or (), None if stages is None else split_commas([stages]))
     if dry_run:
         if start is not None:
