@@ -24,6 +24,7 @@ WEIGHTS = {
     "audio-to-image-digits": "42d7e3d63acd9a3e",
     "image-to-speech-digits": "c5c6fc89e7ebe0e8",
     "image-to-speech-photos": "8f86f3128a7cd2a4",
+    "image-to-speech-phrases": "0f610cc790b3a1bd",
     "image-to-speech-voices": "cd3aced7472cead4",
     "images-digits": "2332635f7a1dc0be",
     "music-compose": "51f9158b0dfe1a7e",
