@@ -116,7 +116,7 @@ def make_codec(options: argparse.Namespace) -> VocoderCodec:
         folder = Path(options.vocoder)
         folder = next((place for place in (folder / "model/codec", folder / "codec") if place.is_dir()), folder)
         config = VocoderCodec.load_config(str(folder))
-        return VocoderCodec.from_config(config, weights=options.vocoder)
+        return VocoderCodec.from_config({**config, "weights": options.vocoder})
     return VocoderCodec(
         num_samples=round(seconds * options.sample_rate),
         sample_rate=options.sample_rate,

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 import synesthete
 from synesthete.data.audio import write_audio
 from synesthete.studio.server import start_studio
-from synesthete.studio.train_tab import Trainings
 from synesthete.tasks.model import seen_in
 
 if TYPE_CHECKING:
@@ -278,6 +277,8 @@ def test_two_ways_are_compared_and_one_becomes_the_default_of_a_copy(page, studi
 
 def test_a_training_is_started_stopped_found_again_and_gone_on_with(page, browser, studio):
     """In a process of its own, which another page finds by the run's folder."""
+    from synesthete.studio.train_tab import Trainings  # gradio is not everywhere
+
     name, runs = "by-hand", Trainings(studio[2] / "runs")
 
     def newest_step() -> int:
